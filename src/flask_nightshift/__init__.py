@@ -1,0 +1,1 @@
+"""Background jobs for Flask, on Celery, that do not get lost."""

@@ -1,0 +1,115 @@
+"""What every broker can do for us: the Protocol, and the values that it speaks in.
+
+A broker object is cheap, holds no connection until it is asked something, and is safe to use from several
+threads. All its network calls are bounded in time and raise ``BrokerUnavailable`` when the broker is down,
+refuses, or does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ..job import DeadLetter
+from ..message import Outgoing
+
+PUBLISH_TIMEOUT = 3.0
+"""Seconds within which a publish succeeds or raises ``BrokerUnavailable`` (invariant 8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerHealth:
+    """A broker that answered: what it is and how fast. ``latency`` in seconds."""
+
+    product: str
+    version: str
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """What stands in one queue now.
+
+    ``ready`` can start at once, ``delayed`` waits for its time, ``leased`` is in workers' hands (running or
+    prefetched). ``oldest`` is the age in seconds of the oldest ready job. ``None``: this broker cannot tell.
+    """
+
+    queue: str
+    ready: int
+    delayed: int | None = None
+    leased: int | None = None
+    oldest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something ``flask jobs doctor`` has to say. ``level`` is ``ok``, ``warning`` or ``error``."""
+
+    level: str
+    check: str
+    message: str
+    remedy: str = ""
+
+
+class PendingDeadLetter(Protocol):
+    """A dead letter taken out of the dead-letter queue on approval."""
+
+    letter: DeadLetter
+
+    def done(self) -> None:
+        """It is archived: remove it from the queue."""
+
+
+class Broker(Protocol):
+    """One broker, as the rest of Nightshift sees it."""
+
+    @property
+    def url(self) -> str:
+        """The broker's URL without its password, for people."""
+
+    def celery_settings(self) -> dict[str, Any]:
+        """The Celery settings (new-style lower-case names) that make Celery use this broker safely."""
+
+    def queue(self, name: str) -> Any:
+        """The ``kombu.Queue`` declaration of a job queue."""
+
+    def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
+        """Declare what must exist before the first publish from this side, once per connection."""
+
+    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+        """Publish durably to ``queue``, at once or delayed in the broker until ``due``.
+
+        Returns when the broker has confirmed it; raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
+        """
+
+    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+        """Write a delivered message's next state, then acknowledge the message (invariant 1).
+
+        ``message`` is the ``kombu.Message`` being settled. Atomic where the broker can; else written and
+        confirmed first, so that a crash in between makes a duplicate and never a loss. Returns False when
+        the message is no longer ours (its lease was taken): then nothing was written. Raises
+        ``BrokerUnavailable`` with the message still unacknowledged.
+        """
+
+    def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
+        """The depth of each queue; a queue that does not exist yet has depth 0."""
+
+    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
+        """The next ready jobs without taking them: ``{"id", "task", "headers", "enqueued_at"}``, next first."""
+
+    def purge(self, queue: str) -> int:
+        """Delete all ready and delayed jobs of ``queue``; how many they were, as far as the broker can tell."""
+
+    def take_dead_letters(self, limit: int = 100) -> list[PendingDeadLetter]:
+        """Up to ``limit`` dead letters to archive; one that is not ``done()`` stays or comes back."""
+
+    def health(self, timeout: float = 2.0) -> BrokerHealth:
+        """Ask the broker for a sign of life; raises ``BrokerUnavailable`` after ``timeout`` seconds."""
+
+    def diagnose(self, *, longest_time_limit: float | None, queues: Iterable[str]) -> list[Finding]:
+        """What is set up wrongly on the broker's side, each with how to mend it."""
+
+    def close(self) -> None:
+        """Close connections; the object can be used again."""

@@ -1,0 +1,216 @@
+"""Configuration: ``NIGHTSHIFT_*`` in, one frozen ``Settings`` out.
+
+A key comes from ``app.config``; one that the app does not set is taken from the environment under its own
+name. Everything is checked here, once, at start: a wrong value is refused with the key, the value and what
+is allowed, so that no worker finds out at three in the morning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from .errors import ConfigurationError
+
+PREFIX = "NIGHTSHIFT_"
+BROKER_SCHEMES = ("embedded", "redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
+TASK_OPTIONS = frozenset(
+    {
+        "acks_late", "autoretry_for", "dont_autoretry_for", "expires", "ignore_result", "max_retries",
+        "priority", "queue", "rate_limit", "retry_backoff", "retry_backoff_max", "retry_jitter",
+        "default_retry_delay", "soft_time_limit", "time_limit", "serializer",
+    }
+)  # fmt: skip
+_PASSWORD = re.compile(r"(?P<scheme>[\w+.-]+://)(?P<user>[^:@/]*):(?P<password>[^@/]*)@")
+
+
+def hide_password(text: str) -> str:
+    """``text`` with the password of every URL in it replaced by ``***``."""
+    return _PASSWORD.sub(r"\g<scheme>\g<user>:***@", text)
+
+
+def _key(default: Any, check: Callable[[str, Any], Any], help_: str) -> Any:
+    return field(default=default, metadata={"check": check, "help": help_})
+
+
+def _number(low: float, high: float, what: str) -> Callable[[str, Any], float]:
+    def check(key: str, value: Any) -> float:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        if isinstance(seconds, str):
+            try:
+                seconds = float(seconds)
+            except ValueError:
+                raise ConfigurationError(key, value, f"give {what} as a number") from None
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not low <= seconds <= high:
+            raise ConfigurationError(key, value, f"give {what} between {low:g} and {high:g}")
+        return float(seconds)
+
+    return check
+
+
+def _whole(low: int, high: int, what: str) -> Callable[[str, Any], int]:
+    number = _number(low, high, what)
+
+    def check(key: str, value: Any) -> int:
+        result = number(key, value)
+        if result != int(result):
+            raise ConfigurationError(key, value, f"give {what} as a whole number")
+        return int(result)
+
+    return check
+
+
+def _choice(*allowed: str) -> Callable[[str, Any], str]:
+    def check(key: str, value: Any) -> str:
+        if value not in allowed:
+            raise ConfigurationError(key, value, "one of " + ", ".join(map(repr, allowed)))
+        return str(value)
+
+    return check
+
+
+def _mapping(key: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as exc:
+            raise ConfigurationError(key, value, f"give a JSON object ({exc})") from None
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+        raise ConfigurationError(key, value, "give a dict with text keys (a JSON object in the environment)")
+    return dict(value)
+
+
+def _task_defaults(key: str, value: Any) -> dict[str, Any]:
+    options = _mapping(key, value)
+    for name in sorted(set(options) - TASK_OPTIONS):
+        raise ConfigurationError(f"{key}[{name!r}]", options[name], "allowed are " + ", ".join(sorted(TASK_OPTIONS)))
+    soft, hard = options.get("soft_time_limit"), options.get("time_limit")
+    if soft and hard and soft >= hard:
+        raise ConfigurationError(key, value, "soft_time_limit must be smaller than time_limit")
+    return options
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple, set, frozenset)):
+        raise ConfigurationError(key, value, "give a list of queue names, or names with commas between")
+    for name in names:
+        _queue_name(key, name)
+    return tuple(names)
+
+
+def _queue_name(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
+        raise ConfigurationError(key, value, "a queue name is 1 to 200 letters, digits and . _ : -")
+    if value.startswith(("nightshift.", "celery_delayed")):
+        raise ConfigurationError(key, value, "names starting with 'nightshift.' or 'celery_delayed' are taken")
+    return value
+
+
+def _broker_url(key: str, value: Any) -> str:
+    allowed = "a URL that starts with " + ", ".join(f"{s}://" for s in BROKER_SCHEMES)
+    if not isinstance(value, str):
+        raise ConfigurationError(key, value, allowed)
+    for url in value.split(";"):
+        scheme, separator, rest = url.partition("://")
+        if not separator or scheme not in BROKER_SCHEMES or (scheme != "embedded" and not rest):
+            raise ConfigurationError(key, hide_password(value), allowed)
+    return value
+
+
+def _database_url(key: str, value: Any) -> str:
+    try:
+        make_url(value)
+    except (ArgumentError, AttributeError, ValueError):
+        shown = hide_password(value) if isinstance(value, str) else value
+        raise ConfigurationError(key, shown, "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name") from None
+    return str(value)
+
+
+def _optional_text(key: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(key, value, "give text")
+    return value or None
+
+
+def _prefix(key: str, value: Any) -> str:
+    if not isinstance(value, str) or (value and not re.fullmatch(r"(/[\w.~-]+)+", value)):
+        raise ConfigurationError(key, value, "a path such as '/internal' without a slash at the end, or ''")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration of one app, checked. The key of ``broker_url`` is ``NIGHTSHIFT_BROKER_URL``, and so on."""
+
+    broker_url: str = _key("embedded://", _broker_url, "Where jobs travel; several URLs separated by ;")
+    database_url: str = _key("", _database_url, "Where history is kept; any SQLAlchemy URL")
+    schedule: dict[str, Any] = _key({}, _mapping, "Jobs that Beat enqueues: name to {task, schedule, args, kwargs}")
+    celery: dict[str, Any] = _key({}, _mapping, "Handed to Celery as it is; the last word wins")
+    task_defaults: dict[str, Any] = _key({}, _task_defaults, "Options for every task that does not set its own")
+    default_queue: str = _key("celery", _queue_name, "The queue of tasks that name none")
+    queues: tuple[str, ...] = _key((), _names, "Further queues that workers consume")
+    redis_transport: str = _key("lease", _choice("lease", "kombu"), "Ours, or kombu's stock one")
+    delivery_limit: int = _key(5, _whole(1, 1000, "a count"), "Deliveries of one attempt before it is buried")
+    unknown_task_wait: float = _key(900.0, _number(0, 604_800, "seconds"), "How long a job of an unknown task is put off")
+    stop_grace: float = _key(25.0, _number(0, 86_400, "seconds"), "How long running jobs may go on after SIGTERM")
+    result_backend: str | None = _key(None, _optional_text, "Celery result backend; None: chosen to fit the broker")
+    keep_jobs_days: float = _key(7.0, _number(0.01, 36_500, "days"), "Days that finished jobs stay in the history")
+    keep_dead_days: float = _key(90.0, _number(0.01, 36_500, "days"), "Days that dead letters stay in the table")
+    log_format: str = _key("auto", _choice("auto", "json", "console"), "auto: console in a terminal, else json")
+    log_level: str = _key("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "Of workers and Beat")
+    url_prefix: str = _key("", _prefix, "Before /health/live, /health/ready and /metrics")
+    http_access: str = _key("local", _choice("local", "token", "open", "off"), "Who may read details and metrics")
+    http_token: str | None = _key(None, _optional_text, "The bearer token that opens them when access is 'token'")
+
+
+def load(app: Flask) -> Settings:
+    """Read and check the settings of ``app``; raises ``ConfigurationError``."""
+    _refuse_unknown(app)
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        key = PREFIX + item.name.upper()
+        value = app.config.get(key)
+        if value is None:
+            value = os.environ.get(key)
+        if value is not None:
+            values[item.name] = item.metadata["check"](key, value)
+    values["database_url"] = _resolve_database(app, values.get("database_url"))
+    if values.get("http_access") == "token" and not values.get("http_token"):
+        raise ConfigurationError("NIGHTSHIFT_HTTP_TOKEN", None, "NIGHTSHIFT_HTTP_ACCESS = 'token' needs a token")
+    return Settings(**values)
+
+
+def _refuse_unknown(app: Flask) -> None:
+    known = {PREFIX + item.name.upper() for item in fields(Settings)}
+    for key in app.config:
+        if key.startswith(PREFIX) and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "the settings are " + ", ".join(sorted(known))
+            raise ConfigurationError(key, app.config[key], f"there is no such setting; {hint}")
+
+
+def _resolve_database(app: Flask, url: str | None) -> str:
+    """Default: Flask-SQLAlchemy's database, else SQLite in the instance folder, to which paths are relative."""
+    if not url:
+        url = app.config.get("SQLALCHEMY_DATABASE_URI") or "sqlite:///nightshift.sqlite3"
+        _database_url("SQLALCHEMY_DATABASE_URI", url)
+    parsed = make_url(url)
+    path = parsed.database
+    if parsed.get_backend_name() == "sqlite" and path and path != ":memory:" and not path.startswith("file:"):
+        parsed = parsed.set(database=str(Path(app.instance_path) / path))
+    return parsed.render_as_string(hide_password=False)
+
+
+__all__ = ["BROKER_SCHEMES", "PREFIX", "TASK_OPTIONS", "Settings", "hide_password", "load"]

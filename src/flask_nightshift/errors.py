@@ -1,0 +1,59 @@
+"""Every error that Nightshift raises, as one shallow tree.
+
+    NightshiftError
+    ├── ConfigurationError       a NIGHTSHIFT_* value is wrong (also a ValueError)
+    ├── BrokerUnavailable        the broker did not take or give a message in time
+    │   └── EmbeddedBrokerDown   embedded:// and no server runs for this instance folder
+    ├── DatabaseUnavailable      the history cannot be read or written now
+    ├── DeadLetterNotFound       no dead letter with that id
+    └── PermanentFailure         raised by a task: do not retry, bury
+
+A message names the value that was wrong and the way out.
+"""
+
+from __future__ import annotations
+
+
+class NightshiftError(Exception):
+    """The root of all errors of this package."""
+
+
+class ConfigurationError(NightshiftError, ValueError):
+    """A configuration value is not usable.
+
+    The message names the key, the value and what is allowed.
+    """
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        super().__init__(f"{key} = {value!r} is not usable: {allowed}")
+        self.key = key
+        self.value = value
+        self.allowed = allowed
+
+
+class BrokerUnavailable(NightshiftError):
+    """The broker is down, refuses, or did not answer in time.
+
+    Nothing was lost: either the message was not accepted, or (when the answer went missing) it was and
+    the job runs. Answer 503 with ``Retry-After`` in a request.
+
+    ``retry_after`` is a suggestion in seconds.
+    """
+
+    retry_after: int = 5
+
+
+class EmbeddedBrokerDown(BrokerUnavailable):
+    """No embedded server runs for this instance folder."""
+
+
+class DatabaseUnavailable(NightshiftError):
+    """The history database cannot be reached; jobs run all the same."""
+
+
+class DeadLetterNotFound(NightshiftError, LookupError):
+    """There is no dead letter with that id."""
+
+
+class PermanentFailure(NightshiftError):
+    """Raise it in a task when another attempt cannot help: the job is buried as a dead letter at once."""

@@ -1,0 +1,168 @@
+"""The values of a job's life: its states, its attempts, why it failed.
+
+Values only: nothing here knows a broker, a database or Celery.
+
+State machine (``TRANSITIONS``)::
+
+    queued ─► running ─► succeeded
+      ▲          │  └──► dead ─► queued          (replay)
+      │          ▼
+      └────── retrying                           (the delay is over when it is running again)
+
+A job can also be buried without having run: ``queued ─► dead`` (expired, revoked, unknown task).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_TEXT = 2_000
+"""Characters kept of an error's message."""
+MAX_TRACEBACK = 16_000
+"""Characters kept of a traceback: the end of it, where the error is."""
+MAX_ATTEMPTS_CARRIED = 10
+"""Attempts that travel with the message; the journal has them all."""
+
+
+class JobState(enum.StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.DEAD}),
+    JobState.RUNNING: frozenset({JobState.RUNNING, JobState.RETRYING, JobState.SUCCEEDED, JobState.DEAD}),
+    JobState.RETRYING: frozenset({JobState.RUNNING, JobState.DEAD}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.DEAD: frozenset({JobState.QUEUED}),
+    JobState.UNKNOWN: frozenset(set(JobState) - {JobState.UNKNOWN}),
+}
+"""The legal next states. ``running ─► running`` is a job whose worker died."""
+
+
+class Reason(enum.StrEnum):
+    """Why a job was buried."""
+
+    EXHAUSTED = "exhausted"
+    """The last allowed attempt failed."""
+    PERMANENT = "permanent"
+    """The error is one that another attempt cannot mend."""
+    REJECTED = "rejected"
+    """The task raised ``celery.exceptions.Reject``."""
+    EXPIRED = "expired"
+    """Its ``expires`` had passed before it could start."""
+    REVOKED = "revoked"
+    """Someone revoked or terminated it."""
+    UNKNOWN_TASK = "unknown_task"
+    """No worker knew its task name for as long as ``NIGHTSHIFT_UNKNOWN_TASK_WAIT``."""
+    INVALID = "invalid"
+    """The message is not a job: wrong shape, or content that is not accepted."""
+    UNDECODABLE = "undecodable"
+    """The message's bytes cannot be read."""
+    DELIVERY_LIMIT = "delivery_limit"
+    """It was delivered ``NIGHTSHIFT_DELIVERY_LIMIT`` times and its worker died every time."""
+
+
+class Outcome(enum.StrEnum):
+    """How an attempt ended; the ``outcome`` label of metrics and totals."""
+
+    SUCCEEDED = "succeeded"
+    RETRIED = "retried"
+    DEAD = "dead"
+    RETURNED = "returned"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, as text: exceptions are never pickled or unpickled.
+
+    ``error`` is the qualified name of the exception's type (builtins without their module), ``message``
+    its ``str()``, ``traceback`` the formatted traceback or an empty string.
+    """
+
+    error: str
+    message: str = ""
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, exc: BaseException, traceback: str = "") -> Failure:
+        """The failure that ``exc`` describes, cut to the sizes above."""
+        kind = type(exc)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        try:
+            message = str(exc)
+        except Exception as broken:  # noqa: BLE001 - a __str__ that raises must not lose the failure
+            message = f"<str() of the exception raised {broken!r}>"
+        return cls(name, message[:MAX_TEXT], traceback[-MAX_TRACEBACK:])
+
+    def __str__(self) -> str:
+        return f"{self.error}: {self.message}" if self.message else self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One ended attempt, as it travels in the message and stands in the journal.
+
+    ``at`` is when it started (ISO 8601, UTC), ``runtime`` its seconds, ``error`` and ``message`` what ended
+    it.
+    """
+
+    number: int
+    at: str
+    worker: str
+    runtime: float | None
+    error: str
+    message: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """Which attempt of which job: the fields that every event, log line and metric speaks of."""
+
+    job_id: str
+    task: str
+    queue: str
+    attempt: int
+    request_id: str | None = None
+    enqueued_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job as it stands in the dead-letter queue: the original message and why it is there.
+
+    ``body`` is the raw body as it was sent; ``id`` identifies the burial, so that archiving it twice is
+    harmless.
+    """
+
+    id: str
+    reason: Reason
+    at: datetime
+    queue: str
+    job_id: str | None
+    task: str | None
+    failure: Failure | None
+    body: bytes
+    content_type: str
+    content_encoding: str
+    headers: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
+    worker: str | None = None
+
+
+def utcnow() -> datetime:
+    """The time now, aware, in UTC: the only clock reading that is not passed in."""
+    return datetime.now(UTC)

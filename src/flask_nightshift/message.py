@@ -1,0 +1,280 @@
+"""The message of a job and what we add to it.
+
+The message is Celery's (protocol 2), so any Celery producer or worker can read it. We add one header,
+``nightshift``, in which a job's history travels with it, and a second one, ``nightshift_dead``, when it is
+buried: a dead letter is the original message, byte for byte, with these two headers.
+
+    nightshift       {enqueued_at, request_id, queue, attempts: [Attempt, …], lost_since}
+    nightshift_dead  {id, reason, error, message, traceback, at, queue, worker}
+
+Pure functions on plain values: nothing here talks to a broker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .job import MAX_ATTEMPTS_CARRIED, Attempt, DeadLetter, Failure, JobRef, Reason, utcnow
+
+HISTORY = "nightshift"
+DEAD = "nightshift_dead"
+DEAD_QUEUE = "nightshift.dead"
+"""The name of the dead-letter queue, on every broker."""
+
+KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority")
+"""The properties of a message that belong to the job and not to one delivery of it."""
+
+# RabbitMQ's own headers speak of one passage through the broker
+_BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", "compression")
+_BROKER_PREFIXES = ("x-first-death-", "x-last-death-")
+
+_X_DEATH_REASONS = {"delivery_limit": Reason.DELIVERY_LIMIT, "expired": Reason.EXPIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message ready to be published: raw body and headers, without a destination."""
+
+    body: bytes
+    headers: dict[str, Any]
+    properties: dict[str, Any] = field(default_factory=dict)
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+
+
+def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str | None) -> None:
+    """Mark a message that is being enqueued for the first time; one that has a history keeps it."""
+    headers.setdefault(
+        HISTORY,
+        {"enqueued_at": at.isoformat(), "request_id": request_id, "queue": queue, "attempts": []},
+    )
+
+
+def history(headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of the ``nightshift`` header, empty if there is none (a plain Celery producer)."""
+    value = (headers or {}).get(HISTORY)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The ended attempts that travel with the message, oldest first."""
+    value = history(headers).get("attempts")
+    return [dict(a) for a in value if isinstance(a, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def retries(headers: Mapping[str, Any]) -> int:
+    """How many retries went before: Celery's ``retries`` header, 0 if absent or absurd."""
+    value = headers.get("retries")
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
+    """Which attempt of which job a message is."""
+    past = history(headers)
+    return JobRef(
+        job_id=str(headers.get("id")),
+        task=str(headers.get("task")),
+        queue=queue,
+        attempt=retries(headers) + 1,
+        request_id=past.get("request_id"),
+        enqueued_at=parse_time(past.get("enqueued_at")),
+    )
+
+
+def parse_time(value: object) -> datetime | None:
+    """An ISO 8601 text as an aware datetime, or None if it is not one."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=utcnow().tzinfo)
+
+
+def next_attempt(headers: Mapping[str, Any], ended: Attempt, *, due: datetime) -> dict[str, Any]:
+    """The headers of the retry that follows ``ended``."""
+    past = history(headers)
+    carried = [*attempts(headers), ended.as_dict()][-MAX_ATTEMPTS_CARRIED:]
+    return {
+        **job_headers(headers),
+        "retries": retries(headers) + 1,
+        "eta": due.isoformat(),
+        HISTORY: {**past, "attempts": carried},
+    }
+
+
+def postponed(headers: Mapping[str, Any], *, since: datetime, due: datetime) -> dict[str, Any]:
+    """The headers of a message that no worker could run yet: the same attempt, later."""
+    return {
+        **job_headers(headers),
+        "eta": due.isoformat(),
+        HISTORY: {**history(headers), "lost_since": since.isoformat()},
+    }
+
+
+def lost_since(headers: Mapping[str, Any]) -> datetime | None:
+    """Since when workers have been putting this message off, if they have."""
+    return parse_time(history(headers).get("lost_since"))
+
+
+def buried(
+    headers: Mapping[str, Any] | None,
+    *,
+    reason: Reason,
+    failure: Failure | None,
+    queue: str,
+    worker: str,
+    at: datetime,
+    ended: Attempt | None = None,
+) -> dict[str, Any]:
+    """The headers of a dead letter; ``ended`` is the attempt that killed it, if it ran."""
+    past = history(headers)
+    if ended is not None:
+        past["attempts"] = [*attempts(headers), ended.as_dict()][-MAX_ATTEMPTS_CARRIED:]
+    return {
+        **job_headers(headers or {}),
+        HISTORY: past,
+        DEAD: {
+            "id": uuid.uuid4().hex,
+            "reason": str(reason),
+            "error": failure.error if failure else "",
+            "message": failure.message if failure else "",
+            "traceback": failure.traceback if failure else "",
+            "at": at.isoformat(),
+            "queue": queue,
+            "worker": worker,
+        },
+    }
+
+
+def revived(letter: DeadLetter) -> Outgoing:
+    """The message that a replay publishes: same id and history, attempts start afresh, nothing delays it."""
+    headers = job_headers(letter.headers)
+    headers.pop(DEAD, None)
+    past = history(headers)
+    past.pop("lost_since", None)
+    headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})
+    return Outgoing(
+        letter.body, headers, job_properties(letter.properties), letter.content_type, letter.content_encoding
+    )
+
+
+def dead_letter(
+    body: bytes | str,
+    headers: Mapping[str, Any] | None,
+    properties: Mapping[str, Any] | None,
+    content_type: str | None,
+    content_encoding: str | None,
+) -> DeadLetter:
+    """Read a message of the dead-letter queue, whoever put it there: us, or RabbitMQ's dead-letter exchange."""
+    headers = dict(headers or {})
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    note = _our_note(headers) or _rabbitmq_note(headers, raw) or _stranger_note(headers, raw)
+    failure = Failure(note["error"], note["message"], note["traceback"]) if note["error"] else None
+    job_id, task = headers.get("id"), headers.get("task")
+    return DeadLetter(
+        id=note["id"],
+        reason=note["reason"],
+        at=note["at"],
+        queue=note["queue"],
+        job_id=str(job_id) if job_id else None,
+        task=str(task) if task else None,
+        failure=failure,
+        body=raw,
+        content_type=content_type or "application/octet-stream",
+        content_encoding=content_encoding or "binary",
+        headers=headers,
+        properties=job_properties(properties or {}),
+        worker=note.get("worker"),
+    )
+
+
+def fingerprint(letter: DeadLetter) -> str:
+    """What groups dead letters with the same cause: reason, task, error type and the last frame of ours.
+
+    Twelve hex digits. Messages are left out: they carry ids and times that differ each time.
+    """
+    frames = [f for f in (letter.failure.traceback if letter.failure else "").splitlines() if "File " in f]
+    parts = (letter.reason, letter.task, letter.failure.error if letter.failure else "", frames[-1:])
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
+    """The arguments as text for people: from the body where it is JSON, else Celery's own reprs."""
+    try:
+        args, kwargs, _ = json.loads(body)
+    except (ValueError, TypeError):
+        return str(headers.get("argsrepr") or ""), str(headers.get("kwargsrepr") or "")
+    return json.dumps(args, ensure_ascii=False), json.dumps(kwargs, ensure_ascii=False)
+
+
+def job_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers that belong to the job: without those of one passage through the broker."""
+    return {k: v for k, v in headers.items() if k not in _BROKER_HEADERS and not k.startswith(_BROKER_PREFIXES)}
+
+
+def job_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties that belong to the job."""
+    return {k: properties[k] for k in KEPT_PROPERTIES if properties.get(k) is not None}
+
+
+def _our_note(headers: Mapping[str, Any]) -> dict[str, Any] | None:
+    note = headers.get(DEAD)
+    if not isinstance(note, Mapping) or "id" not in note:
+        return None
+    try:
+        reason = Reason(note.get("reason"))
+    except ValueError:
+        reason = Reason.REJECTED
+    return {
+        "id": str(note["id"]),
+        "reason": reason,
+        "error": str(note.get("error") or ""),
+        "message": str(note.get("message") or ""),
+        "traceback": str(note.get("traceback") or ""),
+        "at": parse_time(note.get("at")) or utcnow(),
+        "queue": str(note.get("queue") or ""),
+        "worker": note.get("worker"),
+    }
+
+
+def _rabbitmq_note(headers: Mapping[str, Any], body: bytes) -> dict[str, Any] | None:
+    deaths = headers.get("x-death")
+    if not isinstance(deaths, (list, tuple)) or not deaths or not isinstance(deaths[0], Mapping):
+        return None
+    last = deaths[0]
+    cause = str(last.get("reason"))
+    at = last.get("time")
+    return {
+        "id": _digest(headers.get("id"), cause, last.get("queue"), last.get("count"), at, body),
+        "reason": _X_DEATH_REASONS.get(cause, Reason.REJECTED),
+        "error": "",
+        "message": "",
+        "traceback": "",
+        "at": at.replace(tzinfo=at.tzinfo or utcnow().tzinfo) if isinstance(at, datetime) else utcnow(),
+        "queue": str(last.get("queue") or ""),
+    }
+
+
+def _stranger_note(headers: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    past = history(headers)
+    return {
+        "id": _digest(headers.get("id"), body),
+        "reason": Reason.REJECTED,
+        "error": "",
+        "message": "",
+        "traceback": "",
+        "at": utcnow(),
+        "queue": str(past.get("queue") or ""),
+    }
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
