@@ -1,0 +1,101 @@
+"""What the extension keeps for one Flask app, and how the rest of the package finds it.
+
+``app.extensions["nightshift"]`` is a ``Runtime``. Views, commands and workers ask ``current()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, current_app
+
+if TYPE_CHECKING:
+    from .brokers.base import Broker
+    from .config import Settings
+    from .events import Events
+    from .journal import Journal
+    from .store import Store
+
+KEY = "nightshift"
+"""The key in ``app.extensions``."""
+
+
+@dataclass
+class Runtime:
+    """The parts of Nightshift on one app. ``celery`` is the ``celery.Celery`` app."""
+
+    app: Flask
+    settings: Settings
+    celery: Any
+    broker: Broker
+    store: Store
+    events: Events
+    journal: Journal
+
+    def tasks(self) -> Iterator[Any]:
+        """The registered tasks without Celery's own (``celery.chord`` and the like)."""
+        for name, task in sorted(self.celery.tasks.items()):
+            if not name.startswith("celery."):
+                yield task
+
+    def queues(self) -> tuple[str, ...]:
+        """All job queues that the configuration or a task names: the default queue first, then by name."""
+        names = {*self.settings.queues, *_declared(self.celery.conf.task_queues)}
+        names |= {task.queue for task in self.tasks() if isinstance(getattr(task, "queue", None), str)}
+        names |= set(_routed(self.celery.conf.task_routes))
+        default = self.settings.default_queue
+        return (default, *sorted(names - {default}))
+
+    def longest_time_limit(self) -> float | None:
+        """The longest hard time limit of any task in seconds; None if a task may run for ever."""
+        fallback = self.celery.conf.task_time_limit
+        limits = [getattr(task, "time_limit", None) or fallback for task in self.tasks()]
+        if not limits or None in limits:
+            return float(fallback) if fallback and not limits else None
+        return float(max(limits))
+
+
+def current(app: Flask | None = None) -> Runtime:
+    """The runtime of ``app`` (default: ``flask.current_app``); ``RuntimeError`` if there is none."""
+    app = app or current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask's documented way
+    runtime = app.extensions.get(KEY)
+    if not isinstance(runtime, Runtime):
+        raise RuntimeError(
+            f"Nightshift is not initialised on the Flask app {app.name!r}: "
+            "call Nightshift(app), or jobs.init_app(app) in the application factory."
+        )
+    return runtime
+
+
+def _declared(queues: object) -> Iterator[str]:
+    """The names in Celery's ``task_queues``: kombu queues, or a mapping by name."""
+    if isinstance(queues, Mapping):
+        yield from map(str, queues)
+    elif isinstance(queues, (list, tuple)):
+        yield from (str(getattr(queue, "name", queue)) for queue in queues)
+
+
+def _routed(routes: object) -> Iterator[str]:
+    """The queues that Celery's ``task_routes`` names; a router function cannot be asked."""
+    if isinstance(routes, Mapping):
+        targets = list(routes.values())
+    elif isinstance(routes, (list, tuple)):
+        for route in routes:
+            yield from _routed(route) if isinstance(route, Mapping) else _pair(route)
+        return
+    else:
+        return
+    for target in targets:
+        queue = target.get("queue") if isinstance(target, Mapping) else target
+        if queue:
+            yield str(getattr(queue, "name", queue))
+
+
+def _pair(route: object) -> Iterator[str]:
+    if isinstance(route, (list, tuple)) and len(route) == 2:
+        yield from _routed({route[0]: route[1]})
+
+
+__all__ = ["KEY", "Runtime", "current"]
