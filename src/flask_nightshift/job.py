@@ -9,6 +9,8 @@ State machine (``TRANSITIONS``)::
       │          ▼
       └────── retrying                           (the delay is over when it is running again)
 
+    running ─► queued                            (returned: its worker stopped before it was done)
+
 A job can also be buried without having run: ``queued ─► dead`` (expired, revoked, unknown task).
 """
 
@@ -40,7 +42,7 @@ class JobState(enum.StrEnum):
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.DEAD}),
-    JobState.RUNNING: frozenset({JobState.RUNNING, JobState.RETRYING, JobState.SUCCEEDED, JobState.DEAD}),
+    JobState.RUNNING: frozenset(set(JobState) - {JobState.UNKNOWN}),
     JobState.RETRYING: frozenset({JobState.RUNNING, JobState.DEAD}),
     JobState.SUCCEEDED: frozenset(),
     JobState.DEAD: frozenset({JobState.QUEUED}),
@@ -130,7 +132,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class JobRef:
-    """Which attempt of which job: the fields that every event, log line and metric speaks of."""
+    """Which attempt of which job: the fields that every event, log line and metric speaks of.
+
+    ``attempt`` starts at 1, and again at 1 with each replay; ``run`` counts the replays that went before.
+    """
 
     job_id: str
     task: str
@@ -138,6 +143,7 @@ class JobRef:
     attempt: int
     request_id: str | None = None
     enqueued_at: datetime | None = None
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The message is Celery's (protocol 2), so any Celery producer or worker can read 
 ``nightshift``, in which a job's history travels with it, and a second one, ``nightshift_dead``, when it is
 buried: a dead letter is the original message, byte for byte, with these two headers.
 
-    nightshift       {enqueued_at, request_id, queue, attempts: [Attempt, …], lost_since}
+    nightshift       {enqueued_at, request_id, queue, attempts: [Attempt, …], lost_since, run}
     nightshift_dead  {id, reason, error, message, traceback, at, queue, worker}
 
 Pure functions on plain values: nothing here talks to a broker.
@@ -74,6 +74,12 @@ def retries(headers: Mapping[str, Any]) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
+def run(headers: Mapping[str, Any] | None) -> int:
+    """How many replays went before, 0 if absent or absurd: it tells the attempts of one run from the next's."""
+    value = history(headers).get("run")
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
 def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
     """Which attempt of which job a message is."""
     past = history(headers)
@@ -84,6 +90,7 @@ def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
         attempt=retries(headers) + 1,
         request_id=past.get("request_id"),
         enqueued_at=parse_time(past.get("enqueued_at")),
+        run=run(headers),
     )
 
 
@@ -160,6 +167,7 @@ def revived(letter: DeadLetter) -> Outgoing:
     headers.pop(DEAD, None)
     past = history(headers)
     past.pop("lost_since", None)
+    past["run"] = run(headers) + 1
     headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})
     return Outgoing(
         letter.body, headers, job_properties(letter.properties), letter.content_type, letter.content_encoding
@@ -230,7 +238,7 @@ def _our_note(headers: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(note, Mapping) or "id" not in note:
         return None
     try:
-        reason = Reason(note.get("reason"))
+        reason = Reason(str(note.get("reason")))
     except ValueError:
         reason = Reason.REJECTED
     return {
