@@ -1,0 +1,12 @@
+"""How Nightshift logs: one line per thing that happened, each with the job it belongs to.
+
+``configure`` sends every line of the process (ours, Celery's, kombu's, the application's own loggers inside
+tasks) through the same structlog processors, as JSON in production and readable in a terminal. ``observe``
+turns the events of jobs into lines. Grepping one job's id follows it through the web process, its workers,
+its retries, its death and its replay. A password in a URL is never written.
+"""
+
+from .setup import configure, take_over_celery
+from .wording import Line, job_fields, observe
+
+__all__ = ["Line", "configure", "job_fields", "observe", "take_over_celery"]

@@ -1,0 +1,111 @@
+"""What happens to a line on its way out: its job, its request, no passwords, its form."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import IO, Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from ..config import hide_password
+from ..context import current_job, request_id
+from .wording import Line, job_fields
+
+_CELERY_JOB = re.compile(r"(?P<task>[\w.-]+)\[(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\]")
+_CELERY_EXTRA = ("data",)
+_FIRST = ("timestamp", "level", "event", "message", "job_id", "task", "attempt", "queue", "request_id")
+
+
+def _unfold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Our own records carry a ``Line``: its fields become the line's."""
+    record = event.get("_record")
+    if record is not None and isinstance(record.msg, Line):
+        line = record.msg
+        event.update(line.fields, event=line.event)
+        if line.text:
+            event["message"] = line.text
+    return event
+
+
+def _drop_celery_extra(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    record = event.get("_record")
+    if record is not None and record.name.startswith("celery"):
+        for key in _CELERY_EXTRA:
+            event.pop(key, None)
+    return event
+
+
+def _add_job(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The job whose code logs; else the one that a line of Celery's names; else the web request."""
+    job = current_job.get()
+    if job is not None:
+        return {**job_fields(job), **event}
+    record = event.get("_record")
+    if record is not None and record.name.startswith("celery") and "job_id" not in event:
+        named = _CELERY_JOB.search(str(event.get("event")))
+        if named:
+            event.update(named.groupdict())
+    if "request_id" not in event and (current := request_id()):
+        event["request_id"] = current
+    return event
+
+
+def _hide_passwords(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {key: value if key.startswith("_") else _hidden(value) for key, value in event.items()}
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, str):
+        return hide_password(value) if "://" in value else value
+    if isinstance(value, dict):
+        return {key: _hidden(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_hidden(inner) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else _hidden(str(value))
+
+
+def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """In a terminal the sentence says it all; the fields that repeat it would push it out of sight."""
+    if "message" in event:
+        event["event"] = f"{event['event']} {event.pop('message')}"
+        for key in ("attempts_allowed", "error", "error_message", "wait", "due", "runtime", "reason", "why"):
+            event.pop(key, None)
+    event.pop("logger", None)
+    return event
+
+
+def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What a person looks for first, first."""
+    return {**{key: event[key] for key in _FIRST if key in event}, **event}
+
+
+def console(stream: IO[str]) -> list[Processor]:
+    """The last processors of a line for people; coloured in a terminal, or where ``FORCE_COLOR`` is set."""
+    colors = "NO_COLOR" not in os.environ and (stream.isatty() or "FORCE_COLOR" in os.environ)
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colors, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    return [clock, structlog.processors.format_exc_info, _hide_passwords, _one_sentence, renderer]
+
+
+SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.StackInfoRenderer(),
+    _drop_celery_extra,
+    _unfold,
+    _add_job,
+]
+
+JSON: list[Processor] = [
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    _hide_passwords,
+    _in_order,
+    structlog.processors.JSONRenderer(ensure_ascii=False),
+]

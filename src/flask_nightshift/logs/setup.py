@@ -1,0 +1,101 @@
+"""Set up the logging of a process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from logging.handlers import WatchedFileHandler
+from typing import IO, Any
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from ..config import Settings
+from .processors import JSON, SHARED, console
+
+# What Celery says of an attempt, our own lines say with more: these formats alone are dropped.
+_DUPLICATES = {
+    "celery.worker.strategy": ("Task %(name)s[%(id)s] received",),
+    "celery.app.trace": (
+        "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s",
+        "Task %(name)s[%(id)s] retry: %(exc)s",
+        "Task %(name)s[%(id)s] %(description)s: %(exc)s",
+        "Task %(name)s[%(id)s] %(exc)s",
+    ),
+}
+_CHATTY = ("amqp", "kombu", "celery.utils.functional")
+
+
+def configure(
+    settings: Settings,
+    *,
+    level: int | str | None = None,
+    stream: IO[str] | None = None,
+    logfile: str | None = None,
+) -> None:
+    """Send all logging of this process through Nightshift's processors, in place of what was set up before.
+
+    Workers and Beat call it; call it in a web process to have its lines in the same form. ``level`` goes
+    before ``NIGHTSHIFT_LOG_LEVEL``; lines go to ``logfile``, else to ``stream`` (default: standard error).
+    """
+    stream = stream or sys.__stderr__ or sys.stderr
+    handler: logging.StreamHandler[Any] = (
+        WatchedFileHandler(logfile) if logfile else logging.StreamHandler(stream)
+    )
+    in_terminal = _is_console(settings.log_format, None if logfile else stream)
+    last = console(stream) if in_terminal else JSON
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=SHARED, processors=[ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level or settings.log_level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(root.level, logging.INFO))
+    _silence_duplicates()
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def take_over_celery(celery: Any, settings: Settings) -> None:
+    """Have ``celery`` (worker or Beat) log through ``configure``, and what tasks print go there too."""
+    from celery.signals import setup_logging
+
+    def set_up(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
+        configure(settings, level=loglevel, logfile=logfile)
+        if celery.conf.worker_redirect_stdouts:
+            celery.log.redirect_stdouts(celery.conf.worker_redirect_stdouts_level)
+
+    setup_logging.disconnect(dispatch_uid=__name__)  # one process runs one worker: the last app wins
+    setup_logging.connect(set_up, weak=False, dispatch_uid=__name__)
+
+
+def _is_console(log_format: str, stream: IO[str] | None) -> bool:
+    if log_format != "auto":
+        return log_format == "console"
+    return stream is not None and stream.isatty()
+
+
+class _NotADuplicate(logging.Filter):
+    """Lets pass what Celery says, but for the lines that repeat ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg not in _DUPLICATES.get(record.name, ()):
+            return True
+        return isinstance(record.args, dict) and bool(record.args.get("internal"))
+
+
+def _silence_duplicates() -> None:
+    for name in _DUPLICATES:
+        target = logging.getLogger(name)
+        if not any(isinstance(known, _NotADuplicate) for known in target.filters):
+            target.addFilter(_NotADuplicate())

@@ -1,0 +1,141 @@
+"""Every log line about a job: the one place where events become words.
+
+Fields of a job's line: ``job_id``, ``task``, ``attempt``, ``queue`` and, when a web request enqueued it,
+``request_id``; others by event, in seconds where they are times.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from functools import singledispatch
+from typing import Any
+
+from flask import has_request_context
+
+from ..events import JobDied, JobEnqueued, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..job import JobRef
+
+logger = logging.getLogger("flask_nightshift.jobs")
+
+
+class Line:
+    """The message of a record that has fields: structured where ``configure`` was called, text elsewhere."""
+
+    def __init__(self, event: str, text: str = "", **fields: Any) -> None:
+        self.event = event
+        self.text = text
+        self.fields = {key: value for key, value in fields.items() if value is not None}
+
+    def __str__(self) -> str:
+        head = f"{self.event}: {self.text}" if self.text else self.event
+        return " ".join([head, *(f"{key}={value}" for key, value in self.fields.items())])
+
+
+@singledispatch
+def observe(event: object) -> None:
+    """Log an event of ``events``; other objects are ignored. Subscribe it to ``Events``."""
+
+
+@observe.register
+def _enqueued(event: JobEnqueued) -> None:
+    # A request that enqueues is worth a line; a script that enqueues 100,000 is not worth 100,000.
+    level = logging.INFO if has_request_context() else logging.DEBUG
+    due = f"not before {_clock(event.due)}" if event.due else ""
+    _say(level, "job.enqueued", due, event.job, due=_iso(event.due))
+
+
+@observe.register
+def _started(event: JobStarted) -> None:
+    waited = f"after {event.wait:.3f} s in the queue" if event.wait is not None else ""
+    _say(logging.INFO, "job.started", waited, event.job, worker=event.worker, wait=_round(event.wait))
+
+
+@observe.register
+def _succeeded(event: JobSucceeded) -> None:
+    text = f"in {event.runtime:.3f} s"
+    _say(logging.INFO, "job.succeeded", text, event.job, worker=event.worker, runtime=_round(event.runtime))
+
+
+@observe.register
+def _retrying(event: JobRetrying) -> None:
+    text = (
+        f"{_attempt_of(event.job.attempt, event.max_retries)} failed with {event.failure}; "
+        f"next attempt in {event.wait:.1f} s, at {_clock(event.due)}"
+    )
+    _say(
+        logging.WARNING,
+        "job.retrying",
+        text,
+        event.job,
+        attempts_allowed=None if event.max_retries is None else event.max_retries + 1,
+        error=event.failure.error,
+        error_message=event.failure.message,
+        wait=_round(event.wait),
+        due=_iso(event.due),
+        runtime=_round(event.runtime),
+        worker=event.worker,
+    )
+
+
+@observe.register
+def _died(event: JobDied) -> None:
+    text = f"buried as a dead letter ({event.reason}) after attempt {event.job.attempt}: {event.failure}"
+    _say(
+        logging.ERROR,
+        "job.dead",
+        text,
+        event.job,
+        reason=str(event.reason),
+        error=event.failure.error,
+        error_message=event.failure.message,
+        runtime=_round(event.runtime),
+        worker=event.worker,
+        exception=event.failure.traceback.rstrip() or None,
+    )
+
+
+@observe.register
+def _returned(event: JobReturned) -> None:
+    _say(
+        logging.WARNING,
+        "job.returned",
+        f"back to its queue: {event.why}",
+        event.job,
+        worker=event.worker,
+        why=event.why,
+    )
+
+
+def _say(level: int, event: str, text: str, job: JobRef, **fields: Any) -> None:
+    if logger.isEnabledFor(level):
+        logger.log(level, Line(event, text, **job_fields(job), **fields))
+
+
+def job_fields(job: JobRef) -> dict[str, Any]:
+    """The fields that every line of a job carries."""
+    fields: dict[str, Any] = {
+        "job_id": job.job_id,
+        "task": job.task,
+        "attempt": job.attempt,
+        "queue": job.queue,
+    }
+    if job.request_id:
+        fields["request_id"] = job.request_id
+    return fields
+
+
+def _attempt_of(attempt: int, max_retries: int | None) -> str:
+    return f"attempt {attempt}" if max_retries is None else f"attempt {attempt} of {max_retries + 1}"
+
+
+def _clock(moment: datetime) -> str:
+    return moment.astimezone().strftime("%H:%M:%S")  # this machine's zone, as the terminal shows it
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
