@@ -32,7 +32,7 @@ TASK_OPTIONS = frozenset(
         "default_retry_delay", "soft_time_limit", "time_limit", "serializer",
     }
 )  # fmt: skip
-_PASSWORD = re.compile(r"(?P<scheme>[\w+.-]+://)(?P<user>[^:@/]*):(?P<password>[^@/]*)@")
+_PASSWORD = re.compile(r"(?P<scheme>[\w+.-]+://)(?P<user>[^:@/\s]*):(?P<password>[^@/\s]*)@")
 
 
 def hide_password(text: str) -> str:
@@ -41,7 +41,10 @@ def hide_password(text: str) -> str:
 
 
 def _key(default: Any, check: Callable[[str, Any], Any], help_: str) -> Any:
-    return field(default=default, metadata={"check": check, "help": help_})
+    metadata = {"check": check, "help": help_}
+    if default == {}:
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def _number(low: float, high: float, what: str) -> Callable[[str, Any], float]:
