@@ -1,0 +1,66 @@
+# The two commands of the README, and a few more: `make` lists them.
+#
+#   PORT=8001 make up           another port for the web app
+#   PYTHON=python3.13 make …    another Python (3.11 or newer) for the virtual environment
+#   VENV=.venv-313 make …       another place for it
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8000
+PYTEST_ARGS ?=
+
+bin := $(VENV)/bin
+shop := $(bin)/flask --app examples/shop
+pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test lint compose-test lock clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+up: $(VENV)/.app ## start the example shop: broker, web, worker, beat, a mailbox; Ctrl-C stops it
+	@$(shop) up
+
+demo: $(VENV)/.app ## a tour in one minute that nobody has to type for
+	@$(shop) demo
+
+test: $(VENV)/.test ## all tests; what misses a program skips, or fails when CI=true
+	@$(bin)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test ## ruff, mypy --strict, the direction of imports
+	@$(bin)/ruff check .
+	@$(bin)/ruff format --check .
+	@$(bin)/mypy
+	@$(bin)/lint-imports
+
+compose-test: ## both compose files, for real: sign up, see the mail, kill a worker, see the job finish
+	@tests/compose/run
+
+lock: ## write requirements.lock anew from pyproject.toml
+	@$(PYTHON) scripts/make_venv.py $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
+	@$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
+	  --all-extras --group test --group lint --no-emit-index-url --custom-compile-command "make lock" \
+	  --output-file requirements.lock
+
+clean: ## delete the virtual environment, caches and builds; the shop's data (examples/instance) stays
+	@rm -rf $(VENV) $(VENV)-lock build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Each stamp is newer than what it was installed from, so the second start installs nothing.
+$(VENV)/.pip: scripts/make_venv.py
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) scripts/make_venv.py $(VENV)
+	@touch $@
+
+$(VENV)/.app: $(VENV)/.pip pyproject.toml requirements.lock
+	@echo "Installing what the shop needs (once)"
+	@$(pip) install --constraint requirements.lock --editable '.[embedded,postgres,shop]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.app
+	@echo "Installing what tests and linters need (once)"
+	@$(pip) install --constraint requirements.lock --group test --group lint
+	@touch $@
