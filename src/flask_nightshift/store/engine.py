@@ -1,0 +1,164 @@
+"""SQLAlchemy engines as Nightshift needs them: bounded in time, and safe with several processes at once.
+
+SQLite: write-ahead log; a writer takes the lock when it begins (``BEGIN IMMEDIATE``) and waits for its turn,
+so that no transaction fails half way with "database is locked". The file is only ever created by
+``Store.migrate()``: a path that is gone is an error, not a new empty database.
+
+PostgreSQL: psycopg 3; a connection that was idle is tried before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
+from sqlalchemy.pool import QueuePool
+
+from ..errors import ConfigurationError
+from .deadline import deadline
+
+CONNECT_TIMEOUT = 3
+"""Seconds to connect in."""
+PING_TIMEOUT = 2.0
+"""Seconds within which an idle PostgreSQL connection must prove that it lives."""
+IDLE = 1.0
+"""Seconds after which a pooled PostgreSQL connection is tried before it is used."""
+WRITE = "nightshift_write"
+"""The execution option that makes a SQLite transaction take the write lock at its start."""
+
+
+def normalise(url: URL) -> URL:
+    """``url`` with the driver that we use; raises ``ConfigurationError`` for another database."""
+    backend = url.get_backend_name()
+    if backend in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return url.set(drivername="sqlite")
+    shown = url.render_as_string(hide_password=True)
+    raise ConfigurationError("NIGHTSHIFT_DATABASE_URL", shown, "a sqlite:// or postgresql:// URL")
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite URL; None if it has none: PostgreSQL, in memory, or a ``file:`` URI."""
+    path = url.database
+    if url.get_backend_name() != "sqlite" or not path or path == ":memory:" or path.startswith("file:"):
+        return None
+    return Path(path)
+
+
+def build(url: URL) -> Engine:
+    """A new engine for a normalised ``url``; it connects when it is first used."""
+    return _postgresql(url) if url.get_backend_name() == "postgresql" else _sqlite(url)
+
+
+def _postgresql(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=5,
+        max_overflow=10,
+        pool_timeout=CONNECT_TIMEOUT,
+        pool_recycle=1800,
+        pool_use_lifo=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT,
+            "application_name": "nightshift",
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+        },
+    )
+
+    @event.listens_for(engine, "checkin")
+    def rested(connection: Any, record: Any) -> None:  # noqa: ARG001
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def still_there(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001
+        if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE:
+            return
+        try:
+            with deadline(connection, PING_TIMEOUT):
+                alive = engine.dialect.do_ping(connection)
+        except Exception as error:
+            raise exc.DisconnectionError(str(error)) from error
+        if not alive:
+            raise exc.DisconnectionError("the server has closed the connection")
+
+    return engine
+
+
+def _sqlite(url: URL) -> Engine:
+    path = sqlite_file(url)
+    size: dict[str, int] = {"pool_size": 5, "max_overflow": 20}
+    if not url.database or url.database == ":memory:":
+        size = {"pool_size": 1, "max_overflow": 0}  # the connection is the database: threads take turns
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_timeout=CONNECT_TIMEOUT,
+        connect_args={"check_same_thread": False},
+        **size,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def open_existing(dialect: Any, record: Any, args: list[Any], options: dict[str, Any]) -> None:  # noqa: ARG001
+        options["isolation_level"] = None  # transactions begin where we say, not where the driver thinks
+        if path is not None:
+            args[0] = f"file:{quote(str(path))}?mode=rw"
+            options["uri"] = True
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, record: Any) -> None:
+        record.info["file"] = _identity(path)
+        connection.execute(f"PRAGMA busy_timeout = {CONNECT_TIMEOUT * 1000}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _use_wal(connection)
+
+    @event.listens_for(engine, "checkout")
+    def same_file(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001
+        # a file that was moved or replaced still takes writes, by its descriptor, and nobody would read them
+        if record.info.get("file") != _identity(path):
+            raise exc.DisconnectionError("the database file has been moved or replaced")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get(WRITE)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to write-ahead logging, once in its life.
+
+    The switch needs the file for itself and does not wait for it. Losing against another process is no harm:
+    the other one switches it.
+    """
+    until = time.monotonic() + CONNECT_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
+
+
+__all__ = ["CONNECT_TIMEOUT", "WRITE", "build", "normalise", "sqlite_file"]

@@ -1,0 +1,1 @@
+"""Alembic's environment; ``Store.migrate()`` runs it."""

@@ -1,0 +1,134 @@
+"""One database, as the rest of Nightshift uses it: transactions that end in time, and migrations.
+
+A ``Store`` is made before a server forks and used after: it holds no connection until it is asked for one,
+and a child process starts with none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, Engine, make_url, text
+
+from . import engine as engines
+from . import migration
+from .deadline import deadline
+from .unavailable import translated
+
+TIMEOUT = 5.0
+"""Seconds that a transaction may take, or wait for another's lock, unless it asks for more."""
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_inherited: list[Engine] = []
+
+
+class Store:
+    """The database at ``url`` (a SQLAlchemy URL; SQLite or PostgreSQL).
+
+    All methods raise ``DatabaseUnavailable``, in bounded time, when the database is away, locked for too
+    long, or not migrated.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = engines.normalise(make_url(url))
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        _stores.add(self)
+
+    @property
+    def url(self) -> str:
+        """The URL without its password, for people."""
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine of this process."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = engines.build(self._url)
+            return self._engine
+
+    @contextlib.contextmanager
+    def begin(self, *, timeout: float = TIMEOUT) -> Iterator[Connection]:
+        """A transaction that may write; it is committed at the end of the block, or rolled back by an error.
+
+        ``timeout`` in seconds bounds the wait for SQLite's lock, and the whole block on PostgreSQL. Do not
+        nest two of them in one thread: on SQLite the inner one would wait for the outer.
+        """
+        with self._transaction(timeout, write=True) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self, *, timeout: float = TIMEOUT) -> Iterator[Connection]:
+        """A transaction that only reads: on SQLite it does not wait for writers, nor they for it."""
+        with self._transaction(timeout, write=False) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self, timeout: float, *, write: bool) -> Iterator[Connection]:
+        with translated(self.url), self.engine.connect() as connection, self._bounded(connection, timeout):
+            connection.execution_options(**{engines.WRITE: write})
+            with connection.begin():
+                yield connection
+
+    @contextlib.contextmanager
+    def _bounded(self, connection: Connection, timeout: float) -> Iterator[None]:
+        driver = connection.connection.driver_connection
+        if connection.dialect.name == "sqlite":
+            driver.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")  # type: ignore[union-attr]
+            yield
+        else:
+            with deadline(driver, timeout):
+                yield
+
+    def ping(self, timeout: float = 2.0) -> float:
+        """Ask the database for a sign of life; how long it took, in seconds."""
+        started = time.perf_counter()
+        with self.read(timeout=timeout) as connection:
+            connection.execute(text("SELECT 1"))
+        return time.perf_counter() - started
+
+    def migrate(self) -> list[str]:
+        """Bring the tables up to date, creating a SQLite file that is not there; the revisions applied.
+
+        Safe when several processes call it at once: one works, the others wait and find nothing to do.
+        """
+        path = engines.sqlite_file(self._url)
+        if path is not None:
+            migration.create_file(path)
+        with self.begin(timeout=migration.TIMEOUT) as connection:
+            return migration.upgrade(connection)
+
+    def pending_migrations(self) -> list[str]:
+        """The revisions that ``migrate()`` would apply, oldest first."""
+        with self.read() as connection:
+            return migration.pending(connection)
+
+    def close(self) -> None:
+        """Close all idle connections; the store can be used again."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        if self._engine is not None:
+            # neither used nor closed here: the connections are the parent's, and closing one speaks on it
+            _inherited.append(self._engine)
+            self._engine = None
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store._after_fork()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+__all__ = ["TIMEOUT", "Store"]

@@ -1,0 +1,173 @@
+"""The tables that the database keeps, ``nightshift_*``.
+
+What changes here needs a migration in ``migrations/versions``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table
+
+from .types import JsonText, SafeText, UtcDateTime
+
+BUCKETS: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+"""Upper bounds in seconds of the histogram buckets of runtime and wait; a last bucket takes the rest."""
+
+
+def bucket_columns(kind: str) -> tuple[str, ...]:
+    """The names of the bucket columns of ``kind`` (``runtime`` or ``wait``), ``len(BUCKETS) + 1`` of them."""
+    return (*(f"{kind}_to_{round(bound * 1000)}ms" for bound in BUCKETS), f"{kind}_over")
+
+
+def _buckets() -> Iterator[Column[int]]:
+    for kind in ("runtime", "wait"):
+        for name in bucket_columns(kind):
+            yield Column(name, BigInteger, nullable=False, default=0)
+
+
+metadata = MetaData()
+
+jobs = Table(
+    "nightshift_jobs",
+    metadata,
+    Column("id", SafeText, primary_key=True),
+    Column("task", SafeText, nullable=False),
+    Column("queue", SafeText, nullable=False),
+    Column("state", SafeText, nullable=False),
+    # where the job is in its life, as one number that only grows: see journal/jobs.py
+    Column("place", BigInteger, nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("max_retries", Integer),
+    Column("args", SafeText),
+    Column("kwargs", SafeText),
+    Column("progress", JsonText),
+    Column("progress_at", UtcDateTime),
+    Column("result", SafeText),
+    Column("error", SafeText),
+    Column("error_message", SafeText),
+    Column("enqueued_at", UtcDateTime),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("due_at", UtcDateTime),
+    Column("worker", SafeText),
+    Column("request_id", SafeText),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("nightshift_jobs_state", "state", "updated_at"),
+)
+
+attempts = Table(
+    "nightshift_attempts",
+    metadata,
+    # an attempt whose worker died begins again under its number: only the start tells the two apart
+    Column("job_id", SafeText, primary_key=True),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("started_at", UtcDateTime, primary_key=True),
+    Column("worker", SafeText, nullable=False),
+    Column("wait", Float),
+    Column("ended_at", UtcDateTime),
+    Column("outcome", SafeText),
+    Column("runtime", Float),
+    Column("error", SafeText),
+    Column("message", SafeText),
+    Column("traceback", SafeText),
+    Column("due_at", UtcDateTime),
+)
+
+totals = Table(
+    "nightshift_totals",
+    metadata,
+    Column("minute", UtcDateTime, primary_key=True),
+    Column("task", SafeText, primary_key=True),
+    Column("queue", SafeText, primary_key=True),
+    Column("outcome", SafeText, primary_key=True),
+    Column("worker", SafeText, primary_key=True),
+    Column("count", BigInteger, nullable=False, default=0),
+    Column("runtime_sum", Float, nullable=False, default=0.0),
+    Column("wait_sum", Float, nullable=False, default=0.0),
+    *_buckets(),
+)
+
+journals = Table(
+    "nightshift_journals",
+    metadata,
+    # one row for each process that writes totals: the last batch it wrote, so that none counts twice
+    Column("id", SafeText, primary_key=True),
+    Column("worker", SafeText, nullable=False),
+    Column("batch", BigInteger, nullable=False),
+    Column("written_at", UtcDateTime, nullable=False),
+)
+
+dead_letters = Table(
+    "nightshift_dead_letters",
+    metadata,
+    Column("id", SafeText, primary_key=True),
+    Column("job_id", SafeText),
+    Column("task", SafeText),
+    Column("queue", SafeText, nullable=False),
+    Column("reason", SafeText, nullable=False),
+    Column("error", SafeText),
+    Column("message", SafeText),
+    Column("traceback", SafeText),
+    Column("fingerprint", SafeText, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("archived_at", UtcDateTime, nullable=False),
+    Column("status", SafeText, nullable=False),
+    Column("status_at", UtcDateTime, nullable=False),
+    Column("worker", SafeText),
+    Column("body", LargeBinary, nullable=False),
+    Column("content_type", SafeText, nullable=False),
+    Column("content_encoding", SafeText, nullable=False),
+    Column("headers", JsonText, nullable=False),
+    Column("properties", JsonText, nullable=False),
+    Column("attempts", JsonText, nullable=False),
+    Index("nightshift_dead_letters_status", "status", "at"),
+    Index("nightshift_dead_letters_job", "job_id"),
+)
+
+workers = Table(
+    "nightshift_workers",
+    metadata,
+    Column("name", SafeText, primary_key=True),
+    Column("hostname", SafeText, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("loop_at", UtcDateTime, nullable=False),
+    Column("busy", JsonText, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("pool", SafeText, nullable=False),
+    Column("queues", JsonText, nullable=False),
+    Column("version", SafeText, nullable=False),
+)
+
+beats = Table(
+    "nightshift_beats",
+    metadata,
+    Column("name", SafeText, primary_key=True),
+    Column("ticked_at", UtcDateTime, nullable=False),
+)
+
+schedules = Table(
+    "nightshift_schedules",
+    metadata,
+    Column("name", SafeText, primary_key=True),
+    Column("last_run_at", UtcDateTime),
+    Column("total_run_count", BigInteger, nullable=False),
+)
+
+__all__ = [
+    "BUCKETS",
+    "attempts",
+    "beats",
+    "bucket_columns",
+    "dead_letters",
+    "jobs",
+    "journals",
+    "metadata",
+    "schedules",
+    "totals",
+    "workers",
+]
