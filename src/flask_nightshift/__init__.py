@@ -1,1 +1,28 @@
 """Background jobs for Flask, on Celery, that do not get lost."""
+
+from .errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    DatabaseUnavailable,
+    DeadLetterNotFound,
+    EmbeddedBrokerDown,
+    NightshiftError,
+    PermanentFailure,
+)
+from .extension import Nightshift
+from .job import JobState, Reason
+from .journal import JobRecord
+
+__all__ = [
+    "BrokerUnavailable",
+    "ConfigurationError",
+    "DatabaseUnavailable",
+    "DeadLetterNotFound",
+    "EmbeddedBrokerDown",
+    "JobRecord",
+    "JobState",
+    "Nightshift",
+    "NightshiftError",
+    "PermanentFailure",
+    "Reason",
+]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .events import Events
     from .journal import Journal
     from .store import Store
+
+logger = logging.getLogger(__name__)
 
 KEY = "nightshift"
 """The key in ``app.extensions``."""
@@ -43,10 +46,22 @@ class Runtime:
     def queues(self) -> tuple[str, ...]:
         """All job queues that the configuration or a task names: the default queue first, then by name."""
         names = {*self.settings.queues, *_declared(self.celery.conf.task_queues)}
-        names |= {task.queue for task in self.tasks() if isinstance(getattr(task, "queue", None), str)}
+        for task in self.tasks():
+            named = getattr(task, "job_queue", None) or getattr(task, "queue", None)
+            names |= {named} if isinstance(named, str) else set()
         names |= set(_routed(self.celery.conf.task_routes))
         default = self.settings.default_queue
         return (default, *sorted(names - {default}))
+
+    def record_progress(self, job_id: str, progress: dict[str, Any]) -> None:
+        """Keep what a job says of its progress; dropped with a debug line when the database is away."""
+        from .errors import DatabaseUnavailable
+        from .journal import record_progress
+
+        try:
+            record_progress(self.store, job_id, progress)
+        except DatabaseUnavailable as exc:
+            logger.debug("progress of %s not recorded: %s", job_id, exc)
 
     def longest_time_limit(self) -> float | None:
         """The longest hard time limit of any task in seconds; None if a task may run for ever."""

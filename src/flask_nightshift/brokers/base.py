@@ -69,6 +69,18 @@ class Broker(Protocol):
     def url(self) -> str:
         """The broker's URL without its password, for people."""
 
+    @property
+    def keeps_delays(self) -> bool:
+        """Whether a delayed job waits in the broker; False only for kombu's stock Redis transport."""
+
+    @property
+    def whole_seconds(self) -> bool:
+        """Whether delays must be whole seconds (RabbitMQ)."""
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The client library's exceptions that mean the broker cannot be used now."""
+
     def celery_settings(self) -> dict[str, Any]:
         """The Celery settings (new-style lower-case names) that make Celery use this broker safely."""
 

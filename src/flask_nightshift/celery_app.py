@@ -1,0 +1,137 @@
+"""Our Celery app: every publish of a job goes through ``JobCelery.send_task``.
+
+``delay``, ``apply_async``, canvas, ``send_task`` by name and Beat all end there, so there is one place that
+declares the topology, marks the message, and turns a broker that is away into ``BrokerUnavailable``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AMQPError
+from celery import Celery
+from celery.app.amqp import AMQP, Queues
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu import Queue
+from kombu.exceptions import KombuError, SerializationError
+from kombu.utils.uuid import uuid
+
+from .brokers import unavailable
+from .context import request_id
+from .events import JobEnqueued
+from .job import JobRef, utcnow
+from .message import HISTORY, stamp
+from .task import JobTask
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+    from .worker.settle import Settlement
+
+
+class JobQueues(Queues):
+    """Celery's queues, declared as our broker wants them, also those that nobody listed."""
+
+    def __init__(self, *args: Any, declare: Any, **kwargs: Any) -> None:
+        self._declare = declare
+        super().__init__(*args, **kwargs)
+
+    def new_missing(self, name: str) -> Queue:
+        return self._declare(name)
+
+
+class JobAMQP(AMQP):
+    """Celery's messaging with ``JobQueues``."""
+
+    def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
+        runtime: Runtime = self.app.runtime
+        if not queues:
+            queues = [runtime.broker.queue(name) for name in runtime.queues()]
+        return JobQueues(queues, default_exchange=None, declare=runtime.broker.queue, **options)
+
+
+class JobCelery(Celery):
+    """The Celery app of one Flask app."""
+
+    amqp_cls = JobAMQP
+    task_cls = JobTask
+    settlement: Settlement | None = None
+    """Of this process's worker."""
+    draining = False
+    """The grace period of a stop is over: what still runs is given back."""
+
+    def __init__(self, *args: Any, runtime: Runtime | None = None, **kwargs: Any) -> None:
+        if runtime is not None:
+            self.runtime = runtime
+        super().__init__(*args, **kwargs)
+
+    def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""
+        options["task_id"] = options.get("task_id") or uuid()
+        options.update(self._whole_delay(options))
+        queue = self._queue_for(name, args, kwargs, options)
+        at = utcnow()
+        headers = dict(options.get("headers") or {})
+        stamp(headers, queue=queue, at=at, request_id=request_id())
+        options["headers"] = headers
+        with self._failing_fast(), self.producer_or_acquire(options.pop("producer", None)) as producer:
+            self.runtime.broker.prepare(producer.connection, [self.amqp.queues[queue]])
+            result = super().send_task(name, args, kwargs, producer=producer, **options)
+        self._tell(name, options, queue, headers[HISTORY], at, args, kwargs)
+        return result
+
+    def _queue_for(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str:
+        """The name of the queue that Celery's router picks, and the option set to it."""
+        wanted = options.get("queue")
+        if wanted is None and (options.get("exchange") or options.get("routing_key")):
+            return str(options.get("routing_key") or options.get("exchange"))
+        if wanted is None:
+            task = options.get("task_type") or self._tasks.get(name)
+            route = self.amqp.router.route({}, options.get("route_name") or name, args, kwargs, task)
+            wanted = route.get("queue") or self.conf.task_default_queue
+        return str(getattr(wanted, "name", wanted))
+
+    def _whole_delay(self, options: dict[str, Any]) -> dict[str, Any]:
+        """RabbitMQ delays by whole seconds, at least one: rounded up, so that no job starts early."""
+        eta, countdown = options.get("eta"), options.get("countdown")
+        if not self.runtime.broker.whole_seconds or (eta is None and not countdown):
+            return {}
+        if eta is not None:
+            moment = maybe_make_aware(maybe_iso8601(eta), self.timezone)
+            countdown = (moment - utcnow()).total_seconds()
+        seconds = math.ceil(max(0.0, float(countdown or 0)))
+        return {"eta": None, "countdown": seconds or None}
+
+    @contextmanager
+    def _failing_fast(self) -> Iterator[None]:
+        try:
+            yield
+        except SerializationError:
+            raise  # the arguments are not JSON: the caller's mistake, not the broker's
+        except (OSError, KombuError, AMQPError, *self.runtime.broker.errors) as exc:
+            raise unavailable(exc, self.runtime.broker.url) from exc
+
+    def _tell(
+        self, name: str, options: dict[str, Any], queue: str, past: dict[str, Any], at: datetime, args: Any, kwargs: Any
+    ) -> None:
+        if name.startswith("celery."):
+            return
+        retries = int(options.get("retries") or 0)
+        job = JobRef(options["task_id"], name, queue, retries + 1, past.get("request_id"), at)
+        due = _due(options, at, self.timezone)
+        self.runtime.events.emit(JobEnqueued(job, at, _text(args or ()), _text(kwargs or {}), due))
+
+
+def _due(options: dict[str, Any], at: datetime, timezone: Any) -> datetime | None:
+    if options.get("countdown"):
+        return at + timedelta(seconds=float(options["countdown"]))
+    eta = options.get("eta")
+    return maybe_make_aware(maybe_iso8601(eta), timezone) if eta else None
+
+
+def _text(value: Any, limit: int = 1024) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

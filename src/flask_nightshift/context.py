@@ -1,0 +1,36 @@
+"""Which job, and which web request, the code that runs now belongs to.
+
+Context variables only, so that every layer may read them: the log processors, the publisher that hands a
+request's id on to the jobs it enqueues, a job that enqueues further jobs.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from contextvars import ContextVar
+
+from flask import g, has_request_context, request
+
+from .job import JobRef
+
+current_job: ContextVar[JobRef | None] = ContextVar("nightshift_current_job", default=None)
+"""The job whose attempt runs in this context, set around the body of a task."""
+
+REQUEST_ID_HEADER = "X-Request-ID"
+_ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def request_id() -> str | None:
+    """The id of the web request that this code serves, directly or through a job; None outside of both.
+
+    In a request it is the ``X-Request-ID`` header when that is 1 to 128 printable ASCII characters, else one
+    made once per request.
+    """
+    if has_request_context():
+        if "nightshift_request_id" not in g:
+            given = request.headers.get(REQUEST_ID_HEADER, "")
+            g.nightshift_request_id = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
+        return str(g.nightshift_request_id)
+    job = current_job.get()
+    return job.request_id if job else None

@@ -1,0 +1,210 @@
+"""``Nightshift``: the extension. It wires the parts together for each Flask app and declares tasks.
+
+State lives in ``app.extensions["nightshift"]`` (a ``Runtime``) and ``app.extensions["celery"]`` (the Celery
+app), so that one ``Nightshift`` object serves several apps in one process.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from celery import _state, signals
+from celery.local import Proxy
+from flask import Flask, appcontext_popped, appcontext_pushed, g, has_app_context
+
+from . import config, http, journal, logs, runtime, schedule, store
+from .brokers import connect
+from .celery_app import JobCelery
+from .events import Events
+from .job import utcnow
+from .runtime import Runtime
+from .task import JobTask
+from .worker import boot
+
+CELERY_SETTINGS: dict[str, Any] = {
+    "accept_content": ["json"],
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "enable_utc": True,
+    "timezone": "UTC",
+    "result_expires": 86_400,
+    "task_create_missing_queues": True,
+    "worker_consumer": "flask_nightshift.worker.consumer:JobConsumer",
+    "worker_prefetch_multiplier": 1,  # no job waits in a busy worker while another is idle
+    "worker_lost_wait": 2.0,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
+    "beat_scheduler": "flask_nightshift.schedule:JobScheduler",
+}
+"""What we change of Celery's defaults; the broker adds its own, ``NIGHTSHIFT_CELERY`` has the last word."""
+
+
+class Nightshift:
+    """Background jobs for a Flask app.
+
+    Use it as other extensions: ``jobs = Nightshift(app)``, or ``jobs = Nightshift()`` and
+    ``jobs.init_app(app)`` in the application factory. Tasks are declared with ``@jobs.task(...)``, before or
+    after.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._declared: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set ``app`` up; raises ``ConfigurationError`` for a wrong setting, ``RuntimeError`` if done before."""
+        if runtime.KEY in app.extensions:
+            raise RuntimeError(
+                f"Nightshift is already initialised on the Flask app {app.name!r}: "
+                "call init_app() once, or do not pass the app to Nightshift()."
+            )
+        current = _build(app)
+        app.extensions[runtime.KEY] = current
+        app.extensions["celery"] = current.celery
+        self._apps.add(app)
+        for function, options in self._declared:
+            _register(current, function, options)
+        _follow_context(app, current.celery)
+        http.init_app(app, current.settings)
+
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Declare a task: ``@jobs.task`` or ``@jobs.task(name="mail.send", queue="mail", max_retries=3)``.
+
+        Takes the options of Celery's ``app.task`` (``bind``, ``name``, ``base``, ``time_limit``, ``rate_limit``,
+        …); those that it is not given come from ``NIGHTSHIFT_TASK_DEFAULTS``, then from ``JobTask``. ``queue``
+        is the name of the queue that its jobs go to. The name defaults to ``module.function``; give one, it
+        is what logs and metrics show and what must stay when code moves.
+
+        Returns a stand-in for the task of whichever app is current: call it, ``delay()`` it.
+        """
+        if function is not None:
+            return self._declare(function, options)
+        return lambda function: self._declare(function, options)
+
+    def _declare(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
+        options = {**options, "name": options.get("name") or f"{function.__module__}.{function.__name__}"}
+        self._declared.append((function, options))
+        for app in self._apps:
+            _register(runtime.current(app), function, options)
+        return Proxy(lambda: self.runtime.celery.tasks[options["name"]], name=function.__name__, __doc__=function.__doc__)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The parts of the current app: of the app context, of the worker, or of the only app there is."""
+        if has_app_context():
+            return runtime.current()
+        apps = list(self._apps)
+        mine = [runtime.current(app) for app in apps if runtime.current(app).celery is _state.get_current_app()]
+        if mine:
+            return mine[0]
+        if len(apps) == 1:
+            return runtime.current(apps[0])
+        if not apps:
+            raise RuntimeError("Nightshift has no app yet: call jobs.init_app(app) before using a task.")
+        raise RuntimeError(
+            f"Nightshift serves {len(apps)} apps and none is current: use the task inside app.app_context()."
+        )
+
+    @property
+    def celery(self) -> JobCelery:
+        """The Celery app of the current Flask app, for ``celery -A`` and for canvas."""
+        return self.runtime.celery  # type: ignore[no-any-return]
+
+    def job(self, job_id: str) -> journal.JobRecord:
+        """What is known of a job: a record whose state is ``unknown`` if nothing is.
+
+        Raises ``DatabaseUnavailable`` when the history cannot be read.
+        """
+        found = journal.find_job(self.runtime.store, job_id)
+        return found if found is not None else journal.JobRecord.unknown(job_id)
+
+
+def _build(app: Flask) -> Runtime:
+    settings = config.load(app)
+    celery = JobCelery(app.import_name, set_as_current=False)
+    database = store.Store(settings.database_url)
+    built = Runtime(
+        app=app,
+        settings=settings,
+        celery=celery,
+        broker=connect(settings, app),
+        store=database,
+        events=Events(),
+        journal=journal.Journal(database),
+    )
+    celery.runtime = built
+    celery.task_cls = _task_class(built)
+    celery.conf.update(CELERY_SETTINGS)
+    celery.conf.update(
+        task_default_queue=settings.default_queue,
+        beat_schedule=schedule.beat_schedule(settings),
+        **built.broker.celery_settings(),
+    )
+    if settings.result_backend:
+        celery.conf.result_backend = settings.result_backend
+    celery.conf.update(settings.celery)
+    celery.conf.task_routes = _routes(celery.conf.task_routes)
+    built.events.subscribe(logs.observe)
+    built.events.subscribe(built.journal)
+    logs.take_over_celery(celery, settings)
+    boot.install(built)
+    signals.worker_process_init.connect(lambda **_: boot.dispose_inherited_engines(built), weak=False)
+    _register(built, _prune_task(built), {"name": schedule.PRUNE})
+    if _state.default_app is None:
+        celery.set_default()
+    return built
+
+
+def _task_class(built: Runtime) -> type[JobTask]:
+    options = dict(built.settings.task_defaults)
+    if "queue" in options:
+        options["job_queue"] = options.pop("queue")
+    return type("Task", (JobTask,), {"abstract": True, "nightshift": built, **options})
+
+
+def _register(built: Runtime, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    options = dict(options)
+    if "queue" in options:
+        options["job_queue"] = options.pop("queue")
+    if "autoretry_for" in options:
+        options["autoretry_for"] = tuple(options["autoretry_for"])
+    built.celery.task(**options)(function)
+
+
+def _routes(configured: Any) -> tuple[Any, ...]:
+    """The user's routes first, then the queue that a task names."""
+    if configured is None:
+        return (_route_by_task,)
+    return (*(configured if isinstance(configured, (list, tuple)) else (configured,)), _route_by_task)
+
+
+def _route_by_task(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **_: Any) -> Any:  # noqa: ARG001
+    queue = getattr(task, "job_queue", None)
+    return {"queue": queue} if queue and not options.get("queue") else None
+
+
+def _follow_context(app: Flask, celery: JobCelery) -> None:
+    """While ``app``'s context is pushed its Celery app is Celery's current one, so ``@shared_task`` finds it."""
+
+    def pushed(sender: Flask, **_: Any) -> None:  # noqa: ARG001
+        g.nightshift_outer_celery = _state._tls.current_app  # noqa: SLF001 - Celery has no getter that tells None
+        celery.set_current()
+
+    def popped(sender: Flask, **_: Any) -> None:  # noqa: ARG001
+        _state._set_current_app(g.pop("nightshift_outer_celery", None))  # noqa: SLF001
+
+    appcontext_pushed.connect(pushed, app, weak=False)
+    appcontext_popped.connect(popped, app, weak=False)
+
+
+def _prune_task(built: Runtime) -> Callable[[], dict[str, int]]:
+    def prune() -> dict[str, int]:
+        """Delete history that is older than the configuration says."""
+        return journal.prune(built.store, built.settings, utcnow())
+
+    return prune
+

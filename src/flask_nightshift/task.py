@@ -1,0 +1,298 @@
+"""The task class: where a job is described, and where its body runs.
+
+In a worker's child process the body runs inside the app context; what it raises is judged at once by
+``retry.decide``, where the real exception is at hand, and the verdict is noted for the parent process. The
+child never publishes a next state: ``worker/settle.py`` does, before it acknowledges (invariants 1 and 2).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import celery
+from celery.app.task import get_actual_ignore_result
+from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+from flask import Flask, current_app, has_app_context
+from kombu.serialization import dumps
+
+from .context import current_job
+from .errors import PermanentFailure
+from .job import utcnow
+from .message import ref
+from .retry import Dead, Decision, RetryPolicy, decide
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+HARD_LIMIT_MARGIN = 30
+"""Seconds between the soft and the hard time limit when only one of them is given."""
+
+MAX_RESULT = 65_536
+"""Characters of a result, as JSON, that the journal keeps; a longer one is left out."""
+
+_RETRY_OPTIONS = frozenset({"queue", "priority", "expires"})
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the child found out about one attempt, for the parent to act upon.
+
+    Lives in the request dict under ``Verdict.KEY`` while the body runs. ``decision`` is what follows a
+    failure; ``body`` the new message body when the task asked to be retried with other arguments; ``options``
+    what it asked for besides (``queue``, ``priority``, ``expires``); ``result`` the return value as JSON text, when the
+    task keeps results and it is JSON of no more than ``MAX_RESULT`` characters.
+    """
+
+    KEY: ClassVar[str] = "nightshift_verdict"
+
+    decision: Decision | None = None
+    cause: BaseException | None = None
+    body: tuple[str, str, bytes] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    asked: Retry | None = None
+    max_retries: int | None = None
+    has_max_retries: bool = False
+    result: str | None = None
+
+
+class JobTask(celery.Task):
+    """A Celery task that runs in the app context and whose jobs do not get lost.
+
+    The attributes below are the defaults; ``NIGHTSHIFT_TASK_DEFAULTS`` changes them for an app, the
+    decorator's options for one task. They carry Celery's names and meanings, but for ``queue``, which is the
+    queue that jobs go to, and ``retry_backoff``, the first wait in seconds, doubled with each retry.
+    """
+
+    abstract = True
+    Request = "flask_nightshift.worker.request:JobRequest"
+
+    acks_late = True
+    acks_on_failure_or_timeout = True
+    reject_on_worker_lost = False  # a lost child is settled by us, within max_retries
+    autoretry_for: ClassVar[tuple[type[BaseException], ...]] = (Exception,)
+    dont_autoretry_for: ClassVar[tuple[type[BaseException], ...]] = ()
+    max_retries = 5
+    retry_backoff: float | bool = 2
+    retry_backoff_max = 600
+    retry_jitter = True
+    retry_kwargs: ClassVar[dict[str, Any]] = {}
+    soft_time_limit = 300
+    time_limit = 330
+    ignore_result = True
+    mandatory = True  # RabbitMQ reports a message that no queue takes
+    job_queue: str | None = None
+
+    #: Celery wraps ``run`` with its own retries unless this attribute exists; the verdict is ours to make.
+    _orig_run = None
+
+    nightshift: ClassVar[Runtime]
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Complete a pair of time limits of which only one was given, so that soft stays below hard."""
+        own = cls.__dict__
+        soft, hard = own.get("soft_time_limit"), own.get("time_limit")
+        if soft and not hard and soft >= cls.time_limit:
+            cls.time_limit = soft + HARD_LIMIT_MARGIN
+        elif hard and not soft and cls.soft_time_limit >= hard:
+            cls.soft_time_limit = max(hard - HARD_LIMIT_MARGIN, hard * 0.9)
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The retry policy of this task."""
+        wanted = dict(self.retry_kwargs or {})
+        return RetryPolicy(
+            max_retries=wanted.get("max_retries", self.max_retries),
+            backoff=0 if "countdown" in wanted else float(self.retry_backoff or 0),
+            backoff_max=float(self.retry_backoff_max),
+            jitter=bool(self.retry_jitter),
+            delay=float(wanted.get("countdown", self.default_retry_delay)),
+        )
+
+    def retriable(self, exc: BaseException) -> bool:
+        """Whether another attempt may mend ``exc``: in ``autoretry_for`` and nowhere ruled out."""
+        ruled_out = (PermanentFailure, *tuple(self.dont_autoretry_for))
+        return isinstance(exc, tuple(self.autoretry_for)) and not isinstance(exc, ruled_out)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body in the app context: called by a worker, by ``apply()``, or as a plain function."""
+        request = self.request_stack.top
+        if request is None or request.called_directly or request._protected:  # noqa: SLF001 - Celery's own flag
+            with self._app_context():
+                return super().__call__(*args, **kwargs)
+        request._protected = 1  # noqa: SLF001 - a call of the task by itself is a plain call
+        with self._app_context(), self._as_current_job():
+            return self._attempt(*args, **kwargs)
+
+    def _attempt(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = self.run(*args, **kwargs)
+        except (Ignore, Reject, Retry):
+            raise
+        except Exception as exc:
+            self._judge(exc)
+            raise
+        verdict = self._verdict
+        if verdict is not None and verdict.asked is not None:
+            raise verdict.asked  # retry(throw=False): the job runs again now that the body has returned
+        if verdict is not None and not get_actual_ignore_result(self, self.request):
+            verdict.result = _as_json(result)
+        return result
+
+    def _judge(self, exc: Exception) -> None:
+        """Note what follows ``exc``; a retry is raised as Celery's ``Retry``, so that its hooks see one."""
+        request = self.request
+        policy, verdict = self.policy, self._verdict
+        if verdict is not None and verdict.has_max_retries:
+            policy = _with_max_retries(policy, verdict.max_retries)
+        decision = decide(
+            policy,
+            retriable=self.retriable(exc),
+            retries=request.retries,
+            now=utcnow(),
+            rng=random.random,
+        )
+        if verdict is not None:
+            verdict.decision, verdict.cause = decision, exc
+        if isinstance(decision, Dead):
+            return
+        if request.is_eager:
+            raise super().retry(exc=exc, countdown=0, throw=False, max_retries=policy.max_retries)
+        raise Retry(exc=exc, when=decision.at) from exc
+
+    def retry(  # type: ignore[override]  # Celery's own signature, untyped
+        self,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | str | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Ask for another attempt, as in Celery: ``raise self.retry(countdown=60, exc=exc)``.
+
+        Nothing is published here: the worker writes the retry and releases the job in one step, so neither a
+        crash nor a broker that is away can lose it. Without ``countdown`` (seconds) or ``eta`` the wait is
+        the task's backoff. With ``throw=False`` the body goes on, and the job is retried when it returns.
+        ``options`` may hold ``queue``, ``priority`` and ``expires``.
+
+        Raises ``exc``, or ``MaxRetriesExceededError``, when no retry is left, and the job dies.
+        """
+        request = self.request
+        verdict = self._verdict
+        if verdict is None or request.called_directly or request.is_eager:
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        unknown = sorted(set(options) - _RETRY_OPTIONS)
+        if unknown:
+            raise TypeError(f"retry() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_RETRY_OPTIONS))}")
+        policy = self.policy if max_retries is None else _with_max_retries(self.policy, max_retries)
+        verdict.max_retries, verdict.has_max_retries = policy.max_retries, True
+        decision = decide(
+            policy,
+            retriable=True,
+            retries=request.retries,
+            now=utcnow(),
+            rng=random.random,
+            wait=_seconds(eta, countdown, self.app.timezone),
+        )
+        if isinstance(decision, Dead):
+            self._give_up(exc)
+        if args is not None or kwargs is not None:
+            verdict.body = self._new_body(args, kwargs)
+        verdict.decision, verdict.cause, verdict.options = decision, exc, options
+        asked = Retry(exc=exc, when=decision.at)
+        if throw:
+            raise asked
+        verdict.asked = asked
+        return asked
+
+    def _give_up(self, exc: BaseException | None) -> NoReturn:
+        if exc is not None:
+            raise exc
+        raise MaxRetriesExceededError(
+            f"{self.name}[{self.request.id}] has been retried {self.request.retries} times, which is all it may",
+            task_args=self.request.args,
+            task_kwargs=self.request.kwargs,
+        )
+
+    def _new_body(self, args: Any, kwargs: Any) -> tuple[str, str, bytes]:
+        """The message body with other arguments: ``(content_type, content_encoding, bytes)``."""
+        request = self.request
+        embed = {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        payload = (
+            list(request.args if args is None else args),
+            dict(request.kwargs if kwargs is None else kwargs),
+            embed,
+        )
+        content_type, content_encoding, body = dumps(payload, self.serializer or "json")
+        return content_type, content_encoding, body.encode() if isinstance(body, str) else body
+
+    def progress(self, done: float, total: float, message: str = "") -> None:
+        """Report how far this job is, for ``jobs.job(id).progress`` and the status page.
+
+        ``done`` of ``total`` in any unit. Written to the history database; when that is away, the report is
+        dropped and the job goes on (invariant 7).
+        """
+        request = self.request
+        if request.called_directly or request.is_eager or not request.id:
+            return
+        self.nightshift.record_progress(request.id, {"done": done, "total": total, "message": str(message)})
+
+    @property
+    def _verdict(self) -> Verdict | None:
+        return getattr(self.request, Verdict.KEY, None)
+
+    @contextmanager
+    def _app_context(self) -> Iterator[None]:
+        """The app's context, unless it is there already (a direct call, or an eager one, in a request)."""
+        app: Flask = self.nightshift.app
+        if has_app_context() and current_app._get_current_object() is app:  # type: ignore[attr-defined]  # noqa: SLF001
+            yield
+            return
+        with app.app_context():
+            yield
+
+    @contextmanager
+    def _as_current_job(self) -> Iterator[None]:
+        request = self.request
+        past = getattr(request, "nightshift", None)
+        headers = {"id": request.id, "task": self.name, "retries": request.retries, "nightshift": past}
+        info = request.delivery_info or {}
+        queue = (past or {}).get("queue") or info.get("routing_key") or ""
+        token = current_job.set(ref(headers, queue))
+        try:
+            yield
+        finally:
+            current_job.reset(token)
+
+
+def _as_json(value: Any) -> str | None:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return None
+    return text if len(text) <= MAX_RESULT else None
+
+
+def _with_max_retries(policy: RetryPolicy, max_retries: int | None) -> RetryPolicy:
+    return RetryPolicy(max_retries, policy.backoff, policy.backoff_max, policy.jitter, policy.delay)
+
+
+def _seconds(eta: datetime | str | None, countdown: float | None, timezone: Any) -> float | None:
+    """The wait in seconds that ``retry()`` was asked for, None if for none."""
+    if eta is None:
+        return countdown
+    moment = maybe_make_aware(maybe_iso8601(eta), timezone)
+    return float((moment - utcnow()).total_seconds())
+
+
+__all__ = ["JobTask", "Verdict"]

@@ -1,0 +1,80 @@
+"""One attempt in the child process: Celery's tracer runs the task, a plain report goes back to the parent.
+
+The report holds text and numbers only. An exception that cannot be pickled, or whose class the parent cannot
+import, must not lose the attempt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery.app import trace
+from celery.exceptions import Ignore, Reject
+
+from ..job import Failure
+from ..retry import Dead, RetryAt
+from ..task import Verdict
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How an attempt ended, from the child's point of view.
+
+    ``kind`` is ``succeeded``, ``failed``, ``rejected`` or ``ignored`` (the task replaced itself, or raised
+    ``Ignore``). ``decision`` is what the retry policy said of a failure. ``body`` is the new message body
+    ``(content_type, content_encoding, bytes)`` when the retry has other arguments.
+    """
+
+    kind: str
+    runtime: float | None = None
+    result: str | None = None
+    representation: str = ""
+    failure: Failure | None = None
+    decision: RetryAt | Dead | None = None
+    body: tuple[str, str, bytes] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    requeue: bool = False
+
+
+def run(
+    task: str,
+    uuid: str,
+    request: dict[str, Any],
+    body: Any,
+    content_type: str | None,
+    content_encoding: str | None,
+    **options: Any,
+) -> tuple[int, Report, float | None]:
+    """What the pool calls in place of Celery's tracer, with the same arguments: ``(failed, report, runtime)``."""
+    verdict = request[Verdict.KEY] = Verdict()
+    # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
+    tracer = trace.fast_trace_task if trace._localized else trace.trace_task_ret  # noqa: SLF001
+    failed, returned, runtime = tracer(task, uuid, request, body, content_type, content_encoding, **options)
+    if not failed:
+        return 0, Report("succeeded", runtime, verdict.result, representation=str(returned)), runtime
+    report = _report(returned, verdict)
+    return 1, replace(report, runtime=runtime), runtime
+
+
+def failure_of(einfo: ExceptionInfo) -> Failure:
+    """The failure that Celery's exception info describes."""
+    exc = einfo.exception
+    exc = getattr(exc, "exc", exc)  # billiard wraps an exception to carry its traceback
+    return Failure.of(exc, str(einfo.traceback or ""))
+
+
+def _report(einfo: ExceptionInfo, verdict: Verdict) -> Report:
+    exc = getattr(einfo.exception, "exc", None) or einfo.exception
+    if isinstance(exc, Reject):
+        return Report("rejected", failure=failure_of(einfo), requeue=bool(exc.requeue))
+    if isinstance(exc, Ignore):
+        return Report("ignored")
+    failure = failure_of(einfo)
+    if verdict.cause is not None:
+        failure = Failure.of(verdict.cause, failure.traceback)
+    elif isinstance(verdict.decision, RetryAt):
+        failure = Failure("retry", "the task asked for another attempt")
+    return Report(
+        "failed", failure=failure, decision=verdict.decision, body=verdict.body, options=verdict.options
+    )

@@ -1,0 +1,101 @@
+"""What a worker has besides Celery's own parts: heartbeat, archiver, journal, and an orderly stop.
+
+Hooked in through Celery's blueprint and signals, so that ``celery -A … worker`` gets it all as well as
+``flask jobs worker``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.utils.nodenames import gethostname
+
+from ..dead_letters import Archiver
+from ..runtime import Runtime
+from .drain import Drain
+from .heartbeat import Heartbeat
+
+logger = logging.getLogger(__name__)
+
+
+class Companions(bootsteps.StartStopStep):
+    """The threads that accompany a worker, started when its pool has forked."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, controller: Any, **options: Any) -> None:
+        super().__init__(controller, **options)
+        runtime: Runtime = controller.app.runtime
+        self._runtime = runtime
+        self._controller = controller
+        self._heartbeat = Heartbeat(runtime, controller)
+        self._archiver = Archiver(runtime.broker, runtime.store)
+        self._drain = Drain(controller, runtime.settings.stop_grace)
+        runtime.journal.worker = controller.hostname
+
+    def start(self, controller: Any) -> None:
+        """Begin; they end with the process, when the last attempt is settled (see ``_shut_down``)."""
+        self._heartbeat.start()
+        self._archiver.start()
+        signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+        signals.worker_shutdown.connect(self._shut_down, weak=False)
+        logger.info(
+            "worker.started",
+            extra={"worker": controller.hostname, "queues": sorted(controller.app.amqp.queues.consume_from),
+                   "concurrency": controller.concurrency, "broker": self._runtime.broker.url},
+        )  # fmt: skip
+
+    def stop(self, controller: Any) -> None:
+        """Nothing yet: attempts still run, and their ends must be recorded."""
+
+    def terminate(self, controller: Any) -> None:
+        """A cold stop: record what is there to record."""
+        self._shut_down()
+
+    def _shutting_down(self, **_: Any) -> None:
+        self._drain.begin()
+
+    def _shut_down(self, **_: Any) -> None:
+        self._drain.end()
+        _close_connection(self._controller)
+        self._archiver.stop()
+        self._heartbeat.stop()
+        self._runtime.journal.close()
+        logger.info("worker.stopped", extra={"worker": self._controller.hostname})
+
+
+def _close_connection(controller: Any) -> None:
+    """Close the consumer's connection properly: what was prefetched goes back at once."""
+    connection = getattr(getattr(controller, "consumer", None), "connection", None)
+    if connection is None:
+        return
+    try:
+        connection.close()
+    except Exception as exc:  # noqa: BLE001 - the process ends; the broker notices by itself
+        logger.warning("the connection to the broker did not close properly: %s", exc)
+
+
+def install(runtime: Runtime) -> None:
+    """Have every worker of this Celery app accompanied."""
+    runtime.celery.steps["worker"].add(Companions)
+
+
+def dispose_inherited_engines(runtime: Runtime) -> None:
+    """In a new child process: drop database connections that were opened before the fork.
+
+    Two processes on one connection corrupt each other's transactions; Flask-SQLAlchemy's engines are the
+    ones that an app is sure to have.
+    """
+    database = runtime.app.extensions.get("sqlalchemy")
+    if database is None:
+        return
+    with runtime.app.app_context():
+        for engine in database.engines.values():
+            engine.dispose(close=False)
+
+
+def default_name() -> str:
+    """The name of a worker that was given none: ``worker@host``."""
+    return f"worker@{gethostname()}"

@@ -1,0 +1,183 @@
+"""The consumer: what arrives is checked before Celery sees it, and what cannot be run is never discarded.
+
+Stock Celery rejects an unknown task, acknowledges an undecodable body, and trips over a misshapen one. Here
+each goes to ``worker/settle.py``: put off for a while (a deploy may be half way), or buried with its raw
+bytes (invariant 4). A message whose time has not come goes back to the broker (invariant 6).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+from celery.exceptions import NotRegistered
+from celery.worker.consumer import Consumer
+from kombu.exceptions import ContentDisallowed
+from vine import promise
+
+from .. import message as jobs
+from ..job import Failure, Reason, utcnow
+from ..runtime import Runtime
+from .settle import Settlement
+
+logger = logging.getLogger(__name__)
+
+DUE_TOLERANCE = 1.0
+"""Seconds: a delay shorter than this is waited for in memory (RabbitMQ counts whole seconds)."""
+
+
+class JobConsumer(Consumer):
+    """Celery's consumer with our settlement for everything that is not an ordinary attempt."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.runtime: Runtime = self.app.runtime
+        self.settlement = self.app.settlement = Settlement(self.runtime, self.hostname, self.timer.call_after)
+        self.loop_at = monotonic()
+        """When the consumer's loop last turned, on the monotonic clock: the worker's pulse."""
+
+    # -- the connection ------------------------------------------------------------------------------------
+
+    def connect(self) -> Any:
+        """Connect; what must exist in the broker is declared before the first message is taken."""
+        connection = super().connect()
+        with self.app.connection_for_write() as side:
+            self.runtime.broker.prepare(side, list(self.app.amqp.queues.values()))
+        return connection
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Have the event loop show that it turns."""
+        super().register_with_event_loop(hub)
+        hub.call_repeatedly(1.0, self._pulse)
+
+    def perform_pending_operations(self) -> None:
+        """Called by the loop of the pools without an event loop at every turn."""
+        self._pulse()
+        super().perform_pending_operations()
+
+    def on_close(self) -> None:
+        """The connection is lost: its messages come back, so forget what was to become of them."""
+        self.settlement.drop()
+        super().on_close()
+
+    def _pulse(self) -> None:
+        self.loop_at = monotonic()
+
+    # -- messages ------------------------------------------------------------------------------------------
+
+    def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
+        """Celery's handler behind a check of the message."""
+        accept = super().create_task_handler(promise)
+
+        def on_task_received(message: Any) -> Any:
+            message.job_queue = self._queue_of(message)
+            try:
+                check(message)
+            except ContentDisallowed as exc:
+                return self._bury(message, Reason.INVALID, exc)
+            except Misshapen as exc:
+                return self._bury(message, Reason.INVALID, exc)
+            except Exception as exc:  # noqa: BLE001 - decoding may raise anything; the bytes are kept
+                return self._bury(message, Reason.UNDECODABLE, exc)
+            due = self._due(message)
+            if due is not None:
+                return self.settlement.defer(message, message.job_queue, due)
+            return accept(message)
+
+        return on_task_received
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
+        self._bury(message, Reason.INVALID, Misshapen("it has no 'task' header and is not a protocol 1 message"))
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        name = (message.headers or {}).get("task")
+        if name is None:  # protocol 1: its fields are in the body, where we do not count postponements
+            self._bury(message, Reason.UNKNOWN_TASK, exc)
+            return
+        failure = Failure.of(NotRegistered(name))
+        self.settlement.postpone(message, message.job_queue, failure)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        self._bury(message, Reason.INVALID, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        if not hasattr(message, "job_queue"):
+            message.job_queue = self._queue_of(message)
+        self._bury(message, Reason.UNDECODABLE, exc)
+
+    def _bury(self, message: Any, reason: Reason, exc: Exception) -> None:
+        self.settlement.bury(message, message.job_queue, reason=reason, failure=Failure.of(exc))
+
+    def _due(self, message: Any) -> datetime | None:
+        """When a message that came too early is due; one whose time has come loses its ``eta``.
+
+        Celery would set a timer, and take one message more for each that waits.
+        """
+        headers = message.headers
+        due = jobs.parse_time(headers.get("eta"))
+        if due is None:
+            return None
+        early = (due - utcnow()).total_seconds()
+        if early > DUE_TOLERANCE:
+            return due if self.runtime.broker.keeps_delays else None
+        if early <= 0:
+            headers["eta"] = None
+            headers[jobs.HISTORY] = {**jobs.history(headers), "due": due.isoformat()}
+        return None
+
+    def _queue_of(self, message: Any) -> str:
+        """The queue that the message came from."""
+        info = message.delivery_info or {}
+        tag = info.get("consumer_tag")
+        if tag is not None and self.task_consumer is not None:
+            for queue, its_tag in self.task_consumer._active_tags.items():  # noqa: SLF001 - kombu keeps no other map
+                if its_tag == tag:
+                    return str(queue)
+        if not info.get("exchange") and info.get("routing_key"):
+            return str(info["routing_key"])
+        return str(jobs.history(message.headers).get("queue") or info.get("routing_key") or "")
+
+
+class Misshapen(ValueError):
+    """The message can be read, and is not a job."""
+
+
+def check(message: Any) -> None:
+    """Raise ``Misshapen`` if a protocol 2 message would trip Celery up; decoding errors pass through."""
+    headers = message.headers
+    if not isinstance(headers, Mapping):
+        raise Misshapen(f"its headers are {type(headers).__name__}, not a mapping")
+    if "task" not in headers:
+        return
+    for name in ("id", "task"):
+        if not isinstance(headers.get(name), str) or not headers[name]:
+            raise Misshapen(f"its header {name!r} is {headers.get(name)!r}, not a text")
+    limits = headers.get("timelimit")
+    if limits is not None and not _are_limits(limits):
+        raise Misshapen(f"its header 'timelimit' is {limits!r}, not two numbers")
+    payload = message.payload
+    if isinstance(payload, Mapping) and "args" in payload:
+        return  # the hybrid of protocols 1 and 2: Celery checks it
+    if not isinstance(payload, (list, tuple)) or len(payload) != 3:
+        raise Misshapen(f"its body is {_briefly(payload)}, not [args, kwargs, embed]")
+    args, kwargs, embed = payload
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
+        raise Misshapen(f"its args and kwargs are {_briefly(args)} and {_briefly(kwargs)}, not a list and a mapping")
+    if embed is not None and not isinstance(embed, Mapping):
+        raise Misshapen(f"its embed is {_briefly(embed)}, not a mapping")
+
+
+def _are_limits(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(limit is None or isinstance(limit, (int, float)) for limit in value)
+    )
+
+
+def _briefly(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

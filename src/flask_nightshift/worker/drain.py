@@ -1,0 +1,77 @@
+"""An orderly stop: no new jobs, running ones get a grace period, the rest go back at once.
+
+Celery waits without bound for the running jobs. Here a thread waits no longer than ``NIGHTSHIFT_STOP_GRACE``
+and then ends what still runs; those jobs are left unacknowledged, so the broker gives them to other workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from typing import Any
+
+from celery.worker.state import active_requests
+
+from ..errors import NightshiftError
+from ..events import JobReturned
+from ..job import utcnow
+
+logger = logging.getLogger(__name__)
+
+LAST_SECONDS = 3.0
+"""Seconds that the process gets to end by itself after its children were killed."""
+
+
+class Drain:
+    """The stop of one worker; ``grace`` in seconds."""
+
+    def __init__(self, controller: Any, grace: float) -> None:
+        self._controller = controller
+        self._grace = grace
+        self._done = threading.Event()
+        self._begun = False
+
+    def begin(self) -> None:
+        """SIGTERM arrived; called in the signal handler, so it only starts a thread."""
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._watch, name="nightshift-drain", daemon=True).start()
+
+    def end(self) -> None:
+        """Everything has ended in time."""
+        self._done.set()
+
+    def _watch(self) -> None:
+        logger.info(
+            "worker.stopping",
+            extra={"worker": self._controller.hostname, "running": len(active_requests), "grace": self._grace},
+        )
+        if self._done.wait(self._grace):
+            return
+        self._controller.app.draining = True
+        self._report_returned()
+        self._kill_children()
+        if self._done.wait(LAST_SECONDS):
+            return
+        # a pool of threads cannot be killed, and a pool may hang in its join: the jobs are unacknowledged
+        with contextlib.suppress(NightshiftError):
+            self._controller.app.runtime.journal.flush(timeout=1.0)
+        os._exit(0)
+
+    def _report_returned(self) -> None:
+        runtime = self._controller.app.runtime
+        for request in list(active_requests):
+            if not request.acknowledged and not getattr(request, "settled", False):
+                request.settled = True
+                why = f"it was still running {self._grace:g} s after the worker was told to stop"
+                runtime.events.emit(JobReturned(request.job, utcnow(), self._controller.hostname, why))
+
+    def _kill_children(self) -> None:
+        pool = getattr(self._controller.pool, "_pool", None)
+        for process in list(getattr(pool, "_pool", None) or ()):
+            if process.pid:
+                with contextlib.suppress(OSError):
+                    os.kill(process.pid, signal.SIGKILL)

@@ -1,0 +1,323 @@
+"""A job in the worker's hands: what Celery tells about its attempt, turned into one settlement.
+
+Celery's own ``Request`` acknowledges or rejects in half a dozen places, each with its own idea of what
+becomes of the job. Here every ending (return, exception, soft or hard limit, killed child, rejection,
+revocation, expiry) comes down to ``_settle`` or ``bury``, and from there to ``worker/settle.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+from billiard.exceptions import Terminated, TimeLimitExceeded
+from celery import signals
+from celery.exceptions import Ignore, Reject, TaskRevokedError
+from celery.worker.request import Request
+from celery.worker.state import task_ready
+
+from .. import message as jobs
+from ..events import JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..job import Attempt, Failure, JobRef, Reason, utcnow
+from ..retry import Dead, RetryAt, RetryPolicy, decide
+from ..task import JobTask
+from . import attempt
+from .attempt import Report
+from .settle import Settlement, Step, encode, outgoing
+
+logger = logging.getLogger(__name__)
+
+
+class JobRequest(Request):
+    """Celery's request, settled by us."""
+
+    settled = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Undo what Celery's ``create_request_cls`` does to any Request class.
+
+        It makes a subclass per task and overrides these two methods with shortcuts that go round ours.
+        """
+        super().__init_subclass__(**options)
+        for name in ("execute_using_pool", "on_success"):
+            if name in cls.__dict__:
+                delattr(cls, name)
+
+    @property
+    def settlement(self) -> Settlement:
+        return self._app.settlement  # type: ignore[no-any-return]
+
+    @property
+    def queue(self) -> str:
+        """The queue that the message was taken from."""
+        return getattr(self._message, "job_queue", None) or self._delivery_info.get("routing_key") or ""
+
+    @property
+    def job(self) -> JobRef:
+        return jobs.ref(self._request_dict, self.queue)
+
+    @property
+    def policy(self) -> RetryPolicy:
+        return self._task.policy if isinstance(self._task, JobTask) else RetryPolicy()
+
+    # -- the attempt ---------------------------------------------------------------------------------------
+
+    def execute_using_pool(self, pool: Any, **_: Any) -> Any:
+        """Hand the job to the pool; raises ``TaskRevokedError`` if it was revoked or has expired."""
+        if self.revoked():
+            raise TaskRevokedError(self.id)
+        time_limit, soft_time_limit = self.time_limits
+        return pool.apply_async(
+            attempt.run,
+            args=(self._type, self.id, self._request_dict, self._body, self._content_type, self._content_encoding),
+            accept_callback=self.on_accepted,
+            timeout_callback=self.on_timeout,
+            callback=self.on_success,
+            error_callback=self.on_failure,
+            soft_timeout=soft_time_limit or self._task.soft_time_limit,
+            timeout=time_limit or self._task.time_limit,
+            correlation_id=self.id,
+        )
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A child has begun the attempt."""
+        super().on_accepted(pid, time_accepted)
+        at = self._started_at or utcnow()
+        self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """A time limit was reached. A hard one comes as a failure too, and is settled there."""
+        if soft:
+            super().on_timeout(soft, timeout)
+
+    def on_success(self, failed__retval__runtime: tuple[int, Report, float | None], **_: Any) -> None:
+        """The child reports that the attempt has ended, one way or another."""
+        _, report, runtime = failed__retval__runtime
+        if report.kind == "failed":
+            task_ready(self)
+            self._settle(report)
+            return
+        if report.kind == "rejected":
+            task_ready(self)
+            self._rejected(report.requeue, report.failure)
+            return
+        task_ready(self, successful=True)
+        self.acknowledge()
+        self._emit(JobSucceeded(self.job, utcnow(), self._hostname, runtime or 0.0, report.result))
+        self.send_event("task-succeeded", result=report.representation, runtime=runtime)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ARG002
+        """The pool reports that the attempt ended without a report from the child: killed, or over time."""
+        task_ready(self)
+        exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
+        if self.settled or self._already_cancelled or self._already_revoked:
+            return
+        if self._app.draining:
+            self.give_back("the worker stops")
+        elif isinstance(exc, Terminated):
+            self._announce_revoked("terminated", True, str(exc), False)
+        elif isinstance(exc, Reject):
+            self._rejected(exc.requeue, attempt.failure_of(exc_info))
+        elif isinstance(exc, Ignore):
+            self.acknowledge()
+        else:
+            if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+                exc_info = self._worker_lost_info(exc)
+            self._settle(Report("failed", self._runtime, failure=_failure_from(exc_info)), exc_info)
+
+    # -- the settlement ------------------------------------------------------------------------------------
+
+    def _settle(self, report: Report, exc_info: Any = None) -> None:
+        """Write what follows a failed attempt. ``exc_info``: nobody has told Celery's hooks of it yet."""
+        if self.settled:
+            return
+        self.settled = True
+        failure = report.failure or Failure("unknown")
+        decision = report.decision or self._decide(failure)
+        if isinstance(decision, Dead):
+            self._bury(decision.reason, failure, report.runtime, ran=True, exc_info=exc_info)
+        else:
+            self._retry(decision, failure, report, exc_info)
+
+    def _decide(self, failure: Failure) -> RetryAt | Dead:
+        """The policy's word on an attempt whose end the child could not judge."""
+        logger.debug("judging %s of %s in the parent process", failure, self.humaninfo())
+        return decide(
+            self.policy,
+            retriable=True,
+            retries=jobs.retries(self._request_dict),
+            now=utcnow(),
+            rng=random.random,
+        )
+
+    def _retry(self, decision: RetryAt, failure: Failure, report: Report, exc_info: Any) -> None:
+        message, options = self._message, report.options
+        headers = jobs.next_attempt(self._job_headers(), self._ended(failure, report.runtime), due=decision.at)
+        if "expires" in options:
+            headers["expires"] = options["expires"]
+        changed = {"priority": options["priority"]} if "priority" in options else {}
+        body = report.body or (encode(self._body) if self._decoded else None)
+        job, at = self.job, utcnow()
+
+        def retried() -> None:
+            self.acknowledged = True
+            self._emit(
+                JobRetrying(job, at, self._hostname, report.runtime, failure, decision.at, decision.wait,
+                            self.policy.max_retries)
+            )  # fmt: skip
+            self.send_event("task-retried", exception=str(failure), traceback=failure.traceback)
+            if exc_info is not None:
+                self._tell_celery_of_retry(exc_info)
+
+        step = Step(
+            message,
+            outgoing(message, headers, body, **changed),
+            options.get("queue") or self.queue,
+            decision.at if decision.wait > 0 else None,
+            job,
+            retried,
+        )
+        self.settlement.write(step)
+
+    def _bury(
+        self, reason: Reason, failure: Failure, runtime: float | None = None, *, ran: bool, exc_info: Any = None
+    ) -> None:
+        self.settled = True
+
+        def buried() -> None:
+            self.acknowledged = True
+            self.send_event("task-failed", exception=str(failure), traceback=failure.traceback)
+            if exc_info is not None:
+                self._tell_celery_of_failure(exc_info)
+
+        self.settlement.bury(
+            self._message,
+            self.queue,
+            reason=reason,
+            failure=failure,
+            ended=self._ended(failure, runtime) if ran else None,
+            runtime=runtime,
+            then=buried,
+        )
+
+    def _rejected(self, requeue: bool, failure: Failure | None) -> None:
+        if requeue:
+            self.give_back("the task rejected it with requeue=True")
+        else:
+            self._bury(Reason.REJECTED, failure or Failure("Reject"), self._runtime, ran=True)
+
+    def give_back(self, why: str) -> None:
+        """Return the job to its queue, to be run again."""
+        self.settled = True
+        super().reject(requeue=True)
+        self._emit(JobReturned(self.job, utcnow(), self._hostname, why))
+
+    def reject(self, requeue: bool = False) -> None:
+        """Celery cannot run this message: give it back, or bury it. Nothing is discarded."""
+        if self.acknowledged or self.settled:
+            return
+        if requeue:
+            self.give_back("rejected with requeue=True")
+        else:
+            self._bury(Reason.INVALID, Failure("Reject", "Celery could not start this job"), ran=False)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """Revoked, terminated or expired: kept as a dead letter, from where it can be replayed."""
+        task_ready(self)
+        self._already_revoked = True
+        self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
+        self._bury(
+            Reason.EXPIRED if expired else Reason.REVOKED,
+            Failure("celery.exceptions.TaskRevokedError", f"{reason} ({signum})" if signum else reason),
+            self._runtime,
+            ran=bool(self.time_start),
+        )
+        self._tell_backend("mark_as_revoked", reason)
+        signals.task_revoked.send(
+            self.task, request=self._context, terminated=terminated, signum=signum, expired=expired
+        )
+
+    def _announce_cancelled(self, emit_retry: bool = True) -> None:  # noqa: ARG002 - Celery's signature
+        """The connection was lost and the attempt cancelled; the broker gives the job out again."""
+        task_ready(self)
+        self._already_cancelled = True
+        self.send_event("task-cancelled")
+        self._emit(JobReturned(self.job, utcnow(), self._hostname, "the connection to the broker was lost"))
+
+    # -- telling others ------------------------------------------------------------------------------------
+
+    def _emit(self, event: Any) -> None:
+        # Celery's own helpers (chord_unlock, backend_cleanup, …) are plumbing, not anybody's jobs
+        if not self._type.startswith("celery."):
+            self.settlement.runtime.events.emit(event)
+
+    def _tell_celery_of_failure(self, exc_info: Any) -> None:
+        """What the tracer does in the child, for an attempt whose child could not do it: exactly once."""
+        exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
+        self._tell_backend("mark_as_failure", exc)
+        self.task.request_stack.push(self._context)
+        try:
+            self.task.on_failure(exc, self.id, self._args, self._kwargs, exc_info)
+            signals.task_failure.send(
+                sender=self.task, task_id=self.id, exception=exc, args=self._args, kwargs=self._kwargs,
+                traceback=exc_info.traceback, einfo=exc_info,
+            )  # fmt: skip
+        except Exception:
+            logger.exception("on_failure of %s raised", self.humaninfo())
+        finally:
+            self.task.request_stack.pop()
+
+    def _tell_celery_of_retry(self, exc_info: Any) -> None:
+        exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
+        try:
+            self.task.on_retry(exc, self.id, self._args, self._kwargs, exc_info)
+            signals.task_retry.send(sender=self.task, request=self._context, reason=exc, einfo=exc_info)
+        except Exception:
+            logger.exception("on_retry of %s raised", self.humaninfo())
+
+    def _tell_backend(self, method: str, what: Any) -> None:
+        """Store a state in the result backend; the job is settled already, so a failure is only logged."""
+        try:
+            getattr(self.task.backend, method)(
+                self.id, what, request=self._context, store_result=self.store_errors
+            )
+        except Exception:
+            logger.exception("the result backend did not take %s of %s", method, self.humaninfo())
+
+    # -- facts ---------------------------------------------------------------------------------------------
+
+    def _job_headers(self) -> dict[str, Any]:
+        """The headers to carry on; a protocol 1 message has them in its body."""
+        if "task" in (self._message.headers or {}):
+            return dict(self._message.headers)
+        dropped = ("args", "kwargs", "properties", "delivery_info", "reply_to", "correlation_id", "hostname", "headers")
+        return {k: v for k, v in self._request_dict.items() if k not in dropped}
+
+    @property
+    def _started_at(self) -> datetime | None:
+        return datetime.fromtimestamp(self.time_start, UTC) if self.time_start else None
+
+    @property
+    def _runtime(self) -> float | None:
+        return (utcnow() - self._started_at).total_seconds() if self._started_at else None
+
+    def _ended(self, failure: Failure, runtime: float | None) -> Attempt:
+        at = self._started_at or utcnow()
+        number = jobs.retries(self._request_dict) + 1
+        return Attempt(number, at.isoformat(), self._hostname, runtime, failure.error, failure.message)
+
+    def _wait_before(self, at: datetime) -> float | None:
+        """Seconds that the job stood ready: since it was enqueued, or since its delay was over."""
+        past = jobs.history(self._request_dict)
+        ready = [t for t in (jobs.parse_time(past.get("enqueued_at")), jobs.parse_time(past.get("due"))) if t]
+        return max(0.0, (at - max(ready)).total_seconds()) if ready else None
+
+
+def _failure_from(exc_info: Any) -> Failure:
+    failure = attempt.failure_of(exc_info)
+    exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
+    if isinstance(exc, TimeLimitExceeded):
+        return Failure(failure.error, f"the hard time limit of {exc.args[0]:g} s was reached" if exc.args else "")
+    return failure

@@ -1,0 +1,173 @@
+"""The one place that settles a delivered message: done, retried, buried, or given back.
+
+Invariant 1: the message is acknowledged only after its next state is durable in the broker. When that cannot
+be written, the step is kept and tried again for as long as the connection that delivered the message lives;
+when the connection is lost the broker gives the message out again by itself, and the step is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from kombu.serialization import dumps
+
+from .. import message as jobs
+from ..errors import BrokerUnavailable
+from ..events import JobDied, JobReturned
+from ..job import Attempt, Failure, JobRef, Reason, utcnow
+from ..message import Outgoing
+from ..runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+TRY_AGAIN_AFTER = 2.0
+"""Seconds between attempts to write a next state while the broker is away."""
+FIRST_POSTPONEMENT = 2.0
+LAST_POSTPONEMENT = 60.0
+"""Seconds that a message which no worker can run is put off: doubled from the first to the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A next state to be written in place of ``message``; ``then`` is called when it is durable."""
+
+    message: Any
+    outgoing: Outgoing
+    queue: str
+    due: datetime | None
+    job: JobRef
+    then: Callable[[], None]
+
+
+class Settlement:
+    """Settles the messages of one consumer; ``later(seconds, call)`` schedules on its loop."""
+
+    def __init__(self, runtime: Runtime, worker: str, later: Callable[[float, Callable[[], None]], Any]) -> None:
+        self.runtime = runtime
+        self.worker = worker
+        self._later = later
+        self._waiting: deque[Step] = deque()
+        self._away_until = 0.0
+        self._scheduled = False
+        self._lock = threading.Lock()
+
+    def write(self, step: Step) -> None:
+        """Write the next state and acknowledge; if the broker is away, keep the step and try again."""
+        if monotonic() < self._away_until or not self._try(step):
+            self._keep(step)
+
+    def bury(
+        self,
+        message: Any,
+        queue: str,
+        *,
+        reason: Reason,
+        failure: Failure,
+        ended: Attempt | None = None,
+        runtime: float | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran."""
+        at = utcnow()
+        headers = jobs.buried(
+            message.headers, reason=reason, failure=failure, queue=queue, worker=self.worker, at=at, ended=ended
+        )
+        job = jobs.ref(message.headers or {}, queue)
+
+        def buried() -> None:
+            then()
+            self.runtime.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
+
+        self.write(Step(message, outgoing(message, headers), jobs.DEAD_QUEUE, None, job, buried))
+
+    def postpone(self, message: Any, queue: str, failure: Failure) -> None:
+        """Put off a message that this worker cannot run; bury it when that has gone on for too long."""
+        now = utcnow()
+        since = jobs.lost_since(message.headers) or now
+        elapsed = (now - since).total_seconds()
+        limit = self.runtime.settings.unknown_task_wait
+        if elapsed >= limit:
+            self.bury(message, queue, reason=Reason.UNKNOWN_TASK, failure=failure)
+            return
+        wait = min(max(FIRST_POSTPONEMENT, elapsed), LAST_POSTPONEMENT, max(limit - elapsed, 1.0))
+        due = now + timedelta(seconds=wait)
+        headers = jobs.postponed(message.headers, since=since, due=due)
+        job = jobs.ref(message.headers, queue)
+
+        def postponed() -> None:
+            logger.warning(
+                "job.postponed",
+                extra={"job_id": job.job_id, "task": job.task, "queue": queue, "wait": round(wait, 1),
+                       "why": str(failure), "gives_up_in": round(limit - elapsed, 1)},
+            )  # fmt: skip
+
+        self.write(Step(message, outgoing(message, headers), queue, due, job, postponed))
+
+    def defer(self, message: Any, queue: str, due: datetime) -> None:
+        """Give a message back to the broker until ``due``: a delay never waits in a worker's memory."""
+        headers = jobs.job_headers(message.headers)
+        job = jobs.ref(headers, queue)
+        self.write(Step(message, outgoing(message, headers), queue, due, job, lambda: None))
+
+    def drop(self) -> None:
+        """The connection is lost: its messages come back by themselves."""
+        with self._lock:
+            dropped, self._waiting = list(self._waiting), deque()
+        for step in dropped:
+            event = JobReturned(step.job, utcnow(), self.worker, "its next state could not be written")
+            self.runtime.events.emit(event)
+
+    def _try(self, step: Step) -> bool:
+        try:
+            written = self.runtime.broker.replace(step.message, step.outgoing, step.queue, due=step.due)
+        except BrokerUnavailable as exc:
+            self._away_until = monotonic() + TRY_AGAIN_AFTER
+            logger.warning(
+                "job.unsettled",
+                extra={"job_id": step.job.job_id, "task": step.job.task, "why": str(exc),
+                       "next_try_in": TRY_AGAIN_AFTER},
+            )  # fmt: skip
+            return False
+        if written:
+            step.then()
+        return True
+
+    def _keep(self, step: Step) -> None:
+        with self._lock:
+            self._waiting.append(step)
+            if self._scheduled:
+                return
+            self._scheduled = True
+        self._later(TRY_AGAIN_AFTER, self._try_waiting)
+
+    def _try_waiting(self) -> None:
+        with self._lock:
+            self._scheduled = False
+            steps, self._waiting = list(self._waiting), deque()
+        for step in steps:
+            self.write(step)
+
+
+def outgoing(
+    message: Any, headers: dict[str, Any], body: tuple[str, str, bytes] | None = None, **properties: Any
+) -> Outgoing:
+    """The message to publish in place of a delivered one: its raw body, unless another is given."""
+    kept = {**jobs.job_properties(message.properties or {}), **properties}
+    if body is None:
+        raw = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+        body = (message.content_type or "application/data", message.content_encoding or "binary", raw)
+    content_type, content_encoding, raw = body
+    return Outgoing(raw, headers, kept, content_type, content_encoding)
+
+
+def encode(payload: Any) -> tuple[str, str, bytes]:
+    """A decoded body as JSON: ``(content_type, content_encoding, bytes)``."""
+    content_type, content_encoding, body = dumps(payload, "json")
+    return content_type, content_encoding, body.encode() if isinstance(body, str) else body
