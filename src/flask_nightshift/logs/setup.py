@@ -8,9 +8,11 @@ from logging.handlers import WatchedFileHandler
 from typing import IO, Any
 
 import structlog
+from celery import _state, signals
 from structlog.stdlib import ProcessorFormatter
 
 from ..config import Settings
+from ..runtime import Runtime
 from .processors import JSON, SHARED, console
 
 # What Celery says of an attempt, our own lines say with more: these formats alone are dropped.
@@ -66,17 +68,19 @@ def configure(
     )
 
 
-def take_over_celery(celery: Any, settings: Settings) -> None:
-    """Have ``celery`` (worker or Beat) log through ``configure``, and what tasks print go there too."""
-    from celery.signals import setup_logging
+def connect(runtime: Runtime) -> None:
+    """Have a worker or Beat of this app log through ``configure``, and what tasks print go there too."""
 
     def set_up(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
-        configure(settings, level=loglevel, logfile=logfile)
-        if celery.conf.worker_redirect_stdouts:
-            celery.log.redirect_stdouts(celery.conf.worker_redirect_stdouts_level)
+        # One signal for all apps in this process: the one that works is Celery's current app.
+        working = getattr(_state.get_current_app(), "runtime", runtime)
+        configure(working.settings, level=loglevel, logfile=logfile)
+        conf = working.celery.conf
+        if conf.worker_redirect_stdouts:
+            working.celery.log.redirect_stdouts(conf.worker_redirect_stdouts_level)
 
-    setup_logging.disconnect(dispatch_uid=__name__)  # one process runs one worker: the last app wins
-    setup_logging.connect(set_up, weak=False, dispatch_uid=__name__)
+    signals.setup_logging.disconnect(dispatch_uid=__name__)
+    signals.setup_logging.connect(set_up, weak=False, dispatch_uid=__name__)
 
 
 def _is_console(log_format: str, stream: IO[str] | None) -> bool:

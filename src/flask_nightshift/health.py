@@ -1,0 +1,135 @@
+"""Is it working? Four parts, each asked at the same time and each within a bound.
+
+    broker     it answers
+    database   it answers
+    workers    at least one was seen in the last 15 s and its loop turns
+    beat       it ticked in the last 30 s (an idle Beat ticks too; Nightshift's own retention job needs it)
+
+Workers and Beat report themselves to the database, so with the database down they are not known to work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from . import inspector, probe
+from .job import utcnow
+from .runtime import Runtime
+from .store import heartbeats
+
+PARTS = ("broker", "database", "workers", "beat")
+TIMEOUT = 2.0
+"""Seconds within which a part answers or has failed."""
+BEAT_FRESH = 30.0
+"""Seconds since Beat's last tick after which it counts as gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One part: whether it works, how long the answer took, and a sentence for people."""
+
+    ok: bool
+    latency: float
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"status": "ok"|"fail", "latency_ms", "detail"}``."""
+        status = "ok" if self.ok else "fail"
+        return {"status": status, "latency_ms": round(self.latency * 1000, 1), "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All parts that were asked for, by name."""
+
+    parts: dict[str, Check]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every part works."""
+        return all(check.ok for check in self.parts.values())
+
+    @property
+    def status(self) -> str:
+        """``ready`` or ``unavailable``."""
+        return "ready" if self.ok else "unavailable"
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"status", "parts": {name: {"status", "latency_ms", "detail"}}}``."""
+        return {"status": self.status, "parts": {name: check.as_dict() for name, check in self.parts.items()}}
+
+
+def check(
+    runtime: Runtime,
+    parts: Iterable[str] = PARTS,
+    *,
+    worker: str | None = None,
+    timeout: float = TIMEOUT,
+    max_age: float = 0.0,
+) -> Report:
+    """Check ``parts``, at most ``timeout`` seconds in all; never raises.
+
+    With ``worker`` (a worker's name, or its host's) the part ``workers`` speaks of that one alone. An answer
+    younger than ``max_age`` seconds is used again.
+    """
+    questions = {f"health-{part}": _question(runtime, part, timeout) for part in dict.fromkeys(parts)}
+    readings = probe.of(runtime.app).gather(questions, timeout=timeout, max_age=max_age)
+    checks = {}
+    for name, reading in readings.items():
+        part = name.removeprefix("health-")
+        checks[part] = _judge(part, reading, worker, utcnow())
+    return Report(checks)
+
+
+def _question(runtime: Runtime, part: str, timeout: float) -> Callable[[], Any]:
+    if part == "broker":
+        return lambda: runtime.broker.health(timeout)
+    if part == "database":
+        return lambda: runtime.store.ping(timeout)
+    if part == "workers":
+        return lambda: heartbeats.workers(runtime.store, utcnow())
+    if part == "beat":
+        return lambda: heartbeats.last_tick(runtime.store)
+    raise ValueError(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
+
+
+def _judge(part: str, reading: probe.Reading, worker: str | None, now: datetime) -> Check:
+    if reading.error is not None:
+        return Check(False, reading.latency, reading.error)
+    if part == "broker":
+        return Check(True, reading.value.latency, f"{reading.value.product} {reading.value.version}")
+    if part == "database":
+        return Check(True, reading.value, "answers")
+    ok, detail = _beat(reading.value, now) if part == "beat" else _workers(reading.value, worker, now)
+    return Check(ok, reading.latency, detail)
+
+
+def _beat(last: datetime | None, now: datetime) -> tuple[bool, str]:
+    if last is None:
+        return False, "never seen; start it with `flask jobs beat`"
+    age = (now - last).total_seconds()
+    if age > BEAT_FRESH:
+        return False, f"last tick {age:.0f} s ago, more than {BEAT_FRESH:.0f} s"
+    return True, f"last tick {age:.1f} s ago"
+
+
+def _workers(rows: Sequence[heartbeats.WorkerRow], worker: str | None, now: datetime) -> tuple[bool, str]:
+    views = [inspector.WorkerView.of(row, now) for row in rows]
+    if worker is not None:
+        views = [view for view in views if worker in (view.name, view.hostname)]
+        if not views:
+            return False, f"no worker {worker!r} was ever seen"
+    if not views:
+        return False, "none seen; start one with `flask jobs worker`"
+    healthy = [view for view in views if view.healthy]
+    detail = (
+        f"{len(healthy)} healthy: " + ", ".join(view.name for view in healthy) if healthy else "none healthy"
+    )
+    ill = "; ".join(f"{view.name} {view.trouble}" for view in views if not view.healthy)
+    return bool(healthy), f"{detail}; {ill}" if ill else detail
+
+
+__all__ = ["BEAT_FRESH", "PARTS", "TIMEOUT", "Check", "Report", "check"]
