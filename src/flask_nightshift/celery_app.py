@@ -40,6 +40,7 @@ class JobQueues(Queues):
         super().__init__(*args, **kwargs)
 
     def new_missing(self, name: str) -> Queue:
+        """A queue that nobody listed."""
         return self._declare(name)
 
 
@@ -47,6 +48,7 @@ class JobAMQP(AMQP):
     """Celery's messaging with ``JobQueues``."""
 
     def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
+        """The queues to use: the given ones, else all that the configuration or a task names."""
         runtime: Runtime = self.app.runtime
         if not queues:
             queues = [runtime.broker.queue(name) for name in runtime.queues()]
@@ -68,7 +70,7 @@ class JobCelery(Celery):
             self.runtime = runtime
         super().__init__(*args, **kwargs)
 
-    def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+    def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""
         options["task_id"] = options.get("task_id") or uuid()
         options.update(self._whole_delay(options))
@@ -115,7 +117,14 @@ class JobCelery(Celery):
             raise unavailable(exc, self.runtime.broker.url) from exc
 
     def _tell(
-        self, name: str, options: dict[str, Any], queue: str, past: dict[str, Any], at: datetime, args: Any, kwargs: Any
+        self,
+        name: str,
+        options: dict[str, Any],
+        queue: str,
+        past: dict[str, Any],
+        at: datetime,
+        args: Any,
+        kwargs: Any,
     ) -> None:
         if name.startswith("celery."):
             return

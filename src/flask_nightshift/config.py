@@ -97,7 +97,9 @@ def _mapping(key: str, value: Any) -> dict[str, Any]:
 def _task_defaults(key: str, value: Any) -> dict[str, Any]:
     options = _mapping(key, value)
     for name in sorted(set(options) - TASK_OPTIONS):
-        raise ConfigurationError(f"{key}[{name!r}]", options[name], "allowed are " + ", ".join(sorted(TASK_OPTIONS)))
+        raise ConfigurationError(
+            f"{key}[{name!r}]", options[name], "allowed are " + ", ".join(sorted(TASK_OPTIONS))
+        )
     soft, hard = options.get("soft_time_limit"), options.get("time_limit")
     if soft and hard and soft >= hard:
         raise ConfigurationError(key, value, "soft_time_limit must be smaller than time_limit")
@@ -117,7 +119,9 @@ def _queue_name(key: str, value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
         raise ConfigurationError(key, value, "a queue name is 1 to 200 letters, digits and . _ : -")
     if value.startswith(("nightshift.", "celery_delayed")):
-        raise ConfigurationError(key, value, "names starting with 'nightshift.' or 'celery_delayed' are taken")
+        raise ConfigurationError(
+            key, value, "names starting with 'nightshift.' or 'celery_delayed' are taken"
+        )
     return value
 
 
@@ -137,7 +141,9 @@ def _database_url(key: str, value: Any) -> str:
         make_url(value)
     except (ArgumentError, AttributeError, ValueError):
         shown = hide_password(value) if isinstance(value, str) else value
-        raise ConfigurationError(key, shown, "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name") from None
+        raise ConfigurationError(
+            key, shown, "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name"
+        ) from None
     return str(value)
 
 
@@ -155,27 +161,47 @@ def _prefix(key: str, value: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The configuration of one app, checked. The key of ``broker_url`` is ``NIGHTSHIFT_BROKER_URL``, and so on."""
+    """The configuration of one app, checked; the key of ``broker_url`` is ``NIGHTSHIFT_BROKER_URL``."""
 
     broker_url: str = _key("embedded://", _broker_url, "Where jobs travel; several URLs separated by ;")
     database_url: str = _key("", _database_url, "Where history is kept; any SQLAlchemy URL")
-    schedule: dict[str, Any] = _key({}, _mapping, "Jobs that Beat enqueues: name to {task, schedule, args, kwargs}")
+    schedule: dict[str, Any] = _key(
+        {}, _mapping, "Jobs that Beat enqueues: name to {task, schedule, args, kwargs}"
+    )
     celery: dict[str, Any] = _key({}, _mapping, "Handed to Celery as it is; the last word wins")
-    task_defaults: dict[str, Any] = _key({}, _task_defaults, "Options for every task that does not set its own")
+    task_defaults: dict[str, Any] = _key(
+        {}, _task_defaults, "Options for every task that does not set its own"
+    )
     default_queue: str = _key("celery", _queue_name, "The queue of tasks that name none")
     queues: tuple[str, ...] = _key((), _names, "Further queues that workers consume")
     redis_transport: str = _key("lease", _choice("lease", "kombu"), "Ours, or kombu's stock one")
     delivery_limit: int = _key(5, _whole(1, 1000, "a count"), "Deliveries of one attempt before it is buried")
-    unknown_task_wait: float = _key(900.0, _number(0, 604_800, "seconds"), "How long a job of an unknown task is put off")
-    stop_grace: float = _key(25.0, _number(0, 86_400, "seconds"), "How long running jobs may go on after SIGTERM")
-    result_backend: str | None = _key(None, _optional_text, "Celery result backend; None: chosen to fit the broker")
-    keep_jobs_days: float = _key(7.0, _number(0.01, 36_500, "days"), "Days that finished jobs stay in the history")
-    keep_dead_days: float = _key(90.0, _number(0.01, 36_500, "days"), "Days that dead letters stay in the table")
-    log_format: str = _key("auto", _choice("auto", "json", "console"), "auto: console in a terminal, else json")
+    unknown_task_wait: float = _key(
+        900.0, _number(0, 604_800, "seconds"), "How long a job of an unknown task is put off"
+    )
+    stop_grace: float = _key(
+        25.0, _number(0, 86_400, "seconds"), "How long running jobs may go on after SIGTERM"
+    )
+    result_backend: str | None = _key(
+        None, _optional_text, "Celery result backend; None: chosen to fit the broker"
+    )
+    keep_jobs_days: float = _key(
+        7.0, _number(0.01, 36_500, "days"), "Days that finished jobs stay in the history"
+    )
+    keep_dead_days: float = _key(
+        90.0, _number(0.01, 36_500, "days"), "Days that dead letters stay in the table"
+    )
+    log_format: str = _key(
+        "auto", _choice("auto", "json", "console"), "auto: console in a terminal, else json"
+    )
     log_level: str = _key("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "Of workers and Beat")
     url_prefix: str = _key("", _prefix, "Before /health/live, /health/ready and /metrics")
-    http_access: str = _key("local", _choice("local", "token", "open", "off"), "Who may read details and metrics")
-    http_token: str | None = _key(None, _optional_text, "The bearer token that opens them when access is 'token'")
+    http_access: str = _key(
+        "local", _choice("local", "token", "open", "off"), "Who may read details and metrics"
+    )
+    http_token: str | None = _key(
+        None, _optional_text, "The bearer token that opens them when access is 'token'"
+    )
 
 
 def load(app: Flask) -> Settings:
@@ -191,7 +217,9 @@ def load(app: Flask) -> Settings:
             values[item.name] = item.metadata["check"](key, value)
     values["database_url"] = _resolve_database(app, values.get("database_url"))
     if values.get("http_access") == "token" and not values.get("http_token"):
-        raise ConfigurationError("NIGHTSHIFT_HTTP_TOKEN", None, "NIGHTSHIFT_HTTP_ACCESS = 'token' needs a token")
+        raise ConfigurationError(
+            "NIGHTSHIFT_HTTP_TOKEN", None, "NIGHTSHIFT_HTTP_ACCESS = 'token' needs a token"
+        )
     return Settings(**values)
 
 
@@ -205,7 +233,7 @@ def _refuse_unknown(app: Flask) -> None:
 
 
 def _resolve_database(app: Flask, url: str | None) -> str:
-    """Default: Flask-SQLAlchemy's database, else SQLite in the instance folder, to which paths are relative."""
+    """The default is Flask-SQLAlchemy's database, else SQLite in the instance folder; so are its paths."""
     if not url:
         url = app.config.get("SQLALCHEMY_DATABASE_URI") or "sqlite:///nightshift.sqlite3"
         _database_url("SQLALCHEMY_DATABASE_URI", url)

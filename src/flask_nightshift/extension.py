@@ -56,7 +56,7 @@ class Nightshift:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Set ``app`` up; raises ``ConfigurationError`` for a wrong setting, ``RuntimeError`` if done before."""
+        """Set ``app`` up; ``ConfigurationError`` for a wrong setting, ``RuntimeError`` if done before."""
         if runtime.KEY in app.extensions:
             raise RuntimeError(
                 f"Nightshift is already initialised on the Flask app {app.name!r}: "
@@ -74,10 +74,10 @@ class Nightshift:
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a task: ``@jobs.task`` or ``@jobs.task(name="mail.send", queue="mail", max_retries=3)``.
 
-        Takes the options of Celery's ``app.task`` (``bind``, ``name``, ``base``, ``time_limit``, ``rate_limit``,
-        …); those that it is not given come from ``NIGHTSHIFT_TASK_DEFAULTS``, then from ``JobTask``. ``queue``
-        is the name of the queue that its jobs go to. The name defaults to ``module.function``; give one, it
-        is what logs and metrics show and what must stay when code moves.
+        Takes the options of Celery's ``app.task`` (``bind``, ``name``, ``base``, ``time_limit``, …); those
+        that it is not given come from ``NIGHTSHIFT_TASK_DEFAULTS``, then from ``JobTask``. ``queue`` is the
+        name of the queue that its jobs go to. The name defaults to ``module.function``; give one, it is what
+        logs and metrics show and what must stay when code moves.
 
         Returns a stand-in for the task of whichever app is current: call it, ``delay()`` it.
         """
@@ -90,7 +90,11 @@ class Nightshift:
         self._declared.append((function, options))
         for app in self._apps:
             _register(runtime.current(app), function, options)
-        return Proxy(lambda: self.runtime.celery.tasks[options["name"]], name=function.__name__, __doc__=function.__doc__)
+        return Proxy(
+            lambda: self.runtime.celery.tasks[options["name"]],
+            name=function.__name__,
+            __doc__=function.__doc__,
+        )
 
     @property
     def runtime(self) -> Runtime:
@@ -98,7 +102,9 @@ class Nightshift:
         if has_app_context():
             return runtime.current()
         apps = list(self._apps)
-        mine = [runtime.current(app) for app in apps if runtime.current(app).celery is _state.get_current_app()]
+        mine = [
+            runtime.current(app) for app in apps if runtime.current(app).celery is _state.get_current_app()
+        ]
         if mine:
             return mine[0]
         if len(apps) == 1:
@@ -112,7 +118,7 @@ class Nightshift:
     @property
     def celery(self) -> JobCelery:
         """The Celery app of the current Flask app, for ``celery -A`` and for canvas."""
-        return self.runtime.celery  # type: ignore[no-any-return]
+        return self.runtime.celery
 
     def job(self, job_id: str) -> journal.JobRecord:
         """What is known of a job: a record whose state is ``unknown`` if nothing is.
@@ -188,7 +194,7 @@ def _route_by_task(name: str, args: Any, kwargs: Any, options: Any, task: Any = 
 
 
 def _follow_context(app: Flask, celery: JobCelery) -> None:
-    """While ``app``'s context is pushed its Celery app is Celery's current one, so ``@shared_task`` finds it."""
+    """While ``app``'s context is pushed, ``@shared_task`` finds its Celery app as the current one."""
 
     def pushed(sender: Flask, **_: Any) -> None:  # noqa: ARG001
         g.nightshift_outer_celery = _state._tls.current_app  # noqa: SLF001 - Celery has no getter that tells None
@@ -207,4 +213,3 @@ def _prune_task(built: Runtime) -> Callable[[], dict[str, int]]:
         return journal.prune(built.store, built.settings, utcnow())
 
     return prune
-

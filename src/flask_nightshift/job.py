@@ -99,7 +99,9 @@ class Failure:
     def of(cls, exc: BaseException, traceback: str = "") -> Failure:
         """The failure that ``exc`` describes, cut to the sizes above."""
         kind = type(exc)
-        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        name = (
+            kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        )
         try:
             message = str(exc)
         except Exception as broken:  # noqa: BLE001 - a __str__ that raises must not lose the failure

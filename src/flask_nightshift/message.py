@@ -75,7 +75,7 @@ def retries(headers: Mapping[str, Any]) -> int:
 
 
 def run(headers: Mapping[str, Any] | None) -> int:
-    """How many replays went before, 0 if absent or absurd: it tells the attempts of one run from the next's."""
+    """How many replays went before, 0 if absent or absurd: tells the attempts of one run from the next's."""
     value = history(headers).get("run")
     return value if isinstance(value, int) and value >= 0 else 0
 
@@ -181,7 +181,7 @@ def dead_letter(
     content_type: str | None,
     content_encoding: str | None,
 ) -> DeadLetter:
-    """Read a message of the dead-letter queue, whoever put it there: us, or RabbitMQ's dead-letter exchange."""
+    """Read a message of the dead-letter queue, put there by us or by RabbitMQ's dead-letter exchange."""
     headers = dict(headers or {})
     raw = body.encode() if isinstance(body, str) else bytes(body)
     note = _our_note(headers) or _rabbitmq_note(headers, raw) or _stranger_note(headers, raw)
@@ -225,7 +225,9 @@ def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
 
 def job_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that belong to the job: without those of one passage through the broker."""
-    return {k: v for k, v in headers.items() if k not in _BROKER_HEADERS and not k.startswith(_BROKER_PREFIXES)}
+    return {
+        k: v for k, v in headers.items() if k not in _BROKER_HEADERS and not k.startswith(_BROKER_PREFIXES)
+    }
 
 
 def job_properties(properties: Mapping[str, Any]) -> dict[str, Any]:

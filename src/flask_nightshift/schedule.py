@@ -115,7 +115,7 @@ class JobScheduler(Scheduler):
         for entry in list(self.schedule.values()):
             try:
                 due, seconds = self.is_due(entry)
-            except Exception:
+            except Exception:  # noqa: BLE001 - one bad entry must not stop the others; it is logged there
                 due, seconds = self._is_due_failed(entry)
             if due:
                 seconds = seconds if self._run(entry) else TRY_AGAIN_AFTER
@@ -124,13 +124,18 @@ class JobScheduler(Scheduler):
 
     def _run(self, entry: ScheduleEntry) -> bool:
         """Enqueue the entry's job and move the entry on; False: the broker did not take it."""
-        options = {**entry.options, "headers": {**(entry.options.get("headers") or {}), "celery_beat_task": True}}
+        options = {
+            **entry.options,
+            "headers": {**(entry.options.get("headers") or {}), "celery_beat_task": True},
+        }
         task = self.app.tasks.get(entry.task)
         try:
             send = task.apply_async if task else self._send_by_name(entry.task)
             result = send(entry.args, entry.kwargs, **options)
         except BrokerUnavailable as exc:
-            logger.warning("beat.tick_waits", extra={"entry": entry.name, "task": entry.task, "why": str(exc)})
+            logger.warning(
+                "beat.tick_waits", extra={"entry": entry.name, "task": entry.task, "why": str(exc)}
+            )
             return False
         except Exception:
             logger.exception("beat.tick_failed", extra={"entry": entry.name, "task": entry.task})

@@ -45,9 +45,9 @@ class Verdict:
     """What the child found out about one attempt, for the parent to act upon.
 
     Lives in the request dict under ``Verdict.KEY`` while the body runs. ``decision`` is what follows a
-    failure; ``body`` the new message body when the task asked to be retried with other arguments; ``options``
-    what it asked for besides (``queue``, ``priority``, ``expires``); ``result`` the return value as JSON text, when the
-    task keeps results and it is JSON of no more than ``MAX_RESULT`` characters.
+    failure; ``body`` the new message body when it is to be retried with other arguments; ``options``
+    what it asked for besides (``queue``, ``priority``, ``expires``); ``result`` the return value as JSON
+    text, when the task keeps results and it is JSON of no more than ``MAX_RESULT`` characters.
     """
 
     KEY: ClassVar[str] = "nightshift_verdict"
@@ -95,7 +95,7 @@ class JobTask(celery.Task):
     nightshift: ClassVar[Runtime]
 
     @classmethod
-    def on_bound(cls, app: Any) -> None:
+    def on_bound(cls, app: Any) -> None:  # noqa: ARG003 - Celery's signature
         """Complete a pair of time limits of which only one was given, so that soft stays below hard."""
         own = cls.__dict__
         soft, hard = own.get("soft_time_limit"), own.get("time_limit")
@@ -113,12 +113,12 @@ class JobTask(celery.Task):
             backoff=0 if "countdown" in wanted else float(self.retry_backoff or 0),
             backoff_max=float(self.retry_backoff_max),
             jitter=bool(self.retry_jitter),
-            delay=float(wanted.get("countdown", self.default_retry_delay)),
+            delay=float(wanted.get("countdown", self.default_retry_delay) or 0),
         )
 
     def retriable(self, exc: BaseException) -> bool:
         """Whether another attempt may mend ``exc``: in ``autoretry_for`` and nowhere ruled out."""
-        ruled_out = (PermanentFailure, *tuple(self.dont_autoretry_for))
+        ruled_out: tuple[type[BaseException], ...] = (PermanentFailure, *self.dont_autoretry_for)
         return isinstance(exc, tuple(self.autoretry_for)) and not isinstance(exc, ruled_out)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -167,7 +167,7 @@ class JobTask(celery.Task):
             raise super().retry(exc=exc, countdown=0, throw=False, max_retries=policy.max_retries)
         raise Retry(exc=exc, when=decision.at) from exc
 
-    def retry(  # type: ignore[override]  # Celery's own signature, untyped
+    def retry(
         self,
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
@@ -193,7 +193,9 @@ class JobTask(celery.Task):
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         unknown = sorted(set(options) - _RETRY_OPTIONS)
         if unknown:
-            raise TypeError(f"retry() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_RETRY_OPTIONS))}")
+            raise TypeError(
+                f"retry() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_RETRY_OPTIONS))}"
+            )
         policy = self.policy if max_retries is None else _with_max_retries(self.policy, max_retries)
         verdict.max_retries, verdict.has_max_retries = policy.max_retries, True
         decision = decide(
@@ -219,7 +221,7 @@ class JobTask(celery.Task):
         if exc is not None:
             raise exc
         raise MaxRetriesExceededError(
-            f"{self.name}[{self.request.id}] has been retried {self.request.retries} times, which is all it may",
+            f"{self.name}[{self.request.id}] has used up its {self.request.retries} retries",
             task_args=self.request.args,
             task_kwargs=self.request.kwargs,
         )

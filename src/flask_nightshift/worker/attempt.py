@@ -17,6 +17,7 @@ from ..job import Failure
 from ..retry import Dead, RetryAt
 from ..task import Verdict
 
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """How an attempt ended, from the child's point of view.
@@ -46,7 +47,7 @@ def run(
     content_encoding: str | None,
     **options: Any,
 ) -> tuple[int, Report, float | None]:
-    """What the pool calls in place of Celery's tracer, with the same arguments: ``(failed, report, runtime)``."""
+    """What the pool calls in place of Celery's tracer: returns ``(failed, report, runtime)``."""
     verdict = request[Verdict.KEY] = Verdict()
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     tracer = trace.fast_trace_task if trace._localized else trace.trace_task_ret  # noqa: SLF001

@@ -50,7 +50,7 @@ class Companions(bootsteps.StartStopStep):
     def stop(self, controller: Any) -> None:
         """Nothing yet: attempts still run, and their ends must be recorded."""
 
-    def terminate(self, controller: Any) -> None:
+    def terminate(self, controller: Any) -> None:  # noqa: ARG002 - Celery's signature
         """A cold stop: record what is there to record."""
         self._shut_down()
 

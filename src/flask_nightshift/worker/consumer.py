@@ -90,9 +90,13 @@ class JobConsumer(Consumer):
         return on_task_received
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
-        self._bury(message, Reason.INVALID, Misshapen("it has no 'task' header and is not a protocol 1 message"))
+        """It is no job in any protocol."""
+        self._bury(
+            message, Reason.INVALID, Misshapen("it has no 'task' header and is not a protocol 1 message")
+        )
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """No such task here: a deploy may be half way, so put it off for a while."""
         name = (message.headers or {}).get("task")
         if name is None:  # protocol 1: its fields are in the body, where we do not count postponements
             self._bury(message, Reason.UNKNOWN_TASK, exc)
@@ -101,9 +105,11 @@ class JobConsumer(Consumer):
         self.settlement.postpone(message, message.job_queue, failure)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """Celery will not have it: wrong shape, or a content type that is not accepted."""
         self._bury(message, Reason.INVALID, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Its bytes cannot be read."""
         if not hasattr(message, "job_queue"):
             message.job_queue = self._queue_of(message)
         self._bury(message, Reason.UNDECODABLE, exc)
@@ -165,7 +171,9 @@ def check(message: Any) -> None:
         raise Misshapen(f"its body is {_briefly(payload)}, not [args, kwargs, embed]")
     args, kwargs, embed = payload
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
-        raise Misshapen(f"its args and kwargs are {_briefly(args)} and {_briefly(kwargs)}, not a list and a mapping")
+        raise Misshapen(
+            f"its args and kwargs are {_briefly(args)} and {_briefly(kwargs)}, not a list and a mapping"
+        )
     if embed is not None and not isinstance(embed, Mapping):
         raise Misshapen(f"its embed is {_briefly(embed)}, not a mapping")
 

@@ -47,7 +47,11 @@ class Drain:
     def _watch(self) -> None:
         logger.info(
             "worker.stopping",
-            extra={"worker": self._controller.hostname, "running": len(active_requests), "grace": self._grace},
+            extra={
+                "worker": self._controller.hostname,
+                "running": len(active_requests),
+                "grace": self._grace,
+            },
         )
         if self._done.wait(self._grace):
             return

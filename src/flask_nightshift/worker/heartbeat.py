@@ -74,7 +74,9 @@ class Heartbeat:
             pid=os.getpid(),
             started_at=self._started_at,
             seen_at=now,
-            loop_at=now - timedelta(seconds=monotonic() - loop_at) if loop_at is not None else self._started_at,
+            loop_at=now - timedelta(seconds=monotonic() - loop_at)
+            if loop_at is not None
+            else self._started_at,
             pool=_pool_name(controller),
             concurrency=int(getattr(controller.pool, "num_processes", 0) or 0),
             queues=sorted(controller.app.amqp.queues.consume_from),

@@ -47,7 +47,8 @@ class JobRequest(Request):
 
     @property
     def settlement(self) -> Settlement:
-        return self._app.settlement  # type: ignore[no-any-return]
+        """Where this worker settles."""
+        return self._app.settlement
 
     @property
     def queue(self) -> str:
@@ -56,10 +57,12 @@ class JobRequest(Request):
 
     @property
     def job(self) -> JobRef:
+        """Which attempt of which job this is."""
         return jobs.ref(self._request_dict, self.queue)
 
     @property
     def policy(self) -> RetryPolicy:
+        """The task's retry policy."""
         return self._task.policy if isinstance(self._task, JobTask) else RetryPolicy()
 
     # -- the attempt ---------------------------------------------------------------------------------------
@@ -71,7 +74,14 @@ class JobRequest(Request):
         time_limit, soft_time_limit = self.time_limits
         return pool.apply_async(
             attempt.run,
-            args=(self._type, self.id, self._request_dict, self._body, self._content_type, self._content_encoding),
+            args=(
+                self._type,
+                self.id,
+                self._request_dict,
+                self._body,
+                self._content_type,
+                self._content_encoding,
+            ),
             accept_callback=self.on_accepted,
             timeout_callback=self.on_timeout,
             callback=self.on_success,
@@ -154,7 +164,9 @@ class JobRequest(Request):
 
     def _retry(self, decision: RetryAt, failure: Failure, report: Report, exc_info: Any) -> None:
         message, options = self._message, report.options
-        headers = jobs.next_attempt(self._job_headers(), self._ended(failure, report.runtime), due=decision.at)
+        headers = jobs.next_attempt(
+            self._job_headers(), self._ended(failure, report.runtime), due=decision.at
+        )
         if "expires" in options:
             headers["expires"] = options["expires"]
         changed = {"priority": options["priority"]} if "priority" in options else {}
@@ -182,7 +194,13 @@ class JobRequest(Request):
         self.settlement.write(step)
 
     def _bury(
-        self, reason: Reason, failure: Failure, runtime: float | None = None, *, ran: bool, exc_info: Any = None
+        self,
+        reason: Reason,
+        failure: Failure,
+        runtime: float | None = None,
+        *,
+        ran: bool,
+        exc_info: Any = None,
     ) -> None:
         self.settled = True
 
@@ -292,7 +310,16 @@ class JobRequest(Request):
         """The headers to carry on; a protocol 1 message has them in its body."""
         if "task" in (self._message.headers or {}):
             return dict(self._message.headers)
-        dropped = ("args", "kwargs", "properties", "delivery_info", "reply_to", "correlation_id", "hostname", "headers")
+        dropped = (
+            "args",
+            "kwargs",
+            "properties",
+            "delivery_info",
+            "reply_to",
+            "correlation_id",
+            "hostname",
+            "headers",
+        )
         return {k: v for k, v in self._request_dict.items() if k not in dropped}
 
     @property
@@ -319,5 +346,7 @@ def _failure_from(exc_info: Any) -> Failure:
     failure = attempt.failure_of(exc_info)
     exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
     if isinstance(exc, TimeLimitExceeded):
-        return Failure(failure.error, f"the hard time limit of {exc.args[0]:g} s was reached" if exc.args else "")
+        return Failure(
+            failure.error, f"the hard time limit of {exc.args[0]:g} s was reached" if exc.args else ""
+        )
     return failure

@@ -49,7 +49,9 @@ class Step:
 class Settlement:
     """Settles the messages of one consumer; ``later(seconds, call)`` schedules on its loop."""
 
-    def __init__(self, runtime: Runtime, worker: str, later: Callable[[float, Callable[[], None]], Any]) -> None:
+    def __init__(
+        self, runtime: Runtime, worker: str, later: Callable[[float, Callable[[], None]], Any]
+    ) -> None:
         self.runtime = runtime
         self.worker = worker
         self._later = later
@@ -77,7 +79,13 @@ class Settlement:
         """Make a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran."""
         at = utcnow()
         headers = jobs.buried(
-            message.headers, reason=reason, failure=failure, queue=queue, worker=self.worker, at=at, ended=ended
+            message.headers,
+            reason=reason,
+            failure=failure,
+            queue=queue,
+            worker=self.worker,
+            at=at,
+            ended=ended,
         )
         job = jobs.ref(message.headers or {}, queue)
 
