@@ -1,0 +1,40 @@
+"""A system per broker: one that lives for a module, and fresh ones for tests that break something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from system import System, running
+
+BROKERS = ["valkey", "redis_server", "rabbitmq"]
+
+
+@pytest.fixture(params=BROKERS, scope="module")
+def broker(request: pytest.FixtureRequest) -> Any:
+    """Each broker in turn: a server of ``servers.py``."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def shared_system(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Web and one worker, for tests that leave them as they were."""
+    with running(tmp_path_factory.mktemp("system"), broker.fresh_url()) as system:
+        system.web()
+        system.worker("--concurrency", "2")
+        yield system
+
+
+@pytest.fixture
+def new_system(broker: Any, tmp_path: Path) -> Iterator[Callable[..., System]]:
+    """A factory of systems of one's own, without processes yet."""
+    with ExitStack() as stack:
+
+        def make(**settings: str) -> System:
+            return stack.enter_context(running(tmp_path, broker.fresh_url(), **settings))
+
+        yield make
