@@ -7,10 +7,8 @@ and a child process starts with none.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, make_url, text
@@ -18,12 +16,12 @@ from sqlalchemy import Connection, Engine, make_url, text
 from . import engine as engines
 from . import migration
 from .deadline import deadline
+from .forks import when_forked
 from .unavailable import translated
 
 TIMEOUT = 5.0
 """Seconds that a transaction may take, or wait for another's lock, unless it asks for more."""
 
-_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 _inherited: list[Engine] = []
 
 
@@ -38,7 +36,7 @@ class Store:
         self._url = engines.normalise(make_url(url))
         self._engine: Engine | None = None
         self._lock = threading.Lock()
-        _stores.add(self)
+        when_forked(self)
 
     @property
     def url(self) -> str:
@@ -116,19 +114,13 @@ class Store:
         if engine is not None:
             engine.dispose()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """In a child: begin without connections."""
         self._lock = threading.Lock()
         if self._engine is not None:
             # neither used nor closed here: the connections are the parent's, and closing one speaks on it
             _inherited.append(self._engine)
             self._engine = None
 
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store._after_fork()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 __all__ = ["TIMEOUT", "Store"]

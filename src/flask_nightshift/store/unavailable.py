@@ -11,7 +11,7 @@ from ..config import hide_password
 from ..errors import DatabaseUnavailable
 
 _SQLSTATE_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-"""Connection, read-only (a replica after a failover), login, no such database, deadlock, no room, shutdown."""
+"""Connection, read-only (a replica after a failover), login, no such database, deadlock, full, shutdown."""
 _NO_TABLE = ("42P01", "42703")
 _REMEDY = "its tables are missing or of another version: run 'flask jobs migrate'"
 

@@ -1,0 +1,150 @@
+"""Dead letters in the table: find, filter, list, count."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, select
+
+from ..errors import DeadLetterNotFound
+from ..job import DeadLetter, Failure, Reason
+from ..message import arguments
+from ..store import Store
+from ..store.tables import dead_letters as table
+
+
+class Status(enum.StrEnum):
+    """What became of a dead letter."""
+
+    WAITING = "waiting"
+    """For someone to decide."""
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+    """Nobody wants it; it stays in the table until it is pruned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which dead letters: all conditions together. ``status=None`` means any.
+
+    ``since`` compares with the time of death. ``ids`` are ids of dead letters, not of jobs.
+    """
+
+    task: str | None = None
+    reason: Reason | str | None = None
+    since: datetime | None = None
+    fingerprint: str | None = None
+    status: Status | str | None = Status.WAITING
+    ids: tuple[str, ...] | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same for a query."""
+        wanted: list[tuple[Any, Any]] = [
+            (table.c.task, self.task),
+            (table.c.reason, self.reason),
+            (table.c.fingerprint, self.fingerprint),
+            (table.c.status, self.status),
+        ]
+        found = [column == value for column, value in wanted if value is not None]
+        if self.since is not None:
+            found.append(table.c.at >= self.since)
+        if self.ids is not None:
+            found.append(table.c.id.in_(self.ids))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedLetter:
+    """A dead letter as it stands in the table.
+
+    ``fingerprint`` groups letters with one cause; ``attempts`` are the ended attempts that travelled with
+    the message (``job.Attempt`` as dicts, oldest first, the last ten).
+    """
+
+    letter: DeadLetter
+    fingerprint: str
+    status: Status
+    status_at: datetime
+    archived_at: datetime
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+
+    def arguments(self) -> tuple[str, str]:
+        """The job's positional and keyword arguments, as text for people."""
+        return arguments(self.letter.headers, self.letter.body)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the raw message, in plain JSON types."""
+        letter, failure = self.letter, self.letter.failure
+        args, kwargs = self.arguments()
+        return {
+            "id": letter.id,
+            "job_id": letter.job_id,
+            "task": letter.task,
+            "queue": letter.queue,
+            "reason": str(letter.reason),
+            "error": failure.error if failure else None,
+            "message": failure.message if failure else None,
+            "traceback": failure.traceback if failure else None,
+            "fingerprint": self.fingerprint,
+            "at": letter.at.isoformat(),
+            "worker": letter.worker,
+            "status": str(self.status),
+            "status_at": self.status_at.isoformat(),
+            "args": args,
+            "kwargs": kwargs,
+            "attempts": self.attempts,
+        }
+
+
+def find(store: Store, letter_id: str) -> ArchivedLetter:
+    """The dead letter with that id; raises ``DeadLetterNotFound`` or ``DatabaseUnavailable``."""
+    with store.read() as connection:
+        row = connection.execute(select(table).where(table.c.id == letter_id)).one_or_none()
+    if row is None:
+        raise DeadLetterNotFound(f"there is no dead letter {letter_id!r}; 'flask jobs dead list' shows them")
+    return _archived(row)
+
+
+def list_letters(
+    store: Store, filters: Filters | None = None, limit: int | None = 50
+) -> list[ArchivedLetter]:
+    """The dead letters that ``filters`` let through (default: those that wait), latest death first."""
+    query = select(table).where(*(filters or Filters()).conditions())
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.c.at.desc(), table.c.id).limit(limit)).all()
+    return [_archived(row) for row in rows]
+
+
+def count(store: Store, filters: Filters | None = None) -> int:
+    """How many dead letters ``filters`` let through (default: those that wait)."""
+    query = select(func.count()).select_from(table).where(*(filters or Filters()).conditions())
+    with store.read() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def _archived(row: Row[Any]) -> ArchivedLetter:
+    failure = Failure(row.error, row.message or "", row.traceback or "") if row.error else None
+    letter = DeadLetter(
+        id=row.id,
+        reason=Reason(row.reason),
+        at=row.at,
+        queue=row.queue,
+        job_id=row.job_id,
+        task=row.task,
+        failure=failure,
+        body=bytes(row.body),
+        content_type=row.content_type,
+        content_encoding=row.content_encoding,
+        headers=row.headers,
+        properties=row.properties,
+        worker=row.worker,
+    )
+    return ArchivedLetter(
+        letter, row.fingerprint, Status(row.status), row.status_at, row.archived_at, row.attempts
+    )
+
+
+__all__ = ["ArchivedLetter", "Filters", "Status", "count", "find", "list_letters"]

@@ -1,0 +1,103 @@
+"""The attempts of jobs, row by row.
+
+A row is known by its start (``job, run, number, started_at``): an attempt whose worker died begins again
+under the same number, and both starts stay in the history. An end finds its start in ``Open``, where the
+process that saw the start keeps it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, func
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..events import JobDied, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..store.tables import attempts
+
+MAX_OPEN = 50_000
+"""Attempts that one process keeps in mind; a worker runs far fewer at once."""
+
+_ENDS = ("wait", "ended_at", "outcome", "runtime", "error", "message", "traceback", "due_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When an attempt began and how many seconds it had waited in its queue."""
+
+    at: datetime
+    wait: float | None
+
+
+class Open:
+    """The attempts that began in this process and have not ended."""
+
+    def __init__(self) -> None:
+        self._starts: OrderedDict[tuple[str, int, int], Start] = OrderedDict()
+
+    def follow(self, event: JobEvent) -> Start | None:
+        """The start of the attempt that ``event`` speaks of, if it is known or can be told."""
+        key = (event.job.job_id, event.job.run, event.job.attempt)
+        if isinstance(event, JobStarted):
+            start = self._starts[key] = Start(event.at, event.wait)
+            if len(self._starts) > MAX_OPEN:
+                self._starts.popitem(last=False)
+            return start
+        known = self._starts.pop(key, None)
+        runtime = getattr(event, "runtime", None)
+        if known is None and runtime is not None:
+            return Start(event.at - timedelta(seconds=runtime), None)
+        return known
+
+
+def row(event: JobEvent, start: Start | None) -> dict[str, Any] | None:
+    """The row of the attempt that ``event`` begins or ends; None if it is about no attempt."""
+    if start is None:
+        return None
+    ref = event.job
+    found: dict[str, Any] = dict.fromkeys(attempts.c.keys())
+    found.update(
+        job_id=ref.job_id,
+        run=min(ref.run, 2**20),
+        number=min(ref.attempt, 2**31 - 1),
+        started_at=start.at,
+        wait=start.wait,
+        worker=getattr(event, "worker", ""),
+    )
+    match event:
+        case JobSucceeded() | JobRetrying() | JobDied() | JobReturned():
+            found.update(ended_at=event.at, outcome=event.outcome, runtime=getattr(event, "runtime", None))
+    match event:
+        case JobRetrying() | JobDied():
+            failure = event.failure
+            found.update(error=failure.error, message=failure.message, traceback=failure.traceback or None)
+            found["due_at"] = getattr(event, "due", None)
+        case JobReturned():
+            found["message"] = event.why
+    return found
+
+
+def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Merge ``rows`` into the table."""
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:  # most attempts begin and end within one batch: one row, one write
+        key = (row["job_id"], row["run"], row["number"], row["started_at"])
+        known = merged.setdefault(key, row)
+        known.update({name: row[name] for name in _ENDS if row[name] is not None})
+    if merged:
+        connection.execute(_merge(connection.dialect.name), [merged[key] for key in sorted(merged)])
+
+
+@cache
+def _merge(dialect: str) -> Any:
+    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(attempts)
+    changes = {name: func.coalesce(statement.excluded[name], attempts.c[name]) for name in _ENDS}
+    keys = [column.name for column in attempts.primary_key]
+    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+__all__ = ["MAX_OPEN", "Open", "Start", "row", "write"]

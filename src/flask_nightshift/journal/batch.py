@@ -1,0 +1,90 @@
+"""One batch of what happened, written in one transaction, and counted once.
+
+When the connection breaks during a commit nobody knows whether it was done. Writing the records again is
+harmless; adding the totals again is not. So the transaction also stores the batch's number in the
+journal's own row, and a batch whose number stands there already adds nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ..errors import DatabaseUnavailable
+from ..events import JobEvent
+from ..job import utcnow
+from ..store import Store
+from ..store.tables import journals
+from ..store.upsert import insert
+from . import attempts, jobs, tally
+
+TIMEOUT = 20.0
+"""Seconds that one batch may take, waiting for SQLite's lock included."""
+
+logger = logging.getLogger("flask_nightshift.journal")
+
+Record = tuple[JobEvent, attempts.Start | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``number`` grows with each batch of the journal ``journal``; ``totals`` are rows to add."""
+
+    journal: str
+    worker: str
+    number: int
+    records: list[Record] = field(default_factory=list)
+    totals: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write(store: Store, batch: Batch) -> None:
+    """Write ``batch``; writing it again changes nothing. Raises ``DatabaseUnavailable``.
+
+    What the database refuses for its content is logged and left out, and the rest is written.
+    """
+    try:
+        _write(store, batch)
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        logger.exception("journal.batch_refused", extra={"records": len(batch.records)})
+        _write_what_can_be(store, batch)
+
+
+def _write(store: Store, batch: Batch) -> None:
+    with store.begin(timeout=TIMEOUT) as connection:
+        jobs.write(connection, [jobs.row(event) for event, _ in batch.records])
+        rows = [attempts.row(event, start) for event, start in batch.records]
+        attempts.write(connection, [row for row in rows if row is not None])
+        if batch.totals and _is_new(connection, batch):
+            tally.add(connection, batch.totals)
+
+
+def _write_what_can_be(store: Store, batch: Batch) -> None:
+    parts = [replace(batch, records=[])]
+    parts += [replace(batch, records=[record], totals=[]) for record in batch.records]
+    for part in parts:
+        try:
+            _write(store, part)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            logger.exception("journal.record_refused", extra={"event_refused": repr(part)[:2000]})
+
+
+def _is_new(connection: Connection, batch: Batch) -> bool:
+    statement = insert(connection, journals).values(
+        id=batch.journal, worker=batch.worker, batch=batch.number, written_at=utcnow()
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={"batch": statement.excluded.batch, "written_at": statement.excluded.written_at},
+        where=statement.excluded.batch > journals.c.batch,
+    )
+    return bool(connection.execute(statement).rowcount)
+
+
+__all__ = ["Batch", "Record", "write"]

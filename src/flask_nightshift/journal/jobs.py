@@ -1,0 +1,205 @@
+"""What an event makes of a job's row, whatever order the events arrive in.
+
+The web process writes that a job was enqueued, the worker that it started; either may be first. Each event
+therefore has a place in the job's life, one number that only grows: its run, then its attempt, then its
+state (``queued`` < ``running`` < ``retrying`` < ``succeeded``, ``dead``). A row takes an event's state only
+if the event's place is later, or the same and the event newer; what it does not know yet it takes from any.
+A replay begins the next run, so it comes after everything that was before it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, null, or_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..job import Failure, JobRef, JobState, Reason, utcnow
+from ..store import Store
+from ..store.tables import jobs
+from ..store.upsert import insert
+
+_STEPS = {
+    JobState.QUEUED: 0,
+    JobState.RUNNING: 1,
+    JobState.RETRYING: 2,
+    JobState.SUCCEEDED: 3,
+    JobState.DEAD: 3,
+}
+_RETURNED = _STEPS[JobState.RUNNING]  # queued again, but only the time tells it from the next start
+_BEFORE_ALL = -1
+_MAX_RUN, _MAX_ATTEMPT = 2**20, 2**31 - 1  # a forged message must not overflow a column
+_NEVER_STARTED = frozenset(
+    {Reason.EXPIRED, Reason.REVOKED, Reason.UNKNOWN_TASK, Reason.INVALID, Reason.UNDECODABLE}
+)
+
+
+def row(event: JobEvent) -> dict[str, Any]:
+    """The row that ``event`` alone would make, for ``write``."""
+    ref = event.job
+    match event:
+        case JobEnqueued():
+            return _row(ref, JobState.QUEUED, event.at, attempts=ref.attempt - 1, due_at=event.due,
+                        args=event.args or None, kwargs=event.kwargs or None)  # fmt: skip
+        case JobStarted():
+            return _row(ref, JobState.RUNNING, event.at, worker=event.worker, started_at=event.at)
+        case JobSucceeded():
+            return _row(ref, JobState.SUCCEEDED, event.at, worker=event.worker, result=event.result)
+        case JobRetrying():
+            return _row(ref, JobState.RETRYING, event.at, worker=event.worker, due_at=event.due,
+                        max_retries=event.max_retries, **_failure(event.failure))  # fmt: skip
+        case JobDied():
+            return _dead(ref, event.at, event.reason, event.failure, event.worker)
+        case JobReturned():
+            return _row(ref, JobState.QUEUED, event.at, step=_RETURNED)
+
+
+def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Merge ``rows`` into the table; rows of one job in the order of their events."""
+    if rows:
+        # all processes lock the jobs that they share in one order; the sort keeps each job's events in theirs
+        connection.execute(_merge(connection.dialect.name), sorted(rows, key=lambda row: str(row["id"])))
+
+
+def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None:
+    """Set what the running job says of itself; raises ``DatabaseUnavailable``.
+
+    It may come before the journal has written that the job started, and then makes a row for it to fill.
+    """
+    now = utcnow()
+    ref = JobRef(job_id, task="", queue="", attempt=1)
+    stub = _row(ref, JobState.RUNNING, now, progress=progress, progress_at=now) | {"place": _BEFORE_ALL}
+    with store.begin() as connection:
+        statement = insert(connection, jobs)
+        changes = {name: statement.excluded[name] for name in ("progress", "progress_at")}
+        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changes), stub)
+
+
+def record_replayed(connection: Connection, ref: JobRef, at: datetime) -> None:
+    """The dead job ``ref`` was published again: it is queued, and its next run begins."""
+    following = JobRef(
+        ref.job_id, ref.task, ref.queue, 1, ref.request_id, ref.enqueued_at, run=min(ref.run, _MAX_RUN) + 1
+    )
+    write(connection, [_row(following, JobState.QUEUED, at, attempts=0)])
+
+
+def record_dead(
+    connection: Connection,
+    ref: JobRef,
+    at: datetime,
+    reason: Reason,
+    failure: Failure | None,
+    *,
+    worker: str | None = None,
+    args: str | None = None,
+    kwargs: str | None = None,
+) -> None:
+    """The job lies in the dead-letter queue, whether or not a worker told the journal."""
+    row = _dead(ref, at, reason, failure or Failure(f"{reason}"), worker)
+    write(connection, [row | {"args": args or None, "kwargs": kwargs or None}])
+
+
+def _dead(ref: JobRef, at: datetime, reason: Reason, failure: Failure, worker: str | None) -> dict[str, Any]:
+    started = ref.attempt - (reason in _NEVER_STARTED)
+    return _row(ref, JobState.DEAD, at, worker=worker, attempts=started, **_failure(failure))
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {"error": failure.error, "error_message": failure.message}
+
+
+def _row(ref: JobRef, state: JobState, at: datetime, step: int | None = None, **known: Any) -> dict[str, Any]:
+    run, attempt = min(ref.run, _MAX_RUN), min(ref.attempt, _MAX_ATTEMPT)
+    row: dict[str, Any] = dict.fromkeys(jobs.c.keys())
+    row.update(
+        id=ref.job_id,
+        task=ref.task,
+        queue=ref.queue,
+        state=state,
+        place=run << 40 | attempt << 8 | (_STEPS[state] if step is None else step),
+        run=run,
+        attempts=attempt,
+        enqueued_at=ref.enqueued_at or (at if state is JobState.QUEUED and step is None else None),
+        finished_at=at if state in (JobState.SUCCEEDED, JobState.DEAD) else None,
+        request_id=ref.request_id,
+        updated_at=at,
+    )
+    row.update(known)
+    row["attempts"] = min(row["attempts"], _MAX_ATTEMPT)
+    return row
+
+
+@cache
+def _merge(dialect: str) -> Any:
+    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(jobs)
+    new, old = statement.excluded, jobs.c
+    rules = _Rules(new, jobs)
+    changes: dict[str, Any] = {
+        name: rules.latest(name)
+        for name in ("task", "queue", "state", "place", "run", "updated_at", "worker", "due_at",
+                     "finished_at", "result")
+    }  # fmt: skip
+    changes |= {
+        name: func.coalesce(old[name], new[name]) for name in ("args", "kwargs", "enqueued_at", "request_id")
+    }
+    changes |= {name: rules.last_failure(name) for name in ("error", "error_message")}
+    changes |= {name: rules.progress(name) for name in ("progress", "progress_at")}
+    changes["max_retries"] = func.coalesce(new.max_retries, old.max_retries)
+    changes["attempts"] = rules.attempts()
+    changes["started_at"] = rules.started_at()
+    return statement.on_conflict_do_update(index_elements=["id"], set_=changes)
+
+
+class _Rules:
+    """How a column of a job follows from its old value and an event's."""
+
+    def __init__(self, new: Any, table: Table) -> None:
+        self.new = new
+        self.old = old = table.c
+        self.newer = or_(
+            new.place > old.place, and_(new.place == old.place, new.updated_at >= old.updated_at)
+        )
+        self.next_run = new.run > old.run
+
+    def latest(self, name: str) -> ColumnElement[Any]:
+        return case((self.newer, self.new[name]), else_=self.old[name])
+
+    def last_failure(self, name: str) -> ColumnElement[Any]:
+        """The last failure of this run; none once it has succeeded."""
+        new, old = self.new, self.old
+        forget = or_(self.next_run, new.state == JobState.SUCCEEDED)
+        late = and_(new.run == old.run, old.state != JobState.SUCCEEDED)
+        return case(
+            (and_(self.newer, forget), new[name]),
+            (self.newer, func.coalesce(new[name], old[name])),
+            (late, func.coalesce(old[name], new[name])),
+            else_=old[name],
+        )
+
+    def progress(self, name: str) -> ColumnElement[Any]:
+        """What the job said last; forgotten when it has to begin again."""
+        again = self.new.state.in_([JobState.QUEUED, JobState.RETRYING])
+        said_before = self.old.progress_at <= self.new.updated_at
+        return case((and_(self.newer, again, said_before), null()), else_=self.old[name])
+
+    def attempts(self) -> ColumnElement[Any]:
+        """The attempts of the latest run that began."""
+        new, old = self.new, self.old
+        more = and_(new.run == old.run, new.attempts > old.attempts)
+        return case((or_(and_(self.newer, self.next_run), more), new.attempts), else_=old.attempts)
+
+    def started_at(self) -> ColumnElement[Any]:
+        """When the latest attempt of the latest run began."""
+        new, old = self.new.started_at, self.old.started_at
+        return case(
+            (and_(self.newer, self.next_run), new),
+            (self.newer, func.coalesce(new, old)),
+            (self.new.run == self.old.run, func.coalesce(old, new)),
+            else_=old,
+        )
+
+
+__all__ = ["record_dead", "record_progress", "record_replayed", "row", "write"]

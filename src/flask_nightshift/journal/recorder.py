@@ -1,0 +1,210 @@
+"""The observer that turns events into history, off the hot path.
+
+Calling it costs a few microseconds and never waits for the database. One daemon thread per process writes:
+the first event after a rest at once, then every ``INTERVAL`` seconds or ``BATCH`` records. With the database
+away it keeps all totals and the latest ``MAX_RECORDS`` records, and catches up.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+import weakref
+from collections import deque
+
+from ..errors import DatabaseUnavailable
+from ..events import JobEvent
+from ..store import Store
+from ..store.forks import when_forked
+from . import batch as batches
+from .attempts import Open
+from .batch import Batch, Record
+from .tally import Tally
+
+INTERVAL = 0.5
+"""Seconds between two writes, unless ``BATCH`` records wait."""
+BATCH = 500
+MAX_RECORDS = 10_000
+"""Records kept while the database is away; the oldest are dropped first."""
+BACKOFF_MAX = 5.0
+"""Seconds between two tries while the database is away."""
+EXIT_TIMEOUT = 2.0
+"""Seconds that the end of the process waits for the last events to be written."""
+
+logger = logging.getLogger("flask_nightshift.journal")
+
+
+class Journal:
+    """Writes what happens to jobs into ``store``.
+
+    ``worker`` names this process in the totals (default: host name and process id). Subscribe it to
+    ``Events``. It is made before a server forks and used after: a child starts empty, with its own thread.
+    """
+
+    def __init__(self, store: Store, *, worker: str | None = None) -> None:
+        self._store = store
+        self._worker = worker
+        self._reset()
+        when_forked(self)
+
+    def after_fork(self) -> None:
+        """In a child: what the parent has not written yet is the parent's to write."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._id = uuid.uuid4().hex
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._records: deque[Record] = deque()
+        self._open = Open()
+        self._tally = Tally()
+        self._pending: Batch | None = None
+        self._accepted = self._settled = self._batches = self._dropped = 0
+        self._hurry = self._closing = self._away = False
+        self._not_before = 0.0
+        self._backoff = INTERVAL
+
+    @property
+    def worker(self) -> str:
+        """The name under which this process counts."""
+        return self._worker or f"{socket.gethostname()}:{os.getpid()}"
+
+    def __call__(self, event: JobEvent) -> None:
+        """Take note of ``event``; never waits for the database."""
+        with self._changed:
+            start = self._open.follow(event)
+            outcome = getattr(event, "outcome", None)
+            if outcome is not None:
+                runtime, wait = getattr(event, "runtime", None), start.wait if start else None
+                self._tally.add(event.at, event.job.task, event.job.queue, outcome, runtime, wait)
+            self._records.append((event, start))
+            self._accepted += 1
+            if len(self._records) > MAX_RECORDS:
+                self._records.popleft()
+                self._dropped += 1
+                self._settled += 1
+            self._start_thread()
+            if len(self._records) in (1, BATCH):
+                self._changed.notify_all()
+
+    def start(self) -> None:
+        """Start the thread now; the first event does it too."""
+        with self._changed:
+            self._start_thread()
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Write what has happened until now; whether it is all written within ``timeout`` seconds."""
+        with self._changed:
+            target = self._accepted
+            if self._settled >= target:
+                return True
+            self._start_thread()
+            self._hurry = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._settled >= target, timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is left and end the thread, within ``timeout`` seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        with self._changed:
+            lost = self._accepted - self._settled
+        if lost:
+            logger.error("journal.lost", extra={"records": lost})
+
+    def _start_thread(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._closing = False
+        thread = threading.Thread(target=self._run, name="nightshift-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter shuts down
+            return
+        if self._thread is None:
+            atexit.register(_close_at_exit, weakref.ref(self))
+        self._thread = thread
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            written = False
+            try:
+                batches.write(self._store, batch)
+                written = True
+            except DatabaseUnavailable as exc:
+                self._database_is_away(exc)
+            except Exception:
+                logger.exception("journal.failed")
+                self._database_is_away(None)
+            if not self._after(batch, written=written):
+                return
+
+    def _next_batch(self) -> Batch | None:
+        """Wait until there is something to write and it is time; None when closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._has_work())
+            if not self._has_work():
+                return None
+            now = time.monotonic()
+            self._changed.wait_for(self._must_write, max(0.0, self._not_before - now))
+            self._hurry = False
+            if self._pending is None:
+                self._pending = self._take()
+            return self._pending
+
+    def _has_work(self) -> bool:
+        return self._pending is not None or bool(self._records) or bool(self._tally)
+
+    def _must_write(self) -> bool:
+        return self._closing or self._hurry or (not self._away and len(self._records) >= BATCH)
+
+    def _take(self) -> Batch:
+        records = [self._records.popleft() for _ in range(min(BATCH, len(self._records)))]
+        rows, self._tally = self._tally.rows(self.worker), Tally()
+        self._batches += 1
+        return Batch(self._id, self.worker, self._batches, records, rows)
+
+    def _after(self, batch: Batch, *, written: bool) -> bool:
+        """Note how the write went; False when the thread is to end."""
+        with self._changed:
+            if written:
+                self._pending = None
+                self._settled += len(batch.records)
+                self._database_is_back()
+                self._backoff = INTERVAL
+                # what is left of a long outage is written without a rest
+                self._hurry = self._hurry or len(self._records) >= BATCH
+            else:
+                self._backoff = min(BACKOFF_MAX, self._backoff * 2)
+            self._not_before = time.monotonic() + self._backoff
+            self._changed.notify_all()
+            return written or not self._closing
+
+    def _database_is_away(self, exc: Exception | None) -> None:
+        if not self._away:
+            self._away = True
+            logger.warning("journal.paused", extra={"error": str(exc)})
+
+    def _database_is_back(self) -> None:
+        if self._away:
+            self._away = False
+            logger.warning("journal.resumed", extra={"dropped": self._dropped, "waiting": len(self._records)})
+            self._dropped = 0
+
+
+def _close_at_exit(reference: weakref.ref[Journal]) -> None:
+    journal = reference()
+    if journal is not None:
+        journal.close(EXIT_TIMEOUT)
+
+
+__all__ = ["Journal"]

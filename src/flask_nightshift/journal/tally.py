@@ -1,0 +1,186 @@
+"""How many attempts ended how, and how long they ran and waited: for the whole cluster, exact.
+
+Each process adds to rows of its own (the key ends with the worker) in one atomic statement. There is a row
+for each minute, kept for ``KEEP_MINUTES``, and one for all time, whose minute is the epoch: both are written
+together, so sums over all time read a handful of rows and pruning minutes changes no sum.
+
+A wait is counted with the outcome of the attempt that waited. Histogram buckets are not cumulative: bucket
+``i`` counts what is at most ``BUCKETS[i]`` seconds and more than the bound before; the last one the rest.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..job import Outcome
+from ..store import Store
+from ..store.tables import BUCKETS, bucket_columns
+from ..store.tables import totals as table
+
+ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The minute of the row that sums up all time."""
+KEEP_MINUTES = timedelta(days=30)
+MAX_CELLS = 5_000
+"""Rows waiting for the database above which minutes are counted by the hour."""
+
+_SUMS = ("count", "runtime_sum", "wait_sum", *bucket_columns("runtime"), *bucket_columns("wait"))
+_KEYS = ("minute", "task", "queue", "outcome", "worker")
+
+
+@dataclass(frozen=True, slots=True)
+class TotalsRow:
+    """The sums of one task, queue and outcome.
+
+    ``runtime_sum`` and ``wait_sum`` in seconds; the buckets are not cumulative and have one more entry than
+    ``BUCKETS``. Their sum is how many were measured, which may be less than ``count``: a job that was buried
+    unrun has no runtime.
+    """
+
+    task: str
+    queue: str
+    outcome: Outcome
+    count: int
+    runtime_sum: float
+    wait_sum: float
+    runtime_buckets: tuple[int, ...]
+    wait_buckets: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Cell:
+    count: int = 0
+    runtime_sum: float = 0.0
+    wait_sum: float = 0.0
+    runtime: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    wait: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+
+    def add(self, runtime: float | None, wait: float | None) -> None:
+        self.count += 1
+        if runtime is not None:
+            self.runtime_sum += runtime
+            self.runtime[bisect_left(BUCKETS, runtime)] += 1
+        if wait is not None:
+            self.wait_sum += wait
+            self.wait[bisect_left(BUCKETS, wait)] += 1
+
+    def merge(self, other: _Cell) -> None:
+        self.count += other.count
+        self.runtime_sum += other.runtime_sum
+        self.wait_sum += other.wait_sum
+        self.runtime = [a + b for a, b in zip(self.runtime, other.runtime, strict=True)]
+        self.wait = [a + b for a, b in zip(self.wait, other.wait, strict=True)]
+
+    def columns(self) -> Iterator[tuple[str, float]]:
+        yield from (("count", self.count), ("runtime_sum", self.runtime_sum), ("wait_sum", self.wait_sum))
+        yield from zip(bucket_columns("runtime"), self.runtime, strict=True)
+        yield from zip(bucket_columns("wait"), self.wait, strict=True)
+
+
+class Tally:
+    """Outcomes counted in memory, until they are written."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[datetime, str, str, str], _Cell] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._cells)
+
+    def add(
+        self, at: datetime, task: str, queue: str, outcome: Outcome, runtime: float | None, wait: float | None
+    ) -> None:
+        """Count one ended attempt; ``runtime`` and ``wait`` in seconds, where they are known."""
+        minute = at.astimezone(UTC).replace(second=0, microsecond=0)
+        self._cell(minute, task, queue, outcome).add(runtime, wait)
+        if len(self._cells) > MAX_CELLS:
+            self._coarsen()
+
+    def rows(self, worker: str) -> list[dict[str, Any]]:
+        """What to add to the table for ``worker``, the all-time rows included."""
+        ever: dict[tuple[datetime, str, str, str], _Cell] = {}
+        for (_, *labels), cell in self._cells.items():
+            ever.setdefault((ALL_TIME, *labels), _Cell()).merge(cell)  # type: ignore[arg-type]
+        return [
+            dict(zip(_KEYS, (*key, worker), strict=True)) | dict(cell.columns())
+            for key, cell in (*ever.items(), *self._cells.items())
+        ]
+
+    def _cell(self, minute: datetime, *labels: str) -> _Cell:
+        return self._cells.setdefault((minute, *labels), _Cell())  # type: ignore[arg-type]
+
+    def _coarsen(self) -> None:
+        fine, self._cells = self._cells, {}
+        for (minute, *labels), cell in fine.items():
+            self._cell(minute.replace(minute=0), *labels).merge(cell)
+
+
+def add(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Add ``rows`` to the table, each to the row with its key."""
+    if rows:
+        in_order = sorted(rows, key=lambda row: tuple(row[key] for key in _KEYS))
+        connection.execute(_add(connection.dialect.name), in_order)
+
+
+def count_outcome(
+    connection: Connection, worker: str, at: datetime, task: str, queue: str, outcome: Outcome
+) -> None:
+    """Count one outcome that no journal saw; once: the caller sees to that in the same transaction."""
+    tally = Tally()
+    tally.add(at, task, queue, outcome, None, None)
+    add(connection, tally.rows(worker))
+
+
+def totals(store: Store) -> list[TotalsRow]:
+    """The sums over all time, by task, queue and outcome."""
+    return _sum(store, table.c.minute == ALL_TIME)
+
+
+def recent_totals(store: Store, since: datetime) -> list[TotalsRow]:
+    """The sums of the minutes from that of ``since`` on."""
+    minute = since.astimezone(UTC).replace(second=0, microsecond=0)
+    return _sum(store, table.c.minute >= max(minute, ALL_TIME + timedelta(minutes=1)))
+
+
+def cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
+    """``buckets`` as Prometheus wants them: ``[("0.01", n), …, ("+Inf", all)]``."""
+    running, found = 0, []
+    for bound, count in zip((*map(str, map(float, BUCKETS)), "+Inf"), buckets, strict=True):
+        running += count
+        found.append((bound, float(running)))
+    return found
+
+
+def _sum(store: Store, condition: Any) -> list[TotalsRow]:
+    labels = (table.c.task, table.c.queue, table.c.outcome)
+    query = select(*labels, *(func.sum(table.c[name]) for name in _SUMS)).where(condition)
+    with store.read() as connection:
+        found = connection.execute(query.group_by(*labels).order_by(*labels)).all()
+    return [_totals_row(*row) for row in found]
+
+
+def _totals_row(
+    task: str, queue: str, outcome: str, count: Any, runtime: Any, wait: Any, *buckets: Any
+) -> TotalsRow:
+    numbers = tuple(map(int, buckets))
+    half = len(BUCKETS) + 1
+    return TotalsRow(
+        task, queue, Outcome(outcome), int(count), float(runtime), float(wait), numbers[:half], numbers[half:]
+    )
+
+
+@cache
+def _add(dialect: str) -> Any:
+    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    changes = {name: table.c[name] + statement.excluded[name] for name in _SUMS}
+    return statement.on_conflict_do_update(index_elements=list(_KEYS), set_=changes)
+
+
+__all__ = ["ALL_TIME", "BUCKETS", "KEEP_MINUTES", "Tally", "TotalsRow", "add", "count_outcome", "cumulative",
+           "recent_totals", "totals"]  # fmt: skip
