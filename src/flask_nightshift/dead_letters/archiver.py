@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 
 from ..brokers.base import Broker, PendingDeadLetter
 from ..errors import BrokerUnavailable, DatabaseUnavailable
-from ..job import DeadLetter, Outcome, Reason, utcnow
+from ..job import DeadLetter, Outcome, utcnow
 from ..journal import count_outcome, record_dead
-from ..message import DEAD, arguments, attempts, fingerprint, ref
+from ..message import arguments, attempts, fingerprint, ref
 from ..store import Store
 from ..store.forks import when_forked
 from ..store.tables import dead_letters as table
@@ -179,10 +179,8 @@ def _tell_the_journal(connection: Connection, letter: DeadLetter) -> None:
 
 
 def _buried_by_the_broker(letter: DeadLetter) -> bool:
-    """Whether no worker settled it, so that none counted it: RabbitMQ did, or the lease transport's sweep."""
-    if DEAD in letter.headers and letter.worker:
-        return False
-    return letter.reason in (Reason.DELIVERY_LIMIT, Reason.EXPIRED)
+    """Whether no worker of ours settled it, so that none counted it."""
+    return not letter.worker
 
 
 def _row(letter: DeadLetter) -> dict[str, object]:

@@ -181,7 +181,7 @@ class _Rules:
 
     def progress(self, name: str) -> ColumnElement[Any]:
         """What the job said last; forgotten when it has to begin again."""
-        again = self.new.state.in_([JobState.QUEUED, JobState.RETRYING])
+        again = or_(self.new.state == JobState.QUEUED, self.new.state == JobState.RETRYING)
         said_before = self.old.progress_at <= self.new.updated_at
         return case((and_(self.newer, again, said_before), null()), else_=self.old[name])
 

@@ -74,6 +74,10 @@ class Journal:
         """The name under which this process counts."""
         return self._worker or f"{socket.gethostname()}:{os.getpid()}"
 
+    @worker.setter
+    def worker(self, name: str) -> None:
+        self._worker = name
+
     def __call__(self, event: JobEvent) -> None:
         """Take note of ``event``; never waits for the database."""
         with self._changed:

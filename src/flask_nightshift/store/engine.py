@@ -60,6 +60,7 @@ def build(url: URL) -> Engine:
 def _postgresql(url: URL) -> Engine:
     engine = create_engine(
         url,
+        hide_parameters=True,
         pool_size=5,
         max_overflow=10,
         pool_timeout=CONNECT_TIMEOUT,
@@ -100,6 +101,7 @@ def _sqlite(url: URL) -> Engine:
         size = {"pool_size": 1, "max_overflow": 0}  # the connection is the database: threads take turns
     engine = create_engine(
         url,
+        hide_parameters=True,  # what jobs are called with does not belong into logs
         poolclass=QueuePool,
         pool_timeout=CONNECT_TIMEOUT,
         connect_args={"check_same_thread": False},

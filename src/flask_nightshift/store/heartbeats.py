@@ -6,15 +6,15 @@ loop: a process whose loop is stuck goes on reporting and is unhealthy all the s
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import delete, func, select
 
-from . import Store
+from . import Store, upsert
 from . import tables as t
-from .upsert import replace
 
 FRESH = timedelta(seconds=15)
 """How old a sign of life may be."""
@@ -23,17 +23,12 @@ _BLOCKING_POOLS = ("solo",)
 
 
 @dataclass(frozen=True, slots=True)
-class BusyJob:
-    """A job that runs now. ``time_limit`` is its hard limit in seconds (None: it may run for ever)."""
-
-    job_id: str
-    started_at: datetime
-    time_limit: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerBeat:
-    """What a worker says of itself. ``name`` is its Celery node name."""
+    """What a worker says of itself. ``name`` is its Celery node name.
+
+    ``busy`` are the jobs that run now, each ``{"job_id", "task", "started_at", "time_limit"}``:
+    ``started_at`` in seconds since the epoch, ``time_limit`` the hard limit in seconds or None.
+    """
 
     name: str
     hostname: str
@@ -41,19 +36,18 @@ class WorkerBeat:
     started_at: datetime
     seen_at: datetime
     loop_at: datetime
-    busy: tuple[BusyJob, ...] = ()
+    busy: Sequence[Mapping[str, Any]] = ()
     concurrency: int = 1
     pool: str = "prefork"
-    queues: tuple[str, ...] = ()
+    queues: Sequence[str] = ()
     version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerRow:
+class WorkerRow(WorkerBeat):
     """A worker as others see it. ``problem`` says why it is not healthy, and is empty if it is."""
 
-    beat: WorkerBeat
-    problem: str = field(default="")
+    problem: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -63,17 +57,18 @@ class WorkerRow:
 
 def beat(store: Store, worker: WorkerBeat) -> None:
     """Write a worker's sign of life; raises ``DatabaseUnavailable``."""
-    values = asdict(worker)
-    values["busy"] = [asdict(job) for job in worker.busy]
+    values = {item.name: getattr(worker, item.name) for item in fields(WorkerBeat)}
+    values |= {"busy": [dict(job) for job in worker.busy], "queues": list(worker.queues)}
     with store.begin(timeout=TIMEOUT) as connection:
-        replace(connection, t.workers, values)
+        upsert.replace(connection, t.workers, values)
 
 
 def workers(store: Store, now: datetime) -> list[WorkerRow]:
     """All workers heard of and not forgotten, by name, judged at ``now``; raises ``DatabaseUnavailable``."""
     with store.read(timeout=TIMEOUT) as connection:
-        rows = connection.execute(select(t.workers).order_by(t.workers.c.name)).all()
-    return [WorkerRow(found, problem(found, now)) for found in map(_beat, rows)]
+        found = connection.execute(select(t.workers).order_by(t.workers.c.name)).mappings().all()
+    rows = [WorkerRow(**values) for values in found]
+    return [replace(row, problem=problem(row, now)) for row in rows]
 
 
 def problem(worker: WorkerBeat, now: datetime) -> str:
@@ -94,7 +89,7 @@ def forget(store: Store, name: str) -> None:
 def tick(store: Store, beat_name: str, at: datetime) -> None:
     """The beat ``beat_name`` looked at its schedule at ``at``; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
-        replace(connection, t.beats, {"name": beat_name, "ticked_at": at})
+        upsert.replace(connection, t.beats, {"name": beat_name, "ticked_at": at})
 
 
 def last_tick(store: Store) -> datetime | None:
@@ -116,29 +111,25 @@ def save_schedule(store: Store, name: str, last_run_at: datetime | None, total_r
     """Remember that an entry of the schedule ran; raises ``DatabaseUnavailable``."""
     values = {"name": name, "last_run_at": last_run_at, "total_run_count": total_run_count}
     with store.begin(timeout=TIMEOUT) as connection:
-        replace(connection, t.schedules, values)
+        upsert.replace(connection, t.schedules, values)
 
 
 def _excused(worker: WorkerBeat, now: datetime) -> bool:
     """Whether a job that blocks the loop, in a pool where jobs do, is within its time."""
     if worker.pool not in _BLOCKING_POOLS:
         return False
-    return any(
-        job.time_limit is None or now <= job.started_at + timedelta(seconds=job.time_limit) + FRESH
-        for job in worker.busy
-    )
+    return any(_within_its_time(job, now) for job in worker.busy)
 
 
-def _beat(row: Row[Any]) -> WorkerBeat:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-    values["busy"] = tuple(BusyJob(**job) for job in values["busy"])
-    values["queues"] = tuple(values["queues"])
-    return WorkerBeat(**values)
+def _within_its_time(job: Mapping[str, Any], now: datetime) -> bool:
+    started, limit = job.get("started_at"), job.get("time_limit")
+    if not started or not limit:
+        return True
+    return now.timestamp() <= float(started) + float(limit) + FRESH.total_seconds()
 
 
 __all__ = [
     "FRESH",
-    "BusyJob",
     "WorkerBeat",
     "WorkerRow",
     "beat",
