@@ -6,13 +6,14 @@ app), so that one ``Nightshift`` object serves several apps in one process.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from celery import _state, signals
 from celery.local import Proxy
-from flask import Flask, appcontext_popped, appcontext_pushed, g, has_app_context
+from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 
 from . import config, http, journal, logs, runtime, schedule, store
 from .brokers import connect
@@ -69,7 +70,7 @@ class Nightshift:
         for function, options in self._declared:
             _register(current, function, options)
         _follow_context(app, current.celery)
-        http.init_app(app, current.settings)
+        http.register(app, current)
 
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a task: ``@jobs.task`` or ``@jobs.task(name="mail.send", queue="mail", max_retries=3)``.
@@ -156,7 +157,7 @@ def _build(app: Flask) -> Runtime:
     celery.conf.task_routes = _routes(celery.conf.task_routes)
     built.events.subscribe(logs.observe)
     built.events.subscribe(built.journal)
-    logs.take_over_celery(celery, settings)
+    logs.connect(built)
     boot.install(built)
     signals.worker_process_init.connect(lambda **_: boot.dispose_inherited_engines(built), weak=False)
     _register(built, _prune_task(built), {"name": schedule.PRUNE})
@@ -193,15 +194,23 @@ def _route_by_task(name: str, args: Any, kwargs: Any, options: Any, task: Any = 
     return {"queue": queue} if queue and not options.get("queue") else None
 
 
+class _Outer(threading.local):
+    """Celery's current app of this thread before each app context that is pushed now."""
+
+    def __init__(self) -> None:
+        self.apps: list[Any] = []
+
+
 def _follow_context(app: Flask, celery: JobCelery) -> None:
     """While ``app``'s context is pushed, ``@shared_task`` finds its Celery app as the current one."""
+    outer = _Outer()  # not in flask.g: the context is gone when popping is signalled
 
-    def pushed(sender: Flask, **_: Any) -> None:  # noqa: ARG001
-        g.nightshift_outer_celery = _state._tls.current_app  # noqa: SLF001 - Celery has no getter that tells None
+    def pushed(sender: Flask, **_: Any) -> None:  # noqa: ARG001 - the signal's signature
+        outer.apps.append(_state._tls.current_app)  # noqa: SLF001 - Celery has no getter that tells None
         celery.set_current()
 
     def popped(sender: Flask, **_: Any) -> None:  # noqa: ARG001
-        _state._set_current_app(g.pop("nightshift_outer_celery", None))  # noqa: SLF001
+        _state._set_current_app(outer.apps.pop() if outer.apps else None)  # noqa: SLF001
 
     appcontext_pushed.connect(pushed, app, weak=False)
     appcontext_popped.connect(popped, app, weak=False)

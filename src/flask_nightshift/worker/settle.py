@@ -116,7 +116,11 @@ class Settlement:
                        "why": str(failure), "gives_up_in": round(limit - elapsed, 1)},
             )  # fmt: skip
 
-        self.write(Step(message, outgoing(message, headers), queue, due, job, postponed))
+        step = Step(message, outgoing(message, headers), queue, due, job, postponed)
+        if self.runtime.broker.keeps_delays:
+            self.write(step)
+        else:  # kombu's stock Redis transport: nothing there would hold it back
+            self._later(wait, lambda: self.write(step))
 
     def defer(self, message: Any, queue: str, due: datetime) -> None:
         """Give a message back to the broker until ``due``: a delay never waits in a worker's memory."""
