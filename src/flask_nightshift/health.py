@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from . import inspector, probe
+from . import probe
 from .job import utcnow
 from .runtime import Runtime
 from .store import heartbeats
@@ -76,7 +76,7 @@ def check(
     younger than ``max_age`` seconds is used again.
     """
     questions = {f"health-{part}": _question(runtime, part, timeout) for part in dict.fromkeys(parts)}
-    readings = probe.of(runtime.app).gather(questions, timeout=timeout, max_age=max_age)
+    readings = probe.of(runtime).gather(questions, timeout=timeout, max_age=max_age)
     checks = {}
     for name, reading in readings.items():
         part = name.removeprefix("health-")
@@ -103,7 +103,7 @@ def _judge(part: str, reading: probe.Reading, worker: str | None, now: datetime)
         return Check(True, reading.value.latency, f"{reading.value.product} {reading.value.version}")
     if part == "database":
         return Check(True, reading.value, "answers")
-    ok, detail = _beat(reading.value, now) if part == "beat" else _workers(reading.value, worker, now)
+    ok, detail = _beat(reading.value, now) if part == "beat" else _workers(reading.value, worker)
     return Check(ok, reading.latency, detail)
 
 
@@ -116,20 +116,22 @@ def _beat(last: datetime | None, now: datetime) -> tuple[bool, str]:
     return True, f"last tick {age:.1f} s ago"
 
 
-def _workers(rows: Sequence[heartbeats.WorkerRow], worker: str | None, now: datetime) -> tuple[bool, str]:
-    views = [inspector.WorkerView.of(row, now) for row in rows]
+def _workers(rows: Sequence[heartbeats.WorkerRow], worker: str | None) -> tuple[bool, str]:
     if worker is not None:
-        views = [view for view in views if worker in (view.name, view.hostname)]
-        if not views:
-            return False, f"no worker {worker!r} was ever seen"
-    if not views:
-        return False, "none seen; start one with `flask jobs worker`"
-    healthy = [view for view in views if view.healthy]
-    detail = (
-        f"{len(healthy)} healthy: " + ", ".join(view.name for view in healthy) if healthy else "none healthy"
-    )
-    ill = "; ".join(f"{view.name} {view.trouble}" for view in views if not view.healthy)
-    return bool(healthy), f"{detail}; {ill}" if ill else detail
+        rows = [row for row in rows if worker in (row.name, row.hostname)]
+        if not rows:
+            return False, f"no worker {worker!r} is known"
+    if not rows:
+        return False, "none known; start one with `flask jobs worker`"
+    healthy = [row.name for row in rows if row.healthy]
+    ill = [f"{row.name}: {row.problem}" for row in rows if not row.healthy]
+    said = [f"{len(healthy)} healthy ({_some(healthy, ', ')})"] if healthy else ["none is healthy"]
+    return bool(healthy), "; ".join([*said, _some(ill, "; ")] if ill else said)
+
+
+def _some(names: Sequence[str], separator: str, limit: int = 5) -> str:
+    rest = len(names) - limit
+    return separator.join([*names[:limit], *([f"{rest} more"] if rest > 0 else [])])
 
 
 __all__ = ["BEAT_FRESH", "PARTS", "TIMEOUT", "Check", "Report", "check"]

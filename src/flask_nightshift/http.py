@@ -8,6 +8,7 @@ metrics are for trusted callers, by ``NIGHTSHIFT_HTTP_ACCESS``: ``local`` (this 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from flask import Blueprint, Flask, Request, Response, jsonify, request
@@ -110,7 +111,7 @@ def _forbidden(settings: Settings) -> Response:
     return response
 
 
-def _json(body: dict[str, object], status: int = 200) -> Response:
+def _json(body: Mapping[str, object], status: int = 200) -> Response:
     response = jsonify(body)
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from operator import add
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -16,7 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from . import inspector
 from .inspector import Overview
-from .journal import BUCKETS, TotalsRow
+from .journal import TotalsRow, cumulative
 from .runtime import Runtime
 
 
@@ -72,6 +73,12 @@ def _queues(overview: Overview) -> Iterator[Metric]:
             if value is not None:
                 family.add_metric([queue.queue], value)
     yield from (family for family in (depth, delayed, leased, oldest) if family.samples)
+    if overview.delayed.ok and overview.delayed.value is not None:
+        yield GaugeMetricFamily(
+            "nightshift_delayed",
+            "Jobs that wait for their time, in all queues.",
+            value=overview.delayed.value,
+        )
 
 
 def _dead_letters(overview: Overview) -> Iterator[Metric]:
@@ -92,15 +99,12 @@ def _dead_letters(overview: Overview) -> Iterator[Metric]:
 
 def _processes(overview: Overview) -> Iterator[Metric]:
     if overview.workers.ok:
-        healthy = sum(view.healthy for view in overview.workers.value)
+        healthy = [row for row in overview.workers.value if row.healthy]
+        running = sum(len(row.busy) for row in healthy)
         yield GaugeMetricFamily(
-            "nightshift_workers", "Workers seen in the last 15 s, loop turning.", value=healthy
+            "nightshift_workers", "Workers that report and whose loop turns.", value=len(healthy)
         )
-        yield GaugeMetricFamily(
-            "nightshift_jobs_running",
-            "Jobs that run now.",
-            value=sum(view.running for view in overview.workers.value),
-        )
+        yield GaugeMetricFamily("nightshift_jobs_running", "Jobs that run now.", value=running)
     if overview.beat.ok and overview.beat.value is not None:
         age = max(0.0, (overview.at - overview.beat.value).total_seconds())
         yield GaugeMetricFamily(
@@ -125,23 +129,18 @@ def _totals(overview: Overview) -> Iterator[Metric]:
 
 
 def _histogram(name: str, help_: str, rows: Iterable[TotalsRow], kind: str) -> Metric:
-    """One histogram by task and queue; ``rows`` hold a count per bucket, Prometheus wants running sums."""
-    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
+    """One histogram by task and queue, over all outcomes."""
+    buckets: dict[tuple[str, str], tuple[int, ...]] = {}
     sums: dict[tuple[str, str], float] = defaultdict(float)
     for row in rows:
         key = (row.task, row.queue)
-        counts[key] = [a + b for a, b in zip(counts[key], getattr(row, f"{kind}_buckets"), strict=True)]
+        counts = getattr(row, f"{kind}_buckets")
+        buckets[key] = tuple(map(add, buckets[key], counts)) if key in buckets else counts
         sums[key] += getattr(row, f"{kind}_sum")
     family = HistogramMetricFamily(name, help_, labels=["task", "queue"])
-    bounds = [*map(_bound, BUCKETS), "+Inf"]
-    for key, values in counts.items():
-        running = [sum(values[: i + 1]) for i in range(len(values))]
-        family.add_metric(list(key), list(zip(bounds, map(float, running), strict=True)), sums[key])
+    for key, counts in buckets.items():
+        family.add_metric(list(key), cumulative(counts), sums[key])
     return family
-
-
-def _bound(seconds: float) -> str:
-    return str(float(seconds))
 
 
 __all__ = ["exposition"]

@@ -1,23 +1,26 @@
 """Ask several sources at once, each bounded in time, so that one that hangs cannot hang the rest.
 
-A call that does not answer in time is left behind in its daemon thread and reported as failed. As long as it
+Each question has a thread of its own, which keeps its connection between two questions and goes when it was
+idle for a while. A call that does not answer in time is reported as failed and left behind; as long as it
 hangs no second one is started for it, so a frozen server costs one thread and not one per question.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask
-
 from .config import hide_password
+from .runtime import Runtime
 
 KEY = "nightshift_probe"
+IDLE = 90.0
+"""Seconds without a question after which a thread goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,40 @@ class Reading:
 
 @dataclass(slots=True)
 class _Call:
-    started: float
+    question: Callable[[], Any]
+    started: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     reading: Reading | None = None
 
+    def answer(self) -> None:
+        value, error = None, None
+        try:
+            value = self.question()
+        except Exception as exc:  # noqa: BLE001 - whatever the source's trouble is, it is the answer
+            error = hide_password(" ".join(str(exc).split()) or type(exc).__name__)
+        now = time.monotonic()
+        self.reading = Reading(value, error, now - self.started, now)
+        self.done.set()
+
+    def wait(self, timeout: float) -> Reading:
+        self.done.wait(max(0.0, self.started + timeout - time.monotonic()))
+        if self.reading is not None:
+            return self.reading
+        now = time.monotonic()
+        return Reading(None, f"no answer within {now - self.started:.1f} s", now - self.started, now)
+
 
 class Probe:
-    """Runs named questions in threads; shares the answer between all who ask at the same time."""
+    """Runs named questions in threads; shares the answer between all who ask at the same time.
 
-    def __init__(self) -> None:
+    ``on_idle`` is called in a thread that goes, to close what it has open.
+    """
+
+    def __init__(self, on_idle: Callable[[], None]) -> None:
+        self._on_idle = on_idle
         self._lock = threading.Lock()
         self._calls: dict[str, _Call] = {}
+        self._lanes: dict[str, queue.SimpleQueue[_Call]] = {}
 
     def gather(
         self, questions: Mapping[str, Callable[[], Any]], *, timeout: float, max_age: float = 0.0
@@ -56,43 +82,42 @@ class Probe:
 
         An answer that is younger than ``max_age`` seconds is used again.
         """
-        calls = {name: self._start(name, question, max_age) for name, question in questions.items()}
-        return {name: self._wait(call, timeout) for name, call in calls.items()}
+        calls = {name: self._ask(name, question, max_age) for name, question in questions.items()}
+        return {name: call.wait(timeout) for name, call in calls.items()}
 
-    def _start(self, name: str, question: Callable[[], Any], max_age: float) -> _Call:
+    def _ask(self, name: str, question: Callable[[], Any], max_age: float) -> _Call:
         with self._lock:
             call = self._calls.get(name)
             if call is not None and (call.reading is None or time.monotonic() - call.reading.at < max_age):
                 return call
-            call = self._calls[name] = _Call(time.monotonic())
-        threading.Thread(target=_ask, args=(call, question), name=f"nightshift-{name}", daemon=True).start()
-        return call
+            call = self._calls[name] = _Call(question)
+            if name not in self._lanes:
+                self._lanes[name] = queue.SimpleQueue()
+                threading.Thread(
+                    target=self._work, args=(name,), name=f"nightshift-{name}", daemon=True
+                ).start()
+            self._lanes[name].put(call)
+            return call
 
-    def _wait(self, call: _Call, timeout: float) -> Reading:
-        call.done.wait(max(0.0, call.started + timeout - time.monotonic()))
-        now = time.monotonic()
-        return call.reading or Reading(
-            None, f"no answer within {now - call.started:.1f} s", now - call.started, now
-        )
+    def _work(self, name: str) -> None:
+        lane = self._lanes[name]
+        while True:
+            try:
+                lane.get(timeout=IDLE).answer()
+            except queue.Empty:
+                with self._lock:
+                    if lane.empty():
+                        del self._lanes[name]
+                        break
+        self._on_idle()
 
 
-def _ask(call: _Call, question: Callable[[], Any]) -> None:
-    value, error = None, None
-    try:
-        value = question()
-    except Exception as exc:  # noqa: BLE001 - whatever the source's trouble is, it is the answer
-        error = hide_password(" ".join(str(exc).split()) or type(exc).__name__)
-    now = time.monotonic()
-    call.reading = Reading(value, error, now - call.started, now)
-    call.done.set()
-
-
-def of(app: Flask) -> Probe:
-    """The probe of ``app`` in this process (threads do not survive a fork)."""
-    pid, probe = app.extensions.get(KEY, (0, None))
+def of(runtime: Runtime) -> Probe:
+    """The probe of ``runtime`` in this process (threads do not survive a fork)."""
+    pid, probe = runtime.app.extensions.get(KEY, (0, None))
     if probe is None or pid != os.getpid():
-        probe = Probe()
-        app.extensions[KEY] = (os.getpid(), probe)
+        probe = Probe(runtime.broker.close)
+        runtime.app.extensions[KEY] = (os.getpid(), probe)
     return probe
 
 

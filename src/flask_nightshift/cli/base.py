@@ -1,0 +1,159 @@
+"""What all commands share: their errors, their output, the ways to write a time."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask.cli import AppGroup, ScriptInfo
+
+from ..errors import NightshiftError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..runtime import Runtime
+
+_DURATION = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class JobsGroup(AppGroup):
+    """A group whose commands end with one line on standard error, not with a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; our own errors become ``Error: …`` and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except NightshiftError as exc:
+            raise click.ClickException(one_line(exc)) from exc
+        except RuntimeError as exc:
+            if "Nightshift is not initialised" in str(exc):
+                raise click.ClickException(one_line(exc)) from exc
+            raise
+
+
+def runtime() -> Runtime:
+    """The runtime of the app that ``flask`` loaded."""
+    from .. import runtime as runtimes
+
+    return runtimes.current()
+
+
+def load_runtime(ctx: click.Context) -> Runtime:
+    """The same without pushing an app context: for processes that run jobs, each in a context of its own."""
+    from .. import runtime as runtimes
+
+    return runtimes.current(ctx.ensure_object(ScriptInfo).load_app())
+
+
+def one_line(exc: BaseException) -> str:
+    """An error for people, without passwords."""
+    from ..config import hide_password
+
+    return printable(hide_password(" ".join(str(exc).split()))) or type(exc).__name__
+
+
+def printable(text: object) -> str:
+    """``text`` with control characters made visible: what a job says must not drive a terminal."""
+    return _INVISIBLE.sub(lambda found: f"\\x{ord(found.group()):02x}", str(text))
+
+
+def echo_json(value: Any, *, compact: bool = False) -> None:
+    """Print ``value`` as JSON on standard output."""
+    click.echo(json.dumps(value, indent=None if compact else 2, ensure_ascii=False, default=str))
+
+
+def console() -> Console:
+    """A rich console on standard output: 80 columns when it is not a terminal."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def table(*columns: str | tuple[str, dict[str, Any]], title: str | None = None) -> Table:
+    """A plain table; a column is a heading, or a heading and rich's options for it."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        heading, options = (column, {}) if isinstance(column, str) else column
+        made.add_column(heading, **{"overflow": "ellipsis", "no_wrap": True, **options})
+    return made
+
+
+def cells(values: Iterable[object]) -> list[str]:
+    """``values`` as the cells of a row; None is a dash."""
+    return ["-" if value is None else printable(" ".join(str(value).split())) for value in values]
+
+
+def when(moment: datetime | None) -> str:
+    """A time in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+
+
+def ago(seconds: float | None) -> str:
+    """A span of time for people: ``4.2s``, ``3m``, ``2h``, ``5d``."""
+    if seconds is None:
+        return "-"
+    for limit, unit, size in ((60, "s", 1), (3600, "m", 60), (86_400, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.1f}{unit}" if seconds < 10 * size else f"{seconds / size:.0f}{unit}"
+    return f"{seconds / 86_400:.0f}d"
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in click 8.4 only
+    """A time: ISO 8601 (UTC unless it says otherwise), or a span before now: ``30m``, ``2h``, ``7d``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The aware ``datetime`` that ``value`` means."""
+        if isinstance(value, datetime):
+            return value
+        span = _DURATION.fullmatch(value)
+        if span:
+            return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write 2h, 30m, 7d or 2026-01-31T08:00", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Jobs per second: ``10`` or ``10/s``; also ``30/m``."""
+
+    name = "n/s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The rate per second."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([sm]))?", str(value))
+        rate = float(found[1]) / (60 if found[2] == "m" else 1) if found else 0.0
+        if rate <= 0:
+            self.fail(f"{value!r} is not a rate; write 10/s or 30/m", param, ctx)
+        return rate
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask unless ``yes``; without a terminal to ask at, refuse."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"{question} Say --yes: there is no terminal to ask at.")
+    click.confirm(question, abort=True)
+
+
+def plural(count: int, noun: str, many: Sequence[str] = ()) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {many[0] if many else noun + 's'}"

@@ -1,0 +1,295 @@
+"""``flask jobs dead``: look at dead letters, replay or discard them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from flask.cli import AppGroup, with_appcontext
+
+from .base import (
+    Moment,
+    Rate,
+    ago,
+    cells,
+    confirm,
+    console,
+    echo_json,
+    plural,
+    printable,
+    runtime,
+    table,
+    when,
+)
+
+if TYPE_CHECKING:
+    from ..dead_letters import ArchivedLetter, Filters, Result
+    from ..store import Store
+
+SHORT = 10
+"""Digits of an id that the list shows; any prefix that fits one letter alone will do."""
+F = TypeVar("F", bound=Callable[..., Any])
+
+_REASONS = (
+    "exhausted", "permanent", "rejected", "expired", "revoked", "unknown_task", "invalid", "undecodable",
+    "delivery_limit",
+)  # fmt: skip
+_OPTIONS = (
+    click.option("--fingerprint", metavar="HEX", help="Those that died of the same cause."),
+    click.option("--since", type=Moment(), help="Died since: 2h, 30m, 7d, or an ISO time (UTC)."),
+    click.option("--reason", type=click.Choice(_REASONS), help="Why they died."),
+    click.option("--task", help="Of this task."),
+)
+
+dead = AppGroup("dead", help="Look at dead letters, replay or discard them.")
+
+
+def _filter_options(command: F) -> F:
+    for option in _OPTIONS:
+        command = option(command)
+    return command
+
+
+@dead.command("list")
+@_filter_options
+@click.option(
+    "--status",
+    type=click.Choice(["waiting", "replayed", "discarded", "any"]),
+    default="waiting",
+    show_default=True,
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, latest first."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_appcontext
+def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
+    """List dead letters."""
+    from .. import dead_letters
+
+    store = runtime().store
+    filters = dead_letters.Filters(status=None if status == "any" else status, **conditions)
+    letters = dead_letters.list_letters(store, filters, limit)
+    if as_json:
+        echo_json([letter.as_dict() for letter in letters])
+        return
+    if not letters:
+        click.echo("No dead letters." if filters == dead_letters.Filters() else "No dead letters match.")
+        _note_unarchived()
+        return
+    console().print(_table(letters, with_status=status != "waiting"))
+    total = dead_letters.count(store, filters)
+    if total > len(letters):
+        click.echo(f"The latest {len(letters)} of {total}; --limit shows more.")
+    _note_unarchived()
+
+
+def _table(letters: list[ArchivedLetter], *, with_status: bool) -> Any:
+    now = datetime.now(UTC)
+    extra = ["status"] if with_status else []
+    shown = table(("id", {"min_width": SHORT}), ("died", {"min_width": 4}), "task", "reason", "error", *extra)
+    for archived in letters:
+        letter = archived.letter
+        age = ago(max(0.0, (now - letter.at).total_seconds()))
+        row = [letter.id[:SHORT], age, letter.task, letter.reason, letter.failure]
+        shown.add_row(*cells(row + ([archived.status] if with_status else [])))
+    return shown
+
+
+def _note_unarchived() -> None:
+    """Say so when letters still stand in the broker, because nothing archives them."""
+    from ..errors import BrokerUnavailable
+    from ..message import DEAD_QUEUE
+
+    try:
+        waiting = sum(depth.ready for depth in runtime().broker.depths([DEAD_QUEUE]))
+    except BrokerUnavailable:
+        return
+    if waiting:
+        click.echo(
+            f"{plural(waiting, 'more')} in the broker, not archived yet: a running worker does that.",
+            err=True,
+        )
+
+
+@dead.command()
+@click.argument("letter_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_appcontext
+def show(letter_id: str, as_json: bool) -> None:
+    """One dead letter: arguments, attempts, traceback. ID may be shortened, or be the job's."""
+    from .. import dead_letters
+
+    store = runtime().store
+    archived = dead_letters.find(store, _resolve(store, letter_id))
+    if as_json:
+        echo_json(archived.as_dict())
+    else:
+        _print(archived)
+
+
+def _print(archived: ArchivedLetter) -> None:
+    letter = archived.letter
+    args, kwargs = archived.arguments()
+    status = f"{archived.status}" + (
+        "" if archived.status == "waiting" else f" since {when(archived.status_at)} UTC"
+    )
+    lines = {
+        "dead letter": letter.id,
+        "job": letter.job_id,
+        "task": letter.task,
+        "queue": letter.queue,
+        "reason": letter.reason,
+        "error": letter.failure,
+        "died": f"{when(letter.at)} UTC" + (f", on {letter.worker}" if letter.worker else ""),
+        "status": status,
+        "fingerprint": archived.fingerprint,
+        "args": args,
+        "kwargs": kwargs,
+    }
+    for name, value in lines.items():
+        if value is not None and value != "":
+            click.echo(f"{name:<12} {printable(value)}")
+    if not letter.task:
+        click.echo(f"{'body':<12} {printable(repr(letter.body[:300]))}")
+    if archived.attempts:
+        console().print(_attempts(archived.attempts))
+    if letter.failure and letter.failure.traceback:
+        click.secho("Traceback", bold=True)
+        click.echo(printable(letter.failure.traceback.rstrip()))
+
+
+def _attempts(attempts: list[dict[str, Any]]) -> Any:
+    shown = table(
+        ("#", {"justify": "right"}),
+        "started (UTC)",
+        ("took", {"justify": "right"}),
+        "error",
+        title="Attempts",
+    )
+    for attempt in attempts:
+        error = f"{attempt.get('error')}: {attempt.get('message')}"
+        started = str(attempt.get("at") or "")[:19].replace("T", " ")
+        shown.add_row(*cells([attempt.get("number"), started, ago(attempt.get("runtime")), error]))
+    return shown
+
+
+@dead.command()
+@click.argument("ids", nargs=-1, metavar="ID...")
+@click.option("--all", "everything", is_flag=True, help="All that wait.")
+@_filter_options
+@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
+@click.option("--rate", type=Rate(), help="At most so many per second: 10/s, 30/m.")
+@click.option("--queue", help="Send them to this queue, not to the one they came from.")
+@click.option("--force", is_flag=True, help="Also discarded ones, and messages that are no jobs.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be replayed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_appcontext
+def replay(
+    ids: tuple[str, ...],
+    everything: bool,
+    limit: int | None,
+    rate: float | None,
+    queue: str | None,
+    force: bool,
+    dry_run: bool,
+    yes: bool,
+    **conditions: Any,
+) -> None:
+    """Run dead jobs again: same job id, fresh attempts. Name IDs, a filter, or --all."""
+    from .. import dead_letters
+
+    current = runtime()
+    filters = _chosen(current.store, ids, everything, conditions)
+    if not ids and not dry_run:
+        _ask("Replay", current.store, filters, limit, yes)
+    result = dead_letters.replay(
+        current.store,
+        current.broker,
+        filters,
+        limit=limit,
+        rate=rate,
+        dry_run=dry_run,
+        force=force,
+        queue=queue,
+    )
+    _tell("replayed", result)
+
+
+@dead.command()
+@click.argument("ids", nargs=-1, metavar="ID...")
+@click.option("--all", "everything", is_flag=True, help="All that wait.")
+@_filter_options
+@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be discarded.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_appcontext
+def discard(
+    ids: tuple[str, ...], everything: bool, limit: int | None, dry_run: bool, yes: bool, **conditions: Any
+) -> None:
+    """Put dead letters away: they will not run, and stay in the table until they are pruned."""
+    from .. import dead_letters
+
+    store = runtime().store
+    filters = _chosen(store, ids, everything, conditions)
+    if not dry_run:
+        _ask("Discard", store, filters, limit, yes)
+    _tell("discarded", dead_letters.discard(store, filters, limit=limit, dry_run=dry_run))
+
+
+def _chosen(store: Store, ids: tuple[str, ...], everything: bool, conditions: dict[str, Any]) -> Filters:
+    from .. import dead_letters
+
+    ways = [bool(ids), everything, any(value is not None for value in conditions.values())]
+    if sum(ways) != 1:
+        raise click.UsageError(
+            "Name dead letters by their ids, or by filters (--task, --since, …), or say --all."
+        )
+    if ids:
+        return dead_letters.Filters(ids=tuple(dict.fromkeys(_resolve(store, given) for given in ids)))
+    return dead_letters.Filters(**conditions)
+
+
+def _ask(verb: str, store: Store, filters: Filters, limit: int | None, yes: bool) -> None:
+    from .. import dead_letters
+
+    count = len(filters.ids) if filters.ids else dead_letters.count(store, filters)
+    if count:
+        confirm(f"{verb} {plural(min(count, limit or count), 'dead letter')}?", yes)
+
+
+def _tell(done: str, result: Result) -> None:
+    for letter_id, why in result.skipped.items():
+        click.echo(f"{letter_id[:SHORT]} skipped: {why}", err=True)
+    for letter_id in result.ids:
+        click.echo(f"{letter_id[:SHORT]} {'would be ' if result.dry_run else ''}{done}")
+    verb = "would be " if result.dry_run else ""
+    click.echo(
+        f"{plural(len(result.ids), 'dead letter')} {verb}{done}"
+        + (f", {len(result.skipped)} skipped" if result.skipped else "")
+    )
+    if result.skipped and not result.ids:
+        raise SystemExit(1)
+
+
+def _resolve(store: Store, given: str) -> str:
+    """The id of the one dead letter that ``given`` (an id, the start of one, or a job's id) means."""
+    from sqlalchemy import or_, select
+
+    from ..errors import DeadLetterNotFound
+    from ..store.tables import dead_letters as letters
+
+    meant = or_(letters.c.id.startswith(given, autoescape=True), letters.c.job_id == given)
+    query = select(letters.c.id).where(meant).order_by(letters.c.at.desc()).limit(6)
+    with store.read() as connection:
+        found = list(connection.execute(query).scalars())
+    if given in found:
+        return given
+    if not found:
+        raise DeadLetterNotFound(f"there is no dead letter {given!r}; 'flask jobs dead list' shows them")
+    if len(found) > 1:
+        some = ", ".join(found[:5]) + (" and more" if len(found) > 5 else "")
+        raise DeadLetterNotFound(f"{given!r} is not enough to tell one dead letter: it may be {some}")
+    return str(found[0])

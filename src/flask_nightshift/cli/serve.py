@@ -1,0 +1,108 @@
+"""Commands that run something: ``up``, ``broker``, ``worker``, ``beat``, ``migrate``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from .base import load_runtime, runtime
+
+_LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=lambda: int(os.environ.get("PORT") or 8000),
+    show_default="$PORT or 8000",
+    help="Of the web app, on 127.0.0.1.",
+)
+@click.pass_context
+def up(ctx: click.Context, port: int) -> None:
+    """Run everything in this terminal: broker (when embedded), web, worker, Beat."""
+    from ..up import up as run
+
+    raise SystemExit(run(load_runtime(ctx).app, port=port))
+
+
+@click.command()
+@click.pass_context
+def broker(ctx: click.Context) -> None:
+    """Run the embedded broker (embedded://) in the foreground."""
+    from ..brokers import embedded
+
+    raise SystemExit(embedded.serve(load_runtime(ctx).app))
+
+
+@click.command()
+@click.option("--queues", "-Q", metavar="A,B", help="Consume these only.  [default: all that are configured]")
+@click.option(
+    "--concurrency", "-c", type=click.IntRange(1), help="Processes or threads.  [default: one per core]"
+)
+@click.option(
+    "--pool",
+    type=click.Choice(["prefork", "threads", "solo", "gevent"]),
+    default="prefork",
+    show_default=True,
+)
+@click.option("--name", "-n", help="Name of this worker.  [default: worker@HOST]")
+@click.option("--log-level", "-l", type=_LEVELS, help="[default: NIGHTSHIFT_LOG_LEVEL]")
+@click.option(
+    "--max-jobs-per-child", type=click.IntRange(1), help="Replace a child process after so many jobs."
+)
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    queues: str | None,
+    concurrency: int | None,
+    pool: str,
+    name: str | None,
+    log_level: str | None,
+    max_jobs_per_child: int | None,
+) -> None:
+    """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
+    from ..worker import main
+
+    current = load_runtime(ctx)
+    _in_no_context(
+        main.run,
+        current,
+        queues=tuple(part.strip() for part in queues.split(",") if part.strip()) if queues else (),
+        concurrency=concurrency,
+        pool=pool,
+        name=name,
+        log_level=log_level,
+        max_jobs_per_child=max_jobs_per_child,
+    )
+
+
+@click.command()
+@click.pass_context
+def beat(ctx: click.Context) -> None:
+    """Run Beat, which enqueues what NIGHTSHIFT_SCHEDULE says."""
+    from .. import schedule
+
+    _in_no_context(schedule.run, load_runtime(ctx))
+
+
+@click.command()
+@with_appcontext
+def migrate() -> None:
+    """Create or update the tables."""
+    store = runtime().store
+    applied = store.migrate()
+    for revision in applied:
+        click.echo(f"applied {revision}")
+    if not applied:
+        click.echo(f"{store.url} is up to date")
+
+
+def _in_no_context(run: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Run outside of every Flask context: each job gets its own, and shares nothing with the one before."""
+    raise SystemExit(Context().run(run, *args, **options) or 0)

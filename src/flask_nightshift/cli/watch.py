@@ -1,0 +1,223 @@
+"""Commands that look: ``health``, ``stats``, ``doctor``, ``show``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask.cli import with_appcontext
+
+from .base import ago, cells, console, echo_json, printable, runtime, table, when
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..inspector import Overview
+    from ..journal import JobRecord
+
+_PARTS = ("broker", "database", "workers", "beat")
+_LEVEL_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
+
+
+@click.command()
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice(_PARTS), help="Check this part; repeatable."
+)
+@click.option("--worker", metavar="NAME", help="Check the worker of this name, or on this host, alone.")
+@click.option("--timeout", type=click.FloatRange(0.1, 60), default=2.0, show_default=True, help="Seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_appcontext
+def health(parts: tuple[str, ...], worker: str | None, timeout: float, as_json: bool) -> None:
+    """Exit with 0 if broker, database, workers and Beat work, else with 1."""
+    from .. import health as checks
+
+    wanted = parts or (("workers",) if worker else checks.PARTS)
+    report = checks.check(runtime(), wanted, worker=worker, timeout=timeout)
+    if as_json:
+        echo_json(report.as_dict())
+    else:
+        for name, check in report.parts.items():
+            state = "ok  " if check.ok else "FAIL"
+            click.echo(f"{name:<9} {state} {check.latency * 1000:7.1f} ms  {printable(check.detail)}")
+    raise SystemExit(0 if report.ok else 1)
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one line each time.")
+@with_appcontext
+def stats(watch: bool, interval: float, as_json: bool) -> None:
+    """Queues, workers, dead letters and totals."""
+    from .. import inspector
+
+    current = runtime()
+    if not watch:
+        overview = inspector.overview(current)
+        echo_json(overview.as_dict()) if as_json else console().print(_page(overview))
+        return
+    try:
+        if as_json:
+            while True:
+                echo_json(inspector.overview(current).as_dict(), compact=True)
+                time.sleep(interval)
+        from rich.live import Live
+
+        with Live(_page(inspector.overview(current)), console=console(), auto_refresh=False) as live:
+            while True:
+                time.sleep(interval)
+                live.update(_page(inspector.overview(current)), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def _page(overview: Overview) -> RenderableType:
+    from rich.console import Group
+
+    return Group(_queues(overview), _workers(overview), _summary(overview), _totals(overview))
+
+
+def _right(heading: str) -> tuple[str, dict[str, Any]]:
+    return heading, {"justify": "right"}
+
+
+def _unavailable(title: str, reason: str | None) -> RenderableType:
+    from rich.text import Text
+
+    return Text.assemble((title, "bold"), "\n  ", ("unavailable", "red"), f": {printable(reason)}\n")
+
+
+def _queues(overview: Overview) -> RenderableType:
+    if not overview.queues.ok:
+        return _unavailable("Queues", overview.queues.error)
+    shown = table(
+        "queue", _right("ready"), _right("delayed"), _right("leased"), _right("oldest"), title="Queues"
+    )
+    for row in overview.queues.value:
+        shown.add_row(*cells([row.queue, row.ready, row.delayed, row.leased, ago(row.oldest)]))
+    return shown
+
+
+def _workers(overview: Overview) -> RenderableType:
+    if not overview.workers.ok:
+        return _unavailable("Workers", overview.workers.error)
+    shown = table("worker", "state", _right("running"), "pool", "queues", title="Workers")
+    for row in overview.workers.value:
+        running = f"{len(row.busy)}/{row.concurrency}"
+        state = row.problem or "healthy"
+        shown.add_row(*cells([row.name, state, running, row.pool, ", ".join(row.queues)]))
+    if not overview.workers.value:
+        shown.add_row("none seen")
+    return shown
+
+
+def _summary(overview: Overview) -> RenderableType:
+    from rich.text import Text
+
+    letters = f"{overview.dead_letters.value} waiting" if overview.dead_letters.ok else "not known"
+    if overview.dead_pending.ok and overview.dead_pending.value:
+        letters += f", {overview.dead_pending.value} not yet archived"
+    if not overview.beat.ok:
+        beat = "not known"
+    elif overview.beat.value is None:
+        beat = "never seen"
+    else:
+        beat = f"last tick {ago(max(0.0, (overview.at - overview.beat.value).total_seconds()))} ago"
+    lines = [("Dead letters  ", letters), ("Beat          ", beat)]
+    if overview.throughput.ok:
+        rates = overview.throughput.value
+        speed = ", ".join(f"{rate:g} {outcome}" for outcome, rate in rates.per_minute.items())
+        lines.append(("Per minute    ", f"{speed} (last {rates.minutes:g} minutes)"))
+    return Text.assemble(*(part for head, tail in lines for part in ((head, "bold"), f"{tail}\n")))
+
+
+def _totals(overview: Overview) -> RenderableType:
+    if not overview.totals.ok:
+        return _unavailable("Totals", overview.totals.error)
+    shown = table("task", "queue", "outcome", _right("count"), _right("mean"), title="Totals")
+    for row in sorted(overview.totals.value, key=lambda row: (row.task, row.queue, str(row.outcome))):
+        mean = ago(row.runtime_sum / row.count) if row.count and row.runtime_sum else None
+        shown.add_row(*cells([row.task, row.queue, row.outcome, row.count, mean]))
+    return shown
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_appcontext
+def doctor(as_json: bool) -> None:
+    """Check the configuration against the live broker and database; exit with 1 on errors."""
+    from dataclasses import asdict
+
+    from .. import doctor as checks
+
+    findings = checks.examine(runtime())
+    if as_json:
+        echo_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            level = click.style(f"{finding.level:<8}", fg=_LEVEL_STYLES.get(finding.level))
+            click.echo(f"{level} {finding.check}: {printable(finding.message)}")
+            if finding.remedy:
+                click.echo(f"         -> {printable(finding.remedy)}")
+    raise SystemExit(1 if checks.worst(findings) == "error" else 0)
+
+
+@click.command()
+@click.argument("job_id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_appcontext
+def show(job_id: str, as_json: bool) -> None:
+    """One job with its attempts."""
+    from .. import journal
+
+    record = journal.find_job(runtime().store, job_id)
+    if record is None:
+        raise click.ClickException(f"no job {job_id} is in the history")
+    if as_json:
+        echo_json(_job(record))
+    else:
+        _print_job(record)
+
+
+def _job(record: JobRecord) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(record)
+
+
+def _print_job(record: JobRecord) -> None:
+    tries = "for ever" if record.max_retries is None else str(record.max_retries + 1)
+    lines = {
+        "job": record.id,
+        "task": record.task,
+        "queue": record.queue,
+        "state": record.state,
+        "attempts": f"{record.attempts} of {tries}",
+        "args": record.args,
+        "kwargs": record.kwargs,
+        "progress": record.progress,
+        "result": record.result,
+        "error": f"{record.error['error']}: {record.error['message']}" if record.error else None,
+        "enqueued": when(record.enqueued_at),
+        "started": when(record.started_at),
+        "finished": when(record.finished_at) if record.finished_at else None,
+        "due": when(record.due_at) if record.due_at and not record.finished_at else None,
+        "worker": record.worker,
+        "request": record.request_id,
+    }
+    for name, value in lines.items():
+        if value is not None and value != "":
+            click.echo(f"{name:<9} {printable(value)}")
+    _print_attempts(record)
+
+
+def _print_attempts(record: JobRecord) -> None:
+    if not record.history:
+        return
+    shown = table(_right("#"), "started (UTC)", "outcome", _right("took"), "error", title="Attempts")
+    for attempt in record.history:
+        number = f"{attempt.run}.{attempt.number}" if record.run else attempt.number
+        error = f"{attempt.error}: {attempt.message}" if attempt.error else None
+        shown.add_row(*cells([number, when(attempt.at), attempt.outcome, ago(attempt.runtime), error]))
+    console().print(shown)
