@@ -12,15 +12,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import AMQPError
 from celery import Celery
 from celery.app.amqp import AMQP, Queues
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
-from kombu.exceptions import KombuError, SerializationError
 from kombu.utils.uuid import uuid
 
-from .brokers import unavailable
+from .brokers import Connection, unavailable
 from .context import request_id
 from .events import JobEnqueued
 from .job import JobRef, utcnow
@@ -46,6 +44,8 @@ class JobQueues(Queues):
 
 class JobAMQP(AMQP):
     """Celery's messaging with ``JobQueues``."""
+
+    Connection = Connection
 
     def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
         """The queues to use: the given ones, else all that the configuration or a task names."""
@@ -79,11 +79,21 @@ class JobCelery(Celery):
         headers = dict(options.get("headers") or {})
         stamp(headers, queue=queue, at=at, request_id=request_id())
         options["headers"] = headers
+        options = {**options, **self.runtime.broker.publish_options}
         with self._failing_fast(), self.producer_or_acquire(options.pop("producer", None)) as producer:
-            self.runtime.broker.prepare(producer.connection, [self.amqp.queues[queue]])
-            result = super().send_task(name, args, kwargs, producer=producer, **options)
+            result = self.runtime.broker.send(
+                producer,
+                self.amqp.queues[queue],
+                lambda: super(JobCelery, self).send_task(name, args, kwargs, producer=producer, **options),
+            )
         self._tell(name, options, queue, headers[HISTORY], at, args, kwargs)
         return result
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """A connection that publishes: it gives up sooner than one that consumes."""
+        given = options.pop("transport_options", None) or {}
+        wanted = {**self.runtime.broker.write_options, **given}
+        return super().connection_for_write(url, transport_options=wanted, **options)
 
     def _queue_for(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str:
         """The name of the queue that Celery's router picks, and the option set to it."""
@@ -111,9 +121,7 @@ class JobCelery(Celery):
     def _failing_fast(self) -> Iterator[None]:
         try:
             yield
-        except SerializationError:
-            raise  # the arguments are not JSON: the caller's mistake, not the broker's
-        except (OSError, KombuError, AMQPError, *self.runtime.broker.errors) as exc:
+        except self.runtime.broker.errors as exc:
             raise unavailable(exc, self.runtime.broker.url) from exc
 
     def _tell(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from kombu.serialization import dumps
 
 from .context import current_job
 from .errors import PermanentFailure
-from .job import utcnow
+from .job import Failure, utcnow
 from .message import ref
 from .retry import Dead, Decision, RetryPolicy, decide
 
@@ -45,15 +46,15 @@ class Verdict:
     """What the child found out about one attempt, for the parent to act upon.
 
     Lives in the request dict under ``Verdict.KEY`` while the body runs. ``decision`` is what follows a
-    failure; ``body`` the new message body when it is to be retried with other arguments; ``options``
-    what it asked for besides (``queue``, ``priority``, ``expires``); ``result`` the return value as JSON
-    text, when the task keeps results and it is JSON of no more than ``MAX_RESULT`` characters.
+    failure, ``failure`` that one as text; ``body`` the new message body when it is to be retried with other
+    arguments; ``options`` what it asked for besides (``queue``, ``priority``, ``expires``); ``result`` the
+    return value as JSON text, when the task keeps results and it has no more than ``MAX_RESULT`` characters.
     """
 
     KEY: ClassVar[str] = "nightshift_verdict"
 
     decision: Decision | None = None
-    cause: BaseException | None = None
+    failure: Failure | None = None
     body: tuple[str, str, bytes] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     asked: Retry | None = None
@@ -86,7 +87,6 @@ class JobTask(celery.Task):
     soft_time_limit = 300
     time_limit = 330
     ignore_result = True
-    mandatory = True  # RabbitMQ reports a message that no queue takes
     job_queue: str | None = None
 
     #: Celery wraps ``run`` with its own retries unless this attribute exists; the verdict is ours to make.
@@ -160,7 +160,7 @@ class JobTask(celery.Task):
             rng=random.random,
         )
         if verdict is not None:
-            verdict.decision, verdict.cause = decision, exc
+            verdict.decision, verdict.failure = decision, _failure(exc)
         if isinstance(decision, Dead):
             return
         if request.is_eager:
@@ -210,7 +210,8 @@ class JobTask(celery.Task):
             self._give_up(exc)
         if args is not None or kwargs is not None:
             verdict.body = self._new_body(args, kwargs)
-        verdict.decision, verdict.cause, verdict.options = decision, exc, options
+        verdict.decision, verdict.options = decision, options
+        verdict.failure = _failure(exc) if exc else Failure("retry", "the task asked for another attempt")
         asked = Retry(exc=exc, when=decision.at)
         if throw:
             raise asked
@@ -275,6 +276,14 @@ class JobTask(celery.Task):
             yield
         finally:
             current_job.reset(token)
+
+
+def _failure(exc: BaseException) -> Failure:
+    """The failure that ``exc`` describes, its traceback from the task's own code on."""
+    frames = exc.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return Failure.of(exc, "".join(traceback.format_exception(type(exc), exc, frames)))
 
 
 def _as_json(value: Any) -> str | None:

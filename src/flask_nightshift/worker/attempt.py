@@ -71,11 +71,10 @@ def _report(einfo: ExceptionInfo, verdict: Verdict) -> Report:
         return Report("rejected", failure=failure_of(einfo), requeue=bool(exc.requeue))
     if isinstance(exc, Ignore):
         return Report("ignored")
-    failure = failure_of(einfo)
-    if verdict.cause is not None:
-        failure = Failure.of(verdict.cause, failure.traceback)
-    elif isinstance(verdict.decision, RetryAt):
-        failure = Failure("retry", "the task asked for another attempt")
     return Report(
-        "failed", failure=failure, decision=verdict.decision, body=verdict.body, options=verdict.options
+        "failed",
+        failure=verdict.failure or failure_of(einfo),
+        decision=verdict.decision,
+        body=verdict.body,
+        options=verdict.options,
     )
