@@ -7,13 +7,15 @@ refuses, or does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..job import DeadLetter
 from ..message import Outgoing
+
+T = TypeVar("T")
 
 PUBLISH_TIMEOUT = 3.0
 """Seconds within which a publish succeeds or raises ``BrokerUnavailable`` (invariant 8)."""
@@ -56,7 +58,9 @@ class Finding:
 class PendingDeadLetter(Protocol):
     """A dead letter taken out of the dead-letter queue on approval."""
 
-    letter: DeadLetter
+    @property
+    def letter(self) -> DeadLetter:
+        """What was buried."""
 
     def done(self) -> None:
         """It is archived: remove it from the queue."""
@@ -68,6 +72,17 @@ class Broker(Protocol):
     @property
     def url(self) -> str:
         """The broker's URL without its password, for people."""
+
+    @property
+    def write_options(self) -> dict[str, Any]:
+        """``broker_transport_options`` for connections that publish: no network step longer than ``STEP``.
+
+        Consumers wait longer, because a slow answer is no reason to throw away what they have in hand.
+        """
+
+    @property
+    def publish_options(self) -> dict[str, Any]:
+        """Options of every ``apply_async``: on RabbitMQ ``mandatory``, and how long to wait for a confirm."""
 
     @property
     def keeps_delays(self) -> bool:
@@ -90,6 +105,13 @@ class Broker(Protocol):
     def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
         """Declare what must exist before the first publish from this side, once per connection."""
 
+    def send(self, producer: Any, queue: Any, publish: Callable[[], T]) -> T:
+        """Have Celery publish to ``queue`` (a ``kombu.Queue``) through ``producer`` by calling ``publish()``.
+
+        Declares what is missing first, and once more if the broker turns out to have lost it. ``publish`` may
+        so be called twice. Raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
+        """
+
     def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
         """Publish durably to ``queue``, at once or delayed in the broker until ``due``.
 
@@ -108,11 +130,14 @@ class Broker(Protocol):
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
         """The depth of each queue; a queue that does not exist yet has depth 0."""
 
+    def delayed(self) -> int | None:
+        """How many jobs wait for their time, over all queues; ``None``: this broker cannot tell."""
+
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
-        """The next ready jobs without taking them: ``{"id", "task", "headers", "enqueued_at"}``, next first."""
+        """The next ready jobs, untouched: ``{"id", "task", "headers", "enqueued_at"}``, next first."""
 
     def purge(self, queue: str) -> int:
-        """Delete all ready and delayed jobs of ``queue``; how many they were, as far as the broker can tell."""
+        """Delete the ready and delayed jobs of ``queue``, as far as it can tell them; how many they were."""
 
     def take_dead_letters(self, limit: int = 100) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters to archive; one that is not ``done()`` stays or comes back."""
@@ -124,4 +149,4 @@ class Broker(Protocol):
         """What is set up wrongly on the broker's side, each with how to mend it."""
 
     def close(self) -> None:
-        """Close connections; the object can be used again."""
+        """Close this thread's connections; the object can be used again."""

@@ -1,0 +1,29 @@
+"""Brokers: where jobs travel. ``connect`` picks one by the scheme of ``NIGHTSHIFT_BROKER_URL``."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from ..config import Settings
+from .base import Broker
+from .failures import unavailable
+from .link import Connection
+
+
+def connect(settings: Settings, app: Flask) -> Broker:
+    """The broker of ``app``; nothing is connected yet."""
+    scheme = settings.broker_url.partition("://")[0]
+    if scheme == "embedded":
+        from .embedded import EmbeddedBroker
+
+        return EmbeddedBroker(settings, app.instance_path)
+    if scheme in ("amqp", "amqps", "pyamqp"):
+        from .rabbitmq import RabbitMQBroker
+
+        return RabbitMQBroker(settings)
+    from .redis import RedisBroker
+
+    return RedisBroker(settings)
+
+
+__all__ = ["Broker", "Connection", "connect", "unavailable"]

@@ -1,0 +1,68 @@
+"""Taking dead letters out of RabbitMQ's ``nightshift.dead`` on approval."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from ..job import DeadLetter
+from ..message import DEAD_QUEUE, dead_letter
+from .base import PendingDeadLetter
+from .failures import ERRORS
+from .link import Fail, Link
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A dead letter that is unacknowledged on this thread's channel."""
+
+    letter: DeadLetter
+    message: Any
+    fail: Fail
+
+    def done(self) -> None:
+        """Acknowledge it; raises ``BrokerUnavailable`` if the channel is gone, and the letter comes back."""
+        try:
+            self.message.ack()
+        except ERRORS as exc:
+            raise self.fail(exc) from exc
+
+
+class DeadQueue(threading.local):
+    """The channel of this thread on the dead-letter queue: what is not ``done()`` goes back with its end."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._channel: Any = None
+
+    def take(self, limit: int) -> list[PendingDeadLetter]:
+        """Up to ``limit`` letters, oldest first; those of the last call that are not done go back before."""
+        return self._link.call(lambda connection: self._take(connection, limit))
+
+    def close(self) -> None:
+        """Forget the channel."""
+        self._channel = None
+
+    def _take(self, connection: Any, limit: int) -> list[PendingDeadLetter]:
+        channel, self._channel = self._channel, None
+        if channel is not None and channel.connection is connection.connection:
+            channel.close()
+        channel = connection.channel()
+        channel.auto_decode = False  # bodies are kept as bytes
+        taken: list[PendingDeadLetter] = []
+        try:
+            while len(taken) < limit and (raw := channel.basic_get(DEAD_QUEUE, no_ack=False)) is not None:
+                taken.append(self._open(channel.message_to_python(raw)))
+        except connection.channel_errors as exc:
+            if getattr(exc, "reply_code", None) != 404:
+                raise
+            return []  # nobody has died yet
+        self._channel = channel
+        return taken
+
+    def _open(self, message: Any) -> _Taken:
+        letter = dead_letter(
+            message.body, message.headers, message.properties, message.content_type, message.content_encoding
+        )
+        return _Taken(letter, message, self._link.fail)

@@ -1,0 +1,80 @@
+"""What a broker that is away looks like from Python, turned into one error, in bounded time.
+
+A publish is bounded by two numbers: no single network step takes longer than ``STEP`` seconds (a socket
+timeout), and once ``PATIENCE`` seconds have passed no further step is begun. A connection that died while it
+was idle is so replaced at once, and a server that is frozen costs one step and no more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from amqp.exceptions import AMQPError
+from kombu.exceptions import LimitExceeded, OperationalError
+from redis.exceptions import RedisError
+
+from ..config import hide_password
+from ..errors import BrokerUnavailable
+
+STEP = 2.0
+"""Seconds that one network step may take: connecting, a handshake, a command, a confirmation."""
+PATIENCE = 0.7
+"""Seconds after which a failed step is not tried again; ``STEP + PATIENCE`` is below ``PUBLISH_TIMEOUT``."""
+
+ERRORS: tuple[type[Exception], ...] = (OSError, OperationalError, LimitExceeded, AMQPError, RedisError)
+"""What kombu, py-amqp, redis-py and the operating system raise when a broker is down, refuses, or is silent.
+
+Errors of the message itself (it cannot be encoded) are not among them.
+"""
+
+RETRY_POLICY: dict[str, Any] = {
+    "max_retries": 2,
+    "interval_start": 0,
+    "interval_step": 0.05,
+    "interval_max": 0.1,
+}
+"""kombu's retries of one publish; ``errback`` ends them when patience is over."""
+
+
+def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:
+    """``exc`` as the error that callers handle: names the broker and the cause, shows no password."""
+    cause = hide_password(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
+    return BrokerUnavailable(
+        f"The broker at {hide_password(url)} did not do it in time, or refused ({cause})."
+    )
+
+
+class _Patience(threading.local):
+    until = float("inf")
+
+
+_patience = _Patience()
+
+
+@contextmanager
+def patience(seconds: float = PATIENCE) -> Iterator[None]:
+    """Within this block, in this thread, a failed network step is tried again for ``seconds`` at most."""
+    before = _patience.until
+    _patience.until = min(before, monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _patience.until = before
+
+
+def is_over() -> bool:
+    """Whether the patience of this thread's current ``patience`` block is over; False outside of one."""
+    return monotonic() >= _patience.until
+
+
+def give_up_when_over(exc: BaseException, _interval: Any) -> None:
+    """An ``errback`` for kombu: raises ``exc``, so that no further try is made, when patience is over."""
+    if is_over():
+        raise exc
+
+
+RETRY_POLICY["errback"] = give_up_when_over

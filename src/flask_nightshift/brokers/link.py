@@ -1,0 +1,141 @@
+"""Connections of ours: one per thread, made when needed, dropped when they fail, not inherited by a fork."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+import kombu
+from kombu import Producer
+
+from ..errors import BrokerUnavailable
+from ..message import Outgoing
+from .failures import ERRORS, RETRY_POLICY, is_over, patience
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Fail = Callable[[BaseException], BrokerUnavailable]
+"""What went wrong as the error that callers handle."""
+Repair = Callable[[BaseException], bool]
+"""Told what went wrong: True if it mended something, so that another try may succeed."""
+
+
+class Connection(kombu.Connection):
+    """A kombu connection that stays with the transport it was given.
+
+    kombu picks the transport by the URL's scheme for ``redis+socket://``, and again whenever it goes on to
+    the next URL of a list; a consumer would then silently be served by another transport.
+    """
+
+    def __init__(
+        self, hostname: Any = "localhost", *args: Any, transport: Any = None, **options: Any
+    ) -> None:
+        self._given_transport = transport
+        super().__init__(hostname, *args, transport=transport, **options)
+        self._keep_transport()
+
+    def switch(self, conn_str: str) -> None:
+        """Go on to another URL."""
+        super().switch(conn_str)
+        self._keep_transport()
+
+    def _keep_transport(self) -> None:
+        if self._given_transport:
+            self.transport_cls = self._given_transport
+
+
+class Link(threading.local):
+    """The connection of this thread to a broker, made by ``connect``."""
+
+    def __init__(
+        self, connect: Callable[[], kombu.Connection], fail: Fail, repair: Repair | None = None
+    ) -> None:
+        self._connect = connect
+        self.fail = fail
+        self._repair = repair
+        self._connection: kombu.Connection | None = None
+        self._pid = 0
+
+    def call(self, work: Callable[[kombu.Connection], T]) -> T:
+        """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
+        if self._connection is None or self._pid != os.getpid():
+            self._connection, self._pid = self._connect(), os.getpid()
+        connection = self._connection
+
+        def connected() -> T:
+            if not connection.connected:
+                connection.ensure_connection(reraise_as_library_errors=False, **RETRY_POLICY)
+            return work(connection)
+
+        return attempt(connection, connected, self.fail, self._repair)
+
+    def close(self) -> None:
+        """Forget the connection; the next call makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pid == os.getpid():
+            drop(connection)
+
+
+def attempt(
+    connection: kombu.Connection, work: Callable[[], T], fail: Fail, repair: Repair | None = None
+) -> T:
+    """``work()`` in bounded time; once more if the connection was an idle one that died, or ``repair(exc)``.
+
+    Raises ``fail(exc)``; the connection is then dropped, so that nobody waits for a silent server to
+    say goodbye, and a late confirmation is not taken for that of the next message.
+    """
+    with patience():
+        for last in (False, True):
+            idle = connection.connected
+            try:
+                return work()
+            except ERRORS as exc:
+                drop(connection)
+                if last or is_over() or not (idle or (repair and repair(exc))):
+                    raise fail(exc) from exc
+    raise AssertionError("unreachable")
+
+
+def publish(channel: Any, outgoing: Outgoing, exchange: str, routing_key: str, **options: Any) -> None:
+    """Publish the raw body of ``outgoing``, persistently; ``options`` are ``kombu.Producer.publish``'s."""
+    Producer(channel, auto_declare=False).publish(
+        outgoing.body,
+        exchange=exchange,
+        routing_key=routing_key,
+        content_type=outgoing.content_type,
+        content_encoding=outgoing.content_encoding,
+        headers=dict(outgoing.headers),
+        delivery_mode=2,
+        **{**outgoing.properties, **options},
+    )
+
+
+def later(outgoing: Outgoing, due: datetime | None) -> Outgoing:
+    """``outgoing`` with the ``eta`` header that says ``due``; None: it may start at once."""
+    return replace(
+        outgoing, headers={**outgoing.headers, "eta": due.isoformat() if due is not None else None}
+    )
+
+
+def acknowledge(message: Any) -> None:
+    """Release a delivered message whose next state is written already.
+
+    When that cannot be done, the broker gives the message out again by itself: a duplicate, not a loss.
+    """
+    try:
+        message.ack()
+    except ERRORS as exc:
+        logger.warning("a settled message could not be acknowledged and will come again: %r", exc)
+
+
+def drop(connection: kombu.Connection) -> None:
+    """Close the sockets of a connection that failed, without a word to the broker, which may not answer."""
+    with suppress(Exception):  # it is broken already; this must not hide the error that is on its way
+        connection.collect()

@@ -1,0 +1,255 @@
+"""RabbitMQ: quorum queues, confirmed and mandatory publishes, its own delays and dead-letter exchange.
+
+What RabbitMQ cannot tell: how many jobs of one queue are delayed, how old the oldest is, and what the next
+ones are (looking would count as a delivery, and ``x-delivery-limit`` buries what is looked at too often).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Any, TypeVar
+
+from kombu import Queue
+
+from ..config import Settings, hide_password
+from ..errors import BrokerUnavailable
+from ..job import utcnow
+from ..message import DEAD_QUEUE, Outgoing
+from . import topology
+from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from .dead_queue import DeadQueue
+from .failures import ERRORS, RETRY_POLICY, STEP, unavailable
+from .link import Connection, Link, acknowledge, attempt, drop, later, publish
+from .rabbitmq_checks import findings
+
+T = TypeVar("T")
+
+CONSUMER_STEP = 10.0
+"""Seconds that a consumer waits for the answer to a command."""
+
+
+class RabbitMQBroker:
+    """One RabbitMQ server or cluster; several URLs, separated by ``;``, are its nodes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._declared: set[str] = set()
+        self._link = Link(self._connect, self._fail, self._repair)
+        self._dead = DeadQueue(self._link)
+
+    @property
+    def url(self) -> str:
+        """Without the password."""
+        return hide_password(self._settings.broker_url)
+
+    @property
+    def keeps_delays(self) -> bool:
+        """Yes: in Celery's 28 delayed queues."""
+        return True
+
+    @property
+    def whole_seconds(self) -> bool:
+        """Yes: a delay is spelt in bits of a second each."""
+        return True
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its libraries raise."""
+        return ERRORS
+
+    # Celery's side
+
+    def celery_settings(self) -> dict[str, Any]:
+        """Quorum queues, confirms, native delays; results in the history database, where chords count too."""
+        return {
+            "broker_url": self._settings.broker_url,
+            "broker_transport_options": self._options(CONSUMER_STEP),
+            "broker_connection_timeout": STEP,
+            "broker_heartbeat": 30,
+            "broker_pool_limit": 100,  # made only when so many threads publish at once; waiting has no bound
+            "broker_native_delayed_delivery_queue_type": "quorum",
+            "task_default_exchange_type": "topic",
+            "task_default_queue_type": "quorum",
+            "task_create_missing_queue_type": "quorum",
+            "task_create_missing_queue_exchange_type": "topic",
+            "worker_detect_quorum_queues": True,
+            "task_publish_retry": True,
+            "task_publish_retry_policy": RETRY_POLICY,
+            "result_backend": self._settings.result_backend or f"db+{self._settings.database_url}",
+        }
+
+    @property
+    def write_options(self) -> dict[str, Any]:
+        """Transport options of connections that publish."""
+        return {**self._options(STEP), **RETRY_POLICY}
+
+    @property
+    def publish_options(self) -> dict[str, Any]:
+        """A message that no queue takes comes back; a confirmation that does not come is an error."""
+        return {"mandatory": True, "timeout": STEP, "confirm_timeout": STEP}
+
+    def _options(self, step: float) -> dict[str, Any]:
+        given = self._settings.celery.get("broker_transport_options") or {}
+        return {"confirm_publish": True, "read_timeout": step, "write_timeout": step, **given}
+
+    def queue(self, name: str) -> Queue:
+        """The quorum queue of a job queue's name."""
+        return topology.job_queue(name, self._settings.delivery_limit)
+
+    def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
+        """Declare the delayed queues, the dead-letter queue, and ``queues``: once per process."""
+        for queue in queues:
+            if queue.name not in self._declared:
+                topology.declare_foundation(connection)
+                topology.declare_queue(connection, queue)
+                self._declared.add(queue.name)
+
+    def send(self, producer: Any, queue: Queue, publish: Callable[[], T]) -> T:
+        """Publish through Celery: topology first, an unroutable message mends it and goes out again."""
+        connection = producer.connection
+
+        def work() -> T:
+            self.prepare(connection, [queue])
+            return publish()
+
+        def repair(exc: BaseException) -> bool:
+            producer.revive(connection)
+            return self._repair(exc)
+
+        return attempt(connection, work, self._fail, repair)
+
+    def _repair(self, exc: BaseException) -> bool:
+        """The broker lost a queue or an exchange (312 no route, 404 not found): declare everything again."""
+        if getattr(exc, "reply_code", None) not in (312, 404):
+            return False
+        self._declared.clear()
+        connection = self._connect()
+        try:
+            topology.declare_foundation(connection, anyway=True)
+        except ERRORS:
+            return False
+        finally:
+            drop(connection)
+        return True
+
+    # publishing
+
+    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+        """Publish, mandatory and confirmed; a delay is rounded up to whole seconds."""
+        seconds = math.ceil((due - utcnow()).total_seconds()) if due is not None else 0
+        message = later(outgoing, due)
+        exchange, key = self._destination(queue, seconds)
+
+        def work(connection: Any) -> None:
+            if queue != DEAD_QUEUE:
+                self.prepare(connection, [self.queue(queue)])
+            elif DEAD_QUEUE not in self._declared:
+                topology.declare_foundation(connection)
+                self._declared.add(DEAD_QUEUE)
+            publish(connection.default_channel, message, exchange, key, **self.publish_options)
+
+        self._link.call(work)
+
+    @staticmethod
+    def _destination(queue: str, seconds: int) -> tuple[str, str]:
+        if queue == DEAD_QUEUE:
+            return DEAD_QUEUE, DEAD_QUEUE
+        if seconds > 0:
+            return topology.delay(seconds, queue)
+        return queue, topology.routing_word(queue)
+
+    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+        """Publish and wait for the confirmation, then acknowledge."""
+        self.publish(outgoing, queue, due=due)
+        acknowledge(message)
+        return True
+
+    # looking
+
+    def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
+        """Only ``ready`` can be told for each queue."""
+        return self._link.call(
+            lambda connection: [QueueDepth(name, _ready(connection, name)) for name in queues]
+        )
+
+    def delayed(self) -> int:
+        """Jobs in the 28 delayed queues."""
+        names = [f"celery_delayed_{level}" for level in range(topology.LEVELS)]
+        return self._link.call(lambda connection: sum(_ready(connection, name) for name in names))
+
+    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:  # noqa: ARG002 - the Protocol's
+        """Always empty: on a quorum queue a look counts as a delivery."""
+        return []
+
+    def purge(self, queue: str) -> int:
+        """Delete the ready jobs of ``queue``; delayed ones cannot be told from those of other queues."""
+
+        def work(connection: Any) -> int:
+            if not _ready(connection, queue):
+                return 0
+            with topology.open_channel(connection) as channel:
+                return int(channel.queue_purge(queue))
+
+        return self._link.call(work)
+
+    def take_dead_letters(self, limit: int = 100) -> list[PendingDeadLetter]:
+        """Up to ``limit`` dead letters; those not ``done()`` come back at this thread's next call."""
+        return self._dead.take(limit)
+
+    def health(self, timeout: float = 2.0) -> BrokerHealth:
+        """Connect and open a channel."""
+        started = monotonic()
+        connection = self._connect(timeout)
+        try:
+            connection.ensure_connection(max_retries=0, timeout=timeout, reraise_as_library_errors=False)
+            connection.channel()
+            properties = connection.connection.server_properties
+        except ERRORS as exc:
+            raise self._fail(exc) from exc
+        finally:
+            drop(connection)
+        return BrokerHealth(
+            str(properties.get("product", "RabbitMQ")),
+            str(properties.get("version", "")),
+            monotonic() - started,
+        )
+
+    def diagnose(self, *, longest_time_limit: float | None, queues: Iterable[str]) -> list[Finding]:
+        """Version, queue declarations, consumer timeout, memory and disk alarms."""
+        try:
+            return self._link.call(
+                lambda connection: findings(
+                    connection, longest_time_limit, [self.queue(name) for name in queues]
+                )
+            )
+        except BrokerUnavailable as exc:
+            return [Finding("error", "broker", str(exc), "Start it, or correct NIGHTSHIFT_BROKER_URL.")]
+        finally:
+            self._link.close()  # under an alarm the server has stopped reading from it
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        self._dead.close()
+        self._link.close()
+
+    def _fail(self, exc: BaseException) -> BrokerUnavailable:
+        return unavailable(exc, self.url)
+
+    def _connect(self, step: float = STEP) -> Connection:
+        options = {**self._options(step), "read_timeout": step, "write_timeout": step, **RETRY_POLICY}
+        ssl = self._settings.celery.get("broker_use_ssl") or False
+        return Connection(self._settings.broker_url, connect_timeout=step, transport_options=options, ssl=ssl)
+
+
+def _ready(connection: Any, queue: str) -> int:
+    """The messages that stand ready in ``queue``, 0 if there is no such queue."""
+    try:
+        with topology.open_channel(connection) as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors as exc:
+        if getattr(exc, "reply_code", None) == 404:
+            return 0
+        raise

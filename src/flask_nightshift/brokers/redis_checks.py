@@ -1,0 +1,120 @@
+"""What ``flask jobs doctor`` asks Redis or Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+from redis.exceptions import ResponseError
+
+from .base import Finding
+from .redis_client import product
+
+NEARLY_FULL = 0.8
+
+
+def findings(client: redis.Redis, longest_time_limit: float | None, visible: float | None) -> list[Finding]:
+    """Every check on a client; ``visible`` is the stock transport's visibility timeout (s), or None."""
+    name, version = product(client)
+    return [
+        Finding("ok", "version", f"{name} {version}"),
+        _eviction(client),
+        _persistence(client),
+        _memory(client),
+        *_visibility(visible, longest_time_limit),
+    ]
+
+
+def _config(client: redis.Redis, name: str) -> str | None:
+    """A configuration value; None if the server does not let us look (managed ones often do not)."""
+    try:
+        values: Any = client.config_get(name)
+    except ResponseError:
+        return None
+    return values.get(name)
+
+
+def _eviction(client: redis.Redis) -> Finding:
+    policy = _config(client, "maxmemory-policy")
+    if policy is None:
+        info: Any = client.info("memory")
+        policy = info.get("maxmemory_policy")
+    if policy is None:
+        return Finding(
+            "warning",
+            "eviction",
+            "cannot check maxmemory-policy: the server refuses.",
+            "Make sure it is noeviction.",
+        )
+    if policy != "noeviction":
+        return Finding(
+            "error",
+            "eviction",
+            f"maxmemory-policy is {policy}: a full server deletes jobs silently.",
+            "CONFIG SET maxmemory-policy noeviction, and in the server's configuration.",
+        )
+    return Finding("ok", "eviction", "maxmemory-policy is noeviction")
+
+
+def _persistence(client: redis.Redis) -> Finding:
+    info: Any = client.info("persistence")
+    if info.get("aof_enabled"):
+        if info.get("aof_last_write_status", "ok") != "ok":
+            return Finding(
+                "error",
+                "persistence",
+                "the append-only file cannot be written.",
+                "See the server's log: disk full?",
+            )
+        return Finding("ok", "persistence", "append-only file is on")
+    save = _config(client, "save")
+    if save is None:
+        return Finding(
+            "warning",
+            "persistence",
+            "append-only file is off; cannot check for snapshots: the server refuses CONFIG.",
+            "Set appendonly yes, or ask the provider.",
+        )
+    if save == "":
+        return Finding(
+            "error",
+            "persistence",
+            "nothing is written to disk: a restart loses every job.",
+            "Set appendonly yes.",
+        )
+    return Finding(
+        "warning",
+        "persistence",
+        f"snapshots only (save {save}): a crash loses minutes.",
+        "Set appendonly yes.",
+    )
+
+
+def _memory(client: redis.Redis) -> Finding:
+    info: Any = client.info("memory")
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if limit and used >= NEARLY_FULL * limit:
+        return Finding(
+            "error" if used >= limit else "warning",
+            "memory",
+            f"{used / limit:.0%} of maxmemory is used; at 100 % publishing fails.",
+            "Raise maxmemory, or drain the queues.",
+        )
+    bound = f"of {limit / 2**20:.0f} MiB" if limit else "without a limit"
+    return Finding("ok", "memory", f"{used / 2**20:.1f} MiB used {bound}")
+
+
+def _visibility(visible: float | None, longest: float | None) -> Iterator[Finding]:
+    if visible is None:
+        return
+    if longest is None or longest >= visible:
+        what = "a task has no time limit" if longest is None else f"a task may run for {longest:g} s"
+        yield Finding(
+            "error",
+            "visibility_timeout",
+            f"{what}, and kombu's transport gives every job out again after {visible:g} s.",
+            "Set NIGHTSHIFT_REDIS_TRANSPORT to 'lease', or a larger visibility_timeout.",
+        )
+    else:
+        yield Finding("ok", "visibility_timeout", f"{visible:g} s, longer than any task")

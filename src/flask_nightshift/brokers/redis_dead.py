@@ -1,0 +1,92 @@
+"""Taking dead letters out of the list ``nightshift.dead`` on approval."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from kombu.compression import decompress
+
+from ..errors import BrokerUnavailable
+from ..job import DeadLetter, Reason, utcnow
+from ..message import DEAD_QUEUE, dead_letter
+from .base import PendingDeadLetter
+from .failures import ERRORS
+from .redis_client import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A dead letter that still stands in its list as ``raw``."""
+
+    letter: DeadLetter
+    client: redis.Redis
+    key: str
+    raw: bytes
+    fail: Callable[[BaseException], BrokerUnavailable]
+
+    def done(self) -> None:
+        """Remove this very item, if another worker has not; raises ``BrokerUnavailable``."""
+        try:
+            self.client.lrem(self.key, -1, self.raw)  # type: ignore[arg-type]  # the stubs know only str
+        except ERRORS as exc:
+            raise self.fail(exc) from exc
+
+
+def take(
+    client: redis.Redis, keys: Keys, limit: int, fail: Callable[[BaseException], BrokerUnavailable]
+) -> list[PendingDeadLetter]:
+    """The ``limit`` oldest dead letters, without removing them: several workers may get the same ones."""
+    taken: list[PendingDeadLetter] = []
+    for key in keys.ready(DEAD_QUEUE):
+        wanted = limit - len(taken)
+        if wanted > 0:
+            raws: Any = client.lrange(key, -wanted, -1)
+            taken += [_Taken(read(raw), client, key, raw, fail) for raw in reversed(raws)]
+    return taken
+
+
+def read(raw: bytes) -> DeadLetter:
+    """A dead letter from its JSON; what is not kombu's JSON is kept as it is."""
+    try:
+        payload = json.loads(raw)
+        properties = payload.get("properties") or {}
+        headers = dict(payload.get("headers") or {})
+        return dead_letter(
+            _body(payload["body"], properties.get("body_encoding"), headers),
+            headers,
+            properties,
+            payload.get("content-type"),
+            payload.get("content-encoding"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return DeadLetter(
+            id=hashlib.sha256(raw).hexdigest()[:32],
+            reason=Reason.UNDECODABLE,
+            at=utcnow(),
+            queue="",
+            job_id=None,
+            task=None,
+            failure=None,
+            body=raw,
+            content_type="application/octet-stream",
+            content_encoding="binary",
+        )
+
+
+def _body(body: Any, encoding: str | None, headers: dict[str, Any]) -> bytes:
+    """The body as it was sent; ``compression`` leaves ``headers`` when it is undone."""
+    raw = base64.b64decode(body, validate=True) if encoding == "base64" else str(body).encode()
+    method = headers.get("compression")
+    if method:
+        try:
+            raw = decompress(raw, method)
+        except Exception:  # noqa: BLE001 - an unknown method or broken data: the letter is kept as it is
+            return raw
+        del headers["compression"]
+    return raw

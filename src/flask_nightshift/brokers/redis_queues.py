@@ -1,0 +1,83 @@
+"""What stands in kombu's lists: depth, age, the next jobs, purge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import redis
+
+from .. import message as jobs
+from ..job import utcnow
+from .base import QueueDepth
+from .redis_client import Keys
+
+
+class Queues:
+    """The queues of kombu's own transport, which keeps delayed and reserved jobs out of sight."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self.client = client
+        self.keys = keys
+
+    def depth(self, queue: str) -> QueueDepth:
+        """Length, and the age of the oldest by the time it was first enqueued."""
+        with self.client.pipeline(transaction=True) as pipe:
+            for key in self.keys.ready(queue):
+                pipe.llen(key)
+                pipe.lindex(key, -1)
+            answers = pipe.execute()
+        return QueueDepth(queue, sum(answers[::2]), oldest=_age(answers[1::2]))
+
+    def delayed(self) -> int | None:
+        """Unknown."""
+        return None
+
+    def peek(self, queue: str, limit: int) -> list[dict[str, Any]]:
+        """The next ready jobs."""
+        found: list[dict[str, Any]] = []
+        for key in self.keys.ready(queue):
+            wanted = limit - len(found)
+            if wanted > 0:
+                raws: Any = self.client.lrange(key, -wanted, -1)
+                found += [describe(raw) for raw in reversed(raws)]
+        return found
+
+    def purge(self, queue: str) -> int:
+        """Delete the ready jobs; how many they were."""
+        with self.client.pipeline(transaction=True) as pipe:
+            for key in self.keys.ready(queue):
+                pipe.llen(key)
+                pipe.delete(key)
+            return int(sum(pipe.execute()[::2]))
+
+
+def describe(raw: bytes) -> dict[str, Any]:
+    """``{"id", "task", "headers", "enqueued_at"}`` of a raw message; all empty if it cannot be read."""
+    headers = _headers(raw)
+    return {
+        "id": headers.get("id"),
+        "task": headers.get("task"),
+        "headers": headers,
+        "enqueued_at": jobs.history(headers).get("enqueued_at"),
+    }
+
+
+def _headers(raw: bytes | None) -> dict[str, Any]:
+    try:
+        headers = json.loads(raw or b"{}").get("headers")
+    except (ValueError, AttributeError):
+        return {}
+    return headers if isinstance(headers, dict) else {}
+
+
+def _age(raws: Iterable[bytes | None]) -> float | None:
+    """Seconds since the earliest of ``raws`` was enqueued; None if none of them says."""
+    times: list[datetime] = []
+    for raw in raws:
+        moment = jobs.parse_time(jobs.history(_headers(raw)).get("enqueued_at"))
+        if moment is not None:
+            times.append(moment)
+    return max(0.0, (utcnow() - min(times)).total_seconds()) if times else None

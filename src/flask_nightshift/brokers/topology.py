@@ -1,0 +1,119 @@
+"""What RabbitMQ must hold before a job can be published: exchanges, quorum queues, and the way of the dead.
+
+A job queue ``mail`` is a quorum queue with a topic exchange of its own, because Celery's delayed delivery
+(28 queues ``celery_delayed_0`` to ``_27``, one for each bit of the delay in seconds) works with topics. What
+RabbitMQ itself buries (delivered too often, expired) goes through the exchange ``nightshift.dead`` to the
+queue of that name, confirmed between the queues (``at-least-once``), so that nothing is lost on the way.
+
+The delayed exchanges match the *last words* of a routing key, so a key must be one word: of two queues
+``mail`` and ``eu.mail``, the first would else get the delayed jobs of both. A dot is written ``%2E``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu import Exchange, Queue
+from kombu.transport.native_delayed_delivery import (
+    CELERY_DELAYED_DELIVERY_EXCHANGE,
+    calculate_routing_key,
+    declare_native_delayed_delivery_exchanges_and_queues,
+)
+from kombu.utils.text import version_string_as_tuple
+
+from ..message import DEAD_QUEUE
+
+DELAYED_EXCHANGE = "celery_delayed_27"
+LEVELS = 28
+LONGEST_DELAY = 2**LEVELS - 1
+"""Seconds; some eight years."""
+READY_MARK = Exchange("nightshift.ready", "fanout")
+"""Declared last: where it exists, the delayed queues and the dead-letter queue do."""
+CONSUMER_TIMEOUT = 24 * 3600 * 1000
+"""Milliseconds that a job may stay unacknowledged; servers before 3.12 know only a setting of their own."""
+
+
+def routing_word(name: str) -> str:
+    """The routing key of a job queue."""
+    return name.replace(".", "%2E")
+
+
+def job_queue(name: str, delivery_limit: int) -> Queue:
+    """The declaration of a job queue; ``delivery_limit`` counts deliveries, RabbitMQ counts returns."""
+    return Queue(
+        name,
+        Exchange(name, "topic"),
+        routing_key=routing_word(name),
+        queue_arguments={
+            "x-queue-type": "quorum",
+            "x-delivery-limit": delivery_limit - 1,
+            "x-dead-letter-exchange": DEAD_QUEUE,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-consumer-timeout": CONSUMER_TIMEOUT,
+        },
+    )
+
+
+def dead_queue(version: tuple[int, ...]) -> Queue:
+    """The dead-letter queue, from which nothing is ever dropped."""
+    arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
+    if version >= (4,):
+        arguments["x-delivery-limit"] = -1  # the default there is 20; before, it is none
+    return Queue(
+        DEAD_QUEUE, Exchange(DEAD_QUEUE, "fanout"), routing_key=DEAD_QUEUE, queue_arguments=arguments
+    )
+
+
+def delay(seconds: int, queue: str) -> tuple[str, str]:
+    """The exchange and routing key by which a message reaches ``queue`` after ``seconds`` (at least 1)."""
+    return DELAYED_EXCHANGE, calculate_routing_key(min(seconds, LONGEST_DELAY), routing_word(queue))
+
+
+def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
+    """Declare the dead-letter queue and the delayed queues, if their mark is missing, or ``anyway``."""
+    if not anyway and _exists(connection, READY_MARK):
+        return
+    with open_channel(connection) as channel:
+        dead_queue(server_version(connection)).bind(channel).declare()
+    declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
+    with open_channel(connection) as channel:
+        READY_MARK.bind(channel).declare()
+
+
+def declare_queue(connection: Any, queue: Queue) -> None:
+    """Declare a job queue and let delayed jobs reach it."""
+    with open_channel(connection) as channel:
+        bound = queue.bind(channel)
+        bound.declare()
+        if queue.exchange is not None and queue.exchange.type == "topic":
+            key = f"#.{queue.routing_key}"  # delayed jobs come with the bits of their delay before the word
+            bound.exchange.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=key)
+            bound.bind_to(queue.exchange.name, routing_key=key)
+
+
+@contextmanager
+def open_channel(connection: Any) -> Iterator[Any]:
+    """A new channel, closed at the end unless something failed: closing waits for the server's answer."""
+    channel = connection.channel()
+    yield channel
+    channel.close()
+
+
+def server_version(connection: Any) -> tuple[int, ...]:
+    """The version of the server at the other end, ``(0,)`` if it does not say."""
+    text = connection.connection.server_properties.get("version") or "0"
+    return tuple(version_string_as_tuple(text)[:3])
+
+
+def _exists(connection: Any, exchange: Exchange) -> bool:
+    try:
+        with open_channel(connection) as channel:
+            exchange.bind(channel).declare(passive=True)
+    except connection.channel_errors as exc:
+        if getattr(exc, "reply_code", None) == 404:
+            return False
+        raise
+    return True
