@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from flask_nightshift.store import Store
 from system import System, running
 
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 BROKERS = ["valkey", "redis_server", "rabbitmq"]
 
 
@@ -38,3 +40,20 @@ def new_system(broker: Any, tmp_path: Path) -> Iterator[Callable[..., System]]:
             return stack.enter_context(running(tmp_path, broker.fresh_url(), **settings))
 
         yield make
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Each kind of database in turn: the URL of a new one, not migrated."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/history/nightshift.sqlite3"
+    return str(request.getfixturevalue("postgres").fresh_url())
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A migrated store on each kind of database."""
+    made = Store(database_url)
+    made.migrate()
+    yield made
+    made.close()

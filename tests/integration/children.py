@@ -1,0 +1,28 @@
+"""Forked children for tests: what a server does to an extension."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Run ``work`` in a forked child; its process id, for ``join``."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def join(*pids: int) -> None:
+    """Wait for children; all of them must have done their work."""
+    statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+    assert statuses == [0] * len(pids), "a child failed: see its traceback"
