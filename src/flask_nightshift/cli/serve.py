@@ -37,7 +37,7 @@ def broker(ctx: click.Context) -> None:
     """Run the embedded broker (embedded://) in the foreground."""
     from ..brokers import embedded
 
-    raise SystemExit(embedded.serve(load_runtime(ctx).app))
+    embedded.serve(load_runtime(ctx).app.instance_path)
 
 
 @click.command()
