@@ -16,19 +16,20 @@ PIP = "pip>=25.1"
 
 
 def main(directory: str) -> None:
+    """Make it in ``directory``, over whatever is there; exits with a message when that cannot be."""
     if sys.version_info < (3, 11):  # noqa: UP036 - the person may well have an older one
         sys.exit(f"Python {sys.version.split()[0]} is too old: give another, PYTHON=python3.11 make …")
     target = Path(directory).absolute()
     venv.create(target, with_pip=False, clear=True, symlinks=True)
     python = str(target / "bin" / "python")
     install = ["--disable-pip-version-check", "install", "--quiet", "--upgrade", PIP]
-    ensured = subprocess.run([python, "-m", "ensurepip", "--default-pip"], capture_output=True)
+    ensured = subprocess.run([python, "-m", "ensurepip", "--default-pip"], capture_output=True)  # noqa: S603 - our own words
     command = (
         [python, "-m", "pip"]
         if ensured.returncode == 0
         else [sys.executable, "-m", "pip", "--python", python]
     )
-    if subprocess.run([*command, *install]).returncode:
+    if subprocess.run([*command, *install]).returncode:  # noqa: S603
         sys.exit(
             "There is no usable pip. On Debian: apt-get install python3-pip (22.3 or newer) or python3-venv"
         )
