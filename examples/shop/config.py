@@ -1,0 +1,59 @@
+"""The shop's configuration: every key may be set in the environment under its own name.
+
+``NIGHTSHIFT_*`` is read by the extension itself; what stands here of it is only the shop's own choice where
+the environment makes none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    "SQLALCHEMY_DATABASE_URI": "sqlite:///shop.sqlite3",  # in the instance folder
+    "SHOP_PUBLIC_URL": "http://127.0.0.1:8000",  # what links in mails start with
+    "SHOP_MAIL_FROM": "The Night Shop <hello@nightshop.example>",
+    "SHOP_SMTP_HOST": "127.0.0.1",
+    "SHOP_SMTP_PORT": 1025,
+    "SHOP_SMTP_STARTTLS": False,
+    "SHOP_SMTP_USER": "",
+    "SHOP_SMTP_PASSWORD": "",
+    "SHOP_SMTP_TIMEOUT": 10.0,  # seconds
+    "SHOP_MAX_PHOTO_BYTES": 8 * 1024 * 1024,
+    "SHOP_MAX_PHOTO_PIXELS": 40_000_000,  # decoded, 120 MB: what a small file may swell to
+    "SHOP_HOOK_TIMEOUT": 10.0,  # seconds, for connecting and for each read
+    "SHOP_HOOK_MAX_WAIT": 3600.0,  # seconds: the longest Retry-After that is honoured
+    "SHOP_ALLOW_PRIVATE_HOOKS": False,  # only for a partner on your own machine
+    "SHOP_SESSION_HOURS": 48.0,
+    "SHOP_KEEP_DELIVERIES_DAYS": 30.0,
+    "SHOP_MAILBOX_URL": "",  # where a person reads the mails, shown on the page
+    "SHOP_PARTNER_URL": "",  # a partner to try the hooks with, shown on the page
+}
+
+NIGHTSHIFT_DEFAULTS: dict[str, Any] = {
+    "NIGHTSHIFT_SCHEDULE": {"nightly clean-up": {"task": "shop.clean_up", "schedule": "0 3 * * *"}},
+}
+
+
+def from_environment() -> dict[str, Any]:
+    """The configuration: the defaults, and over them what the environment says."""
+    config = {key: _read(key, default) for key, default in DEFAULTS.items()}
+    # what the app sets goes before the environment, so it is left out where the environment speaks
+    config |= {key: value for key, value in NIGHTSHIFT_DEFAULTS.items() if key not in os.environ}
+    return config
+
+
+def _read(key: str, default: Any) -> Any:
+    text = os.environ.get(key)
+    if not text:
+        return default
+    if isinstance(default, bool):
+        if text.lower() not in {"0", "1", "false", "true", "no", "yes"}:
+            raise ValueError(f"{key} = {text!r}: give 1 or 0")
+        return text.lower() in {"1", "true", "yes"}
+    try:
+        return type(default)(text)
+    except ValueError:
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise ValueError(f"{key} = {text!r}: give {kind}, such as {json.dumps(default)}") from None

@@ -1,0 +1,71 @@
+"""What goes wrong in a request, as JSON: ``{"error": {"message", …}}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from flask import Flask, Response, jsonify
+from sqlalchemy.exc import InterfaceError, OperationalError
+from werkzeug.exceptions import HTTPException
+
+from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable
+
+log = structlog.get_logger(__name__)
+MAX_SHOWN = 200
+"""Characters of a wrong value that are sent back."""
+
+
+class BadInput(Exception):
+    """A field of the request is wrong. ``remedy`` says what to send instead."""
+
+    def __init__(self, field: str, value: Any, remedy: str) -> None:
+        super().__init__(f"{field}: {remedy}")
+        self.field = field
+        self.value = value if isinstance(value, (int, float, bool, type(None))) else str(value)[:MAX_SHOWN]
+        self.remedy = remedy
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error of ``app`` in JSON."""
+    app.register_error_handler(BadInput, _bad_input)
+    app.register_error_handler(BrokerUnavailable, _broker_unavailable)
+    for kind in (DatabaseUnavailable, OperationalError, InterfaceError):
+        app.register_error_handler(kind, _database_unavailable)
+    app.register_error_handler(HTTPException, _http)
+
+
+def _bad_input(exc: BadInput) -> tuple[Response, int]:
+    return _error(400, f"{exc.field} = {exc.value!r}: {exc.remedy}", field=exc.field, value=exc.value)
+
+
+def _broker_unavailable(exc: BrokerUnavailable) -> tuple[Response, int]:
+    log.warning("request.no_broker", error=str(exc))
+    return _later(
+        exc.retry_after, "The broker does not answer, so the job is not queued. Send it again soon."
+    )
+
+
+def _database_unavailable(exc: Exception) -> tuple[Response, int]:
+    log.warning("request.no_database", error=str(exc))
+    return _later(5, "The database does not answer. Send it again soon.")
+
+
+def _later(seconds: int, message: str) -> tuple[Response, int]:
+    response, status = _error(503, message)
+    response.headers["Retry-After"] = str(seconds)
+    return response, status
+
+
+def _http(exc: HTTPException) -> Response | tuple[Response, int]:
+    if exc.response is not None or exc.code is None or exc.code < 400:
+        return exc.get_response()  # type: ignore[return-value]  # a redirect, say
+    response, status = _error(exc.code, exc.description or exc.name)
+    for name, value in exc.get_headers():
+        if name.lower() not in {"content-type", "content-length"}:
+            response.headers[name] = value
+    return response, status
+
+
+def _error(status: int, message: str, **more: Any) -> tuple[Response, int]:
+    return jsonify(error={"message": message, **more}), status

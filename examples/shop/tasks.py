@@ -1,0 +1,147 @@
+"""The shop's background jobs.
+
+A job can run more than once: its worker may die after the work and before the acknowledgement. So each of
+these may run again at any time, and its docstring says what happens then. What is not said here (retries
+with growing waits, time limits, the dead-letter queue) is Nightshift's default; ``NIGHTSHIFT_TASK_DEFAULTS``
+changes it for all of them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from flask import current_app
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+
+from flask_nightshift import PermanentFailure
+
+from . import hooks, images, mail
+from .extensions import db, jobs
+from .models import Delivery, Photo, Session, Thumbnail, User, utcnow
+
+log = structlog.get_logger(__name__)
+
+
+@jobs.task(
+    bind=True, name="mail.send_welcome", queue="mail", soft_time_limit=15, time_limit=20, ignore_result=False
+)
+def send_welcome(self: Any, user_id: int) -> dict[str, Any]:
+    """Send ``user_id`` the welcome mail, once, however often this runs.
+
+    The mail's row is claimed in the database before the mail server is spoken to and marked sent after it
+    has accepted. Every place to crash in:
+
+    - before the claim, or after the mark: nothing was begun, or all of it is done;
+    - between claim and acceptance: no mail went out; the claim ends after 25 s and the next run sends it;
+    - between acceptance and mark: a few milliseconds, longer only when the database is away just then or the
+      server's answer was lost on the way. Nobody here can know whether the mail went out. We would rather
+      send it twice than not at all, so it goes out again with the same ``Message-ID``, by which mail systems
+      recognise and drop a copy. SMTP can promise no more.
+    """
+    user = db.session.get(User, user_id)
+    if user is None:
+        raise PermanentFailure(f"there is no user {user_id}")
+    welcome = user.welcome
+    if welcome.sent_at is None and not welcome.take():
+        left = welcome.claim_left()
+        if welcome.sent_at is None:
+            raise self.retry(countdown=left + 1, exc=RuntimeError("another run is sending this mail"))
+    if welcome.sent_at is not None:
+        log.info("mail.already_sent", user_id=user_id)
+        return {"sent": False, "why": "it was sent before"}
+    try:
+        mail.send(mail.welcome(user))
+    except Exception as exc:
+        welcome.release()
+        if mail.refused_for_good(exc):
+            raise PermanentFailure(f"the mail server refuses {user.email}: {exc}") from exc
+        raise
+    welcome.sent()
+    log.info("mail.sent", user_id=user_id, to=user.email)
+    return {"sent": True, "to": user.email}
+
+
+@jobs.task(
+    bind=True,
+    name="images.make_thumbnails",
+    queue="images",
+    soft_time_limit=60,
+    time_limit=75,
+    ignore_result=False,
+    dont_autoretry_for=(images.NotAPicture,),
+)
+def make_thumbnails(self: Any, photo_id: str) -> dict[str, Any]:
+    """Make the three sizes of a photo. Running again makes the same ones again and stores them over."""
+    photo = db.session.get(Photo, photo_id)
+    if photo is None:
+        raise PermanentFailure(f"there is no photo {photo_id}")
+    total = len(images.SIZES)
+    self.progress(0, total, "opening the picture")
+    limit = current_app.config["SHOP_MAX_PHOTO_PIXELS"]
+    made = {}
+    for done, (size, data, (width, height)) in enumerate(images.thumbnails(photo.original, limit), start=1):
+        db.session.merge(Thumbnail(photo_id=photo_id, size=size, width=width, height=height, data=data))
+        db.session.commit()
+        made[size] = f"/photos/{photo_id}/{size}"
+        self.progress(done, total, f"{size}: {width} x {height}")
+    return {"photo": photo_id, "sizes": made}
+
+
+@jobs.task(
+    bind=True,
+    name="partners.deliver_hook",
+    queue="partners",
+    soft_time_limit=45,
+    time_limit=60,
+    ignore_result=False,
+)
+def deliver_hook(self: Any, url: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """POST ``payload`` to a partner.
+
+    The ``Idempotency-Key`` is the job's id, the same in every attempt and after a replay: a partner that
+    honours it takes the payload once. Retried as ``hooks.deliver`` says; a ``Retry-After`` sets the wait,
+    otherwise it grows.
+    """
+    config = current_app.config
+    try:
+        status = hooks.deliver(
+            url,
+            payload,
+            key=self.request.id,
+            timeout=config["SHOP_HOOK_TIMEOUT"],
+            allow_private=config["SHOP_ALLOW_PRIVATE_HOOKS"],
+            max_wait=config["SHOP_HOOK_MAX_WAIT"],
+        )
+    except (hooks.HookFailed, hooks.HookRefused) as exc:
+        _record(self.request.id, url, payload, status=exc.status, error=str(exc))
+        if isinstance(exc, hooks.HookFailed) and exc.retry_after is not None:
+            raise self.retry(countdown=exc.retry_after, exc=exc) from exc
+        raise
+    _record(self.request.id, url, payload, status=status)
+    return {"status": status}
+
+
+@jobs.task(name="shop.clean_up", soft_time_limit=120, time_limit=150, ignore_result=False)
+def clean_up() -> dict[str, int]:
+    """Delete expired sessions and old deliveries: every night. Running again finds nothing left to do."""
+    old = utcnow() - timedelta(days=current_app.config["SHOP_KEEP_DELIVERIES_DAYS"])
+    sessions = db.session.execute(delete(Session).where(Session.expires_at < utcnow())).rowcount
+    deliveries = db.session.execute(delete(Delivery).where(Delivery.at < old)).rowcount
+    db.session.commit()
+    log.info("shop.cleaned_up", sessions=sessions, deliveries=deliveries)
+    return {"sessions": sessions, "deliveries": deliveries}
+
+
+def _record(
+    job_id: str, url: str, payload: dict[str, Any], *, status: int | None, error: str | None = None
+) -> None:
+    """Note an attempt. The call is made by then: a database that is away must not have it made again."""
+    try:
+        db.session.add(Delivery(job_id=job_id, url=url, payload=payload, status=status, error=error))
+        db.session.commit()
+    except SQLAlchemyError as exc:
+        db.session.rollback()
+        log.warning("delivery.not_recorded", job_id=job_id, error=str(exc))
