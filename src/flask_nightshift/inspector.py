@@ -27,10 +27,10 @@ WINDOW = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Ended attempts of the last minutes, per minute, by outcome."""
+    """Ended attempts of the last ``minutes``, by outcome."""
 
     minutes: float
-    per_minute: dict[str, float]
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,7 @@ class Overview:
             "workers": _part(self.workers, lambda rows: [_worker(row) for row in rows]),
             "beat": _part(self.beat, lambda tick: {"last_tick": tick.isoformat() if tick else None}),
             "totals": _part(self.totals, lambda rows: [_total(row) for row in rows]),
-            "throughput": _part(
-                self.throughput, lambda t: {"minutes": t.minutes, "per_minute": t.per_minute}
-            ),
+            "throughput": _part(self.throughput, lambda t: {"minutes": t.minutes, "counts": t.counts}),
         }
 
 
@@ -99,9 +97,7 @@ def _throughput(rows: Iterable[journal.TotalsRow], now: datetime) -> Throughput:
     counts = {str(outcome): 0 for outcome in Outcome}
     for row in rows:
         counts[str(row.outcome)] += row.count
-    return Throughput(
-        round(minutes, 2), {outcome: round(count / minutes, 2) for outcome, count in counts.items()}
-    )
+    return Throughput(round(minutes, 2), counts)
 
 
 def _whole_minute(moment: datetime) -> datetime:

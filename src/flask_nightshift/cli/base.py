@@ -54,6 +54,14 @@ def load_runtime(ctx: click.Context) -> Runtime:
     return runtimes.current(ctx.ensure_object(ScriptInfo).load_app())
 
 
+def short_error(error: str | None, message: str | None) -> str | None:
+    """An error for a narrow column: its type without the module, and what it said."""
+    if not error:
+        return message
+    name = error.rpartition(".")[2]
+    return f"{name}: {message}" if message else name
+
+
 def one_line(exc: BaseException) -> str:
     """An error for people, without passwords."""
     from ..config import hide_password
@@ -79,13 +87,17 @@ def console() -> Console:
 
 
 def table(*columns: str | tuple[str, dict[str, Any]], title: str | None = None) -> Table:
-    """A plain table; a column is a heading, or a heading and rich's options for it."""
+    """A plain table; a column is a heading, or a heading and rich's options for it.
+
+    When columns with a ``ratio`` are among them, they share what the others leave of the terminal's width.
+    """
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
         heading, options = (column, {}) if isinstance(column, str) else column
+        made.expand = made.expand or "ratio" in options
         made.add_column(heading, **{"overflow": "ellipsis", "no_wrap": True, **options})
     return made
 

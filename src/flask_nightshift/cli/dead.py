@@ -20,6 +20,7 @@ from .base import (
     plural,
     printable,
     runtime,
+    short_error,
     table,
     when,
 )
@@ -89,11 +90,12 @@ def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
 def _table(letters: list[ArchivedLetter], *, with_status: bool) -> Any:
     now = datetime.now(UTC)
     extra = ["status"] if with_status else []
-    shown = table(("id", {"min_width": SHORT}), ("died", {"min_width": 4}), "task", "reason", "error", *extra)
+    shown = table("id", "died", ("task", {"ratio": 2}), "reason", ("error", {"ratio": 3}), *extra)
     for archived in letters:
-        letter = archived.letter
+        letter, failure = archived.letter, archived.letter.failure
         age = ago(max(0.0, (now - letter.at).total_seconds()))
-        row = [letter.id[:SHORT], age, letter.task, letter.reason, letter.failure]
+        error = short_error(failure.error, failure.message) if failure else None
+        row = [letter.id[:SHORT], age, letter.task, letter.reason, error]
         shown.add_row(*cells(row + ([archived.status] if with_status else [])))
     return shown
 
@@ -162,16 +164,11 @@ def _print(archived: ArchivedLetter) -> None:
 
 
 def _attempts(attempts: list[dict[str, Any]]) -> Any:
-    shown = table(
-        ("#", {"justify": "right"}),
-        "started (UTC)",
-        ("took", {"justify": "right"}),
-        "error",
-        title="Attempts",
-    )
+    right = {"justify": "right"}
+    shown = table(("#", right), "started (UTC)", ("took", right), ("error", {"ratio": 1}), title="Attempts")
     for attempt in attempts:
-        error = f"{attempt.get('error')}: {attempt.get('message')}"
         started = str(attempt.get("at") or "")[:19].replace("T", " ")
+        error = short_error(attempt.get("error"), attempt.get("message"))
         shown.add_row(*cells([attempt.get("number"), started, ago(attempt.get("runtime")), error]))
     return shown
 

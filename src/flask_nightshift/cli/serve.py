@@ -67,9 +67,11 @@ def worker(
     max_jobs_per_child: int | None,
 ) -> None:
     """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
+    from .. import logs
     from ..worker import main
 
     current = load_runtime(ctx)
+    logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
     _in_no_context(
         main.run,
         current,
@@ -86,9 +88,11 @@ def worker(
 @click.pass_context
 def beat(ctx: click.Context) -> None:
     """Run Beat, which enqueues what NIGHTSHIFT_SCHEDULE says."""
-    from .. import schedule
+    from .. import logs, schedule
 
-    _in_no_context(schedule.run, load_runtime(ctx))
+    current = load_runtime(ctx)
+    logs.configure(current.settings)
+    _in_no_context(schedule.run, current)
 
 
 @click.command()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 from flask.cli import with_appcontext
 
-from .base import ago, cells, console, echo_json, printable, runtime, table, when
+from .base import ago, cells, console, echo_json, printable, runtime, short_error, table, when
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..brokers.base import Finding
     from ..inspector import Overview
     from ..journal import JobRecord
 
@@ -102,7 +104,14 @@ def _queues(overview: Overview) -> RenderableType:
 def _workers(overview: Overview) -> RenderableType:
     if not overview.workers.ok:
         return _unavailable("Workers", overview.workers.error)
-    shown = table("worker", "state", _right("running"), "pool", "queues", title="Workers")
+    columns = (
+        ("worker", {"ratio": 2}),
+        ("state", {"ratio": 2}),
+        _right("running"),
+        "pool",
+        ("queues", {"ratio": 2}),
+    )
+    shown = table(*columns, title="Workers")
     for row in overview.workers.value:
         running = f"{len(row.busy)}/{row.concurrency}"
         state = row.problem or "healthy"
@@ -127,15 +136,16 @@ def _summary(overview: Overview) -> RenderableType:
     lines = [("Dead letters  ", letters), ("Beat          ", beat)]
     if overview.throughput.ok:
         rates = overview.throughput.value
-        speed = ", ".join(f"{rate:g} {outcome}" for outcome, rate in rates.per_minute.items())
-        lines.append(("Per minute    ", f"{speed} (last {rates.minutes:g} minutes)"))
+        ended = ", ".join(f"{count} {outcome}" for outcome, count in rates.counts.items())
+        lines.append((f"Last {rates.minutes:.0f} min    ", ended))
     return Text.assemble(*(part for head, tail in lines for part in ((head, "bold"), f"{tail}\n")))
 
 
 def _totals(overview: Overview) -> RenderableType:
     if not overview.totals.ok:
         return _unavailable("Totals", overview.totals.error)
-    shown = table("task", "queue", "outcome", _right("count"), _right("mean"), title="Totals")
+    columns = (("task", {"ratio": 2}), ("queue", {"ratio": 1}), "outcome", _right("count"), _right("mean"))
+    shown = table(*columns, title="Totals")
     for row in sorted(overview.totals.value, key=lambda row: (row.task, row.queue, str(row.outcome))):
         mean = ago(row.runtime_sum / row.count) if row.count and row.runtime_sum else None
         shown.add_row(*cells([row.task, row.queue, row.outcome, row.count, mean]))
@@ -156,11 +166,17 @@ def doctor(as_json: bool) -> None:
         echo_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            level = click.style(f"{finding.level:<8}", fg=_LEVEL_STYLES.get(finding.level))
-            click.echo(f"{level} {finding.check}: {printable(finding.message)}")
-            if finding.remedy:
-                click.echo(f"         -> {printable(finding.remedy)}")
+            _print_finding(finding)
     raise SystemExit(1 if checks.worst(findings) == "error" else 0)
+
+
+def _print_finding(finding: Finding) -> None:
+    width = min(100, shutil.get_terminal_size().columns)
+    text = f"{finding.level:<8} {finding.check}: {printable(finding.message)}"
+    shown = click.wrap_text(text, width, subsequent_indent=" " * 9)
+    click.echo(click.style(shown[:8], fg=_LEVEL_STYLES.get(finding.level)) + shown[8:])
+    if finding.remedy:
+        click.echo(click.wrap_text(printable(finding.remedy), width, " " * 9 + "-> ", " " * 12))
 
 
 @click.command()
@@ -215,9 +231,10 @@ def _print_job(record: JobRecord) -> None:
 def _print_attempts(record: JobRecord) -> None:
     if not record.history:
         return
-    shown = table(_right("#"), "started (UTC)", "outcome", _right("took"), "error", title="Attempts")
+    columns = (_right("#"), "started (UTC)", "outcome", _right("took"), ("error", {"ratio": 1}))
+    shown = table(*columns, title="Attempts")
     for attempt in record.history:
-        number = f"{attempt.run}.{attempt.number}" if record.run else attempt.number
-        error = f"{attempt.error}: {attempt.message}" if attempt.error else None
+        number = f"{attempt.run + 1}.{attempt.number}" if record.run else attempt.number
+        error = short_error(attempt.error, attempt.message)
         shown.add_row(*cells([number, when(attempt.at), attempt.outcome, ago(attempt.runtime), error]))
     console().print(shown)
