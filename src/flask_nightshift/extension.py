@@ -201,7 +201,8 @@ def _register(built: Runtime, function: Callable[..., Any], options: dict[str, A
         options["job_queue"] = options.pop("queue")
     if "autoretry_for" in options:
         options["autoretry_for"] = tuple(options["autoretry_for"])
-    built.celery.task(**options)(function)
+    # shared=False: else Celery hands this app's task to every app made later, bound to the wrong database
+    built.celery.task(**{"shared": False, **options})(function)
 
 
 def _routes(configured: Any) -> tuple[Any, ...]:
