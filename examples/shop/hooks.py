@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import ipaddress
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from typing import Any
 import httpx
 
 from flask_nightshift import PermanentFailure
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # what it says of each call, the job's own lines say better
 
 RETRY_STATUS = frozenset({408, 429})
 """Client errors that are about the moment, not about the request."""

@@ -28,7 +28,7 @@ from honcho.printer import Message, Printer
 from honcho.process import Popen, Process
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
+from rich.rule import Rule
 
 from .errors import BrokerUnavailable
 from .runtime import Runtime
@@ -208,15 +208,20 @@ class Stack(Manager):
         self._system_print(text + "\n")
 
     def _show_hints(self) -> None:
-        web = f"[bold]{escape(self._url)}[/]"
-        prefix = escape(self._here.settings.url_prefix)
-        text = (
-            f"The app      {web}\nHealth       {web}{prefix}/health/ready\nMetrics      {web}{prefix}/metrics"
-        )
-        text += f"\n\n{self._hints.strip()}" if self._hints else ""
-        text += "\n\nIn another terminal: [bold]flask jobs stats --watch[/]. Ctrl-C here stops everything."
+        url, prefix = escape(self._url), escape(self._here.settings.url_prefix)
+        lines = [
+            f"The app      [bold]{url}[/]",
+            f"Health       [bold]{url}{prefix}/health/ready[/]",
+            f"Metrics      [bold]{url}{prefix}/metrics[/]",
+            *(["", self._hints.strip()] if self._hints else []),
+            "",
+            "In another terminal: [bold]flask jobs stats --watch[/]. Ctrl-C here stops everything.",
+        ]
         with contextlib.suppress(OSError):
-            Console(soft_wrap=True).print(Panel(text, title="ready", border_style="green", expand=False))
+            console = Console(highlight=False)
+            console.print(Rule("ready", style="green"))
+            console.print("\n".join(lines), soft_wrap=True)  # no frame and no breaks: lines are for pasting
+            console.print(Rule(style="green"))
 
 
 class Child(Process):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from system import System, running
 
 from flask_nightshift.store import Store
-from system import System, running
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 BROKERS = ["valkey", "redis_server", "rabbitmq"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -16,7 +16,7 @@ from ..brokers.base import Broker, PendingDeadLetter
 from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..job import DeadLetter, Outcome, utcnow
 from ..journal import count_outcome, record_dead
-from ..message import arguments, attempts, fingerprint, ref
+from ..message import DEAD, arguments, attempts, fingerprint, ref
 from ..store import Store
 from ..store.forks import when_forked
 from ..store.tables import dead_letters as table
@@ -154,8 +154,8 @@ def archive(store: Store, letters: Iterable[DeadLetter], *, worker: str) -> int:
 
 
 def _archive(connection: Connection, letter: DeadLetter, worker: str) -> bool:
-    statement = insert(connection, table).on_conflict_do_nothing(index_elements=["id"])
-    is_new = bool(connection.execute(statement, _row(letter)).rowcount)
+    statement = insert(connection, table).values(_row(letter)).on_conflict_do_nothing(index_elements=["id"])
+    is_new = connection.execute(statement.returning(table.c.id)).first() is not None
     if is_new and letter.job_id:
         _tell_the_journal(connection, letter)
     if is_new and _buried_by_the_broker(letter):
@@ -179,8 +179,13 @@ def _tell_the_journal(connection: Connection, letter: DeadLetter) -> None:
 
 
 def _buried_by_the_broker(letter: DeadLetter) -> bool:
-    """Whether no worker of ours settled it, so that none counted it."""
-    return not letter.worker
+    """Whether no worker settled it, so that none counted it.
+
+    It has not the note that ``message.buried`` writes, but RabbitMQ's, none, or the shorter one of the lease
+    transport, which has no traceback.
+    """
+    note = letter.headers.get(DEAD)
+    return not (isinstance(note, Mapping) and "traceback" in note)
 
 
 def _row(letter: DeadLetter) -> dict[str, object]:

@@ -84,7 +84,7 @@ def _is_new(connection: Connection, batch: Batch) -> bool:
         set_={"batch": statement.excluded.batch, "written_at": statement.excluded.written_at},
         where=statement.excluded.batch > journals.c.batch,
     )
-    return bool(connection.execute(statement).rowcount)
+    return connection.execute(statement.returning(journals.c.id)).first() is not None
 
 
 __all__ = ["Batch", "Record", "write"]

@@ -194,12 +194,8 @@ class _Rules:
     def started_at(self) -> ColumnElement[Any]:
         """When the latest attempt of the latest run began."""
         new, old = self.new.started_at, self.old.started_at
-        return case(
-            (and_(self.newer, self.next_run), new),
-            (self.newer, func.coalesce(new, old)),
-            (self.new.run == self.old.run, func.coalesce(old, new)),
-            else_=old,
-        )
+        later = and_(self.new.run == self.old.run, or_(old.is_(None), new > old))
+        return case((or_(and_(self.newer, self.next_run), later), new), else_=old)
 
 
 __all__ = ["record_dead", "record_progress", "record_replayed", "row", "write"]

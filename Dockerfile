@@ -1,0 +1,45 @@
+# One image for all processes of the shop; web, worker, beat and migrate differ in their command only.
+# For your own app: put it in the place of examples/shop, and its requirements beside ours.
+
+FROM python:3.13-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
+COPY pyproject.toml requirements.lock README.md LICENSE ./
+
+# What the project depends on, in the locked versions. An empty package stands for the source here, so that
+# this layer is made again only when a dependency changes. Nothing is compiled: that would need compilers.
+RUN mkdir -p src/flask_nightshift && touch src/flask_nightshift/__init__.py \
+ && pip wheel --quiet --only-binary :all: --no-binary flask-nightshift --constraint requirements.lock \
+      --wheel-dir /wheels '.[postgres,shop]' \
+ && rm /wheels/flask_nightshift-*.whl \
+ && python -m venv --without-pip /venv \
+ && pip --python /venv/bin/python install --quiet --no-index --no-deps /wheels/*.whl
+
+COPY src src
+RUN pip wheel --quiet --no-deps --wheel-dir /own . \
+ && pip --python /venv/bin/python install --quiet --no-index --no-deps /own/*.whl \
+ && python -m compileall -q /venv/lib
+
+
+FROM python:3.13-slim
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    FLASK_APP=shop \
+    SHOP_INSTANCE=/var/lib/shop \
+    NIGHTSHIFT_LOG_FORMAT=json
+RUN useradd --system --uid 10001 --no-create-home --home-dir /var/lib/shop --shell /usr/sbin/nologin shop \
+ && install --directory --owner shop --group shop /var/lib/shop
+COPY --from=build /venv /venv
+WORKDIR /app
+COPY docker/gunicorn.conf.py ./
+COPY examples/shop shop
+RUN python -m compileall -q shop
+USER 10001
+
+EXPOSE 8000
+# Of the web process; docker-compose.yml says how the others are asked.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
+# All of them stop in order on SIGTERM: no new work, and what runs is finished.
+STOPSIGNAL SIGTERM
+CMD ["gunicorn", "shop:create_app()"]

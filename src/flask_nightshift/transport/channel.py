@@ -1,0 +1,266 @@
+"""The channel: kombu's Redis channel, with leases instead of ``unacked`` and with delayed messages.
+
+Publishing writes kombu's own JSON to kombu's own lists. What is new: a message that is due later goes to the
+delayed set of its queue, a doorbell is rung, and ``basic_replace`` writes a job's next state and releases the
+job in one step.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from amqp.exceptions import ChannelError
+from kombu.transport import redis
+from kombu.utils.json import dumps
+from redis import Redis
+
+from . import keys, payload, scripts
+from .consuming import Asked, ConsumingMixin
+from .lease import Destination, Lease, Space
+from .options import Options
+from .qos import QoS
+
+OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
+
+
+class LeaseMixin(ConsumingMixin):
+    """Everything that the channels of both transports have in common."""
+
+    QoS = QoS
+
+    def __init__(self: Any, connection: Any, **kwargs: Any) -> None:
+        self._lease: Lease | None = None
+        self._cached_client: Any = None
+        self._script_client: Any = None
+        self._broker_state = connection.state
+        self.options = Options.of(connection.client.transport_options)
+        self._init_consuming()
+        super().__init__(connection, **kwargs)  # type: ignore[call-arg]  # a mixin
+
+    @property
+    def state(self) -> Any:
+        """Exchanges and bindings; still known when the channel is closed and its last jobs are settled."""
+        return self._broker_state
+
+    # clients: one per channel, where kombu makes one per operation
+    def conn_or_acquire(self: Any, client: Any = None) -> Any:
+        """A context manager that gives ``client``, or the channel's own."""
+        if client is None:
+            if self._cached_client is None:
+                self._cached_client = self._create_client()
+            client = self._cached_client
+        return _Given(client)
+
+    @property
+    def scripting(self: Any) -> Redis:
+        """A client that prefixes nothing, for scripts: their keys come from ``keys.py``."""
+        if self._script_client is None:
+            self._script_client = Redis(connection_pool=self.pool)
+        return self._script_client
+
+    def _disconnect_pools(self: Any) -> None:
+        self._cached_client = self._script_client = None
+        super()._disconnect_pools()  # type: ignore[misc]  # a mixin
+
+    @property
+    def lease(self: Any) -> Lease:
+        """This channel's lease, registered at first use; raises ``LeaseLost`` if it was taken."""
+        if self._lease is None:
+            lease = Lease(
+                self._lease_pool(), Space(self.global_keyprefix, self.sep), self.options, self.connection.cycle.wake
+            )
+            lease.start()
+            self._lease = lease
+        self._lease.verify()
+        return self._lease
+
+    def _lease_pool(self: Any) -> Any:
+        """Connections of the lease's own: it outlives the channel, and it must not hang."""
+        managers = self._sentinel_manager, self._async_sentinel_manager
+        pool = self._get_pool()
+        self._sentinel_manager, self._async_sentinel_manager = managers
+        longest = self.options.lease_seconds / 3
+        for name in ("socket_timeout", "socket_connect_timeout"):
+            given = pool.connection_kwargs.get(name)
+            pool.connection_kwargs[name] = min(given or longest, longest)
+        pool.max_connections = 2**31  # as many as threads settle jobs at the same time
+        return pool
+
+    # publishing
+    def destination(self: Any, queue: str, step: int) -> Destination:
+        """The keys of a queue and priority step."""
+        prefix = self.global_keyprefix
+        ready = keys.ready(prefix, queue, step, self.sep)
+        return Destination(ready, keys.delayed(prefix, queue), keys.bell(prefix, queue))
+
+    def _put(self: Any, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        due = payload.due(message) or 0.0
+        batch = kwargs.get("_publish_batch")
+        if batch is not None and not due:
+            batch.ring(queue)
+        if (batch is not None and not due) or (self._expires and queue in self._expires):
+            super()._put(queue, message, **kwargs)  # type: ignore[misc]  # a mixin
+            return
+        step = self.priority(self._get_message_priority(message, reverse=False))
+        to = self.destination(queue, step)
+        args = (f"{due:.6f}", step, dumps(message))
+        scripts.PUBLISH.run(self.scripting, [to.ready, to.delayed, to.bell], args)
+
+    def create_publish_batch(self: Any, max_size: int) -> PublishBatch:
+        """Many publishes in one pipeline."""
+        return PublishBatch(self, max_size)
+
+    def basic_replace(
+        self: Any,
+        delivery_tag: int,
+        message: dict[str, Any],
+        exchange: str,
+        routing_key: str,
+        due: float | None = None,
+    ) -> bool:
+        """Write a delivered message's next state and release the message, in one step.
+
+        ``message`` is made by ``prepare_message`` and goes where (exchange, routing_key) leads, at once or,
+        with ``due`` (unix seconds), then. Returns False if the message is no longer ours: nothing was written.
+        Any error of the server propagates; then the message is still leased, and the call can be repeated.
+        """
+        found = self._in_hand.get(delivery_tag)
+        if found is None:
+            return False
+        queues = self._lookup(exchange, routing_key)
+        if not queues:
+            raise ChannelError(f"nothing is bound to exchange {exchange!r} with routing key {routing_key!r}")
+        message = copy.copy(message)
+        message["properties"] = {**message["properties"]}
+        message["properties"]["delivery_info"] = dict(message["properties"].get("delivery_info") or {})
+        self._inplace_augment_message(message, exchange, routing_key)
+        step = self.priority(self._get_message_priority(message, reverse=False))
+        to = [self.destination(queue, step) for queue in queues]
+        lease, queue = found
+        done = lease.replace(delivery_tag, queue, to, step, due or 0.0, dumps(message))
+        self._in_hand.pop(delivery_tag, None)
+        self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
+        return done
+
+    # settling, on behalf of QoS
+    def settle_by_ack(self, tag: int) -> None:
+        """Acknowledge what was delivered under ``tag``."""
+        if found := self._in_hand.pop(tag, None):
+            lease, queue = found
+            lease.ack(queue, tag)
+
+    def settle_by_return(self: Any, tag: Any) -> None:
+        """Return what was delivered under ``tag`` to its queue."""
+        if tag in self._in_hand:
+            self._in_hand[tag][0].give_back([tag], counted=True)
+            del self._in_hand[tag]
+        elif not isinstance(tag, int):  # came without a lease (kombu's own path): write it anew
+            message = self.qos.get(tag)
+            info = message.delivery_info
+            for queue in self._lookup(info["exchange"], info["routing_key"]):
+                self._put(queue, message._raw)  # noqa: SLF001 - as kombu does
+
+    def return_unsettled(self: Any, tags: list[int]) -> None:
+        """Return what was delivered and not settled, uncounted."""
+        by_lease: dict[Lease, list[int]] = {}
+        for tag in tags:
+            if found := self._in_hand.pop(tag, None):
+                by_lease.setdefault(found[0], []).append(tag)
+        for lease, numbers in by_lease.items():
+            lease.give_back(numbers, counted=False)
+
+    def release_lease(self) -> None:
+        """The end of consuming: return everything at once."""
+        lease, self._lease = self._lease, None
+        self._claimed.clear()
+        if lease is not None:
+            lease.release()
+
+    # ending
+    def close(self: Any) -> None:
+        """Close in good order; the reply to a claim under way is not waited for, its lease is released."""
+        self._leave_poll()
+        super().close()  # type: ignore[misc]  # a mixin
+        self.release_lease()
+
+    def detach(self: Any) -> None:
+        """Close after trouble with the connection: running jobs stay leased to this process."""
+        self._leave_poll()
+        lease, self._lease = self._lease, None
+        self._claimed.clear()
+        exchange_types = self.exchange_types
+        delivered = self.qos.delivered() if lease is not None else {}
+        self.qos.forget()
+        try:
+            super().close()  # type: ignore[misc]  # a mixin
+        finally:
+            self.exchange_types = exchange_types
+            if lease is not None:
+                lease.detach(delivered)
+
+    def _leave_poll(self: Any) -> None:
+        if self._in_poll and self._asked in (Asked.CLAIM, Asked.WAIT):
+            self._drop_poll()
+
+    # the rest of a queue
+    def _purge(self: Any, queue: str) -> int:
+        ready = int(super()._purge(queue))  # type: ignore[misc]  # a mixin
+        delayed = keys.delayed(self.global_keyprefix, queue)
+        with self.scripting.pipeline() as pipe:
+            count, _ = pipe.zcard(delayed).delete(delayed, keys.bell(self.global_keyprefix, queue)).execute()
+        return ready + int(count)
+
+    def _delete(self: Any, queue: str, *args: Any, **kwargs: Any) -> None:
+        super()._delete(queue, *args, **kwargs)  # type: ignore[misc]  # a mixin
+        prefix = self.global_keyprefix
+        self.scripting.delete(keys.delayed(prefix, queue), keys.bell(prefix, queue))
+
+
+class PublishBatch(redis.PublishBatch):
+    """kombu's batch, which also rings."""
+
+    def __init__(self, channel: Any, max_size: int) -> None:
+        super().__init__(channel, max_size)
+        self._bells: set[str] = set()
+
+    def ring(self, queue: str) -> None:
+        """There will be something in ``queue``."""
+        self._bells.add(queue)
+
+    def flush(self) -> None:
+        """Execute the pending commands, with one ring per queue at the end."""
+        if self._buffered:
+            for queue in self._bells:
+                key = keys.bell(self.channel.global_keyprefix, queue)
+                # commands that kombu's prefixing pipeline leaves as they are
+                self.pipeline.execute_command("EVAL", _RING, 1, key)
+            self._bells.clear()
+        super().flush()
+
+
+class _Given:
+    """What ``with channel.conn_or_acquire() as client`` enters."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __enter__(self) -> Any:
+        return self._client
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+
+class Channel(LeaseMixin, redis.Channel):
+    """A channel to one Redis or Valkey server."""
+
+    from_transport_options = redis.Channel.from_transport_options + OPTIONS
+
+
+class SentinelChannel(LeaseMixin, redis.SentinelChannel):
+    """A channel to the master that Sentinel names."""
+
+    from_transport_options = redis.SentinelChannel.from_transport_options + OPTIONS

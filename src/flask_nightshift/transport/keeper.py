@@ -1,0 +1,202 @@
+"""The thread that keeps one consumer's lease, on a connection of its own.
+
+It renews the lease, sends acknowledgements that no claim picked up, sweeps consumers that are gone, and looks
+after a detached lease. A thread, so that a busy ``solo`` worker keeps its lease too. Its connection is watched:
+that it ends is how other consumers learn that this process died, so one that was cut is replaced at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import random
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from kombu.utils.eventio import ERR, READ, poll
+from redis import Redis
+
+from . import sweep
+
+if TYPE_CHECKING:
+    from .lease import Lease
+
+logger = logging.getLogger("flask_nightshift.transport")
+
+ACK_LINGER = 0.003
+"""Seconds for which an acknowledgement waits to travel with a claim."""
+RECONNECT_PAUSE = 0.25
+AFTER_OUTAGE = 5.0
+"""Seconds after an outage in which nobody is declared gone: the others are just coming back too."""
+COLLECTIONS = 2
+"""Times that the garbage collector is run for a detached lease, to find what nobody refers to."""
+
+
+class Keeper:
+    """Keeps ``lease``; ``start()`` registers it."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._client: Any = None
+        self._thread: threading.Thread | None = None
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._awake = self._armed = False
+        self._stopped = False
+        self._settle = False
+        self._collections = COLLECTIONS
+        self._renewed = 0.0
+        self._renew_at = self._sweep_at = 0.0
+        self._in_trouble = False
+
+    # asked by others
+    def start(self) -> None:
+        """Register the lease, then run."""
+        try:
+            self._client = Redis(connection_pool=self._lease.pool, single_connection_client=True)
+            self._renew(register=True)
+        except BaseException:
+            self._close()
+            raise
+        name = f"nightshift-lease-{self._lease.id}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after what it is just doing."""
+        self._stopped = True
+        self.wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(2)
+
+    def wake(self) -> None:
+        """Look again for something to do."""
+        if not self._awake:
+            self._awake = True
+            with contextlib.suppress(OSError):
+                self._wake_in.send(b"\0")
+
+    def nudge(self) -> None:
+        """An acknowledgement waits; nothing to do if the thread looks again in a moment anyway."""
+        if not self._armed:
+            self.wake()
+
+    def check_soon(self) -> None:
+        """Renew now: there is doubt whether the lease is still ours."""
+        self._renew_at = 0.0
+        self.wake()
+
+    def settle(self) -> None:
+        """Return what a detached lease no longer holds."""
+        self._settle = True
+        self.wake()
+
+    def overdue(self) -> bool:
+        """Whether the lease may have been taken, because it was not renewed in time."""
+        return time.monotonic() - self._renewed > self._lease.options.lease_seconds
+
+    def forked(self) -> None:
+        """In a child: close what belongs to the parent."""
+        self._stopped = self._awake = True
+        self._close()
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.connection.disconnect()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    # the thread
+    def _run(self) -> None:
+        try:
+            while not self._stopped:
+                try:
+                    self._turn()
+                except Exception as exc:  # noqa: BLE001 - without this thread the lease runs out
+                    self._trouble(exc)
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self._wait()
+        if self._stopped:
+            return
+        now = time.monotonic()
+        if now >= self._renew_at:
+            self._renew()
+        if self._lease.lost:
+            self._stopped = True
+            return
+        if self._settle or self._lease.detached:
+            self._look_after_detached()
+        elif (self._lease.acks.age() or 0.0) >= ACK_LINGER:
+            self._lease.flush(self._client)
+            self._lease.on_change()
+        if now >= self._sweep_at and not self._stopped:
+            others = sweep.sweep(self._client, self._lease)
+            self._sweep_at = now + sweep.interval(others) * random.uniform(0.8, 1.2)  # noqa: S311
+
+    def _renew(self, *, register: bool = False) -> None:
+        self._lease.renew(self._client, self._client.client_id(), register=register)
+        now = self._renewed = time.monotonic()
+        self._renew_at = now + self._lease.options.lease_renew_seconds
+        if self._in_trouble:
+            self._in_trouble = False
+            self._sweep_at = now + AFTER_OUTAGE
+            logger.info("lease %s is kept again", self._lease.id)
+
+    def _look_after_detached(self) -> None:
+        if not self._lease.detached:
+            return
+        if self._collections and not self._settle:
+            self._collections -= 1
+            gc.collect()  # a job that was dropped unstarted may be part of a cycle
+        self._settle = False
+        if not self._lease.settle():
+            self._stopped = True
+
+    def _wait(self) -> None:
+        """Until there is something to do; a connection that ended is replaced by the renewal that follows."""
+        timeout = self._seconds()
+        sock = self._client.connection._sock  # noqa: SLF001
+        if timeout <= 0 or sock is None:
+            self._renew_at = self._renew_at if sock is not None else 0.0
+            return
+        poller = poll()
+        try:
+            poller.register(self._wake_out, READ)
+            poller.register(sock, READ | ERR)
+            ready = {fd for fd, _ in poller.poll(timeout) or ()}
+        finally:
+            poller.close()
+        if self._wake_out.fileno() in ready:
+            with contextlib.suppress(OSError):
+                self._wake_out.recv(4096)
+            self._awake = False
+        if sock.fileno() in ready:
+            self._client.connection.disconnect()
+            self._renew_at = 0.0
+
+    def _seconds(self) -> float:
+        if self._settle:
+            return 0.0
+        until = min(self._renew_at, self._sweep_at) - time.monotonic()
+        self._armed = False
+        age = self._lease.acks.age()
+        if age is None:
+            return until
+        self._armed = True
+        return min(until, ACK_LINGER - age)
+
+    def _trouble(self, exc: Exception) -> None:
+        if not self._in_trouble:
+            logger.warning("lease %s cannot be kept: %r", self._lease.id, exc)
+        self._in_trouble = True
+        self._client.connection.disconnect()
+        self._renew_at = 0.0
+        time.sleep(RECONNECT_PAUSE)
+

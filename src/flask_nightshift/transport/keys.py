@@ -1,0 +1,59 @@
+"""The name of every key that the transport uses, and nothing else.
+
+The ready lists are kombu's own, so that plain Celery, Flower and ``LLEN`` see them. All other keys start
+with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
+
+    <queue>, <queue><sep><step>   list    ready messages; the right end is the head
+    nightshift:delayed:<queue>    zset    "<step>|<message>" by due time (unix seconds)
+    nightshift:bell:<queue>       list    at most one element, lives 2 s: "look, there is something"
+    nightshift:lease:<consumer>   hash    number → "<queue>\\0<step>\\0<message>" in that consumer's hands
+    nightshift:leased             hash    queue → how many of its messages are leased
+    nightshift:consumers          zset    consumer by lease deadline (unix seconds)
+    nightshift:clients            hash    consumer → Redis client id of its keeper
+    nightshift:suspects           zset    consumer whose client is missing, by first sighting
+"""
+
+from __future__ import annotations
+
+SEPARATOR = "\x06\x16"
+"""What kombu puts between a queue and a priority step."""
+
+
+def ready(prefix: str, queue: str, step: int | str = 0, sep: str = SEPARATOR) -> str:
+    """The ready list of one priority step."""
+    return f"{prefix}{queue}{sep}{step}" if int(step) else f"{prefix}{queue}"
+
+
+def delayed(prefix: str, queue: str) -> str:
+    """What waits for its time."""
+    return f"{prefix}nightshift:delayed:{queue}"
+
+
+def bell(prefix: str, queue: str) -> str:
+    """The doorbell that a publish rings; with an empty queue name, what all doorbells start with."""
+    return f"{prefix}nightshift:bell:{queue}"
+
+
+def lease(prefix: str, consumer: str) -> str:
+    """What one consumer has in its hands; with an empty name, what all leases start with."""
+    return f"{prefix}nightshift:lease:{consumer}"
+
+
+def leased(prefix: str) -> str:
+    """How many messages of each queue are leased."""
+    return f"{prefix}nightshift:leased"
+
+
+def consumers(prefix: str) -> str:
+    """The living consumers and their deadlines."""
+    return f"{prefix}nightshift:consumers"
+
+
+def clients(prefix: str) -> str:
+    """The Redis client id of each consumer's keeper."""
+    return f"{prefix}nightshift:clients"
+
+
+def suspects(prefix: str) -> str:
+    """The consumers whose client was found missing."""
+    return f"{prefix}nightshift:suspects"

@@ -1,0 +1,260 @@
+"""What one consumer has in its hands, and every change to it.
+
+Invariants: a message is in exactly one place on the server at every instant; only the consumer that holds it,
+or a sweep after that consumer is gone, can move it; a consumer whose lease was taken can change nothing.
+
+A lease outlives the connection that filled it. When a worker's connection breaks, the jobs that it is running
+go on, so the lease is *detached*: what nobody in this process refers to any more returns to its queue, and
+what somebody still does stays leased until it is settled.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import ConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from . import keys, scripts
+from .acks import NOTHING, Ack, Acks, Batch
+from .keeper import Keeper
+from .options import Options
+
+logger = logging.getLogger("flask_nightshift.transport")
+
+_LEASES: weakref.WeakSet[Lease] = weakref.WeakSet()
+
+
+class LeaseLost(RedisConnectionError):  # type: ignore[misc]  # untyped base
+    """Another consumer took over this one's messages, because it seemed to be gone.
+
+    A connection error, so that Celery drops the jobs it has not started and connects anew.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where on the server: kombu's ``global_keyprefix`` and ``sep``."""
+
+    prefix: str = ""
+    sep: str = keys.SEPARATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a message goes: its queue's ready list, delayed set and doorbell."""
+
+    ready: str
+    delayed: str
+    bell: str
+
+
+class Lease:
+    """The lease of one consumer, alive from ``start()`` to ``release()``; safe to use from several threads."""
+
+    def __init__(
+        self, pool: ConnectionPool, space: Space, options: Options, on_change: Callable[[], None]
+    ) -> None:
+        self.id = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        self.space, self.options = space, options
+        self.pool = pool
+        self.client = Redis(connection_pool=pool)
+        self.acks = Acks()
+        self.lost = False
+        self.on_change = on_change
+        self.key = keys.lease(space.prefix, self.id)
+        self.owned = [keys.consumers(space.prefix), self.key, keys.leased(space.prefix)]
+        self._register = [keys.clients(space.prefix), keys.suspects(space.prefix)]
+        self._pid = os.getpid()
+        self._client_id: int | str = ""
+        self._held: dict[int, weakref.ref[Any]] | None = None
+        self._lock = threading.Lock()
+        self._ended = False
+        self.keeper = Keeper(self)
+
+    # life
+    def start(self) -> None:
+        """Register this consumer and keep its lease from now on."""
+        self.keeper.start()
+        _LEASES.add(self)
+
+    def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
+        """Put the deadline off; False if the lease was taken."""
+        self._client_id = client_id
+        args = (self.id, self.options.lease_seconds, client_id, int(register))
+        reply = scripts.RENEW.run(client, [self.owned[0], *self._register], args)
+        return reply == b"ok" or self._mark_lost()
+
+    def verify(self) -> None:
+        """Raise ``LeaseLost`` if it was taken; asks the server when it was not renewed in time."""
+        if not self.lost and self.keeper.overdue():  # this process was frozen: nobody knows for how long
+            self.renew(self.client, self._client_id)
+        if self.lost:
+            raise LeaseLost(f"the lease of {self.id} was taken by another consumer")
+
+    def release(self) -> None:
+        """Clean end: send the last acknowledgements, return everything else at once and uncounted."""
+        if not self._begin_end():
+            return
+        self.keeper.stop()
+        if self.lost:
+            return
+        try:
+            for batch in self.acks.take_all()[:-1]:
+                self._acknowledge(batch)
+            last = self.acks.take_all()
+            if self._give_back("but", (), counted=False, unregister=True, acks=last[-1] if last else NOTHING) < 0:
+                self._mark_lost()
+        except (RedisError, OSError) as exc:
+            logger.warning("lease %s was not released, it will expire: %s", self.id, exc)
+        finally:
+            self.pool.disconnect()
+
+    def _begin_end(self) -> bool:
+        with self._lock:
+            first, self._ended = not self._ended, True
+        return first and os.getpid() == self._pid
+
+    # one message
+    def ack(self, queue: str, number: int) -> None:
+        """It is done with. Sent with the next claim, or by the keeper a few milliseconds later."""
+        if self.lost:
+            self.log_lost("an acknowledgement", number)
+        elif self.acks.add(Ack(queue, number)):
+            self.keeper.nudge()
+        if self._held is not None:
+            self._forget(number)
+
+    def replace(
+        self, number: int, queue: str, to: Sequence[Destination], step: int, due: float, payload: str | bytes
+    ) -> bool:
+        """Write ``payload`` to its destinations and release the original; False if it is no longer ours."""
+        where = [key for place in to for key in (place.ready, place.delayed, place.bell)]
+        args = (self.id, number, queue, f"{due:.6f}", step, payload)
+        if self.lost or not scripts.REPLACE.run(self.client, [*self.owned, *where], args):
+            self.log_lost("a replacement", number)
+            self.keeper.check_soon()
+            return False
+        self._forget(number)
+        return True
+
+    def give_back(self, numbers: Iterable[int], *, counted: bool) -> None:
+        """Return messages to the heads of their queues at once."""
+        numbers = list(numbers)
+        if not numbers:
+            return
+        if self.lost or self._give_back("only", numbers, counted=counted, acks=NOTHING) < 0:
+            self.log_lost("a return", *numbers)
+        for number in numbers:
+            self._forget(number)
+
+    def _give_back(
+        self, which: str, numbers: Sequence[int], *, counted: bool, unregister: bool = False, acks: Batch
+    ) -> int:
+        args = [self.id, which, int(counted), int(unregister), self.space.prefix, self.space.sep]
+        args += [keys.bell(self.space.prefix, ""), len(numbers), *numbers, *acks.args()]
+        reply = scripts.GIVE_BACK.run(self.client, [*self.owned, *self._register], args)
+        self.acks.confirm(acks)
+        return int(reply)
+
+    def flush(self, client: Redis) -> None:
+        """Send what is waiting to be acknowledged."""
+        self._acknowledge(self.acks.take(), client)
+
+    def _acknowledge(self, batch: Batch, client: Redis | None = None) -> None:
+        if not batch.acks:
+            return
+        try:
+            reply = scripts.ACKNOWLEDGE.run(client or self.client, self.owned, [self.id, *batch.args()])
+        except BaseException:
+            self.acks.put_back(batch)
+            raise
+        if reply == b"lost":
+            self._mark_lost()
+        self.acks.confirm(batch)
+
+    # trouble
+    def detach(self, messages: Mapping[int, Any]) -> None:
+        """The connection broke: keep what of ``messages`` (by number) somebody still refers to, return the rest."""
+        with self._lock:
+            if self._ended or self._held is not None:
+                return
+            self._held = {}
+            for number, message in messages.items():
+                self._held[number] = weakref.ref(message, lambda _, number=number: self._forget(number))
+        self.on_change = lambda: None
+        self.keeper.settle()
+
+    @property
+    def detached(self) -> bool:
+        """Whether the connection that filled it is gone."""
+        return self._held is not None
+
+    def settle(self) -> int:
+        """Return what is not held any more; how many still are. At 0 the lease has ended."""
+        held = list(self._held or ())
+        batch = self.acks.take()
+        try:
+            returned = self._give_back("but", held, counted=False, unregister=not held, acks=batch)
+        except BaseException:
+            self.acks.put_back(batch)
+            raise
+        if returned < 0:
+            self._mark_lost()
+        elif returned:
+            logger.info("job.returned consumer=%s messages=%d reason=connection_lost", self.id, returned)
+        return 0 if self.lost else len(held)
+
+    def _forget(self, number: int) -> None:
+        if self._held is not None and os.getpid() == self._pid and self._held.pop(number, None) is not None:
+            self.keeper.settle()
+
+    def _mark_lost(self) -> bool:
+        if not self.lost:
+            self.lost = True
+            self.log_lost("the lease", *(ack.number for ack in self.acks.unconfirmed()))
+            self.on_change()
+        return False
+
+    def mark_lost(self) -> None:
+        """A reply said that this consumer is not on the register any more."""
+        self._mark_lost()
+
+    def log_lost(self, what: str, *numbers: int) -> None:
+        """Say that something came too late."""
+        logger.warning(
+            "job.lease_lost consumer=%s: %s came too late, the messages are another consumer's now; numbers=%s",
+            self.id,
+            what,
+            list(numbers),
+        )
+
+    def forked(self) -> None:
+        """In a child: the lease is the parent's; let go of its sockets without a word to the server."""
+        self.keeper.forked()
+        self.pool.reset()
+
+
+def _after_fork() -> None:
+    for lease in list(_LEASES):
+        lease.forked()
+    _LEASES.clear()
+
+
+def _at_exit() -> None:
+    for lease in list(_LEASES):
+        lease.release()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,95 @@
+-- claim.lua: take messages into this consumer's lease.
+-- KEYS  1 consumers, 2 lease, 3 leased, then per queue its delayed set, then per queue its doorbell, then the
+--       ready lists: for each step, the most urgent first, one per queue
+-- ARGV  1 consumer, 2 how many to take, 3 number of the first, 4 "1": take turns between queues, "0": empty
+--       the first queue first, 5 how many due messages to promote at most, 6 count of queues, 7 count of steps,
+--       then the steps, the queues, and acknowledgements (see shared.lua)
+-- Atomic: acknowledges; promotes what is due to the ready lists; moves messages from there to the lease. The
+-- delivery is counted by being leased: whoever returns it to its queue adds it to the message.
+-- Gives {"lost"} if this consumer's lease was taken, else {"ok", server time, seconds until the next delayed
+-- message is due (-1: none), 1 if there is more to claim, then per message its queue's position and itself}.
+local consumers, lease, leased = KEYS[1], KEYS[2], KEYS[3]
+if not redis.call('ZSCORE', consumers, ARGV[1]) then return {'lost'} end
+go_on_when_full(consumers)
+
+local wanted, number, turns = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+local budget, Q, S = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local steps, step_at, queues = {}, {}, {}
+for s = 1, S do
+  steps[s] = ARGV[7 + s]
+  step_at[steps[s]] = s
+end
+for q = 1, Q do queues[q] = ARGV[7 + S + q] end
+local function ready(q, s) return KEYS[3 + 2 * Q + (s - 1) * Q + q] end
+
+acknowledge(lease, leased, 8 + S + Q)
+
+local time, next_due, more = now(), -1, 0
+for q = 1, Q do
+  local delayed = KEYS[3 + q]
+  if budget > 0 then
+    local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', time), 'LIMIT', 0, budget)
+    for _, member in ipairs(due) do
+      local bar = string.find(member, '|', 1, true)
+      local s = step_at[string.sub(member, 1, bar - 1)] or 1
+      redis.call('LPUSH', ready(q, s), string.sub(member, bar + 1))
+      redis.call('ZREM', delayed, member)
+    end
+    budget = budget - #due
+  end
+  local first = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  if first[2] then
+    local wait = tonumber(first[2]) - time
+    if wait <= 0 then
+      more = 1  -- due, but beyond this call's budget
+    elseif next_due < 0 or wait < next_due then
+      next_due = wait
+    end
+  end
+end
+
+local reply, taken, taken_of = {'ok', string.format('%.6f', time), '', 0}, 0, {}
+local function take(q, s)
+  local key = ready(q, s)
+  local message = redis.call('LINDEX', key, -1)
+  if not message then return false end
+  redis.call('HSET', lease, number + taken, pack_leased(queues[q], steps[s], message))
+  redis.call('RPOP', key)
+  taken = taken + 1
+  taken_of[q] = (taken_of[q] or 0) + 1
+  reply[#reply + 1] = q
+  reply[#reply + 1] = message
+  return true
+end
+
+for s = 1, S do
+  local open = {}
+  for q = 1, Q do open[q] = q end
+  while taken < wanted and #open > 0 do
+    local still = {}
+    for _, q in ipairs(open) do
+      local got
+      repeat
+        got = taken < wanted and take(q, s)
+      until turns or not got
+      if got then still[#still + 1] = q end
+    end
+    open = still
+  end
+end
+
+for q = 1, Q do
+  count_leased(leased, queues[q], taken_of[q] or 0)
+  if taken >= wanted then
+    for s = 1, S do
+      if redis.call('LLEN', ready(q, s)) > 0 then
+        more = 1
+        ring(KEYS[3 + Q + q])  -- this consumer is full: wake the next one
+        break
+      end
+    end
+  end
+end
+reply[3] = string.format('%.6f', next_due)
+reply[4] = more
+return reply

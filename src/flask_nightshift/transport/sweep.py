@@ -1,0 +1,62 @@
+"""Finding consumers that are gone and returning what they had.
+
+Every keeper sweeps. A consumer is gone when its deadline has passed, or, much sooner, when its keeper's
+connection is missing from the server's list of clients at two sightings ``GRACE`` seconds apart. Where the
+server refuses or mistells that list, the deadline alone decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from . import keys, scripts
+
+if TYPE_CHECKING:
+    from .lease import Lease
+
+logger = logging.getLogger("flask_nightshift.transport")
+
+GRACE = 2.0
+"""Seconds for which a client must have been missing."""
+INTERVAL = 1.0
+CROWD = 32
+"""With more consumers than this each sweeps less often; together they still sweep often enough."""
+AT_ONCE = 20
+
+
+def interval(consumers: int) -> float:
+    """Seconds between two sweeps of one consumer among ``consumers``."""
+    return INTERVAL * max(1.0, consumers / CROWD)
+
+
+def sweep(client: Redis, lease: Lease) -> int:
+    """Look once for consumers that are gone, other than ``lease``'s own; how many consumers there are."""
+    prefix = lease.space.prefix
+    registered = {name.decode(): cid.decode() for name, cid in client.hgetall(keys.clients(prefix)).items()}
+    if set(registered) <= {lease.id}:
+        return 1
+    own = registered.get(lease.id, "")
+    missing = _missing(client, own, {name: cid for name, cid in registered.items() if name != lease.id and cid})
+    names = [keys.consumers(prefix), keys.clients(prefix), keys.suspects(prefix), keys.leased(prefix)]
+    pairs = [text for pair in missing.items() for text in pair]
+    args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), GRACE, AT_ONCE, 1, *pairs]
+    swept = scripts.SWEEP.run(client, names, args)
+    for name, returned in zip(swept[::2], swept[1::2], strict=True):
+        logger.warning("job.returned consumer=%s messages=%d reason=worker_gone", name.decode(), returned)
+    return len(registered)
+
+
+def _missing(client: Redis, own: str, others: dict[str, str]) -> dict[str, str]:
+    if not own or not others:
+        return {}
+    try:
+        shown = {str(entry["id"]) for entry in client.client_list(client_id=[own, *others.values()])}
+    except ResponseError:  # not allowed to, or a server older than 6.2
+        return {}
+    if own not in shown:  # a proxy stands between: the list tells nothing
+        return {}
+    return {name: cid for name, cid in others.items() if cid not in shown}

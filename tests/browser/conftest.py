@@ -1,0 +1,66 @@
+"""Chromium on the running shop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from servers import missing
+from shop_stack import ShopStack
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+"""A folder to put pictures of the page in, for people to look at; none are taken without it."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or missing("chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def shop(browser: Browser) -> Iterator[ShopStack]:
+    """The shop and everything behind it, one for all tests of the page."""
+    stack = ShopStack(NIGHTSHIFT_TASK_DEFAULTS='{"retry_backoff": 0.5, "retry_jitter": false, "max_retries": 3}')
+    yield stack.start()
+    stack.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, shop: ShopStack) -> Iterator[Any]:
+    """Open the page in a fresh profile: ``open_page(viewport=…, color_scheme=…)``; an error in it fails."""
+    contexts, problems = [], []
+
+    def open_(path: str = "/", **options: Any) -> Page:
+        context = browser.new_context(reduced_motion="reduce", **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(shop.url + path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+@pytest.fixture
+def picture(request: pytest.FixtureRequest) -> Any:
+    """Take a picture of a page, if pictures are wanted."""
+
+    def take(page: Page, name: str = "") -> None:
+        if SCREENSHOTS:
+            page.screenshot(path=Path(SCREENSHOTS) / f"{name or request.node.name}.png", full_page=True)
+
+    return take

@@ -1,0 +1,162 @@
+"""The brokers that the contract is held against, each with a real server."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from flask_nightshift import config
+from flask_nightshift.brokers import Connection, connect
+from flask_nightshift.brokers.base import Broker
+from flask_nightshift.brokers.embedded import is_running
+from flask_nightshift.job import utcnow
+from flask_nightshift.message import Outgoing
+from servers import RabbitMQ, Server
+
+
+class Embedded(Server):
+    """``flask jobs broker`` for an instance folder whose name has a space in it."""
+
+    program = "embedded"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.instance = self.home / "my instance"
+        self.instance.mkdir()
+
+    @property
+    def url(self) -> str:
+        return "embedded://"
+
+    def command(self) -> list[str]:
+        code = "import sys; from flask_nightshift.brokers.embedded import serve; serve(sys.argv[1])"
+        return [sys.executable, "-c", code, str(self.instance)]
+
+    def ping(self) -> Any:
+        return is_running(self.instance)
+
+    def fresh_url(self) -> str:
+        return self.url
+
+
+@dataclass
+class Site:
+    """A broker, its server, and what it can do."""
+
+    name: str
+    server: Server
+    url: str
+    app: Flask
+    broker: Broker
+
+    @property
+    def queue(self) -> str:
+        """A queue of this test's own."""
+        return self.app.config["QUEUE"]
+
+    @property
+    def delays(self) -> bool:
+        return self.name != "kombu"
+
+    @property
+    def tells_delayed_by_queue(self) -> bool:
+        return self.name not in ("rabbitmq", "kombu")
+
+    @property
+    def peeks(self) -> bool:
+        return self.name != "rabbitmq"
+
+    def connection(self) -> Connection:
+        """A connection as a worker makes it."""
+        settings = self.broker.celery_settings()
+        return Connection(
+            settings["broker_url"],
+            transport=settings.get("broker_transport"),
+            transport_options=settings["broker_transport_options"],
+            connect_timeout=settings["broker_connection_timeout"],
+        )
+
+    @contextmanager
+    def consumer(self, queue: str | None = None, prefetch: int = 10) -> Iterator[Callable[[float], Any]]:
+        """Consume as a worker does; gives ``receive(seconds)``: the next ``kombu.Message``, or None."""
+        received: list[Any] = []
+        with self.connection() as connection, connection.channel() as channel:
+            self.broker.prepare(connection, [self.broker.queue(queue or self.queue)])
+            consumer = connection.Consumer(
+                self.broker.queue(queue or self.queue),
+                channel=channel,
+                on_message=received.append,
+                prefetch_count=prefetch,
+                no_ack=False,
+            )
+
+            def receive(seconds: float = 5.0) -> Any:
+                deadline = time.monotonic() + seconds
+                while not received and time.monotonic() < deadline:
+                    try:
+                        connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
+                    except TimeoutError:
+                        break
+                return received.pop(0) if received else None
+
+            with consumer:
+                yield receive
+
+
+NAMES = ["embedded", "redis", "kombu", "rabbitmq"]
+"""The lease transport on Valkey and on Redis, kombu's own on Redis, and RabbitMQ."""
+
+
+@contextmanager
+def make_site(name: str, server: Server, **settings: Any) -> Iterator[Site]:
+    """A site on ``server``, its queues empty."""
+    url = server.fresh_url()
+    instance = (
+        server.instance if isinstance(server, Embedded) else Path(tempfile.mkdtemp(prefix="nightshift-"))
+    )
+    app = Flask("shop", instance_path=str(instance))
+    app.config.update(
+        NIGHTSHIFT_BROKER_URL=url,
+        NIGHTSHIFT_REDIS_TRANSPORT="kombu" if name == "kombu" else "lease",
+        QUEUE=f"eu.mail-{secrets.token_hex(3)}",
+        **settings,
+    )
+    broker = connect(config.load(app), app)
+    yield Site(name, server, url, app, broker)
+    server.ensure()
+    broker.close()
+    if isinstance(server, RabbitMQ):
+        server.drop(url)
+
+
+def a_job(
+    name: str = "mail.send", *args: Any, enqueued_at: datetime | None = None, **headers: Any
+) -> Outgoing:
+    """A job's message as Celery writes it."""
+    history = {"enqueued_at": (enqueued_at or utcnow()).isoformat(), "attempts": []}
+    body = json.dumps(
+        [list(args), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+    ).encode()
+    return Outgoing(
+        body,
+        {
+            "id": secrets.token_hex(8),
+            "task": name,
+            "lang": "py",
+            "retries": 0,
+            "nightshift": history,
+            **headers,
+        },
+        {"correlation_id": "c"},
+    )

@@ -1,0 +1,168 @@
+"""An app in this process, on a real broker and a real database, for tests of what operators see."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from flask import Flask
+
+from flask_nightshift import Nightshift, message, runtime
+from flask_nightshift.cli import jobs as cli
+from flask_nightshift.dead_letters import Archiver
+from flask_nightshift.events import JobDied, JobRetrying, JobStarted, JobSucceeded
+from flask_nightshift.job import Failure, JobRef, Reason, utcnow
+from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.runtime import Runtime
+from flask_nightshift.store import heartbeats
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "shop.py", line 3, in send\nOSError: refused'
+
+
+class Ops:
+    """The app, its parts, and ways to make history without running a job."""
+
+    def __init__(self, folder: Path, broker_url: str, **config: Any) -> None:
+        self.jobs = Nightshift()
+        self.app = Flask("opsapp", instance_path=str(folder / "instance"))
+        (folder / "instance").mkdir(exist_ok=True)
+        self.app.config.update({"NIGHTSHIFT_BROKER_URL": broker_url, **config})
+        self.jobs.init_app(self.app)
+
+        @self.jobs.task(name="mail.send", queue="mail")
+        def send(number: int = 0) -> None:
+            """Never runs here."""
+
+        self.send = send
+
+    @property
+    def runtime(self) -> Runtime:
+        return runtime.current(self.app)
+
+    def get(self, path: str, *, remote: str = "127.0.0.1", host: str = "localhost", **headers: str) -> Any:
+        """GET as a caller at the address ``remote``; ``x_real_ip="…"`` is a header."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        client = self.app.test_client()
+        return client.get(path, headers={"Host": host, **named}, environ_overrides={"REMOTE_ADDR": remote})
+
+    def run(self, *words: str, stdin: str | None = None) -> Result:
+        """``flask jobs <words>``."""
+        return self.app.test_cli_runner().invoke(cli, list(words), input=stdin, env={"COLUMNS": "80"})
+
+    def ok(self, *words: str) -> str:
+        """``run``, to success; what it printed."""
+        done = self.run(*words)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.ok(*words, "--json"))
+
+    # history
+    def worker_seen(
+        self, name: str = "worker@one", *, seen: float = 0, loop: float = 0, **fields: Any
+    ) -> None:
+        """A sign of life of ``name``, ``seen`` seconds old, whose loop turned ``loop`` seconds ago."""
+        now = utcnow()
+        wanted = {
+            "hostname": name.partition("@")[2],
+            "pid": os.getpid(),
+            "queues": self.runtime.queues(),
+            **fields,
+        }
+        heartbeats.beat(
+            self.runtime.store,
+            heartbeats.WorkerBeat(
+                name=name,
+                started_at=now - timedelta(hours=1),
+                seen_at=now - timedelta(seconds=seen),
+                loop_at=now - timedelta(seconds=loop),
+                **wanted,
+            ),
+        )
+
+    def beat_seen(self, age: float = 0) -> None:
+        heartbeats.tick(self.runtime.store, "beat@one", utcnow() - timedelta(seconds=age))
+
+    def all_well(self) -> None:
+        self.worker_seen()
+        self.beat_seen()
+
+    def ref(self, attempt: int = 1) -> JobRef:
+        return JobRef(str(uuid.uuid4()), "mail.send", "mail", attempt, "req-1", utcnow())
+
+    def ran(self, *, outcome: str = "succeeded", runtime: float = 0.2, wait: float = 0.03) -> JobRef:
+        """A job that ran once, as a worker would tell it; ``flush()`` writes it."""
+        job, now, worker = self.ref(), utcnow(), "worker@one"
+        failure = Failure("OSError", "refused", TRACEBACK)
+        ends = {
+            "succeeded": JobSucceeded(job, now, worker, runtime),
+            "retried": JobRetrying(job, now, worker, runtime, failure, now + timedelta(seconds=4), 4.0, 5),
+            "dead": JobDied(job, now, worker, runtime, failure, Reason.EXHAUSTED),
+        }
+        self.runtime.events.emit(JobStarted(job, now, worker, wait))
+        self.runtime.events.emit(ends[outcome])
+        return job
+
+    def flush(self) -> None:
+        self.runtime.journal.flush(10)
+
+    def enqueue(self, queue: str = "mail", count: int = 1) -> list[str]:
+        """Jobs in a queue that nobody consumes."""
+        ids = [str(uuid.uuid4()) for _ in range(count)]
+        for job_id in ids:
+            self.runtime.broker.publish(self.message(job_id, queue), queue)
+        return ids
+
+    def message(self, job_id: str, queue: str = "mail", task: str = "mail.send", number: int = 7) -> Outgoing:
+        headers: dict[str, Any] = {"id": job_id, "task": task, "retries": 0, "lang": "py", "root_id": job_id}
+        message.stamp(headers, queue=queue, at=utcnow(), request_id="req-1")
+        return Outgoing(json.dumps([[number], {}, {}]).encode(), headers, {"correlation_id": job_id})
+
+    def bury(
+        self, *, task: str = "mail.send", reason: Reason = Reason.EXHAUSTED, error: str = "OSError",
+        text: str = "refused", archive: bool = True,
+    ) -> str:  # fmt: skip
+        """A job dies and is archived; its id."""
+        job_id = str(uuid.uuid4())
+        original = self.message(job_id, task=task)
+        headers = message.buried(
+            original.headers,
+            reason=reason,
+            failure=Failure(error, text, TRACEBACK),
+            queue="mail",
+            worker="worker@one",
+            at=utcnow(),
+        )
+        self.runtime.broker.publish(Outgoing(original.body, headers, original.properties), DEAD_QUEUE)
+        if archive:
+            Archiver(self.runtime.broker, self.runtime.store).run_once()
+        return job_id
+
+    def letter(self, job_id: str) -> dict[str, Any]:
+        """The dead letter of a job."""
+        return next(x for x in self.json("dead", "list", "--status", "any") if x["job_id"] == job_id)
+
+    def close(self) -> None:
+        self.runtime.journal.close()
+        self.runtime.broker.close()
+        self.runtime.store.close()
+
+
+@contextmanager
+def opened(folder: Path, broker_url: str, *, migrate: bool = True, **config: Any) -> Iterator[Ops]:
+    """An ``Ops``, migrated."""
+    ops = Ops(folder, broker_url, **config)
+    if migrate:
+        ops.runtime.store.migrate()
+    try:
+        yield ops
+    finally:
+        ops.close()

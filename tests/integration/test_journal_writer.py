@@ -1,0 +1,335 @@
+"""The journal's thread: many processes, a database that goes away, and totals that stay exact."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from children import fork, join
+from sqlalchemy import Connection, func, select
+
+from flask_nightshift import journal
+from flask_nightshift.errors import DatabaseUnavailable
+from flask_nightshift.events import JobRetrying, JobStarted, JobSucceeded
+from flask_nightshift.job import Failure, JobRef, Outcome, utcnow
+from flask_nightshift.journal import recorder
+from flask_nightshift.journal.tally import MAX_CELLS, Tally
+from flask_nightshift.store import Store, tables
+from servers import Postgres, wait_for
+
+
+def run_jobs(writer: journal.Journal, count: int, prefix: str = "j", wait: float | None = 0.2) -> None:
+    """``count`` jobs that start and succeed, as events."""
+    for number in range(count):
+        ref = JobRef(f"{prefix}{number}", "t", "q", 1)
+        writer(JobStarted(ref, utcnow(), "w", wait))
+        writer(JobSucceeded(ref, utcnow(), "w", 0.3))
+
+
+def jobs_written(store: Store) -> int:
+    with store.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(tables.jobs)).scalar_one())
+
+
+def counted(store: Store) -> dict[str, int]:
+    return {row.outcome: row.count for row in journal.totals(store)}
+
+
+@pytest.fixture
+def writer(store: Store) -> Iterator[journal.Journal]:
+    made = journal.Journal(store, worker="w")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def on_postgres(postgres: Postgres) -> Iterator[Store]:
+    made = Store(postgres.fresh_url())
+    made.migrate()
+    yield made
+    made.close()
+
+
+class Flaky(Store):
+    """A store whose connection breaks ``broken`` times after a commit, before its answer arrives."""
+
+    broken = 0
+
+    @contextmanager
+    def begin(self, *, timeout: float = 5) -> Iterator[Connection]:
+        with super().begin(timeout=timeout) as connection:
+            yield connection
+        if self.broken:
+            self.broken -= 1
+            raise DatabaseUnavailable("the connection broke")
+
+
+class TestTotals:
+    def test_runtime_and_wait_by_task_queue_and_outcome(self, store: Store, writer: journal.Journal) -> None:
+        run_jobs(writer, 3)
+        ref, now = JobRef("r", "t", "q", 1), utcnow()
+        writer(JobRetrying(ref, now, "w", 4000.0, Failure("E"), now, 1.0, 5))
+        writer.flush()
+        retried, succeeded = sorted(journal.totals(store), key=lambda row: row.outcome)
+        assert (succeeded.task, succeeded.queue, succeeded.outcome) == ("t", "q", Outcome.SUCCEEDED)
+        assert succeeded.count == 3
+        assert succeeded.runtime_sum == pytest.approx(0.9)
+        assert succeeded.wait_sum == pytest.approx(0.6)
+        assert succeeded.runtime_buckets[journal.BUCKETS.index(0.5)] == 3  # 0.25 < 0.3 <= 0.5
+        assert succeeded.wait_buckets[journal.BUCKETS.index(0.25)] == 3
+        assert sum(succeeded.runtime_buckets) == sum(succeeded.wait_buckets) == 3
+        assert retried.runtime_buckets[-1] == 1  # more than the last bound
+        assert sum(retried.wait_buckets) == 0  # nobody saw it start
+        assert journal.cumulative(succeeded.runtime_buckets)[-3:] == [
+            ("300.0", 3.0),
+            ("1800.0", 3.0),
+            ("+Inf", 3.0),
+        ]
+
+    def test_a_bound_belongs_to_its_bucket(self) -> None:
+        tally, now = Tally(), utcnow()
+        tally.add(now, "t", "q", Outcome.SUCCEEDED, 0.05, None)
+        assert tally.rows("w")[0]["runtime_to_50ms"] == 1
+
+    def test_many_processes_and_restarts_count_exactly(self, store: Store) -> None:
+        def work(name: str) -> None:
+            # the same name in each generation: a worker that was restarted
+            mine = journal.Journal(store, worker=name)
+            run_jobs(mine, 200, prefix=name)
+            mine.close(30)
+
+        for _ in range(2):
+            join(*(fork(lambda name=name: work(name)) for name in ("a", "b", "c", "d")))  # type: ignore[misc]
+        assert counted(store) == {"succeeded": 1600}
+        assert jobs_written(store) == 800
+
+    def test_processes_that_tell_of_the_same_jobs_do_not_deadlock(self, store: Store) -> None:
+        def work() -> None:
+            mine = journal.Journal(store)
+            for _ in range(5):
+                run_jobs(mine, 60)
+                assert mine.flush(30)
+            mine.close()
+
+        join(*(fork(work) for _ in range(4)))
+        assert counted(store) == {"succeeded": 1200}
+        assert jobs_written(store) == 60
+
+    def test_a_batch_whose_commit_was_not_confirmed_counts_once(self, store: Store) -> None:
+        flaky = Flaky(store._url.render_as_string(hide_password=False))
+        writer = journal.Journal(flaky, worker="w")
+        run_jobs(writer, 10)
+        flaky.broken = 2
+        assert writer.flush(30)
+        run_jobs(writer, 5, prefix="next")
+        assert writer.flush(30)
+        writer.close()
+        assert flaky.broken == 0
+        assert counted(store) == {"succeeded": 15}
+        flaky.close()
+
+    def test_recent_ones_are_those_of_the_last_minutes(self, store: Store, writer: journal.Journal) -> None:
+        old = utcnow() - timedelta(hours=2)
+        ref = JobRef("old", "t", "q", 1)
+        writer(JobSucceeded(ref, old, "w", 0.1))
+        run_jobs(writer, 2)
+        writer.flush()
+        assert counted(store) == {"succeeded": 3}
+        assert [row.count for row in journal.recent_totals(store, utcnow() - timedelta(minutes=5))] == [2]
+        assert [row.count for row in journal.recent_totals(store, old)] == [3]
+
+    def test_a_long_outage_is_counted_by_the_hour_and_nothing_is_lost(self) -> None:
+        tally, then = Tally(), utcnow()
+        minutes = MAX_CELLS + 10
+        for minute in range(minutes):
+            tally.add(then + timedelta(minutes=minute), "t", "q", Outcome.SUCCEEDED, 1.0, None)
+        rows = tally.rows("w")
+        assert len(rows) < 200
+        assert sum(row["count"] for row in rows) == 2 * minutes  # once by time, once for all time
+
+
+class TestAway:
+    def test_postgresql_stops_and_history_catches_up(
+        self, on_postgres: Store, postgres: Postgres, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        writer = journal.Journal(on_postgres, worker="w")
+        run_jobs(writer, 50, prefix="before")
+        assert writer.flush()
+        postgres.stop()
+        run_jobs(writer, 700, prefix="during")
+        assert not writer.flush(1.5)
+        postgres.start()
+        run_jobs(writer, 50, prefix="after")
+        assert writer.flush(20)
+        writer.close()
+        assert jobs_written(on_postgres) == 800
+        assert counted(on_postgres) == {"succeeded": 800}
+        told = [record.message for record in caplog.records if record.name == "flask_nightshift.journal"]
+        assert told == ["journal.paused", "journal.resumed"]
+
+    def test_postgresql_is_killed_under_load_and_totals_stay_exact(
+        self, on_postgres: Store, postgres: Postgres
+    ) -> None:
+        writer = journal.Journal(on_postgres, worker="w")
+        stop = threading.Event()
+        sent = 0
+
+        def trouble() -> None:
+            for _ in range(3):
+                time.sleep(0.3)
+                postgres.kill()
+                postgres.start()
+            stop.set()
+
+        thread = threading.Thread(target=trouble)
+        thread.start()
+        while not stop.is_set():
+            run_jobs(writer, 20, prefix=f"{sent}-")
+            sent += 20
+            writer.flush(0.05)
+        thread.join()
+        assert writer.flush(30)
+        writer.close()
+        assert counted(on_postgres) == {"succeeded": sent}
+
+    def test_a_frozen_database_holds_nobody_up(self, on_postgres: Store, postgres: Postgres) -> None:
+        writer = journal.Journal(on_postgres, worker="w")
+        run_jobs(writer, 1)
+        assert writer.flush()
+        postgres.freeze()
+        started = time.monotonic()
+        run_jobs(writer, 500, prefix="frozen")
+        assert time.monotonic() - started < 1
+        postgres.thaw()
+        assert writer.flush(20)
+        writer.close()
+        assert counted(on_postgres) == {"succeeded": 501}
+
+    def test_a_sqlite_directory_that_moves_away_and_comes_back(self, tmp_path: Path) -> None:
+        store = Store(f"sqlite:///{tmp_path}/history/db.sqlite3")
+        store.migrate()
+        writer = journal.Journal(store, worker="w")
+        (tmp_path / "history").rename(tmp_path / "elsewhere")
+        run_jobs(writer, 10)
+        assert not writer.flush(0.5)
+        (tmp_path / "elsewhere").rename(tmp_path / "history")
+        assert writer.flush(20)
+        writer.close()
+        assert counted(store) == {"succeeded": 10}
+
+    def test_it_writes_by_itself_once_the_tables_are_there(self, database_url: str) -> None:
+        store = Store(database_url)
+        writer = journal.Journal(store, worker="w")
+        run_jobs(writer, 5)
+        assert not writer.flush(0.3)
+        store.migrate()
+        wait_for(lambda: counted(store) == {"succeeded": 5}, 10, "nothing written")
+        writer.close()
+
+    def test_the_oldest_records_go_first_and_totals_never(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(recorder, "MAX_RECORDS", 20)
+        store = Store(database_url)
+        writer = journal.Journal(store, worker="w")
+        run_jobs(writer, 1, prefix="pending")
+        assert not writer.flush(0.1)  # this one is on its way already
+        run_jobs(writer, 100)
+        store.migrate()
+        assert writer.flush(20)
+        writer.close()
+        assert counted(store) == {"succeeded": 101}
+        assert journal.find_job(store, "j10") is None
+        assert journal.find_job(store, "j99") is not None
+        [resumed] = [record for record in caplog.records if record.message == "journal.resumed"]
+        assert resumed.__dict__["dropped"] >= 180
+
+
+class TestThread:
+    def test_the_first_event_after_a_rest_is_written_at_once(
+        self, store: Store, writer: journal.Journal
+    ) -> None:
+        run_jobs(writer, 1)
+        wait_for(lambda: jobs_written(store) == 1, 0.4, "not written at once")
+
+    def test_a_record_that_the_database_refuses_takes_no_other_with_it(
+        self, store: Store, writer: journal.Journal, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        now = utcnow()
+        run_jobs(writer, 2, prefix="before")
+        refused = JobRetrying(
+            JobRef("refused", "t", "q", 1), now, "w", 1.0, Failure("E"), now, 1.0, max_retries=2**80
+        )
+        writer(refused)
+        run_jobs(writer, 2, prefix="after")
+        assert writer.flush(10)
+        assert jobs_written(store) == 4
+        assert counted(store) == {"succeeded": 4, "retried": 1}
+        assert "journal.record_refused" in caplog.text
+
+    def test_a_child_does_not_write_what_its_parent_has_not_written_yet(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writer = journal.Journal(store)
+        run_jobs(writer, 1, prefix="warm")
+        assert writer.flush()
+        run_jobs(writer, 10, prefix="parent")  # they wait for half a second
+
+        def child() -> None:
+            run_jobs(writer, 5, prefix="child")
+            writer.close()
+
+        join(fork(child))
+        assert writer.flush()
+        writer.close()
+        assert counted(store) == {"succeeded": 16}
+
+    def test_a_lock_held_during_the_fork_is_free_in_the_child(self, store: Store) -> None:
+        writer = journal.Journal(store)
+        with writer._changed:
+            child = fork(lambda: (run_jobs(writer, 1), writer.close()))
+        join(child)
+        assert counted(store) == {"succeeded": 1}
+
+    def test_a_process_that_ends_writes_its_last_events(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/db.sqlite3"
+        Store(url).migrate()
+        script = """
+            import sys
+            from flask_nightshift.events import JobEnqueued
+            from flask_nightshift.job import JobRef, utcnow
+            from flask_nightshift.journal import Journal
+            from flask_nightshift.store import Store
+            journal = Journal(Store(sys.argv[1]))
+            for number in range(300):
+                journal(JobEnqueued(JobRef(f"j{number}", "t", "q", 1), utcnow()))
+        """
+        subprocess.run([sys.executable, "-c", textwrap.dedent(script), url], check=True, timeout=60)
+        assert jobs_written(Store(url)) == 300
+
+    def test_closing_with_the_database_away_ends_in_time_and_says_what_is_lost(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        writer = journal.Journal(Store(f"sqlite:///{tmp_path}/nowhere/db.sqlite3"))
+        run_jobs(writer, 3)
+        started = time.monotonic()
+        writer.close()
+        assert time.monotonic() - started < 3
+        [lost] = [record for record in caplog.records if record.message == "journal.lost"]
+        assert (lost.levelno, lost.__dict__["records"]) == (logging.ERROR, 6)
+
+    def test_it_can_be_used_again_after_it_was_closed(self, store: Store, writer: journal.Journal) -> None:
+        run_jobs(writer, 1, prefix="a")
+        writer.close()
+        run_jobs(writer, 1, prefix="b")
+        assert writer.flush()
+        assert jobs_written(store) == 2
