@@ -66,7 +66,9 @@ class ShopStack:
         ended = self.process.poll
 
         try:
-            wait_for(lambda: "─ ready ─" in self.text()[said:] or ended() is not None, 60, "the shop is not ready")
+            wait_for(
+                lambda: "─ ready ─" in self.text()[said:] or ended() is not None, 60, "the shop is not ready"
+            )
         except TimeoutError as exc:
             raise RuntimeError(f"{exc}\n{self.text()[-4000:]}") from None
         if ended() is not None:
@@ -107,7 +109,8 @@ class ShopStack:
     def named(self, *words: str) -> psutil.Process:
         """The first process of the family whose command line has ``words``, a parent before its children."""
         return min(
-            (one for one in self.family() if set(words) <= set(one.cmdline())), key=lambda one: one.create_time()
+            (one for one in self.family() if set(words) <= set(one.cmdline())),
+            key=lambda one: one.create_time(),
         )
 
     def request(self, path: str, body: Any = None, base: str | None = None) -> Any:

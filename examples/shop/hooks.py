@@ -19,7 +19,9 @@ import httpx
 
 from flask_nightshift import PermanentFailure
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # what it says of each call, the job's own lines say better
+logging.getLogger("httpx").setLevel(
+    logging.WARNING
+)  # what it says of each call, the job's own lines say better
 
 RETRY_STATUS = frozenset({408, 429})
 """Client errors that are about the moment, not about the request."""

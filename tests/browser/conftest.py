@@ -30,7 +30,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def shop(browser: Browser) -> Iterator[ShopStack]:
     """The shop and everything behind it, one for all tests of the page."""
-    stack = ShopStack(NIGHTSHIFT_TASK_DEFAULTS='{"retry_backoff": 0.5, "retry_jitter": false, "max_retries": 3}')
+    stack = ShopStack(
+        NIGHTSHIFT_TASK_DEFAULTS='{"retry_backoff": 0.5, "retry_jitter": false, "max_retries": 3}'
+    )
     yield stack.start()
     stack.close()
 

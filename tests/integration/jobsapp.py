@@ -168,7 +168,9 @@ def create_app() -> Flask:
     @app.post("/enqueue/<name>")
     def enqueue(name: str) -> Any:
         wanted = request.get_json()
-        result = jobs.celery.send_task(name, wanted.get("args", []), wanted.get("kwargs"), **wanted.get("options", {}))
+        result = jobs.celery.send_task(
+            name, wanted.get("args", []), wanted.get("kwargs"), **wanted.get("options", {})
+        )
         return jsonify(id=result.id), 202
 
     @app.get("/jobs/<job_id>")

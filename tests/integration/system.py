@@ -52,7 +52,10 @@ class Process:
     def kill_tree(self) -> None:
         """SIGKILL to the process and all its children at once."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            victims = [psutil.Process(self.popen.pid), *psutil.Process(self.popen.pid).children(recursive=True)]
+            victims = [
+                psutil.Process(self.popen.pid),
+                *psutil.Process(self.popen.pid).children(recursive=True),
+            ]
             for victim in victims:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     victim.kill()
@@ -116,7 +119,16 @@ class System:
 
     def web(self) -> Process:
         port = free_port()
-        argv = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "4", "jobsapp:create_app()"]
+        argv = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--threads",
+            "4",
+            "jobsapp:create_app()",
+        ]
         process = self._start("web", argv, {})
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15)
         self.until(lambda: self.http.get("/health/live").status_code == 200, 30, "the web app is not up")

@@ -114,10 +114,14 @@ def test_jobs_run_retry_and_die_without_the_database(
     postgres.start()
     system.until(lambda: any(d["job_id"] == doomed_id for d in system.dead()), 60, "it is not archived")
     system.until_state(doomed_id, "dead", 30)
-    system.until(lambda: ready(system)[1]["parts"]["workers"]["status"] == "ok", 20, "health does not recover")
+    system.until(
+        lambda: ready(system)[1]["parts"]["workers"]["status"] == "ok", 20, "health does not recover"
+    )
 
 
-def test_a_worker_that_is_stuck_or_gone_turns_unhealthy(broker: Any, new_system: Callable[..., System]) -> None:
+def test_a_worker_that_is_stuck_or_gone_turns_unhealthy(
+    broker: Any, new_system: Callable[..., System]
+) -> None:
     system = new_system()
     system.web()
     worker = system.worker("--concurrency", "1")
@@ -184,7 +188,9 @@ def test_the_schedule_fires_and_survives_a_restart_of_beat(
     system.until(lambda: len(system.events("tick")) >= before + 2, 20, "it does not go on")
 
 
-def test_metrics_are_the_clusters_and_survive_restarts(broker: Any, new_system: Callable[..., System]) -> None:
+def test_metrics_are_the_clusters_and_survive_restarts(
+    broker: Any, new_system: Callable[..., System]
+) -> None:
     system = new_system()
     system.web()
     worker = system.worker("--concurrency", "2", name="first")
@@ -200,7 +206,9 @@ def test_metrics_are_the_clusters_and_survive_restarts(broker: Any, new_system: 
     def sample(name: str) -> float | None:
         assert system.http is not None
         text = system.http.get("/metrics").text
-        return next((float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name)), None)
+        return next(
+            (float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name)), None
+        )
 
     succeeded = 'nightshift_jobs_total{outcome="succeeded",queue="celery",task="test.succeed"}'
     system.until(lambda: sample(succeeded) == 9, 10, "the totals are wrong")

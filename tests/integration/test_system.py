@@ -75,11 +75,18 @@ def test_a_hopeless_job_dies_and_is_replayed_to_success(shared_system: System) -
         ("test.never_again", "permanent", "KeyError", 1),
         ("test.unpicklable", "exhausted", "jobsapp.Unpicklable", 2),
         ("test.hang_softly", "exhausted", "billiard.exceptions.SoftTimeLimitExceeded", 2),
-        ("test.hang", "exhausted", "billiard.einfo.TimeLimitExceeded|billiard.exceptions.TimeLimitExceeded", 2),
+        (
+            "test.hang",
+            "exhausted",
+            "billiard.einfo.TimeLimitExceeded|billiard.exceptions.TimeLimitExceeded",
+            2,
+        ),
         ("test.exit", "exhausted", "billiard.exceptions.WorkerLostError", 2),
     ],
 )
-def test_each_end_is_settled(shared_system: System, task: str, reason: str, error: str, attempts: int) -> None:
+def test_each_end_is_settled(
+    shared_system: System, task: str, reason: str, error: str, attempts: int
+) -> None:
     who = marker()
     job_id = shared_system.enqueue(task, who)
     job = shared_system.until_state(job_id, "dead", 40)

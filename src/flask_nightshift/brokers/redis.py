@@ -24,7 +24,7 @@ from .link import Connection, Link, acknowledge, attempt, later, publish
 from .redis_checks import findings
 from .redis_client import Keys, connect, product
 from .redis_dead import take
-from .redis_queues import Queues
+from .redis_queues import LeaseQueues, Queues
 
 T = TypeVar("T")
 
@@ -224,7 +224,7 @@ class RedisBroker:
         try:
             if self._client is None:
                 self._client = connect(self._broker_url, self._options, self._tls, STEP)
-            queues = Queues(self._client, self._keys)
+            queues = (LeaseQueues if self._leases else Queues)(self._client, self._keys)
             return question(queues)
         except ERRORS as exc:
             raise self._fail(exc) from exc

@@ -11,6 +11,8 @@ import redis
 
 from .. import message as jobs
 from ..job import utcnow
+from ..transport import keys as transport_keys
+from ..transport import queues
 from .base import QueueDepth
 from .redis_client import Keys
 
@@ -52,6 +54,26 @@ class Queues:
                 pipe.llen(key)
                 pipe.delete(key)
             return int(sum(pipe.execute()[::2]))
+
+
+class LeaseQueues(Queues):
+    """The queues of the lease transport, where delayed and leased jobs can be seen."""
+
+    def depth(self, queue: str) -> QueueDepth:
+        """All four numbers."""
+        seen = super().depth(queue)
+        delayed = queues.delayed_count(self.client, self.keys.prefix, queue)
+        leased = queues.leased_count(self.client, self.keys.prefix, queue)
+        return QueueDepth(queue, seen.ready, delayed, leased, seen.oldest)
+
+    def purge(self, queue: str) -> int:
+        """Delete the ready and the delayed jobs; how many they were."""
+        key = transport_keys.delayed(self.keys.prefix, queue)
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zcard(key)
+            pipe.delete(key)
+            count, _ = pipe.execute()
+        return super().purge(queue) + int(count)
 
 
 def describe(raw: bytes) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import Connection, Engine, make_url, text
 
 from . import engine as engines
-from . import migration
+from . import forking, migration
 from .deadline import deadline
 from .forks import when_forked
 from .unavailable import translated
@@ -69,10 +70,19 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self, timeout: float, *, write: bool) -> Iterator[Connection]:
-        with translated(self.url), self.engine.connect() as connection, self._bounded(connection, timeout):
+        with (
+            translated(self.url),
+            self._gate(),
+            self.engine.connect() as connection,
+            self._bounded(connection, timeout),
+        ):
             connection.execution_options(**{engines.WRITE: write})
             with connection.begin():
                 yield connection
+
+    def _gate(self) -> contextlib.AbstractContextManager[Any]:
+        """SQLite keeps locks of its own in the process: a child forked while one is held waits for ever."""
+        return forking.SQLITE if self._url.get_backend_name() == "sqlite" else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _bounded(self, connection: Connection, timeout: float) -> Iterator[None]:

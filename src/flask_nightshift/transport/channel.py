@@ -65,10 +65,13 @@ class LeaseMixin(ConsumingMixin):
 
     @property
     def lease(self: Any) -> Lease:
-        """This channel's lease, registered at first use; raises ``LeaseLost`` if it was taken."""
+        """The lease of this channel, registered at first use; raises ``LeaseLost`` if it was taken."""
         if self._lease is None:
             lease = Lease(
-                self._lease_pool(), Space(self.global_keyprefix, self.sep), self.options, self.connection.cycle.wake
+                self._lease_pool(),
+                Space(self.global_keyprefix, self.sep),
+                self.options,
+                self.connection.cycle.wake,
             )
             lease.start()
             self._lease = lease
@@ -130,7 +133,7 @@ class LeaseMixin(ConsumingMixin):
             return False
         queues = self._lookup(exchange, routing_key)
         if not queues:
-            raise ChannelError(f"nothing is bound to exchange {exchange!r} with routing key {routing_key!r}")
+            raise ChannelError(f"nothing is bound to {exchange!r} with routing key {routing_key!r}")
         message = copy.copy(message)
         message["properties"] = {**message["properties"]}
         message["properties"]["delivery_info"] = dict(message["properties"].get("delivery_info") or {})
@@ -234,7 +237,7 @@ class PublishBatch(redis.PublishBatch):
             for queue in self._bells:
                 key = keys.bell(self.channel.global_keyprefix, queue)
                 # commands that kombu's prefixing pipeline leaves as they are
-                self.pipeline.execute_command("EVAL", _RING, 1, key)
+                self.pipeline.execute_command(*scripts.RING.by_source([key], []))
             self._bells.clear()
         super().flush()
 

@@ -10,6 +10,7 @@ channel consumes others too.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 from collections import deque
@@ -56,7 +57,7 @@ class Claimed:
 class ConsumingMixin:
     """The consuming half of a channel; needs the other half (``channel.LeaseMixin``)."""
 
-    def _init_consuming(self) -> None:
+    def _init_consuming(self: Any) -> None:
         self._asked = Asked.NOTHING
         self._batch = NOTHING
         self._next_number = 1
@@ -80,10 +81,8 @@ class ConsumingMixin:
         result = super()._basic_cancel(consumer_tag)  # type: ignore[misc]  # a mixin
         if not self.active_queues and self._asked is Asked.CLAIM and self._in_poll:
             # its reply holds messages that nobody will read for; have them now and return them
-            try:
+            with contextlib.suppress(Empty):
                 self._brpop_read()
-            except Empty:
-                pass
         return result
 
     @property
@@ -280,7 +279,11 @@ class ConsumingMixin:
         """Move what cannot be delivered to the dead-letter queue."""
         burial = payload.Burial(reason, error, claimed.queue, claimed.lease.id)
         queue = self.options.dead_letter_queue
-        letter = payload.bury_raw(claimed.raw, burial, queue) if body is None else payload.bury(body, burial, queue)
+        letter = (
+            payload.bury_raw(claimed.raw, burial, queue)
+            if body is None
+            else payload.bury(body, burial, queue)
+        )
         logger.error("job.dead queue=%s reason=%s: %s", claimed.queue, reason, error)
         self._move(claimed, queue, 0, 0.0, letter)
 

@@ -199,4 +199,3 @@ class Keeper:
         self._client.connection.disconnect()
         self._renew_at = 0.0
         time.sleep(RECONNECT_PAUSE)
-

@@ -1,4 +1,4 @@
-"""The name of every key that the transport uses, and nothing else.
+r"""The name of every key that the transport uses, and nothing else.
 
 The ready lists are kombu's own, so that plain Celery, Flower and ``LLEN`` see them. All other keys start
 with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
@@ -6,7 +6,7 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
     <queue>, <queue><sep><step>   list    ready messages; the right end is the head
     nightshift:delayed:<queue>    zset    "<step>|<message>" by due time (unix seconds)
     nightshift:bell:<queue>       list    at most one element, lives 2 s: "look, there is something"
-    nightshift:lease:<consumer>   hash    number → "<queue>\\0<step>\\0<message>" in that consumer's hands
+    nightshift:lease:<consumer>   hash    number → "<queue>\0<step>\0<message>" in that consumer's hands
     nightshift:leased             hash    queue → how many of its messages are leased
     nightshift:consumers          zset    consumer by lease deadline (unix seconds)
     nightshift:clients            hash    consumer → Redis client id of its keeper

@@ -11,6 +11,7 @@ what somebody still does stays leased until it is settled.
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import secrets
@@ -35,7 +36,7 @@ logger = logging.getLogger("flask_nightshift.transport")
 _LEASES: weakref.WeakSet[Lease] = weakref.WeakSet()
 
 
-class LeaseLost(RedisConnectionError):  # type: ignore[misc]  # untyped base
+class LeaseLost(RedisConnectionError):
     """Another consumer took over this one's messages, because it seemed to be gone.
 
     A connection error, so that Celery drops the jobs it has not started and connects anew.
@@ -113,7 +114,10 @@ class Lease:
             for batch in self.acks.take_all()[:-1]:
                 self._acknowledge(batch)
             last = self.acks.take_all()
-            if self._give_back("but", (), counted=False, unregister=True, acks=last[-1] if last else NOTHING) < 0:
+            if (
+                self._give_back("but", (), counted=False, unregister=True, acks=last[-1] if last else NOTHING)
+                < 0
+            ):
                 self._mark_lost()
         except (RedisError, OSError) as exc:
             logger.warning("lease %s was not released, it will expire: %s", self.id, exc)
@@ -191,7 +195,7 @@ class Lease:
                 return
             self._held = {}
             for number, message in messages.items():
-                self._held[number] = weakref.ref(message, lambda _, number=number: self._forget(number))
+                self._held[number] = weakref.ref(message, functools.partial(self._gone, number))
         self.on_change = lambda: None
         self.keeper.settle()
 
@@ -218,6 +222,9 @@ class Lease:
     def _forget(self, number: int) -> None:
         if self._held is not None and os.getpid() == self._pid and self._held.pop(number, None) is not None:
             self.keeper.settle()
+
+    def _gone(self, number: int, _: object) -> None:
+        self._forget(number)
 
     def _mark_lost(self) -> bool:
         if not self.lost:

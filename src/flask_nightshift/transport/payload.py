@@ -114,7 +114,11 @@ def for_delivery(payload: dict[str, Any], count: int, number: int) -> dict[str, 
 def bury(payload: dict[str, Any], burial: Burial, dead_queue: str) -> str:
     """A message as it goes to the dead-letter queue: itself with one more header."""
     headers = {**(payload.get("headers") or {}), DEAD: burial.header()}
-    properties = {**payload["properties"], "delivery_info": _to(dead_queue), "delivery_tag": str(uuid.uuid4())}
+    properties = {
+        **payload["properties"],
+        "delivery_info": _to(dead_queue),
+        "delivery_tag": str(uuid.uuid4()),
+    }
     return str(dumps({**payload, "headers": headers, "properties": properties}))
 
 

@@ -26,20 +26,20 @@ class Script:
     source: str
     sha: str
 
-    def by_hash(self, keys: Sequence[str], args: Sequence[Arg]) -> tuple[Arg, ...]:
+    def by_hash(self, keys: Sequence[str], args: Sequence[Any]) -> tuple[Arg, ...]:
         """The command that calls it, cheap."""
         return ("EVALSHA", self.sha, len(keys), *keys, *args)
 
-    def by_source(self, keys: Sequence[str], args: Sequence[Arg]) -> tuple[Arg, ...]:
+    def by_source(self, keys: Sequence[str], args: Sequence[Any]) -> tuple[Arg, ...]:
         """The command that calls it and makes the server know it."""
         return ("EVAL", self.source, len(keys), *keys, *args)
 
-    def run(self, client: Redis, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+    def run(self, client: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Call it on ``client``, which must not prefix keys itself; the script's reply."""
         try:
-            return client.execute_command(*self.by_hash(keys, args))
+            return client.execute_command(*self.by_hash(keys, args))  # type: ignore[no-untyped-call]
         except NoScriptError:
-            return client.execute_command(*self.by_source(keys, args))
+            return client.execute_command(*self.by_source(keys, args))  # type: ignore[no-untyped-call]
 
 
 @cache
@@ -60,3 +60,4 @@ REPLACE = _script("replace")
 GIVE_BACK = _script("give_back")
 SWEEP = _script("sweep")
 RUN_NOW = _script("run_now")
+RING = _script("ring")

@@ -36,11 +36,15 @@ def interval(consumers: int) -> float:
 def sweep(client: Redis, lease: Lease) -> int:
     """Look once for consumers that are gone, other than ``lease``'s own; how many consumers there are."""
     prefix = lease.space.prefix
-    registered = {name.decode(): cid.decode() for name, cid in client.hgetall(keys.clients(prefix)).items()}
+    registered = {
+        name.decode(): bytes(cid).decode() for name, cid in client.hgetall(keys.clients(prefix)).items()
+    }
     if set(registered) <= {lease.id}:
         return 1
     own = registered.get(lease.id, "")
-    missing = _missing(client, own, {name: cid for name, cid in registered.items() if name != lease.id and cid})
+    missing = _missing(
+        client, own, {name: cid for name, cid in registered.items() if name != lease.id and cid}
+    )
     names = [keys.consumers(prefix), keys.clients(prefix), keys.suspects(prefix), keys.leased(prefix)]
     pairs = [text for pair in missing.items() for text in pair]
     args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), GRACE, AT_ONCE, 1, *pairs]

@@ -123,6 +123,11 @@ class JobConsumer(Consumer):
         Celery would set a timer, and take one message more for each that waits.
         """
         headers = message.headers
+        served = (message.delivery_info or {}).get(
+            "eta"
+        )  # the lease transport waited, and has it moved there
+        if served:
+            headers[jobs.HISTORY] = {**jobs.history(headers), "due": served}
         due = jobs.parse_time(headers.get("eta"))
         if due is None:
             return None

@@ -104,7 +104,7 @@ class JobRequest(Request):
 
     def on_success(self, failed__retval__runtime: tuple[int, Report, float | None], **_: Any) -> None:
         """The child reports that the attempt has ended, one way or another."""
-        _, report, runtime = failed__retval__runtime
+        report, runtime = failed__retval__runtime[1:]
         if report.kind == "failed":
             task_ready(self)
             self._settle(report)
