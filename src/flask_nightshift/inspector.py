@@ -77,7 +77,7 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
     store, broker = runtime.store, runtime.broker
     questions: dict[str, Callable[[], Any]] = {
         "queues": lambda: broker.depths(runtime.queues()),
-        "delayed": broker.delayed,
+        "delayed": lambda: _delayed(runtime),
         "dead_pending": lambda: _sum(broker.depths([DEAD_QUEUE])),
         "dead_letters": lambda: dead_letters.count(store),
         "workers": lambda: heartbeats.workers(store, now),
@@ -86,6 +86,13 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
         "throughput": lambda: _throughput(journal.recent_totals(store, now - WINDOW), now),
     }
     return Overview(at=now, **probe.of(runtime).gather(questions, timeout=timeout))
+
+
+def _delayed(runtime: Runtime) -> int | None:
+    """How many jobs wait for their time: by queue where the broker can tell, else its own total."""
+    each = [depth.delayed for depth in runtime.broker.depths(runtime.queues())]
+    known = [count for count in each if count is not None]
+    return sum(known) if len(known) == len(each) else runtime.broker.delayed()
 
 
 def _sum(depths: Iterable[QueueDepth]) -> int:

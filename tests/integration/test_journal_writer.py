@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -180,26 +181,23 @@ class TestAway:
         self, on_postgres: Store, postgres: Postgres
     ) -> None:
         writer = journal.Journal(on_postgres, worker="w")
-        stop = threading.Event()
-        sent = 0
+        stop, sent = threading.Event(), itertools.count()
 
-        def trouble() -> None:
-            for _ in range(3):
-                time.sleep(0.3)
-                postgres.kill()
-                postgres.start()
-            stop.set()
+        def load() -> None:
+            while not stop.wait(0.02):
+                run_jobs(writer, 20, prefix=f"{next(sent)}-")
 
-        thread = threading.Thread(target=trouble)
+        thread = threading.Thread(target=load)
         thread.start()
-        while not stop.is_set():
-            run_jobs(writer, 20, prefix=f"{sent}-")
-            sent += 20
-            writer.flush(0.05)
+        for _ in range(3):
+            time.sleep(0.3)  # of work
+            postgres.kill()
+            postgres.start()  # in this thread: the server dies with the thread that started it
+        stop.set()
         thread.join()
         assert writer.flush(30)
         writer.close()
-        assert counted(on_postgres) == {"succeeded": sent}
+        assert counted(on_postgres) == {"succeeded": 20 * next(sent)}
 
     def test_a_frozen_database_holds_nobody_up(self, on_postgres: Store, postgres: Postgres) -> None:
         writer = journal.Journal(on_postgres, worker="w")

@@ -159,7 +159,8 @@ class RedisBroker:
             return True
         prepared = prepared_message(message.channel, later(outgoing, due))
         try:
-            replaced = bool(swap(message.delivery_tag, prepared, "", queue, due=due))
+            at = due.timestamp() if due is not None else None
+            replaced = bool(swap(message.delivery_tag, prepared, "", queue, due=at))
         except ERRORS as exc:
             raise self._fail(exc) from exc
         if replaced:

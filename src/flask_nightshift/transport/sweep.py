@@ -8,7 +8,7 @@ server refuses or mistells that list, the deadline alone decides.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -52,6 +52,10 @@ def sweep(client: Redis, lease: Lease) -> int:
     for name, returned in zip(swept[::2], swept[1::2], strict=True):
         logger.warning("job.returned consumer=%s messages=%d reason=worker_gone", name.decode(), returned)
     return len(registered)
+
+
+def _text(raw: Any) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in raw.items()}
 
 
 def _missing(client: Redis, own: str, others: dict[str, str]) -> dict[str, str]:
