@@ -16,7 +16,7 @@ def fork(work: Callable[[], object]) -> int:
     try:
         work()
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever ends the child is reported
         traceback.print_exc()
     finally:
         os._exit(status)

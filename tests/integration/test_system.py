@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-
 from system import System
 
 

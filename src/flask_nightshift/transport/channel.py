@@ -30,7 +30,7 @@ class LeaseMixin(ConsumingMixin):
     QoS = QoS
 
     def __init__(self: Any, connection: Any, **kwargs: Any) -> None:
-        self._lease: Lease | None = None
+        self._lease = None
         self._cached_client: Any = None
         self._script_client: Any = None
         self._broker_state = connection.state

@@ -36,9 +36,7 @@ def interval(consumers: int) -> float:
 def sweep(client: Redis, lease: Lease) -> int:
     """Look once for consumers that are gone, other than ``lease``'s own; how many consumers there are."""
     prefix = lease.space.prefix
-    registered = {
-        name.decode(): bytes(cid).decode() for name, cid in client.hgetall(keys.clients(prefix)).items()
-    }
+    registered = _text(client.hgetall(keys.clients(prefix)))
     if set(registered) <= {lease.id}:
         return 1
     own = registered.get(lease.id, "")
