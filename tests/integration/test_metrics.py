@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as classic
 
 from flask_nightshift.job import utcnow
-from servers import Postgres, Server, Valkey
+from servers import Postgres, Valkey
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -143,7 +143,7 @@ def test_a_database_that_is_away_leaves_its_samples_out(
         ops.ran()
         ops.flush()
         ops.enqueue("mail", 2)
-        _break(postgres, fault)
+        getattr(postgres, fault)()
         found = scrape(ops)
         assert found[key("nightshift_up", part="broker")] == 1
         assert found[key("nightshift_up", part="database")] == 0
@@ -199,7 +199,3 @@ def test_stats_goes_on_without_the_broker(ops: Ops, valkey: Valkey) -> None:
     assert "unavailable" in page
     assert "mail.send" in page
     assert "s3cret" not in page
-
-
-def _break(server: Server, fault: str) -> None:
-    getattr(server, fault)()
