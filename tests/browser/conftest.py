@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from servers import missing
 from shop_stack import ShopStack
+
+expect.set_options(timeout=20_000)  # milliseconds: attempts, waits between them, and a machine that is busy
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 """A folder to put pictures of the page in, for people to look at; none are taken without it."""

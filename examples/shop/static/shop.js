@@ -115,7 +115,7 @@ function show(ticket, job) {
   const before = ticket.dataset.state;
   ticket.dataset.state = state === "unknown" ? "queued" : state;
   ticket.querySelector(".state").textContent = WORDS[state];
-  ticket.querySelector(".attempts").textContent = job.attempts > 1 ? `attempt ${job.attempts}` : "";
+  ticket.querySelector(".attempts").textContent = job.attempts > 1 || state === "retrying" ? `attempt ${job.attempts}` : "";
   bar(ticket.querySelector("progress"), state, job.progress);
   ticket.querySelector(".detail").replaceChildren(...detail(state, job));
   if (state === "succeeded" && job.result?.sizes) prints(ticket.querySelector(".prints"), job.result.sizes);
@@ -131,7 +131,7 @@ function bar(bar, state, progress) {
 
 function detail(state, job) {
   const problem = job.error ? `${job.error.message || job.error.error}` : "";
-  if (state === "dead") return [`${problem} It is kept: `, code(`flask jobs dead replay ${job.id}`)];
+  if (state === "dead") return [`${problem} Nothing is lost: it is kept, and comes back with`, code(`flask jobs dead replay ${job.id}`)];
   if (state === "retrying") return [problem];
   if (state === "succeeded") return [outcome(job)];
   return [job.progress?.message ?? ""];
