@@ -1,239 +1,223 @@
-"""``make demo``: a tour that nobody has to type for. It starts a stack of its own and tells what happens.
+"""A night at the shop, told in a minute: ``make demo``.
 
-Every chapter waits for the thing itself (a mail in the mailbox, a call at the partner's door), so the tour
-ends well if and only if all of it happened.
+Nothing in it is staged: a stack of its own is started, and each sentence is printed after it was seen to be
+true. What is not true ends the story with exit code 1.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-from rich.console import Console
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
-PACKAGE = Path(__file__).parent
-POLICY = {"retry_backoff": 1, "retry_backoff_max": 8, "retry_jitter": False, "max_retries": 3}
-"""Waits of 1, 2 and 4 seconds, so that the tour is short; the product's own default is slower and has jitter."""
-PATIENCE = 40.0
-"""Seconds that any one thing may take."""
+from .stage import Stage, wait_for
 
-console = Console(highlight=False, soft_wrap=True)
+POLICY = '{"retry_backoff": 1, "retry_jitter": false, "max_retries": 3}'
+"""Short waits for a short story; the default starts at 2 s, with jitter, and retries five times."""
 
 
-class NotSeen(Exception):
-    """Something that the tour promises did not happen."""
+class NotTrue(Exception):
+    """Something that the story says did not happen."""
 
 
 def tell() -> int:
-    """Tell the story; 0 if all of it happened, else 1."""
-    with tempfile.TemporaryDirectory(prefix="nightshift-demo-") as folder:
-        stage = Stage(Path(folder))
-        try:
-            chapter("Lights on", "A broker, a web app, a worker, Beat, a mailbox and a moody partner start.")
-            with stage.running():
-                tour(stage)
-        except NotSeen as exc:
-            console.print(f"\n[bold red]This should not have happened:[/] {exc}")
-            console.print(f"[dim]{stage.last_words()}[/]")
-            return 1
-    console.print("\n[bold green]Everything happened as told.[/] Now it is your turn: [bold]make up[/]\n")
+    """Tell it; gives the exit code."""
+    console = Console(highlight=False)
+    stage = Stage(Path(tempfile.mkdtemp(prefix="nightshift-demo-")), NIGHTSHIFT_TASK_DEFAULTS=POLICY)
+    started = time.monotonic()
+    try:
+        Story(console, stage).tell()
+    except (NotTrue, TimeoutError, RuntimeError, OSError) as exc:
+        console.print(f"\n[bold red]The story ends here:[/] {click.unstyle(str(exc))}", markup=True)
+        console.print(f"What the processes said: {stage.log}", soft_wrap=True)
+        return 1
+    finally:
+        stage.stop()
+    shutil.rmtree(stage.home, ignore_errors=True)
+    console.print(f"[dim]All of it happened, in {time.monotonic() - started:.0f} s.[/]\n")
     return 0
 
 
-def tour(stage: Stage) -> None:
-    """The chapters."""
-    welcome(stage)
-    flaky(stage)
-    hopeless(stage)
+class Story:
+    """The chapters, in order."""
 
+    def __init__(self, console: Console, stage: Stage) -> None:
+        self.console = console
+        self.stage = stage
 
-def welcome(stage: Stage) -> None:
-    """A sign-up answers at once; the mail follows."""
-    chapter("Ada signs up", "Mail is slow, so the web app only enqueues a job and answers.")
-    began = time.monotonic()
-    job = stage.post("/signup", {"name": "Ada", "email": "ada@example.org"})
-    say(f"202 after {1000 * (time.monotonic() - began):.0f} ms: job [cyan]{job[:8]}[/] is queued")
-    mail = stage.until(stage.mails, "the mail does not arrive")[0]
-    say(f"the mailbox has [green]“{mail['Subject']}”[/] for {mail['To'][0]['Address']}")
-    stage.until_state(job, "succeeded")
+    def tell(self) -> None:
+        """All of it."""
+        self.console.print()
+        self.console.print(
+            Panel(
+                "The broker moves jobs. The database remembers them.\nNothing in between may drop one.",
+                title="[bold]☾  A night at the shop[/]",
+                border_style="magenta",
+                padding=(1, 4),
+                expand=False,
+            )
+        )
+        self._dusk()
+        self._letter()
+        self._moody_partner()
+        job_id = self._hopeless_case()
+        self._dawn(job_id)
+        self._close_up()
 
+    def _dusk(self) -> None:
+        with self._busy("Lighting the lamps: broker, web, worker, Beat, a mailbox, a partner"):
+            self.stage.start()
+        self._seen(f"The shop is open at {self.stage.url}")
 
-def flaky(stage: Stage) -> None:
-    """A partner that fails three times is called again, more slowly each time."""
-    chapter("A flaky partner", "It answers 503 three times. Each attempt waits longer than the last.")
-    job = stage.post("/hooks", {"url": f"{stage.partner}/flaky", "payload": {"order": 42}})
-    stage.until_state(job, "succeeded")
-    calls = [call for call in stage.calls() if call["path"] == "/flaky"]
-    table = Table("attempt", "answer", "waited", box=None, padding=(0, 3), header_style="dim")
-    waits = [later["at"] - earlier["at"] for earlier, later in pairwise(calls)]
-    for number, (call, wait) in enumerate(zip(calls, [None, *waits], strict=True), start=1):
-        status = f"[green]{call['status']}[/]" if call["status"] < 300 else f"[yellow]{call['status']}[/]"
-        table.add_row(str(number), status, "" if wait is None else f"{wait:.1f} s")
-    console.print(table)
-    require(len(calls) == 4, f"the partner was called {len(calls)} times, not 4")
-    require(len({call["key"] for call in calls}) == 1, "the Idempotency-Key changed between attempts")
-    require(all(later > earlier for earlier, later in pairwise(waits)), f"the waits do not grow: {waits}")
-    say("one Idempotency-Key for all four, so the partner counts one order")
+    def _letter(self) -> None:
+        self._chapter("I", "A letter", "Ada signs up. The page answers at once; the letter is a job.")
+        started = time.monotonic()
+        answer = self.stage.request("/signup", {"name": "Ada", "email": "ada@example.org"})
+        took = (time.monotonic() - started) * 1000
+        job = answer.get("job") or _fail(f"/signup answered {answer}")
+        self._seen(f"POST /signup → 202 in {took:.0f} ms, job [cyan]{job['id'][:8]}[/] [dim]{job['task']}[/]")
+        with self._busy("The postman is on the way"):
+            wait_for(self.stage.mails, 15)
+            self.stage.wait_for_state(job["id"], "succeeded")
+        mail = self.stage.mails()[0]
+        letter = f"From     {mail['From']['Name']}\nTo       {mail['To'][0]['Address']}\n[bold]{mail['Subject']}[/]"
+        self.console.print(Panel(letter, border_style="yellow", expand=False, padding=(0, 2)))
+        again = self.stage.enqueue("/signup", {"name": "Ada", "email": "ada@example.org"})
+        self.stage.wait_for_state(again, "succeeded")
+        _check(len(self.stage.mails()) == 1, "Ada has more than one letter")
+        self._seen("She signs up a second time. The job runs, and finds its work done: still one letter.")
 
+    def _moody_partner(self) -> None:
+        self._chapter("II", "A moody partner", "It refuses three times. Each time we wait longer.")
+        job_id = self.stage.enqueue("/hooks", {"url": f"{self.stage.partner}/flaky", "payload": {"lamps": 2}})
+        self._follow(job_id, "succeeded")
+        calls = self.stage.calls(job_id)
+        _check([call["status"] for call in calls] == [503, 503, 503, 200], f"the partner heard {calls}")
+        gaps = [after["at"] - before["at"] for before, after in zip(calls, calls[1:], strict=False)]
+        _check(gaps == sorted(gaps) and gaps[-1] > 2 * gaps[0], f"the waits did not grow: {gaps}")
+        waited = ", ".join(f"{gap:.1f} s" for gap in gaps)
+        self._seen(f"The partner's own watch says: {waited} between the calls, one Idempotency-Key in all.")
 
-def hopeless(stage: Stage) -> None:
-    """A job that runs out of attempts is kept, and comes back when the cause is mended."""
-    chapter("A hopeless job", "This partner answers 500 every time. After four attempts the job is buried.")
-    job = stage.post("/hooks", {"url": f"{stage.partner}/broken", "payload": {"order": 43}})
-    stage.until_state(job, "dead")
-    letter = stage.until(
-        lambda: next((one for one in stage.jobs("dead", "list", "--json") if one["job_id"] == job), None),
-        "the dead letter is not archived",
-    )
-    say(f"dead letter [red]{letter['id'][:8]}[/] ({letter['reason']}): {letter['task']}")
+    def _hopeless_case(self) -> str:
+        self._chapter("III", "A hopeless case", "This partner is broken. Four calls, then we stop ringing.")
+        job_id = self.stage.enqueue(
+            "/hooks", {"url": f"{self.stage.partner}/broken", "payload": {"lamps": 3}}
+        )
+        self._follow(job_id, "dead")
+        with self._busy("It is laid with the dead letters"):
+            wait_for(lambda: job_id in self._letters(), 15)
+        self._command("jobs", "dead", "list")
+        self._seen("Nothing is lost: the order, its payload and every error are kept.")
+        return job_id
 
-    chapter("Morning", "The partner repairs its server. An operator puts the job back.")
-    httpx.post(f"{stage.partner}/repair", timeout=5)
-    console.print(f"   [dim]$[/] flask jobs dead replay {letter['id'][:8]}")
-    stage.jobs("dead", "replay", letter["id"], text=True)
-    stage.until_state(job, "succeeded")
-    last = [call for call in stage.calls() if call["path"] == "/broken"][-1]
-    require(last["status"] == 200, f"the last call was answered {last['status']}")
-    say(f"same job [cyan]{job[:8]}[/], and the partner has order {last['payload']['order']}")
+    def _dawn(self, job_id: str) -> None:
+        self._chapter("IV", "Dawn", "The partner is repaired, and the letter is sent on.")
+        self.stage.request(f"{self.stage.partner}/repair?json=1", {})
+        self._seen("POST /repair")
+        letter = self._letters()[job_id]
+        self._command("jobs", "dead", "replay", letter)
+        with self._busy("Ringing once more"):
+            job = self.stage.wait_for_state(job_id, "succeeded")
+        last = self.stage.calls(job_id)[-1]
+        _check(last["status"] == 200 and last["payload"] == {"lamps": 3}, f"the partner heard {last}")
+        _check(job_id not in self._letters(), "the replayed letter still waits among the dead")
+        self._seen(
+            f"Same job [cyan]{job['id'][:8]}[/], same key, the payload untouched: [green]succeeded[/]."
+        )
 
+    def _close_up(self) -> None:
+        self._chapter("", "Closing time", "")
+        self._command("jobs", "stats")
+        with self._busy("Ctrl-C: running jobs finish, the broker goes last"):
+            code = self.stage.stop()
+        _check(code == 0, f"the shop did not stop cleanly: exit code {code}")
+        self._seen("Every process has ended in good order.")
 
-class Stage:
-    """The stack of the tour, in ``folder``, with the words to talk to it."""
+    # telling
+    def _chapter(self, number: str, title: str, text: str) -> None:
+        self.console.print()
+        self.console.print(
+            Rule(f"[bold]{f'{number}. ' if number else ''}{title}[/]", style="magenta", align="left")
+        )
+        if text:
+            self.console.print(f"[italic]{text}[/]\n")
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = _free_ports()
-        self.web = f"http://127.0.0.1:{self.port}"
-        self.mailbox = f"http://127.0.0.1:{self.port + 25}"
-        self.partner = f"http://127.0.0.1:{self.port + 27}"
-        self.log = folder / "log"
-        self.environ = {
-            **{
-                key: value
-                for key, value in os.environ.items()
-                if not key.startswith(("NIGHTSHIFT_", "SHOP_"))
-            },
-            "SHOP_INSTANCE": str(folder),
-            "NIGHTSHIFT_TASK_DEFAULTS": json.dumps(POLICY),
-            "PORT": str(self.port),
+    def _seen(self, text: str) -> None:
+        self.console.print(f" [green]✓[/] {text}", soft_wrap=True)
+
+    def _busy(self, text: str) -> Any:
+        return self.console.status(f"{text} …", spinner="moon")
+
+    def _command(self, *words: str) -> None:
+        self.console.print(f"\n [bold]$ flask {' '.join(words)}[/]", soft_wrap=True)
+        self.console.print(Text(self.stage.flask(*words).strip("\n")), soft_wrap=True)
+
+    def _follow(self, job_id: str, end: str) -> None:
+        """Show the attempts of a job as its log tells them, until it is in state ``end``."""
+        deadline = time.monotonic() + 40
+        with Live(console=self.console, refresh_per_second=8) as live:
+            while time.monotonic() < deadline:
+                state = self.stage.job(job_id)["state"]
+                ended = state == end and bool(self._lines(job_id, end))
+                live.update(self._attempts(job_id, end, "" if ended else state))
+                if ended:
+                    return
+                time.sleep(0.15)
+        _fail(f"the job is {self.stage.job(job_id)} and not {end}")
+
+    def _attempts(self, job_id: str, end: str, state: str) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for attempt, what, then in self._lines(job_id, end):
+            table.add_row(f"   attempt {attempt}", what, then)
+        waiting = [Spinner("moon", f" {state}")] if state else []
+        return Group(table, *waiting)
+
+    def _lines(self, job_id: str, end: str) -> list[tuple[str, str, str]]:
+        lines = [
+            (f"{line['attempt']}", f"[yellow]{_short(line)}[/]", f"next in [bold]{line['wait']:.1f} s[/]")
+            for line in self.stage.events("job.retrying", job_id)
+        ]
+        colour, name = ("green", "job.succeeded") if end == "succeeded" else ("red", "job.dead")
+        for line in self.stage.events(name, job_id):
+            said = "the partner takes it" if end == "succeeded" else _short(line)
+            lines.append((f"{line['attempt']}", f"[{colour}]{said}[/]", f"[{colour} bold]{end}[/]"))
+        return lines if len(lines) < 2 or lines[-1][2] else lines
+
+    def _letters(self) -> dict[str, str]:
+        """The dead letters that wait, job id to letter id."""
+        import json
+
+        return {
+            letter["job_id"]: letter["id"]
+            for letter in json.loads(self.stage.flask("jobs", "dead", "list", "--json"))
         }
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Start everything; stop everything."""
-        with self.log.open("wb") as log:
-            stack = subprocess.Popen(self._flask("up"), env=self.environ, stdout=log, stderr=log)
-        try:
-            self.until(lambda: self._ready(stack), "it does not get ready")
-            say(f"ready at {self.web}")
-            yield
-        finally:
-            stack.send_signal(signal.SIGINT)
-            try:
-                stack.wait(40)
-            except subprocess.TimeoutExpired:
-                stack.kill()
 
-    def _ready(self, stack: subprocess.Popen[bytes]) -> bool:
-        if stack.poll() is not None:
-            raise NotSeen(f"the stack ended with exit code {stack.returncode}")
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.web}/health/ready", timeout=5).status_code == 200
-        return False
-
-    def _flask(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "flask", "--app", str(PACKAGE), *words]
-
-    def jobs(self, *words: str, text: bool = False) -> Any:
-        """``flask jobs …``: its JSON, or nothing."""
-        done = subprocess.run(
-            self._flask("jobs", *words), env=self.environ, capture_output=True, text=True, timeout=60
-        )
-        require(done.returncode == 0, f"flask jobs {' '.join(words)}: {done.stderr or done.stdout}")
-        return None if text else json.loads(done.stdout)
-
-    def post(self, path: str, body: dict[str, Any]) -> str:
-        """POST; the id of the job."""
-        answer = httpx.post(self.web + path, json=body, timeout=10)
-        require(answer.status_code == 202, f"POST {path} was answered {answer.status_code}: {answer.text}")
-        return str(answer.json()["job"]["id"])
-
-    def mails(self) -> list[dict[str, Any]]:
-        """What the mailbox has."""
-        return list(httpx.get(f"{self.mailbox}/api/v1/messages", timeout=5).json()["messages"])
-
-    def calls(self) -> list[dict[str, Any]]:
-        """What the partner got, oldest first."""
-        return list(httpx.get(f"{self.partner}/received", timeout=5).json())
-
-    def until_state(self, job: str, state: str) -> None:
-        """Wait until the job is in that state, and say what it went through."""
-        seen = ""
-
-        def arrived() -> bool:
-            nonlocal seen
-            now = httpx.get(f"{self.web}/jobs/{job}", timeout=5).json()
-            if now["state"] != seen and now["state"] in {"retrying", "dead", "succeeded"}:
-                seen = now["state"]
-                colour = {"retrying": "yellow", "dead": "red", "succeeded": "green"}[seen]
-                say(f"the job is [{colour}]{seen}[/]")
-            return bool(now["state"] == state)
-
-        self.until(arrived, f"job {job} is not {state}")
-
-    def until(self, check: Callable[[], Any], what: str) -> Any:
-        """Wait for ``check()`` to give something."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            if found := check():
-                return found
-            time.sleep(0.1)
-        raise NotSeen(f"{what} ({PATIENCE:g} s)")
-
-    def last_words(self) -> str:
-        """The end of the log, for whoever has to find out."""
-        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+def _short(line: dict[str, Any]) -> str:
+    message = str(line.get("error_message", ""))
+    return message.partition(":")[0].lower().replace("the partner answered", "it answers")
 
 
-def chapter(title: str, text: str) -> None:
-    """Begin a chapter."""
-    console.print(f"\n[bold magenta]❧ {title}[/]  [dim]{text}[/]")
+def _check(true: bool, otherwise: str) -> None:
+    if not true:
+        _fail(otherwise)
 
 
-def say(text: str) -> None:
-    """Tell one thing."""
-    console.print(f"   {text}")
+def _fail(why: str) -> Any:
+    raise NotTrue(why)
 
 
-def require(fact: bool, otherwise: str) -> None:
-    """Raise ``NotSeen`` unless it is so."""
-    if not fact:
-        raise NotSeen(otherwise)
-
-
-def _free_ports() -> int:
-    """A port for the web app whose neighbours for the mailbox and the partner are free too."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            if port > 65_000:
-                continue
-            with contextlib.suppress(OSError):
-                for offset in (25, 26, 27):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
-                return port
+def _unused() -> Iterator[None]:
+    yield
