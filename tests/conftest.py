@@ -12,6 +12,16 @@ import pytest
 
 from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
 
+SITES = ("valkey", "redis_server", "rabbitmq", "embedded", "redis", "kombu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a module and a broker shares a process, and so its servers and systems."""
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        site = next((value for value in params.values() if value in SITES), "")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name}-{site}"))
+
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Valkey]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -169,6 +170,50 @@ class TestProcesses:
             thread.join()
         assert counted(store, "n") == 60
 
+    def test_children_forked_while_threads_write_do_not_hang(self, sqlite: Store) -> None:
+        with sqlite.begin() as connection:
+            connection.execute(insert(tables.schedules).values(name="n", total_run_count=0))
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.is_set():
+                count_up(sqlite, "n", 1)
+
+        threads = [threading.Thread(target=write) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(60):
+                join(fork(lambda: counted(Store(sqlite._url.render_as_string()), "n")))
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def test_a_writer_that_waits_for_another_process_holds_up_neither_fork_nor_reader(
+        self, sqlite: Store
+    ) -> None:
+        other = sqlite3.connect(str(sqlite._url.database), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        held = threading.Event()
+
+        def wait_for_lock() -> None:
+            with sqlite.begin(timeout=20):
+                held.set()
+
+        waiting = threading.Thread(target=wait_for_lock)
+        waiting.start()
+        started = time.monotonic()
+        for _ in range(5):
+            sqlite.ping()
+            join(fork(lambda: None))
+        assert time.monotonic() - started < 2
+        assert not held.is_set()
+        other.execute("ROLLBACK")
+        waiting.join(10)
+        assert held.is_set()
+        other.close()
+
 
 class TestAway:
     def test_no_file_is_created_in_place_of_one_that_is_missing(self, tmp_path: Path) -> None:
@@ -289,7 +334,7 @@ class TestTypes:
             assert connection.execute(select(tables.workers.c.busy)).scalar() == headers
 
 
-def test_the_file_is_in_write_ahead_mode_and_nothing_leaks(sqlite: Store) -> None:
+def test_the_file_is_in_write_ahead_mode_and_nothing_leaks(sqlite: Store, tmp_path: Path) -> None:
     with sqlite.begin() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
@@ -300,4 +345,4 @@ def test_the_file_is_in_write_ahead_mode_and_nothing_leaks(sqlite: Store) -> Non
         for fd in os.listdir("/proc/self/fd")
         if os.path.islink(f"/proc/self/fd/{fd}")
     }
-    assert not [path for path in opened if "db.sqlite3" in path]
+    assert not [path for path in opened if path.startswith(str(tmp_path))]

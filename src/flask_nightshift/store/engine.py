@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from sqlalchemy.pool import QueuePool
 
 from ..errors import ConfigurationError
 from .deadline import deadline
+from .fork_gate import gate
 
 CONNECT_TIMEOUT = 3
 """Seconds to connect in."""
@@ -31,6 +33,8 @@ IDLE = 1.0
 """Seconds after which a pooled PostgreSQL connection is tried before it is used."""
 WRITE = "nightshift_write"
 """The execution option that makes a SQLite transaction take the write lock at its start."""
+WAIT = "nightshift_wait"
+"""The execution option with the seconds that it may wait for that lock."""
 
 
 def normalise(url: URL) -> URL:
@@ -118,7 +122,6 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, record: Any) -> None:
         record.info["file"] = _identity(path)
-        connection.execute(f"PRAGMA busy_timeout = {CONNECT_TIMEOUT * 1000}")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         _use_wal(connection)
@@ -129,12 +132,30 @@ def _sqlite(url: URL) -> Engine:
         if record.info.get("file") != _identity(path):
             raise exc.DisconnectionError("the database file has been moved or replaced")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get(WRITE)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
+    event.listen(engine, "begin", _begin)
     return engine
+
+
+def _begin(connection: Connection) -> None:
+    """Begin a SQLite transaction; one that writes takes the write lock, or waits for it outside the gate."""
+    options = connection.get_execution_options()
+    until = time.monotonic() + options.get(WAIT, CONNECT_TIMEOUT)
+    busy_timeout = f"PRAGMA busy_timeout = {int(options.get(WAIT, CONNECT_TIMEOUT) * 1000)}"
+    if not options.get(WRITE):
+        connection.exec_driver_sql(busy_timeout)
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            break
+        except exc.OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() > until:
+                raise
+        with gate.outside():
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - so that waiting processes do not march in step
+    connection.exec_driver_sql(busy_timeout)
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
@@ -163,4 +184,4 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
-__all__ = ["CONNECT_TIMEOUT", "WRITE", "build", "normalise", "sqlite_file"]
+__all__ = ["CONNECT_TIMEOUT", "WAIT", "WRITE", "build", "normalise", "sqlite_file"]

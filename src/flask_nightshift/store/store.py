@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, make_url, text
 
 from . import engine as engines
-from . import forking, migration
+from . import migration
 from .deadline import deadline
+from .fork_gate import gate
 from .forks import when_forked
 from .unavailable import translated
 
@@ -76,22 +77,19 @@ class Store:
             self.engine.connect() as connection,
             self._bounded(connection, timeout),
         ):
-            connection.execution_options(**{engines.WRITE: write})
+            connection.execution_options(**{engines.WRITE: write, engines.WAIT: timeout})
             with connection.begin():
                 yield connection
 
     def _gate(self) -> contextlib.AbstractContextManager[Any]:
-        """SQLite keeps locks of its own in the process: a child forked while one is held waits for ever."""
-        return forking.SQLITE if self._url.get_backend_name() == "sqlite" else contextlib.nullcontext()
+        return gate.inside() if self._url.get_backend_name() == "sqlite" else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _bounded(self, connection: Connection, timeout: float) -> Iterator[None]:
-        driver = connection.connection.driver_connection
         if connection.dialect.name == "sqlite":
-            driver.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")  # type: ignore[union-attr]
-            yield
+            yield  # there is but one wait, when it begins
         else:
-            with deadline(driver, timeout):
+            with deadline(connection.connection.driver_connection, timeout):
                 yield
 
     def ping(self, timeout: float = 2.0) -> float:

@@ -1,9 +1,15 @@
-"""The lease transport: Redis and Valkey without a lost job and without a visibility timeout.
+"""The lease transport: a kombu transport for Redis and Valkey that loses no message.
 
-A kombu transport. Ready lists are kombu's own, so plain Celery producers and tools go on working. A message
-that a worker took is leased to it, for as long as the worker lives and not longer (invariants 1, 3, 5, 6).
+It runs no message twice while its worker lives. ``Transport`` serves ``redis://``, ``rediss://`` and
+``redis+socket://``, ``SentinelTransport`` serves ``sentinel://``. To make Celery use it::
+
+    app.conf.broker_transport = "flask_nightshift.transport:Transport"
+
+Read in this order: ``keys`` (what is on the server), ``lua/`` (every atomic step), ``lease`` and ``keeper``
+(what a consumer holds, and how it keeps it), ``consuming`` and ``channel`` (what kombu sees), ``queues``
+(what operators see).
 """
 
-from .connecting import SentinelTransport, Transport
+from .transport import SentinelTransport, Transport
 
 __all__ = ["SentinelTransport", "Transport"]

@@ -8,6 +8,7 @@ job in one step.
 from __future__ import annotations
 
 import copy
+from datetime import datetime
 from typing import Any
 
 from amqp.exceptions import ChannelError
@@ -120,12 +121,12 @@ class LeaseMixin(ConsumingMixin):
         message: dict[str, Any],
         exchange: str,
         routing_key: str,
-        due: float | None = None,
+        due: float | datetime | None = None,
     ) -> bool:
         """Write a delivered message's next state and release the message, in one step.
 
         ``message`` is made by ``prepare_message`` and goes where (exchange, routing_key) leads, at once or,
-        with ``due`` (unix seconds), then. Returns False if the message is no longer ours: nothing was written.
+        with ``due`` (unix seconds, or an aware datetime), then. Returns False if the message is no longer ours: nothing was written.
         Any error of the server propagates; then the message is still leased, and the call can be repeated.
         """
         found = self._in_hand.get(delivery_tag)
@@ -141,7 +142,8 @@ class LeaseMixin(ConsumingMixin):
         step = self.priority(self._get_message_priority(message, reverse=False))
         to = [self.destination(queue, step) for queue in queues]
         lease, queue = found
-        done = lease.replace(delivery_tag, queue, to, step, due or 0.0, dumps(message))
+        at = due.timestamp() if isinstance(due, datetime) else due or 0.0
+        done = lease.replace(delivery_tag, queue, to, step, at, dumps(message))
         self._in_hand.pop(delivery_tag, None)
         self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
         return done

@@ -1,63 +1,72 @@
-"""The poller: kombu's, which also checks leases and can be woken from the keeper's thread."""
+"""The loop's view of the channels: kombu's poller, which can also be woken.
+
+An acknowledgement may come from another thread while this one waits for the server; the capacity that it
+frees is to be used at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from kombu.transport import redis
+from kombu.transport.redis import MultiChannelPoller
 from kombu.utils.eventio import READ
 
 
-class Poller(redis.MultiChannelPoller):
-    """Before every poll the lease of each channel is verified; ``wake()`` ends a poll that is under way."""
+class Poller(MultiChannelPoller):
+    """All channels of one connection."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self.poller.register(self._wake_out, READ)
+        self._inside, self._outside = socket.socketpair()
+        self._inside.setblocking(False)
+        self._outside.setblocking(False)
+        self._pid = os.getpid()
+        self._wake_loop: Callable[[], Any] | None = None
 
     def wake(self) -> None:
-        """Have the consumer look again; safe to call from any thread."""
-        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
-            self._wake_in.send(b"\0")
+        """Make the loop go round; safe from any thread."""
+        if self._wake_loop is not None:
+            self._wake_loop()
+        elif os.getpid() == self._pid:
+            with contextlib.suppress(OSError):  # full: it is awake; closed: it is gone
+                self._outside.send(b"\0")
 
-    @property
-    def fds(self) -> dict[int, Any]:
-        """What the event loop is to watch."""
-        watched = dict(super().fds)
-        if self._wake_out.fileno() >= 0:
-            watched[self._wake_out.fileno()] = (None, "WAKE")
-        return watched
+    def in_event_loop(self, loop: Any) -> None:
+        """An event loop drives this poller from now on."""
+        self._wake_loop = lambda: loop.call_soon(_nothing)
 
     def on_poll_start(self) -> None:
-        """Verify the leases, then ask for what the channels have room for; raises ``LeaseLost``."""
+        """Before every poll; raises ``LeaseLost`` if a channel's lease was taken."""
         for channel in list(self._channels):
             channel.check_lease()
         super().on_poll_start()
 
-    def on_readable(self, fileno: int) -> Any:
-        """A reply, or a knock."""
-        if fileno == self._wake_out.fileno():
-            with contextlib.suppress(OSError):
-                self._wake_out.recv(4096)
-            return None
-        return super().on_readable(fileno)
+    def get(self, callback: Any, timeout: float | None = None) -> Any:
+        """One round of ``drain_events``; raises ``queue.Empty`` if nothing was delivered."""
+        if self._inside.fileno() >= 0:
+            self.poller.register(self._inside, READ)
+        return super().get(callback, timeout)
 
     def handle_event(self, fileno: int, event: int) -> Any:
-        """A knock is no delivery: the caller polls on."""
-        if fileno == self._wake_out.fileno():
-            self.on_readable(fileno)
+        """Something happened on one of our sockets."""
+        if fileno == self._inside.fileno():
+            with contextlib.suppress(OSError):
+                self._inside.recv(4096)
             return None
         return super().handle_event(fileno, event)
 
     def close(self) -> None:
-        """Forget everything."""
-        with contextlib.suppress(KeyError, ValueError, OSError):
-            self.poller.unregister(self._wake_out)
+        """No channel is polled any more."""
         super().close()
-        self._wake_in.close()
-        self._wake_out.close()
+        with contextlib.suppress(KeyError, ValueError, OSError):
+            self.poller.unregister(self._inside)
+        self._inside.close()
+        self._outside.close()
+
+
+def _nothing() -> None:
+    """What the loop is asked to do when it is only to look around."""

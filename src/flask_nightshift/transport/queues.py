@@ -1,96 +1,152 @@
-"""A look at a queue from outside, for operators: depth, what is next, what is delayed.
+"""Looking at queues from outside, and operating on them; for tools.
 
-``client`` is a redis-py client that prefixes nothing; ``prefix`` is kombu's ``global_keyprefix``.
+Functions of a redis-py client (``decode_responses`` off) that prefixes nothing, and kombu's
+``global_keyprefix``. Counts are cheap; listing and finding read in portions and never block the server.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kombu.utils.json import dumps
 from redis import Redis
 
 from . import keys, payload, scripts
 
-PAGE = 500
+STEPS = (0, 3, 6, 9)
+PORTION = 500
 
 
-def ready_depth(client: Redis, prefix: str, queue: str, steps: Sequence[int]) -> int:
+def ready_depth(
+    client: Redis, prefix: str, queue: str, priority_steps: Sequence[int] = STEPS, sep: str = keys.SEPARATOR
+) -> int:
     """How many messages can start at once."""
-    with client.pipeline(transaction=True) as pipe:
-        for step in steps:
-            pipe.llen(keys.ready(prefix, queue, step))
+    with client.pipeline(transaction=False) as pipe:
+        for step in priority_steps:
+            pipe.llen(keys.ready(prefix, queue, step, sep))
         return int(sum(pipe.execute()))
 
 
 def delayed_count(client: Redis, prefix: str, queue: str) -> int:
-    """How many wait for their time."""
-    answer: Any = client.zcard(keys.delayed(prefix, queue))
-    return int(answer)
+    """How many messages wait for their time."""
+    return int(client.zcard(keys.delayed(prefix, queue)))  # type: ignore[arg-type]  # not awaitable here
 
 
 def leased_count(client: Redis, prefix: str, queue: str) -> int:
-    """How many are in workers' hands, running or prefetched."""
-    answer: Any = client.hget(keys.leased(prefix), queue)
-    return int(answer or 0)
+    """How many messages are in workers' hands, running or prefetched."""
+    return int(client.hget(keys.leased(prefix), queue) or 0)  # type: ignore[arg-type]  # not awaitable here
 
 
 def delayed_list(
-    client: Redis, prefix: str, queue: str, limit: int
+    client: Redis, prefix: str, queue: str, limit: int = 100
 ) -> list[tuple[str, float, dict[str, Any]]]:
-    """The next delayed messages: ``(job id, due in unix seconds, payload)``, the soonest first."""
+    """The next delayed messages: job id, due (unix seconds), payload; the next due first."""
     found: Any = client.zrange(keys.delayed(prefix, queue), 0, limit - 1, withscores=True)
-    return [(_id(message), float(due), message) for member, due in found if (message := _message(member))]
+    listed = []
+    for member, due in found:
+        body = _body(_split(member)[1])
+        listed.append((job_id(body), float(due), body))
+    return listed
 
 
-def cancel_delayed(client: Redis, prefix: str, queue: str, job_id: str) -> dict[str, Any] | None:
-    """Take the delayed job out; its payload, or None if it is not (any more) delayed."""
-    member = _find(client, prefix, queue, job_id)
-    if member is None or not client.zrem(keys.delayed(prefix, queue), member):
-        return None
-    return _message(member)
-
-
-def run_delayed_now(client: Redis, prefix: str, queue: str, job_id: str) -> bool:
-    """Put the delayed job at the head of its queue; False if it is not (any more) delayed."""
-    member = _find(client, prefix, queue, job_id)
-    if member is None:
-        return False
-    step, _, raw = member.partition(b"|")
-    message = payload.parse(raw)
-    (message.get("headers") or {})["eta"] = None
-    names = [
-        keys.delayed(prefix, queue),
-        keys.ready(prefix, queue, step.decode()),
-        keys.bell(prefix, queue),
-    ]
-    return bool(scripts.RUN_NOW.run(client, names, [member, dumps(message)]))
-
-
-def _find(client: Redis, prefix: str, queue: str, job_id: str) -> bytes | None:
-    cursor = 0
+def cancel_delayed(client: Redis, prefix: str, queue: str, id_: str) -> dict[str, Any] | None:
+    """Delete the delayed message of job ``id_``; its payload, or None if there is none (any more)."""
     key = keys.delayed(prefix, queue)
-    while True:
-        page: Any = client.zrange(key, cursor, cursor + PAGE - 1)
-        for member in page:
-            message = _message(member)
-            if message and _id(message) == job_id:
-                return bytes(member)
-        if len(page) < PAGE:
-            return None
-        cursor += PAGE
+    for member, body in _find(client, key, id_):
+        if client.zrem(key, member):
+            return body
+    return None
 
 
-def _message(member: bytes) -> dict[str, Any] | None:
+def run_delayed_now(client: Redis, prefix: str, queue: str, id_: str, sep: str = keys.SEPARATOR) -> bool:
+    """Put the delayed message of job ``id_`` at the head of its queue; False if there is none (any more)."""
+    key = keys.delayed(prefix, queue)
+    for member, _ in _find(client, key, id_):
+        step, raw = _split(member)
+        names = [key, keys.ready(prefix, queue, step, sep), keys.bell(prefix, queue)]
+        if scripts.RUN_NOW.run(client, names, [member, raw]):
+            return True
+    return False
+
+
+def oldest(
+    client: Redis, prefix: str, queue: str, priority_steps: Sequence[int] = STEPS, sep: str = keys.SEPARATOR
+) -> dict[str, Any] | None:
+    """The payload of the message that is next, or None."""
+    found = peek(client, prefix, queue, 1, priority_steps, sep)
+    return found[0] if found else None
+
+
+def peek(
+    client: Redis,
+    prefix: str,
+    queue: str,
+    limit: int = 20,
+    priority_steps: Sequence[int] = STEPS,
+    sep: str = keys.SEPARATOR,
+) -> list[dict[str, Any]]:
+    """The payloads of the next ready messages, the next first; one that cannot be read is ``{}``."""
+    return [_body(raw) for raw in peek_raw(client, prefix, queue, limit, priority_steps, sep)]
+
+
+def peek_raw(
+    client: Redis,
+    prefix: str,
+    queue: str,
+    limit: int = 20,
+    priority_steps: Sequence[int] = STEPS,
+    sep: str = keys.SEPARATOR,
+) -> list[bytes]:
+    """The next ready messages as they are, for ``remove``."""
+    found: list[bytes] = []
+    for step in priority_steps:
+        wanted = limit - len(found)
+        if wanted > 0:
+            raws: Any = client.lrange(keys.ready(prefix, queue, step, sep), -wanted, -1)
+            found += reversed(raws)
+    return found
+
+
+def remove(
+    client: Redis,
+    prefix: str,
+    queue: str,
+    raw_item: bytes,
+    priority_steps: Sequence[int] = STEPS,
+    sep: str = keys.SEPARATOR,
+) -> bool:
+    """Delete one ready message; False if it is not there (any more)."""
+    for step in priority_steps:
+        # from the head, where an operator sees it
+        if client.lrem(keys.ready(prefix, queue, step, sep), -1, raw_item):  # type: ignore[arg-type]  # bytes
+            return True
+    return False
+
+
+def job_id(body: dict[str, Any]) -> str:
+    """The id people know a message by: the job's, or else its delivery tag."""
+    headers, properties = body.get("headers") or {}, body.get("properties") or {}
+    return str(headers.get("id") or properties.get("delivery_tag") or "")
+
+
+def _find(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    pattern = "*" + re.sub(r"([*?\[\]^\\-])", r"\\\1", id_) + "*"
+    for member, _ in client.zscan_iter(key, match=pattern, count=PORTION):
+        body = _body(_split(member)[1])
+        if job_id(body) == id_:
+            yield member, body
+
+
+def _split(member: bytes) -> tuple[str, bytes]:
+    step, _, raw = member.partition(b"|")
+    return step.decode(), raw
+
+
+def _body(raw: bytes) -> dict[str, Any]:
     try:
-        return payload.parse(member.partition(b"|")[2])
+        body = payload.parse(raw)
     except payload.Undecodable:
-        return None
-
-
-def _id(message: dict[str, Any]) -> str:
-    headers = message.get("headers") or {}
-    given = headers.get("id") or message["properties"].get("correlation_id")
-    return str(given) if given else hashlib.sha256(repr(message).encode()).hexdigest()[:16]
+        return {}
+    payload.take_count(body)
+    return body

@@ -1,5 +1,4 @@
--- ring.lua: wake a consumer.
+-- ring.lua: wake one waiting consumer.
 -- KEYS  1 doorbell
--- Atomic: a bell holds one ring at most.
 ring(KEYS[1])
 return 1

@@ -1,0 +1,84 @@
+"""No fork while SQLite is at work.
+
+A worker forks children at any time, and threads of it write history. The C library of SQLite holds mutexes
+while it works; a child that is forked at that moment inherits them locked, and hangs when it opens a database.
+So a fork waits for the transactions that are under way in this process, and new ones wait for the fork. A
+transaction that waits for another process is not under way: it steps outside for as long.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+PATIENCE = 5.0
+"""Seconds that a fork waits at most: a child that might hang is better than a worker that does."""
+
+
+class ForkGate:
+    """Any number of threads may be inside at once, and none while this process forks."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._mine = threading.local()
+        os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._anew)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """For the length of the block this process does not fork; blocks may be nested."""
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Within ``inside()``: for the length of the block it may fork after all."""
+        depth, self._mine.depth = self._depth(), 1
+        self._leave()
+        try:
+            yield
+        finally:
+            self._enter()
+            self._mine.depth = depth
+
+    def _depth(self) -> int:
+        return int(getattr(self._mine, "depth", 0))
+
+    def _enter(self) -> None:
+        if self._depth() == 0:
+            with self._changed:
+                self._inside += 1
+        self._mine.depth = self._depth() + 1
+
+    def _leave(self) -> None:
+        self._mine.depth -= 1
+        if self._mine.depth == 0:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def _close(self) -> None:
+        """Wait until the others are outside, and keep the lock that they need to come in."""
+        self._changed.acquire()
+        mine, until = bool(self._depth()), monotonic() + PATIENCE
+        while self._inside > mine and (left := until - monotonic()) > 0:
+            self._changed.wait(left)
+
+    def _open(self) -> None:
+        self._changed.release()
+
+    def _anew(self) -> None:
+        # the threads that were inside or waited are not in the child: only this one can be
+        self._changed = threading.Condition()
+        self._inside = int(bool(self._depth()))
+
+
+gate = ForkGate()
+
+__all__ = ["ForkGate", "gate"]
