@@ -55,6 +55,30 @@ class Finding:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DelayedJob:
+    """A job that waits in ``queue`` until ``due`` (None: not told); ``outgoing`` is its message."""
+
+    job_id: str
+    task: str
+    queue: str
+    due: datetime | None
+    outgoing: Outgoing
+
+
+class DelayedJobs(Protocol):
+    """The delayed jobs of a broker that can show them one by one."""
+
+    def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
+        """The next delayed jobs of ``queue``, the soonest first."""
+
+    def take(self, queue: str, job_id: str) -> DelayedJob | None:
+        """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
+
+    def run_now(self, queue: str, job_id: str) -> bool:
+        """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
+
+
 class PendingDeadLetter(Protocol):
     """A dead letter taken out of the dead-letter queue on approval."""
 
@@ -132,6 +156,9 @@ class Broker(Protocol):
 
     def delayed(self) -> int | None:
         """How many jobs wait for their time, over all queues; ``None``: this broker cannot tell."""
+
+    def delayed_jobs(self) -> DelayedJobs | None:
+        """A hold on single delayed jobs; ``None``: this broker cannot show them."""
 
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
         """The next ready jobs, untouched: ``{"id", "task", "headers", "enqueued_at"}``, next first."""

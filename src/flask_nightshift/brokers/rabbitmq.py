@@ -180,6 +180,9 @@ class RabbitMQBroker:
         names = [f"celery_delayed_{level}" for level in range(topology.LEVELS)]
         return self._link.call(lambda connection: sum(_ready(connection, name) for name in names))
 
+    def delayed_jobs(self) -> None:
+        """Not to be seen: a look would count as a delivery."""
+
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:  # noqa: ARG002 - the Protocol's
         """Always empty: on a quorum queue a look counts as a delivery."""
         return []

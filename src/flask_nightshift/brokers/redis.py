@@ -24,6 +24,7 @@ from .link import Connection, Link, acknowledge, attempt, later, publish
 from .redis_checks import findings
 from .redis_client import Keys, connect, product
 from .redis_dead import take
+from .redis_delayed import RedisDelayed
 from .redis_queues import LeaseQueues, Queues
 
 T = TypeVar("T")
@@ -177,6 +178,10 @@ class RedisBroker:
         """Jobs in the delayed set; None with kombu's transport, which keeps them in workers' memories."""
         return self._ask(lambda queues: queues.delayed())
 
+    def delayed_jobs(self) -> RedisDelayed | None:
+        """With leases; kombu's own transport leaves delayed jobs to the workers' memories."""
+        return RedisDelayed(self._ask) if self._leases else None
+
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
         """The next ready jobs, untouched."""
         return self._ask(lambda queues: queues.peek(queue, limit))
@@ -217,9 +222,8 @@ class RedisBroker:
     def close(self) -> None:
         """Close this thread's connection and the client's idle ones."""
         self._link.close()
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        if self._client is not None:
+            self._client.connection_pool.disconnect(inuse_connections=False)  # other threads may be asking
 
     def _ask(self, question: Callable[[Queues], T]) -> T:
         try:

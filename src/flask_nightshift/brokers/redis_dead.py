@@ -58,7 +58,7 @@ def read(raw: bytes) -> DeadLetter:
         properties = payload.get("properties") or {}
         headers = dict(payload.get("headers") or {})
         return dead_letter(
-            _body(payload["body"], properties.get("body_encoding"), headers),
+            body(payload["body"], properties.get("body_encoding"), headers),
             headers,
             properties,
             payload.get("content-type"),
@@ -79,9 +79,9 @@ def read(raw: bytes) -> DeadLetter:
         )
 
 
-def _body(body: Any, encoding: str | None, headers: dict[str, Any]) -> bytes:
+def body(encoded: Any, encoding: str | None, headers: dict[str, Any]) -> bytes:
     """The body as it was sent; ``compression`` leaves ``headers`` when it is undone."""
-    raw = base64.b64decode(body, validate=True) if encoding == "base64" else str(body).encode()
+    raw = base64.b64decode(encoded, validate=True) if encoding == "base64" else str(encoded).encode()
     method = headers.get("compression")
     if method:
         try:

@@ -7,12 +7,12 @@ that needs it, so that ``flask --help`` stays fast.
 
 from .base import JobsGroup
 from .dead import dead
-from .queues import purge
+from .queues import delayed, purge
 from .serve import beat, broker, migrate, up, worker
 from .watch import doctor, health, show, stats
 
 jobs = JobsGroup("jobs", help="Run, watch and repair background jobs.")
-for _command in (up, broker, worker, beat, migrate, health, stats, doctor, show, dead, purge):
+for _command in (up, broker, worker, beat, migrate, health, stats, doctor, show, dead, delayed, purge):
     jobs.add_command(_command)
 
 __all__ = ["jobs"]
