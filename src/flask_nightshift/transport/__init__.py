@@ -10,6 +10,6 @@ Read in this order: ``keys`` (what is on the server), ``lua/`` (every atomic ste
 (what operators see).
 """
 
-from .transport import SentinelTransport, Transport
+from .connecting import SentinelTransport, Transport
 
 __all__ = ["SentinelTransport", "Transport"]

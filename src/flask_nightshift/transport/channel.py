@@ -126,7 +126,8 @@ class LeaseMixin(ConsumingMixin):
         """Write a delivered message's next state and release the message, in one step.
 
         ``message`` is made by ``prepare_message`` and goes where (exchange, routing_key) leads, at once or,
-        with ``due`` (unix seconds, or an aware datetime), then. Returns False if the message is no longer ours: nothing was written.
+        with ``due`` (unix seconds, or an aware datetime), then. Returns False if the message is no longer
+        ours: nothing was written.
         Any error of the server propagates; then the message is still leased, and the call can be repeated.
         """
         found = self._in_hand.get(delivery_tag)

@@ -1,29 +1,44 @@
-"""The kombu transports: how a connection begins, and its two ways to end."""
+"""The kombu transports: how a connection begins, what breaks it, and its two ways to end."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import Any
 
+from kombu.connection import resolve_aliases
 from kombu.transport import redis
+from redis.exceptions import ReadOnlyError
 
 from .channel import Channel, SentinelChannel
 from .poller import Poller
 
-logger = logging.getLogger("flask_nightshift.transport")
+# what people see of a connection's URL is the scheme that they know
+resolve_aliases["flask_nightshift.transport:Transport"] = "redis"
+resolve_aliases["flask_nightshift.transport:SentinelTransport"] = "sentinel"
 
 
 class _LeaseMixin:
     """What both transports have in common."""
+
+    # after a failover the old master refuses to write: connect anew, to the new one
+    connection_errors = (*redis.Transport.connection_errors, ReadOnlyError)
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle.close()
         self.cycle = Poller()
 
+    def register_with_event_loop(self: Any, connection: Any, loop: Any) -> None:
+        """Let ``loop`` drive the channels of ``connection``."""
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]  # a mixin
+        self.cycle.in_event_loop(loop)
+
     def _collect(self: Any, connection: Any) -> None:  # noqa: ARG002 - kombu's signature
-        """End after trouble: nobody waits for the server, and the jobs that run stay leased to this process."""
+        """End after trouble, where kombu and Celery would otherwise close in good order.
+
+        Nobody waits for the server. The jobs that are running go on, so they stay leased to this process, and
+        are settled over the lease's own connections.
+        """
         self.cycle.close()
         for channels in (self._avail_channels, self.channels):
             while channels:

@@ -33,6 +33,9 @@ logger = logging.getLogger("flask_nightshift.transport")
 PROMOTE_AT_ONCE = 100
 """Due messages that one claim promotes at most, so that 100,000 due at once block nobody."""
 
+LONGEST_WAIT = 1.0
+"""Seconds after which a consumer looks by itself: not every producer rings."""
+
 
 class Asked(enum.Enum):
     """The command that is under way on the polling connection."""
@@ -100,9 +103,8 @@ class ConsumingMixin:
         size = self._claim_size()
         if not queues or not size:
             return
-        until_due = 1.0 if self._next_due is None else self._next_due - monotonic()
-        if self._exhausted and until_due > 0:
-            self._send_wait(queues, min(until_due, self.brpop_timeout or 1.0, 1.0))
+        if self._exhausted and (self._next_due is None or self._next_due > monotonic()):
+            self._send_wait(queues)
         else:
             self._send_claim(queues, size)
 
@@ -126,10 +128,12 @@ class ConsumingMixin:
         self._order = list(queues)
         self._send(Asked.CLAIM, command(names, args))
 
-    def _send_wait(self: Any, queues: Sequence[str], seconds: float) -> None:
-        self.lease.verify()
+    def _send_wait(self: Any, queues: Sequence[str]) -> None:
         bells = [keys.bell(self.global_keyprefix, queue) for queue in queues]
-        self._send(Asked.WAIT, ("BLPOP", *bells, f"{max(seconds, 0.005):.3f}"))
+        longest = min(self.brpop_timeout or LONGEST_WAIT, LONGEST_WAIT)
+        if self._next_due is not None and self._next_due - monotonic() < longest:
+            self.lease.keeper.ring_at(self._next_due, bells[0])
+        self._send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
 
     def _send(self: Any, asked: Asked, command: Sequence[Any]) -> None:
         self._in_poll = self.client.connection

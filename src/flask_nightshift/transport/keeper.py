@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import random
 import socket
 import threading
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.utils.eventio import ERR, READ, poll
 from redis import Redis
 
-from . import sweep
+from . import scripts, sweep
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -52,6 +53,7 @@ class Keeper:
         self._renewed = 0.0
         self._renew_at = self._sweep_at = 0.0
         self._in_trouble = False
+        self._ring: tuple[float, str] | None = None
 
     # asked by others
     def start(self) -> None:
@@ -84,6 +86,13 @@ class Keeper:
         """An acknowledgement waits; nothing to do if the thread looks again in a moment anyway."""
         if not self._armed:
             self.wake()
+
+    def ring_at(self, moment: float, bell: str) -> None:
+        """Ring ``bell`` at ``moment`` (monotonic): a delayed message is due then, and the server's own timeouts
+        come up to 100 ms late.
+        """
+        self._ring = moment, bell
+        self.wake()
 
     def check_soon(self) -> None:
         """Renew now: there is doubt whether the lease is still ours."""
@@ -131,6 +140,9 @@ class Keeper:
         if self._lease.lost:
             self._stopped = True
             return
+        if self._ring and now >= self._ring[0]:
+            (_, bell), self._ring = self._ring, None
+            scripts.RING.run(self._client, [bell], [])
         if self._settle or self._lease.detached:
             self._look_after_detached()
         elif (self._lease.acks.age() or 0.0) >= ACK_LINGER:
@@ -184,7 +196,9 @@ class Keeper:
     def _seconds(self) -> float:
         if self._settle:
             return 0.0
-        until = min(self._renew_at, self._sweep_at) - time.monotonic()
+        until = (
+            min(self._renew_at, self._sweep_at, self._ring[0] if self._ring else math.inf) - time.monotonic()
+        )
         self._armed = False
         age = self._lease.acks.age()
         if age is None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kombu.utils.json import dumps
 from redis import Redis
 
 from . import keys, payload, scripts
@@ -30,12 +31,12 @@ def ready_depth(
 
 def delayed_count(client: Redis, prefix: str, queue: str) -> int:
     """How many messages wait for their time."""
-    return int(client.zcard(keys.delayed(prefix, queue)))  # type: ignore[arg-type]  # not awaitable here
+    return int(client.zcard(keys.delayed(prefix, queue)))
 
 
 def leased_count(client: Redis, prefix: str, queue: str) -> int:
     """How many messages are in workers' hands, running or prefetched."""
-    return int(client.hget(keys.leased(prefix), queue) or 0)  # type: ignore[arg-type]  # not awaitable here
+    return int(client.hget(keys.leased(prefix), queue) or 0)
 
 
 def delayed_list(
@@ -60,12 +61,16 @@ def cancel_delayed(client: Redis, prefix: str, queue: str, id_: str) -> dict[str
 
 
 def run_delayed_now(client: Redis, prefix: str, queue: str, id_: str, sep: str = keys.SEPARATOR) -> bool:
-    """Put the delayed message of job ``id_`` at the head of its queue; False if there is none (any more)."""
+    """Put the delayed message of job ``id_`` at the head of its queue; False if there is none (any more).
+
+    Its header ``eta`` is cleared: a consumer would delay it again.
+    """
     key = keys.delayed(prefix, queue)
-    for member, _ in _find(client, key, id_):
-        step, raw = _split(member)
+    for member, body in _find(client, key, id_):
+        step, _ = _split(member)
+        body["headers"] = {**(body.get("headers") or {}), "eta": None}
         names = [key, keys.ready(prefix, queue, step, sep), keys.bell(prefix, queue)]
-        if scripts.RUN_NOW.run(client, names, [member, raw]):
+        if scripts.RUN_NOW.run(client, names, [member, dumps(body)]):
             return True
     return False
 
@@ -117,17 +122,14 @@ def remove(
     sep: str = keys.SEPARATOR,
 ) -> bool:
     """Delete one ready message; False if it is not there (any more)."""
-    for step in priority_steps:
-        # from the head, where an operator sees it
-        if client.lrem(keys.ready(prefix, queue, step, sep), -1, raw_item):  # type: ignore[arg-type]  # bytes
-            return True
-    return False
+    lists = [keys.ready(prefix, queue, step, sep) for step in priority_steps]
+    return any(client.lrem(name, -1, raw_item) for name in lists)  # type: ignore[arg-type]  # bytes are fine
 
 
 def job_id(body: dict[str, Any]) -> str:
     """The id people know a message by: the job's, or else its delivery tag."""
     headers, properties = body.get("headers") or {}, body.get("properties") or {}
-    return str(headers.get("id") or properties.get("delivery_tag") or "")
+    return str(headers.get("id") or properties.get("correlation_id") or properties.get("delivery_tag") or "")
 
 
 def _find(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
