@@ -36,7 +36,9 @@ def init_app(app: Flask) -> None:
 
 
 def _bad_input(exc: BadInput) -> tuple[Response, int]:
-    return _error(400, f"{exc.field} = {exc.value!r}: {exc.remedy}", field=exc.field, value=exc.value)
+    return _error(
+        400, f"{exc.field} = {exc.value!r}: {exc.remedy}", field=exc.field, value=exc.value, remedy=exc.remedy
+    )
 
 
 def _broker_unavailable(exc: BrokerUnavailable) -> tuple[Response, int]:

@@ -50,7 +50,7 @@ def create_partner() -> Flask:
     @app.post("/repair")
     def repair() -> BaseResponse:
         repaired.set()
-        return redirect("/", 303)
+        return jsonify(repaired=True) if request.is_json else redirect("/", 303)
 
     @app.post("/<mood>")
     def call(mood: str) -> tuple[Response, int]:

@@ -65,7 +65,7 @@ class Stage:
         """Start everything; returns when it says that it is ready."""
         said = len(self.text())
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own words
+            self.process = subprocess.Popen(
                 self.command("up"),
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
@@ -92,7 +92,7 @@ class Stage:
 
     def flask(self, *words: str) -> str:
         """Run such a command to its end; gives what it printed, raises ``RuntimeError`` when it failed."""
-        done = subprocess.run(  # noqa: S603 - our own words
+        done = subprocess.run(
             self.command(*words), env=self.environ, capture_output=True, text=True, timeout=60
         )
         if done.returncode:

@@ -35,8 +35,11 @@ def shop(browser: Browser) -> Iterator[ShopStack]:
     stack = ShopStack(
         NIGHTSHIFT_TASK_DEFAULTS='{"retry_backoff": 0.5, "retry_jitter": false, "max_retries": 3}'
     )
-    yield stack.start()
-    stack.close()
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.close()
 
 
 @pytest.fixture

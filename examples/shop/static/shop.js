@@ -60,7 +60,7 @@ function complain(form, problem, retryAfter) {
   const line = form.querySelector(".problem");
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   line.hidden = !problem;
-  line.textContent = problem ? problem.message + (retryAfter ? ` (in ${retryAfter} s)` : "") : "";
+  line.textContent = problem ? (problem.remedy ?? problem.message) + (retryAfter ? ` (in ${retryAfter} s)` : "") : "";
   const field = problem?.field && form.elements.namedItem(problem.field);
   if (field) {
     line.id ||= `problem-${field.id}`;
