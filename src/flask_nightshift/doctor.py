@@ -79,7 +79,7 @@ def _broker(facts: _Facts) -> Iterator[Finding]:
         yield Finding(
             "error",
             "broker",
-            f"{url} does not answer: {facts.broker.error}",
+            _away(url, facts.broker),
             "Start it, or correct NIGHTSHIFT_BROKER_URL. `flask jobs broker` runs an embedded one.",
         )
         return
@@ -101,7 +101,7 @@ def _database(facts: _Facts) -> Iterator[Finding]:
         yield Finding(
             "error",
             "database",
-            f"{url} does not answer: {facts.database.error}",
+            _away(url, facts.database),
             "Start it, or correct NIGHTSHIFT_DATABASE_URL, and run `flask jobs migrate`. "
             "Jobs run without it; their history waits.",
         )
@@ -278,6 +278,11 @@ def _http(facts: _Facts) -> Iterator[Finding]:
             "details of health and metrics are open to everyone who reaches the web app",
             "Unless the network is closed, set NIGHTSHIFT_HTTP_ACCESS to 'token' or 'local'.",
         )
+
+
+def _away(url: str, reading: Reading) -> str:
+    error = str(reading.error)
+    return f"does not answer: {error}" if url in error else f"{url} does not answer: {error}"
 
 
 def _some(names: Iterable[str], limit: int = 5) -> str:
