@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from datetime import datetime
+from time import time
 from typing import Any
 
 from amqp.exceptions import ChannelError
@@ -100,13 +101,15 @@ class LeaseMixin(ConsumingMixin):
 
     def _put(self: Any, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         due = payload.due(message) or 0.0
-        batch = kwargs.get("_publish_batch")
-        if batch is not None and not due:
+        step = self.priority(self._get_message_priority(message, reverse=False))
+        if (batch := kwargs.get("_publish_batch")) is not None:
             batch.ring(queue)
-        if (batch is not None and not due) or (self._expires and queue in self._expires):
+            if due > time():
+                batch.add("zadd", keys.delayed("", queue), {f"{step}|{dumps(message)}": due})
+                return
+        if batch is not None or (self._expires and queue in self._expires):
             super()._put(queue, message, **kwargs)  # type: ignore[misc]  # a mixin
             return
-        step = self.priority(self._get_message_priority(message, reverse=False))
         to = self.destination(queue, step)
         args = (f"{due:.6f}", step, dumps(message))
         scripts.PUBLISH.run(self.scripting, [to.ready, to.delayed, to.bell], args)

@@ -1,0 +1,668 @@
+"""What the lease transport does with messages, seen from producers, consumers and the server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kombu import Consumer, Exchange, Producer, Queue
+from kombu.exceptions import OperationalError
+from redis.exceptions import ResponseError
+from transport_support import BOOKS, QUEUE, Site, bodies, body_of, eta
+
+from flask_nightshift.transport import queues
+from servers import wait_for
+
+LIMIT = {"delivery_limit": 2}
+
+
+@pytest.fixture(params=["valkey", "redis_server"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = Site(request.getfixturevalue(request.param))
+    yield made
+    made.close()
+
+
+# claim and acknowledge
+
+
+def test_a_message_is_leased_until_it_is_acknowledged(site: Site) -> None:
+    site.publish("a")
+    reader = site.reader()
+    message = reader.next()
+    assert message.payload == "a"
+    assert (site.ready(), site.leased()) == ([], ["a"])
+    assert queues.leased_count(site.redis, "", QUEUE) == 1
+    message.ack()
+    wait_for(lambda: not site.leased(), 1, "the acknowledgement did not arrive")
+    assert site.keys() == BOOKS
+
+
+def test_first_come_first_served(site: Site) -> None:
+    for number in range(20):
+        site.publish(number)
+    assert bodies(site.reader().take(10)) == list(range(10))
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 3, 8])
+def test_the_prefetch_is_used_and_not_exceeded(site: Site, prefetch: int) -> None:
+    for number in range(20):
+        site.publish(number)
+    reader = site.reader(prefetch=prefetch)
+    held = reader.take(prefetch)
+    assert reader.within(0.2) == []
+    held.pop(0).ack()
+    assert reader.next(1).payload == prefetch  # one free place is used, even if it is less than half
+    assert reader.within(0.2) == []
+
+
+def test_without_a_prefetch_limit_one_at_a_time_is_taken(site: Site) -> None:
+    for number in range(3):
+        site.publish(number)
+    one, other = site.reader(prefetch=0), site.reader(prefetch=0)
+    assert (one.next().payload, other.next().payload) == (0, 1)
+
+
+def test_acknowledgements_are_not_kept_back_while_the_prefetch_is_full(site: Site) -> None:
+    for number in range(12):
+        site.publish(number)
+    reader = site.reader(prefetch=10)
+    held = reader.take(10)
+    started = time.monotonic()
+    held[3].ack()
+    wait_for(lambda: 3 not in site.leased(), 1, "the acknowledgement was kept back")
+    assert time.monotonic() - started < 0.3
+
+
+def test_an_acknowledgement_from_another_thread_makes_room_at_once(site: Site) -> None:
+    site.publish("a")
+    site.publish("b")
+    reader = site.reader(prefetch=1)
+    message = reader.next()
+    threading.Timer(0.2, message.ack).start()
+    started = time.monotonic()
+    assert reader.next(timeout=5).payload == "b"
+    assert time.monotonic() - started < 0.8
+
+
+def test_acknowledgements_travel_with_claims(site: Site) -> None:
+    for number in range(100):
+        site.publish(number)
+    reader = site.reader(prefetch=20)
+    before = _calls(site)
+    for _ in range(100):
+        reader.next().ack()
+    wait_for(lambda: not site.leased(), 1, "not acknowledged")
+    assert _calls(site) - before < 40  # stock: three round trips per message
+
+
+def test_closing_sends_the_last_acknowledgements(site: Site) -> None:
+    for number in range(5):
+        site.publish(number)
+    reader = site.reader()
+    for message in reader.take(5):
+        message.ack()
+    reader.close()
+    assert site.keys() == set()
+
+
+def test_closing_returns_the_rest_at_once_uncounted_and_in_order(site: Site) -> None:
+    for number in range(6):
+        site.publish(number)
+    reader = site.reader(prefetch=4)
+    held = reader.take(4)
+    held[1].ack()
+    reader.close()
+    assert site.ready() == [0, 2, 3, 4, 5]
+    again = site.reader().next()
+    assert "x-delivery-count" not in again.headers
+    assert not again.delivery_info.get("redelivered")
+
+
+def test_after_jobs_nothing_is_left(site: Site) -> None:
+    for number in range(500):
+        site.publish(number, queue=f"q{number % 3}", headers=eta(0.2) if number % 10 == 0 else None)
+    reader = site.reader("q0", "q1", "q2", prefetch=50)
+    for _ in range(500):
+        reader.next().ack()
+    reader.close()
+    site.nothing_left()
+
+
+def test_a_message_costs_at_most_200_bytes_more_in_any_state(site: Site) -> None:
+    number = 400
+
+    def used() -> int:
+        return sum(site.redis.memory_usage(key, samples=0) for key in site.keys())
+
+    reader = site.reader(prefetch=number)
+    reader.within(0.05)
+    empty = used()
+    for _ in range(number):
+        site.redis.lpush("sample", b"x" * 1000)
+    raw = (used() - empty) / number
+    site.redis.delete("sample")
+    producer = Producer(site.connect().channel())
+    for n in range(number):
+        producer.publish("x" * 400 + str(n), exchange="", routing_key=QUEUE)
+    size = len(site.redis.lindex(QUEUE, 0))
+    assert (used() - empty) / number - size < raw - 1000 + 200, "ready"
+    reader.take(number)
+    leased = (used() - empty) / number
+    assert leased - size < 200, "leased"
+    reader.close()
+    site.redis.delete(QUEUE)
+    for n in range(number):
+        producer.publish("x" * 400 + str(n), exchange="", routing_key=QUEUE, headers=eta(1000))
+    key = f"nightshift:delayed:{QUEUE}"
+    size = len(site.redis.zrange(key, 0, 0)[0])
+    assert site.redis.memory_usage(key, samples=0) / number - size < 200, "delayed"
+
+
+# several queues, priorities
+
+
+def test_queues_take_turns(site: Site) -> None:
+    for number in range(4):
+        site.publish(f"a{number}", queue="a")
+    site.publish("b0", queue="b")
+    assert bodies(site.reader("a", "b").take(3)).index("b0") < 2
+
+
+def test_queue_order_strategy_priority_empties_the_first_queue_first(site: Site) -> None:
+    for name in "bbaa":
+        site.publish(name, queue=name)
+    assert bodies(site.reader("a", "b", queue_order_strategy="priority").take(4)) == ["a", "a", "b", "b"]
+
+
+def test_urgent_messages_come_first(site: Site) -> None:
+    for priority in (9, 3, 0, 6):
+        site.publish(priority, priority=priority)
+    assert bodies(site.reader().take(4)) == [0, 3, 6, 9]
+
+
+def test_a_delayed_message_keeps_its_priority(site: Site) -> None:
+    site.publish("low", priority=9, headers=eta(0.1))
+    wait_for(
+        lambda: time.time() > site.redis.zrange(f"nightshift:delayed:{QUEUE}", 0, 0, withscores=True)[0][1],
+        2,
+        "due",
+    )
+    site.publish("high", priority=3)
+    assert bodies(site.reader().take(2)) == ["high", "low"]
+
+
+# waiting
+
+
+def test_a_waiting_consumer_hears_a_publish_at_once(site: Site) -> None:
+    reader = site.reader()
+    reader.within(0.1)
+    threading.Timer(0.3, site.publish, ("a",)).start()
+    site_started = time.monotonic()
+    reader.next()
+    assert 0.25 < time.monotonic() - site_started < 0.7
+
+
+def test_several_waiting_consumers_share_a_burst(site: Site) -> None:
+    readers = [site.reader(prefetch=1) for _ in range(3)]
+    got: list[Any] = []
+    threads = [threading.Thread(target=lambda r=r: got.append(r.next(timeout=3).payload)) for r in readers]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: int(site.redis.info("clients")["blocked_clients"]) == 3, 3, "they do not wait")
+    connection = site.connect()
+    producer = Producer(connection.channel())
+    started = time.monotonic()
+    for number in range(3):
+        producer.publish(number, exchange="", routing_key=QUEUE)
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == [0, 1, 2]
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_producer_without_nightshift_is_served_within_a_second(site: Site) -> None:
+    reader = site.reader()
+    reader.within(0.1)
+    site.publish("plain", stock=True)
+    started = time.monotonic()
+    assert reader.next().payload == "plain"
+    assert time.monotonic() - started < 1.3
+
+
+def test_an_idle_consumer_does_not_spin(site: Site) -> None:
+    reader = site.reader()
+    reader.within(0.2)
+    before = _commands(site)
+    reader.within(2.0)
+    assert _commands(site) - before < 60  # what the scripts call counts too
+
+
+# delayed
+
+
+def test_a_delayed_message_comes_when_it_is_due_and_not_before(site: Site) -> None:
+    reader = site.reader()
+    site.publish("later", headers=eta(0.6))
+    due = queues.delayed_list(site.redis, "", QUEUE, 1)[0][1]
+    assert (site.ready(), queues.delayed_count(site.redis, "", QUEUE)) == ([], 1)
+    message = reader.next()
+    late = _server_time(site) - due
+    assert 0 <= late < 0.25
+    assert message.headers["eta"] is None  # served; Celery is to start no timer
+    assert message.delivery_info["eta"]
+
+
+def test_a_sooner_message_is_not_held_up_by_a_later_one(site: Site) -> None:
+    reader = site.reader()
+    site.publish("last", headers=eta(60))
+    reader.within(0.2)
+    site.publish("first", headers=eta(0.3))
+    assert reader.next(2).payload == "first"
+
+
+def test_an_eta_in_the_past_is_no_delay(site: Site) -> None:
+    site.publish("now", headers=eta(-10))
+    assert site.ready() == ["now"]
+
+
+def test_the_delay_of_a_plain_producer_waits_in_the_broker_too(site: Site) -> None:
+    site.publish("later", stock=True, headers=eta(1.0))
+    reader = site.reader()
+    assert reader.within(0.3) == []
+    assert queues.delayed_count(site.redis, "", QUEUE) == 1
+    assert site.leased() == []
+    assert reader.next().payload == "later"
+
+
+def test_many_due_at_once_neither_block_nor_starve(site: Site) -> None:
+    count = 20_000
+    site.publish("model")
+    raw = site.redis.rpop(QUEUE).replace(b'"headers": {', b'"headers": {"n": %d')
+    with site.redis.pipeline(transaction=False) as pipe:
+        for number in range(count):
+            pipe.zadd(f"nightshift:delayed:{QUEUE}", {b"0|" + raw.replace(b"%d", b"%d" % number): 1})
+        pipe.execute()
+    site.publish("ready")
+    reader = site.reader(prefetch=1)
+    site.redis.config_resetstat()
+    started = time.monotonic()
+    assert reader.next().payload == "ready"
+    assert time.monotonic() - started < 0.5
+    assert count - queues.delayed_count(site.redis, "", QUEUE) <= 200
+    assert site.redis.info("commandstats")["cmdstat_evalsha"]["usec_per_call"] < 50_000
+
+
+# settle otherwise
+
+
+def test_reject_with_requeue_puts_it_to_the_head_and_counts(site: Site) -> None:
+    site.publish("a")
+    site.publish("b")
+    reader = site.reader(prefetch=1)
+    reader.next().reject(requeue=True)
+    again = reader.next()
+    assert again.payload == "a"
+    assert again.headers["x-delivery-count"] == 1
+    assert again.delivery_info["redelivered"] is True
+    again.reject(requeue=True)
+    assert reader.next().headers["x-delivery-count"] == 2
+
+
+def test_reject_without_requeue_removes_it(site: Site) -> None:
+    site.publish("a")
+    reader = site.reader()
+    reader.next().reject(requeue=False)
+    wait_for(lambda: not site.leased(), 1, "it was not removed")
+    assert site.keys() == BOOKS
+
+
+def test_replace_writes_the_next_state_and_releases_the_message(site: Site) -> None:
+    site.publish("a")
+    reader = site.reader(prefetch=1)
+    assert reader.replace(reader.next(), "b", queue="other")
+    assert (site.ready("other"), site.ready(), site.leased()) == (["b"], [], [])
+    assert queues.leased_count(site.redis, "", QUEUE) == 0
+
+
+def test_replace_with_a_due_time_delays(site: Site) -> None:
+    site.publish("a")
+    reader = site.reader(prefetch=1)
+    due = time.time() + 0.5
+    assert reader.replace(reader.next(), "b", due=due)
+    assert (site.leased(), queues.delayed_list(site.redis, "", QUEUE, 5)[0][:2]) == (
+        [],
+        ("next", pytest.approx(due)),
+    )
+    assert reader.next().payload == "b"
+    assert time.time() >= due - 0.05
+
+
+def test_replace_that_fails_leaves_the_message_leased_and_can_be_repeated(site: Site) -> None:
+    site.publish("a")
+    reader = site.reader(prefetch=1)
+    message = reader.next()
+    site.redis.set("other", "not a list")
+    with pytest.raises(ResponseError):
+        reader.replace(message, "b", queue="other")
+    assert site.leased() == ["a"]
+    site.redis.delete("other")
+    assert reader.replace(message, "b", queue="other")
+    assert (site.ready("other"), site.leased()) == (["b"], [])
+
+
+def test_replace_of_what_is_settled_already_writes_nothing(site: Site) -> None:
+    site.publish("a")
+    reader = site.reader()
+    message = reader.next()
+    assert reader.replace(message, "b", queue="other")
+    assert not reader.replace(message, "c", queue="other")
+    assert site.ready("other") == ["b"]
+
+
+def test_replace_follows_bindings(site: Site) -> None:
+    queue = Queue("bound", Exchange("news", "topic"), routing_key="news.#")
+    queue(site.connect().channel()).declare()
+    site.publish("a")
+    reader = site.reader()
+    Queue("bound", Exchange("news", "topic"), routing_key="news.#")(reader.channel).declare()
+    message = reader.next()
+    prepared = reader.channel.prepare_message('"n"', None, "application/json", "utf-8")
+    assert reader.channel.basic_replace(message.delivery_tag, prepared, "news", "news.today")
+    assert site.ready("bound") == ["n"]
+
+
+# burying
+
+
+def test_over_the_delivery_limit_it_becomes_a_dead_letter(site: Site) -> None:
+    site.publish({"x": 1}, headers={"id": "j1", "task": "t"})
+    reader = site.reader(prefetch=1, **LIMIT)
+    reader.next().reject(requeue=True)
+    reader.next().reject(requeue=True)
+    assert reader.within(0.3) == []
+    (letter,) = site.dead()
+    assert body_of(json.dumps(letter).encode()) == {"x": 1}
+    assert letter["headers"]["id"] == "j1"
+    assert "x-delivery-count" not in letter
+    header = letter["headers"]["nightshift_dead"]
+    assert (header["reason"], header["queue"]) == ("delivery_limit", QUEUE)
+    assert set(header) == {"id", "reason", "error", "at", "queue", "worker"}
+    assert site.keys() == BOOKS | {b"nightshift.dead"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe\x00 not even text",
+        b"plain text",
+        b"[1, 2]",
+        b"{}",
+        b'{"body": "eA=="}',
+        b'{"properties": 3}',
+        b'{"properties": {"delivery_info": 3}}',
+        b'{"headers": 7, "properties": {}}',
+        b'{"body": "x", "properties": {"body_encoding": "rot13"}}',
+        b'{"body": 5, "properties": {"body_encoding": "base64"}}',
+        b'{"body": "a", "properties": {"body_encoding": "base64"}}',
+        b"[" * 100_000,
+    ],
+)
+def test_garbage_is_buried_with_its_bytes_and_stops_nobody(site: Site, raw: bytes) -> None:
+    site.redis.lpush(QUEUE, raw)
+    site.publish("good")
+    reader = site.reader()
+    assert reader.next().payload == "good"
+    (letter,) = site.dead()
+    assert base64.b64decode(letter["body"]) == raw
+    assert letter["content-type"] == "application/octet-stream"
+    assert letter["properties"]["delivery_info"] == {"exchange": "", "routing_key": "nightshift.dead"}
+    assert letter["headers"]["nightshift_dead"]["reason"] == "undecodable"
+    assert site.leased() == ["good"]
+
+
+def test_a_dead_letter_can_be_consumed_like_any_message(site: Site) -> None:
+    site.redis.lpush(QUEUE, b"garbage")
+    site.reader().within(0.2)
+    message = site.reader("nightshift.dead").next()
+    assert message.body == b"garbage"
+    assert message.headers["nightshift_dead"]["queue"] == QUEUE
+
+
+def test_a_dead_letter_with_a_future_eta_is_not_delayed_again(site: Site) -> None:
+    site.redis.lpush(
+        "nightshift.dead",
+        json.dumps(
+            {
+                "body": "IiI=",
+                "headers": {**eta(99), "nightshift_dead": {}},
+                "properties": {"body_encoding": "base64"},
+            }
+        ),
+    )
+    assert site.reader("nightshift.dead").next().headers["nightshift_dead"] == {}
+
+
+# kombu's other ways
+
+
+def test_basic_get(site: Site) -> None:
+    site.publish("a")
+    site.publish("b", stock=True, headers=eta(50))
+    channel = site.connect().channel()
+    message = channel.basic_get(QUEUE)
+    assert (message.payload, site.leased()) == ("a", ["a"])
+    assert channel.basic_get(QUEUE) is None  # what is delayed is not there to get
+    message.ack()
+    wait_for(lambda: not site.leased(), 1, "not acknowledged")
+    site.publish("c")
+    assert channel.basic_get(QUEUE, no_ack=True).payload == "c"
+    assert site.leased() == []
+
+
+def test_consuming_without_acknowledgement(site: Site) -> None:
+    site.publish("a")
+    connection = site.connect()
+    got: list[Any] = []
+    with Consumer(
+        connection.channel(), [Queue(QUEUE)], no_ack=True, on_message=got.append, auto_declare=False
+    ):
+        connection.drain_events(timeout=3)
+    assert bodies(got) == ["a"]
+    assert site.keys() == set()
+
+
+def test_cancelled_consumers_get_nothing_more(site: Site) -> None:
+    reader = site.reader("a", "b")
+    reader.within(0.1)
+    reader.consumer.cancel_by_queue("a")
+    site.publish("for a", queue="a")
+    site.publish("for b", queue="b")
+    assert bodies(reader.within(1.3)) == ["for b"]
+    assert site.ready("a") == ["for a"]
+
+
+def test_purge_takes_what_is_ready_and_what_is_delayed(site: Site) -> None:
+    site.publish("a")
+    site.publish("b", priority=9)
+    site.publish("c", headers=eta(50))
+    assert site.connect().channel().queue_purge(QUEUE) == 3
+    assert site.keys() == set()
+
+
+def test_deleting_a_queue_deletes_what_is_delayed(site: Site) -> None:
+    channel = site.connect().channel()
+    queue = Queue(QUEUE, Exchange(QUEUE), routing_key=QUEUE)(channel)
+    queue.declare()
+    site.publish("c", headers=eta(50))
+    queue.delete()
+    assert site.keys() == set()
+
+
+def test_a_batch_of_publishes_wakes_a_waiting_consumer(site: Site) -> None:
+    reader = site.reader()
+    got: list[float] = []
+    thread = threading.Thread(target=lambda: got.append(reader.next() and time.monotonic()))
+    thread.start()
+    wait_for(lambda: int(site.redis.info("clients")["blocked_clients"]) == 1, 3, "it does not wait")
+    producer = Producer(site.connect().channel())
+    with producer.batch():
+        for number in range(5):
+            producer.publish(number, exchange="", routing_key=QUEUE)
+        producer.publish("later", exchange="", routing_key=QUEUE, headers=eta(50))
+    sent = time.monotonic()
+    thread.join()
+    assert got[0] - sent < 0.3
+    assert queues.delayed_count(site.redis, "", QUEUE) == 1
+
+
+def test_every_key_has_the_global_prefix(site: Site) -> None:
+    options = {"global_keyprefix": "shop:", **LIMIT}
+    for body in ("a", "b"):
+        site.publish(body, options=options)
+    site.publish("later", options=options, headers=eta(50))
+    site.redis.lpush(f"shop:{QUEUE}", b"garbage")
+    reader = site.reader(prefetch=3, **options)
+    reader.next().reject(requeue=True)
+    assert reader.replace(reader.next(), "next", due=time.time() + 50)
+    assert queues.delayed_count(site.redis, "shop:", QUEUE) == 2
+    reader.take(1)[0].ack()
+    assert {key for key in site.redis.keys() if not key.startswith(b"shop:")} == set()
+    reader.close()
+    assert site.connect(**options).channel().queue_purge(QUEUE) == 2
+
+
+def test_scripts_the_server_forgot_are_sent_again(site: Site) -> None:
+    reader = site.reader(prefetch=2)
+    for step in range(3):
+        site.publish(step)
+        site.redis.script_flush()
+        message = reader.next()
+        site.redis.script_flush()
+        assert reader.replace(message, f"next {step}")
+        site.redis.script_flush()
+        reader.next().ack()
+        wait_for(lambda: not site.leased(), 1, "not acknowledged")
+    site.redis.script_flush()
+    reader.close()
+    site.nothing_left()
+
+
+def test_one_client_per_channel(site: Site) -> None:
+    channel = site.connect().channel()
+    before = site.redis.info("stats")["total_connections_received"]
+    producer = Producer(channel)
+    for number in range(50):
+        producer.publish(number, exchange="", routing_key=QUEUE)
+    with channel.conn_or_acquire() as one, channel.conn_or_acquire() as other:
+        assert one is other
+    assert site.redis.info("stats")["total_connections_received"] - before <= 1
+
+
+# operators
+
+
+def test_the_view_of_operators(site: Site) -> None:
+    for number in range(3):
+        site.publish(number, headers={"id": f"r{number}"})
+    site.publish("urgent is 0, this is 9", priority=9)
+    for seconds in (70, 60):
+        site.publish(seconds, headers={**eta(seconds), "id": f"d{seconds}*[x]"})
+    client = site.redis
+    assert queues.ready_depth(client, "", QUEUE, [0, 3, 6, 9]) == 4
+    assert [job for job, _, _ in queues.delayed_list(client, "", QUEUE, 10)] == ["d60*[x]", "d70*[x]"]
+    oldest = queues.oldest(client, "", QUEUE)
+    assert oldest is not None
+    assert oldest["headers"]["id"] == "r0"
+    assert [body["headers"].get("id") for body in queues.peek(client, "", QUEUE, 4)] == [
+        "r0",
+        "r1",
+        "r2",
+        None,
+    ]
+    raw = queues.peek_raw(client, "", QUEUE, 2)[1]
+    assert queues.remove(client, "", QUEUE, raw)
+    assert not queues.remove(client, "", QUEUE, raw)
+    cancelled = queues.cancel_delayed(client, "", QUEUE, "d70*[x]")
+    assert cancelled is not None
+    assert cancelled["headers"]["id"] == "d70*[x]"
+    assert queues.cancel_delayed(client, "", QUEUE, "d70*[x]") is None
+    assert not queues.run_delayed_now(client, "", QUEUE, "d70*[x]")
+    assert queues.run_delayed_now(client, "", QUEUE, "d60*[x]")
+    assert bodies(site.reader(prefetch=3).take(3)) == [60, 0, 2]
+
+
+# errors of the server
+
+
+def test_a_full_server_refuses_publishes_and_lets_jobs_end(site: Site) -> None:
+    for number in range(6):
+        site.publish(number)
+    site.publish("soon", headers=eta(0.2))
+    reader = site.reader(prefetch=1, lease_seconds=3, lease_renew_seconds=0.2)
+    message = reader.next()
+    site.redis.config_set("maxmemory", 1)
+    try:
+        producer = Producer(site.connect().channel())
+        with pytest.raises(OperationalError, match="maxmemory"):
+            producer.publish(1, exchange="", routing_key=QUEUE, retry=True, retry_policy={"max_retries": 1})
+        message.ack()
+        assert reader.replace(reader.next(), "b", queue="other")  # and so claims go on
+        reader.next().reject(requeue=True)
+        reader.next().ack()
+        deadline = site.redis.zrange("nightshift:consumers", 0, -1, withscores=True)[0][1]
+        wait_for(
+            lambda: site.redis.zrange("nightshift:consumers", 0, -1, withscores=True)[0][1] > deadline + 0.5,
+            5,
+            "the lease was not renewed",
+        )
+        other = site.reader()
+        assert other.next().payload == 3  # a new consumer can begin
+    finally:
+        site.redis.config_set("maxmemory", 0)
+    assert site.ready("other") == ["b"]
+
+
+def test_a_server_that_became_a_replica_is_a_lost_connection(site: Site) -> None:
+    site.publish("a")
+    reader = site.reader()
+    reader.within(0.1)
+    site.redis.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises(reader.connection.connection_errors, match="(?i)read.?only|unblocked"):
+            reader.within(2.5)
+        producer = Producer(site.connect().channel())
+        with pytest.raises(reader.connection.connection_errors):
+            producer.publish(1, exchange="", routing_key=QUEUE)
+    finally:
+        site.redis.replicaof("NO", "ONE")
+
+
+def test_a_wrong_password_is_said_clearly_and_not_shown(site: Site) -> None:
+    site.url = site.url.replace(site.server.password, "not-it")
+    connection = site.connect()
+    with pytest.raises(connection.connection_errors, match="(?i)password|WRONGPASS") as caught:
+        connection.channel()
+    assert "not-it" not in str(caught.value)
+    assert connection.as_uri().startswith("redis://")
+    assert "not-it" not in connection.as_uri()
+
+
+def _calls(site: Site) -> int:
+    return int(site.redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+def _commands(site: Site) -> int:
+    return int(site.redis.info("stats")["total_commands_processed"])
+
+
+def _server_time(site: Site) -> float:
+    seconds, micros = site.redis.time()
+    return float(seconds) + float(micros) / 1e6
