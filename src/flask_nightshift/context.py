@@ -10,7 +10,7 @@ import re
 import uuid
 from contextvars import ContextVar
 
-from flask import g, has_request_context, request
+from flask import has_request_context, request
 
 from .job import JobRef
 
@@ -18,6 +18,7 @@ current_job: ContextVar[JobRef | None] = ContextVar("nightshift_current_job", de
 """The job whose attempt runs in this context, set around the body of a task."""
 
 REQUEST_ID_HEADER = "X-Request-ID"
+_KEY = "nightshift.request_id"
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -28,9 +29,10 @@ def request_id() -> str | None:
     made once per request.
     """
     if has_request_context():
-        if "nightshift_request_id" not in g:
+        # kept with the request and not in g, which requests made inside one app context share
+        if _KEY not in request.environ:
             given = request.headers.get(REQUEST_ID_HEADER, "")
-            g.nightshift_request_id = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
-        return str(g.nightshift_request_id)
+            request.environ[_KEY] = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
+        return str(request.environ[_KEY])
     job = current_job.get()
     return job.request_id if job else None

@@ -127,7 +127,7 @@ class System:
             f"127.0.0.1:{port}",
             "--threads",
             "4",
-            "jobsapp:create_app()",
+            f"{self.env['FLASK_APP']}:create_app()",
         ]
         process = self._start("web", argv, {})
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15)

@@ -9,10 +9,11 @@ from typing import IO, Any
 
 import structlog
 from celery import _state, signals
+from flask import Flask
 from structlog.stdlib import ProcessorFormatter
 
 from ..config import Settings
-from ..runtime import Runtime
+from ..runtime import Runtime, current
 from .processors import JSON, SHARED, console
 
 # What Celery says of an attempt, our own lines say with more: these formats alone are dropped.
@@ -29,7 +30,7 @@ _CHATTY = ("amqp", "kombu", "celery.utils.functional")
 
 
 def configure(
-    settings: Settings,
+    app: Flask | Settings,
     *,
     level: int | str | None = None,
     stream: IO[str] | None = None,
@@ -37,9 +38,11 @@ def configure(
 ) -> None:
     """Send all logging of this process through Nightshift's processors, in place of what was set up before.
 
-    Workers and Beat call it; call it in a web process to have its lines in the same form. ``level`` goes
-    before ``NIGHTSHIFT_LOG_LEVEL``; lines go to ``logfile``, else to ``stream`` (default: standard error).
+    Workers and Beat call it; call it in the application factory, after ``init_app``, to have the web
+    process's lines in the same form. ``level`` goes before ``NIGHTSHIFT_LOG_LEVEL``; lines go to ``logfile``,
+    else to ``stream`` (default: standard error).
     """
+    settings = current(app).settings if isinstance(app, Flask) else app
     stream = stream or sys.__stderr__ or sys.stderr
     handler: logging.StreamHandler[Any] = (
         WatchedFileHandler(logfile) if logfile else logging.StreamHandler(stream)
