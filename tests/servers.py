@@ -325,17 +325,17 @@ class RabbitMQ(Server):
         return done.stdout[5:-1]
 
     def fresh_url(self) -> str:
-        """The URL of a new vhost."""
+        """The URL of a new vhost.
+
+        It is not deleted before the node is: on RabbitMQ 3.10, deleting many queues that have an at-least-once
+        dead-letter exchange at once can break those of other vhosts (rabbitmq-server issue 16652).
+        """
         vhost = f"v{secrets.token_hex(4)}"
         self.erl(
             f'rabbit_vhost:add(<<"{vhost}">>, <<"test">>), rabbit_auth_backend_internal:set_permissions('
             f'<<"{self.user}">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>)'
         )
         return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.port}/{vhost}"
-
-    def drop(self, url: str) -> None:
-        """Delete the vhost of ``url``."""
-        self.erl(f'rabbit_vhost:delete(<<"{url.rpartition("/")[2]}">>, <<"test">>)')
 
     def kill(self) -> None:
         """SIGKILL, a moment after its tables of queues are on disk.

@@ -155,7 +155,7 @@ class Broker(Protocol):
         """The depth of each queue; a queue that does not exist yet has depth 0."""
 
     def delayed(self) -> int | None:
-        """How many jobs wait for their time, over all queues; ``None``: this broker cannot tell."""
+        """How many jobs wait for their time, over all queues, where only that can be told; else ``None``."""
 
     def delayed_jobs(self) -> DelayedJobs | None:
         """A hold on single delayed jobs; ``None``: this broker cannot show them."""

@@ -7,11 +7,14 @@ ones are (looking would count as a delivery, and ``x-delivery-limit`` buries wha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
 from typing import Any, TypeVar
 
+from amqp.exceptions import MessageNacked
 from kombu import Queue
 
 from ..config import Settings, hide_password
@@ -37,6 +40,7 @@ class RabbitMQBroker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._declared: set[str] = set()
+        self._lock = threading.Lock()
         self._link = Link(self._connect, self._fail, self._repair)
         self._dead = DeadQueue(self._link)
 
@@ -102,10 +106,25 @@ class RabbitMQBroker:
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
         """Declare the delayed queues, the dead-letter queue, and ``queues``: once per process."""
         for queue in queues:
-            if queue.name not in self._declared:
-                topology.declare_foundation(connection)
-                topology.declare_queue(connection, queue)
-                self._declared.add(queue.name)
+            with self._declaring(queue.name) as missing:
+                if missing:
+                    topology.declare_foundation(connection)
+                    topology.declare_queue(connection, queue)
+
+    @contextmanager
+    def _declaring(self, name: str) -> Iterator[bool]:
+        """Gives whether ``name`` is still to be declared in this process, to one thread at a time."""
+        if name in self._declared:
+            yield False
+            return
+        # not for ever: a thread may have been forked away while it held the lock
+        locked = self._lock.acquire(timeout=STEP)
+        try:
+            yield name not in self._declared
+            self._declared.add(name)
+        finally:
+            if locked:
+                self._lock.release()
 
     def send(self, producer: Any, queue: Queue, publish: Callable[[], T]) -> T:
         """Publish through Celery: topology first, an unroutable message mends it and goes out again."""
@@ -122,7 +141,13 @@ class RabbitMQBroker:
         return attempt(connection, work, self._fail, repair)
 
     def _repair(self, exc: BaseException) -> bool:
-        """The broker lost a queue or an exchange (312 no route, 404 not found): declare everything again."""
+        """Whether a second try may succeed.
+
+        The broker lost a queue or an exchange (312 no route, 404 not found): then declare everything again. Or
+        it refused the message for the moment, because a queue has no leader yet.
+        """
+        if isinstance(exc, MessageNacked):
+            return True
         if getattr(exc, "reply_code", None) not in (312, 404):
             return False
         self._declared.clear()
@@ -146,9 +171,10 @@ class RabbitMQBroker:
         def work(connection: Any) -> None:
             if queue != DEAD_QUEUE:
                 self.prepare(connection, [self.queue(queue)])
-            elif DEAD_QUEUE not in self._declared:
-                topology.declare_foundation(connection)
-                self._declared.add(DEAD_QUEUE)
+            else:
+                with self._declaring(DEAD_QUEUE) as missing:
+                    if missing:
+                        topology.declare_foundation(connection)
             publish(connection.default_channel, message, exchange, key, **self.publish_options)
 
         self._link.call(work)

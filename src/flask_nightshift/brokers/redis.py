@@ -174,9 +174,8 @@ class RedisBroker:
         """All four numbers with leases; with kombu's transport only ``ready`` and ``oldest``."""
         return self._ask(lambda queues_: [queues_.depth(name) for name in queues])
 
-    def delayed(self) -> int | None:
-        """Jobs in the delayed set; None with kombu's transport, which keeps them in workers' memories."""
-        return self._ask(lambda queues: queues.delayed())
+    def delayed(self) -> None:
+        """Nothing: ``depths`` tells it by queue, and kombu's transport keeps them in workers' memories."""
 
     def delayed_jobs(self) -> RedisDelayed | None:
         """With leases; kombu's own transport leaves delayed jobs to the workers' memories."""

@@ -25,17 +25,13 @@ class Queues:
         self.keys = keys
 
     def depth(self, queue: str) -> QueueDepth:
-        """Length, and the age of the oldest by the time it was first enqueued."""
+        """Length, and for how long the oldest has been ready."""
         with self.client.pipeline(transaction=True) as pipe:
             for key in self.keys.ready(queue):
                 pipe.llen(key)
                 pipe.lindex(key, -1)
             answers = pipe.execute()
         return QueueDepth(queue, sum(answers[::2]), oldest=_age(answers[1::2]))
-
-    def delayed(self) -> int | None:
-        """Unknown."""
-        return None
 
     def peek(self, queue: str, limit: int) -> list[dict[str, Any]]:
         """The next ready jobs."""
@@ -95,11 +91,13 @@ def _headers(raw: bytes | None) -> dict[str, Any]:
     return headers if isinstance(headers, dict) else {}
 
 
+def _ready_since(headers: dict[str, Any]) -> datetime | None:
+    """When it was enqueued, or when its delay was over."""
+    times = [jobs.parse_time(jobs.history(headers).get("enqueued_at")), jobs.parse_time(headers.get("eta"))]
+    return max((moment for moment in times if moment is not None), default=None)
+
+
 def _age(raws: Iterable[bytes | None]) -> float | None:
-    """Seconds since the earliest of ``raws`` was enqueued; None if none of them says."""
-    times: list[datetime] = []
-    for raw in raws:
-        moment = jobs.parse_time(jobs.history(_headers(raw)).get("enqueued_at"))
-        if moment is not None:
-            times.append(moment)
+    """Seconds since the earliest of ``raws`` could start; None if none of them says."""
+    times = [moment for raw in raws if (moment := _ready_since(_headers(raw))) is not None]
     return max(0.0, (utcnow() - min(times)).total_seconds()) if times else None
