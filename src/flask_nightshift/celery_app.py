@@ -89,6 +89,17 @@ class JobCelery(Celery):
         self._tell(name, options, queue, headers[HISTORY], at, args, kwargs)
         return result
 
+    def _get_backend(self) -> Any:
+        """The result backend, without its subscription to each result when the job is published.
+
+        On Redis that would hang a publish for minutes while the server is frozen. Whoever asks for a result
+        (``AsyncResult.get``) is subscribed then, and is told one that was there before.
+        """
+        backend = super()._get_backend()
+        if type(backend).__module__ == "celery.backends.redis":
+            backend.on_task_call = lambda producer, task_id: None  # noqa: ARG005 - Celery's own signature
+        return backend
+
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         """A connection that publishes: it gives up sooner than one that consumes."""
         given = options.pop("transport_options", None) or {}
