@@ -58,8 +58,8 @@ def check(url: str, *, allow_private: bool = False) -> httpx.URL:
         raise HookRefused("only http:// and https:// with a host are called")
     if parsed.userinfo:
         raise HookRefused("leave the name and password out of the URL")
-    if parsed.port == 0:
-        raise HookRefused("port 0 cannot be called")
+    if parsed.port is not None and not 1 <= parsed.port <= 65_535:
+        raise HookRefused("a port is between 1 and 65535")
     try:
         # also what only looks like a name: 2130706433 and 0x7f.1 are 127.0.0.1
         _refuse_private(_lookup(parsed, socket.AI_NUMERICHOST), allow_private)

@@ -56,7 +56,9 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
     except UnidentifiedImageError:
         raise NotAPicture(f"it is not a picture; send one of {', '.join(FORMATS)}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
+    except Image.DecompressionBombError:
+        raise NotAPicture(f"it has too many pixels; the limit is {max_pixels:,} in all") from None
+    except (OSError, SyntaxError, ValueError) as exc:
         raise NotAPicture(f"the picture cannot be read: {exc}") from None
     width, height = image.size
     if width * height > max_pixels:
