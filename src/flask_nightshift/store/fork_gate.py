@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 
 PATIENCE = 5.0
 """Seconds that a fork waits at most: a child that might hang is better than a worker that does."""
@@ -24,6 +23,7 @@ class ForkGate:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._inside = 0
+        self._closing = False
         self._mine = threading.local()
         os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._anew)
 
@@ -53,6 +53,7 @@ class ForkGate:
     def _enter(self) -> None:
         if self._depth() == 0:
             with self._changed:
+                self._changed.wait_for(lambda: not self._closing)
                 self._inside += 1
         self._mine.depth = self._depth() + 1
 
@@ -66,16 +67,19 @@ class ForkGate:
     def _close(self) -> None:
         """Wait until the others are outside, and keep the lock that they need to come in."""
         self._changed.acquire()
-        mine, until = bool(self._depth()), monotonic() + PATIENCE
-        while self._inside > mine and (left := until - monotonic()) > 0:
-            self._changed.wait(left)
+        self._closing = True
+        mine = int(bool(self._depth()))
+        self._changed.wait_for(lambda: self._inside <= mine, PATIENCE)
 
     def _open(self) -> None:
+        self._closing = False
+        self._changed.notify_all()
         self._changed.release()
 
     def _anew(self) -> None:
         # the threads that were inside or waited are not in the child: only this one can be
         self._changed = threading.Condition()
+        self._closing = False
         self._inside = int(bool(self._depth()))
 
 
