@@ -138,7 +138,7 @@ def test_a_message_costs_at_most_200_bytes_more_in_any_state(site: Site) -> None
     number = 400
 
     def used() -> int:
-        return sum(site.redis.memory_usage(key, samples=0) for key in site.keys())
+        return sum(site.redis.memory_usage(key, samples=0) for key in sorted(site.keys()))
 
     reader = site.reader(prefetch=number)
     reader.within(0.05)
@@ -534,7 +534,7 @@ def test_every_key_has_the_global_prefix(site: Site) -> None:
     assert reader.replace(reader.next(), "next", due=time.time() + 50)
     assert queues.delayed_count(site.redis, "shop:", QUEUE) == 2
     reader.take(1)[0].ack()
-    assert {key for key in site.redis.keys() if not key.startswith(b"shop:")} == set()
+    assert {key for key in site.redis.scan_iter() if not key.startswith(b"shop:")} == set()
     reader.close()
     assert site.connect(**options).channel().queue_purge(QUEUE) == 2
 
@@ -636,7 +636,7 @@ def test_a_server_that_became_a_replica_is_a_lost_connection(site: Site) -> None
     reader.within(0.1)
     site.redis.replicaof("127.0.0.1", 1)
     try:
-        with pytest.raises(reader.connection.connection_errors, match="(?i)read.?only|unblocked"):
+        with pytest.raises(reader.connection.connection_errors, match=r"(?i)read.?only|unblocked"):
             reader.within(2.5)
         producer = Producer(site.connect().channel())
         with pytest.raises(reader.connection.connection_errors):
@@ -648,7 +648,7 @@ def test_a_server_that_became_a_replica_is_a_lost_connection(site: Site) -> None
 def test_a_wrong_password_is_said_clearly_and_not_shown(site: Site) -> None:
     site.url = site.url.replace(site.server.password, "not-it")
     connection = site.connect()
-    with pytest.raises(connection.connection_errors, match="(?i)password|WRONGPASS") as caught:
+    with pytest.raises(connection.connection_errors, match=r"(?i)password|WRONGPASS") as caught:
         connection.channel()
     assert "not-it" not in str(caught.value)
     assert connection.as_uri().startswith("redis://")

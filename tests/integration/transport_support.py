@@ -84,7 +84,7 @@ class Site:
         wait_for(lambda: not self._keys(), 5, "keys are left behind")
 
     def _keys(self) -> set[bytes]:
-        return {key for key in self.redis.keys() if not key.startswith(b"_kombu.binding")}
+        return {key for key in self.redis.scan_iter() if not key.startswith(b"_kombu.binding")}
 
     def keys(self) -> set[bytes]:
         """All keys but kombu's bindings and doorbells, which go by themselves."""
@@ -176,6 +176,7 @@ sys.stdin.readline()
 import logging
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 message.ack()
+reader.got.clear()
 try:
     while True:
         print("next", reader.next(timeout=10).payload, flush=True)

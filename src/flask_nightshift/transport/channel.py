@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from datetime import datetime
 from time import time
-from typing import Any
+from typing import Any, cast
 
 from amqp.exceptions import ChannelError
 from kombu.transport import redis
@@ -77,8 +77,8 @@ class LeaseMixin(ConsumingMixin):
             )
             lease.start()
             self._lease = lease
-        self._lease.verify()
-        return self._lease
+        self.check_lease()
+        return cast("Lease", self._lease)
 
     def _lease_pool(self: Any) -> Any:
         """Connections of the lease's own: it outlives the channel, and it must not hang."""

@@ -67,6 +67,7 @@ class ConsumingMixin:
         self._claimed: deque[Claimed] = deque()
         self._in_hand: dict[int, tuple[Lease, str]] = {}
         self._no_ack: set[str] = set()
+        self._leaving: set[str] = set()
         self._exhausted = False
         self._next_due: float | None = None
         self._order: list[str] = []
@@ -75,9 +76,15 @@ class ConsumingMixin:
     def basic_consume(self: Any, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Consume from ``queue``."""
         self._exhausted = False
+        self._leaving.discard(queue)
         if no_ack:
             self._no_ack.add(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)  # type: ignore[misc]  # a mixin
+
+    def basic_cancel(self: Any, consumer_tag: str) -> Any:
+        """Stop consuming. kombu puts it off while a reply is handled; what is left of that is not delivered."""
+        self._leaving.add(self._tag_to_queue.get(consumer_tag, ""))
+        return super().basic_cancel(consumer_tag)  # type: ignore[misc]  # a mixin
 
     def _basic_cancel(self: Any, consumer_tag: str) -> Any:
         self._no_ack.discard(self._tag_to_queue.get(consumer_tag))
@@ -157,6 +164,7 @@ class ConsumingMixin:
         if asked is Asked.WAIT:
             self._exhausted, self._next_due = False, None
             self._flush_brpop_reauth()
+            self.connection.cycle.maybe_restore_messages()
             if self.active_queues and self.qos.can_consume():
                 self._brpop_start()
             raise Empty
@@ -215,7 +223,7 @@ class ConsumingMixin:
         """Take the reply of a claim into the books."""
         if reply[0] != b"ok":
             lease.mark_lost()
-            lease.verify()
+            self.check_lease()
         at, wait, self._exhausted = float(reply[1]), float(reply[2]), not reply[3]
         self._next_due = monotonic() + wait if wait >= 0 else None
         for position, raw in zip(reply[4::2], reply[5::2], strict=True):
@@ -253,7 +261,8 @@ class ConsumingMixin:
     def _deliver_claimed(self: Any) -> None:
         while self._claimed:
             claimed = self._claimed.popleft()
-            if claimed.queue not in self.connection._callbacks:  # noqa: SLF001 - cancelled meanwhile
+            callbacks = self.connection._callbacks  # noqa: SLF001 - as kombu's channel does
+            if claimed.queue in self._leaving or claimed.queue not in callbacks:
                 claimed.lease.give_back([claimed.number], counted=False)
             elif (body := self._open(claimed)) is not None:
                 self.connection._deliver(body, claimed.queue)  # noqa: SLF001 - as kombu's channel does
