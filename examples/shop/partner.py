@@ -8,7 +8,7 @@ What ``POST`` gets, by path:
 - ``/gone``    410
 - ``/broken``  500 until ``POST /repair``, then 200
 
-``GET /received`` lists the calls, oldest first: ``{"at", "path", "key", "status", "payload"}``, ``at`` in
+``GET /received`` lists the calls, oldest first: ``{"at", "path", "host", "key", "status", "payload"}``, ``at`` in
 seconds since the epoch. It counts and takes payloads by ``Idempotency-Key``, as a good partner does.
 """
 
@@ -58,8 +58,8 @@ def create_partner() -> Flask:
         with lock:
             seen[mood, key] += 1
             status = _status(mood, seen[mood, key], repaired.is_set())
-            payload = request.get_json(silent=True)
-            note = {"at": time.time(), "path": f"/{mood}", "key": key, "status": status, "payload": payload}
+            note = {"at": time.time(), "path": f"/{mood}", "host": request.host, "key": key}
+            note |= {"status": status, "payload": request.get_json(silent=True)}
             calls.append(note)
         response = jsonify(status=status, mood=mood)
         if status == 429:
