@@ -7,6 +7,7 @@ import, must not lose the attempt.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -51,7 +52,10 @@ def run(
     verdict = request[Verdict.KEY] = Verdict()
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     tracer = trace.fast_trace_task if trace._localized else trace.trace_task_ret  # noqa: SLF001
+    began = perf_counter()
     failed, returned, runtime = tracer(task, uuid, request, body, content_type, content_encoding, **options)
+    if runtime is None:  # Celery tells it of a success only
+        runtime = perf_counter() - began
     if not failed:
         return 0, Report("succeeded", runtime, verdict.result, representation=str(returned)), runtime
     report = _report(returned, verdict)
