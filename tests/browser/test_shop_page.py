@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from shop_stack import ROOT, ShopStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]  # one Chromium, one shop
+pytestmark = pytest.mark.browser
 
 PHOTO = ROOT / "examples" / "shop" / "static" / "moonrise.jpg"
 PHONE = {"width": 375, "height": 812}
