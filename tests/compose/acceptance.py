@@ -35,10 +35,12 @@ def main() -> None:
     need_engine()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` cleans up
     image = f"nightshift-shop-test:{os.getpid()}"
+    begun = time.monotonic()
     failed = [name for name in options.brokers or BROKERS if not tell(name, image, options.keep)]
     if not (failed and options.keep):
         docker("rmi", "--force", image)
-    print(f"\nFAILED: {', '.join(failed)}" if failed else "\nAll of it held.")
+    took = f"{(time.monotonic() - begun) / 60:.1f} minutes"
+    print(f"\nFAILED after {took}: {', '.join(failed)}" if failed else f"\nAll of it held, in {took}.")
     sys.exit(1 if failed else 0)
 
 

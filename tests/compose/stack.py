@@ -84,7 +84,7 @@ class Stack:
             states = [found["State"].get("Health", {}).get("Status") for found in self.running(service)]
             return states == ["healthy"] * count
 
-        return until(healthy, seconds, f"{count} of {service} healthy")
+        return until(healthy, seconds, f"{count} of {service} healthy", every=0.5)
 
     def partner(self) -> str:
         """The URL at which the partner is reached from here."""
@@ -153,13 +153,13 @@ def http(url: str, body: Any = None) -> tuple[int, str]:
         return 0, str(exc)
 
 
-def until(ask: Callable[[], T], seconds: float, what: str) -> float:
+def until(ask: Callable[[], T], seconds: float, what: str, *, every: float = 0.1) -> float:
     """Ask until the answer is true; gives the seconds that took, raises ``Failed`` when they run out."""
     begun = time.monotonic()
     while not ask():
         if time.monotonic() - begun > seconds:
             raise Failed(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.1)
+        time.sleep(every)
     return time.monotonic() - begun
 
 
