@@ -198,6 +198,7 @@ class LeaseMixin(ConsumingMixin):
         self._leave_poll()
         lease, self._lease = self._lease, None
         self._claimed.clear()
+        self.auto_delete_queues.clear()  # deleting them would mean to wait for the server
         exchange_types = self.exchange_types
         delivered = self.qos.delivered() if lease is not None else {}
         self.qos.forget()

@@ -30,8 +30,6 @@ logger = logging.getLogger("flask_nightshift.transport")
 ACK_LINGER = 0.003
 """Seconds for which an acknowledgement waits to travel with a claim."""
 RECONNECT_PAUSE = 0.25
-AFTER_OUTAGE = 5.0
-"""Seconds after an outage in which nobody is declared gone: the others are just coming back too."""
 COLLECTIONS = 2
 """Times that the garbage collector is run for a detached lease, to find what nobody refers to."""
 
@@ -61,6 +59,7 @@ class Keeper:
         try:
             self._client = Redis(connection_pool=self._lease.pool, single_connection_client=True)
             self._renew(register=True)
+            self._sweep_at = self._renewed + sweep.patience(self._client)
         except BaseException:
             self._close()
             raise
@@ -158,7 +157,7 @@ class Keeper:
         self._renew_at = now + self._lease.options.lease_renew_seconds
         if self._in_trouble:
             self._in_trouble = False
-            self._sweep_at = now + AFTER_OUTAGE
+            self._sweep_at = now + sweep.AFTER_OUTAGE
             logger.info("lease %s is kept again", self._lease.id)
 
     def _look_after_detached(self) -> None:

@@ -22,6 +22,8 @@ logger = logging.getLogger("flask_nightshift.transport")
 
 GRACE = 2.0
 """Seconds for which a client must have been missing."""
+AFTER_OUTAGE = 5.0
+"""Seconds after an outage in which nobody is declared gone: the others are just coming back too."""
 INTERVAL = 1.0
 CROWD = 32
 """With more consumers than this each sweeps less often; together they still sweep often enough."""
@@ -31,6 +33,15 @@ AT_ONCE = 20
 def interval(consumers: int) -> float:
     """Seconds between two sweeps of one consumer among ``consumers``."""
     return INTERVAL * max(1.0, consumers / CROWD)
+
+
+def patience(client: Redis) -> float:
+    """Seconds to wait before the first sweep: a server that has just started knows nobody yet."""
+    try:
+        uptime = float(client.info("server").get("uptime_in_seconds", AFTER_OUTAGE))
+    except ResponseError:  # not allowed to ask
+        return 0.0
+    return max(0.0, AFTER_OUTAGE - uptime)
 
 
 def sweep(client: Redis, lease: Lease) -> int:
