@@ -1,0 +1,487 @@
+"""Dead letters on real brokers and databases: archived once, found, replayed, put away."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import fork, join
+from flask import Flask
+from sqlalchemy import update
+
+from flask_nightshift import config, dead_letters, journal, message
+from flask_nightshift.brokers import connect
+from flask_nightshift.brokers.base import Broker, PendingDeadLetter
+from flask_nightshift.dead_letters import Archiver, Filters, Status, archiver
+from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
+from flask_nightshift.job import Attempt, DeadLetter, Failure, JobState, Reason, utcnow
+from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.store import Store, tables
+from servers import Server, wait_for
+
+TRACEBACK = 'Traceback\n  File "shop/tasks.py", line 7, in send\n    raise OSError\n'
+
+
+@dataclass
+class Desk:
+    """A broker, a database, and a way to have jobs die."""
+
+    broker: Broker
+    store: Store
+    server: Server
+    app: Flask
+    buried: list[str] = field(default_factory=list)
+
+    def job(self, job_id: str, task: str = "mail.send") -> dict[str, Any]:
+        headers: dict[str, Any] = {"id": job_id, "task": task, "retries": 2, "eta": None, "expires": None}
+        message.stamp(headers, queue="mail", at=utcnow(), request_id="req-1")
+        return headers
+
+    def bury(
+        self,
+        job_id: str,
+        *,
+        task: str = "mail.send",
+        reason: Reason = Reason.EXHAUSTED,
+        failure: Failure | None = None,
+        body: bytes = b'[[7], {"to": "ann"}, {}]',
+        queue: str = "mail",
+    ) -> str:
+        """Put a dead letter into the broker's dead-letter queue; its id."""
+        headers = message.buried(
+            self.job(job_id, task),
+            reason=reason,
+            failure=failure or Failure("OSError", f"refused {job_id}", TRACEBACK),
+            queue=queue,
+            worker="w1",
+            at=utcnow(),
+            ended=Attempt(3, utcnow().isoformat(), "w1", 0.5, "OSError", "refused"),
+        )
+        self.broker.publish(Outgoing(body, headers, {"correlation_id": job_id}), DEAD_QUEUE)
+        return str(headers[message.DEAD]["id"])
+
+    def archive(self) -> int:
+        return Archiver(self.broker, self.store).run_once()
+
+    def died(self, *job_ids: str, **more: Any) -> list[str]:
+        """Jobs that died and were archived; the ids of their letters."""
+        ids = [self.bury(job_id, **more) for job_id in job_ids]
+        assert self.archive() == len(ids)
+        return ids
+
+    def in_queue(self, queue: str = DEAD_QUEUE) -> int:
+        return self.broker.depths([queue])[0].ready
+
+    def state(self, job_id: str) -> JobState | None:
+        found = journal.find_job(self.store, job_id)
+        return found.state if found else None
+
+
+DATABASES = {"valkey": "sqlite", "rabbitmq": "postgres"}
+"""Both brokers and both databases, without all four pairs."""
+BROKERS = ["valkey", pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.postgres])]
+
+
+@pytest.fixture(params=BROKERS)
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    server = request.getfixturevalue(request.param)
+    url = f"sqlite:///{tmp_path}/history/db.sqlite3"
+    if DATABASES[request.param] == "postgres":
+        url = request.getfixturevalue("postgres").fresh_url()
+    app = Flask("shop", instance_path=str(tmp_path))
+    app.config.update(NIGHTSHIFT_BROKER_URL=server.fresh_url(), NIGHTSHIFT_DATABASE_URL=url)
+    settings = config.load(app)
+    made = Desk(connect(settings, app), Store(settings.database_url), server, app)
+    made.store.migrate()
+    yield made
+    made.broker.close()
+    made.store.close()
+
+
+@dataclass
+class LosesAcknowledgements:
+    """A broker that gives its letters and never hears that they are archived."""
+
+    broker: Broker
+
+    def take_dead_letters(self, limit: int = 100) -> list[PendingDeadLetter]:
+        return [_Unheard(item.letter) for item in self.broker.take_dead_letters(limit)]
+
+
+@dataclass
+class _Unheard:
+    letter: DeadLetter
+
+    def done(self) -> None:
+        raise BrokerUnavailable("the connection broke")
+
+
+class TestArchive:
+    def test_a_letter_is_kept_as_it_was(self, desk: Desk) -> None:
+        body = b'[[7], {"name": "Zo\xc3\xab"}, {}]'
+        letter_id = desk.bury("j1", body=body)
+        assert desk.archive() == 1
+        assert desk.in_queue() == 0
+        archived = dead_letters.find(desk.store, letter_id)
+        letter = archived.letter
+        assert (letter.job_id, letter.task, letter.queue) == ("j1", "mail.send", "mail")
+        assert (letter.reason, letter.worker, letter.body) == (Reason.EXHAUSTED, "w1", body)
+        assert letter.failure == Failure("OSError", "refused j1", TRACEBACK)
+        assert letter.headers["id"] == "j1"
+        assert letter.properties["correlation_id"] == "j1"
+        assert archived.arguments() == ("[7]", '{"name": "Zoë"}')
+        assert [attempt["number"] for attempt in archived.attempts] == [3]
+        assert archived.status is Status.WAITING
+        assert archived.fingerprint == message.fingerprint(letter)
+        assert json.loads(json.dumps(archived.as_dict()))["args"] == "[7]"
+
+    def test_bytes_that_are_no_text(self, desk: Desk) -> None:
+        body = bytes(range(256))
+        [letter_id] = desk.died("j1", body=body, reason=Reason.UNDECODABLE)
+        assert dead_letters.find(desk.store, letter_id).letter.body == body
+
+    def test_what_was_archived_without_its_acknowledgement_is_archived_once(self, desk: Desk) -> None:
+        desk.bury("j1")
+        broken = Archiver(LosesAcknowledgements(desk.broker), desk.store)  # type: ignore[arg-type]
+        with pytest.raises(BrokerUnavailable):
+            broken.run_once()
+        assert dead_letters.count(desk.store) == 1
+        assert wait_for(desk.archive, 5, "the letter did not come back") == 1
+        assert (dead_letters.count(desk.store), desk.in_queue()) == (1, 0)
+
+    def test_many_archivers_at_once(self, desk: Desk) -> None:
+        for number in range(150):
+            desk.bury(f"j{number}")
+        threads = [threading.Thread(target=desk.archive) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        desk.archive()
+        assert (dead_letters.count(desk.store), desk.in_queue()) == (150, 0)
+
+    def test_the_journal_learns_of_a_death_that_no_worker_told(self, desk: Desk) -> None:
+        desk.died("j1")
+        record = journal.find_job(desk.store, "j1")
+        assert record is not None
+        assert (record.state, record.attempts, record.task) == (JobState.DEAD, 3, "mail.send")
+        assert record.error == {"error": "OSError", "message": "refused j1"}
+        assert (record.args, record.request_id) == ("[7]", "req-1")
+
+    def test_only_what_no_worker_counted_is_counted_and_once(self, desk: Desk) -> None:
+        desk.died("settled-by-a-worker")
+        assert journal.totals(desk.store) == []
+        headers = desk.job("killed") | {
+            "x-death": [{"reason": "delivery_limit", "queue": "mail", "count": 1, "time": utcnow()}]
+        }
+        letter = message.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
+        for _ in range(2):  # the acknowledgement was lost
+            dead_letters.archive(desk.store, [letter], worker="w9")
+        [row] = journal.totals(desk.store)
+        assert (row.task, row.queue, row.outcome, row.count) == ("mail.send", "mail", "dead", 1)
+        assert desk.state("killed") is JobState.DEAD
+        stored = dead_letters.find(desk.store, letter.id).letter
+        assert stored.reason is Reason.DELIVERY_LIMIT
+        assert stored.headers == headers  # times and all
+
+    def test_what_the_lease_transport_buries_is_counted(self, desk: Desk) -> None:
+        from flask_nightshift.transport.payload import Burial
+
+        note = Burial("delivery_limit", "its worker died 5 times", "mail", "w2").header()
+        headers = desk.job("killed") | {message.DEAD: note}
+        letter = message.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
+        dead_letters.archive(desk.store, [letter], worker="w9")
+        assert [row.count for row in journal.totals(desk.store)] == [1]
+
+    def test_a_message_of_strangers(self, desk: Desk) -> None:
+        desk.broker.publish(Outgoing(b"\xff\x00garbage", {}, content_type="application/x-what"), DEAD_QUEUE)
+        assert desk.archive() == 1
+        [found] = dead_letters.list_letters(desk.store)
+        assert (found.letter.body, found.letter.job_id) == (b"\xff\x00garbage", None)
+        assert found.letter.content_type == "application/x-what"
+
+    def test_texts_that_no_database_takes(self, desk: Desk) -> None:
+        [letter_id] = desk.died("j1", failure=Failure("E", "nul \0 and half \ud800"))
+        failure = dead_letters.find(desk.store, letter_id).letter.failure
+        assert failure is not None
+        assert failure.message.startswith("nul \ufffd and half ")
+
+    def test_a_letter_that_cannot_be_stored_keeps_no_other_waiting(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        good, bad = desk.bury("good"), desk.bury("bad")
+        plain = archiver.fingerprint
+
+        def refuses(letter: DeadLetter) -> str:
+            if letter.job_id == "bad":
+                raise ValueError("a defect of ours")
+            return plain(letter)
+
+        monkeypatch.setattr(archiver, "fingerprint", refuses)
+        desk.archive()
+        assert [found.letter.id for found in dead_letters.list_letters(desk.store)] == [good]
+        assert "dead_letters.letter_refused" in caplog.text
+        monkeypatch.undo()
+        assert wait_for(desk.archive, 5, "it did not stay in the queue") == 1
+        assert dead_letters.find(desk.store, bad)
+
+
+class TestThread:
+    @pytest.fixture
+    def archiving(self, desk: Desk) -> Iterator[Archiver]:
+        made = Archiver(desk.broker, desk.store)
+        made.start()
+        yield made
+        made.stop()
+
+    def test_it_archives_by_itself_and_at_once_when_told(self, desk: Desk, archiving: Archiver) -> None:
+        for number in range(3):
+            desk.bury(f"j{number}")
+            archiving.notify()
+            wait_for(lambda n=number: dead_letters.count(desk.store) == n + 1, 5, "not archived")
+
+    def test_with_the_database_away_letters_stay_in_the_queue_and_it_is_said_once(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(archiver, "INTERVAL", 0.1)
+        monkeypatch.setattr(archiver, "BACKOFF_MAX", 0.2)
+        back = take_away(desk)
+        for number in range(3):
+            desk.bury(f"j{number}")
+        thread = Archiver(desk.broker, desk.store)
+        thread.start()
+        wait_for(lambda: "archive_paused" in caplog.text, 15, "nothing said")
+        thread.notify()
+        with pytest.raises(DatabaseUnavailable):
+            dead_letters.count(desk.store)
+        back()
+        wait_for(lambda: "archive_resumed" in caplog.text, 20, "not resumed")
+        thread.stop()
+        assert (dead_letters.count(desk.store), desk.in_queue()) == (3, 0)
+        told = [record.message for record in caplog.records if record.name == "flask_nightshift.dead_letters"]
+        assert told == ["dead_letters.archive_paused", "dead_letters.archive_resumed"]
+
+    def test_the_broker_goes_and_comes_back(
+        self,
+        desk: Desk,
+        archiving: Archiver,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(archiver, "BACKOFF_MAX", 0.5)
+        desk.server.stop()
+        wait_for(lambda: "archive_paused" in caplog.text, 15, "nothing said")
+        desk.server.start()
+        wait_for(lambda: desk.bury("j1"), 20, "the broker is not back")
+        wait_for(lambda: dead_letters.count(desk.store) >= 1, 20, "not archived")
+
+    def test_a_child_does_not_hang_on_the_parent_s_lock(self, desk: Desk) -> None:
+        parent = Archiver(desk.broker, desk.store)
+        with parent._changed:
+            child = fork(parent.notify)
+        join(child)
+
+
+def take_away(desk: Desk) -> Callable[[], object]:
+    """Make the database unreachable; returns what brings it back."""
+    if desk.store.engine.dialect.name == "sqlite":
+        path = Path(str(desk.store._url.database)).parent
+        away = path.with_name("elsewhere")
+        path.rename(away)
+        return lambda: away.rename(path)
+    [postgres] = [server for server in Server.running if server.program == "postgres"]
+    postgres.stop()
+    return postgres.start
+
+
+class TestLookingUp:
+    def test_filters(self, desk: Desk) -> None:
+        mail = desk.died("m1", "m2")
+        [other] = desk.died(
+            "i1", task="images.make", reason=Reason.PERMANENT, failure=Failure("ValueError", "bad")
+        )
+        fingerprint = dead_letters.find(desk.store, mail[0]).fingerprint
+
+        def ids(**conditions: Any) -> set[str]:
+            return {found.letter.id for found in dead_letters.list_letters(desk.store, Filters(**conditions))}
+
+        assert ids() == {*mail, other}
+        assert ids(task="mail.send") == set(mail)
+        assert ids(reason="permanent") == {other}
+        assert ids(fingerprint=fingerprint) == set(mail)
+        assert ids(since=utcnow() - timedelta(minutes=5)) == {*mail, other}
+        assert ids(since=utcnow() + timedelta(minutes=5)) == set()
+        assert ids(ids=(other, "nobody")) == {other}
+        assert ids(task="mail.send", reason="permanent") == set()
+        assert dead_letters.count(desk.store, Filters(task="mail.send")) == 2
+        assert len(dead_letters.list_letters(desk.store, limit=2)) == 2
+
+    def test_the_latest_death_comes_first(self, desk: Desk) -> None:
+        letters = [desk.died(job_id)[0] for job_id in ("first", "second", "third")]
+        assert [found.letter.id for found in dead_letters.list_letters(desk.store)] == letters[::-1]
+
+    def test_an_unknown_letter(self, desk: Desk) -> None:
+        with pytest.raises(DeadLetterNotFound, match="nobody"):
+            dead_letters.find(desk.store, "nobody")
+
+
+class TestReplay:
+    def replay(self, desk: Desk, **more: Any) -> dead_letters.Result:
+        filters = more.pop("filters", Filters())
+        return dead_letters.replay(desk.store, desk.broker, filters, **more)
+
+    def test_the_same_job_is_back_in_its_queue(self, desk: Desk) -> None:
+        [letter_id] = desk.died("j1")
+        result = self.replay(desk)
+        assert (result.ids, result.skipped) == ((letter_id,), {})
+        assert desk.in_queue("mail") == 1
+        assert dead_letters.find(desk.store, letter_id).status is Status.REPLAYED
+        record = journal.find_job(desk.store, "j1")
+        assert record is not None
+        assert (record.state, record.run, record.attempts, record.error) == (JobState.QUEUED, 1, 0, None)
+        assert dead_letters.count(desk.store) == 0
+
+    def test_it_dies_again_and_is_replayed_again(self, desk: Desk) -> None:
+        [first] = desk.died("j1")
+        self.replay(desk)
+        published = message.revived(dead_letters.find(desk.store, first).letter)
+        headers = message.buried(
+            published.headers, reason=Reason.PERMANENT, failure=None, queue="mail", worker="w1", at=utcnow()
+        )
+        desk.broker.publish(Outgoing(published.body, headers), DEAD_QUEUE)
+        assert desk.archive() == 1
+        assert desk.state("j1") is JobState.DEAD
+        second = headers[message.DEAD]["id"]
+        assert self.replay(desk).ids == (second,)
+        record = journal.find_job(desk.store, "j1")
+        assert record is not None
+        assert (record.state, record.run) == (JobState.QUEUED, 2)
+
+    def test_a_second_time_it_is_skipped_with_the_reason(self, desk: Desk) -> None:
+        ids = tuple(desk.died("j1", "j2"))
+        self.replay(desk, filters=Filters(ids=ids[:1]))
+        result = self.replay(desk, filters=Filters(ids=(*ids, "nobody")))
+        assert result.ids == ids[1:]
+        assert result.skipped[ids[0]].startswith("already replayed")
+        assert result.skipped["nobody"] == "there is no such dead letter"
+        assert desk.in_queue("mail") == 2
+
+    def test_a_dry_run_changes_nothing(self, desk: Desk) -> None:
+        [letter_id] = desk.died("j1")
+        result = self.replay(desk, dry_run=True)
+        assert (result.ids, result.dry_run) == ((letter_id,), True)
+        assert (desk.in_queue("mail"), dead_letters.count(desk.store)) == (0, 1)
+
+    def test_the_oldest_go_first_up_to_a_limit_at_a_rate(self, desk: Desk) -> None:
+        letters = [desk.died(f"j{number}")[0] for number in range(4)]
+        slept: list[float] = []
+        result = self.replay(desk, limit=3, rate=20, sleep=slept.append)
+        assert list(result.ids) == letters[:3]
+        assert slept == [pytest.approx(0.05)] * 2
+        assert desk.in_queue("mail") == 3
+
+    @pytest.mark.parametrize("reason", [Reason.UNDECODABLE, Reason.INVALID])
+    def test_what_is_no_job_is_refused_unless_forced(self, desk: Desk, reason: Reason) -> None:
+        [letter_id] = desk.died("j1", reason=reason)
+        assert "not a job" in self.replay(desk).skipped[letter_id]
+        assert desk.in_queue("mail") == 0
+        assert self.replay(desk, force=True).ids == (letter_id,)
+        assert desk.in_queue("mail") == 1
+
+    def test_without_a_queue_one_must_be_named(self, desk: Desk) -> None:
+        [letter_id] = desk.died("j1", queue="")
+        assert "queue" in self.replay(desk, force=True).skipped[letter_id]
+        assert self.replay(desk, queue="elsewhere").ids == (letter_id,)
+        assert desk.in_queue("elsewhere") == 1
+
+    def test_a_broker_that_is_down_leaves_the_letter_waiting(self, desk: Desk) -> None:
+        desk.died("j1")
+        desk.server.stop()
+        with pytest.raises(BrokerUnavailable) as caught:
+            self.replay(desk)
+        assert "0 of 1 dead letters had been replayed before" in caught.value.__notes__[0]
+        assert dead_letters.count(desk.store) == 1
+        assert desk.state("j1") is JobState.DEAD
+
+    def test_a_database_that_goes_after_the_publish_is_told(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        [letter_id] = desk.died("j1")
+        publish = desk.broker.publish
+        back: list[Callable[[], object]] = []
+
+        def publish_then_lose(*args: Any, **options: Any) -> None:
+            publish(*args, **options)
+            back.append(take_away(desk))
+
+        monkeypatch.setattr(desk.broker, "publish", publish_then_lose)
+        with pytest.raises(DatabaseUnavailable) as caught:
+            self.replay(desk)
+        back[0]()
+        assert "was published but could not be marked" in caught.value.__notes__[0]
+        assert desk.in_queue("mail") == 1
+        assert dead_letters.find(desk.store, letter_id).status is Status.WAITING  # a duplicate, never a loss
+
+
+class TestDiscard:
+    def test_it_is_put_away_and_stays_in_the_table(self, desk: Desk) -> None:
+        keep, drop = desk.died("keep", "drop")
+        result = dead_letters.discard(desk.store, Filters(ids=(drop,)))
+        assert result.ids == (drop,)
+        assert [found.letter.id for found in dead_letters.list_letters(desk.store)] == [keep]
+        assert dead_letters.find(desk.store, drop).status is Status.DISCARDED
+        assert "discarded" in dead_letters.discard(desk.store, Filters(ids=(drop,))).skipped[drop]
+        assert desk.state("drop") is JobState.DEAD
+
+    def test_it_is_not_replayed_unless_forced(self, desk: Desk) -> None:
+        ids = tuple(desk.died("j1"))
+        dead_letters.discard(desk.store, Filters())
+        assert dead_letters.replay(desk.store, desk.broker, Filters(ids=ids)).ids == ()
+        assert dead_letters.replay(desk.store, desk.broker, Filters(ids=ids), force=True).ids == ids
+
+    def test_a_dry_run_and_a_limit(self, desk: Desk) -> None:
+        ids = tuple(desk.died("j1", "j2"))
+        assert dead_letters.discard(desk.store, Filters(), dry_run=True).ids == ids
+        assert dead_letters.count(desk.store) == 2
+        assert dead_letters.discard(desk.store, Filters(), limit=1).ids == ids[:1]
+
+
+class TestPrune:
+    @pytest.fixture
+    def settings(self, desk: Desk) -> config.Settings:
+        return config.load(desk.app)
+
+    def test_old_letters_go_and_a_waiting_one_keeps_its_job(
+        self, desk: Desk, settings: config.Settings
+    ) -> None:
+        old, recent = desk.died("old", "recent")
+        dead_letters.discard(desk.store, Filters(ids=(recent,)))
+        long_ago = utcnow() - timedelta(days=80)  # longer than jobs are kept, shorter than dead letters
+        with desk.store.begin() as connection:
+            connection.execute(update(tables.jobs).values(updated_at=long_ago))
+            connection.execute(
+                update(tables.dead_letters).where(tables.dead_letters.c.id == old).values(status_at=long_ago)
+            )
+        counts = journal.prune(desk.store, settings, utcnow())
+        assert (counts["jobs"], counts["dead_letters"]) == (1, 0)
+        assert (desk.state("old"), desk.state("recent")) == (JobState.DEAD, None)
+        counts = journal.prune(desk.store, settings, utcnow() + timedelta(days=11))
+        assert (counts["jobs"], counts["dead_letters"]) == (1, 1)
+        with pytest.raises(DeadLetterNotFound):
+            dead_letters.find(desk.store, old)
+        assert dead_letters.find(desk.store, recent)
+
+
+def test_the_thread_stops_in_time(desk: Desk) -> None:
+    running = Archiver(desk.broker, desk.store)
+    running.start()
+    started = time.monotonic()
+    running.stop()
+    assert time.monotonic() - started < 3
