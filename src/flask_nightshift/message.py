@@ -259,18 +259,23 @@ def _rabbitmq_note(headers: Mapping[str, Any], body: bytes) -> dict[str, Any] | 
     deaths = headers.get("x-death")
     if not isinstance(deaths, (list, tuple)) or not deaths or not isinstance(deaths[0], Mapping):
         return None
-    last = deaths[0]
-    cause = str(last.get("reason"))
+    last = deaths[0]  # the latest
+    cause, queue = str(last.get("reason")), str(last.get("queue") or "")
     at = last.get("time")
-    return {
+    note = {
         "id": _digest(headers.get("id"), cause, last.get("queue"), last.get("count"), at, body),
         "reason": _X_DEATH_REASONS.get(cause, Reason.REJECTED),
         "error": "",
         "message": "",
         "traceback": "",
         "at": at.replace(tzinfo=at.tzinfo or utcnow().tzinfo) if isinstance(at, datetime) else utcnow(),
-        "queue": str(last.get("queue") or ""),
+        "queue": queue,
     }
+    if queue.startswith("celery_delayed_"):  # its delay was over, and there was no queue for it to go to
+        missing = str(history(headers).get("queue") or "")
+        gone = f"the queue {missing!r} did not exist when the job's delay was over"
+        note |= {"reason": Reason.REJECTED, "queue": missing, "error": "QueueMissing", "message": gone}
+    return note
 
 
 def _stranger_note(headers: Mapping[str, Any], body: bytes) -> dict[str, Any]:

@@ -124,7 +124,9 @@ NAMES = ["embedded", "redis", "kombu", "rabbitmq"]
 @contextmanager
 def make_site(name: str, server: Server, **settings: Any) -> Iterator[Site]:
     """A site on ``server``, its queues empty."""
-    url = emptied(server) if isinstance(server, RabbitMQ) else server.fresh_url()
+    url = settings.pop("NIGHTSHIFT_BROKER_URL", None) or (
+        emptied(server) if isinstance(server, RabbitMQ) else server.fresh_url()
+    )
     instance = (
         server.instance if isinstance(server, Embedded) else Path(tempfile.mkdtemp(prefix="nightshift-"))
     )

@@ -127,7 +127,7 @@ class Broker(Protocol):
         """The ``kombu.Queue`` declaration of a job queue."""
 
     def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
-        """Declare what must exist before the first publish from this side, once per connection."""
+        """Declare what a consumer of ``queues`` needs, each time that it connects; ``send`` does it by itself."""
 
     def send(self, producer: Any, queue: Any, publish: Callable[[], T]) -> T:
         """Have Celery publish to ``queue`` (a ``kombu.Queue``) through ``producer`` by calling ``publish()``.

@@ -71,7 +71,7 @@ class Link(threading.local):
 
         def connected() -> T:
             if not connection.connected:
-                connection.ensure_connection(reraise_as_library_errors=False, **RETRY_POLICY)
+                connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
             return work(connection)
 
         return attempt(connection, connected, self.fail, self._repair)
@@ -98,9 +98,17 @@ def attempt(
                 return work()
             except ERRORS as exc:
                 drop(connection)
-                if last or is_over() or not (idle or (repair and repair(exc))):
+                if last or is_over():
+                    raise fail(exc) from exc
+                mended = repair is not None and repair(exc)
+                if not (idle or mended):
                     raise fail(exc) from exc
     raise AssertionError("unreachable")
+
+
+def retry_policy(connection: kombu.Connection) -> dict[str, Any]:
+    """How to connect: each node of a cluster gets its chance, while patience lasts."""
+    return {**RETRY_POLICY, "max_retries": max(RETRY_POLICY["max_retries"], len(connection.alt))}
 
 
 def publish(channel: Any, outgoing: Outgoing, exchange: str, routing_key: str, **options: Any) -> None:

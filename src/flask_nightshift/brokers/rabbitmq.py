@@ -24,8 +24,8 @@ from ..message import DEAD_QUEUE, Outgoing
 from . import topology
 from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .dead_queue import DeadQueue
-from .failures import ERRORS, RETRY_POLICY, STEP, unavailable
-from .link import Connection, Link, acknowledge, attempt, drop, later, publish
+from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience, unavailable
+from .link import Connection, Link, acknowledge, attempt, drop, later, publish, retry_policy
 from .rabbitmq_checks import findings
 
 T = TypeVar("T")
@@ -104,12 +104,17 @@ class RabbitMQBroker:
         return topology.job_queue(name, self._settings.delivery_limit)
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
-        """Declare the delayed queues, the dead-letter queue, and ``queues``: once per process."""
+        """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
+        topology.declare_foundation(connection)
         for queue in queues:
-            with self._declaring(queue.name) as missing:
-                if missing:
-                    topology.declare_foundation(connection)
-                    topology.declare_queue(connection, queue)
+            topology.declare_queue(connection, queue)
+            self._declared.add(queue.name)
+
+    def _prepare_once(self, connection: Any, queue: Queue) -> None:
+        """The same for a publisher, once in this process, and again when ``_repair`` says so."""
+        with self._declaring(queue.name) as missing:
+            if missing:
+                self.prepare(connection, [queue])
 
     @contextmanager
     def _declaring(self, name: str) -> Iterator[bool]:
@@ -131,7 +136,7 @@ class RabbitMQBroker:
         connection = producer.connection
 
         def work() -> T:
-            self.prepare(connection, [queue])
+            self._prepare_once(connection, queue)
             return publish()
 
         def repair(exc: BaseException) -> bool:
@@ -170,7 +175,7 @@ class RabbitMQBroker:
 
         def work(connection: Any) -> None:
             if queue != DEAD_QUEUE:
-                self.prepare(connection, [self.queue(queue)])
+                self._prepare_once(connection, self.queue(queue))
             else:
                 with self._declaring(DEAD_QUEUE) as missing:
                     if missing:
@@ -233,8 +238,9 @@ class RabbitMQBroker:
         started = monotonic()
         connection = self._connect(timeout)
         try:
-            connection.ensure_connection(max_retries=0, timeout=timeout, reraise_as_library_errors=False)
-            connection.channel()
+            with patience(min(PATIENCE, timeout / 2)):
+                connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
+                connection.channel()
             properties = connection.connection.server_properties
         except ERRORS as exc:
             raise self._fail(exc) from exc

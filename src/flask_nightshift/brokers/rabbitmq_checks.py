@@ -81,12 +81,17 @@ def _declarations(connection: Any, queues: Iterable[Queue]) -> Iterator[Finding]
 
 
 def _alarms(connection: Any) -> Finding:
-    """A message to nowhere: the server confirms it at once, or not at all while an alarm is on."""
-    channel = connection.channel()
+    """Messages to nowhere: while an alarm is on, the server reads no further after the first one."""
+    producer = Producer(connection.channel(), auto_declare=False)
     try:
-        Producer(channel, auto_declare=False).publish(
-            b"", exchange="", routing_key="nightshift.probe", content_type="text/plain", confirm_timeout=1.0
-        )
+        for _ in range(2):
+            producer.publish(
+                b"",
+                exchange="",
+                routing_key="nightshift.probe",
+                content_type="text/plain",
+                confirm_timeout=1.0,
+            )
     except TimeoutError:
         return Finding(
             "error",
@@ -94,5 +99,4 @@ def _alarms(connection: Any) -> Finding:
             "RabbitMQ takes no messages: a memory or disk alarm is on.",
             "See rabbitmq-diagnostics alarms; free memory or disk, or raise the limits.",
         )
-    channel.close()
     return Finding("ok", "alarms", "no memory or disk alarm")

@@ -5,6 +5,10 @@ A job queue ``mail`` is a quorum queue with a topic exchange of its own, because
 RabbitMQ itself buries (delivered too often, expired) goes through the exchange ``nightshift.dead`` to the
 queue of that name, confirmed between the queues (``at-least-once``), so that nothing is lost on the way.
 
+A delayed job whose queue was deleted meanwhile goes there too: delayed jobs come through an exchange of their
+own, ``nightshift.delayed.mail``, whose alternate is ``nightshift.dead``. Else thirty-two of them would stop the
+delayed jobs of every queue, for the delayed queues hand on no more before those have found theirs.
+
 The delayed exchanges match the *last words* of a routing key, so a key must be one word: of two queues
 ``mail`` and ``eu.mail``, the first would else get the delayed jobs of both. A dot is written ``%2E``.
 """
@@ -89,9 +93,13 @@ def declare_queue(connection: Any, queue: Queue) -> None:
         bound = queue.bind(channel)
         bound.declare()
         if queue.exchange is not None and queue.exchange.type == "topic":
-            key = f"#.{queue.routing_key}"  # delayed jobs come with the bits of their delay before the word
-            bound.exchange.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=key)
-            bound.bind_to(queue.exchange.name, routing_key=key)
+            arrivals = Exchange(
+                f"nightshift.delayed.{queue.name}", "fanout", arguments={"alternate-exchange": DEAD_QUEUE}
+            ).bind(channel)
+            arrivals.declare()
+            bound.bind_to(arrivals.name, routing_key="")
+            # last: from now on delayed jobs come this way. A routing key begins with the bits of the delay
+            arrivals.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=f"#.{queue.routing_key}")
 
 
 @contextmanager
