@@ -152,6 +152,7 @@ class Keeper:
             self._sweep_at = now + sweep.interval(others) * random.uniform(0.8, 1.2)  # noqa: S311
 
     def _renew(self, *, register: bool = False) -> None:
+        self._client.connection.connect()  # where Sentinel says; a command would go where it went before
         self._lease.renew(self._client, self._client.client_id(), register=register)
         now = self._renewed = time.monotonic()
         self._renew_at = now + self._lease.options.lease_renew_seconds
@@ -207,7 +208,7 @@ class Keeper:
 
     def _trouble(self, exc: Exception) -> None:
         if not self._in_trouble:
-            logger.warning("lease %s cannot be kept: %r", self._lease.id, exc)
+            logger.warning("lease %s cannot be kept: %s", self._lease.id, exc)
         self._in_trouble = True
         self._client.connection.disconnect()
         self._renew_at = 0.0
