@@ -32,19 +32,27 @@ TASK_OPTIONS = frozenset(
         "default_retry_delay", "soft_time_limit", "time_limit", "serializer",
     }
 )  # fmt: skip
-_PASSWORD = re.compile(r"(?P<scheme>[\w+.-]+://)(?P<user>[^:@/\s]*):(?P<password>[^@/\s]*)@")
+# up to the last @ before a space, a quote or the next URL; what looks like a port and a path is none
+_PASSWORD = re.compile(r"""([\w+.-]+://[^:@/\[\s]*):(?!\d*/)(?:(?!\w://)[^\s"'<>])*@""")
+_LEFT_OF_AT = re.compile(r":(?!//)\S*@")
 
 
 def hide_password(text: str) -> str:
     """``text`` with the password of every URL in it replaced by ``***``."""
-    return _PASSWORD.sub(r"\g<scheme>\g<user>:***@", text)
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
-def _key(default: Any, check: Callable[[str, Any], Any], help_: str) -> Any:
+def _refused_url(value: object) -> object:
+    """A value that should have been a URL and is none, for an error: nothing that could be a password."""
+    return _LEFT_OF_AT.sub(":***@", hide_password(value)) if isinstance(value, str) else value
+
+
+def _key(default: Any, check: Callable[[str, Any], Any], help_: str, *, secret: bool = False) -> Any:
+    """A setting; what is ``secret`` may hold a password and stays out of ``repr``, and so of tracebacks."""
     metadata = {"check": check, "help": help_}
     if default == {}:
-        return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=dict, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def _number(low: float, high: float, what: str) -> Callable[[str, Any], float]:
@@ -88,7 +96,7 @@ def _mapping(key: str, value: Any) -> dict[str, Any]:
         try:
             value = json.loads(value)
         except ValueError as exc:
-            raise ConfigurationError(key, value, f"give a JSON object ({exc})") from None
+            raise ConfigurationError(key, _refused_url(value), f"give a JSON object ({exc})") from None
     if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
         raise ConfigurationError(key, value, "give a dict with text keys (a JSON object in the environment)")
     return dict(value)
@@ -132,7 +140,7 @@ def _broker_url(key: str, value: Any) -> str:
     for url in value.split(";"):
         scheme, separator, rest = url.partition("://")
         if not separator or scheme not in BROKER_SCHEMES or (scheme != "embedded" and not rest):
-            raise ConfigurationError(key, hide_password(value), allowed)
+            raise ConfigurationError(key, _refused_url(value), allowed)
     return value
 
 
@@ -140,9 +148,8 @@ def _database_url(key: str, value: Any) -> str:
     try:
         make_url(value)
     except (ArgumentError, AttributeError, ValueError):
-        shown = hide_password(value) if isinstance(value, str) else value
         raise ConfigurationError(
-            key, shown, "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name"
+            key, _refused_url(value), "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name"
         ) from None
     return str(value)
 
@@ -150,6 +157,12 @@ def _database_url(key: str, value: Any) -> str:
 def _optional_text(key: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(key, value, "give text")
+    return value or None
+
+
+def _secret(key: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(key, "***", f"give text, not {type(value).__name__}")
     return value or None
 
 
@@ -163,12 +176,14 @@ def _prefix(key: str, value: Any) -> str:
 class Settings:
     """The configuration of one app, checked; the key of ``broker_url`` is ``NIGHTSHIFT_BROKER_URL``."""
 
-    broker_url: str = _key("embedded://", _broker_url, "Where jobs travel; several URLs separated by ;")
-    database_url: str = _key("", _database_url, "Where history is kept; any SQLAlchemy URL")
+    broker_url: str = _key(
+        "embedded://", _broker_url, "Where jobs travel; several URLs separated by ;", secret=True
+    )
+    database_url: str = _key("", _database_url, "Where history is kept; SQLite or PostgreSQL", secret=True)
     schedule: dict[str, Any] = _key(
         {}, _mapping, "Jobs that Beat enqueues: name to {task, schedule, args, kwargs}"
     )
-    celery: dict[str, Any] = _key({}, _mapping, "Handed to Celery as it is; the last word wins")
+    celery: dict[str, Any] = _key({}, _mapping, "Handed to Celery as it is; the last word wins", secret=True)
     task_defaults: dict[str, Any] = _key(
         {}, _task_defaults, "Options for every task that does not set its own"
     )
@@ -183,7 +198,7 @@ class Settings:
         25.0, _number(0, 86_400, "seconds"), "How long running jobs may go on after SIGTERM"
     )
     result_backend: str | None = _key(
-        None, _optional_text, "Celery result backend; None: chosen to fit the broker"
+        None, _optional_text, "Celery result backend; None: chosen to fit the broker", secret=True
     )
     keep_jobs_days: float = _key(
         7.0, _number(0.01, 36_500, "days"), "Days that finished jobs stay in the history"
@@ -200,7 +215,7 @@ class Settings:
         "local", _choice("local", "token", "open", "off"), "Who may read details and metrics"
     )
     http_token: str | None = _key(
-        None, _optional_text, "The bearer token that opens them when access is 'token'"
+        None, _secret, "The bearer token that opens them when access is 'token'", secret=True
     )
 
 
@@ -224,12 +239,14 @@ def load(app: Flask) -> Settings:
 
 
 def _refuse_unknown(app: Flask) -> None:
-    known = {PREFIX + item.name.upper() for item in fields(Settings)}
+    known = sorted(item.name.upper() for item in fields(Settings))
     for key in app.config:
-        if key.startswith(PREFIX) and key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "the settings are " + ", ".join(sorted(known))
-            raise ConfigurationError(key, app.config[key], f"there is no such setting; {hint}")
+        name = key.removeprefix(PREFIX)
+        if name != key and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            every = ", ".join(PREFIX + other for other in known)
+            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {every}"
+            raise ConfigurationError(key, "***", f"there is no such setting; {hint}")  # it may be a password
 
 
 def _resolve_database(app: Flask, url: str | None) -> str:

@@ -1,0 +1,254 @@
+"""Configuration: each key with good and bad values, where it comes from, and no password in any error."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_nightshift import config
+from flask_nightshift.config import Settings, hide_password
+from flask_nightshift.errors import ConfigurationError
+
+GOOD: dict[str, list[tuple[Any, Any]]] = {
+    "broker_url": [
+        ("embedded://", "embedded://"),
+        ("redis://:pw@host:6379/0", "redis://:pw@host:6379/0"),
+        ("amqp://u:p@a//;amqp://u:p@b//", "amqp://u:p@a//;amqp://u:p@b//"),
+    ],
+    "database_url": [
+        ("postgresql+psycopg://u@h/n", "postgresql+psycopg://u@h/n"),
+        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+    ],
+    "schedule": [
+        ({"a": {"task": "t"}}, {"a": {"task": "t"}}),
+        ('{"a": {"task": "t"}}', {"a": {"task": "t"}}),
+    ],
+    "celery": [({"task_serializer": "json"}, {"task_serializer": "json"}), ("{}", {})],
+    "task_defaults": [
+        ({"max_retries": 3}, {"max_retries": 3}),
+        ('{"time_limit": 9, "soft_time_limit": 8}', {"time_limit": 9, "soft_time_limit": 8}),
+    ],
+    "default_queue": [("mail", "mail"), ("eu.west:mail-1", "eu.west:mail-1")],
+    "queues": [("mail, images", ("mail", "images")), (["mail"], ("mail",))],
+    "redis_transport": [("kombu", "kombu"), ("lease", "lease")],
+    "delivery_limit": [(3, 3), ("7", 7), (2.0, 2)],
+    "unknown_task_wait": [(0, 0.0), ("1.5", 1.5), (timedelta(minutes=1), 60.0)],
+    "stop_grace": [(30, 30.0), (timedelta(seconds=5), 5.0)],
+    "result_backend": [("redis://h", "redis://h"), ("", None)],
+    "keep_jobs_days": [(1, 1.0), ("0.5", 0.5)],
+    "keep_dead_days": [(365, 365.0)],
+    "log_format": [("json", "json"), ("console", "console")],
+    "log_level": [("DEBUG", "DEBUG")],
+    "url_prefix": [("", ""), ("/internal", "/internal"), ("/a/b-c", "/a/b-c")],
+    "http_access": [("open", "open"), ("off", "off")],
+    "http_token": [("s3cret", "s3cret"), ("", None)],
+}
+BAD: dict[str, list[Any]] = {
+    "broker_url": ["", "redis", "redis://", "http://host", "redis://a;ftp://b", 7],
+    "database_url": ["", "nonsense", 7],
+    "schedule": ["{", "[]", 7, {1: {}}],
+    "celery": ["nonsense", [1], 7],
+    "task_defaults": [{"max_retires": 1}, {"soft_time_limit": 9, "time_limit": 9}, "[]"],
+    "default_queue": ["", "with space", "nightshift.dead", "celery_delayed_1", 7, "x" * 201],
+    "queues": ["mail,,images", ["a b"], 7, {"a": 1}],
+    "redis_transport": ["stock", "", 7],
+    "delivery_limit": [0, 1001, 1.5, "many", True, None.__class__],
+    "unknown_task_wait": [-1, "soon", float("nan"), float("inf"), True],
+    "stop_grace": [-0.1, "x", [1], 100_000],
+    "result_backend": [7],
+    "keep_jobs_days": [0, -1, "x"],
+    "keep_dead_days": [0, "for ever"],
+    "log_format": ["xml"],
+    "log_level": ["debug", "LOUD", 10],
+    "url_prefix": ["internal", "/internal/", "/with space", 7],
+    "http_access": ["everyone", True],
+    "http_token": [7],
+}  # fmt: skip
+
+
+def load(instance: Path | None = None, **values: Any) -> Settings:
+    app = Flask("shop", instance_path=str(instance or "/srv/shop/instance"))
+    app.config.update(values)
+    return config.load(app)
+
+
+def key(name: str) -> str:
+    return config.PREFIX + name.upper()
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for item in fields(Settings):
+        monkeypatch.delenv(key(item.name), raising=False)
+
+
+def test_every_key_is_tested_here() -> None:
+    names = {item.name for item in fields(Settings)}
+    assert names == set(GOOD) == set(BAD)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"), [(n, v, e) for n, pairs in GOOD.items() for v, e in pairs]
+)
+def test_good_values(name: str, value: Any, expected: Any) -> None:
+    assert getattr(load(**{key(name): value}), name) == expected
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in BAD.items() for v in values])
+def test_bad_values_are_refused_with_the_key_and_what_is_allowed(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(**{key(name): value})
+    assert str(caught.value).startswith(key(name))
+    assert caught.value.allowed
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Settings)])
+def test_the_environment_stands_in_for_what_the_app_does_not_set(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [(value, expected) for value, expected in GOOD[name] if isinstance(value, str)]
+    value, expected = texts[-1] if texts else (str(GOOD[name][0][0]), GOOD[name][0][1])
+    monkeypatch.setenv(key(name), value)
+    assert getattr(load(), name) == expected
+
+
+def test_the_app_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_DEFAULT_QUEUE", "from-the-environment")
+    assert load(NIGHTSHIFT_DEFAULT_QUEUE="from-the-app").default_queue == "from-the-app"
+
+
+def test_a_wrong_value_in_the_environment_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_DELIVERY_LIMIT", "many")
+    with pytest.raises(ConfigurationError, match="NIGHTSHIFT_DELIVERY_LIMIT = 'many'"):
+        load()
+
+
+def test_flask_s_own_loader_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_NIGHTSHIFT_DELIVERY_LIMIT", "9")
+    app = Flask("shop")
+    app.config.from_prefixed_env()
+    assert config.load(app).delivery_limit == 9
+
+
+def test_none_is_as_good_as_not_set() -> None:
+    assert load(NIGHTSHIFT_DELIVERY_LIMIT=None).delivery_limit == 5
+
+
+@pytest.mark.parametrize(
+    ("typo", "hint"),
+    [
+        ("NIGHTSHIFT_BROKER", "did you mean NIGHTSHIFT_BROKER_URL?"),
+        ("NIGHTSHIFT_DELIVERY_LIMITS", "did you mean NIGHTSHIFT_DELIVERY_LIMIT?"),
+        ("NIGHTSHIFT_XYZZY", "the settings are NIGHTSHIFT_BROKER_URL, NIGHTSHIFT_CELERY"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_a_hint(typo: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(**{typo: "x"})
+    assert typo in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_a_token_is_needed_where_access_asks_for_one() -> None:
+    with pytest.raises(ConfigurationError, match="NIGHTSHIFT_HTTP_TOKEN"):
+        load(NIGHTSHIFT_HTTP_ACCESS="token")
+    assert load(NIGHTSHIFT_HTTP_ACCESS="token", NIGHTSHIFT_HTTP_TOKEN="t").http_token == "t"
+
+
+class TestDatabase:
+    def test_the_default_is_sqlite_in_the_instance_folder(self, tmp_path: Path) -> None:
+        assert load(tmp_path).database_url == f"sqlite:///{tmp_path}/nightshift.sqlite3"
+
+    def test_flask_sqlalchemy_s_database_is_used_where_there_is_one(self, tmp_path: Path) -> None:
+        url = "postgresql+psycopg://u:p@h/n"
+        assert load(tmp_path, SQLALCHEMY_DATABASE_URI=url).database_url == url
+
+    def test_ours_goes_first_and_the_environment_before_flask_sqlalchemy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = {
+            "SQLALCHEMY_DATABASE_URI": "sqlite:////theirs.db",
+            "NIGHTSHIFT_DATABASE_URL": "sqlite:////ours.db",
+        }
+        assert load(tmp_path, **both).database_url == "sqlite:////ours.db"
+        monkeypatch.setenv("NIGHTSHIFT_DATABASE_URL", "sqlite:////env.db")
+        assert (
+            load(tmp_path, SQLALCHEMY_DATABASE_URI="sqlite:////theirs.db").database_url == "sqlite:////env.db"
+        )
+
+    @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+    def test_a_database_in_memory_stays_in_memory(self, tmp_path: Path, url: str) -> None:
+        assert str(tmp_path) not in load(tmp_path, SQLALCHEMY_DATABASE_URI=url).database_url
+
+    def test_a_relative_path_is_in_the_instance_folder_and_a_password_is_kept(self, tmp_path: Path) -> None:
+        assert (
+            load(tmp_path, NIGHTSHIFT_DATABASE_URL="sqlite:///sub/x.db").database_url
+            == f"sqlite:///{tmp_path}/sub/x.db"
+        )
+        assert "s3cret" in load(tmp_path, NIGHTSHIFT_DATABASE_URL="postgresql://u:s3cret@h/n").database_url
+
+
+class TestPasswords:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("broker_url", "http://user:s3cret@host"),
+            ("broker_url", "redis://:s3cret@a;ftp://:s3cret@b"),
+            ("broker_url", "redis:/:s3cret@host"),
+            ("database_url", "postgresql//user:s3cret@host/n"),
+            ("database_url", "postgresql://user:s3cret@host:port/n"),
+            ("http_token", ["s3cret"]),
+            ("celery", '{"result_backend": "redis://:s3cret@h",'),
+            ("http_tokn", "s3cret"),
+            ("broker", "redis://:s3cret@h"),
+        ],
+    )  # fmt: skip
+    def test_no_error_shows_one(self, name: str, value: Any) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            load(**{key(name): value})
+        assert "s3cret" not in str(caught.value)
+        assert "s3cret" not in str(caught.value.__cause__ or "")
+
+    @pytest.mark.parametrize(
+        ("text", "hidden"),
+        [
+            ("redis://:s3cret@host:6379/0", "redis://:***@host:6379/0"),
+            ("rediss://user:s3cret@host", "rediss://user:***@host"),
+            ("amqp://u:s3cret@a//;amqp://u:s3cret@b//", "amqp://u:***@a//;amqp://u:***@b//"),
+            ("cannot reach postgresql+psycopg://u:s3cret@h/n now", "cannot reach postgresql+psycopg://u:***@h/n now"),
+            ("redis://host:6379/0", "redis://host:6379/0"),
+            ("embedded://", "embedded://"),
+            ("http://host/path:with@signs", "http://host/path:with@signs"),
+            ("http://host:8443/users/ann@example.org", "http://host:8443/users/ann@example.org"),
+            ('{"url":"http://h:80","to":"ann@example.org"}', '{"url":"http://h:80","to":"ann@example.org"}'),
+            ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
+        ],
+    )  # fmt: skip
+    def test_hidden_in_text(self, text: str, hidden: str) -> None:
+        assert hide_password(text) == hidden
+
+    @pytest.mark.parametrize("password", ["s3c/ret", "s3c@ret", "s3c:ret", "s3c#ret", "s3c%40ret", "s3c?ret"])
+    def test_however_it_is_written(self, password: str) -> None:
+        hidden = hide_password(f"redis://user:{password}@host:6379/0")
+        assert "s3c" not in hidden
+        assert "ret@" not in hidden
+        assert hidden.endswith("@host:6379/0")
+
+    def test_the_settings_themselves_do_not_show_one(self) -> None:
+        settings = load(
+            NIGHTSHIFT_BROKER_URL="redis://:s3cret@h",
+            NIGHTSHIFT_HTTP_ACCESS="token",
+            NIGHTSHIFT_HTTP_TOKEN="s3cret",
+        )
+        assert "s3cret" not in repr(settings)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        load().delivery_limit = 1  # type: ignore[misc]
