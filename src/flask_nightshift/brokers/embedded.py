@@ -13,7 +13,6 @@ import hashlib
 import os
 import socket
 import sys
-import tempfile
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
@@ -25,6 +24,7 @@ from .redis import RedisBroker
 FOLDER = "nightshift"
 LONGEST_SOCKET_PATH = 100
 """Bytes; the system's limit is 104 to 108."""
+SHARED = Path("/tmp")  # noqa: S108 - our directory in it is of mode 700 and checked to be ours
 
 
 class EmbeddedBroker(RedisBroker):
@@ -41,7 +41,10 @@ class EmbeddedBroker(RedisBroker):
 
     @property
     def _broker_url(self) -> str:
-        return f"redis+socket://{quote(str(socket_path(self._instance_path)))}"
+        path = socket_path(self._instance_path)
+        if path.parent.parent == SHARED:
+            _private(path.parent)  # before a stranger makes it, and offers jobs of his own in it
+        return f"redis+socket://{quote(str(path))}"
 
     def _fail(self, exc: BaseException) -> BrokerUnavailable:
         if not is_running(self._instance_path):
@@ -58,12 +61,15 @@ def folder(instance_path: str | Path) -> Path:
 
 
 def socket_path(instance_path: str | Path) -> Path:
-    """Its unix socket: in the folder, or for a deep one in a private directory named by its hash."""
+    """Its unix socket: in the folder, or for a deep one in a private directory, under the folder's hash.
+
+    Every process of the app finds the same path, whatever its environment says about temporary directories.
+    """
     path = folder(instance_path) / "valkey.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"nightshift-{os.getuid()}" / f"{digest}.sock"
+    return SHARED / f"nightshift-{os.getuid()}" / f"{digest}.sock"
 
 
 def is_running(instance_path: str | Path) -> bool:
@@ -137,7 +143,7 @@ def _not_installed(why: str) -> ConfigurationError:
 def _private(directory: Path) -> None:
     """Make sure that ``directory`` is ours and closed to others: whoever reaches the socket owns the jobs."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_uid != os.getuid() or directory.is_symlink():
+    if directory.is_symlink() or directory.stat().st_uid != os.getuid():
         raise BrokerUnavailable(
             f"{directory} belongs to somebody else: the broker's socket cannot be made there."
         )

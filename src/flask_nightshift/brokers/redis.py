@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import redis
 from kombu import Exchange, Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ..config import Settings, hide_password
 from ..errors import BrokerUnavailable, ConfigurationError
@@ -31,6 +33,8 @@ T = TypeVar("T")
 
 CONSUMER_STEP = 5.0
 """Seconds that a consumer waits for an answer; longer than the second for which it blocks on purpose."""
+SENTINEL_STEP = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
+"""How long one Sentinel is asked for the master before the next is; redis-py would ask each four times."""
 STOCK_VISIBILITY_TIMEOUT = 12 * 3600
 """With kombu's transport a job that runs longer than this many seconds runs twice."""
 LEASE_TRANSPORT = "flask_nightshift.transport:Transport"
@@ -274,9 +278,9 @@ def _options(settings: Settings) -> dict[str, Any]:
     else:
         options |= {"visibility_timeout": STOCK_VISIBILITY_TIMEOUT}
     sentinel = url.startswith("sentinel:")
-    if sentinel:
-        options["sentinel_kwargs"] = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
     options |= settings.celery.get("broker_transport_options") or {}
+    if sentinel:
+        options["sentinel_kwargs"] = {**SENTINEL_STEP, **(options.get("sentinel_kwargs") or {})}
     if sentinel and not options.get("master_name"):
         raise ConfigurationError(
             "NIGHTSHIFT_CELERY",
