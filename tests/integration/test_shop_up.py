@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from servers import wait_for
-from shop_stack import ShopStack
+from shop_stack import ROOT, ShopStack
 
 from shop.partner import create_partner  # isort: skip  # after shop_stack, which says where it is
 from werkzeug.serving import make_server
@@ -155,3 +156,19 @@ def test_flask_jobs_up_runs_any_app(shop: ShopStack) -> None:
     finally:
         process.kill()
         process.stdout.close()
+
+
+def test_a_program_that_is_not_there_stops_what_was_started(shop: ShopStack) -> None:
+    code = """
+from shop import create_app
+from flask_nightshift.up import up
+raise SystemExit(up(create_app(), port=int(__import__("os").environ["PORT"]), also={"radio": "no-such-program --loud"}))
+"""
+    environ = {**shop.environ, "PYTHONPATH": str(ROOT / "examples"), "FLASK_APP": "shop"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 127, done.stderr
+    assert "radio cannot be started: " in done.stdout
+    assert "broker stopped" in done.stdout
+    assert shop.family() == []

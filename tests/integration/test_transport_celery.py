@@ -37,12 +37,12 @@ class World:
             self.app.send_task("work", [name, seconds], **options)
 
     def worker(
-        self, pool: str = "prefork", concurrency: int = 2, prefetch: int = 4
+        self, pool: str = "prefork", *more: str, concurrency: int = 2, prefetch: int = 4
     ) -> subprocess.Popen[bytes]:
         here = Path(__file__).parent
         command = [sys.executable, "-m", "celery", "-A", "transport_app", "worker", "-P", pool, "-l", "info"]
         process = subprocess.Popen(
-            [*command, "-c", str(concurrency), "--without-gossip", "--without-mingle"],
+            [*command, "-c", str(concurrency), "--without-gossip", "--without-mingle", *more],
             cwd=here,
             env={**os.environ, "TRANSPORT_URL": self.site.url, "TRANSPORT_PREFETCH": str(prefetch)},
             start_new_session=True,
@@ -151,6 +151,16 @@ def test_a_killed_child_does_not_stop_the_others(world: World) -> None:
     world.enqueue("after")
     world.wait(lambda: world.finished()["after"] == 1 and world.finished()["long"] == 1)
     assert world.started()["long"] == 2  # it was counted and given out again
+
+
+def test_children_that_are_replaced_do_not_disturb_the_parent(world: World) -> None:
+    world.worker("prefork", "--max-tasks-per-child", "2")
+    for round_ in range(3):
+        names = [f"job-{round_}-{n}" for n in range(8)]
+        world.enqueue(*names)
+        world.wait(lambda names=names: all(world.finished()[name] == 1 for name in names))
+    world.wait(lambda: not world.site.leased(), 5)
+    assert set(world.started().values()) == {1}
 
 
 def test_remote_control_goes_on(world: World) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 
 from flask_nightshift.transport.lease import LeaseLost
@@ -201,6 +202,40 @@ def test_after_a_broken_connection_what_is_in_use_stays_and_the_rest_returns(sit
     assert reader.replace(retried, "retry", due=time.time() + 60)
     wait_for(lambda: sorted(site.leased()) == [2, 3], 3, "late settlements did not arrive")
     wait_for(lambda: site.redis.zcard("nightshift:consumers") == 1, 3, "the old lease did not end")
+
+
+def test_a_claim_without_an_answer_strands_nothing(site: Site) -> None:
+    site.publish("held")
+    reader = site.reader(prefetch=5)
+    held = reader.next()
+    before = reader.lease
+    site.publish("claimed unseen")
+    site.server.freeze()
+    try:
+        reader.channel._leave_poll()
+        reader.channel._send_claim(reader.channel._new_claim([QUEUE], 3))
+        reader.channel.client.connection.disconnect()  # as kombu's health check does
+    finally:
+        site.server.thaw()
+    assert reader.next().payload == "claimed unseen"
+    assert reader.lease is not before
+    held.ack()
+    wait_for(lambda: site.leased() == ["claimed unseen"], 3, "not acknowledged")
+
+
+def test_a_claim_sent_twice_overwrites_nothing(site: Site) -> None:
+    from flask_nightshift.transport import scripts
+
+    for number in range(4):
+        site.publish(number)
+    channel = site.connect().channel()
+    claim = channel._new_claim([QUEUE], 2)
+    scripts.CLAIM.run(site.redis, *channel._call(claim))
+    with pytest.raises(ResponseError, match="in use"):
+        scripts.CLAIM.run(site.redis, *channel._call(claim))
+    assert (sorted(site.leased()), site.ready()) == ([0, 1], [2, 3])
+    channel.close()
+    assert site.ready() == [0, 1, 2, 3]
 
 
 def test_the_same_connection_consumes_again_after_trouble(site: Site) -> None:

@@ -18,7 +18,7 @@ from kombu.utils.json import dumps
 from redis import Redis
 
 from . import keys, payload, scripts
-from .consuming import Asked, ConsumingMixin
+from .consuming import ConsumingMixin
 from .lease import Destination, Lease, Space
 from .options import Options
 from .qos import QoS
@@ -89,6 +89,7 @@ class LeaseMixin(ConsumingMixin):
         for name in ("socket_timeout", "socket_connect_timeout"):
             given = pool.connection_kwargs.get(name)
             pool.connection_kwargs[name] = min(given or longest, longest)
+        pool.connection_kwargs["retry_on_timeout"] = False  # a claim sent twice would be two claims
         pool.max_connections = 2**31  # as many as threads settle jobs at the same time
         return pool
 
@@ -200,7 +201,7 @@ class LeaseMixin(ConsumingMixin):
         self._claimed.clear()
         self.auto_delete_queues.clear()  # deleting them would mean to wait for the server
         exchange_types = self.exchange_types
-        delivered = self.qos.delivered() if lease is not None else {}
+        delivered = self._delivered_under(lease) if lease is not None else {}
         self.qos.forget()
         try:
             super().close()  # type: ignore[misc]  # a mixin
@@ -209,9 +210,10 @@ class LeaseMixin(ConsumingMixin):
             if lease is not None:
                 lease.detach(delivered)
 
-    def _leave_poll(self: Any) -> None:
-        if self._in_poll and self._asked in (Asked.CLAIM, Asked.WAIT):
-            self._drop_poll()
+    def _after_fork(self: Any) -> None:
+        """In a child: close what it inherited, and leave the parent's poller and lease alone."""
+        self._registered, self._lease, self._claim = False, None, None
+        super()._after_fork()  # type: ignore[misc]  # a mixin
 
     # the rest of a queue
     def _purge(self: Any, queue: str) -> int:

@@ -1,8 +1,11 @@
-"""Consuming: claim a batch, wait at the doorbell, deliver.
+"""Consuming: claim a batch, or wait at the doorbell.
 
 One connection per channel serves both the event loop (prefork) and ``drain_events``. It always has at most
 one command under way, a claim (answered at once) or a wait (answered when a doorbell rings, at the latest
 after a second). kombu's poller starts it (``_brpop_start``) and hands over the reply (``_brpop_read``).
+
+A claim whose reply never came may have been executed, now or later. Its lease is then set aside: what nobody
+here refers to returns to its queue, and consuming goes on with a new lease.
 
 Queues consumed without acknowledgement (replies to ``inspect``) are kombu's own affair, unless the same
 channel consumes others too.
@@ -12,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty
@@ -24,21 +25,19 @@ from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
-from . import keys, payload, scripts
+from . import keys, scripts
 from .acks import NOTHING, Batch
-from .lease import Destination, Lease, LeaseLost
-
-logger = logging.getLogger("flask_nightshift.transport")
+from .delivering import Claimed, DeliveringMixin
+from .lease import Lease, LeaseLost
 
 PROMOTE_AT_ONCE = 100
 """Due messages that one claim promotes at most, so that 100,000 due at once block nobody."""
-
 LONGEST_WAIT = 1.0
 """Seconds after which a consumer looks by itself: not every producer rings."""
 
 
 class Asked(enum.Enum):
-    """The command that is under way on the polling connection."""
+    """What was sent on the polling connection."""
 
     NOTHING = enum.auto()
     CLAIM = enum.auto()
@@ -47,30 +46,26 @@ class Asked(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message in our lease that was not delivered yet. ``at`` is the server's time of the claim."""
+class Claim:
+    """A claim under way: whose, from which queues, the number of the first message, what it acknowledges."""
 
     lease: Lease
-    number: int
-    queue: str
-    raw: bytes
-    at: float
+    queues: tuple[str, ...]
+    first: int
+    size: int
+    batch: Batch = NOTHING
 
 
-class ConsumingMixin:
+class ConsumingMixin(DeliveringMixin):
     """The consuming half of a channel; needs the other half (``channel.LeaseMixin``)."""
 
     def _init_consuming(self: Any) -> None:
+        self._init_delivering()
         self._asked = Asked.NOTHING
-        self._batch = NOTHING
+        self._claim: Claim | None = None
         self._next_number = 1
-        self._claimed: deque[Claimed] = deque()
-        self._in_hand: dict[int, tuple[Lease, str]] = {}
-        self._no_ack: set[str] = set()
-        self._leaving: set[str] = set()
         self._exhausted = False
         self._next_due: float | None = None
-        self._order: list[str] = []
 
     # which queues
     def basic_consume(self: Any, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +84,7 @@ class ConsumingMixin:
     def _basic_cancel(self: Any, consumer_tag: str) -> Any:
         self._no_ack.discard(self._tag_to_queue.get(consumer_tag))
         result = super()._basic_cancel(consumer_tag)  # type: ignore[misc]  # a mixin
-        if not self.active_queues and self._asked is Asked.CLAIM and self._in_poll:
+        if not self.active_queues and self._asked is Asked.CLAIM:
             # its reply holds messages that nobody will read for; have them now and return them
             with contextlib.suppress(Empty):
                 self._brpop_read()
@@ -99,7 +94,7 @@ class ConsumingMixin:
     def _leases(self: Any) -> bool:
         return any(queue not in self._no_ack for queue in self.active_queues)
 
-    # the polling connection
+    # asking
     def _brpop_start(self: Any, timeout: float | None = None) -> None:
         if self.active_queues and not self._leases:
             self._asked = Asked.BRPOP
@@ -113,7 +108,7 @@ class ConsumingMixin:
         if self._exhausted and (self._next_due is None or self._next_due > monotonic()):
             self._send_wait(queues)
         else:
-            self._send_claim(queues, size)
+            self._send_claim(self._new_claim(queues, size))
 
     def _claim_size(self: Any) -> int:
         """How many messages to claim now. At least half the prefetch, which saves round trips, or whatever is
@@ -127,13 +122,28 @@ class ConsumingMixin:
             return 0
         return int(free)
 
-    def _send_claim(self: Any, queues: Sequence[str], size: int, *, whole: bool = False) -> None:
-        lease = self.lease
-        self._batch = lease.acks.take()
-        names, args = self._claim_call(lease, queues, size, self._batch)
+    def _new_claim(self: Any, queues: Sequence[str], size: int) -> Claim:
+        lease, first = self.lease, self._next_number
+        self._next_number += size  # whatever becomes of it: a number is used once
+        return Claim(lease, tuple(queues), first, size, lease.acks.take())
+
+    def _call(self: Any, claim: Claim) -> tuple[list[str], list[Any]]:
+        """The keys and arguments of ``claim.lua``."""
+        prefix, steps, queues = self.global_keyprefix, self.priority_steps, claim.queues
+        names = [
+            *claim.lease.owned,
+            *(keys.delayed(prefix, queue) for queue in queues),
+            *(keys.bell(prefix, queue) for queue in queues),
+            *(keys.ready(prefix, queue, step, self.sep) for step in steps for queue in queues),
+        ]
+        turns = int(not isinstance(self._queue_cycle, priority_cycle))
+        args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
+        return names, [*args, *steps, *queues, *claim.batch.args()]
+
+    def _send_claim(self: Any, claim: Claim, *, whole: bool = False) -> None:
         command = scripts.CLAIM.by_source if whole else scripts.CLAIM.by_hash
-        self._order = list(queues)
-        self._send(Asked.CLAIM, command(names, args))
+        self._claim = claim
+        self._send(Asked.CLAIM, command(*self._call(claim)))
 
     def _send_wait(self: Any, queues: Sequence[str]) -> None:
         bells = [keys.bell(self.global_keyprefix, queue) for queue in queues]
@@ -143,175 +153,98 @@ class ConsumingMixin:
         self._send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
 
     def _send(self: Any, asked: Asked, command: Sequence[Any]) -> None:
-        self._in_poll = self.client.connection
-        self._asked = asked
+        self._in_poll, self._asked = self.client.connection, asked
         self._brpop_sent_at = monotonic()
         try:
             self.client.connection.send_command(*command)
         except BaseException:
-            self._drop_poll()
+            self.client.connection.disconnect()
             raise
 
+    # being answered
     def _brpop_read(self: Any, **options: Any) -> Any:
         if self._asked is Asked.BRPOP:
+            self._asked = Asked.NOTHING
             return super()._brpop_read(**options)  # type: ignore[misc]  # a mixin
-        asked = self._asked
+        claim = self._claim
         try:
             reply = self._read_reply()
         except NoScriptError:
-            self._send_claim(self._order, max(1, self._claim_size()), whole=True)
+            self._send_claim(claim, whole=True)
             raise Empty from None
-        if asked is Asked.WAIT:
-            self._exhausted, self._next_due = False, None
-            self._flush_brpop_reauth()
-            self.connection.cycle.maybe_restore_messages()
-            if self.active_queues and self.qos.can_consume():
-                self._brpop_start()
-            raise Empty
-        self._accept(self.lease, self._order, reply)
         self._flush_brpop_reauth()
-        if not self._claimed:
-            if self._exhausted and self.active_queues and self.qos.can_consume():
-                self._brpop_start()
-            raise Empty
-        self._deliver_claimed()
-        return True
+        if claim is None:
+            self._exhausted, self._next_due = False, None
+            self.connection.cycle.maybe_restore_messages()
+        else:
+            self._accept(claim, reply)
+            if self._claimed:
+                self._deliver_claimed()
+                return True
+        if (claim is None or self._exhausted) and self.active_queues and self.qos.can_consume():
+            self._brpop_start()
+        raise Empty
 
     def _read_reply(self: Any) -> Any:
-        batch, connection = self._batch, self.client.connection
+        connection = self.client.connection
         try:
             reply = connection.read_response()
         except NoScriptError:
-            self._drop_poll(disconnect=False)
+            self._in_poll, self._asked, self._claim = None, Asked.NOTHING, None
             raise
         except ResponseError as exc:  # the server cannot serve us now: read-only, full, shutting down, ...
-            self._drop_poll()
+            connection.disconnect()
             raise RedisConnectionError(f"cannot claim: {exc}") from exc
         except BaseException:
-            self._drop_poll()
+            connection.disconnect()
             raise
-        self._in_poll, self._asked, self._batch = None, Asked.NOTHING, NOTHING
-        if batch.acks and self._lease is not None:
-            self._lease.acks.confirm(batch)
+        self._in_poll, self._asked, self._claim = None, Asked.NOTHING, None
         return reply
 
-    def _drop_poll(self: Any, *, disconnect: bool = True) -> None:
-        """Forget the command under way; its acknowledgements are to be sent again."""
-        if self._batch.acks and self._lease is not None:
-            self._lease.acks.put_back(self._batch)
-            self._lease.keeper.nudge()
-        self._in_poll, self._asked, self._batch = None, Asked.NOTHING, NOTHING
-        if disconnect:
-            self.client.connection.disconnect()
-
-    # claiming
-    def _claim_call(
-        self: Any, lease: Lease, queues: Sequence[str], size: int, batch: Batch
-    ) -> tuple[list[str], list[Any]]:
-        prefix, steps = self.global_keyprefix, self.priority_steps
-        names = [
-            *lease.owned,
-            *(keys.delayed(prefix, queue) for queue in queues),
-            *(keys.bell(prefix, queue) for queue in queues),
-            *(keys.ready(prefix, queue, step, self.sep) for step in steps for queue in queues),
-        ]
-        turns = int(not isinstance(self._queue_cycle, priority_cycle))
-        counts = (PROMOTE_AT_ONCE, len(queues), len(steps))
-        return names, [lease.id, size, self._next_number, turns, *counts, *steps, *queues, *batch.args()]
-
-    def _accept(self: Any, lease: Lease, queues: Sequence[str], reply: list[Any]) -> None:
-        """Take the reply of a claim into the books."""
+    def _accept(self: Any, claim: Claim, reply: list[Any]) -> None:
+        """Take the reply to a claim into the books."""
         if reply[0] != b"ok":
-            lease.mark_lost()
+            claim.lease.mark_lost()
             self.check_lease()
+            return
+        claim.lease.acks.confirm(claim.batch)
         at, wait, self._exhausted = float(reply[1]), float(reply[2]), not reply[3]
         self._next_due = monotonic() + wait if wait >= 0 else None
-        for position, raw in zip(reply[4::2], reply[5::2], strict=True):
-            queue = queues[position - 1]
-            self._claimed.append(Claimed(lease, self._next_number, queue, raw, at))
-            self._next_number += 1
+        found = zip(reply[4::2], reply[5::2], strict=True)
+        for number, (position, raw) in enumerate(found, claim.first):
+            queue = claim.queues[position - 1]
+            self._claimed.append(Claimed(claim.lease, number, queue, raw, at))
             self._queue_cycle.rotate(queue)
 
-    def basic_get(self: Any, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
-        """One message of ``queue``, or None; leased like any other unless ``no_ack``."""
-        if no_ack:
-            return super().basic_get(queue, no_ack=True, **kwargs)  # type: ignore[misc]  # a mixin
-        lease, waiting = self.lease, self._claimed
-        self._claimed = deque()
-        try:
-            while True:
-                batch = lease.acks.take()
-                try:
-                    reply = scripts.CLAIM.run(lease.client, *self._claim_call(lease, [queue], 1, batch))
-                except BaseException:
-                    lease.acks.put_back(batch)
-                    raise
-                lease.acks.confirm(batch)
-                self._accept(lease, [queue], reply)
-                if not self._claimed:
-                    return None
-                if (body := self._open(self._claimed.popleft())) is not None:
-                    message = self.Message(body, channel=self)
-                    self.qos.append(message, message.delivery_tag)
-                    return message
-        finally:
-            self._claimed, self._exhausted = waiting, False
+    # trouble
+    def _on_connection_disconnect(self: Any, connection: Any) -> None:
+        """Whoever ended the connection: a command that was under way on it gets no answer."""
+        claim = self._claim if self._in_poll is connection else None
+        super()._on_connection_disconnect(connection)  # type: ignore[misc]  # a mixin
+        if claim is not None:
+            self._asked, self._claim = Asked.NOTHING, None
+            self._without_answer(claim)
 
-    # delivering
-    def _deliver_claimed(self: Any) -> None:
-        while self._claimed:
-            claimed = self._claimed.popleft()
-            callbacks = self.connection._callbacks  # noqa: SLF001 - as kombu's channel does
-            if claimed.queue in self._leaving or claimed.queue not in callbacks:
-                claimed.lease.give_back([claimed.number], counted=False)
-            elif (body := self._open(claimed)) is not None:
-                self.connection._deliver(body, claimed.queue)  # noqa: SLF001 - as kombu's channel does
-                if claimed.queue in self._no_ack:
-                    self.settle_by_ack(claimed.number)
+    def _without_answer(self: Any, claim: Claim) -> None:
+        claim.lease.acks.put_back(claim.batch)
+        if self._lease is claim.lease:
+            self._lease = None
+            self._claimed.clear()
+            claim.lease.detach(self._delivered_under(claim.lease))
 
-    def _open(self: Any, claimed: Claimed) -> dict[str, Any] | None:
-        """What to deliver; None if it was not for delivery and has been put where it belongs."""
-        try:
-            body = payload.parse(claimed.raw)
-        except payload.Undecodable as exc:
-            self._bury(claimed, "undecodable", str(exc), None)
-            return None
-        count = payload.take_count(body)
-        if count >= self.options.delivery_limit:
-            error = f"delivered {count} times, and never settled"
-            self._bury(claimed, "delivery_limit", error, body)
-            return None
-        due = payload.due(body)
-        if due is not None and due > claimed.at and payload.DEAD not in (body.get("headers") or {}):
-            self._postpone(claimed, due, body)
-            return None
-        self._in_hand[claimed.number] = (claimed.lease, claimed.queue)
-        return payload.for_delivery(body, count, claimed.number)
+    def _delivered_under(self: Any, lease: Lease) -> dict[int, Any]:
+        none = (None, "")
+        delivered = self.qos.delivered()
+        return {tag: m for tag, m in delivered.items() if self._in_hand.get(tag, none)[0] is lease}
 
-    def _bury(self: Any, claimed: Claimed, reason: str, error: str, body: dict[str, Any] | None) -> None:
-        """Move what cannot be delivered to the dead-letter queue."""
-        burial = payload.Burial(reason, error, claimed.queue, claimed.lease.id)
-        queue = self.options.dead_letter_queue
-        letter = (
-            payload.bury_raw(claimed.raw, burial, queue)
-            if body is None
-            else payload.bury(body, burial, queue)
-        )
-        logger.error("job.dead queue=%s reason=%s: %s", claimed.queue, reason, error)
-        self._move(claimed, queue, 0, 0.0, letter)
-
-    def _postpone(self: Any, claimed: Claimed, due: float, body: dict[str, Any]) -> None:
-        """A producer without Nightshift wrote a delayed message to the ready list; delay it in the broker."""
-        step = self.priority(self._get_message_priority(body, reverse=False))
-        self._move(claimed, claimed.queue, step, due, claimed.raw)
-
-    def _move(self: Any, claimed: Claimed, queue: str, step: int, due: float, letter: str | bytes) -> None:
-        try:
-            to: list[Destination] = [self.destination(queue, step)]
-            claimed.lease.replace(claimed.number, claimed.queue, to, step, due, letter)
-        except BaseException:
-            self._claimed.appendleft(claimed)
-            raise
+    def _leave_poll(self: Any) -> None:
+        """The channel ends: whatever was asked is not waited for. Its lease, ending too, refuses it."""
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.lease.acks.put_back(claim.batch)
+        if self._asked in (Asked.CLAIM, Asked.WAIT):
+            self._in_poll, self._asked = None, Asked.NOTHING
+            self.client.connection.disconnect()
 
     def check_lease(self: Any) -> None:
         """Called before every poll: raise if our lease was taken, and start afresh afterwards."""
@@ -321,9 +254,32 @@ class ConsumingMixin:
         try:
             lease.verify()
         except LeaseLost:
+            self._leave_poll()
             self._lease = None
             self._claimed.clear()
-            if self._asked in (Asked.CLAIM, Asked.WAIT):
-                self._drop_poll()
             lease.release()
             raise
+
+    # one message, asked for
+    def basic_get(self: Any, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """One message of ``queue``, or None; leased like any other unless ``no_ack``."""
+        if no_ack:
+            return super().basic_get(queue, no_ack=True, **kwargs)  # type: ignore[misc]  # a mixin
+        waiting, self._claimed = self._claimed, type(self._claimed)()
+        try:
+            while True:
+                claim = self._new_claim([queue], 1)
+                try:
+                    reply = scripts.CLAIM.run(claim.lease.client, *self._call(claim))
+                except BaseException:
+                    self._without_answer(claim)
+                    raise
+                self._accept(claim, reply)
+                if not self._claimed:
+                    return None
+                if (body := self._open(self._claimed.popleft())) is not None:
+                    message = self.Message(body, channel=self)
+                    self.qos.append(message, message.delivery_tag)
+                    return message
+        finally:
+            self._claimed, self._exhausted = waiting, False

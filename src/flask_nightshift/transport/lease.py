@@ -108,21 +108,20 @@ class Lease:
         if not self._begin_end():
             return
         self.keeper.stop()
-        if self.lost:
-            return
         try:
-            for batch in self.acks.take_all()[:-1]:
-                self._acknowledge(batch)
-            last = self.acks.take_all()
-            if (
-                self._give_back("but", (), counted=False, unregister=True, acks=last[-1] if last else NOTHING)
-                < 0
-            ):
-                self._mark_lost()
+            if not self.lost:
+                self._leave()
         except (RedisError, OSError) as exc:
             logger.warning("lease %s was not released, it will expire: %s", self.id, exc)
         finally:
             self.pool.disconnect()
+
+    def _leave(self) -> None:
+        *first, last = self.acks.take_all() or [NOTHING]
+        for batch in first:
+            self._acknowledge(batch)
+        if self._give_back("but", (), counted=False, unregister=True, acks=last) < 0:
+            self._mark_lost()
 
     def _begin_end(self) -> bool:
         with self._lock:

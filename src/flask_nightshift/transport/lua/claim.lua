@@ -53,7 +53,9 @@ local function take(q, s)
   local key = ready(q, s)
   local message = redis.call('LINDEX', key, -1)
   if not message then return false end
-  redis.call('HSET', lease, number + taken, pack_leased(queues[q], steps[s], message))
+  if redis.call('HSETNX', lease, number + taken, pack_leased(queues[q], steps[s], message)) == 0 then
+    error('number ' .. (number + taken) .. ' is in use')  -- this claim was sent twice
+  end
   redis.call('RPOP', key)
   taken = taken + 1
   taken_of[q] = (taken_of[q] or 0) + 1
