@@ -30,6 +30,7 @@ class Embedded(Server):
     """``flask jobs broker`` for an instance folder whose name has a space in it."""
 
     program = "embedded"
+    start_seconds = 30
 
     def __init__(self) -> None:
         super().__init__()

@@ -98,7 +98,7 @@ def test_the_second_waits_and_takes_over_when_the_first_ends(server: Embedded) -
 
         server.stop()
 
-        wait_for(lambda: embedded.is_running(server.instance), 10, "the second server")
+        wait_for(lambda: embedded.is_running(server.instance), 20, "the second server")
         assert broker_of(server.instance).health().product == "Valkey"
     finally:
         second.kill()
@@ -108,7 +108,7 @@ def test_the_second_waits_and_takes_over_when_the_first_ends(server: Embedded) -
 def test_of_many_that_start_at_once_one_serves(server: Embedded) -> None:
     racers = [subprocess.Popen(server.command(), stderr=subprocess.DEVNULL) for _ in range(4)]
     try:
-        wait_for(lambda: embedded.is_running(server.instance), 10, "a server")
+        wait_for(lambda: embedded.is_running(server.instance), 40, "a server")
 
         def servers() -> list[int]:
             names = {racer.pid: psutil.Process(racer.pid).name() for racer in racers if racer.poll() is None}

@@ -1,0 +1,110 @@
+"""What a Flask app sees of its broker through ``delay()``, canvas and results."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from celery import chain, chord, group
+from flask import Flask
+from resultsapp import add, create_app, total
+from sites import Site
+
+from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
+from flask_nightshift.errors import BrokerUnavailable
+from servers import wait_for
+
+
+@pytest.fixture
+def app(site: Site, tmp_path: Path) -> Iterator[Flask]:
+    """The site's app with jobs that keep results."""
+    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
+    instance = site.app.instance_path
+    app = create_app(
+        instance,
+        NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/history.sqlite3",
+        NIGHTSHIFT_DEFAULT_QUEUE=site.queue,
+        **config,
+    )
+    with app.app_context():
+        yield app
+
+
+def refused(call: Callable[[], object]) -> str:
+    started = time.monotonic()
+    with pytest.raises(BrokerUnavailable) as caught:
+        call()
+    assert time.monotonic() - started < PUBLISH_TIMEOUT
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("trouble", ["stop", "freeze"])
+def test_delay_answers_in_time_when_the_broker_is_away(site: Site, app: Flask, trouble: str) -> None:
+    add.delay(1, 1)
+    getattr(site.server, trouble)()
+
+    said = [
+        refused(lambda: add.delay(1, 2)),
+        refused(lambda: add.apply_async((1, 2), countdown=60)),
+        refused(lambda: group(add.s(1, 1), add.s(2, 2)).apply_async()),
+    ]
+    assert "s3cret" not in "".join(said)
+
+    site.server.ensure()
+    wait_for(lambda: add.delay(1, 1), 20, "a job")
+
+
+def test_many_threads_all_get_their_answer_in_time(site: Site, app: Flask) -> None:
+    """More threads than a pool of connections would have: nobody queues for a connection."""
+    add.delay(1, 1)
+    site.server.freeze()
+
+    def one(_: int) -> str:
+        with app.app_context():
+            return refused(lambda: add.delay(1, 2))
+
+    with ThreadPoolExecutor(24) as pool:
+        assert len(list(pool.map(one, range(24)))) == 24
+
+
+@contextmanager
+def worker(app: Flask, tmp_path: Path) -> Iterator[None]:
+    """``flask jobs worker`` with this app's settings, until the block ends."""
+    environment = {key: str(value) for key, value in app.config.items() if key.startswith("NIGHTSHIFT_")}
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flask", "--app", "resultsapp", "jobs", "worker", "--concurrency", "2"],
+            cwd=Path(__file__).parent,
+            env={**os.environ, **environment, "INSTANCE": app.instance_path},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield
+    except BaseException:
+        print(log.read_text())
+        raise
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(40)
+
+
+def test_results_and_canvas_work_with_the_default_result_backend(
+    site: Site, app: Flask, tmp_path: Path
+) -> None:
+    from flask_nightshift.runtime import current
+
+    current().store.migrate()
+    with worker(app, tmp_path):
+        assert add.delay(20, 22).get(timeout=60) == 42
+        assert chain(add.s(1, 2), add.s(3)).apply_async().get(timeout=30) == 6
+        assert chord(add.s(n, n) for n in range(5))(total.s()).get(timeout=30) == 20
