@@ -35,8 +35,11 @@ def init_db() -> None:
 @with_appcontext
 def up(port: int) -> None:
     """Start everything: broker, web, worker, Beat, a mailbox and a moody partner; Ctrl-C stops it."""
+    from flask_nightshift.up import need_port
     from flask_nightshift.up import up as start
 
+    for offset in (0, MAILBOX, SMTP, PARTNER):
+        need_port(port + offset)
     db.create_all()
     helpers, environ = _helpers(port)
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask's documented way

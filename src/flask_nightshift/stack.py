@@ -81,6 +81,9 @@ class Stack(Manager):
             while self._running() or (self._waiting and not self._terminating):
                 self._next_event()
         finally:
+            self._kill_all(
+                "we ended in the middle of something"
+            )  # nothing runs by now, but for our own errors
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self._forced:
@@ -92,7 +95,13 @@ class Stack(Manager):
         for name in names:
             self._waiting.remove(name)
             entry = self._processes[name]
-            entry["obj"].start()
+            try:
+                entry["obj"].start()
+            except OSError as exc:
+                self._say(f"{name} cannot be started: {exc}")
+                self.returncode = 127  # the shell's word for it
+                self.terminate()
+                return
             entry["pid"] = entry["obj"].pid
             threading.Thread(target=entry["obj"].read, args=(self.events,), daemon=True).start()
 

@@ -35,7 +35,7 @@ def up(
     code: 0 after a stop that was asked for, else that of the process that ended by itself, or 1 when one had
     to be killed. Raises ``click.ClickException`` when it cannot start: the port is taken, the database away.
     """
-    _need_port(port)
+    need_port(port)
     here = runtime.current(app)
     try:
         here.store.migrate()
@@ -58,7 +58,8 @@ def web_app() -> Flask:
     return ScriptInfo(app_import_path=os.environ.get("FLASK_APP")).load_app()
 
 
-def _need_port(port: int) -> None:
+def need_port(port: int) -> None:
+    """Raise ``click.ClickException`` when ``port`` of 127.0.0.1 is not free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -95,4 +96,4 @@ def _web(port: int, grace: float) -> list[str]:
     return [sys.executable, "-m", "gunicorn", *options, "--no-control-socket", f"{__name__}:web_app()"]
 
 
-__all__ = ["up", "web_app"]
+__all__ = ["need_port", "up", "web_app"]
