@@ -348,7 +348,7 @@ class TestHooks:
         assert (call["key"], call["payload"], call["path"]) == ("k1", {"order": 42}, "/ok")
 
     @pytest.mark.parametrize("path", ["flaky", "broken", "busy", "silent", "endless"])
-    def test_what_may_pass_is_a_failure_to_retry(self, partner: str, path: str) -> None:
+    def test_what_may_pass_is_a_failure_to_retry(self, app: Flask, partner: str, path: str) -> None:
         started = time.monotonic()
         with pytest.raises(hooks.HookFailed) as caught:
             deliver(f"{partner}/{path}")
@@ -362,7 +362,7 @@ class TestHooks:
                 deliver(url)
 
     @pytest.mark.parametrize(("path", "status"), [("gone", 410), ("unheard-of", 404), ("elsewhere", 307)])
-    def test_a_final_answer_is_permanent(self, partner: str, path: str, status: int) -> None:
+    def test_a_final_answer_is_permanent(self, app: Flask, partner: str, path: str, status: int) -> None:
         with pytest.raises(PermanentFailure) as caught:
             deliver(f"{partner}/{path}")
         assert caught.value.status == status
