@@ -175,7 +175,8 @@ def _build(app: Flask) -> Runtime:
     )
     if settings.result_backend:
         celery.conf.result_backend = settings.result_backend
-    celery.conf.update(settings.celery)
+    merged = ("broker_transport_options",)  # the broker has put the user's into its own
+    celery.conf.update({name: value for name, value in settings.celery.items() if name not in merged})
     celery.conf.task_routes = _routes(celery.conf.task_routes)
     built.events.subscribe(logs.observe)
     built.events.subscribe(built.journal)

@@ -108,3 +108,23 @@ def test_results_and_canvas_work_with_the_default_result_backend(
         assert add.delay(20, 22).get(timeout=60) == 42
         assert chain(add.s(1, 2), add.s(3)).apply_async().get(timeout=30) == 6
         assert chord(add.s(n, n) for n in range(5))(total.s()).get(timeout=30) == 20
+
+
+def test_transport_options_of_the_user_join_ours(site: Site, tmp_path: Path) -> None:
+    if site.name == "rabbitmq":
+        given, ours = {"client_properties": {"connection_name": "shop"}}, "confirm_publish"
+    else:
+        given, ours = {"client_name": "shop"}, "socket_connect_timeout"
+    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
+    config["NIGHTSHIFT_CELERY"] = {"broker_transport_options": given, "worker_prefetch_multiplier": 7}
+
+    app = create_app(
+        site.app.instance_path, NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/h.sqlite3", **config
+    )
+
+    conf = app.extensions["celery"].conf
+    assert conf.broker_transport_options.items() >= given.items()
+    assert ours in conf.broker_transport_options
+    assert conf.worker_prefetch_multiplier == 7
+    with app.app_context():
+        assert add.delay(1, 2)
