@@ -14,7 +14,7 @@ import traceback
 from contextlib import ExitStack
 from pathlib import Path
 
-from stack import ROOT, Failed, Stack, docker, empty_file, need_engine
+from stack import ROOT, Failed, Stack, empty_file, need_engine, remove_image
 from story import STEPS, Story
 
 BROKERS = {
@@ -36,9 +36,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` cleans up
     image = f"nightshift-shop-test:{os.getpid()}"
     begun = time.monotonic()
-    failed = [name for name in options.brokers or BROKERS if not tell(name, image, options.keep)]
-    if not (failed and options.keep):
-        docker("rmi", "--force", image)
+    failed = []
+    try:
+        failed = [name for name in options.brokers or BROKERS if not tell(name, image, options.keep)]
+    finally:
+        if not (failed and options.keep):
+            remove_image(image)
     took = f"{(time.monotonic() - begun) / 60:.1f} minutes"
     print(f"\nFAILED after {took}: {', '.join(failed)}" if failed else f"\nAll of it held, in {took}.")
     sys.exit(1 if failed else 0)

@@ -125,6 +125,11 @@ def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
+def remove_image(image: str) -> None:
+    """Remove the image, if it was built."""
+    subprocess.run(["docker", "rmi", "--force", image], capture_output=True, timeout=120)
+
+
 def all_logs(container: str) -> list[str]:
     """What the container wrote since it was made, without empty lines."""
     done = subprocess.run(
