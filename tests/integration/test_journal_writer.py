@@ -253,11 +253,19 @@ class TestAway:
 
 
 class TestThread:
-    def test_the_first_event_after_a_rest_is_written_at_once(
-        self, store: Store, writer: journal.Journal
+    def test_the_first_event_after_a_rest_is_written_at_once_and_the_next_waits(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        run_jobs(writer, 1)
-        wait_for(lambda: jobs_written(store) == 1, 0.4, "not written at once")
+        monkeypatch.setattr(recorder, "INTERVAL", 60)
+        writer = journal.Journal(store)
+        run_jobs(writer, 1, prefix="first")
+        wait_for(lambda: jobs_written(store) == 1, 20, "the first is not written at once")
+        run_jobs(writer, 1, prefix="second")
+        assert jobs_written(store) == 1
+        run_jobs(writer, recorder.BATCH, prefix="many")
+        wait_for(lambda: jobs_written(store) > 1, 20, "a full batch is not written")
+        writer.close()
+        assert jobs_written(store) == recorder.BATCH + 2
 
     def test_a_record_that_the_database_refuses_takes_no_other_with_it(
         self, store: Store, writer: journal.Journal, caplog: pytest.LogCaptureFixture

@@ -183,7 +183,7 @@ class TestProcesses:
         for thread in threads:
             thread.start()
         try:
-            for _ in range(60):
+            for _ in range(40):
                 join(fork(lambda: counted(Store(sqlite._url.render_as_string()), "n")))
         finally:
             stop.set()
