@@ -12,18 +12,6 @@ import pytest
 
 from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
 
-SITES = ("valkey", "redis_server", "rabbitmq", "embedded", "redis", "kombu")
-
-
-@pytest.hookimpl(wrapper=True)  # so that the marks are there when xdist looks for them
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """What shares a module and a broker shares a process, and so its servers and systems."""
-    for item in items:
-        params = getattr(getattr(item, "callspec", None), "params", {})
-        site = next((value for value in params.values() if value in SITES), "")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name}-{site}"))
-    yield
-
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Valkey]:
