@@ -20,6 +20,7 @@ from sites import Site
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.errors import BrokerUnavailable
+from flask_nightshift.runtime import current
 from servers import wait_for
 
 
@@ -35,7 +36,9 @@ def app(site: Site, tmp_path: Path) -> Iterator[Flask]:
         **config,
     )
     with app.app_context():
+        current().store.migrate()
         yield app
+        current().journal.close()
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -101,9 +104,6 @@ def worker(app: Flask, tmp_path: Path) -> Iterator[None]:
 def test_results_and_canvas_work_with_the_default_result_backend(
     site: Site, app: Flask, tmp_path: Path
 ) -> None:
-    from flask_nightshift.runtime import current
-
-    current().store.migrate()
     with worker(app, tmp_path):
         assert add.delay(20, 22).get(timeout=60) == 42
         assert chain(add.s(1, 2), add.s(3)).apply_async().get(timeout=30) == 6
@@ -127,4 +127,6 @@ def test_transport_options_of_the_user_join_ours(site: Site, tmp_path: Path) -> 
     assert ours in conf.broker_transport_options
     assert conf.worker_prefetch_multiplier == 7
     with app.app_context():
+        current().store.migrate()
         assert add.delay(1, 2)
+        current().journal.close()

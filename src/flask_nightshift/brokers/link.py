@@ -68,13 +68,7 @@ class Link(threading.local):
         if self._connection is None or self._pid != os.getpid():
             self._connection, self._pid = self._connect(), os.getpid()
         connection = self._connection
-
-        def connected() -> T:
-            if not connection.connected:
-                connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
-            return work(connection)
-
-        return attempt(connection, connected, self.fail, self._repair)
+        return attempt(connection, lambda: work(connection), self.fail, self._repair)
 
     def close(self) -> None:
         """Forget the connection; the next call makes another."""
@@ -95,6 +89,8 @@ def attempt(
         for last in (False, True):
             idle = connection.connected
             try:
+                if not idle:  # kombu's pools also give out connections that were closed
+                    connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
                 return work()
             except ERRORS as exc:
                 drop(connection)
