@@ -97,6 +97,7 @@ class JobScheduler(Scheduler):
     def setup_schedule(self) -> None:
         """Read the entries, and from the database when each ran last."""
         super().setup_schedule()
+        self.install_default_entries(self.schedule)  # merging the configured ones drops Celery's own
         try:
             past = heartbeats.schedule_state(self.runtime.store)
         except DatabaseUnavailable as exc:
