@@ -58,17 +58,14 @@ class JobAMQP(AMQP):
 class JobCelery(Celery):
     """The Celery app of one Flask app."""
 
+    runtime: Runtime
+    """Set by the extension, when there is one."""
     amqp_cls = JobAMQP
     task_cls = JobTask
     settlement: Settlement | None = None
     """Of this process's worker."""
     draining = False
     """The grace period of a stop is over: what still runs is given back."""
-
-    def __init__(self, *args: Any, runtime: Runtime | None = None, **kwargs: Any) -> None:
-        if runtime is not None:
-            self.runtime = runtime
-        super().__init__(*args, **kwargs)
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""
@@ -107,7 +104,7 @@ class JobCelery(Celery):
         return super().connection_for_write(url, transport_options=wanted, **options)
 
     def _queue_for(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str:
-        """The name of the queue that Celery's router picks, and the option set to it."""
+        """The name of the queue that the job goes to: the one asked for, else the one Celery's router picks."""
         wanted = options.get("queue")
         if wanted is None and (options.get("exchange") or options.get("routing_key")):
             return str(options.get("routing_key") or options.get("exchange"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import _state, signals
@@ -35,6 +35,7 @@ CELERY_SETTINGS: dict[str, Any] = {
     "worker_consumer": "flask_nightshift.worker.consumer:JobConsumer",
     "worker_prefetch_multiplier": 1,  # no job waits in a busy worker while another is idle
     "worker_lost_wait": 2.0,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,  # Celery 6 will; a lease outlives its connection
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
     "beat_scheduler": "flask_nightshift.schedule:JobScheduler",
@@ -173,8 +174,6 @@ def _build(app: Flask) -> Runtime:
         beat_schedule=schedule.beat_schedule(settings),
         **built.broker.celery_settings(),
     )
-    if settings.result_backend:
-        celery.conf.result_backend = settings.result_backend
     merged = ("broker_transport_options",)  # the broker has put the user's into its own
     celery.conf.update({name: value for name, value in settings.celery.items() if name not in merged})
     celery.conf.task_routes = _routes(celery.conf.task_routes)
@@ -190,20 +189,22 @@ def _build(app: Flask) -> Runtime:
 
 
 def _task_class(built: Runtime) -> type[JobTask]:
-    options = dict(built.settings.task_defaults)
-    if "queue" in options:
-        options["job_queue"] = options.pop("queue")
+    options = _attributes(built.settings.task_defaults)
     return type("Task", (JobTask,), {"abstract": True, "nightshift": built, **options})
 
 
 def _register(built: Runtime, function: Callable[..., Any], options: dict[str, Any]) -> None:
-    options = dict(options)
-    if "queue" in options:
-        options["job_queue"] = options.pop("queue")
-    if "autoretry_for" in options:
-        options["autoretry_for"] = tuple(options["autoretry_for"])
     # shared=False: else Celery hands this app's task to every app made later, bound to the wrong database
-    built.celery.task(**{"shared": False, **options})(function)
+    built.celery.task(**{"shared": False, **_attributes(options)})(function)
+
+
+def _attributes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's options as attributes of its class; Celery itself deprecates one of the name ``queue``."""
+    renamed = {"job_queue" if name == "queue" else name: value for name, value in options.items()}
+    for name in ("autoretry_for", "dont_autoretry_for"):
+        if name in renamed:
+            renamed[name] = tuple(renamed[name])
+    return renamed
 
 
 def _routes(configured: Any) -> tuple[Any, ...]:

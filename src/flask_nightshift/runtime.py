@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
+from .errors import DatabaseUnavailable
+from .journal import record_progress
+
 if TYPE_CHECKING:
     from .brokers.base import Broker
     from .config import Settings
@@ -55,9 +58,6 @@ class Runtime:
 
     def record_progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Keep what a job says of its progress; dropped with a debug line when the database is away."""
-        from .errors import DatabaseUnavailable
-        from .journal import record_progress
-
         try:
             record_progress(self.store, job_id, progress)
         except DatabaseUnavailable as exc:

@@ -8,12 +8,14 @@ downtime runs once. With the database away Beat goes on from memory (invariant 7
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -98,11 +100,9 @@ class JobScheduler(Scheduler):
         """Read the entries, and from the database when each ran last."""
         super().setup_schedule()
         self.install_default_entries(self.schedule)  # merging the configured ones drops Celery's own
-        try:
+        past: dict[str, Any] = {}
+        with self._database():
             past = heartbeats.schedule_state(self.runtime.store)
-        except DatabaseUnavailable as exc:
-            self._note_database(exc)
-            return
         for name, (last_run_at, count) in past.items():
             if name in self.schedule and last_run_at is not None:
                 entry = self.schedule[name]
@@ -130,8 +130,8 @@ class JobScheduler(Scheduler):
             "headers": {**(entry.options.get("headers") or {}), "celery_beat_task": True},
         }
         task = self.app.tasks.get(entry.task)
+        send = task.apply_async if task else functools.partial(self.app.send_task, entry.task)
         try:
-            send = task.apply_async if task else self._send_by_name(entry.task)
             result = send(entry.args, entry.kwargs, **options)
         except BrokerUnavailable as exc:
             logger.warning(
@@ -146,9 +146,6 @@ class JobScheduler(Scheduler):
         self._remember(self.reserve(entry))
         return True
 
-    def _send_by_name(self, name: str) -> Any:
-        return lambda args, kwargs, **options: self.app.send_task(name, args, kwargs, **options)
-
     def _remember(self, entry: ScheduleEntry) -> None:
         with self._database():
             heartbeats.save_schedule(self.runtime.store, entry.name, entry.last_run_at, entry.total_run_count)
@@ -157,8 +154,15 @@ class JobScheduler(Scheduler):
         with self._database():
             heartbeats.tick(self.runtime.store, self.name, utcnow())
 
-    def _database(self) -> _Tolerant:
-        return _Tolerant(self)
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        """A block in which the database may be away."""
+        try:
+            yield
+        except DatabaseUnavailable as exc:
+            self._note_database(exc)
+        else:
+            self._note_database(None)
 
     def _note_database(self, exc: DatabaseUnavailable | None) -> None:
         if exc is not None and not self._database_away:
@@ -166,22 +170,6 @@ class JobScheduler(Scheduler):
         elif exc is None and self._database_away:
             logger.info("beat.database_back")
         self._database_away = exc is not None
-
-
-class _Tolerant:
-    """A with-block in which the database may be away."""
-
-    def __init__(self, scheduler: JobScheduler) -> None:
-        self._scheduler = scheduler
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool:
-        if exc is None or isinstance(exc, DatabaseUnavailable):
-            self._scheduler._note_database(exc)  # noqa: SLF001 - its own helper
-            return exc is not None
-        return False
 
 
 def run(runtime: Runtime) -> None:

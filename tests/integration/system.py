@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,8 +186,3 @@ def running(folder: Path, broker_url: str, **settings: str) -> Iterator[System]:
         yield system
     finally:
         system.close()
-
-
-def pause(seconds: float) -> None:
-    """Let time pass where the passing of time is what is tested."""
-    time.sleep(seconds)

@@ -62,15 +62,18 @@ def run(
     return 1, replace(report, runtime=runtime), runtime
 
 
+def exception_of(einfo: ExceptionInfo) -> BaseException:
+    """The exception in Celery's exception info: billiard wraps it to carry its traceback."""
+    return getattr(einfo.exception, "exc", None) or einfo.exception
+
+
 def failure_of(einfo: ExceptionInfo) -> Failure:
     """The failure that Celery's exception info describes."""
-    exc = einfo.exception
-    exc = getattr(exc, "exc", exc)  # billiard wraps an exception to carry its traceback
-    return Failure.of(exc, str(einfo.traceback or ""))
+    return Failure.of(exception_of(einfo), str(einfo.traceback or ""))
 
 
 def _report(einfo: ExceptionInfo, verdict: Verdict) -> Report:
-    exc = getattr(einfo.exception, "exc", None) or einfo.exception
+    exc = exception_of(einfo)
     if isinstance(exc, Reject):
         return Report("rejected", failure=failure_of(einfo), requeue=bool(exc.requeue))
     if isinstance(exc, Ignore):

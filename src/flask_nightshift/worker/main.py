@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from celery.concurrency import get_implementation
+
 from ..runtime import Runtime
 from .boot import default_name
-
-POOLS = ("prefork", "threads", "solo", "gevent")
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
     app.finalize()
     options: dict[str, Any] = {
         "hostname": name or default_name(),
-        "pool_cls": _pool_class(pool),
+        "pool_cls": get_implementation(pool),
         "loglevel": log_level or runtime.settings.log_level,
         "concurrency": concurrency,
         "queues": list(queues) or None,
@@ -46,9 +46,3 @@ def run(
     worker = app.Worker(**options)
     worker.start()
     return int(worker.exitcode or 0)
-
-
-def _pool_class(name: str) -> Any:
-    from celery.concurrency import get_implementation
-
-    return get_implementation(name)

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from billiard.exceptions import Terminated, TimeLimitExceeded
-from celery import signals
 from celery.exceptions import Ignore, Reject, TaskRevokedError
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -23,7 +22,7 @@ from ..events import JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..job import Attempt, Failure, JobRef, Reason, utcnow
 from ..retry import Dead, RetryAt, RetryPolicy, decide
 from ..task import JobTask
-from . import attempt
+from . import attempt, hooks
 from .attempt import Report
 from .settle import Settlement, Step, encode, outgoing
 
@@ -121,7 +120,7 @@ class JobRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ARG002
         """The pool reports that the attempt ended without a report from the child: killed, or over time."""
         task_ready(self)
-        exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
+        exc = attempt.exception_of(exc_info)
         if self.settled or self._already_cancelled or self._already_revoked:
             return
         if self._app.draining:
@@ -181,7 +180,7 @@ class JobRequest(Request):
             )  # fmt: skip
             self.send_event("task-retried", exception=str(failure), traceback=failure.traceback)
             if exc_info is not None:
-                self._tell_celery_of_retry(exc_info)
+                hooks.retried(self, exc_info)
 
         step = Step(
             message,
@@ -208,7 +207,7 @@ class JobRequest(Request):
             self.acknowledged = True
             self.send_event("task-failed", exception=str(failure), traceback=failure.traceback)
             if exc_info is not None:
-                self._tell_celery_of_failure(exc_info)
+                hooks.failed(self, exc_info)
 
         self.settlement.bury(
             self._message,
@@ -252,10 +251,7 @@ class JobRequest(Request):
             self._runtime,
             ran=bool(self.time_start),
         )
-        self._tell_backend("mark_as_revoked", reason)
-        signals.task_revoked.send(
-            self.task, request=self._context, terminated=terminated, signum=signum, expired=expired
-        )
+        hooks.revoked(self, reason, terminated=terminated, signum=signum, expired=expired)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:  # noqa: ARG002 - Celery's signature
         """The connection was lost and the attempt cancelled; the broker gives the job out again."""
@@ -264,45 +260,10 @@ class JobRequest(Request):
         self.send_event("task-cancelled")
         self._emit(JobReturned(self.job, utcnow(), self._hostname, "the connection to the broker was lost"))
 
-    # -- telling others ------------------------------------------------------------------------------------
-
     def _emit(self, event: Any) -> None:
         # Celery's own helpers (chord_unlock, backend_cleanup, …) are plumbing, not anybody's jobs
         if not self._type.startswith("celery."):
             self.settlement.runtime.events.emit(event)
-
-    def _tell_celery_of_failure(self, exc_info: Any) -> None:
-        """What the tracer does in the child, for an attempt whose child could not do it: exactly once."""
-        exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
-        self._tell_backend("mark_as_failure", exc)
-        self.task.request_stack.push(self._context)
-        try:
-            self.task.on_failure(exc, self.id, self._args, self._kwargs, exc_info)
-            signals.task_failure.send(
-                sender=self.task, task_id=self.id, exception=exc, args=self._args, kwargs=self._kwargs,
-                traceback=exc_info.traceback, einfo=exc_info,
-            )  # fmt: skip
-        except Exception:
-            logger.exception("on_failure of %s raised", self.humaninfo())
-        finally:
-            self.task.request_stack.pop()
-
-    def _tell_celery_of_retry(self, exc_info: Any) -> None:
-        exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
-        try:
-            self.task.on_retry(exc, self.id, self._args, self._kwargs, exc_info)
-            signals.task_retry.send(sender=self.task, request=self._context, reason=exc, einfo=exc_info)
-        except Exception:
-            logger.exception("on_retry of %s raised", self.humaninfo())
-
-    def _tell_backend(self, method: str, what: Any) -> None:
-        """Store a state in the result backend; the job is settled already, so a failure is only logged."""
-        try:
-            getattr(self.task.backend, method)(
-                self.id, what, request=self._context, store_result=self.store_errors
-            )
-        except Exception:
-            logger.exception("the result backend did not take %s of %s", method, self.humaninfo())
 
     # -- facts ---------------------------------------------------------------------------------------------
 
@@ -344,7 +305,7 @@ class JobRequest(Request):
 
 def _failure_from(exc_info: Any) -> Failure:
     failure = attempt.failure_of(exc_info)
-    exc = getattr(exc_info.exception, "exc", None) or exc_info.exception
+    exc = attempt.exception_of(exc_info)
     if isinstance(exc, TimeLimitExceeded):
         return Failure(
             failure.error, f"the hard time limit of {exc.args[0]:g} s was reached" if exc.args else ""

@@ -132,6 +132,7 @@ class Settlement:
         """The connection is lost: its messages come back by themselves."""
         with self._lock:
             dropped, self._waiting = list(self._waiting), deque()
+            self._scheduled = False  # Celery may have cancelled the timer with the connection
         for step in dropped:
             event = JobReturned(step.job, utcnow(), self.worker, "its next state could not be written")
             self.runtime.events.emit(event)
