@@ -31,6 +31,7 @@ CELERY_SETTINGS: dict[str, Any] = {
     "enable_utc": True,
     "timezone": "UTC",
     "result_expires": 86_400,
+    "database_create_tables_at_setup": False,  # at the first result, not when somebody publishes (invariant 7)
     "task_create_missing_queues": True,
     "worker_consumer": "flask_nightshift.worker.consumer:JobConsumer",
     "worker_prefetch_multiplier": 1,  # no job waits in a busy worker while another is idle
