@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 
 from flask_nightshift.transport.lease import LeaseLost
+from flask_nightshift.transport.sweep import AFTER_OUTAGE
 from servers import wait_for
 
 SHORT = {"lease_seconds": 1.5, "lease_renew_seconds": 0.3}
@@ -39,6 +40,7 @@ def lost(caplog: pytest.LogCaptureFixture) -> Any:
 
 
 def test_the_jobs_of_a_killed_process_run_again_within_five_seconds(site: Site) -> None:
+    wait_for(lambda: site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young")
     site.publish("first")
     with child(site) as worker:
         assert worker.holds == "first"
@@ -54,6 +56,7 @@ def test_the_jobs_of_a_killed_process_run_again_within_five_seconds(site: Site) 
 
 
 def test_a_new_worker_alone_finds_what_a_killed_one_left(site: Site) -> None:
+    wait_for(lambda: site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young")
     site.publish("first")
     with child(site) as worker:
         worker.send(signal.SIGKILL)
