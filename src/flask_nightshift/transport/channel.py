@@ -20,6 +20,7 @@ from redis import Redis
 from . import keys, payload, scripts
 from .consuming import ConsumingMixin
 from .lease import Destination, Lease, Space
+from .message import Message
 from .options import Options
 from .qos import QoS
 
@@ -30,6 +31,7 @@ class LeaseMixin(ConsumingMixin):
     """Everything that the channels of both transports have in common."""
 
     QoS = QoS
+    Message = Message
 
     def __init__(self: Any, connection: Any, **kwargs: Any) -> None:
         self._lease = None

@@ -31,7 +31,7 @@ class _LeaseMixin:
     def register_with_event_loop(self: Any, connection: Any, loop: Any) -> None:
         """Let ``loop`` drive the channels of ``connection``."""
         super().register_with_event_loop(connection, loop)  # type: ignore[misc]  # a mixin
-        self.cycle.in_event_loop(loop)
+        self.cycle.in_event_loop(loop, self.on_readable)
 
     def _collect(self: Any, connection: Any) -> None:  # noqa: ARG002 - kombu's signature
         """End after trouble, where kombu and Celery would otherwise close in good order.

@@ -28,6 +28,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from . import keys, scripts
 from .acks import NOTHING, Batch
 from .delivering import Claimed, DeliveringMixin
+from .keeper import ACK_LINGER
 from .lease import Lease, LeaseLost
 
 PROMOTE_AT_ONCE = 100
@@ -96,14 +97,15 @@ class ConsumingMixin(DeliveringMixin):
 
     # asking
     def _brpop_start(self: Any, timeout: float | None = None) -> None:
-        if self.active_queues and not self._leases:
+        if self._no_ack and not self._leases and self.active_queues:
             self._asked = Asked.BRPOP
             super()._brpop_start(timeout)  # type: ignore[misc]  # a mixin
             return
-        self._deliver_claimed()
-        queues = self._queue_cycle.consume(len(self.active_queues))
+        if self._claimed:
+            self._deliver_claimed()
         size = self._claim_size()
-        if not queues or not size:
+        queues = self._queue_cycle.consume(len(self.active_queues)) if size else ()
+        if not queues:
             return
         if self._exhausted and (self._next_due is None or self._next_due > monotonic()):
             self._send_wait(queues)
@@ -112,14 +114,15 @@ class ConsumingMixin(DeliveringMixin):
 
     def _claim_size(self: Any) -> int:
         """How many messages to claim now. At least half the prefetch, which saves round trips, or whatever is
-        free once no acknowledgement is young enough to wait for more of them.
+        free once the acknowledgements that are to travel with the claim have waited for ``ACK_LINGER``.
         """
         free = self.qos.free()
         if free is None or self.qos.one_at_a_time:
             return 1 if free is None or free else 0
-        lease = self._lease
-        if free * 2 < self.qos.prefetch_count and not self._exhausted and lease and lease.acks.waiting:
-            return 0
+        if free * 2 < self.qos.prefetch_count and not self._exhausted and (lease := self._lease):
+            age = lease.acks.age()
+            if age is not None and age < ACK_LINGER:
+                return 0
         return int(free)
 
     def _new_claim(self: Any, queues: Sequence[str], size: int) -> Claim:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flask_nightshift.transport")
 
-ACK_LINGER = 0.003
-"""Seconds for which an acknowledgement waits to travel with a claim."""
+ACK_LINGER = 0.01
+"""Seconds for which an acknowledgement waits for others to travel with, in one claim."""
+NO_CLAIM = 2 * ACK_LINGER
+"""Seconds after which it is sent without a claim, because the consumer is busy or waits at the doorbell."""
 RECONNECT_PAUSE = 0.25
 COLLECTIONS = 2
 """Times that the garbage collector is run for a detached lease, to find what nobody refers to."""
@@ -144,7 +146,7 @@ class Keeper:
             scripts.RING.run(self._client, [bell], [])
         if self._settle or self._lease.detached:
             self._look_after_detached()
-        elif (self._lease.acks.age() or 0.0) >= ACK_LINGER:
+        elif (self._lease.acks.age() or 0.0) >= NO_CLAIM:
             self._lease.flush(self._client)
             self._lease.on_change()
         if now >= self._sweep_at and not self._stopped:
@@ -204,7 +206,7 @@ class Keeper:
         if age is None:
             return until
         self._armed = True
-        return min(until, ACK_LINGER - age)
+        return min(until, NO_CLAIM - age)
 
     def _trouble(self, exc: Exception) -> None:
         if not self._in_trouble:

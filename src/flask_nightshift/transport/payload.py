@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from kombu.utils.json import dumps, loads
 
 COUNT = "x-delivery-count"
 DEAD = "nightshift_dead"
+TYPED = "__type__"
+"""What kombu's JSON marks a value with that JSON has no type for; where it is missing, plain JSON will do."""
 
 
 class Undecodable(ValueError):
@@ -47,7 +50,8 @@ class Burial:
 def parse(raw: bytes) -> dict[str, Any]:
     """The payload in ``raw``, checked so far that a kombu ``Message`` can be made of it."""
     try:
-        payload = loads(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        payload = loads(text) if TYPED in text else json.loads(text)
     except Exception as exc:  # noqa: BLE001 - strangers' bytes: bad UTF-8, bad JSON, nested too deep, ...
         raise Undecodable(f"not JSON: {type(exc).__name__}: {exc}") from None
     if not isinstance(payload, dict):

@@ -15,6 +15,8 @@ from typing import Any
 from kombu.transport.redis import MultiChannelPoller
 from kombu.utils.eventio import READ
 
+_NONE = (None,)
+
 
 class Poller(MultiChannelPoller):
     """All channels of one connection."""
@@ -25,6 +27,8 @@ class Poller(MultiChannelPoller):
         self._inside.setblocking(False)
         self._outside.setblocking(False)
         self._pid = os.getpid()
+        self._loop: Any = None
+        self._on_readable: Callable[[int], Any] | None = None
         self._wake_loop: Callable[[], Any] | None = None
 
     def wake(self) -> None:
@@ -35,15 +39,33 @@ class Poller(MultiChannelPoller):
             with contextlib.suppress(OSError):  # full: it is awake; closed: it is gone
                 self._outside.send(b"\0")
 
-    def in_event_loop(self, loop: Any) -> None:
-        """An event loop drives this poller from now on."""
+    def in_event_loop(self, loop: Any, on_readable: Callable[[int], Any]) -> None:
+        """An event loop drives this poller from now on, and calls ``on_readable`` for its sockets."""
+        self._loop, self._on_readable = loop, on_readable
         self._wake_loop = lambda: loop.call_soon(_nothing)
 
+    @property
+    def fds(self) -> dict[int, Any]:
+        """The sockets that are to be read; an event loop is asked at every turn to add only those it lacks."""
+        known: dict[int, Any] = super().fds
+        if self._loop is None:
+            return known
+        readers = self._loop.readers
+        return {fd: known[fd] for fd in known if readers.get(fd, _NONE)[0] != self._on_readable}
+
     def on_poll_start(self) -> None:
-        """Before every poll; raises ``LeaseLost`` if a channel's lease was taken."""
+        """Before every poll, so often and in no time; raises ``LeaseLost`` if a channel's lease was taken.
+
+        A channel that waits for an answer already, or has no room for one, is asked nothing.
+        """
+        if self._paused_brpop:
+            self._update_brpop_polling()
         for channel in list(self._channels):
             channel.check_lease()
-        super().on_poll_start()
+            if not channel._in_poll and channel.qos.can_consume() and channel.active_queues:  # noqa: SLF001 - as kombu does
+                self._register_BRPOP(channel)
+            if not channel._in_listen and channel.active_fanout_queues:  # noqa: SLF001
+                self._register_LISTEN(channel)
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
         """One round of ``drain_events``; raises ``queue.Empty`` if nothing was delivered."""
