@@ -61,7 +61,24 @@ def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Merge ``rows`` into the table; rows of one job in the order of their events."""
     if rows:
         # all processes lock the jobs that they share in one order; the sort keeps each job's events in theirs
-        connection.execute(_merge(connection.dialect.name), sorted(rows, key=lambda row: str(row["id"])))
+        in_order = sorted(_joined(rows), key=lambda row: str(row["id"]))
+        connection.execute(_merge(connection.dialect.name), in_order)
+
+
+def _joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``rows`` with a start and the success of the same attempt in one: most jobs begin and end in one batch."""
+    joined: list[dict[str, Any]] = []
+    started: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for row in rows:
+        attempt = (row["id"], row["run"], row["attempts"])
+        start = started.pop(attempt, None)
+        if start is not None and row["state"] is JobState.SUCCEEDED:
+            start.update(row, started_at=start["started_at"])
+            continue
+        joined.append(row)
+        if row["state"] is JobState.RUNNING:
+            started[attempt] = row
+    return joined
 
 
 def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None:

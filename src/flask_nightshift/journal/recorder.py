@@ -60,7 +60,7 @@ class Journal:
         self._id = uuid.uuid4().hex
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._records: deque[Record] = deque()
+        self._events: deque[JobEvent] = deque()
         self._open = Open()
         self._tally = Tally()
         self._pending: Batch | None = None
@@ -81,20 +81,24 @@ class Journal:
     def __call__(self, event: JobEvent) -> None:
         """Take note of ``event``; never waits for the database."""
         with self._changed:
-            start = self._open.follow(event)
-            outcome = getattr(event, "outcome", None)
-            if outcome is not None:
-                runtime, wait = getattr(event, "runtime", None), start.wait if start else None
-                self._tally.add(event.at, event.job.task, event.job.queue, outcome, runtime, wait)
-            self._records.append((event, start))
+            self._events.append(event)
             self._accepted += 1
-            if len(self._records) > MAX_RECORDS:
-                self._records.popleft()
+            if len(self._events) > MAX_RECORDS:
+                self._count(self._events.popleft())
                 self._dropped += 1
                 self._settled += 1
             self._start_thread()
-            if len(self._records) in (1, BATCH):
+            if len(self._events) in (1, BATCH):
                 self._changed.notify_all()
+
+    def _count(self, event: JobEvent) -> Record:
+        """Add ``event`` to the totals; with the start of its attempt, to be written."""
+        start = self._open.follow(event)
+        outcome = getattr(event, "outcome", None)
+        if outcome is not None:
+            runtime, wait = getattr(event, "runtime", None), start.wait if start else None
+            self._tally.add(event.at, event.job.task, event.job.queue, outcome, runtime, wait)
+        return event, start
 
     def start(self) -> None:
         """Start the thread now; the first event does it too."""
@@ -166,13 +170,13 @@ class Journal:
             return self._pending
 
     def _has_work(self) -> bool:
-        return self._pending is not None or bool(self._records) or bool(self._tally)
+        return self._pending is not None or bool(self._events) or bool(self._tally)
 
     def _must_write(self) -> bool:
-        return self._closing or self._hurry or (not self._away and len(self._records) >= BATCH)
+        return self._closing or self._hurry or (not self._away and len(self._events) >= BATCH)
 
     def _take(self) -> Batch:
-        records = [self._records.popleft() for _ in range(min(BATCH, len(self._records)))]
+        records = [self._count(self._events.popleft()) for _ in range(min(BATCH, len(self._events)))]
         rows, self._tally = self._tally.rows(self.worker), Tally()
         self._batches += 1
         return Batch(self._id, self.worker, self._batches, records, rows)
@@ -186,7 +190,7 @@ class Journal:
                 self._database_is_back()
                 self._backoff = INTERVAL
                 # what is left of a long outage is written without a rest
-                self._hurry = self._hurry or len(self._records) >= BATCH
+                self._hurry = self._hurry or len(self._events) >= BATCH
             else:
                 self._backoff = min(BACKOFF_MAX, self._backoff * 2)
             self._not_before = time.monotonic() + self._backoff
@@ -201,7 +205,7 @@ class Journal:
     def _database_is_back(self) -> None:
         if self._away:
             self._away = False
-            logger.warning("journal.resumed", extra={"dropped": self._dropped, "waiting": len(self._records)})
+            logger.warning("journal.resumed", extra={"dropped": self._dropped, "waiting": len(self._events)})
             self._dropped = 0
 
 

@@ -97,7 +97,7 @@ class Tally:
         self, at: datetime, task: str, queue: str, outcome: Outcome, runtime: float | None, wait: float | None
     ) -> None:
         """Count one ended attempt; ``runtime`` and ``wait`` in seconds, where they are known."""
-        minute = at.astimezone(UTC).replace(second=0, microsecond=0)
+        minute = (at if at.tzinfo is UTC else at.astimezone(UTC)).replace(second=0, microsecond=0)
         self._cell(minute, task, queue, outcome).add(runtime, wait)
         if len(self._cells) > MAX_CELLS:
             self._coarsen()
@@ -113,7 +113,11 @@ class Tally:
         ]
 
     def _cell(self, minute: datetime, *labels: str) -> _Cell:
-        return self._cells.setdefault((minute, *labels), _Cell())  # type: ignore[arg-type]
+        key: Any = (minute, *labels)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = _Cell()
+        return cell
 
     def _coarsen(self) -> None:
         fine, self._cells = self._cells, {}

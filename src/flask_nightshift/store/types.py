@@ -23,8 +23,8 @@ class SafeText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """``value`` without what PostgreSQL, or UTF-8, refuses."""
-        if value is None:
-            return None
+        if value is None or (type(value) is str and value.isascii() and "\0" not in value):
+            return value  # nearly always
         return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
@@ -56,7 +56,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         """``value`` in UTC; a naive one is taken to be in UTC."""
         if value is None:
             return None
-        value = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        if value.tzinfo is not UTC:
+            value = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
