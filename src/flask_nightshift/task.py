@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import random
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -25,7 +24,7 @@ from kombu.serialization import dumps
 
 from .context import current_job
 from .errors import PermanentFailure
-from .job import Failure, utcnow
+from .job import Failure, JobRef, utcnow
 from .message import ref
 from .retry import Dead, Decision, RetryPolicy, decide
 
@@ -128,10 +127,14 @@ class JobTask(celery.Task):
             with self._app_context():
                 return super().__call__(*args, **kwargs)
         request._protected = 1  # noqa: SLF001 - a call of the task by itself is a plain call
-        with self._app_context(), self._as_current_job():
-            return self._attempt(*args, **kwargs)
+        with self._app_context():
+            token = current_job.set(self._job_of(request))
+            try:
+                return self._attempt(request, args, kwargs)
+            finally:
+                current_job.reset(token)
 
-    def _attempt(self, *args: Any, **kwargs: Any) -> Any:
+    def _attempt(self, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             result = self.run(*args, **kwargs)
         except (Ignore, Reject, Retry):
@@ -139,10 +142,10 @@ class JobTask(celery.Task):
         except Exception as exc:
             self._judge(exc)
             raise
-        verdict = self._verdict
+        verdict: Verdict | None = getattr(request, Verdict.KEY, None)
         if verdict is not None and verdict.asked is not None:
             raise verdict.asked  # retry(throw=False): the job runs again now that the body has returned
-        if verdict is not None and not get_actual_ignore_result(self, self.request):
+        if verdict is not None and not get_actual_ignore_result(self, request):
             verdict.result = _as_json(result)
         return result
 
@@ -254,28 +257,19 @@ class JobTask(celery.Task):
     def _verdict(self) -> Verdict | None:
         return getattr(self.request, Verdict.KEY, None)
 
-    @contextmanager
-    def _app_context(self) -> Iterator[None]:
+    def _app_context(self) -> AbstractContextManager[Any]:
         """The app's context, unless it is there already (a direct call, or an eager one, in a request)."""
         app: Flask = self.nightshift.app
         if has_app_context() and current_app._get_current_object() is app:  # type: ignore[attr-defined]  # noqa: SLF001
-            yield
-            return
-        with app.app_context():
-            yield
+            return nullcontext()
+        return app.app_context()
 
-    @contextmanager
-    def _as_current_job(self) -> Iterator[None]:
-        request = self.request
+    def _job_of(self, request: Any) -> JobRef:
+        """Which attempt of which job ``request``, the context of a running task, is about."""
         past = getattr(request, "nightshift", None)
         headers = {"id": request.id, "task": self.name, "retries": request.retries, "nightshift": past}
         info = request.delivery_info or {}
-        queue = (past or {}).get("queue") or info.get("routing_key") or ""
-        token = current_job.set(ref(headers, queue))
-        try:
-            yield
-        finally:
-            current_job.reset(token)
+        return ref(headers, (past or {}).get("queue") or info.get("routing_key") or "")
 
 
 def _failure(exc: BaseException) -> Failure:

@@ -47,12 +47,16 @@ def _enqueued(event: JobEnqueued) -> None:
 
 @observe.register
 def _started(event: JobStarted) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     waited = f"after {event.wait:.3f} s in the queue" if event.wait is not None else ""
     _say(logging.INFO, "job.started", waited, event.job, worker=event.worker, wait=_round(event.wait))
 
 
 @observe.register
 def _succeeded(event: JobSucceeded) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     text = f"in {event.runtime:.3f} s"
     _say(logging.INFO, "job.succeeded", text, event.job, worker=event.worker, runtime=_round(event.runtime))
 

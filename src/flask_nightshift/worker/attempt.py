@@ -6,9 +6,8 @@ import, must not lose the attempt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
 from celery.app import trace
@@ -19,8 +18,7 @@ from ..retry import Dead, RetryAt
 from ..task import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):  # of all values the cheapest to pickle, and there is one for each job
     """How an attempt ended, from the child's point of view.
 
     ``kind`` is ``succeeded``, ``failed``, ``rejected`` or ``ignored`` (the task replaced itself, or raised
@@ -35,7 +33,7 @@ class Report:
     failure: Failure | None = None
     decision: RetryAt | Dead | None = None
     body: tuple[str, str, bytes] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] | None = None
     requeue: bool = False
 
 
@@ -59,7 +57,7 @@ def run(
     if not failed:
         return 0, Report("succeeded", runtime, verdict.result, representation=str(returned)), runtime
     report = _report(returned, verdict)
-    return 1, replace(report, runtime=runtime), runtime
+    return 1, report._replace(runtime=runtime), runtime
 
 
 def exception_of(einfo: ExceptionInfo) -> BaseException:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import random
+import weakref
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from billiard.exceptions import Terminated, TimeLimitExceeded
@@ -25,6 +27,8 @@ from ..task import JobTask
 from . import attempt, hooks
 from .attempt import Report
 from .settle import Settlement, Step, encode, outgoing
+
+JSON = "application/json"
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class JobRequest(Request):
         """The queue that the message was taken from."""
         return getattr(self._message, "job_queue", None) or self._delivery_info.get("routing_key") or ""
 
-    @property
+    @cached_property
     def job(self) -> JobRef:
         """Which attempt of which job this is."""
         return jobs.ref(self._request_dict, self.queue)
@@ -71,16 +75,13 @@ class JobRequest(Request):
         if self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
-        return pool.apply_async(
+        # decoded already, to be checked; the child need not do it again
+        body, content_type, content_encoding = self._body, self._content_type, self._content_encoding
+        if content_type == JSON:
+            body, content_type, content_encoding = self._message.payload, None, None
+        result = pool.apply_async(
             attempt.run,
-            args=(
-                self._type,
-                self.id,
-                self._request_dict,
-                self._body,
-                self._content_type,
-                self._content_encoding,
-            ),
+            args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),
             accept_callback=self.on_accepted,
             timeout_callback=self.on_timeout,
             callback=self.on_success,
@@ -89,6 +90,8 @@ class JobRequest(Request):
             timeout=time_limit or self._task.time_limit,
             correlation_id=self.id,
         )
+        self._apply_result = None if result is None else weakref.ref(result)
+        return result
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has begun the attempt."""
@@ -162,7 +165,7 @@ class JobRequest(Request):
         )
 
     def _retry(self, decision: RetryAt, failure: Failure, report: Report, exc_info: Any) -> None:
-        message, options = self._message, report.options
+        message, options = self._message, report.options or {}
         headers = jobs.next_attempt(
             self._job_headers(), self._ended(failure, report.runtime), due=decision.at
         )
@@ -298,8 +301,8 @@ class JobRequest(Request):
 
     def _wait_before(self, at: datetime) -> float | None:
         """Seconds that the job stood ready: since it was enqueued, or since its delay was over."""
-        past = jobs.history(self._request_dict)
-        ready = [t for t in (jobs.parse_time(past.get("enqueued_at")), jobs.parse_time(past.get("due"))) if t]
+        due = jobs.parse_time(jobs.history(self._request_dict).get("due"))
+        ready = [moment for moment in (self.job.enqueued_at, due) if moment]
         return max(0.0, (at - max(ready)).total_seconds()) if ready else None
 
 
