@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -20,6 +21,7 @@ from kombu.utils.uuid import uuid
 
 from .brokers import Connection, unavailable
 from .context import request_id
+from .enqueue import Enqueuer, brief
 from .events import JobEnqueued
 from .job import JobRef, utcnow
 from .message import HISTORY, stamp
@@ -69,6 +71,9 @@ class JobCelery(Celery):
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""
+        result = self.enqueuer.one(name, args, kwargs, options)
+        if result is not None:
+            return result
         options["task_id"] = options.get("task_id") or uuid()
         options.update(self._whole_delay(options))
         queue = self._queue_for(name, args, kwargs, options)
@@ -85,6 +90,11 @@ class JobCelery(Celery):
             )
         self._tell(name, options, queue, headers[HISTORY], at, args, kwargs)
         return result
+
+    @cached_property
+    def enqueuer(self) -> Enqueuer:
+        """The short way of a job into the broker, for all that is ordinary."""
+        return Enqueuer(self)
 
     def _get_backend(self) -> Any:
         """The result backend, without its subscription to each result when the job is published.
@@ -147,7 +157,7 @@ class JobCelery(Celery):
         retries = int(options.get("retries") or 0)
         job = JobRef(options["task_id"], name, queue, retries + 1, past.get("request_id"), at)
         due = _due(options, at, self.timezone)
-        self.runtime.events.emit(JobEnqueued(job, at, _text(args or ()), _text(kwargs or {}), due))
+        self.runtime.events.emit(JobEnqueued(job, at, brief(args or ()), brief(kwargs or {}), due))
 
 
 def _due(options: dict[str, Any], at: datetime, timezone: Any) -> datetime | None:
@@ -155,8 +165,3 @@ def _due(options: dict[str, Any], at: datetime, timezone: Any) -> datetime | Non
         return at + timedelta(seconds=float(options["countdown"]))
     eta = options.get("eta")
     return maybe_make_aware(maybe_iso8601(eta), timezone) if eta else None
-
-
-def _text(value: Any, limit: int = 1024) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -37,10 +37,12 @@ class BrokerUnavailable(NightshiftError):
     Nothing was lost: either the message was not accepted, or (when the answer went missing) it was and
     the job runs. Answer 503 with ``Retry-After`` in a request.
 
-    ``retry_after`` is a suggestion in seconds.
+    ``retry_after`` is a suggestion in seconds. ``enqueued`` are the ids of the jobs of an ``enqueue_many``
+    that were accepted before.
     """
 
     retry_after: int = 5
+    enqueued: tuple[str, ...] = ()
 
 
 class EmbeddedBrokerDown(BrokerUnavailable):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import traceback
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,7 @@ from flask import Flask, current_app, has_app_context
 from kombu.serialization import dumps
 
 from .context import current_job
+from .enqueue import arguments_of
 from .errors import PermanentFailure
 from .job import Failure, JobRef, utcnow
 from .message import ref
@@ -241,6 +243,26 @@ class JobTask(celery.Task):
         )
         content_type, content_encoding, body = dumps(payload, self.serializer or "json")
         return content_type, content_encoding, body.encode() if isinstance(body, str) else body
+
+    def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
+        """Enqueue one job for each item, far faster than as many calls of ``delay()``; their ids, in order.
+
+        An item is a tuple (or list) of positional or a dict of keyword arguments. ``options`` are
+        ``apply_async``'s ``countdown``, ``eta``, ``expires``, ``headers``, ``ignore_result``, ``link``,
+        ``link_error``, ``priority``, ``queue``, ``serializer``, ``soft_time_limit`` and ``time_limit``, and
+        hold for all. Every item is checked and encoded before the first is sent, so memory holds them all.
+
+        Raises ``TypeError`` for an item that is no arguments of this task (nothing is enqueued then), and
+        ``BrokerUnavailable``, whose ``enqueued`` has the ids of those that were accepted before.
+        """
+        calls = arguments_of(self, items, options)
+        app = self._get_app()
+        ids: list[str] | None = None
+        if calls and not app.conf.task_always_eager and self._dump_pydantic_arguments is None:
+            ids = app.enqueuer.many(self, calls, options)
+        if ids is None:
+            ids = [self.apply_async(args, kwargs, **options).id for args, kwargs in calls]
+        return ids
 
     def progress(self, done: float, total: float, message: str = "") -> None:
         """Report how far this job is, for ``jobs.job(id).progress`` and the status page.

@@ -7,7 +7,7 @@ refuses, or does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -141,6 +141,21 @@ class Broker(Protocol):
 
         Returns when the broker has confirmed it; raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
         """
+
+    def publish_many(
+        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
+    ) -> Iterator[int]:
+        """Publish all to ``queue``, in few steps; all have one priority.
+
+        Gives after each step how many the broker has confirmed in it, in their order. Raises
+        ``BrokerUnavailable``, within ``PUBLISH_TIMEOUT`` of the last step: those before it are enqueued.
+        """
+
+    def address(self, queue: Any) -> tuple[str, str]:
+        """The exchange and routing key that a message to ``queue`` (a ``kombu.Queue``) is sent to, undelayed."""
+
+    def reaches(self, queue: Any) -> bool:
+        """Whether ``publish`` by name reaches ``queue`` (a ``kombu.Queue``): its declaration is nothing special."""
 
     def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
         """Write a delivered message's next state, then acknowledge the message (invariant 1).

@@ -1,10 +1,15 @@
-"""Connections of ours: one per thread, made when needed, dropped when they fail, not inherited by a fork."""
+"""Connections of ours: made when needed, dropped when they fail, not inherited by a fork.
+
+``Link`` keeps one for each thread. ``Links`` lends them to whoever publishes just now, so that it takes no
+more of them than publish at the same time, however many threads or greenlets come and go.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +26,8 @@ from .failures import ERRORS, RETRY_POLICY, is_over, patience
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+MOST_IDLE = 100
+"""Connections that are kept for the next call."""
 Fail = Callable[[BaseException], BrokerUnavailable]
 """What went wrong as the error that callers handle."""
 Repair = Callable[[BaseException], bool]
@@ -51,8 +58,8 @@ class Connection(kombu.Connection):
             self.transport_cls = self._given_transport
 
 
-class Link(threading.local):
-    """The connection of this thread to a broker, made by ``connect``."""
+class _Link:
+    """A connection to a broker, made by ``connect``, used by one thread at a time."""
 
     def __init__(
         self, connect: Callable[[], kombu.Connection], fail: Fail, repair: Repair | None = None
@@ -75,6 +82,40 @@ class Link(threading.local):
         connection, self._connection = self._connection, None
         if connection is not None and self._pid == os.getpid():
             drop(connection)
+
+
+class Link(threading.local, _Link):
+    """The connection of this thread."""
+
+
+class Links:
+    """Connections that are lent for one call."""
+
+    def __init__(
+        self, connect: Callable[[], kombu.Connection], fail: Fail, repair: Repair | None = None
+    ) -> None:
+        self._how = connect, fail, repair
+        self._idle: deque[_Link] = deque()
+
+    def call(self, work: Callable[[kombu.Connection], T]) -> T:
+        """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
+        try:
+            link = self._idle.pop()
+        except IndexError:
+            link = _Link(*self._how)
+        try:
+            return link.call(work)
+        finally:
+            if len(self._idle) < MOST_IDLE:
+                self._idle.append(link)
+            else:
+                link.close()
+
+    def close(self) -> None:
+        """Close those that are not lent."""
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().close()
 
 
 def attempt(
@@ -109,7 +150,14 @@ def retry_policy(connection: kombu.Connection) -> dict[str, Any]:
 
 def publish(channel: Any, outgoing: Outgoing, exchange: str, routing_key: str, **options: Any) -> None:
     """Publish the raw body of ``outgoing``, persistently; ``options`` are ``kombu.Producer.publish``'s."""
-    Producer(channel, auto_declare=False).publish(
+    publish_by(Producer(channel, auto_declare=False), outgoing, exchange, routing_key, **options)
+
+
+def publish_by(
+    producer: Producer, outgoing: Outgoing, exchange: str, routing_key: str, **options: Any
+) -> None:
+    """The same, by a producer that is there already."""
+    producer.publish(
         outgoing.body,
         exchange=exchange,
         routing_key=routing_key,
@@ -123,6 +171,8 @@ def publish(channel: Any, outgoing: Outgoing, exchange: str, routing_key: str, *
 
 def later(outgoing: Outgoing, due: datetime | None) -> Outgoing:
     """``outgoing`` with the ``eta`` header that says ``due``; None: it may start at once."""
+    if due is None and not outgoing.headers.get("eta"):
+        return outgoing
     return replace(
         outgoing, headers={**outgoing.headers, "eta": due.isoformat() if due is not None else None}
     )

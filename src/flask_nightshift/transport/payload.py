@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import JSONEncoder, loads
 
 COUNT = "x-delivery-count"
 DEAD = "nightshift_dead"
 TYPED = "__type__"
 """What kombu's JSON marks a value with that JSON has no type for; where it is missing, plain JSON will do."""
+
+text = JSONEncoder(separators=(",", ":")).encode
+"""A payload as it stands on a ready list: what kombu would write, without the spaces."""
 
 
 class Undecodable(ValueError):
@@ -50,8 +53,8 @@ class Burial:
 def parse(raw: bytes) -> dict[str, Any]:
     """The payload in ``raw``, checked so far that a kombu ``Message`` can be made of it."""
     try:
-        text = raw.decode("utf-8")
-        payload = loads(text) if TYPED in text else json.loads(text)
+        decoded = raw.decode("utf-8")
+        payload = loads(decoded) if TYPED in decoded else json.loads(decoded)
     except Exception as exc:  # noqa: BLE001 - strangers' bytes: bad UTF-8, bad JSON, nested too deep, ...
         raise Undecodable(f"not JSON: {type(exc).__name__}: {exc}") from None
     if not isinstance(payload, dict):
@@ -123,27 +126,25 @@ def bury(payload: dict[str, Any], burial: Burial, dead_queue: str) -> str:
         "delivery_info": _to(dead_queue),
         "delivery_tag": str(uuid.uuid4()),
     }
-    return str(dumps({**payload, "headers": headers, "properties": properties}))
+    return text({**payload, "headers": headers, "properties": properties})
 
 
 def bury_raw(raw: bytes, burial: Burial, dead_queue: str) -> str:
     """Bytes that are no message, in a message of their own."""
-    return str(
-        dumps(
-            {
-                "body": base64.b64encode(raw).decode(),
-                "content-type": "application/octet-stream",
-                "content-encoding": "binary",
-                "headers": {DEAD: burial.header()},
-                "properties": {
-                    "body_encoding": "base64",
-                    "delivery_mode": 2,
-                    "delivery_tag": str(uuid.uuid4()),
-                    "delivery_info": _to(dead_queue),
-                    "priority": 0,
-                },
-            }
-        )
+    return text(
+        {
+            "body": base64.b64encode(raw).decode(),
+            "content-type": "application/octet-stream",
+            "content-encoding": "binary",
+            "headers": {DEAD: burial.header()},
+            "properties": {
+                "body_encoding": "base64",
+                "delivery_mode": 2,
+                "delivery_tag": str(uuid.uuid4()),
+                "delivery_info": _to(dead_queue),
+                "priority": 0,
+            },
+        }
     )
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kombu.utils.json import dumps
 from redis import Redis
 
 from . import keys, payload, scripts
@@ -70,7 +69,7 @@ def run_delayed_now(client: Redis, prefix: str, queue: str, id_: str, sep: str =
         step, _ = _split(member)
         body["headers"] = {**(body.get("headers") or {}), "eta": None}
         names = [key, keys.ready(prefix, queue, step, sep), keys.bell(prefix, queue)]
-        if scripts.RUN_NOW.run(client, names, [member, dumps(body)]):
+        if scripts.RUN_NOW.run(client, names, [member, payload.text(body)]):
             return True
     return False
 

@@ -16,6 +16,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoScriptError
 
+from .wire import Wire
+
 Arg = str | bytes | int | float
 
 
@@ -34,12 +36,13 @@ class Script:
         """The command that calls it and makes the server know it."""
         return ("EVAL", self.source, len(keys), *keys, *args)
 
-    def run(self, client: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    def run(self, client: Redis | Wire, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Call it on ``client``, which must not prefix keys itself; the script's reply."""
+        call: Any = client.execute_command
         try:
-            return client.execute_command(*self.by_hash(keys, args))  # type: ignore[no-untyped-call]
+            return call(*self.by_hash(keys, args))
         except NoScriptError:
-            return client.execute_command(*self.by_source(keys, args))  # type: ignore[no-untyped-call]
+            return call(*self.by_source(keys, args))
 
 
 @cache

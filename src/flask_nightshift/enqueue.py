@@ -1,0 +1,322 @@
+"""The first step of a job's life: from a call of ``delay()`` to a message in the broker.
+
+Celery's way there is long: it routes twice, copies the queue's declaration, takes a producer from a pool of
+pools, and looks up its settings one by one. Here the same message is made (by Celery's own
+``create_task_message``), the same signals are sent, and ``Broker.publish`` carries it. What is out of the
+ordinary (an exchange of one's own, stamps, a producer of the caller's) is left to Celery: ``one`` and ``many``
+then give None.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery import signals
+from celery.app.amqp import _callback_publish_retry
+from celery.utils.functional import maybe_list
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu.serialization import dumps
+from kombu.utils.json import JSONEncoder
+from kombu.utils.uuid import uuid
+
+from .context import request_id
+from .errors import BrokerUnavailable
+from .events import JobEnqueued
+from .job import JobRef, utcnow
+from .message import HISTORY, Outgoing, parse_time, stamp
+
+if TYPE_CHECKING:
+    from .celery_app import JobCelery
+
+_MESSAGE_OPTIONS = frozenset(
+    {
+        "countdown", "eta", "group_id", "group_index", "expires", "retries", "chord", "link", "link_error",
+        "reply_to", "time_limit", "soft_time_limit", "root_id", "parent_id", "shadow", "chain",
+        "replaced_task_nesting", "argsrepr", "kwargsrepr",
+    }
+)  # fmt: skip
+_ORDINARY = _MESSAGE_OPTIONS | {
+    "add_to_parent", "headers", "ignore_result", "priority", "queue", "result_cls", "serializer", "task_id",
+    "task_type",
+}  # fmt: skip
+_MANY = frozenset(
+    {"countdown", "eta", "expires", "headers", "ignore_result", "link", "link_error", "priority", "queue",
+     "serializer", "soft_time_limit", "time_limit"}
+)  # fmt: skip
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+"""Positional and keyword arguments of one job."""
+_encode = JSONEncoder().encode
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job about to be published. ``body`` is ``(args, kwargs, embed)``, not encoded yet."""
+
+    id: str
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    body: Any
+
+
+class Enqueuer:
+    """Publishes the jobs of one Celery app."""
+
+    def __init__(self, app: JobCelery) -> None:
+        self._app = app
+        self._queues: dict[str, Any] = {}
+
+    # -- one -----------------------------------------------------------------------------------------------
+
+    def one(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any | None:
+        """Publish a job and give its ``AsyncResult``; None if that is for Celery to do.
+
+        ``options`` are ``Celery.send_task``'s. Raises ``BrokerUnavailable``, or what Celery raises for
+        arguments that make no message.
+        """
+        given = {key: value for key, value in options.items() if value is not None}
+        if not (given.keys() <= _ORDINARY and self._is_ordinary(given)):
+            return None
+        queue = self._queue(name, args, kwargs, given)
+        if queue is None:
+            return None
+        job_id = given.get("task_id") or uuid()
+        parent = self._app.current_worker_task
+        job = self._job(job_id, name, args, kwargs, given, parent, queue.name)
+        self._publish(name, queue, given.get("serializer"), [job])
+        result = (given.get("result_cls") or self._app.AsyncResult)(job_id)
+        result.ignored = given.get("ignore_result")
+        if parent and given.get("add_to_parent", True):
+            parent.add_trail(result)
+        return result
+
+    # -- many ----------------------------------------------------------------------------------------------
+
+    def many(self, task: Any, calls: Sequence[Arguments], options: Mapping[str, Any]) -> list[str] | None:
+        """Publish one job of ``task`` for each of ``calls``; their ids, or None if that is for Celery to do."""
+        given = {"task_type": task, **_options_of(task), **options}
+        given = {key: value for key, value in given.items() if value is not None}
+        if not (given.keys() <= _ORDINARY and self._is_ordinary(given)):
+            return None
+        queue = self._queue(task.name, (), {}, given)
+        if queue is None:
+            return None
+        parent = self._app.current_worker_task
+        first = self._job("", task.name, (), {}, given, parent, queue.name)
+        jobs = [_like(first, job_id, *call) for job_id, call in zip(_ids(len(calls)), calls, strict=True)]
+        self._publish(task.name, queue, given.get("serializer"), jobs)
+        return [job.id for job in jobs]
+
+    # -- how -----------------------------------------------------------------------------------------------
+
+    def _is_ordinary(self, given: Mapping[str, Any]) -> bool:
+        """Whether nothing else is expected of a publish than that our message gets there."""
+        if "task_type" not in given or _callback_publish_retry.get() or signals.task_sent.receivers:
+            return False
+        return self._plain_settings and (given.get("ignore_result") or not self._backend_listens)
+
+    @cached_property
+    def _plain_settings(self) -> bool:
+        conf = self._app.conf
+        return conf.task_protocol == 2 and not (conf.task_send_sent_event or conf.task_compression)
+
+    @cached_property
+    def _backend_listens(self) -> bool:
+        """Whether the result backend must be told of a job by way of Celery's producer."""
+        return type(self._app.backend).__module__ == "celery.backends.rpc"
+
+    @cached_property
+    def _inherits_priority(self) -> bool:
+        return bool(self._app.conf.task_inherit_parent_priority)
+
+    @cached_property
+    def _serializer(self) -> str:
+        return str(self._app.conf.task_serializer)
+
+    @cached_property
+    def _routed_by_task(self) -> bool:
+        """Whether nobody routes but the task itself."""
+        return len(self._app.conf.task_routes) == 1
+
+    def _queue(self, name: str, args: Any, kwargs: Any, given: Mapping[str, Any]) -> Any | None:
+        """The ``kombu.Queue`` that the job goes to; None if a publish by name would not reach it."""
+        wanted = given.get("queue")
+        if wanted is None and self._routed_by_task:
+            wanted = given["task_type"].job_queue
+        elif wanted is None:
+            route = self._app.amqp.router.route({}, name, args, kwargs, given["task_type"])
+            if route.keys() - {"queue"}:
+                return None
+            wanted = route.get("queue")
+        if not isinstance(wanted, str):
+            wanted = getattr(wanted, "name", None) or self._app.runtime.settings.default_queue
+        if wanted not in self._queues:
+            queue = self._app.amqp.queues[wanted]
+            self._queues[wanted] = queue if self._app.runtime.broker.reaches(queue) else None
+        return self._queues[wanted]
+
+    def _job(
+        self,
+        job_id: str,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        given: Mapping[str, Any],
+        parent: Any,
+        queue: str,
+    ) -> _Job:
+        app = self._app
+        wanted = {key: given[key] for key in _MESSAGE_OPTIONS & given.keys()}
+        priority = given.get("priority")
+        if parent:
+            wanted.setdefault("root_id", parent.request.root_id or parent.request.id)
+            wanted.setdefault("parent_id", parent.request.id)
+            if self._inherits_priority and priority is None:
+                priority = parent.request.delivery_info.get("priority")
+        headers, properties, body, _ = app.amqp.create_task_message(
+            job_id,
+            name,
+            args,
+            kwargs,
+            callbacks=maybe_list(wanted.pop("link", None)),
+            errbacks=maybe_list(wanted.pop("link_error", None)),
+            reply_to=wanted.pop("reply_to", None) or app.thread_oid,
+            ignore_result=given.get("ignore_result"),
+            argsrepr=wanted.pop("argsrepr", None) or brief(args or ()),
+            kwargsrepr=wanted.pop("kwargsrepr", None) or brief(kwargs or {}),
+            **wanted,
+        )
+        headers.update(given.get("headers") or {})
+        stamp(headers, queue=queue, at=utcnow(), request_id=request_id())
+        if priority is not None:
+            properties["priority"] = priority
+        if headers["expires"]:
+            moment = maybe_make_aware(maybe_iso8601(headers["expires"]), app.timezone)
+            properties["expiration"] = max(0.0, (moment - utcnow()).total_seconds())
+        return _Job(job_id, headers, properties, body)
+
+    def _publish(self, name: str, queue: Any, serializer: str | None, jobs: Sequence[_Job]) -> None:
+        broker = self._app.runtime.broker
+        exchange, routing_key = broker.address(queue)
+        declare = [queue]
+        told = {"sender": name, "exchange": exchange, "routing_key": routing_key}
+        if signals.before_task_publish.receivers:
+            for job in jobs:
+                signals.before_task_publish.send(
+                    body=job.body, declare=declare, headers=job.headers, properties=job.properties,
+                    retry_policy={}, **told,
+                )  # fmt: skip
+        if len(declare) > 1:
+            self._declare(declare[1:])
+        outgoing = [_outgoing(job, serializer or self._serializer) for job in jobs]
+        due = self._due(jobs[0])
+        done = 0
+        try:
+            if len(jobs) == 1:
+                broker.publish(outgoing[0], queue.name, due=due)
+                done = 1
+            else:
+                for count in broker.publish_many(outgoing, queue.name, due=due):
+                    done += count
+        except BrokerUnavailable as exc:
+            exc.enqueued = tuple(job.id for job in jobs[:done])
+            raise
+        finally:
+            for job in jobs[:done]:
+                if signals.after_task_publish.receivers:
+                    signals.after_task_publish.send(body=job.body, headers=job.headers, **told)
+                self._app.runtime.events.emit(_event(job, name, queue.name, due))
+
+    def _due(self, job: _Job) -> datetime | None:
+        eta = job.headers.get("eta")
+        return maybe_make_aware(maybe_iso8601(eta), self._app.timezone) if eta else None
+
+    def _declare(self, entities: Sequence[Any]) -> None:
+        """What a receiver of ``before_task_publish`` wants to exist."""
+        with self._app.producer_or_acquire() as producer:
+            for entity in entities:
+                producer.maybe_declare(entity)
+
+
+def arguments_of(task: Any, items: Iterable[Any], options: Iterable[str]) -> list[Arguments]:
+    """The arguments of each job of an ``enqueue_many``; raises ``TypeError`` for an item that is none."""
+    if unknown := sorted(set(options) - _MANY):
+        raise TypeError(
+            f"enqueue_many() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_MANY))}"
+        )
+    return [_call(task, at, item) for at, item in enumerate(items)]
+
+
+def _options_of(task: Any) -> dict[str, Any]:
+    """The options of a publish that ``task`` sets for all its jobs, as ``Task.apply_async`` takes them."""
+    return {**task._get_exec_options(), "ignore_result": task.ignore_result}  # noqa: SLF001 - Celery's own place
+
+
+def brief(value: Any, limit: int = 1024) -> str:
+    """``value`` as text for people, with at most ``limit`` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _call(task: Any, at: int, item: Any) -> Arguments:
+    """The arguments of one job, checked against the task's signature as ``delay()`` does."""
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    if isinstance(item, Mapping):
+        kwargs = item
+    elif isinstance(item, (tuple, list)):
+        args = item
+    else:
+        raise TypeError(
+            f"item {at} of enqueue_many() is {brief(item, 80)}: "
+            "give a tuple of positional or a dict of keyword arguments"
+        )
+    if task.typing:
+        try:
+            task.__header__(*args, **kwargs)
+        except TypeError as exc:
+            raise TypeError(f"item {at} of enqueue_many(), {brief(item, 80)}: {exc}") from None
+    return args, kwargs
+
+
+def _ids(count: int) -> Iterator[str]:
+    """Random ids like ``uuid4()``'s, with one system call for all of them."""
+    noise = os.urandom(16 * count)
+    for at in range(0, len(noise), 16):
+        yield str(UUID(bytes=noise[at : at + 16], version=4))
+
+
+def _like(first: _Job, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Job:
+    """A job that differs from ``first`` in its id and arguments."""
+    headers = {**first.headers, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
+    headers["root_id"] = first.headers["root_id"] or job_id
+    properties = {**first.properties, "correlation_id": job_id}
+    return _Job(job_id, headers, properties, (args, kwargs, first.body[2]))
+
+
+def _outgoing(job: _Job, serializer: str) -> Outgoing:
+    if serializer == "json":
+        try:
+            return Outgoing(_encode(job.body).encode(), job.headers, job.properties)
+        except (TypeError, ValueError):
+            pass  # let kombu say what is wrong with it
+    content_type, content_encoding, body = dumps(job.body, serializer)
+    raw = body.encode() if isinstance(body, str) else body
+    return Outgoing(raw, job.headers, job.properties, content_type, content_encoding)
+
+
+def _event(job: _Job, name: str, queue: str, due: datetime | None) -> JobEnqueued:
+    headers = job.headers
+    past = headers[HISTORY]
+    at = parse_time(past.get("enqueued_at")) or utcnow()
+    attempt = int(headers.get("retries") or 0) + 1
+    ref = JobRef(job.id, name, queue, attempt, past.get("request_id"), at)
+    return JobEnqueued(ref, at, headers["argsrepr"], headers["kwargsrepr"], due)
+
+
+__all__ = ["Arguments", "Enqueuer", "arguments_of", "brief"]

@@ -1,0 +1,22 @@
+"""One connection to the server, without redis-py's client around it, which is half of what a command costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import ConnectionPool
+
+
+class Wire:
+    """Sends commands over one connection of ``pool``, from one thread at a time; connects when it has to.
+
+    No command is sent twice: whether that would do harm only the caller knows.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._connection: Any = pool.get_connection()
+
+    def execute_command(self, *command: Any) -> Any:
+        """Send ``command`` and give its reply; raises what redis-py does, ``RedisError`` or ``OSError``."""
+        self._connection.send_command(*command)
+        return self._connection.read_response()
