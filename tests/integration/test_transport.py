@@ -281,7 +281,7 @@ def test_the_delay_of_a_plain_producer_waits_in_the_broker_too(site: Site) -> No
 def test_many_due_at_once_neither_block_nor_starve(site: Site) -> None:
     count = 20_000
     site.publish("model")
-    raw = site.redis.rpop(QUEUE).replace(b'"headers": {', b'"headers": {"n": %d')
+    raw = site.redis.rpop(QUEUE).replace(b'"headers":{', b'"headers":{"n":%d')
     with site.redis.pipeline(transaction=False) as pipe:
         for number in range(count):
             pipe.zadd(f"nightshift:delayed:{QUEUE}", {b"0|" + raw.replace(b"%d", b"%d" % number): 1})

@@ -1,0 +1,212 @@
+"""``delay()`` takes a shorter way than Celery's own, and ``enqueue_many()`` a shorter one still: same messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import signals
+from celery.canvas import StampingVisitor
+from flask import Flask
+from kombu.exceptions import EncodeError
+from resultsapp import add, create_app, total
+from sites import Site
+
+from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
+from flask_nightshift.errors import BrokerUnavailable
+from flask_nightshift.job import utcnow
+from flask_nightshift.runtime import current
+
+CELERYS_WAY = {"delivery_mode": 2}
+"""An option that makes no difference, but is not among those that the short way knows."""
+
+
+@pytest.fixture
+def app(site: Site, tmp_path: Path) -> Iterator[Flask]:
+    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
+    app = create_app(
+        site.app.instance_path,
+        NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/history.sqlite3",
+        NIGHTSHIFT_DEFAULT_QUEUE=site.queue,
+        **config,
+    )
+    with app.app_context():
+        current().store.migrate()
+        yield app
+        current().journal.close()
+
+
+def seen(message: Any) -> dict[str, Any]:
+    """A message without what differs between any two: ids, times, the delivery."""
+    message.ack()
+    headers = {key: value for key, value in message.headers.items() if key not in ("id", "root_id")}
+    headers["nightshift"] = {**headers["nightshift"], "enqueued_at": None}
+    times = {key: bool(headers.pop(key, None)) for key in ("eta", "expires")}
+    skipped = ("correlation_id", "delivery_info", "delivery_tag", "expiration", "application_headers")
+    properties = {key: value for key, value in message.properties.items() if key not in skipped}
+    properties["priority"] = properties.get("priority") or 0  # Celery leaves it out now and then
+    assert message.headers["root_id"] == message.headers["id"] == message.properties["correlation_id"]
+    return {"headers": headers, "times": times, "properties": properties, "payload": message.payload,
+            "content": (message.content_type, message.content_encoding)}  # fmt: skip
+
+
+@contextmanager
+def connected(signal: Any, receiver: Any) -> Iterator[None]:
+    signal.connect(receiver, weak=False)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"priority": 6},
+        {"expires": 600},
+        {"headers": {"tenant": "acme"}},
+        {"time_limit": 9, "soft_time_limit": 7, "shadow": "other.name"},
+        {"link": "total", "link_error": "total", "retries": 2, "group_id": "g", "ignore_result": True},
+        {"queue": "elsewhere"},
+    ],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_the_short_way_leads_to_the_same_message(site: Site, app: Flask, options: dict[str, Any]) -> None:
+    options = {key: total.s() if value == "total" else value for key, value in options.items()}
+    queue = "elsewhere" if "queue" in options else site.queue
+    with site.consumer(queue) as receive:
+        short = add.apply_async((1, 2), **options)
+        ours = seen(receive())
+        long = add.apply_async((1, 2), **options, **CELERYS_WAY)
+        assert ours == seen(receive())
+    assert type(short) is type(long)
+    assert short.ignored == long.ignored
+
+
+def test_a_delay_is_the_same_either_way(site: Site, app: Flask) -> None:
+    if not site.delays:
+        pytest.skip("kombu's own transport delays in the worker's memory")
+    with site.consumer() as receive:
+        add.apply_async((1, 2), countdown=1)
+        ours = seen(receive())
+        add.apply_async((1, 2), eta=utcnow() + timedelta(seconds=1), **CELERYS_WAY)
+        theirs = seen(receive())
+    assert ours["payload"] == theirs["payload"]
+    assert ours["headers"].keys() == theirs["headers"].keys()
+
+
+def test_stamps_are_kept(site: Site, app: Flask) -> None:
+    class Stamp(StampingVisitor):
+        def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
+            return {"order": "17", "stamped_headers": ["order"]}
+
+    signature = add.s(1, 2)
+    signature.stamp(Stamp())
+    with site.consumer() as receive:
+        signature.apply_async()
+        message = receive()
+        message.ack()
+    assert message.headers["stamps"] == {"order": "17"}
+
+
+def test_signals_are_sent_and_may_change_the_message(site: Site, app: Flask) -> None:
+    told: list[tuple[str, str, str]] = []
+
+    def before(sender: str, headers: dict[str, Any], routing_key: str, **_: Any) -> None:
+        headers["trace"] = "abc"
+        told.append(("before", sender, routing_key))
+
+    def after(sender: str, headers: dict[str, Any], routing_key: str, **_: Any) -> None:
+        told.append(("after", sender, routing_key))
+
+    def published(**options: Any) -> list[Any]:
+        told.clear()
+        add.apply_async((1, 2), **options)
+        message = receive()
+        message.ack()
+        return [message.headers["trace"], *told]
+
+    with connected(signals.before_task_publish, before), connected(signals.after_task_publish, after):
+        with site.consumer() as receive:
+            ours = published()
+            assert ours == published(**CELERYS_WAY)
+        assert [when for when, *_ in ours[1:]] == ["before", "after"]
+
+
+def test_routes_of_the_user_decide(site: Site, app: Flask) -> None:
+    celery = current().celery
+    celery.conf.task_routes = ({"results.add": {"queue": "routed"}}, *celery.conf.task_routes)
+    with site.consumer("routed") as receive:
+        add.delay(1, 2)
+        message = receive()
+        message.ack()
+    assert message.payload[0] == [1, 2]
+
+
+def test_many_jobs_are_enqueued_in_their_order(site: Site, app: Flask) -> None:
+    count = 1_200  # more than one step
+    ids = add.enqueue_many([(n, 1) for n in range(count - 1)] + [{"a": 5, "b": 6}])
+    assert len(set(ids)) == count
+    with site.consumer(prefetch=100) as receive:
+        got = []
+        for _ in range(count):
+            message = receive(20)
+            got.append((message.headers["id"], message.payload[0], message.payload[1]))
+            message.ack()
+        assert receive(0.3) is None
+    assert [job_id for job_id, *_ in got] == ids
+    assert [args for _, args, _ in got] == [[n, 1] for n in range(count - 1)] + [[]]
+    assert got[-1][2] == {"a": 5, "b": 6}
+
+
+def test_each_of_many_is_the_message_of_a_delay(site: Site, app: Flask) -> None:
+    with site.consumer() as receive:
+        add.apply_async((1, 2), priority=3, expires=60)
+        one = seen(receive())
+        add.enqueue_many([(1, 2), (1, 2)], priority=3, expires=60)
+        assert [seen(receive()), seen(receive())] == [one, one]
+
+
+def test_many_delayed_jobs_come_when_they_are_due(site: Site, app: Flask) -> None:
+    if not site.delays:
+        pytest.skip("kombu's own transport delays in the worker's memory")
+    with site.consumer() as receive:
+        enqueued = utcnow()
+        add.enqueue_many([(1, 1), (2, 2)], countdown=2)
+        assert receive(1) is None
+        got = [receive(10), receive(10)]
+        assert (utcnow() - enqueued).total_seconds() >= 2
+        for message in got:
+            message.ack()
+    assert [message.payload[0] for message in got] == [[1, 1], [2, 2]]
+
+
+def test_one_bad_item_among_many_enqueues_nothing(site: Site, app: Flask) -> None:
+    for bad, said in [
+        ((1, 2, 3), "item 1 of enqueue_many(), (1, 2, 3)"),
+        ("text", "item 1 of enqueue_many() is 'text'"),
+        ((1, object()), "object"),
+    ]:
+        with pytest.raises((TypeError, EncodeError)) as caught:
+            add.enqueue_many([(1, 2), bad])
+        assert said in str(caught.value)
+    with pytest.raises(TypeError, match=r"does not take exchange; it takes countdown"):
+        add.enqueue_many([(1, 2)], exchange="x")
+    assert add.enqueue_many([]) == []
+    assert site.broker.depths([site.queue])[0].ready == 0
+
+
+@pytest.mark.parametrize("trouble", ["stop", "freeze"])
+def test_many_jobs_are_refused_in_time_when_the_broker_is_away(site: Site, app: Flask, trouble: str) -> None:
+    add.enqueue_many([(1, 1), (2, 2)])
+    getattr(site.server, trouble)()
+    began = utcnow()
+    with pytest.raises(BrokerUnavailable) as caught:
+        add.enqueue_many([(n, n) for n in range(600)])
+    assert (utcnow() - began).total_seconds() < PUBLISH_TIMEOUT
+    assert caught.value.enqueued == ()
