@@ -1,0 +1,41 @@
+"""``python -m benchmarks``: parameters from the environment (see the Makefile), tables to standard output."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from . import report
+from .errors import WrongParameter
+from .parameters import Parameters
+from .results import Results
+from .run import measure
+
+
+def main() -> int:
+    """Returns the exit code: 2 for a wrong parameter, 1 when a peer failed, 130 after Ctrl-C."""
+    try:
+        parameters = Parameters.of(os.environ)
+    except WrongParameter as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _interrupt)
+    results = Results()
+    try:
+        measure(parameters, results)
+    except KeyboardInterrupt:
+        print("interrupted; what was found until then:\n", file=sys.stderr)
+        print(report.tables(results))
+        return 130
+    print("\n" + report.tables(results))
+    return 1 if any(found.failures for found in results.rounds) else 0
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

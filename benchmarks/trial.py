@@ -1,0 +1,253 @@
+"""One trial: one peer, one round, the measures that were asked for, in stages.
+
+A stage has a broker that is empty, a process that enqueues, and, but for the first, two worker processes:
+
+- ``enqueue``: no workers.
+- ``near``: drain, I/O-bound drain, latency, memory, idle; the workers are started once.
+- ``far``: the workers reach the broker through a proxy that adds 2 ms to every round trip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import jobs
+from .errors import PeerFailed
+from .peers import Peer
+from .peers.base import PROCESSES
+from .processes import Tree
+from .proxy import Proxy
+from .servers import Site
+
+ENQUEUE_SECONDS = 1.5
+DRAIN_SECONDS = 2.5
+"""How long a drain should take; the number of jobs follows from what the peer did before."""
+SHORTEST_DRAIN = 1.2
+"""A drain that was shorter is done again with more jobs."""
+FIRST_GUESS = 1500.0
+"""Jobs per second of a peer of which nothing is known yet."""
+MOST_JOBS = 40_000
+BULK = 1000
+"""Jobs per call of a bulk enqueue."""
+LATENCY_SAMPLES = 40
+IDLE_SECONDS = 10
+BOOT_SECONDS = 40
+DRAIN_TIMEOUT = 60
+POLL_SECONDS = 0.01
+
+
+@dataclass
+class Figures:
+    """What a trial found. Rates in jobs per second, times in seconds, memory in bytes, idle in cores."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class Trial:
+    """One peer on one site; ``guesses`` remembers its rates from trial to trial."""
+
+    def __init__(self, peer: Peer, site: Site, folder: Path, guesses: dict[str, float]) -> None:
+        self.peer, self.site, self.folder, self.guesses = peer, site, folder, guesses
+        self.gate = folder / "gate"
+        self.figures = Figures()
+        self.peak = 0
+        self.proxy: Proxy | None = None
+        self.workers: list[Tree] = []
+        folder.mkdir(exist_ok=True)
+
+    def run(self, measures: frozenset[str]) -> Figures:
+        """Take those measures that this peer can have."""
+        if "enqueue" in measures:
+            self._stage("enqueue", self._enqueue)
+        if not self.peer.has_workers:
+            return self.figures
+        if measures & {"drain", "io", "latency", "memory", "idle"}:
+            self._stage("near", lambda env: self._near(env, measures))
+        if "far" in measures:
+            self._stage("far", self._far)
+        return self.figures
+
+    def _stage(self, name: str, stage: Callable[[dict[str, str]], None]) -> None:
+        self.gate.unlink(missing_ok=True)
+        env = {
+            jobs.BROKER_URL: self.site.fresh_url(),
+            jobs.COUNTER_URL: self.site.counting.url,
+            jobs.GATE: str(self.gate),
+            **self.peer.environment(str(self.folder)),
+        }
+        try:
+            stage(env)
+        except PeerFailed as exc:
+            self.figures.failures[name] = str(exc)
+
+    # the stages
+    def _enqueue(self, env: dict[str, str]) -> None:
+        with self._producer(env) as producer:
+            self.figures.values["enqueue"] = producer.ask(do="rate", seconds=ENQUEUE_SECONDS)
+            if self.peer.bulk:
+                self.figures.values["enqueue_bulk"] = producer.ask(
+                    do="bulk_rate", seconds=ENQUEUE_SECONDS / 2, size=BULK
+                )
+
+    def _near(self, env: dict[str, str], measures: frozenset[str]) -> None:
+        with self._producer(env) as producer, contextlib.ExitStack() as stack:
+            # the first jobs are there before the workers, so that both of these have some
+            drained = self._first_drain(stack, env, producer, "drain")
+            if "drain" in measures:
+                self.figures.values["drain"] = drained
+            if "io" in measures:
+                self.figures.values["io"] = self._drain(producer, "io", "pause")
+            self.gate.touch()
+            if "latency" in measures:
+                self.figures.values["latency"] = producer.ask(do="latency", samples=LATENCY_SAMPLES)
+            if "memory" in measures:
+                self._look_at_memory()
+                self.figures.values["memory"] = self.peak
+            if "idle" in measures:
+                self.figures.values["idle"] = self._idle()
+
+    def _far(self, env: dict[str, str]) -> None:
+        with self._producer(env) as producer, contextlib.ExitStack() as stack:
+            proxy = self.proxy = stack.enter_context(Proxy(self.site.broker.port, self.folder / "proxy.log"))
+            through = {**env, jobs.BROKER_URL: proxy.url(env[jobs.BROKER_URL])}
+            self.figures.values["far"] = self._first_drain(stack, through, producer, "far")
+            self.figures.values["far_proxy_cpu"] = proxy.share()
+
+    # their parts
+    @contextlib.contextmanager
+    def _producer(self, env: dict[str, str]) -> Iterator[Producer]:
+        producer = Producer(self.peer, env, self.folder / "producer.log")
+        try:
+            yield producer
+        finally:
+            producer.tree.stop(1)
+
+    def _first_drain(
+        self, stack: contextlib.ExitStack, env: dict[str, str], producer: Producer, kind: str
+    ) -> float:
+        """Start the workers on a full queue, and drain it; until ``stack`` ends they live."""
+        count = self._count(kind)
+        producer.ask(do="fill", job="noop", count=count, size=BULK)
+        self._start_workers(stack, env)
+        took = self._open_gate(count)
+        self.guesses[kind] = count / took
+        if took >= SHORTEST_DRAIN:
+            return count / took
+        return self._drain(producer, kind, "noop")
+
+    def _drain(self, producer: Producer, kind: str, job: str) -> float:
+        """Fill the queue before closed gates, open them, and see how fast it is empty."""
+        for _ in range(2):
+            self.gate.unlink(missing_ok=True)
+            count = self._count(kind)
+            producer.ask(do="fill", job=job, count=count, size=BULK)
+            took = self._open_gate(count)
+            self.guesses[kind] = count / took
+            if took >= SHORTEST_DRAIN:
+                break
+        return count / took
+
+    def _count(self, kind: str) -> int:
+        guess = self.guesses.get(kind)
+        if guess is None and kind == "io":
+            guess = min(self.peer.parallel / jobs.PAUSE_SECONDS, self.guesses["drain"])
+        return int(min(MOST_JOBS, DRAIN_SECONDS * (guess or FIRST_GUESS)))
+
+    def _start_workers(self, stack: contextlib.ExitStack, env: dict[str, str]) -> None:
+        self.site.counter.delete(jobs.PROCESSES)
+        self.workers = []
+        for number, words in enumerate(self.commands(env)):
+            tree = Tree(words, env, self.folder / f"worker-{number}.log")
+            stack.callback(tree.stop)
+            self.workers.append(tree)
+        self._wait(
+            lambda: self.site.counter.scard(jobs.PROCESSES) >= PROCESSES,
+            BOOT_SECONDS,
+            "worker processes took no job",
+        )
+
+    def commands(self, env: dict[str, str]) -> list[list[str]]:
+        """The peer's command lines, its URL filled in."""
+        return [
+            [word.replace("{broker}", env[jobs.BROKER_URL]) for word in words]
+            for words in self.peer.commands()
+        ]
+
+    def _open_gate(self, count: int) -> float:
+        """Seconds until so many more jobs are done."""
+        before = self._done()
+        if self.proxy is not None:
+            self.proxy.restart_clock()
+        begun = time.perf_counter()
+        self.gate.touch()
+        looked = begun
+        while self._done() - before < count:
+            now = time.perf_counter()
+            if now - looked >= 1:
+                looked = now
+                self._check()
+                self._look_at_memory()
+            if now - begun > DRAIN_TIMEOUT:
+                done = self._done() - before
+                raise PeerFailed(f"{done} of {count} jobs were done after {DRAIN_TIMEOUT} s")
+            time.sleep(POLL_SECONDS)
+        return time.perf_counter() - begun
+
+    def _done(self) -> int:
+        value: Any = self.site.counter.get(jobs.DONE)
+        return int(value or 0)
+
+    def _look_at_memory(self) -> None:
+        self.peak = max(self.peak, sum(tree.memory() for tree in self.workers))
+
+    def _idle(self) -> float:
+        time.sleep(1)
+        before, begun = sum(tree.cpu() for tree in self.workers), time.perf_counter()
+        time.sleep(IDLE_SECONDS)
+        used = sum(tree.cpu() for tree in self.workers) - before
+        return used / (time.perf_counter() - begun)
+
+    def _wait(self, check: Callable[[], Any], seconds: float, what: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not check():
+            self._check()
+            if time.monotonic() > deadline:
+                logs = "; ".join(tree.last_line() for tree in self.workers)
+                raise PeerFailed(f"{what} within {seconds} s: {logs}")
+            time.sleep(POLL_SECONDS)
+
+    def _check(self) -> None:
+        for tree in self.workers:
+            tree.check()
+
+
+class Producer:
+    """The process that enqueues."""
+
+    def __init__(self, peer: Peer, env: dict[str, str], log: Path) -> None:
+        words = ["python", "-m", "benchmarks.producer", peer.name]
+        self.tree = Tree(words, env, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **order: Any) -> Any:
+        """Give an order and wait for the answer; raises ``PeerFailed``."""
+        popen = self.tree.popen
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            popen.stdin.write(json.dumps(order) + "\n")
+            popen.stdin.flush()
+        line = popen.stdout.readline()
+        if not line:
+            raise PeerFailed(f"enqueuing ended: {self.tree.last_line()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerFailed(f"enqueuing: {answer['error']}")
+        return answer["value"]
