@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
-from . import report
+from . import plot, report
 from .errors import WrongParameter
 from .parameters import Parameters
 from .results import Results
 from .run import measure
+
+PAGE, DATA, PLOT = "benchmarks.md", "benchmarks.json", "benchmarks.svg"
 
 
 def main() -> int:
@@ -30,7 +33,18 @@ def main() -> int:
         print(report.tables(results))
         return 130
     print("\n" + report.tables(results))
+    if parameters.out is not None:
+        write(results, parameters.out)
     return 1 if any(found.failures for found in results.rounds) else 0
+
+
+def write(results: Results, folder: Path) -> None:
+    """The page, all rounds, and the plot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results.write(folder / DATA)
+    plot.draw(results, folder / PLOT)
+    (folder / PAGE).write_text(report.page(results, PLOT, DATA))
+    print(f"written: {folder / PAGE}, {folder / DATA}, {folder / PLOT}")
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001

@@ -5,6 +5,7 @@ A stage has a broker that is empty, a process that enqueues, and, but for the fi
 - ``enqueue``: no workers.
 - ``near``: drain, I/O-bound drain, latency, memory, idle; the workers are started once.
 - ``far``: the workers reach the broker through a proxy that adds 2 ms to every round trip.
+- ``million``: the begin of a drain, with so many and with so few jobs queued (lists in Redis only).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from . import jobs
+from .copies import multiply
 from .errors import PeerFailed
 from .peers import Peer
-from .peers.base import PROCESSES
+from .peers.base import PROCESSES, REDIS
 from .processes import Tree
 from .proxy import Proxy
 from .servers import Site
@@ -31,13 +33,16 @@ DRAIN_SECONDS = 2.5
 """How long a drain should take; the number of jobs follows from what the peer did before."""
 SHORTEST_DRAIN = 1.2
 """A drain that was shorter is done again with more jobs."""
-FIRST_GUESS = 1500.0
+FIRST_GUESS = 500.0
 """Jobs per second of a peer of which nothing is known yet."""
 MOST_JOBS = 40_000
 BULK = 1000
 """Jobs per call of a bulk enqueue."""
 LATENCY_SAMPLES = 40
 IDLE_SECONDS = 10
+DEPTHS = (10_000, 1_000_000)
+"""Jobs queued, for the measure ``million``; the drain is watched while the first of them run."""
+WATCHED_JOBS = 8000
 BOOT_SECONDS = 40
 DRAIN_TIMEOUT = 60
 POLL_SECONDS = 0.01
@@ -65,7 +70,7 @@ class Trial:
 
     def run(self, measures: frozenset[str]) -> Figures:
         """Take those measures that this peer can have."""
-        if "enqueue" in measures:
+        if "enqueue" in measures and self.peer.enqueues:
             self._stage("enqueue", self._enqueue)
         if not self.peer.has_workers:
             return self.figures
@@ -73,6 +78,9 @@ class Trial:
             self._stage("near", lambda env: self._near(env, measures))
         if "far" in measures:
             self._stage("far", self._far)
+        if "million" in measures and self.peer.copies and self.site.name in REDIS:
+            for depth in DEPTHS:
+                self._stage("million", lambda env, depth=depth: self._deep(env, depth))
         return self.figures
 
     def _stage(self, name: str, stage: Callable[[dict[str, str]], None]) -> None:
@@ -121,6 +129,14 @@ class Trial:
             self.figures.values["far"] = self._first_drain(stack, through, producer, "far")
             self.figures.values["far_proxy_cpu"] = proxy.share()
 
+    def _deep(self, env: dict[str, str], depth: int) -> None:
+        with self._producer(env) as producer, contextlib.ExitStack() as stack:
+            producer.ask(do="fill", job="noop", count=1, size=1)
+            multiply(self.site.counter, depth)
+            self._start_workers(stack, env)
+            took = self._open_gate(WATCHED_JOBS)
+            self.figures.values[f"queued_{depth}"] = WATCHED_JOBS / took
+
     # their parts
     @contextlib.contextmanager
     def _producer(self, env: dict[str, str]) -> Iterator[Producer]:
@@ -164,7 +180,7 @@ class Trial:
     def _start_workers(self, stack: contextlib.ExitStack, env: dict[str, str]) -> None:
         self.site.counter.delete(jobs.PROCESSES)
         self.workers = []
-        for number, words in enumerate(self.commands(env)):
+        for number, words in enumerate(self._commands(env)):
             tree = Tree(words, env, self.folder / f"worker-{number}.log")
             stack.callback(tree.stop)
             self.workers.append(tree)
@@ -174,7 +190,7 @@ class Trial:
             "worker processes took no job",
         )
 
-    def commands(self, env: dict[str, str]) -> list[list[str]]:
+    def _commands(self, env: dict[str, str]) -> list[list[str]]:
         """The peer's command lines, its URL filled in."""
         return [
             [word.replace("{broker}", env[jobs.BROKER_URL]) for word in words]

@@ -32,6 +32,10 @@ class Peer(ABC):
     bulk: ClassVar[str] = ""
     """The library's own way to enqueue many jobs at once; empty: there is none."""
     has_workers: ClassVar[bool] = True
+    enqueues: bool = True
+    """Whether enqueuing is measured with it: once for each way to enqueue, not for each pool."""
+    copies: ClassVar[bool] = False
+    """Whether it is measured with a million jobs: for those whose queue is Celery's list."""
 
     @abstractmethod
     def commands(self) -> list[list[str]]:

@@ -46,6 +46,7 @@ class CeleryPeer(Peer):
     def __init__(self, pool: str, workers: int, concurrency: int, flavour: str = "") -> None:
         self.pool, self.workers, self.concurrency, self.flavour = pool, workers, concurrency, flavour
         self.parallel = workers * concurrency
+        self.enqueues = pool == "prefork"
         self.name = {"": f"celery-{pool}", LEASE: f"lease-transport-{pool}", QUORUM: f"celery-{pool}-quorum"}[
             flavour
         ]

@@ -37,12 +37,14 @@ class NightshiftPeer(Peer):
 
     distributions = ("Flask-Nightshift", "celery", "kombu", "redis")
     servers = REDIS + RABBITMQ
+    copies = True
     bulk = "`task.enqueue_many([...])`" if hasattr(next(iter(tasks.values())), "enqueue_many") else ""
 
     def __init__(self, pool: str, workers: int, concurrency: int, log_level: str = "WARNING") -> None:
         self.name = f"nightshift-{pool}" + ("-logged" if log_level == "INFO" else "")
         self.pool, self.workers, self.concurrency, self.log_level = pool, workers, concurrency, log_level
         self.parallel = workers * concurrency
+        self.enqueues = pool == "prefork" and log_level != "INFO"
         self.how = (
             f"{workers} of `flask jobs worker --pool {pool} -c {concurrency} -l {log_level}`; Flask app with the "
             f"extension, history in SQLite, `worker_prefetch_multiplier={PREFETCH}`, everything else by default"
