@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import plot, report
+from . import report
 from .errors import WrongParameter
 from .parameters import Parameters
 from .results import Results
@@ -40,6 +40,8 @@ def main() -> int:
 
 def write(results: Results, folder: Path) -> None:
     """The page, all rounds, and the plot."""
+    from . import plot  # only here: a partial run needs no matplotlib
+
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / DATA)
     plot.draw(results, folder / PLOT)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from . import peers, servers
 from .errors import WrongParameter
+from .peers.base import MEASURES
 
-MEASURES = ("enqueue", "drain", "io", "latency", "memory", "idle", "far", "million")
 DEFAULT_SERVERS = ("redis", "rabbitmq")
 MOST_ROUNDS = 50
 

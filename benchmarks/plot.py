@@ -27,7 +27,7 @@ def draw(results: Results, file: Path) -> None:
     for server, row in zip(servers, grid, strict=True):
         for (name, title), axes in zip(PANELS, row, strict=True):
             _panel(axes, results, server, name)
-            axes.set_title(f"{results.about['servers'][server]}: {title}", fontsize=10)
+            axes.set_title(f"{results.about['servers'].get(server, server)}: {title}", fontsize=10)
     figure.tight_layout()
     with rc_context({"svg.hashsalt": "nightshift"}):  # the same data make the same file
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -143,7 +143,7 @@ def tables(results: Results) -> str:
 
 
 def _section(results: Results, server: str) -> str:
-    parts = [f"## {results.about['servers'][server]}", _table(results, server)]
+    parts = [f"## {results.about['servers'].get(server, server)}", _table(results, server)]
     if failed := _failures(results, server):
         parts.append(failed)
     return "\n\n".join(parts)

@@ -26,7 +26,7 @@ ONCE = frozenset({"idle"})
 
 def measure(parameters: Parameters, results: Results) -> None:
     """Take all measures into ``results``, which also holds what is there when something ends the run."""
-    found = [peers.find(name) for name in parameters.peers]
+    found, missing = _find(parameters.peers)
     results.about.update(
         machine=machine.describe(),
         versions=machine.versions(found),
@@ -38,10 +38,22 @@ def measure(parameters: Parameters, results: Results) -> None:
     )
     with _folder() as folder:
         for name in parameters.servers:
-            here = [peer for peer in found if name in peer.servers]
+            results.rounds += [Round(name, peer, 1, {}, {"import": text}) for peer, text in missing.items()]
+            here = [peer for peer in found if name in peer.servers and peer.measures & parameters.only]
             if here:
                 with servers.running(name) as site:
                     _on(site, here, parameters, results, folder / name)
+
+
+def _find(names: tuple[str, ...]) -> tuple[list[Peer], dict[str, str]]:
+    """The peers, and what went wrong with those whose library cannot be imported."""
+    found, missing = [], {}
+    for name in names:
+        try:
+            found.append(peers.find(name))
+        except ImportError as exc:
+            missing[name] = str(exc)
+    return found, missing
 
 
 def _on(site: Site, found: list[Peer], parameters: Parameters, results: Results, folder: Path) -> None:

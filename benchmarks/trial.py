@@ -29,17 +29,19 @@ from .proxy import Proxy
 from .servers import Site
 
 ENQUEUE_SECONDS = 1.5
-DRAIN_SECONDS = 2.5
+DRAIN_SECONDS = 2.0
 """How long a drain should take; the number of jobs follows from what the peer did before."""
-SHORTEST_DRAIN = 1.2
+SHORTEST_DRAIN = 1.0
 """A drain that was shorter is done again with more jobs."""
 FIRST_GUESS = 500.0
 """Jobs per second of a peer of which nothing is known yet."""
 MOST_JOBS = 40_000
 BULK = 1000
 """Jobs per call of a bulk enqueue."""
-LATENCY_SAMPLES = 40
+LATENCY_SAMPLES = 30
 IDLE_SECONDS = 10
+NEAR = frozenset({"drain", "io", "latency", "memory", "idle"})
+"""Measures that share the stage ``near``."""
 DEPTHS = (10_000, 1_000_000)
 """Jobs queued, for the measure ``million``; the drain is watched while the first of them run."""
 WATCHED_JOBS = 8000
@@ -69,16 +71,15 @@ class Trial:
         folder.mkdir(exist_ok=True)
 
     def run(self, measures: frozenset[str]) -> Figures:
-        """Take those measures that this peer can have."""
-        if "enqueue" in measures and self.peer.enqueues:
+        """Take those measures that are taken with this peer."""
+        wanted = measures & self.peer.measures
+        if "enqueue" in wanted:
             self._stage("enqueue", self._enqueue)
-        if not self.peer.has_workers:
-            return self.figures
-        if measures & {"drain", "io", "latency", "memory", "idle"}:
-            self._stage("near", lambda env: self._near(env, measures))
-        if "far" in measures:
+        if wanted & NEAR:
+            self._stage("near", lambda env: self._near(env, wanted))
+        if "far" in wanted:
             self._stage("far", self._far)
-        if "million" in measures and self.peer.copies and self.site.name in REDIS:
+        if "million" in wanted and self.site.name in REDIS:
             for depth in DEPTHS:
                 self._stage("million", lambda env, depth=depth: self._deep(env, depth))
         return self.figures
@@ -95,6 +96,8 @@ class Trial:
             stage(env)
         except PeerFailed as exc:
             self.figures.failures[name] = str(exc)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the other peers have their turn
+            self.figures.failures[name] = f"{type(exc).__name__}: {exc}"
 
     # the stages
     def _enqueue(self, env: dict[str, str]) -> None:

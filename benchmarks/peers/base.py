@@ -13,6 +13,9 @@ THREADS = 8
 PREFETCH = 64
 """Celery's prefetch multiplier, for stock Celery and Nightshift alike: jobs fetched ahead per process or thread."""
 
+MEASURES = ("enqueue", "drain", "io", "latency", "memory", "idle", "far", "million")
+"""What can be measured (``ONLY=``); see the report for what each of them is."""
+
 REDIS = ("redis", "valkey")
 RABBITMQ = ("rabbitmq",)
 
@@ -24,18 +27,15 @@ class Peer(ABC):
     """As in ``PEERS=``."""
     distributions: ClassVar[tuple[str, ...]]
     """Whose versions the report shows; the first one is the library."""
-    servers: ClassVar[tuple[str, ...]] = REDIS
+    servers: tuple[str, ...] = REDIS
     how: str
     """How it is configured, and why, for the report."""
     parallel: int
     """Jobs that run at a time."""
     bulk: ClassVar[str] = ""
     """The library's own way to enqueue many jobs at once; empty: there is none."""
-    has_workers: ClassVar[bool] = True
-    enqueues: bool = True
-    """Whether enqueuing is measured with it: once for each way to enqueue, not for each pool."""
-    copies: ClassVar[bool] = False
-    """Whether it is measured with a million jobs: for those whose queue is Celery's list."""
+    measures: frozenset[str] = frozenset(MEASURES) - {"million"}
+    """What is measured with it: not everything with every pool, so that a run ends in reasonable time."""
 
     @abstractmethod
     def commands(self) -> list[list[str]]:

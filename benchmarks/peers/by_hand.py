@@ -49,7 +49,7 @@ class ByHand(Peer):
     name = "by-hand"
     distributions = ("redis",)
     parallel = 0
-    has_workers = False
+    measures = frozenset({"enqueue"})
     bulk = "one pipeline"
     how = "Celery's message made with `json.dumps` and `LPUSH`ed through one cached client; no workers"
 

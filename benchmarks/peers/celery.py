@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery, group
 
 from .. import jobs
-from .base import PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer
+from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer
 
 FLAVOUR = "BENCH_CELERY"
 LEASE, QUORUM = "lease", "quorum"
@@ -43,14 +43,21 @@ class CeleryPeer(Peer):
     distributions = ("celery", "kombu", "redis")
     bulk = "`group([...]).apply_async()`"
 
-    def __init__(self, pool: str, workers: int, concurrency: int, flavour: str = "") -> None:
+    def __init__(
+        self,
+        pool: str,
+        workers: int,
+        concurrency: int,
+        servers: tuple[str, ...],
+        measures: frozenset[str],
+        flavour: str = "",
+    ) -> None:
         self.pool, self.workers, self.concurrency, self.flavour = pool, workers, concurrency, flavour
+        self.servers, self.measures = servers, measures
         self.parallel = workers * concurrency
-        self.enqueues = pool == "prefork"
         self.name = {"": f"celery-{pool}", LEASE: f"lease-transport-{pool}", QUORUM: f"celery-{pool}-quorum"}[
             flavour
         ]
-        self.servers = {"": REDIS + RABBITMQ, LEASE: REDIS, QUORUM: RABBITMQ}[flavour]  # type: ignore[misc]
         self.how = (
             f"{workers} of `celery worker --pool {pool} -c {concurrency} --without-gossip --without-mingle "
             f"--without-heartbeat`; `worker_prefetch_multiplier={PREFETCH}`, results ignored, "
@@ -87,10 +94,12 @@ class CeleryPeer(Peer):
         group(signature(argument) for argument in arguments).apply_async()
 
 
+ALL = frozenset(MEASURES) - {"million"}
+SOME = frozenset({"drain", "io", "latency", "memory"})
 PEERS: list[Peer] = [
-    CeleryPeer("prefork", 1, PROCESSES, LEASE),
-    CeleryPeer("prefork", 1, PROCESSES),
-    CeleryPeer("threads", PROCESSES, THREADS),
-    CeleryPeer("solo", PROCESSES, 1),
-    CeleryPeer("prefork", 1, PROCESSES, QUORUM),
+    CeleryPeer("prefork", 1, PROCESSES, REDIS, frozenset({"enqueue", "drain", "far"}), LEASE),
+    CeleryPeer("prefork", 1, PROCESSES, REDIS + RABBITMQ, ALL),
+    CeleryPeer("threads", PROCESSES, THREADS, REDIS, SOME),
+    CeleryPeer("solo", PROCESSES, 1, REDIS, SOME),
+    CeleryPeer("prefork", 1, PROCESSES, RABBITMQ, ALL, QUORUM),
 ]

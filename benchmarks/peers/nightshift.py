@@ -11,7 +11,7 @@ from flask import Flask
 from flask_nightshift import Nightshift
 
 from .. import jobs
-from .base import PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer
+from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer
 
 nightshift = Nightshift()
 tasks = {name: nightshift.task(name=f"bench.{name}")(getattr(jobs, name)) for name in jobs.NAMES}
@@ -36,15 +36,16 @@ class NightshiftPeer(Peer):
     """One pool of ``flask jobs worker``."""
 
     distributions = ("Flask-Nightshift", "celery", "kombu", "redis")
-    servers = REDIS + RABBITMQ
-    copies = True
     bulk = "`task.enqueue_many([...])`" if hasattr(next(iter(tasks.values())), "enqueue_many") else ""
 
-    def __init__(self, pool: str, workers: int, concurrency: int, log_level: str = "WARNING") -> None:
+    def __init__(
+        self, pool: str, workers: int, concurrency: int, measures: frozenset[str], log_level: str = "WARNING"
+    ) -> None:
         self.name = f"nightshift-{pool}" + ("-logged" if log_level == "INFO" else "")
+        self.servers = REDIS if log_level == "INFO" else REDIS + RABBITMQ
+        self.measures = measures
         self.pool, self.workers, self.concurrency, self.log_level = pool, workers, concurrency, log_level
         self.parallel = workers * concurrency
-        self.enqueues = pool == "prefork" and log_level != "INFO"
         self.how = (
             f"{workers} of `flask jobs worker --pool {pool} -c {concurrency} -l {log_level}`; Flask app with the "
             f"extension, history in SQLite, `worker_prefetch_multiplier={PREFETCH}`, everything else by default"
@@ -82,9 +83,10 @@ def _flask() -> list[str]:
     return ["flask", "--app", __name__, "jobs"]
 
 
+ALL = frozenset(MEASURES)
 PEERS: list[Peer] = [
-    NightshiftPeer("prefork", 1, PROCESSES),
-    NightshiftPeer("threads", PROCESSES, THREADS),
-    NightshiftPeer("solo", PROCESSES, 1),
-    NightshiftPeer("prefork", 1, PROCESSES, log_level="INFO"),
+    NightshiftPeer("prefork", 1, PROCESSES, ALL),
+    NightshiftPeer("threads", PROCESSES, THREADS, ALL - {"enqueue", "million"}),
+    NightshiftPeer("solo", PROCESSES, 1, ALL - {"enqueue"}),
+    NightshiftPeer("prefork", 1, PROCESSES, frozenset({"drain"}), log_level="INFO"),
 ]
