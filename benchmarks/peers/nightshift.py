@@ -9,6 +9,7 @@ from functools import cache
 from flask import Flask
 
 from flask_nightshift import Nightshift
+from flask_nightshift.task import JobTask
 
 from .. import jobs
 from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer
@@ -36,7 +37,7 @@ class NightshiftPeer(Peer):
     """One pool of ``flask jobs worker``."""
 
     distributions = ("Flask-Nightshift", "celery", "kombu", "redis")
-    bulk = "`task.enqueue_many([...])`" if hasattr(next(iter(tasks.values())), "enqueue_many") else ""
+    bulk = "`task.enqueue_many([...])`" if hasattr(JobTask, "enqueue_many") else ""
 
     def __init__(
         self, pool: str, workers: int, concurrency: int, measures: frozenset[str], log_level: str = "WARNING"
