@@ -67,5 +67,14 @@ class Results:
 
     def write(self, file: Path) -> None:
         """Everything, as JSON."""
-        data = {"about": self.about, "rounds": [asdict(r) for r in self.rounds]}
+        data = _rounded({"about": self.about, "rounds": [asdict(r) for r in self.rounds]})
         file.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers with the digits that mean something."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -33,9 +33,8 @@ DRAIN_SECONDS = 2.0
 """How long a drain should take; the number of jobs follows from what the peer did before."""
 SHORTEST_DRAIN = 1.0
 """A drain that was shorter is done again with more jobs."""
-FIRST_GUESS = 500.0
-"""Jobs per second of a peer of which nothing is known yet."""
-MOST_JOBS = 40_000
+FEWEST_JOBS, MOST_JOBS = 1000, 40_000
+"""Per drain: more than any peer fetches ahead, and no more than is enqueued in reasonable time."""
 BULK = 1000
 """Jobs per call of a bulk enqueue."""
 LATENCY_SAMPLES = 30
@@ -44,7 +43,7 @@ NEAR = frozenset({"drain", "io", "latency", "memory", "idle"})
 """Measures that share the stage ``near``."""
 DEPTHS = (10_000, 1_000_000)
 """Jobs queued, for the measure ``million``; the drain is watched while the first of them run."""
-WATCHED_JOBS = 8000
+WATCHED_JOBS = 6000
 BOOT_SECONDS = 40
 DRAIN_TIMEOUT = 60
 POLL_SECONDS = 0.01
@@ -110,10 +109,9 @@ class Trial:
 
     def _near(self, env: dict[str, str], measures: frozenset[str]) -> None:
         with self._producer(env) as producer, contextlib.ExitStack() as stack:
-            # the first jobs are there before the workers, so that both of these have some
-            drained = self._first_drain(stack, env, producer, "drain")
+            self._first_drain(stack, env, producer, "drain", FEWEST_JOBS)  # to warm up
             if "drain" in measures:
-                self.figures.values["drain"] = drained
+                self.figures.values["drain"] = self._drain(producer, "drain", "noop")
             if "io" in measures:
                 self.figures.values["io"] = self._drain(producer, "io", "pause")
             self.gate.touch()
@@ -129,7 +127,11 @@ class Trial:
         with self._producer(env) as producer, contextlib.ExitStack() as stack:
             proxy = self.proxy = stack.enter_context(Proxy(self.site.broker.port, self.folder / "proxy.log"))
             through = {**env, jobs.BROKER_URL: proxy.url(env[jobs.BROKER_URL])}
-            self.figures.values["far"] = self._first_drain(stack, through, producer, "far")
+            count = self._count("far")
+            rate = self._first_drain(stack, through, producer, "far", count)
+            if count / rate < SHORTEST_DRAIN:
+                rate = self._drain(producer, "far", "noop")
+            self.guesses["far"] = self.figures.values["far"] = rate
             self.figures.values["far_proxy_cpu"] = proxy.share()
 
     def _deep(self, env: dict[str, str], depth: int) -> None:
@@ -150,17 +152,17 @@ class Trial:
             producer.tree.stop(1)
 
     def _first_drain(
-        self, stack: contextlib.ExitStack, env: dict[str, str], producer: Producer, kind: str
+        self, stack: contextlib.ExitStack, env: dict[str, str], producer: Producer, kind: str, count: int
     ) -> float:
-        """Start the workers on a full queue, and drain it; until ``stack`` ends they live."""
-        count = self._count(kind)
+        """Start the workers on a queue with ``count`` jobs, so that both have some, and drain it.
+
+        The workers live until ``stack`` ends.
+        """
         producer.ask(do="fill", job="noop", count=count, size=BULK)
         self._start_workers(stack, env)
         took = self._open_gate(count)
-        self.guesses[kind] = count / took
-        if took >= SHORTEST_DRAIN:
-            return count / took
-        return self._drain(producer, kind, "noop")
+        self.guesses.setdefault(kind, count / took)
+        return count / took
 
     def _drain(self, producer: Producer, kind: str, job: str) -> float:
         """Fill the queue before closed gates, open them, and see how fast it is empty."""
@@ -175,10 +177,10 @@ class Trial:
         return count / took
 
     def _count(self, kind: str) -> int:
-        guess = self.guesses.get(kind)
-        if guess is None and kind == "io":
+        guess = self.guesses.get(kind, 0.0)
+        if kind == "io" and not guess:
             guess = min(self.peer.parallel / jobs.PAUSE_SECONDS, self.guesses["drain"])
-        return int(min(MOST_JOBS, DRAIN_SECONDS * (guess or FIRST_GUESS)))
+        return int(max(FEWEST_JOBS, min(MOST_JOBS, DRAIN_SECONDS * guess)))
 
     def _start_workers(self, stack: contextlib.ExitStack, env: dict[str, str]) -> None:
         self.site.counter.delete(jobs.PROCESSES)
