@@ -48,9 +48,14 @@ def broker_url() -> str:
 @cache
 def counter(pid: int) -> redis.Redis:
     """The client of this process: one per process, since a fork must not share its parent's connection."""
-    client = redis.Redis.from_url(os.environ[COUNTER_URL])
+    client = connect(os.environ[COUNTER_URL])
     client.sadd(PROCESSES, pid)
     return client
+
+
+def connect(url: str) -> redis.Redis:
+    """A client that is patient with a busy machine."""
+    return redis.Redis.from_url(url, socket_timeout=60)
 
 
 def count() -> None:

@@ -24,6 +24,11 @@ def describe() -> dict[str, str]:
     }
 
 
+def load() -> float:
+    """Processes that wanted a core over the last minute: near 0 on a machine that has nothing else to do."""
+    return os.getloadavg()[0]
+
+
 def versions(peers: list[Peer]) -> dict[str, str]:
     """Distribution to version, of everything that the peers are made of."""
     names = sorted({name for peer in peers for name in peer.distributions} | {"hiredis"}, key=str.lower)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from .errors import PeerFailed
 ROOT = Path(__file__).parents[1]
 STOP_SECONDS = 8
 PR_SET_PDEATHSIG = 1
+_FOLDER = re.compile(r"(?<![\w:/])/(?:[\w.@+-]+/)+")
 
 
 def program(words: list[str]) -> list[str]:
@@ -42,9 +44,9 @@ def run(words: list[str], env: Mapping[str, str], log: Path) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that says something, without the folders of this machine."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "its log is empty"
+    return _FOLDER.sub("", lines[-1])[:300] if lines else "its log is empty"
 
 
 class Tree:

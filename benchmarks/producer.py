@@ -12,8 +12,6 @@ import sys
 import time
 from typing import Any
 
-import redis
-
 from . import jobs, peers
 from .peers import Peer
 
@@ -54,7 +52,7 @@ def fill(peer: Peer, job: str, count: int, size: int) -> int:
 def latency(peer: Peer, samples: int) -> list[float]:
     """Seconds from before the call to the begin of the job, one at a time on an idle queue."""
     found = []
-    with redis.Redis.from_url(os.environ[jobs.COUNTER_URL]) as counter:
+    with jobs.connect(os.environ[jobs.COUNTER_URL]) as counter:
         for _ in range(samples):
             time.sleep(random.uniform(*IDLE_SECONDS))
             peer.enqueue("stamp", time.monotonic_ns())

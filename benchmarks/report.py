@@ -129,7 +129,8 @@ def _machine(results: Results) -> str:
     lines = ["## Machine and versions", ""]
     lines.append(
         f"{machine['cores']} cores of {machine['processor']}, {machine['memory']}, {machine['system']}, "
-        f"{machine['kernel']}, Python {machine['python']}."
+        f"{machine['kernel']}, Python {machine['python']}; "
+        f"load of the machine before the run: {results.about['load_before']:.1f}."
     )
     lines.append("")
     lines.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from .results import Results, Round
 from .servers import Site
 from .trial import Trial
 
+BUSY = 0.5
 ONCE = frozenset({"idle"})
 """Measures that every peer is taken only once, in the first round: they last long and hardly vary."""
 
@@ -33,9 +35,15 @@ def measure(parameters: Parameters, results: Results) -> None:
         servers={},
         peers={peer.name: peer.how for peer in found},
         bulk={peer.name: peer.bulk for peer in found},
+        load_before=machine.load(),
         made=time.strftime("%Y-%m-%d", time.gmtime()),
         total_rounds=parameters.rounds,
     )
+    if machine.load() > BUSY:
+        print(
+            f"The machine is busy (load {machine.load():.1f}): expect lower figures that vary.",
+            file=sys.stderr,
+        )
     with _folder() as folder:
         for name in parameters.servers:
             results.rounds += [Round(name, peer, 1, {}, {"import": text}) for peer, text in missing.items()]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import redis
+from . import jobs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 real: Any = importlib.import_module("servers")
@@ -70,7 +70,7 @@ class Site:
         """Start them."""
         self.counting.start()
         self.broker.start()
-        self.counter = redis.Redis.from_url(self.counting.url)
+        self.counter = jobs.connect(self.counting.url)
 
     def close(self) -> None:
         """End them and delete their files."""

@@ -43,7 +43,8 @@ NEAR = frozenset({"drain", "io", "latency", "memory", "idle"})
 """Measures that share the stage ``near``."""
 DEPTHS = (10_000, 1_000_000)
 """Jobs queued, for the measure ``million``; the drain is watched while the first of them run."""
-WATCHED_JOBS = 6000
+WATCHED_JOBS, WATCHED_SECONDS = 6000, 10.0
+"""How many of them, and at most how long; the latter also with a far broker, where some peers are slow."""
 BOOT_SECONDS = 40
 DRAIN_TIMEOUT = 60
 POLL_SECONDS = 0.01
@@ -128,7 +129,7 @@ class Trial:
             proxy = self.proxy = stack.enter_context(Proxy(self.site.broker.port, self.folder / "proxy.log"))
             through = {**env, jobs.BROKER_URL: proxy.url(env[jobs.BROKER_URL])}
             count = self._count("far")
-            rate = self._first_drain(stack, through, producer, "far", count)
+            rate = self._first_drain(stack, through, producer, "far", count, WATCHED_SECONDS)
             if count / rate < SHORTEST_DRAIN:
                 rate = self._drain(producer, "far", "noop")
             self.guesses["far"] = self.figures.values["far"] = rate
@@ -139,8 +140,7 @@ class Trial:
             producer.ask(do="fill", job="noop", count=1, size=1)
             multiply(self.site.counter, depth)
             self._start_workers(stack, env)
-            took = self._open_gate(WATCHED_JOBS)
-            self.figures.values[f"queued_{depth}"] = WATCHED_JOBS / took
+            self.figures.values[f"queued_{depth}"] = self._open_gate(WATCHED_JOBS, WATCHED_SECONDS)
 
     # their parts
     @contextlib.contextmanager
@@ -152,7 +152,13 @@ class Trial:
             producer.tree.stop(1)
 
     def _first_drain(
-        self, stack: contextlib.ExitStack, env: dict[str, str], producer: Producer, kind: str, count: int
+        self,
+        stack: contextlib.ExitStack,
+        env: dict[str, str],
+        producer: Producer,
+        kind: str,
+        count: int,
+        watched: float | None = None,
     ) -> float:
         """Start the workers on a queue with ``count`` jobs, so that both have some, and drain it.
 
@@ -160,9 +166,9 @@ class Trial:
         """
         producer.ask(do="fill", job="noop", count=count, size=BULK)
         self._start_workers(stack, env)
-        took = self._open_gate(count)
-        self.guesses.setdefault(kind, count / took)
-        return count / took
+        rate = self._open_gate(count, watched)
+        self.guesses.setdefault(kind, rate)
+        return rate
 
     def _drain(self, producer: Producer, kind: str, job: str) -> float:
         """Fill the queue before closed gates, open them, and see how fast it is empty."""
@@ -170,11 +176,10 @@ class Trial:
             self.gate.unlink(missing_ok=True)
             count = self._count(kind)
             producer.ask(do="fill", job=job, count=count, size=BULK)
-            took = self._open_gate(count)
-            self.guesses[kind] = count / took
-            if took >= SHORTEST_DRAIN:
+            rate = self.guesses[kind] = self._open_gate(count)
+            if count / rate >= SHORTEST_DRAIN:
                 break
-        return count / took
+        return rate
 
     def _count(self, kind: str) -> int:
         guess = self.guesses.get(kind, 0.0)
@@ -202,25 +207,31 @@ class Trial:
             for words in self.peer.commands()
         ]
 
-    def _open_gate(self, count: int) -> float:
-        """Seconds until so many more jobs are done."""
+    def _open_gate(self, count: int, watched: float | None = None) -> float:
+        """Jobs per second until so many more are done, or in the first ``watched`` seconds if that is sooner.
+
+        Raises ``PeerFailed`` if they are not done after ``DRAIN_TIMEOUT``.
+        """
         before = self._done()
         if self.proxy is not None:
             self.proxy.restart_clock()
         begun = time.perf_counter()
         self.gate.touch()
         looked = begun
-        while self._done() - before < count:
+        while (done := self._done() - before) < count:
             now = time.perf_counter()
+            if watched is not None and now - begun > watched:
+                break
             if now - looked >= 1:
                 looked = now
                 self._check()
                 self._look_at_memory()
             if now - begun > DRAIN_TIMEOUT:
-                done = self._done() - before
                 raise PeerFailed(f"{done} of {count} jobs were done after {DRAIN_TIMEOUT} s")
             time.sleep(POLL_SECONDS)
-        return time.perf_counter() - begun
+        if not done:
+            raise PeerFailed(f"no job was done in {watched} s")
+        return done / (time.perf_counter() - begun)
 
     def _done(self) -> int:
         value: Any = self.site.counter.get(jobs.DONE)

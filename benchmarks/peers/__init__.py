@@ -14,7 +14,7 @@ LIBRARIES = {
     "dramatiq": ("dramatiq",),
     "huey": ("huey",),
     "rq": ("rq",),
-    "taskiq": ("taskiq",),
+    "taskiq": ("taskiq-list", "taskiq-stream"),
     "by_hand": ("by-hand",),
 }  # fmt: skip
 """Module to the names of its peers: known without importing the libraries."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskiq_redis import RedisStreamBroker
+from taskiq_redis import ListQueueBroker, RedisStreamBroker
 
 from .. import jobs
 from .base import PROCESSES, Peer
 
-broker = RedisStreamBroker(url=jobs.broker_url())
+FLAVOUR = "BENCH_TASKIQ"
+LIST, STREAM = "list", "stream"
+
+make_broker: Any = ListQueueBroker if os.environ.get(FLAVOUR) == LIST else RedisStreamBroker
+broker: Any = make_broker(url=jobs.broker_url())
 loop = asyncio.new_event_loop()
 
 
@@ -41,14 +46,16 @@ tasks: dict[str, Any] = {"noop": noop, "pause": pause, "stamp": stamp}
 class TaskiqPeer(Peer):
     """``taskiq worker`` with async jobs."""
 
-    name = "taskiq"
     distributions = ("taskiq", "taskiq-redis", "redis")
     parallel = PROCESSES * 100
-    how = (
-        f"`taskiq worker --workers {PROCESSES}`; `RedisStreamBroker`, the one with acknowledgements; async jobs, "
-        "100 at a time (its default)"
-    )
     started = False
+
+    def __init__(self, flavour: str, what: str, measures: frozenset[str]) -> None:
+        self.name, self.flavour, self.measures = f"taskiq-{flavour}", flavour, measures
+        self.how = f"`taskiq worker --workers {PROCESSES}`; {what}; async jobs, 100 at a time (its default)"
+
+    def environment(self, home: str) -> Mapping[str, str]:  # noqa: ARG002
+        return {FLAVOUR: self.flavour}
 
     def commands(self) -> list[list[str]]:
         return [
@@ -69,4 +76,11 @@ class TaskiqPeer(Peer):
             await task.kiq(argument)
 
 
-PEERS: list[Peer] = [TaskiqPeer()]
+PEERS: list[Peer] = [
+    TaskiqPeer(LIST, "`ListQueueBroker`, its fastest, without acknowledgements", Peer.measures),
+    TaskiqPeer(
+        STREAM,
+        "`RedisStreamBroker`, with acknowledgements",
+        frozenset({"enqueue", "drain", "io", "latency", "memory"}),
+    ),
+]
