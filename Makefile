@@ -15,7 +15,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint compose-test lock clean
+.PHONY: help up demo test lint bench compose-test lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,6 +35,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, the direction of imports
 	@$(bin)/mypy
 	@$(bin)/lint-imports
 
+bench: $(VENV)-bench/.bench ## side by side with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… OUT=folder
+	@$(VENV)-bench/bin/python -m benchmarks
+
 compose-test: ## both compose files, for real: sign up, see the mail, kill a worker, see the job finish
 	@tests/compose/run
 
@@ -42,11 +45,11 @@ lock: ## write requirements.lock anew from pyproject.toml
 	@$(PYTHON) scripts/make_venv.py $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
 	@$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
-	  --all-extras --group test --group lint --no-emit-index-url --custom-compile-command "make lock" \
+	  --extra embedded --extra postgres --extra shop --group test --group lint --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
 clean: ## delete the virtual environment, caches and builds; the shop's data (examples/instance) stays
-	@rm -rf $(VENV) $(VENV)-lock build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Each stamp is newer than what it was installed from, so the second start installs nothing.
@@ -63,4 +66,10 @@ $(VENV)/.app: $(VENV)/.pip pyproject.toml requirements.lock
 $(VENV)/.test: $(VENV)/.app
 	@echo "Installing what tests and linters need (once)"
 	@$(pip) install --constraint requirements.lock --group test --group lint
+	@touch $@
+
+$(VENV)-bench/.bench: scripts/make_venv.py pyproject.toml
+	@echo "Making $(VENV)-bench with the libraries to compare with (once)"
+	@$(PYTHON) scripts/make_venv.py $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[bench]'
 	@touch $@

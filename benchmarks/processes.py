@@ -1,0 +1,118 @@
+"""The processes of a trial: started in sessions of their own, observed as trees, and gone when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .errors import PeerFailed
+
+ROOT = Path(__file__).parents[1]
+STOP_SECONDS = 8
+PR_SET_PDEATHSIG = 1
+_FOLDER = re.compile(r"(?<![\w:/])/(?:[\w.@+-]+/)+")
+
+
+def program(words: list[str]) -> list[str]:
+    """The command line of a program of this virtual environment."""
+    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """What every process of a trial is given."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+
+
+def run(words: list[str], env: Mapping[str, str], log: Path) -> None:
+    """Run a command to its end; raises ``PeerFailed``."""
+    with log.open("ab") as output:
+        done = subprocess.run(
+            program(words), env=environment(env), cwd=ROOT, stdout=output, stderr=output, timeout=60
+        )
+    if done.returncode:
+        raise PeerFailed(f"`{' '.join(words)}` exited with {done.returncode}: {last_line(log)}")
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something, without the folders of this machine."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return _FOLDER.sub("", lines[-1])[:300] if lines else "its log is empty"
+
+
+class Tree:
+    """A process, its descendants, and its log."""
+
+    def __init__(self, words: list[str], env: Mapping[str, str], log: Path, **options: Any) -> None:
+        self.words, self.log = words, log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                program(words),
+                env=environment(env),
+                cwd=ROOT,
+                stdout=options.pop("stdout", output),
+                stderr=output,
+                stdin=options.pop("stdin", subprocess.DEVNULL),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                **options,
+            )
+
+    def check(self) -> None:
+        """Raise ``PeerFailed`` if it has ended."""
+        if self.popen.poll() is not None:
+            raise PeerFailed(f"`{self.words[0]}` exited with {self.popen.returncode}: {last_line(self.log)}")
+
+    def last_line(self) -> str:
+        """The last line of its log."""
+        return last_line(self.log)
+
+    def family(self) -> list[psutil.Process]:
+        """All its processes that live."""
+        try:
+            parent = psutil.Process(self.popen.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def memory(self) -> int:
+        """Bytes of memory: what is shared between processes counts once (PSS)."""
+        total = 0
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().pss
+        return total
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        total = 0.0
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """SIGTERM; what is left after that is killed."""
+        family = self.family()
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(seconds)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self.popen.wait()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,120 @@
+"""A run: round by round, peer by peer, so that a machine that changes its mind meets all of them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import machine, peers, servers
+from .errors import PeerFailed
+from .jobs import BROKER_URL
+from .parameters import Parameters
+from .peers import Peer
+from .processes import run as run_command
+from .proxy import added_round_trip
+from .results import Results, Round
+from .servers import Site
+from .trial import Trial
+
+BUSY = 0.5
+ONCE = frozenset({"idle"})
+"""Measures that every peer is taken only once, in the first round: they last long and hardly vary."""
+
+
+def measure(parameters: Parameters, results: Results) -> None:
+    """Take all measures into ``results``, which also holds what is there when something ends the run."""
+    found, missing = _find(parameters.peers)
+    results.about.update(
+        machine=machine.describe(),
+        versions=machine.versions(found),
+        servers={},
+        peers={peer.name: peer.how for peer in found},
+        bulk={peer.name: peer.bulk for peer in found},
+        load_before=machine.load(),
+        made=time.strftime("%Y-%m-%d", time.gmtime()),
+        total_rounds=parameters.rounds,
+    )
+    if machine.load() > BUSY:
+        print(
+            f"The machine is busy (load {machine.load():.1f}): expect lower figures that vary.",
+            file=sys.stderr,
+        )
+    with _folder() as folder:
+        for name in parameters.servers:
+            results.rounds += [Round(name, peer, 1, {}, {"import": text}) for peer, text in missing.items()]
+            here = [peer for peer in found if name in peer.servers and peer.measures & parameters.only]
+            if here:
+                with servers.running(name) as site:
+                    _on(site, here, parameters, results, folder / name)
+
+
+def _find(names: tuple[str, ...]) -> tuple[list[Peer], dict[str, str]]:
+    """The peers, and what went wrong with those whose library cannot be imported."""
+    found, missing = [], {}
+    for name in names:
+        try:
+            found.append(peers.find(name))
+        except ImportError as exc:
+            missing[name] = str(exc)
+    return found, missing
+
+
+def _on(site: Site, found: list[Peer], parameters: Parameters, results: Results, folder: Path) -> None:
+    folder.mkdir()
+    results.about["servers"][site.name] = site.version
+    if "far" in parameters.only:
+        added = added_round_trip(site.counting.url, site.counting.port, folder / "proxy.log")
+        results.about.setdefault("added_round_trip", {})[site.name] = added
+    guesses: dict[str, dict[str, float]] = {peer.name: {} for peer in found}
+    for number in range(1, parameters.rounds + 1):
+        for peer in found:
+            measures = parameters.only if number == 1 else parameters.only - ONCE
+            begun = time.monotonic()
+            trial = _trial(peer, site, folder / peer.name, guesses[peer.name], number, measures)
+            results.rounds.append(trial)
+            _tell(trial, time.monotonic() - begun)
+
+
+def _trial(
+    peer: Peer, site: Site, folder: Path, guesses: dict[str, float], number: int, measures: frozenset[str]
+) -> Round:
+    trial = Trial(peer, site, folder, guesses)
+    if number == 1 and (problem := _prepare(peer, site, folder)):
+        return Round(site.name, peer.name, number, {}, {"prepare": problem})
+    figures = trial.run(measures)
+    return Round(site.name, peer.name, number, figures.values, figures.failures)
+
+
+def _prepare(peer: Peer, site: Site, folder: Path) -> str | None:
+    """Run the peer's preparations; what went wrong, or None."""
+    env = {BROKER_URL: site.fresh_url(), **peer.environment(str(folder))}
+    try:
+        for words in peer.preparations():
+            run_command(words, env, folder / "prepare.log")
+    except PeerFailed as exc:
+        return str(exc)
+    return None
+
+
+def _tell(trial: Round, seconds: float) -> None:
+    said = [f"{name} {value:,.2f}" for name, value in trial.values.items() if isinstance(value, float)]
+    failed = [f"FAILED {stage}: {text}" for stage, text in trial.failures.items()]
+    print(
+        f"{trial.server} round {trial.number} {trial.peer} ({seconds:.0f} s): {', '.join(said + failed)}",
+        flush=True,
+    )
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for logs, gates and SQLite files; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
