@@ -59,7 +59,7 @@ def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str 
 def history(headers: Mapping[str, Any] | None) -> dict[str, Any]:
     """A copy of the ``nightshift`` header, empty if there is none (a plain Celery producer)."""
     value = (headers or {}).get(HISTORY)
-    return dict(value) if isinstance(value, Mapping) else {}
+    return dict(value) if isinstance(value, (dict, Mapping)) else {}
 
 
 def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -76,7 +76,11 @@ def retries(headers: Mapping[str, Any]) -> int:
 
 def run(headers: Mapping[str, Any] | None) -> int:
     """How many replays went before, 0 if absent or absurd: tells the attempts of one run from the next's."""
-    value = history(headers).get("run")
+    return _run(history(headers))
+
+
+def _run(past: Mapping[str, Any]) -> int:
+    value = past.get("run")
     return value if isinstance(value, int) and value >= 0 else 0
 
 
@@ -84,13 +88,13 @@ def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
     """Which attempt of which job a message is."""
     past = history(headers)
     return JobRef(
-        job_id=str(headers.get("id")),
-        task=str(headers.get("task")),
-        queue=queue,
-        attempt=retries(headers) + 1,
-        request_id=past.get("request_id"),
-        enqueued_at=parse_time(past.get("enqueued_at")),
-        run=run(headers),
+        str(headers.get("id")),
+        str(headers.get("task")),
+        queue,
+        retries(headers) + 1,
+        past.get("request_id"),
+        parse_time(past.get("enqueued_at")),
+        _run(past),
     )
 
 

@@ -14,10 +14,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, func
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 
 from ..events import JobDied, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..store.tables import attempts
+from ..store.upsert import Upsert
 
 MAX_OPEN = 50_000
 """Attempts that one process keeps in mind; a worker runs far fewer at once."""
@@ -89,15 +90,16 @@ def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
         known = merged.setdefault(key, row)
         known.update({name: row[name] for name in _ENDS if row[name] is not None})
     if merged:
-        connection.execute(_merge(connection.dialect.name), [merged[key] for key in sorted(merged)])
+        _merge(connection.dialect).run(connection, [merged[key] for key in sorted(merged)])
 
 
 @cache
-def _merge(dialect: str) -> Any:
-    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(attempts)
-    changes = {name: func.coalesce(statement.excluded[name], attempts.c[name]) for name in _ENDS}
-    keys = [column.name for column in attempts.primary_key]
-    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
+def _merge(dialect: Dialect) -> Upsert:
+    return Upsert(attempts, dialect, _changes)
+
+
+def _changes(statement: Any) -> dict[str, Any]:
+    return {name: func.coalesce(statement.excluded[name], attempts.c[name]) for name in _ENDS}
 
 
 __all__ = ["MAX_OPEN", "Open", "Start", "row", "write"]

@@ -14,13 +14,13 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, null, or_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 
 from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..job import Failure, JobRef, JobState, Reason, utcnow
 from ..store import Store
 from ..store.tables import jobs
-from ..store.upsert import insert
+from ..store.upsert import Upsert, insert
 
 _STEPS = {
     JobState.QUEUED: 0,
@@ -62,7 +62,7 @@ def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
     if rows:
         # all processes lock the jobs that they share in one order; the sort keeps each job's events in theirs
         in_order = sorted(_joined(rows), key=lambda row: str(row["id"]))
-        connection.execute(_merge(connection.dialect.name), in_order)
+        _merge(connection.dialect).run(connection, in_order)
 
 
 def _joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -150,8 +150,11 @@ def _row(ref: JobRef, state: JobState, at: datetime, step: int | None = None, **
 
 
 @cache
-def _merge(dialect: str) -> Any:
-    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(jobs)
+def _merge(dialect: Dialect) -> Upsert:
+    return Upsert(jobs, dialect, _changes)
+
+
+def _changes(statement: Any) -> dict[str, Any]:
     new, old = statement.excluded, jobs.c
     rules = _Rules(new, jobs)
     changes: dict[str, Any] = {
@@ -167,7 +170,7 @@ def _merge(dialect: str) -> Any:
     changes["max_retries"] = func.coalesce(new.max_retries, old.max_retries)
     changes["attempts"] = rules.attempts()
     changes["started_at"] = rules.started_at()
-    return statement.on_conflict_do_update(index_elements=["id"], set_=changes)
+    return changes
 
 
 class _Rules:

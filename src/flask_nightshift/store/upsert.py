@@ -1,11 +1,18 @@
-"""``INSERT … ON CONFLICT``, which SQLite and PostgreSQL spell alike and SQLAlchemy keeps apart."""
+"""``INSERT … ON CONFLICT``, which SQLite and PostgreSQL spell alike and SQLAlchemy keeps apart.
+
+``Upsert`` is for the rows that come by the thousand: SQLAlchemy compiles its statement and says how each
+column's values are written, and the driver is handed the rows. Its own ``executemany`` costs more than twice
+what the database does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 
 
 def insert(connection: Connection, table: Table) -> Any:
@@ -23,4 +30,45 @@ def replace(connection: Connection, table: Table, values: dict[str, Any]) -> Non
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes))
 
 
-__all__ = ["insert", "replace"]
+class Upsert:
+    """An upsert of rows that name every column of ``table``, ready to run on one dialect.
+
+    ``changes`` gives what a row that exists is set to, from the statement (for its ``excluded`` row).
+    """
+
+    def __init__(self, table: Table, dialect: Dialect, changes: Callable[[Any], dict[str, Any]]) -> None:
+        make = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        statement: Any = make(table)
+        statement = statement.on_conflict_do_update(
+            index_elements=[column.name for column in table.primary_key], set_=changes(statement)
+        )
+        names = [column.name for column in table.columns]
+        compiled = statement.compile(dialect=dialect, column_keys=names)
+        self._sql = compiled.string
+        self._named = not compiled.positional
+        self._columns = [
+            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in compiled.positiontup or compiled.params
+        ]
+        # values that the statement itself compares with
+        self._constants = {name: value for name, value in compiled.params.items() if name not in names}
+
+    def run(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+        """Write ``rows``, in their order."""
+        written = [self._written({**self._constants, **row}) for row in rows]
+        if self._named:
+            names = [name for name, _ in self._columns]
+            connection.exec_driver_sql(self._sql, [dict(zip(names, row, strict=True)) for row in written])
+        else:
+            connection.exec_driver_sql(self._sql, written)
+
+    def _written(self, row: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(
+            [
+                value if (value := row[name]) is None or write is None else write(value)
+                for name, write in self._columns
+            ]
+        )
+
+
+__all__ = ["Upsert", "insert", "replace"]
