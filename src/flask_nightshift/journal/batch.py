@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ..errors import DatabaseUnavailable
-from ..events import JobEvent
+from ..events import JobEvent, JobStarted, JobSucceeded
 from ..job import utcnow
 from ..store import Store
 from ..store.tables import journals
@@ -56,11 +56,22 @@ def write(store: Store, batch: Batch) -> None:
 
 def _write(store: Store, batch: Batch) -> None:
     with store.begin(timeout=TIMEOUT) as connection:
-        jobs.write(connection, [jobs.row(event) for event, _ in batch.records])
-        rows = [attempts.row(event, start) for event, start in batch.records]
+        records = _telling(batch.records)
+        jobs.write(connection, [jobs.row(event, start) for event, start in records])
+        rows = [attempts.row(event, start) for event, start in records]
         attempts.write(connection, [row for row in rows if row is not None])
         if batch.totals and _is_new(connection, batch):
             tally.add(connection, batch.totals)
+
+
+def _telling(records: list[Record]) -> list[Record]:
+    """``records`` without the starts of attempts whose success is among them, which tells their start too."""
+    told = {_attempt(event) for event, start in records if isinstance(event, JobSucceeded) and start}
+    return [each for each in records if not (isinstance(each[0], JobStarted) and _attempt(each[0]) in told)]
+
+
+def _attempt(event: JobEvent) -> tuple[str, int, int]:
+    return event.job.job_id, event.job.run, event.job.attempt
 
 
 def _write_what_can_be(store: Store, batch: Batch) -> None:

@@ -21,6 +21,7 @@ from ..job import Failure, JobRef, JobState, Reason, utcnow
 from ..store import Store
 from ..store.tables import jobs
 from ..store.upsert import Upsert, insert
+from .attempts import Start
 
 _STEPS = {
     JobState.QUEUED: 0,
@@ -37,8 +38,8 @@ _NEVER_STARTED = frozenset(
 )
 
 
-def row(event: JobEvent) -> dict[str, Any]:
-    """The row that ``event`` alone would make, for ``write``."""
+def row(event: JobEvent, start: Start | None = None) -> dict[str, Any]:
+    """The row that ``event`` alone would make, for ``write``; ``start`` is that of its attempt, if known."""
     ref = event.job
     match event:
         case JobEnqueued():
@@ -47,7 +48,8 @@ def row(event: JobEvent) -> dict[str, Any]:
         case JobStarted():
             return _row(ref, JobState.RUNNING, event.at, worker=event.worker, started_at=event.at)
         case JobSucceeded():
-            return _row(ref, JobState.SUCCEEDED, event.at, worker=event.worker, result=event.result)
+            return _row(ref, JobState.SUCCEEDED, event.at, worker=event.worker, result=event.result,
+                        started_at=start.at if start else None)  # fmt: skip
         case JobRetrying():
             return _row(ref, JobState.RETRYING, event.at, worker=event.worker, due_at=event.due,
                         max_retries=event.max_retries, **_failure(event.failure))  # fmt: skip
@@ -61,24 +63,8 @@ def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Merge ``rows`` into the table; rows of one job in the order of their events."""
     if rows:
         # all processes lock the jobs that they share in one order; the sort keeps each job's events in theirs
-        in_order = sorted(_joined(rows), key=lambda row: str(row["id"]))
+        in_order = sorted(rows, key=lambda row: str(row["id"]))
         _merge(connection.dialect).run(connection, in_order)
-
-
-def _joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``rows`` with a start and the success of the same attempt in one: most jobs begin and end in one batch."""
-    joined: list[dict[str, Any]] = []
-    started: dict[tuple[str, int, int], dict[str, Any]] = {}
-    for row in rows:
-        attempt = (row["id"], row["run"], row["attempts"])
-        start = started.pop(attempt, None)
-        if start is not None and row["state"] is JobState.SUCCEEDED:
-            start.update(row, started_at=start["started_at"])
-            continue
-        joined.append(row)
-        if row["state"] is JobState.RUNNING:
-            started[attempt] = row
-    return joined
 
 
 def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None:
