@@ -12,6 +12,7 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, TaskRevokedError
 from celery.worker.request import Request
@@ -33,6 +34,8 @@ class JobRequest(Request):
     """Celery's request, settled by us."""
 
     settled = False
+    _limit_is_the_end = False
+    """Whether the pool says of a hard limit only that it was reached (gevent), and not also that it failed."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Undo what Celery's ``create_request_cls`` does to any Request class.
@@ -71,6 +74,7 @@ class JobRequest(Request):
         if self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
+        self._limit_is_the_end = getattr(pool, "is_green", False)
         return pool.apply_async(
             attempt.run,
             args=(
@@ -100,6 +104,11 @@ class JobRequest(Request):
         """A time limit was reached. A hard one comes as a failure too, and is settled there."""
         if soft:
             super().on_timeout(soft, timeout)
+        elif self._limit_is_the_end:
+            try:
+                raise TimeLimitExceeded(timeout)
+            except TimeLimitExceeded:
+                self.on_failure(ExceptionInfo())
 
     def on_success(self, failed__retval__runtime: tuple[int, Report, float | None], **_: Any) -> None:
         """The child reports that the attempt has ended, one way or another."""
