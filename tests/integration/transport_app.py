@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any
 
 import redis
 from celery import Celery
@@ -50,15 +49,7 @@ def spin(name: str, seconds: float) -> None:
     ledger.rpush("finished", name)
 
 
-@app.task(name="add")
-def add(*numbers: Any) -> Any:
-    return sum(sum(each) if isinstance(each, list) else each for each in numbers)
-
-
-@app.task(name="again", bind=True, max_retries=3)
-def again(self: Any, name: str) -> int:
-    """Fail twice by asking for a retry, then give the number of retries."""
-    ledger.rpush("started", name)
-    if self.request.retries < 2:
-        raise self.retry(countdown=0.2)
-    return int(self.request.retries)
+@app.task(name="count", ignore_result=True)
+def count() -> None:
+    """One more."""
+    ledger.incr("count")

@@ -58,10 +58,16 @@ class Worker:
         for each in [*parent.children(recursive=True), parent]:
             each.send_signal(number)
 
-    def stop(self, seconds: float = 30) -> int:
-        """SIGTERM; the exit code."""
+    def stop(self, seconds: float = 90) -> int:
+        """SIGTERM; the exit code.
+
+        A prefork child whose last results nobody reads any more waits for 30 seconds (billiard).
+        """
         self.popen.terminate()
-        return self.popen.wait(seconds)
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not stop:\n{self.log[-3000:]}") from None
 
     def kill(self) -> None:
         """SIGKILL, children too."""
