@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 from celery.contrib.testing.worker import start_worker
+from celery.result import AsyncResult
 from transport_support import TRANSPORT, Site
+
+# A result that is collected says goodbye to its server, for 20 seconds if that is gone; at the end of a run it is.
+AsyncResult.__del__ = lambda self: None
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis_server"])
@@ -24,6 +28,7 @@ def app(request: pytest.FixtureRequest) -> Iterator[Celery]:
         task_acks_late=True,
         result_extended=True,
         result_expires=300,
+        result_backend_transport_options={"retry_policy": {"max_retries": 1, "interval_start": 0.0}},
     )
     _declare(app)
     with start_worker(app, pool="threads", concurrency=3, perform_ping_check=False, shutdown_timeout=30):
@@ -43,6 +48,10 @@ def _declare(app: Celery) -> None:
         if self.request.retries < 2:
             raise self.retry(countdown=0.2)
         return int(self.request.retries)
+
+    @app.task(name="eta", bind=True, shared=False)
+    def eta(self: Any) -> Any:
+        return self.request.eta
 
     @app.task(name="fail", shared=False)
     def fail(*_: Any) -> None:
@@ -94,6 +103,7 @@ def test_countdown_eta_and_expires(app: Celery) -> None:
     result = s(app, "add", 1, 2).apply_async(countdown=1)
     assert result.get(timeout=30) == 3
     assert time.time() - began >= 1
+    assert s(app, "eta").apply_async(countdown=0.3).get(timeout=30) is None  # served; no timer of Celery's
     expired = s(app, "add", 1, 2).apply_async(countdown=1, expires=0.3)
     with pytest.raises(Exception, match="expired"):
         expired.get(timeout=30)
