@@ -44,7 +44,7 @@ def test_nothing_is_left_after_ten_thousand_jobs_and_three_kills(world: World) -
     assert JOBS <= int(client.get("count")) <= JOBS + 3 * 300, "lost, or more twice than were in hand"
     client.delete("count")
     world.wait(lambda: _keys(world) == keys_before, 10)
-    assert _used(client) - used_before < 300_000
+    assert _used(client) - used_before < 2_000
 
 
 def _worker(world: World) -> Any:
@@ -73,5 +73,5 @@ def _keys(world: World) -> set[bytes]:
 
 
 def _used(client: Any) -> int:
-    client.execute_command("MEMORY", "PURGE")
-    return int(client.info("memory")["used_memory"])
+    """Bytes of all keys, whoever's they are; the server's buffers come and go."""
+    return sum(int(client.memory_usage(key, samples=0) or 0) for key in client.scan_iter())

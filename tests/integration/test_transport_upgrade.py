@@ -28,28 +28,28 @@ def test_a_rolling_upgrade_and_the_way_back(world: World) -> None:
     names = [f"job-{n}" for n in range(200)]
     old = world.worker("prefork", stock=True).until_ready()
     world.enqueue(*names[:40], stock=True)
-    world.enqueue("later-1", stock=True, countdown=10)  # waits in the old worker's memory
+    world.enqueue("later-1", stock=True, countdown=20)  # waits in the old worker's memory
 
     new = world.worker("prefork").until_ready()  # side by side
     world.enqueue(*names[40:80], stock=True)
     world.enqueue(*names[80:120])
     world.enqueue("urgent", priority=0)
     world.enqueue("less so", priority=9, stock=True)
-    world.enqueue("later-2", countdown=10)
-    world.enqueue("later-3", stock=True, countdown=10)
+    world.enqueue("later-2", countdown=20)
+    world.enqueue("later-3", stock=True, countdown=20)
 
-    world.wait(lambda: len(world.finished()) == 122)
+    world.wait(lambda: len(world.finished()) >= 122, 60)
     assert world.site.redis.hlen("unacked") >= 1  # later-1, in the old worker's memory
     assert old.stop() == 0  # a warm stop gives back what it had
     assert not world.site.redis.exists("unacked")
     world.wait(lambda: _delayed(world) == {"later-1", "later-2", "later-3"} - set(world.finished()))
-    world.wait(lambda: len(world.finished()) == 125)
+    world.wait(lambda: len(world.finished()) == 125, 60)
 
     world.enqueue("back-later", countdown=4)  # and back
     old = world.worker("prefork", stock=True).until_ready()
     world.enqueue(*names[120:160])
     world.enqueue(*names[160:], stock=True)
-    world.wait(lambda: len(world.finished()) == 206)
+    world.wait(lambda: len(world.finished()) == 206, 60)
     assert not _delayed(world)  # the last new worker stays until nothing is delayed
     assert new.stop() == 0
     assert set(world.started().values()) == {1}
