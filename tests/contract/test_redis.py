@@ -102,7 +102,7 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it(redis_server: RedisS
     ):
         site.broker.publish(a_job(), site.queue)
     assert "s3cret" not in str(caught.value)
-    assert "AuthenticationError" in str(caught.value)
+    assert "AccessRefused" in str(caught.value)
 
 
 def test_a_global_key_prefix_is_kept_to(redis_server: RedisServer) -> None:

@@ -139,6 +139,13 @@ def progress(self: Any, marker: str) -> dict[str, Any]:
     return {"marker": marker}
 
 
+@jobs.task(name="test.nap")
+def nap(marker: str, seconds: float) -> None:
+    note(marker, "begun")
+    time.sleep(seconds)
+    note(marker, "done")
+
+
 @jobs.task(name="test.queue", queue="other")
 def other_queue(marker: str) -> None:
     note(marker, "begun")

@@ -226,6 +226,16 @@ def test_delayed_jobs_are_listed_run_now_and_cancelled(ops: Ops) -> None:
     assert ready(ops) == 2
 
 
+def test_delayed_jobs_are_handed_over_to_plain_celery(ops: Ops) -> None:
+    for hours in (1, 2):
+        ops.runtime.broker.publish(ops.message(str(hours)), "mail", due=utcnow() + timedelta(hours=hours))
+    assert ops.run("delayed", "hand-over").exit_code == 1  # nobody to ask
+    assert "mail: 2 jobs handed over" in ops.ok("delayed", "hand-over", "--yes")
+    assert ops.json("delayed", "list") == []
+    first = ops.runtime.broker.peek("mail")[0]
+    assert (first["id"], bool(first["headers"]["eta"])) == ("1", True)
+
+
 @pytest.mark.parametrize("kind", ["rabbitmq", "stock"])
 def test_a_broker_that_cannot_show_delayed_jobs_says_so(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 from transport_support import BOOKS, QUEUE, Site, bodies, body_of, eta
 
 from flask_nightshift.transport import queues
+from flask_nightshift.transport.channel import AccessRefused
 from servers import wait_for
 
 LIMIT = {"delivery_limit": 2}
@@ -645,8 +646,9 @@ def test_a_server_that_became_a_replica_is_a_lost_connection(site: Site) -> None
 def test_a_wrong_password_is_said_clearly_and_not_shown(site: Site) -> None:
     site.url = site.url.replace(site.server.password, "not-it")
     connection = site.connect()
-    with pytest.raises(connection.connection_errors, match=r"(?i)password|WRONGPASS") as caught:
+    with pytest.raises(AccessRefused, match=r"(?i)password|WRONGPASS") as caught:
         connection.channel()
+    assert not isinstance(caught.value, connection.connection_errors)  # nobody is to try again
     assert "not-it" not in str(caught.value)
     assert connection.as_uri().startswith("redis://")
     assert "not-it" not in connection.as_uri()

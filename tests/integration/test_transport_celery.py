@@ -1,87 +1,25 @@
-"""Celery's own worker on the lease transport, in every pool that needs nothing more: each job once."""
+"""Celery's own worker on the lease transport, in every pool: each job once."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import psutil
 import pytest
-from celery import Celery
-from transport_support import TRANSPORT, Site
-
-from servers import wait_for
-
-QUEUE = "celery"
-
-
-class World:
-    """Workers on a site, and what their jobs wrote."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.workers: list[subprocess.Popen[bytes]] = []
-        self.app = Celery(broker=site.url)
-        self.app.conf.broker_transport = TRANSPORT
-
-    def enqueue(self, *names: str, **options: Any) -> None:
-        seconds = options.pop("seconds", 0.0)
-        for name in names:
-            self.app.send_task("work", [name, seconds], **options)
-
-    def worker(
-        self, pool: str = "prefork", *more: str, concurrency: int = 2, prefetch: int = 4
-    ) -> subprocess.Popen[bytes]:
-        here = Path(__file__).parent
-        command = [sys.executable, "-m", "celery", "-A", "transport_app", "worker", "-P", pool, "-l", "info"]
-        process = subprocess.Popen(
-            [*command, "-c", str(concurrency), "--without-gossip", "--without-mingle", *more],
-            cwd=here,
-            env={**os.environ, "TRANSPORT_URL": self.site.url, "TRANSPORT_PREFETCH": str(prefetch)},
-            start_new_session=True,
-        )
-        self.workers.append(process)
-        return process
-
-    def started(self) -> Counter[str]:
-        return Counter(name.decode() for name in self.site.redis.lrange("started", 0, -1))
-
-    def finished(self) -> Counter[str]:
-        return Counter(name.decode() for name in self.site.redis.lrange("finished", 0, -1))
-
-    def wait(self, check: Callable[[], Any], seconds: float = 30) -> None:
-        wait_for(check, seconds, "the jobs did not get there")
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGKILL, children too."""
-        parent = psutil.Process(process.pid)
-        for each in [*parent.children(recursive=True), parent]:
-            each.kill()
-        process.wait()
-
-    def close(self) -> None:
-        for process in self.workers:
-            if process.poll() is None:
-                self.kill(process)
+from transport_support import Site
+from transport_world import QUEUE, World
 
 
 @pytest.fixture(params=["valkey", "redis_server"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    site = Site(request.getfixturevalue(request.param))
-    made = World(site)
+    made = World(Site(request.getfixturevalue(request.param)))
     yield made
     made.close()
-    site.close()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_every_job_runs_once_and_nothing_is_left(world: World, pool: str) -> None:
     names = [f"job-{n}" for n in range(200)]
     world.enqueue(*names)
@@ -89,8 +27,7 @@ def test_every_job_runs_once_and_nothing_is_left(world: World, pool: str) -> Non
     worker = world.worker(pool)
     world.wait(lambda: len(world.finished()) == 201)
     assert world.started() == Counter([*names, "delayed"])
-    worker.terminate()
-    assert worker.wait(20) == 0
+    assert worker.stop() == 0
     world.wait(lambda: world.site.keys() == {b"started", b"finished"}, 5)
 
 
@@ -99,14 +36,13 @@ def test_the_jobs_of_a_killed_worker_run_again_within_five_seconds(world: World)
     world.enqueue("long-1", "long-2", seconds=60)
     world.enqueue("waiting-1", "waiting-2")
     world.wait(lambda: len(world.started()) == 2)
-    second = world.worker(concurrency=4)
+    world.worker(concurrency=4)
     world.wait(lambda: world.site.redis.zcard("nightshift:consumers") == 2)
-    world.kill(first)
+    first.kill()
     killed = time.monotonic()
     world.wait(lambda: world.started()["long-1"] == 2 and len(world.finished()) == 2)
     assert time.monotonic() - killed < 5
     assert world.started() == Counter({"long-1": 2, "long-2": 2, "waiting-1": 1, "waiting-2": 1})
-    world.kill(second)
 
 
 def test_cut_connections_make_no_duplicate_and_lose_nothing(world: World) -> None:
@@ -132,8 +68,7 @@ def test_a_warm_stop_ends_what_runs_and_returns_the_rest_uncounted(world: World)
     world.wait(lambda: world.started() == Counter(["running"]))
     world.enqueue("waiting-1", "waiting-2")
     world.wait(lambda: len(world.site.leased()) == 3)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.stop() == 0
     assert world.finished() == world.started() == Counter(["running"])
     assert [args[0] for args, _, _ in world.site.ready(QUEUE)] == ["waiting-1", "waiting-2"]
     assert not any(b"x-delivery-count" in raw for raw in world.site.redis.lrange(QUEUE, 0, -1))

@@ -78,6 +78,9 @@ class DelayedJobs(Protocol):
     def run_now(self, queue: str, job_id: str) -> bool:
         """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
 
+    def hand_over(self, queue: str) -> int:
+        """Leave all to workers that wait for the time in their own memories, without Nightshift; how many."""
+
 
 class PendingDeadLetter(Protocol):
     """A dead letter taken out of the dead-letter queue on approval."""

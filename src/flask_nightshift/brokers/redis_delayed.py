@@ -37,6 +37,14 @@ class RedisDelayed:
         """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
         return bool(self._ask(lambda q: queues.run_delayed_now(q.client, q.keys.prefix, queue, job_id)))
 
+    def hand_over(self, queue: str) -> int:
+        """Put all on the ready lists with their times, for workers on kombu's own transport; how many."""
+        return int(
+            self._ask(
+                lambda q: queues.hand_over_delayed(q.client, q.keys.prefix, queue, q.keys.steps, q.keys.sep)
+            )
+        )
+
 
 def _job(job_id: str, queue: str, due: datetime | None, payload: dict[str, Any]) -> DelayedJob:
     headers = dict(payload.get("headers") or {})

@@ -95,6 +95,22 @@ def run_now(ids: tuple[str, ...], queue: str | None) -> None:
     _report(missed)
 
 
+@delayed.command("hand-over")
+@_QUEUE
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_appcontext
+def hand_over(queue: str | None, yes: bool) -> None:
+    """On the way back to plain Celery: leave delayed jobs, with their times, to its workers.
+
+    Stop the workers of the lease transport first; they would take the jobs back.
+    """
+    current = runtime()
+    hold, names = _hold(current), _names(current, queue)
+    confirm(f"Hand the delayed jobs of {', '.join(names)} over to workers without leases?", yes)
+    for name in names:
+        click.echo(f"{name}: {plural(hold.hand_over(name), 'job')} handed over")
+
+
 def _hold(current: Runtime) -> DelayedJobs:
     hold = current.broker.delayed_jobs()
     if hold is None:

@@ -68,8 +68,10 @@ def worker(
 ) -> None:
     """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
     from .. import logs
-    from ..worker import main
+    from ..worker import green, main
 
+    if pool == "gevent":
+        green.ensure_patched()
     current = load_runtime(ctx)
     logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
     _in_no_context(

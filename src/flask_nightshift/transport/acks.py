@@ -6,9 +6,10 @@ Safe to use from several threads.
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
+
+from . import native
 
 MOST_AT_ONCE = 1000
 
@@ -45,7 +46,7 @@ class Acks:
     """The acknowledgements of one consumer that the server has not confirmed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self._waiting: list[Ack] = []
         self._sent: list[Batch] = []
         self._since = 0.0

@@ -19,6 +19,7 @@ from typing import Any, cast
 from amqp.exceptions import ChannelError
 from kombu.transport import redis
 from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError
 
 from . import keys, payload, scripts
 from .consuming import ConsumingMixin
@@ -31,6 +32,14 @@ from .wire import Wire
 _TAGS = secrets.token_hex(8)
 _TAG_NUMBERS = itertools.count()
 OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
+
+
+class AccessRefused(RedisError):
+    """The server does not accept the user or the password of the broker URL.
+
+    No connection error, as redis-py has it: another attempt cannot help, so a worker ends instead of trying
+    for ever.
+    """
 
 
 class LeaseMixin(ConsumingMixin):
@@ -47,7 +56,10 @@ class LeaseMixin(ConsumingMixin):
         self._broker_state = connection.state
         self.options = Options.of(connection.client.transport_options)
         self._init_consuming()
-        super().__init__(connection, **kwargs)  # type: ignore[call-arg]  # a mixin
+        try:
+            super().__init__(connection, **kwargs)  # type: ignore[call-arg]  # a mixin
+        except AuthenticationError as exc:
+            raise AccessRefused(f"{connection.client.as_uri()} refuses the user or password: {exc}") from exc
 
     @property
     def state(self) -> Any:

@@ -15,12 +15,13 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.eventio import ERR, READ, poll
 from redis import Redis
 
-from . import scripts, sweep
+from . import native, scripts, sweep
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -42,7 +43,8 @@ class Keeper:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self._client: Any = None
-        self._thread: threading.Thread | None = None
+        self._join: Callable[[float], Any] | None = None
+        self._ident: int | None = None
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -65,16 +67,17 @@ class Keeper:
         except BaseException:
             self._close()
             raise
-        name = f"nightshift-lease-{self._lease.id}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        if native.patched():  # the thread opens a connection of its own, and names it at once
+            self._client.connection.disconnect()
+            self._renew_at = 0.0
+        self._join = native.spawn(self._run, f"nightshift-lease-{self._lease.id}")
 
     def stop(self) -> None:
         """End the thread, after what it is just doing."""
         self._stopped = True
         self.wake()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(2)
+        if self._join is not None and self._ident != threading.get_ident():
+            self._join(2)
 
     def wake(self) -> None:
         """Look again for something to do."""
@@ -122,6 +125,7 @@ class Keeper:
 
     # the thread
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         try:
             while not self._stopped:
                 try:
@@ -170,7 +174,7 @@ class Keeper:
             self._collections -= 1
             gc.collect()  # a job that was dropped unstarted may be part of a cycle
         self._settle = False
-        if not self._lease.settle():
+        if not self._lease.settle(self._client):
             self._stopped = True
 
     def _wait(self) -> None:

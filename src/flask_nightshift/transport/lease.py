@@ -16,7 +16,6 @@ import logging
 import os
 import secrets
 import socket
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from . import keys, scripts
+from . import keys, native, scripts
 from .acks import NOTHING, Ack, Acks, Batch
 from .keeper import Keeper
 from .options import Options
@@ -79,7 +78,7 @@ class Lease:
         self._pid = os.getpid()
         self._client_id: int | str = ""
         self._held: dict[int, weakref.ref[Any]] | None = None
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self._ended = False
         self.keeper = Keeper(self)
 
@@ -162,11 +161,18 @@ class Lease:
             self._forget(number)
 
     def _give_back(
-        self, which: str, numbers: Sequence[int], *, counted: bool, unregister: bool = False, acks: Batch
+        self,
+        which: str,
+        numbers: Sequence[int],
+        *,
+        counted: bool,
+        acks: Batch,
+        unregister: bool = False,
+        client: Redis | None = None,
     ) -> int:
         args = [self.id, which, int(counted), int(unregister), self.space.prefix, self.space.sep]
         args += [keys.bell(self.space.prefix, ""), len(numbers), *numbers, *acks.args()]
-        reply = scripts.GIVE_BACK.run(self.client, [*self.owned, *self._register], args)
+        reply = scripts.GIVE_BACK.run(client or self.client, [*self.owned, *self._register], args)
         self.acks.confirm(acks)
         return int(reply)
 
@@ -203,12 +209,14 @@ class Lease:
         """Whether the connection that filled it is gone."""
         return self._held is not None
 
-    def settle(self) -> int:
+    def settle(self, client: Redis) -> int:
         """Return what is not held any more; how many still are. At 0 the lease has ended."""
         held = list(self._held or ())
         batch = self.acks.take()
         try:
-            returned = self._give_back("but", held, counted=False, unregister=not held, acks=batch)
+            returned = self._give_back(
+                "but", held, counted=False, unregister=not held, acks=batch, client=client
+            )
         except BaseException:
             self.acks.put_back(batch)
             raise

@@ -74,6 +74,21 @@ def run_delayed_now(client: Redis, prefix: str, queue: str, id_: str, sep: str =
     return False
 
 
+def hand_over_delayed(
+    client: Redis, prefix: str, queue: str, priority_steps: Sequence[int] = STEPS, sep: str = keys.SEPARATOR
+) -> int:
+    """Put all delayed messages on the ready lists with their times; how many.
+
+    For workers on kombu's own transport, which wait for the time in their memories. A worker on this transport
+    would take them and delay them again.
+    """
+    names = [keys.delayed(prefix, queue), *(keys.ready(prefix, queue, step, sep) for step in priority_steps)]
+    moved = 0
+    while found := scripts.HAND_OVER.run(client, names, [PORTION, *priority_steps]):
+        moved += int(found)
+    return moved
+
+
 def oldest(
     client: Redis, prefix: str, queue: str, priority_steps: Sequence[int] = STEPS, sep: str = keys.SEPARATOR
 ) -> dict[str, Any] | None:

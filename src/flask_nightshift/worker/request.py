@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, TaskRevokedError
 from celery.worker.request import Request
@@ -37,6 +38,8 @@ class JobRequest(Request):
     """Celery's request, settled by us."""
 
     settled = False
+    _limit_is_the_end = False
+    """Whether the pool says of a hard limit only that it was reached (gevent), and not also that it failed."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Undo what Celery's ``create_request_cls`` does to any Request class.
@@ -75,6 +78,7 @@ class JobRequest(Request):
         if self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
+        self._limit_is_the_end = getattr(pool, \"is_green\", False)
         # decoded already, to be checked; the child need not do it again
         body, content_type, content_encoding = self._body, self._content_type, self._content_encoding
         if content_type == JSON:
@@ -103,6 +107,11 @@ class JobRequest(Request):
         """A time limit was reached. A hard one comes as a failure too, and is settled there."""
         if soft:
             super().on_timeout(soft, timeout)
+        elif self._limit_is_the_end:
+            try:
+                raise TimeLimitExceeded(timeout)
+            except TimeLimitExceeded:
+                self.on_failure(ExceptionInfo())
 
     def on_success(self, failed__retval__runtime: tuple[int, Report, float | None], **_: Any) -> None:
         """The child reports that the attempt has ended, one way or another."""

@@ -1,0 +1,82 @@
+"""The gevent pool: everything is monkey-patched, and a lease is kept all the same."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from system import System, running
+from transport_support import Site
+from transport_world import World
+
+
+@pytest.fixture(params=["valkey", "redis_server"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    made = World(Site(request.getfixturevalue(request.param)))
+    yield made
+    made.close()
+
+
+def test_the_jobs_of_a_killed_worker_run_again_and_a_warm_stop_is_clean(world: World) -> None:
+    first = world.worker("gevent", concurrency=20)
+    long = [f"long-{n}" for n in range(10)]
+    world.enqueue(*long, seconds=60)
+    world.wait(lambda: len(world.started()) == 10)
+    second = world.worker("gevent", concurrency=20).until_ready()
+    first.kill()
+    killed = time.monotonic()
+    world.wait(lambda: all(world.started()[name] == 2 for name in long))
+    assert time.monotonic() - killed < 10
+    second.kill()
+    world.site.redis.flushall()
+
+    third = world.worker("gevent", concurrency=2, prefetch=2)
+    world.enqueue("running-1", "running-2", seconds=3)
+    world.wait(lambda: len(world.started()) == 2)
+    waiting = [f"waiting-{n}" for n in range(20)]
+    world.enqueue(*waiting, seconds=0.5)
+    assert third.stop() == 0
+    back = [args[0] for args, _, _ in world.site.ready("celery")]
+    assert world.started() == world.finished()  # a full gevent pool has Celery's loop wait with one in hand
+    assert world.finished() == Counter({"running-1", "running-2", *waiting} - set(back))
+    assert back, "it did not stop"
+    assert world.site.redis.zcard("nightshift:consumers") == 0
+
+
+def test_a_job_that_gives_nobody_a_turn_keeps_its_lease(world: World) -> None:
+    short = {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}
+    busy = world.worker("gevent", concurrency=4, **short)
+    world.app.send_task("spin", ["busy", 7.0])
+    world.wait(lambda: world.started() == Counter(["busy"]))
+    world.worker("solo", **short).until_ready()  # somebody who would take what seems abandoned
+    world.wait(lambda: world.finished() == Counter(["busy"]))
+    world.wait(lambda: not world.site.leased(), 10)
+    assert world.started() == Counter(["busy"])
+    assert "job.lease_lost" not in busy.log
+
+
+def test_flask_jobs_worker_runs_it(valkey: object, tmp_path: Path) -> None:
+    with running(tmp_path, valkey.fresh_url()) as system:  # type: ignore[attr-defined]
+        system.web()
+        worker = system.worker("--pool", "gevent", "--concurrency", "50")
+        began = time.monotonic()
+        ids = [system.enqueue("test.succeed", f"j{n}", 2) for n in range(40)]
+        for job_id in ids:
+            system.until_state(job_id, "succeeded", 60)
+        assert time.monotonic() - began < 40, "they did not run side by side"
+        assert all(system.events(f"j{n}").count("begun") == 1 for n in range(40))
+        flaky = system.enqueue("test.flaky", "flaky", 2)
+        assert system.until_state(flaky, "succeeded")["attempts"] == 3
+        _over_its_limit(system)
+        assert worker.stop() == 0
+
+
+def _over_its_limit(system: System) -> None:
+    """A hard limit ends the attempt, which is retried and then dies; soft ones gevent does not have."""
+    job_id = system.enqueue("test.hang", "hang")
+    job = system.until_state(job_id, "dead", 60)
+    assert job["attempts"] == 2
+    assert "TimeLimitExceeded" in job["error"]["error"]

@@ -1,0 +1,77 @@
+"""Nothing is left on the server, or grows, after 10,000 jobs with workers killed in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from transport_support import Site
+from transport_world import QUEUE, World
+
+JOBS = 10_000
+
+
+@pytest.fixture(params=["valkey", "redis_server"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    made = World(Site(request.getfixturevalue(request.param)))
+    yield made
+    made.close()
+
+
+def test_nothing_is_left_after_ten_thousand_jobs_and_three_kills(world: World) -> None:
+    client = world.site.redis
+    _enqueue(world, 1)
+    warm = _worker(world)
+    world.wait(lambda: int(client.get("count") or 0) == 1)
+    assert warm.stop() == 0
+    client.delete("count")
+    keys_before, used_before = _keys(world), _used(client)
+
+    _enqueue(world, JOBS)
+    for killed in range(3):
+        worker = _worker(world)
+        world.wait(lambda killed=killed: int(client.get("count") or 0) > JOBS // 5 * (killed + 1), 60)
+        worker.kill()
+    last = _worker(world)
+    world.wait(lambda: not any(client.llen(name) for name in (QUEUE, f"{QUEUE}\x06\x163")), 90)
+    world.wait(lambda: not client.exists("nightshift:leased") and not _delayed(client), 60)
+    # what stands while workers live is theirs alone: the killed ones have been swept
+    assert client.zcard("nightshift:consumers") == client.hlen("nightshift:clients") == 1
+    assert client.zcard("nightshift:suspects") == 0
+    assert last.stop() == 0
+
+    assert JOBS <= int(client.get("count")) <= JOBS + 3 * 300, "lost, or more twice than were in hand"
+    client.delete("count")
+    world.wait(lambda: _keys(world) == keys_before, 10)
+    assert _used(client) - used_before < 2_000
+
+
+def _worker(world: World) -> Any:
+    return world.worker("solo", "--without-heartbeat", prefetch=100).until_ready()
+
+
+def _enqueue(world: World, jobs: int) -> None:
+    """Copies of two jobs, one of them with a priority; every tenth is due in a while."""
+    count = world.app.signature("count")
+    with (
+        world.app.connection_for_write() as connection,
+        world.app.amqp.Producer(connection) as producer,
+        producer.batch(),
+    ):
+        for number in range(jobs):
+            more = {"countdown": 0.5 + number % 3} if number % 10 == 0 else {}
+            count.apply_async(producer=producer, priority=3 * (number % 2), retry=False, **more)
+
+
+def _delayed(client: Any) -> int:
+    return int(client.zcard(f"nightshift:delayed:{QUEUE}"))
+
+
+def _keys(world: World) -> set[bytes]:
+    return world.site.keys()
+
+
+def _used(client: Any) -> int:
+    """Bytes of all keys, whoever's they are; the server's buffers come and go."""
+    return sum(int(client.memory_usage(key, samples=0) or 0) for key in client.scan_iter())

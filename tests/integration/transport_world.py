@@ -1,0 +1,156 @@
+"""Real ``celery worker`` processes on a server of either make, and what their jobs wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from celery import Celery
+from transport_support import TRANSPORT, Site
+
+from servers import wait_for
+
+QUEUE = "celery"
+HERE = Path(__file__).parent
+
+
+class Worker:
+    """A ``celery worker`` process, its output in a file."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._output = tempfile.NamedTemporaryFile(prefix="worker-", suffix=".log")  # noqa: SIM115 - lives on
+        self.popen = subprocess.Popen(
+            command,
+            cwd=HERE,
+            env=environment,
+            start_new_session=True,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+        self.pid = self.popen.pid
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return Path(self._output.name).read_text(errors="replace")
+
+    def until_ready(self) -> Worker:
+        """Wait until it consumes."""
+        wait_for(lambda: " ready." in self.log or self.popen.poll(), 60, "the worker is not ready")
+        assert " ready." in self.log, self.log
+        return self
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, and not to its children."""
+        self.popen.send_signal(number)
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to the process and all its children."""
+        parent = psutil.Process(self.pid)
+        for each in [*parent.children(recursive=True), parent]:
+            each.send_signal(number)
+
+    def stop(self, seconds: float = 90) -> int:
+        """SIGTERM; the exit code.
+
+        A prefork child whose last results nobody reads any more waits for 30 seconds (billiard).
+        """
+        self.popen.terminate()
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not stop:\n{self.log[-3000:]}") from None
+
+    def kill(self) -> None:
+        """SIGKILL, children too."""
+        if self.popen.poll() is None:
+            parent = psutil.Process(self.pid)
+            for each in [*parent.children(recursive=True), parent]:
+                each.kill()
+            self.popen.wait(10)
+
+    def close(self) -> None:
+        """End it, whatever state it is in."""
+        self.kill()
+        self._output.close()
+
+
+class World:
+    """Workers on a site, and what their jobs wrote.
+
+    ``transport=None`` is kombu's own: a stock producer, or with ``worker(stock=True)`` a stock worker.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.workers: list[Worker] = []
+        self.app = self.producer(TRANSPORT)
+        self.stock = self.producer(None)
+
+    def producer(self, transport: str | None) -> Celery:
+        """A Celery app that enqueues and asks for results."""
+        app = Celery(broker=self.site.url, backend=self.site.url, set_as_current=False)
+        if transport:
+            app.conf.broker_transport = transport
+        app.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 2}
+        return app
+
+    def enqueue(self, *names: str, stock: bool = False, **options: Any) -> list[str]:
+        """One job per name; their ids."""
+        app = self.stock if stock else self.app
+        args = [options.pop("seconds", 0.0)]
+        return [app.send_task("work", [name, *args], **options).id for name in names]
+
+    def worker(
+        self,
+        pool: str = "prefork",
+        *more: str,
+        concurrency: int = 2,
+        prefetch: int = 4,
+        stock: bool = False,
+        **options: Any,
+    ) -> Worker:
+        """A worker; ``options`` are transport options."""
+        command = [sys.executable, "-m", "celery", "-A", "transport_app", "worker", "-P", pool, "-l", "info"]
+        environment = {
+            **os.environ,
+            "TRANSPORT_URL": self.site.url,
+            "TRANSPORT_PREFETCH": str(prefetch),
+            "TRANSPORT": "" if stock else TRANSPORT,
+            "TRANSPORT_OPTIONS": json.dumps(options),
+        }
+        worker = Worker(
+            [*command, "-c", str(concurrency), "--without-gossip", "--without-mingle", *more], environment
+        )
+        self.workers.append(worker)
+        return worker
+
+    def started(self) -> Counter[str]:
+        """How often each job began."""
+        return Counter(name.decode() for name in self.site.redis.lrange("started", 0, -1))
+
+    def finished(self) -> Counter[str]:
+        """How often each job ended well."""
+        return Counter(name.decode() for name in self.site.redis.lrange("finished", 0, -1))
+
+    def wait(
+        self, check: Callable[[], Any], seconds: float = 30, what: str = "the jobs did not get there"
+    ) -> Any:
+        """Wait for something."""
+        return wait_for(check, seconds, what)
+
+    def close(self) -> None:
+        """End all workers and connections."""
+        for worker in self.workers:
+            worker.close()
+        for app in (self.app, self.stock):
+            app.close()
+        self.site.close()
