@@ -52,28 +52,28 @@ def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_
     _delay(site, count)
     reader = site.reader(prefetch=50)
     with Pings(site) as pings:
-        taken, first_after, ready_after = 0, 0, []
+        taken, published, overtaken, waits = 0, 0.0, 0, []
         until = time.monotonic() + 120
-        published = 0.0
         while queues.delayed_count(site.redis, "", QUEUE) and time.monotonic() < until:
             if not published:
-                site.publish("urgent", priority=0, headers={"id": "urgent"})
-                published = time.monotonic()
+                site.publish("ready", headers={"id": "ready"})
+                published, before = time.monotonic(), taken
             with suppress(TimeoutError):
                 reader.connection.drain_events(timeout=1)
             for message in _all(reader):
                 taken += 1
-                if message.headers.get("id") == "urgent":
-                    first_after = first_after or taken
-                    ready_after.append(time.monotonic() - published)
+                if message.headers.get("id") == "ready":
+                    overtaken = max(overtaken, taken - before)
+                    waits.append(time.monotonic() - published)
                     published = 0.0
                 message.ack()
             assert len(site.redis.hkeys(f"nightshift:lease:{reader.lease.id}")) <= 100, "prefetch grew"
     assert queues.delayed_count(site.redis, "", QUEUE) == 0
     print(f"longest stall of the server: {1000 * pings.longest:.1f} ms; {taken} jobs taken;"
-          f" a ready job came after {1000 * max(ready_after):.0f} ms at most")  # fmt: skip
+          f" a ready job came after {overtaken} others and {1000 * max(waits):.0f} ms at most")  # fmt: skip
     assert pings.longest < 1.0
-    assert first_after <= 500, "what was ready stood behind what was only due"
+    assert len(waits) > 50
+    assert overtaken <= 300, "what was ready stood behind all that was due"
 
 
 class Pings:
@@ -106,7 +106,7 @@ def _delay(site: Site, count: int) -> None:
     site.publish("model", headers={"id": "due"})
     raw = site.redis.rpop(QUEUE)
     key = f"nightshift:delayed:{QUEUE}"
-    model = raw.replace(b'"headers": {', b'"headers": {"n": %d, ')
+    model = raw.replace(b'"headers":{', b'"headers":{"n":%d,')
     assert b"%d" in model
     for start in range(0, count, 5000):
         members = {b"0|" + model.replace(b"%d", b"%d" % n): 1 for n in range(start, start + 5000)}

@@ -32,7 +32,7 @@ from .keeper import ACK_LINGER
 from .lease import Lease, LeaseLost
 
 PROMOTE_AT_ONCE = 100
-"""Due messages that one claim promotes at most, so that 100,000 due at once block nobody."""
+"""Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
 LONGEST_WAIT = 1.0
 """Seconds after which a consumer looks by itself: not every producer rings."""
 

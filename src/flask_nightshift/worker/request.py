@@ -78,7 +78,7 @@ class JobRequest(Request):
         if self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
-        self._limit_is_the_end = getattr(pool, \"is_green\", False)
+        self._limit_is_the_end = getattr(pool, "is_green", False)
         # decoded already, to be checked; the child need not do it again
         body, content_type, content_encoding = self._body, self._content_type, self._content_encoding
         if content_type == JSON:

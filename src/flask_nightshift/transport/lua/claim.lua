@@ -2,7 +2,7 @@
 -- KEYS  1 consumers, 2 lease, 3 leased, then per queue its delayed set, then per queue its doorbell, then the
 --       ready lists: for each step, the most urgent first, one per queue
 -- ARGV  1 consumer, 2 how many to take, 3 number of the first, 4 "1": take turns between queues, "0": empty
---       the first queue first, 5 how many due messages to promote at most, 6 count of queues, 7 count of steps,
+--       the first queue first, 5 up to how many ready messages due ones are promoted, 6 count of queues, 7 count of steps,
 --       then the steps, the queues, and acknowledgements (see shared.lua)
 -- Atomic: acknowledges; promotes what is due to the ready lists; moves messages from there to the lease. The
 -- delivery is counted by being leased: whoever returns it to its queue adds it to the message.
@@ -25,19 +25,34 @@ local function ready(q, s) return KEYS[3 + 2 * Q + (s - 1) * Q + q] end
 acknowledge(lease, leased, 8 + S + Q)
 
 local time, next_due, more = now(), -1, 0
-for q = 1, Q do
+
+-- Promotes up to count due messages of queue q, the longest due first; gives how many it were.
+local function promote(q, count)
   local delayed = KEYS[3 + q]
-  if budget > 0 then
-    local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', time), 'LIMIT', 0, budget)
-    for _, member in ipairs(due) do
-      local bar = string.find(member, '|', 1, true)
-      local s = step_at[string.sub(member, 1, bar - 1)] or 1
-      redis.call('LPUSH', ready(q, s), string.sub(member, bar + 1))
-      redis.call('ZREM', delayed, member)
-    end
-    budget = budget - #due
+  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', time), 'LIMIT', 0, count)
+  for _, member in ipairs(due) do
+    local bar = string.find(member, '|', 1, true)
+    local s = step_at[string.sub(member, 1, bar - 1)] or 1
+    redis.call('LPUSH', ready(q, s), string.sub(member, bar + 1))
+    redis.call('ZREM', delayed, member)
   end
-  local first = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  return #due
+end
+
+-- Room for due messages among the ready ones of queue q: they fill those up to the budget, so that what is
+-- enqueued meanwhile does not wait behind all of them, and beyond that have every other turn.
+local function room(q)
+  local free = budget
+  for s = 1, S do free = free - redis.call('LLEN', ready(q, s)) end
+  return math.max(free, math.floor((wanted + number % 2) / 2))
+end
+
+for q = 1, Q do
+  local first = redis.call('ZRANGE', KEYS[3 + q], 0, 0, 'WITHSCORES')
+  if first[2] and tonumber(first[2]) <= time and budget > 0 then
+    budget = budget - promote(q, room(q))
+    first = redis.call('ZRANGE', KEYS[3 + q], 0, 0, 'WITHSCORES')
+  end
   if first[2] then
     local wait = tonumber(first[2]) - time
     if wait <= 0 then
