@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import shutil
 import signal
@@ -31,6 +32,7 @@ def main() -> int:
         print(exc, file=sys.stderr)
         return 2
     folder = Path(tempfile.mkdtemp(prefix="nightshift-chaos-"))
+    logging.basicConfig(filename=folder / "producer.log", level=logging.INFO)
     began = time.monotonic()
     try:
         broken = [outcome for outcome in _run(wanted, folder) if outcome.broken]

@@ -11,7 +11,7 @@ from typing import Any
 from servers import wait_for
 
 from .brokers import cut_connections
-from .crew import Crew, Worker
+from .crew import CONCURRENCY, Crew, Worker
 from .faults import Blow, Fault
 from .ledger import Run
 from .plan import Step
@@ -86,16 +86,21 @@ class Inflict:
         return blow
 
     def _freeze_worker(self, step: Step) -> Blow | None:
-        victim = self._busy_worker(step)
-        if victim is None:
-            return None
-        blow = Blow(step.fault, time.time(), 0.0, victim.pid)
-        victim.signal_all(signal.SIGSTOP)
-        blow.over = time.time()
-        try:
-            self._until_begun_again(self._book.refresh().in_hand(victim.pid))
-        finally:
-            victim.signal_all(signal.SIGCONT)
+        """Frozen while every child runs a job, so that none is on its way into a child."""
+        victim, blow = self._busy_worker(step), None
+        while victim is not None and blow is None:
+            at = time.time()
+            victim.signal_all(signal.SIGSTOP)
+            hand = self._book.refresh().in_hand(victim.pid)
+            if len(hand) < CONCURRENCY:
+                victim.signal_all(signal.SIGCONT)
+                victim = self._busy_worker(step)
+                continue
+            blow = Blow(step.fault, at, time.time(), victim.pid)
+            try:
+                self._until_begun_again(hand)
+            finally:
+                victim.signal_all(signal.SIGCONT)
         return blow
 
     # the broker
