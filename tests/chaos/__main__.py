@@ -71,10 +71,11 @@ def _run(wanted: Parameters, folder: Path) -> list[Outcome]:
 
 
 def _explain(broken: list[Outcome], folder: Path, *, stock: bool) -> int:
+    full = "\n".join(table.complaint(outcome) for outcome in broken)
+    (folder / "broken.txt").write_text(full + "\n")
     print("\nStock Celery did not hold:" if stock else "\nBroken guarantees:")
-    for outcome in broken:
-        print(table.complaint(outcome))
-    print(f"The ledger and the workers' logs are in {folder}")
+    print("\n".join(table.shortened(text) for text in full.splitlines()))
+    print(f"All of it, the ledgers and the logs are in {folder}")
     return 0 if stock else 1
 
 

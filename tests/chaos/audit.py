@@ -11,9 +11,7 @@ from .faults import Blow, Fault, Twice
 from .ledger import Run
 
 RunsOf = Callable[[str], Sequence[Run]]
-HITS_A_WORKER = frozenset(
-    {Fault.WORKER_TREE_KILL, Fault.CHILD_KILL, Fault.WORKER_FREEZE, Fault.POISON}
-)
+HITS_A_WORKER = frozenset({Fault.WORKER_TREE_KILL, Fault.CHILD_KILL, Fault.WORKER_FREEZE, Fault.POISON})
 BY_DELIVERIES = "delivery_limit"
 
 

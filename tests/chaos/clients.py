@@ -67,7 +67,9 @@ class NightshiftClient:
         """As ``flask jobs stats`` counts; RabbitMQ does not tell what workers hold."""
         broker = self.runtime.broker
         depths = broker.depths([QUEUE])
-        return (broker.delayed() or 0) + sum(depth.ready + (depth.delayed or 0) + (depth.leased or 0) for depth in depths)
+        return (broker.delayed() or 0) + sum(
+            depth.ready + (depth.delayed or 0) + (depth.leased or 0) for depth in depths
+        )
 
     def close(self) -> None:
         """End the journal's thread and close connections."""

@@ -30,6 +30,8 @@ def poison(self: Any) -> None:
 def create_app(settings: Mapping[str, str] | None = None) -> Flask:
     """The app; its settings come from the environment, or from ``settings``."""
     app = Flask("chaos", instance_path=(settings or os.environ)["CHAOS_FOLDER"])
-    app.config.update({key: value for key, value in (settings or {}).items() if key.startswith("NIGHTSHIFT_")})
+    app.config.update(
+        {key: value for key, value in (settings or {}).items() if key.startswith("NIGHTSHIFT_")}
+    )
     jobs.init_app(app)
     return app

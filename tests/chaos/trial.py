@@ -205,7 +205,9 @@ class Trial:
         book, dead = self._crew.book.refresh(), self._crew.dead(fresh=True)
         accepted = self._producer.accepted
         poison = poisonings(run for run in book.runs if run.job in accepted and ".poison-" in run.job)
-        blows = sorted([*(b for b in self._blows if b.fault is not Fault.POISON), *poison], key=lambda b: b.at)
+        blows = sorted(
+            [*(b for b in self._blows if b.fault is not Fault.POISON), *poison], key=lambda b: b.at
+        )
         allowed = twice(self._plan.fault, self._plan.broker)
         verdict = audit(accepted.values(), book.of, dead, blows, allowed)
         mine = [run for run in book.runs if run.job in accepted]
@@ -214,4 +216,3 @@ class Trial:
             self._plan, verdict, len(blows), len(accepted), self._producer.refused, left, seconds,
             stock=self._crew.stock,
         )  # fmt: skip
-
