@@ -115,6 +115,7 @@ class Producer(threading.Thread):
             self._crew.client.enqueue(job)
         except Refused:
             self.refused += 1
+            self._stopped.wait(BLINK)
             return False
         self.accepted[job.id] = Accepted(job.id, called, time.time(), job.doomed)
         return True
