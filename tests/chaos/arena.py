@@ -28,6 +28,7 @@ class Arena:
         self._postgres: Postgres | None = None
         self._crew: Crew | None = None
         self._crews = 0
+        self._seen: set[Fault] = set()
 
     def __enter__(self) -> Arena:
         return self
@@ -40,7 +41,10 @@ class Arena:
 
     def run(self, fault: Fault, *, jobs: int, kills: int, seed: int) -> Outcome:
         """One trial."""
-        crew = self._crew_for(Setup.of(fault))
+        if fault in self._seen:  # its jobs would have the ids of those before
+            self._dismiss()
+        crew = self._crew_for(Setup.of(fault, self.broker))
+        self._seen.add(fault)
         try:
             outcome = Trial(crew, Plan(fault, self.broker, jobs, kills, seed)).run()
         except BaseException:
@@ -70,5 +74,6 @@ class Arena:
 
     def _dismiss(self) -> None:
         crew, self._crew = self._crew, None
+        self._seen.clear()
         if crew is not None:
             crew.close()

@@ -23,7 +23,13 @@ class DurableValkey(Valkey):
         return [*super().command(), "--appendfsync", "always"]
 
 
-BROKERS: dict[str, type[Any]] = {"valkey": DurableValkey, "redis": DurableRedis, "rabbitmq": RabbitMQ}
+class PatientRabbitMQ(RabbitMQ):
+    """Quorum queues are on disk before they confirm. A restart takes its time while workers need the cores."""
+
+    start_seconds = 150
+
+
+BROKERS: dict[str, type[Any]] = {"valkey": DurableValkey, "redis": DurableRedis, "rabbitmq": PatientRabbitMQ}
 """By their names in ``BROKERS=`` and in the table."""
 
 

@@ -26,6 +26,8 @@ CONCURRENCY = 2
 PR_SET_PDEATHSIG = 1
 BOOT_SECONDS = 120
 STOP_SECONDS = 60
+FROZEN_HEARTBEAT = 5
+"""Seconds, where workers are frozen on RabbitMQ; with Nightshift's own 30 each freeze would take over a minute."""
 LOOK_EVERY = 0.5
 """Seconds between two looks at the table of dead letters."""
 
@@ -43,13 +45,14 @@ class Setup:
     postgres: bool = False
 
     @classmethod
-    def of(cls, fault: Fault) -> Setup:
-        """What a fault needs."""
-        if fault is Fault.MIXED:
-            return cls(prefetch=16, heartbeat=8, postgres=True)
-        if fault is Fault.WORKER_FREEZE:
-            return cls(heartbeat=8)
-        return cls(postgres=fault is Fault.DATABASE_AWAY)
+    def of(cls, fault: Fault, broker: str) -> Setup:
+        """What a fault needs on ``broker``."""
+        freezes = fault in (Fault.MIXED, Fault.WORKER_FREEZE)
+        return cls(
+            prefetch=16 if fault is Fault.MIXED else 1,
+            heartbeat=FROZEN_HEARTBEAT if freezes and broker == "rabbitmq" else None,
+            postgres=fault in (Fault.MIXED, Fault.DATABASE_AWAY),
+        )
 
 
 class Worker:
@@ -102,7 +105,8 @@ class Crew:
         self.postgres = postgres if setup.postgres else None
         self.folder = folder
         folder.mkdir(parents=True)
-        (folder / "logs").mkdir()
+        for name in ("logs", "tmp"):
+            (folder / name).mkdir()
         self.ledger = folder / "ledger"
         self._settings = self._nightshift_settings(server.fresh_url())
         self.book = Book(self.ledger)
@@ -129,6 +133,7 @@ class Crew:
             "NIGHTSHIFT_LOG_FORMAT": "json",
             "FLASK_APP": "chaos.jobs_app",
             "PYTHONPATH": str(TESTS),
+            "TMPDIR": str(self.folder / "tmp"),  # a killed process leaves files there
         }
 
     def dead(self, *, fresh: bool = False) -> dict[str, str]:

@@ -18,17 +18,17 @@ class Twice(enum.Enum):
 
 
 class Fault(enum.Enum):
-    """The value is its name in ``FAULTS=`` and in the table."""
+    """The value is its name in ``FAULTS=`` and in the table. Neighbours can share a crew."""
 
     WORKER_TREE_KILL = "worker-tree-kill"
     CHILD_KILL = "child-kill"
     WORKER_TERM = "worker-term"
-    WORKER_FREEZE = "worker-freeze"
     BROKER_KILL = "broker-kill"
     BROKER_FREEZE = "broker-freeze"
     CONNECTION_CUT = "connection-cut"
     POISON = "poison"
     RETRY_STORM = "retry-storm"
+    WORKER_FREEZE = "worker-freeze"
     DATABASE_AWAY = "database-away"
     MIXED = "mixed"
 
@@ -60,12 +60,6 @@ FACTS = {
         Twice.NEVER,
         "running jobs finish, the rest go back unstarted",
     ),
-    Fault.WORKER_FREEZE: Facts(
-        "SIGSTOP to a worker tree until its jobs have begun elsewhere, then SIGCONT",
-        Twice.OF_VICTIMS,
-        "nobody can tell a frozen worker from a dead one; it ends what it had begun when it thaws",
-        slow=True,
-    ),
     Fault.BROKER_KILL: Facts(
         "SIGKILL to the broker, a second without it, and a restart from its disk",
         Twice.ANY,
@@ -95,6 +89,12 @@ FACTS = {
         "most jobs fail up to three times, one in twenty for ever",
         Twice.NEVER,
         "every attempt starts once",
+    ),
+    Fault.WORKER_FREEZE: Facts(
+        "SIGSTOP to a worker tree until its jobs have begun elsewhere, then SIGCONT",
+        Twice.OF_VICTIMS,
+        "nobody can tell a frozen worker from a dead one; it ends what it had begun when it thaws",
+        slow=True,
     ),
     Fault.DATABASE_AWAY: Facts(
         "PostgreSQL is stopped for a few seconds",

@@ -59,7 +59,7 @@ class Producer(threading.Thread):
         self._candidates: Iterator[Job] = plan.candidates()
         self._quota = self._at_once = 0
         self._made = 0
-        self._poisons = 0
+        self.poisonous: list[str] = []
         self._stopped = threading.Event()
 
     def allow(self, quota: int) -> None:
@@ -85,10 +85,10 @@ class Producer(threading.Thread):
 
     def poison(self) -> str:
         """Enqueue a job that kills its worker; its id. To be called while the broker serves."""
-        self._poisons += 1
-        job = self._plan.poison(self._poisons)
+        job = self._plan.poison(len(self.poisonous) + 1)
         if not self._enqueue(job):
             raise RuntimeError(f"the broker refused {job.id}")
+        self.poisonous.append(job.id)
         return job.id
 
     def run(self) -> None:
@@ -205,7 +205,7 @@ class Trial:
     def _judge(self, left: int, seconds: float) -> Outcome:
         book, dead = self._crew.book.refresh(), self._crew.dead(fresh=True)
         accepted = self._producer.accepted
-        poison = poisonings(run for run in book.runs if run.job in accepted and ".poison-" in run.job)
+        poison = poisonings(run for job in self._producer.poisonous for run in book.of(job))
         blows = sorted(
             [*(b for b in self._blows if b.fault is not Fault.POISON), *poison], key=lambda b: b.at
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from .arena import Arena
@@ -10,17 +12,21 @@ from .faults import Fault, Twice, twice
 from .table import complaint, line
 from .trial import Outcome
 
-JOBS = 80
-KILLS = {Fault.WORKER_TREE_KILL: 2, Fault.MIXED: 3}
+JOBS = 60
+KILLS = {Fault.WORKER_TREE_KILL: 2, Fault.MIXED: 2}
 """How often where not once."""
 SEED = 7
-BY_SETUP = [
-    pytest.param(fault, id=fault.value, marks=[pytest.mark.postgres] if Setup.of(fault).postgres else [])
-    for fault in sorted(Fault, key=lambda fault: repr(Setup.of(fault)))
-]
-"""All faults, those that one crew can serve one after the other."""
 DEADLY = frozenset({Fault.RETRY_STORM, Fault.POISON})
 """Faults that come with jobs which must die."""
+
+
+def faults_on(broker: str) -> list[Any]:
+    """All faults, as pytest's parameters; those that one crew can serve follow each other."""
+    setups = {fault: Setup.of(fault, broker) for fault in Fault}
+    return [
+        pytest.param(fault, id=fault.value, marks=[pytest.mark.postgres] if setup.postgres else [])
+        for fault, setup in sorted(setups.items(), key=lambda item: repr(item[1]))
+    ]
 
 
 def survive(arena: Arena, fault: Fault) -> Outcome:
