@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -115,21 +116,22 @@ def recoveries(runs: Iterable[Run], runs_of: RunsOf, blows: Sequence[Blow]) -> l
     After one to a worker: for each job that it had in hand, until that started again. After an outage: from its
     end until any job started. What never started again is lost or dead, and counted there.
     """
+    by_worker: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_worker[run.worker].append(run)
+    starts = sorted(run.started for of_one in by_worker.values() for run in of_one)
     found: list[float] = []
-    ordered = sorted(runs, key=lambda run: run.started)
     for blow in blows:
-        if blow.fault is Fault.WORKER_TERM:
-            continue
-        if blow.fault in HITS_A_WORKER:
-            found += _restarts(ordered, runs_of, blow)
-        else:
-            found += [run.started - blow.over for run in ordered if run.started > blow.over][:1]
+        if blow.fault in HITS_A_WORKER and blow.worker is not None:
+            found += _restarts(by_worker[blow.worker], runs_of, blow)
+        elif blow.fault is not Fault.WORKER_TERM:
+            found += [start - blow.over for start in starts[bisect(starts, blow.over) :][:1]]
     return found
 
 
-def _restarts(ordered: Sequence[Run], runs_of: RunsOf, blow: Blow) -> list[float]:
+def _restarts(of_worker: Sequence[Run], runs_of: RunsOf, blow: Blow) -> list[float]:
     found = []
-    for run in ordered:
+    for run in of_worker:
         in_hand = run.started <= blow.over and (run.ended is None or run.ended > blow.over)
         if _hit(run, blow) and in_hand:
             later = [other.started for other in runs_of(run.job) if other.started > run.started]

@@ -52,7 +52,7 @@ class Producer(threading.Thread):
 
     def __init__(self, crew: Crew, plan: Plan) -> None:
         super().__init__(name="producer", daemon=True)
-        self.accepted: dict[str, Accepted] = {}
+        self.accepted: list[Accepted] = []
         self.refused = 0
         self.failure: BaseException | None = None
         self._crew, self._plan = crew, plan
@@ -117,7 +117,7 @@ class Producer(threading.Thread):
             self.refused += 1
             self._stopped.wait(BLINK)
             return False
-        self.accepted[job.id] = Accepted(job.id, called, time.time(), job.doomed)
+        self.accepted.append(Accepted(job.id, called, time.time(), job.doomed))
         return True
 
 
@@ -129,6 +129,8 @@ class Trial:
         self._producer = Producer(crew, plan)
         self._inflict = Inflict(crew, self._feed, self._producer.poison)
         self._blows: list[Blow] = []
+        self._pending: set[str] = set()
+        self._seen = 0
 
     def run(self) -> Outcome:
         """Do it all; raises what went wrong with the trial itself."""
@@ -159,9 +161,11 @@ class Trial:
     # how far it is
     def _missing(self) -> set[str]:
         """The accepted jobs that have not come to an end."""
+        new = self._producer.accepted[self._seen :]
+        self._seen += len(new)
         ended = self._crew.book.refresh().finished
-        missing = self._producer.accepted.keys() - ended
-        return missing - self._crew.dead().keys() if missing else missing
+        self._pending = {job for job in (*self._pending, *(one.job for one in new)) if job not in ended}
+        return self._pending - self._crew.dead().keys() if self._pending else self._pending
 
     def _feed(self) -> bool:
         """Called while somebody waits for load: False if there will be none any more."""
@@ -210,8 +214,8 @@ class Trial:
             [*(b for b in self._blows if b.fault is not Fault.POISON), *poison], key=lambda b: b.at
         )
         allowed = twice(self._plan.fault, self._plan.broker)
-        verdict = audit(accepted.values(), book.of, dead, blows, allowed)
-        mine = [run for run in book.runs if run.job in accepted]
+        verdict = audit(accepted, book.of, dead, blows, allowed)
+        mine = [run for job in accepted for run in book.of(job.job)]
         verdict.recoveries = recoveries(mine, book.of, blows)
         return Outcome(
             self._plan, verdict, len(blows), len(accepted), self._producer.refused, left, seconds,
