@@ -23,6 +23,7 @@ from .ledger import Book
 
 TESTS = Path(__file__).parent.parent
 CONCURRENCY = 2
+LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec, as little as possible
 PR_SET_PDEATHSIG = 1
 BOOT_SECONDS = 120
 STOP_SECONDS = 60
@@ -216,4 +217,4 @@ class Crew:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
