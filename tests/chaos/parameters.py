@@ -22,7 +22,7 @@ class Parameters:
     """What to run. ``jobs`` and ``kills`` are for each fault on each broker."""
 
     jobs: int = 400
-    kills: int = 6
+    kills: int = 4
     seed: int = 1
     brokers: tuple[str, ...] = tuple(BROKERS)
     faults: tuple[Fault, ...] = tuple(Fault)

@@ -58,7 +58,7 @@ def test_when_the_connection_is_cut(case: Case) -> None:
 
 def test_when_the_worker_is_told_to_stop(case: Case) -> None:
     case.worker.signal(signal.SIGTERM)
-    case.until(lambda: case.worker.lines("worker.stopping"), "it does not stop")
+    case.until(lambda: "Stopping Pool" in case.worker.log, "it does not stop")
     case.go_on()
     assert case.worker.popen.wait(60) == 0
     case.ran_once()
