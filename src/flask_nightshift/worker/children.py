@@ -15,8 +15,8 @@ from typing import Any
 @contextmanager
 def remembered(pool: Any) -> Iterator[None]:
     """Within this block ``pool`` may be flushed; the jobs that living children have been given are kept."""
-    cache = getattr(getattr(pool, "_pool", None), "_cache", None)
-    given = {number: job for number, job in cache.items() if _given(job)} if isinstance(cache, dict) else {}
+    cache: dict[int, Any] = getattr(getattr(pool, "_pool", None), "_cache", {})  # other pools have none
+    given = {number: job for number, job in cache.items() if _given(job)}
     try:
         yield
     finally:
