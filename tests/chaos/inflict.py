@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -25,6 +26,8 @@ RECOVERY_LIMIT = 90.0
 STOCK_LIMIT = 2.0
 """The same for stock Celery, which gives jobs out again when its visibility timeout is over."""
 PATIENCE = 0.02
+LOOKS = 25
+"""Looks, ``PATIENCE`` seconds apart, after which another worker than the one picked is good enough."""
 POISON_LIMIT = 8
 """Deliveries of poison after which stock Celery is taken at its word that this never ends."""
 
@@ -65,13 +68,14 @@ class Inflict:
         return blow
 
     def _kill_child(self, step: Step) -> Blow | None:
-        victim = self._busy_worker(step)
-        if victim is None:
-            return None
-        run = min(self._book.in_hand(victim.pid), key=lambda run: run.pid, default=None)
-        if run is None:
-            return None
-        blow = Blow(step.fault, time.time(), 0.0, victim.pid, run.pid)
+        hand: list[Run] = []
+        while not hand:  # what it had may have ended by now
+            victim = self._busy_worker(step)
+            if victim is None:
+                return None
+            hand = self._book.in_hand(victim.pid)
+        run = min(hand, key=lambda run: run.pid)
+        blow = Blow(step.fault, time.time(), 0.0, run.worker, run.pid)
         os.kill(run.pid, signal.SIGKILL)
         blow.over = time.time()
         self._until_begun_again([run])
@@ -160,15 +164,20 @@ class Inflict:
         return blow
 
     def _busy_worker(self, step: Step) -> Worker | None:
-        """The worker that the step picks, once it has jobs in hand; None if there are no jobs left."""
+        """The worker that the step picks, or another if that has nothing to do; None if there are no jobs left."""
         wait_for(lambda: self._crew.up, RECOVERY_LIMIT, "no worker is up")
-        up = self._crew.up
-        victim = up[int(step.pick * len(up))]
-        while not self._book.refresh().in_hand(victim.pid):
+        for look in itertools.count():
+            self._book.refresh()
+            up = self._crew.up
+            first = int(step.pick * len(up))
+            acceptable = [*up[first:], *up[:first]][: len(up) if look > LOOKS else 1]
+            busy = [worker for worker in acceptable if self._book.in_hand(worker.pid)]
+            if busy:
+                return busy[0]
             if not self._feed():
                 return None
             time.sleep(PATIENCE)
-        return victim
+        raise AssertionError("unreachable")
 
     def _until_begun_again(self, hand: Iterable[Run]) -> None:
         """Wait until what the victim had in hand has started again, or is dead."""
