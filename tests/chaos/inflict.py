@@ -38,6 +38,7 @@ class Inflict:
     def __init__(self, crew: Crew, feed: Callable[[], bool], poison: Callable[[], str]) -> None:
         self._crew, self._book = crew, crew.book
         self._feed, self._poison = feed, poison
+        self._limit = STOCK_LIMIT if crew.stock else RECOVERY_LIMIT
         self._deeds: dict[Fault, Callable[[Step], Blow | None]] = {
             Fault.WORKER_TREE_KILL: self._kill_tree,
             Fault.CHILD_KILL: self._kill_child,
@@ -65,6 +66,8 @@ class Inflict:
         blow.over = time.time()
         self._crew.ensure()
         self._until_begun_again(hand)
+        # else the next kill would hit the same jobs, just begun, until they are delivered too often
+        self._wait(lambda: not self._unfinished(hand), self._limit)
         return blow
 
     def _kill_child(self, step: Step) -> Blow | None:
@@ -181,12 +184,16 @@ class Inflict:
 
     def _until_begun_again(self, hand: Iterable[Run]) -> None:
         """Wait until what the victim had in hand has started again, or is dead."""
-        self._wait(lambda: not self._waiting(hand), STOCK_LIMIT if self._crew.stock else RECOVERY_LIMIT)
+        self._wait(lambda: not self._waiting(hand), self._limit)
 
     def _waiting(self, hand: Iterable[Run]) -> list[str]:
         self._book.refresh()
         late = [run.job for run in hand if self._book.of(run.job)[-1] is run and not run.finished]
         return [job for job in late if job not in self._crew.dead()] if late else []
+
+    def _unfinished(self, hand: Iterable[Run]) -> set[str]:
+        missing = {run.job for run in hand} - self._book.refresh().finished
+        return missing - self._crew.dead().keys() if missing else missing
 
     def _wait(self, check: Callable[[], object], seconds: float) -> None:
         try:
