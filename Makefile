@@ -3,6 +3,7 @@
 #   PORT=8001 make up           another port for the web app
 #   PYTHON=python3.13 make …    another Python (3.11 or newer) for the virtual environment
 #   VENV=.venv-313 make …       another place for it
+#   JOBS=1000 make chaos        its other parameters: docs/how-to/chaos.md
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +16,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint bench compose-test lock clean
+.PHONY: help up demo test lint chaos bench compose-test lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,6 +35,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, the direction of imports
 	@$(bin)/ruff format --check .
 	@$(bin)/mypy
 	@$(bin)/lint-imports
+
+chaos: $(VENV)/.test ## break everything under load and count every job afterwards; about ten minutes
+	@PYTHONPATH=tests $(bin)/python -m chaos
 
 bench: $(VENV)-bench/.bench ## side by side with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… OUT=folder
 	@$(VENV)-bench/bin/python -m benchmarks

@@ -21,6 +21,7 @@ from vine import promise
 from .. import message as jobs
 from ..job import Failure, Reason, utcnow
 from ..runtime import Runtime
+from .children import remembered
 from .settle import Settlement
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ class JobConsumer(Consumer):
     def on_close(self) -> None:
         """The connection is lost: its messages come back, so forget what was to become of them."""
         self.settlement.drop()
-        super().on_close()
+        with remembered(self.pool):
+            super().on_close()
 
     def _pulse(self) -> None:
         self.loop_at = monotonic()

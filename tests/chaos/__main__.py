@@ -1,0 +1,87 @@
+"""``make chaos``: every fault on every broker, a table, and exit code 1 when a guarantee was broken."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from . import table
+from .arena import Arena
+from .faults import Fault
+from .parameters import Parameters, WrongParameter
+from .trial import Outcome
+
+ALL_KINDS = len(Fault) - 2
+"""Kills of a mixed trial at least, so that each kind comes once."""
+
+
+def main() -> int:
+    """Run what the parameters say; the exit code: 0, 1 if something was broken, 2 if it could not be run."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        wanted = Parameters.of()
+    except WrongParameter as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-chaos-"))
+    logging.basicConfig(filename=folder / "producer.log", level=logging.INFO)
+    began = time.monotonic()
+    try:
+        broken = [outcome for outcome in _run(wanted, folder) if outcome.broken]
+    except (pytest.skip.Exception, pytest.fail.Exception) as exc:  # a program is missing, says servers.py
+        print(exc, file=sys.stderr)
+        shutil.rmtree(folder)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nInterrupted; what it started is gone. The ledger and logs are in {folder}", file=sys.stderr)
+        return 130
+    print(f"{time.monotonic() - began:.0f} s")
+    if broken:
+        return _explain(broken, folder, stock=wanted.stock)
+    shutil.rmtree(folder)
+    return 0
+
+
+def _run(wanted: Parameters, folder: Path) -> list[Outcome]:
+    system = "stock Celery" if wanted.stock else "Nightshift"
+    print(
+        f"Chaos on {system}, Python {platform.python_version()}: JOBS={wanted.jobs} KILLS={wanted.kills} "
+        f"SEED={wanted.seed}, times in seconds\n{table.head()}",
+        flush=True,
+    )
+    outcomes = []
+    for broker in wanted.brokers:
+        with Arena(broker, folder, stock=wanted.stock) as arena:
+            for fault in wanted.faults:
+                if wanted.stock and fault is Fault.DATABASE_AWAY:
+                    continue  # it has none
+                kills = max(wanted.kills, ALL_KINDS) if fault is Fault.MIXED else wanted.kills
+                outcome = arena.run(fault, jobs=wanted.jobs, kills=kills, seed=wanted.seed)
+                print(table.line(outcome), flush=True)
+                outcomes.append(outcome)
+    return outcomes
+
+
+def _explain(broken: list[Outcome], folder: Path, *, stock: bool) -> int:
+    full = "\n".join(table.complaint(outcome) for outcome in broken)
+    (folder / "broken.txt").write_text(full + "\n")
+    print("\nStock Celery did not hold:" if stock else "\nBroken guarantees:")
+    print("\n".join(table.shortened(text) for text in full.splitlines()))
+    print(f"All of it, the ledgers and the logs are in {folder}")
+    return 0 if stock else 1
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

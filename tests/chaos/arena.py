@@ -1,0 +1,79 @@
+"""Where trials take place: one broker, a PostgreSQL when needed, and the crew that fits the fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from servers import Postgres
+
+from .brokers import BROKERS
+from .crew import Crew, Setup
+from .faults import Fault
+from .plan import Plan
+from .trial import Outcome, Trial
+
+
+class Arena:
+    """Runs trials on ``broker``, its files under ``folder``; a context manager that ends what it started.
+
+    A crew serves all faults that are content with its setup; after a broken guarantee it is replaced.
+    """
+
+    def __init__(self, broker: str, folder: Path, *, workers: int = 3, stock: bool = False) -> None:
+        self.broker = broker
+        self._folder, self._workers, self._stock = folder, workers, stock
+        self._server: Any = None
+        self._postgres: Postgres | None = None
+        self._crew: Crew | None = None
+        self._crews = 0
+        self._seen: set[Fault] = set()
+
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: object, trace: TracebackType | None) -> None:
+        self._dismiss()
+        for server in (self._server, self._postgres):
+            if server is not None:
+                server.close()
+
+    def run(self, fault: Fault, *, jobs: int, kills: int, seed: int) -> Outcome:
+        """One trial."""
+        if fault in self._seen:  # its jobs would have the ids of those before
+            self._dismiss()
+        crew = self._crew_for(Setup.of(fault, self.broker))
+        self._seen.add(fault)
+        try:
+            outcome = Trial(crew, Plan(fault, self.broker, jobs, kills, seed)).run()
+        except BaseException:
+            self._dismiss()
+            raise
+        if outcome.broken:
+            self._dismiss()
+        return outcome
+
+    def _crew_for(self, setup: Setup) -> Crew:
+        if self._crew is not None and self._crew.setup == setup:
+            return self._crew
+        self._dismiss()
+        if self._server is None:
+            self._server = BROKERS[self.broker]()
+            self._server.start()
+        self._server.ensure()
+        if setup.postgres and self._postgres is None:
+            self._postgres = Postgres()
+            self._postgres.start()
+        self._crews += 1
+        folder = self._folder / f"{self.broker}-{self._crews}"
+        self._crew = Crew(
+            self._server, setup, folder, size=self._workers, stock=self._stock, postgres=self._postgres
+        )
+        return self._crew
+
+    def _dismiss(self) -> None:
+        crew, self._crew = self._crew, None
+        self._seen.clear()
+        if crew is not None:
+            crew.close()

@@ -1,0 +1,43 @@
+"""The brokers under test: as durable as production has them, with what only chaos does to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from servers import RabbitMQ, RedisServer, Valkey
+
+CUT = '[catch rabbit_networking:close_connection(Pid, "chaos") || Pid <- rabbit_networking:connections()], ok'
+
+
+class DurableRedis(RedisServer):
+    """Every write is on disk before it is confirmed."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--appendfsync", "always"]
+
+
+class DurableValkey(Valkey):
+    """Every write is on disk before it is confirmed."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--appendfsync", "always"]
+
+
+class PatientRabbitMQ(RabbitMQ):
+    """Quorum queues are on disk before they confirm. A restart takes its time while workers need the cores."""
+
+    start_seconds = 150
+
+
+BROKERS: dict[str, type[Any]] = {"valkey": DurableValkey, "redis": DurableRedis, "rabbitmq": PatientRabbitMQ}
+"""By their names in ``BROKERS=`` and in the table."""
+
+
+def cut_connections(server: Any) -> None:
+    """Close every client's connection from the broker's side."""
+    if isinstance(server, RabbitMQ):
+        server.erl(CUT)
+        return
+    with server.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+        client.client_kill_filter(_type="pubsub", skipme=True)

@@ -1,0 +1,114 @@
+"""Enqueuing and looking, through Nightshift or through stock Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from kombu.exceptions import OperationalError
+from sqlalchemy import select
+
+from flask_nightshift import BrokerUnavailable
+from flask_nightshift.runtime import current
+from flask_nightshift.store.tables import dead_letters
+
+from . import jobs_app, stock_app
+from .ledger import Book
+from .plan import Job
+
+QUEUE = "celery"
+
+
+class Refused(Exception):
+    """The broker did not confirm the job: it may run, or not."""
+
+
+class Client(Protocol):
+    """What a trial asks of the system from outside."""
+
+    def enqueue(self, job: Job) -> None:
+        """Publish ``job``; raises ``Refused``."""
+
+    def dead(self) -> dict[str, str]:
+        """Dead letters: job id to reason. May raise while the database is away."""
+
+    def left(self) -> int:
+        """How many messages the broker still has: ready, delayed or in a worker's hands."""
+
+    def close(self) -> None:
+        """Close connections."""
+
+
+class NightshiftClient:
+    """A Flask app as a web process has it."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self.app = jobs_app.create_app(settings)
+        self.runtime = current(self.app)
+        self.runtime.store.migrate()
+
+    def enqueue(self, job: Job) -> None:
+        """Publish ``job``; raises ``Refused``."""
+        task, args = (jobs_app.poison, []) if job.poison else (jobs_app.work, [job.seconds, job.failures])
+        try:
+            with self.app.app_context():
+                task.apply_async(args, task_id=job.id)
+        except BrokerUnavailable as exc:
+            raise Refused(str(exc)) from exc
+
+    def dead(self) -> dict[str, str]:
+        """What the archiver has put into the table."""
+        table = dead_letters
+        with self.runtime.store.read() as connection:
+            rows = connection.execute(select(table.c.job_id, table.c.reason))
+            return {row.job_id: row.reason for row in rows if row.job_id}
+
+    def left(self) -> int:
+        """As ``flask jobs stats`` counts; RabbitMQ does not tell what workers hold."""
+        broker = self.runtime.broker
+        depths = broker.depths([QUEUE])
+        return (broker.delayed() or 0) + sum(
+            depth.ready + (depth.delayed or 0) + (depth.leased or 0) for depth in depths
+        )
+
+    def close(self) -> None:
+        """End the journal's thread and close connections."""
+        self.runtime.journal.close()
+        self.runtime.celery.close()
+        self.runtime.broker.close()
+        self.runtime.store.close()
+
+
+class StockClient:
+    """A plain Celery app."""
+
+    def __init__(self, broker_url: str, prefetch: int, book: Book) -> None:
+        self._app = stock_app.make(broker_url, prefetch)
+        self._book = book
+
+    def enqueue(self, job: Job) -> None:
+        """Publish ``job``; raises ``Refused``."""
+        name, args = ("chaos.poison", []) if job.poison else ("chaos.work", [job.seconds, job.failures])
+        try:
+            self._app.send_task(name, args, task_id=job.id)
+        except (OperationalError, OSError) as exc:
+            raise Refused(str(exc)) from exc
+
+    def dead(self) -> dict[str, str]:
+        """Jobs whose last attempt failed, by their own account: Celery keeps none."""
+        return dict.fromkeys(self._book.given_up, "failed")
+
+    def left(self) -> int:
+        """Not looked at: a stock message may stay in ``unacked`` until its visibility timeout."""
+        return 0
+
+    def close(self) -> None:
+        """Close connections."""
+        self._app.close()
+
+
+def client_of(*, stock: bool, settings: Mapping[str, str], prefetch: int, book: Book) -> Client:
+    """The client that fits the workers."""
+    if stock:
+        return StockClient(settings["NIGHTSHIFT_BROKER_URL"], prefetch, book)
+    return NightshiftClient(settings)

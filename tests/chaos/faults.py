@@ -1,0 +1,131 @@
+"""What is done to a system under load, and what may follow from it.
+
+No fault may lose a job. A job may run twice only where the part that had it died, or seemed to have.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Twice(enum.Enum):
+    """Which jobs may start or finish more than once."""
+
+    NEVER = "none"
+    OF_VICTIMS = "those that were in the hands of the killed or frozen process"
+    ANY = "any that was under way"
+
+
+class Fault(enum.Enum):
+    """The value is its name in ``FAULTS=`` and in the table. Neighbours can share a crew."""
+
+    WORKER_TREE_KILL = "worker-tree-kill"
+    CHILD_KILL = "child-kill"
+    WORKER_TERM = "worker-term"
+    BROKER_KILL = "broker-kill"
+    BROKER_FREEZE = "broker-freeze"
+    CONNECTION_CUT = "connection-cut"
+    POISON = "poison"
+    RETRY_STORM = "retry-storm"
+    WORKER_FREEZE = "worker-freeze"
+    DATABASE_AWAY = "database-away"
+    MIXED = "mixed"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """``slow``: it takes long, so it is done a third as often. ``rabbitmq``: what differs there."""
+
+    what: str
+    twice: Twice
+    why: str
+    rabbitmq: Twice | None = None
+    slow: bool = False
+
+
+FACTS = {
+    Fault.WORKER_TREE_KILL: Facts(
+        "SIGKILL to a worker and all its children at once",
+        Twice.OF_VICTIMS,
+        "the part of a job that had run when its worker died",
+    ),
+    Fault.CHILD_KILL: Facts(
+        "SIGKILL to one child that runs a job",
+        Twice.OF_VICTIMS,
+        "the job that the child had; its next attempt counts as a retry",
+    ),
+    Fault.WORKER_TERM: Facts(
+        "SIGTERM to a worker while jobs run and wait",
+        Twice.NEVER,
+        "running jobs finish, the rest go back unstarted",
+    ),
+    Fault.BROKER_KILL: Facts(
+        "SIGKILL to the broker, a second without it, and a restart from its disk",
+        Twice.ANY,
+        "what a worker said at that moment may not have arrived",
+        slow=True,
+    ),
+    Fault.BROKER_FREEZE: Facts(
+        "SIGSTOP to the broker for a few seconds: connections stand, nothing answers",
+        Twice.NEVER,
+        "nobody died; on RabbitMQ a connection that timed out counts as a dead worker",
+        rabbitmq=Twice.ANY,
+        slow=True,
+    ),
+    Fault.CONNECTION_CUT: Facts(
+        "every connection to the broker is closed from the broker's side",
+        Twice.NEVER,
+        "leases outlive connections; on RabbitMQ a lost connection counts as a dead worker",
+        rabbitmq=Twice.ANY,
+    ),
+    Fault.POISON: Facts(
+        "a job that kills its whole worker every time: it must end as a dead letter",
+        Twice.OF_VICTIMS,
+        "the jobs that ran beside it, and itself up to the delivery limit",
+        slow=True,
+    ),
+    Fault.RETRY_STORM: Facts(
+        "most jobs fail up to three times, one in twenty for ever",
+        Twice.NEVER,
+        "every attempt starts once",
+    ),
+    Fault.WORKER_FREEZE: Facts(
+        "SIGSTOP to a worker tree until its jobs have begun elsewhere, then SIGCONT",
+        Twice.OF_VICTIMS,
+        "nobody can tell a frozen worker from a dead one; it ends what it had begun when it thaws",
+        slow=True,
+    ),
+    Fault.DATABASE_AWAY: Facts(
+        "PostgreSQL is stopped for a few seconds",
+        Twice.NEVER,
+        "history never stops work",
+        slow=True,
+    ),
+    Fault.MIXED: Facts(
+        "all of the above in random order, with 16 jobs prefetched for each child",
+        Twice.ANY,
+        "the broker dies, too",
+    ),
+}
+
+
+def twice(fault: Fault, broker: str) -> Twice:
+    """What ``fault`` allows on ``broker``."""
+    facts = FACTS[fault]
+    return facts.rabbitmq if broker == "rabbitmq" and facts.rabbitmq is not None else facts.twice
+
+
+@dataclass(slots=True)
+class Blow:
+    """One time that a fault was inflicted. Wall clock, in seconds.
+
+    ``at``: just before; ``over``: when the victim was hit, or the outage had ended. ``worker`` and ``pid``: the
+    victim's main process, and the child if it was one.
+    """
+
+    fault: Fault
+    at: float
+    over: float
+    worker: int | None = None
+    pid: int | None = None

@@ -1,0 +1,79 @@
+"""The command behind ``make chaos``, as a process: its table, its exit code, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from servers import wait_for
+
+from .crew import TESTS
+
+
+def chaos(folder: Path, **parameters: str) -> subprocess.Popen[str]:
+    """Start it; its temporary files, and those of all that it starts, go to ``folder``."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(folder), **parameters}
+    return subprocess.Popen(
+        [sys.executable, "-m", "chaos"], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def left_in(folder: Path) -> list[str]:
+    """The processes that have their temporary files in ``folder``."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.environ().get("TMPDIR", "").startswith(str(folder))
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_run_prints_its_table_and_leaves_nothing(tmp_path: Path) -> None:
+    process = chaos(tmp_path, JOBS="20", KILLS="1", BROKERS="valkey", FAULTS="child-kill")
+    said, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, said
+    [line] = [line for line in said.splitlines() if line.startswith("child-kill")]
+    assert line.split()[1:5] == ["valkey", "1", "20", "0"]
+    assert line.endswith("ok")
+    assert left_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stock_celery_is_measured_by_the_same_harness(tmp_path: Path) -> None:
+    process = chaos(tmp_path, JOBS="20", KILLS="1", BROKERS="valkey", FAULTS="child-kill", STOCK="1")
+    said, _ = process.communicate(timeout=170)
+    assert process.returncode == 0, said
+    assert "stock Celery" in said
+    assert [line.split()[2:4] for line in said.splitlines() if line.startswith("child-kill")] == [["1", "20"]]
+    assert left_in(tmp_path) == []
+
+
+def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    process = chaos(tmp_path, JOBS="100000", KILLS="1", BROKERS="valkey", FAULTS="worker-term")
+    wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob("*/*/ledger")), 120, "no job has run")
+    assert len(left_in(tmp_path)) > 4, "it, a server, and workers with their children"
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert left_in(tmp_path) == []
+    [kept] = tmp_path.iterdir()
+    assert str(kept) in said
+
+
+def test_a_wrong_parameter_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    process = chaos(tmp_path, FAULTS="gremlins")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "FAULTS='gremlins'" in said
+    assert list(tmp_path.iterdir()) == []

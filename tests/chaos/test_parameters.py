@@ -1,0 +1,63 @@
+"""``make chaos``: its parameters, its plan, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from .faults import Fault
+from .parameters import Parameters, WrongParameter
+from .plan import Plan
+
+
+def test_without_parameters_everything_is_broken_everywhere() -> None:
+    parameters = Parameters.of({})
+    assert parameters.faults == tuple(Fault)
+    assert parameters.brokers == ("valkey", "redis", "rabbitmq")
+    assert not parameters.stock
+
+
+def test_parameters_are_read() -> None:
+    given = {"JOBS": "50000", "KILLS": "200", "SEED": "4", "FAULTS": "poison,child-kill", "BROKERS": "redis"}
+    parameters = Parameters.of({**given, "STOCK": "1"})
+    assert (parameters.jobs, parameters.kills, parameters.seed) == (50000, 200, 4)
+    assert parameters.faults == (Fault.CHILD_KILL, Fault.POISON)
+    assert parameters.brokers == ("redis",)
+    assert parameters.stock
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("JOBS", "many", "from 1 to"),
+        ("KILLS", "0", "from 1 to"),
+        ("SEED", "-1", "from 0 to"),
+        ("STOCK", "yes", "from 0 to 1"),
+        ("BROKERS", "valkey,kafka", "valkey, redis, rabbitmq"),
+        ("FAULTS", "gremlins", "worker-tree-kill, child-kill"),
+        ("JOBS", "3", "more jobs than kills"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_with_what_is_allowed(name: str, value: str, allowed: str) -> None:
+    with pytest.raises(WrongParameter, match=name) as caught:
+        Parameters.of({name: value})
+    assert value in str(caught.value)
+    assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_the_same_seed_makes_the_same_plan(fault: Fault) -> None:
+    plan, again, other = (Plan(fault, "valkey", 500, 20, seed) for seed in (1, 1, 2))
+    assert plan.steps == again.steps
+    assert some_jobs(plan) == some_jobs(again) != some_jobs(other)
+    assert plan.steps != other.steps or fault is Fault.RETRY_STORM
+    assert plan.quotas()[-1] == 500
+
+
+def test_a_mixed_plan_has_every_kind() -> None:
+    kinds = {step.fault for step in Plan(Fault.MIXED, "valkey", 500, 20, 1).steps}
+    assert kinds == set(Fault) - {Fault.MIXED, Fault.RETRY_STORM}
+
+
+def some_jobs(plan: Plan) -> list[object]:
+    candidates = plan.candidates()
+    return [next(candidates) for _ in range(50)]

@@ -1,0 +1,24 @@
+"""Every fault on Debian's Redis, in short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .arena import Arena
+from .faults import Fault
+from .trials import faults_on, survive
+
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(400)]  # busy machines are slow
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    with Arena("redis", tmp_path_factory.mktemp("chaos"), workers=2) as made:
+        yield made
+
+
+@pytest.mark.parametrize("fault", faults_on("redis"))
+def test_no_job_is_lost(arena: Arena, fault: Fault) -> None:
+    survive(arena, fault)
