@@ -18,11 +18,9 @@ BY_DELIVERIES = "delivery_limit"
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job that ``delay()`` confirmed. Wall clock: when it was called, when it returned."""
+    """A job that ``delay()`` confirmed; ``doomed``: it is meant to die."""
 
     job: str
-    called: float
-    returned: float
     doomed: bool = False
 
 
@@ -60,13 +58,12 @@ def audit(
 ) -> Verdict:
     """Judge every accepted job. ``dead``: job id to reason."""
     verdict = Verdict()
-    cuts = [blow for blow in blows if blow.fault is Fault.CONNECTION_CUT]
     for job in accepted:
         runs, reason = runs_of(job.job), dead.get(job.job)
         _judge_end(verdict, job, runs, reason, allowed)
         if _judge_twice(verdict, job.job, runs, reason):
             explained = allowed is Twice.ANY or (allowed is Twice.OF_VICTIMS and _of_victims(runs, blows))
-            if not explained and not any(job.called <= cut.over and cut.at <= job.returned for cut in cuts):
+            if not explained:
                 verdict.unexplained.append(job.job)
     return verdict
 

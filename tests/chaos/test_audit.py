@@ -26,7 +26,7 @@ def verdict(
     by_job: dict[str, list[Run]] = defaultdict(list)
     for each in runs:
         by_job[each.job].append(each)
-    job = Accepted("a", called=0.0, returned=0.5, doomed=doomed)
+    job = Accepted("a", doomed=doomed)
     return audit([job], lambda name: by_job[name], dead or {}, blows, allowed)
 
 
@@ -88,14 +88,6 @@ def test_succeeding_and_dying_is_ending_twice() -> None:
 def test_a_duplicate_that_nothing_explains(blows: tuple[Blow, ...], allowed: Twice) -> None:
     found = verdict(run("a", 1, ended=2.5), run("a", 5, worker=2, ended=6), blows=blows, allowed=allowed)
     assert found.unexplained == ["a"]
-
-
-def test_a_publish_that_was_cut_may_have_been_repeated() -> None:
-    runs = run("a", 1, ended=2), run("a", 1.1, worker=2, ended=2)
-    during = Blow(Fault.CONNECTION_CUT, 0.3, 0.4)
-    later = Blow(Fault.CONNECTION_CUT, 0.6, 0.7)
-    assert verdict(*runs, blows=(during,), allowed=Twice.NEVER).unexplained == []
-    assert verdict(*runs, blows=(later,), allowed=Twice.NEVER).unexplained == ["a"]
 
 
 def test_recovery_is_from_the_kill_to_the_next_start() -> None:

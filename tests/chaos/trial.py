@@ -110,14 +110,13 @@ class Producer(threading.Thread):
         self.join(30)
 
     def _enqueue(self, job: Job) -> bool:
-        called = time.time()
         try:
             self._crew.client.enqueue(job)
         except Refused:
             self.refused += 1
             self._stopped.wait(BLINK)
             return False
-        self.accepted.append(Accepted(job.id, called, time.time(), job.doomed))
+        self.accepted.append(Accepted(job.id, job.doomed))
         return True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class Connection(kombu.Connection):
         self, hostname: Any = "localhost", *args: Any, transport: Any = None, **options: Any
     ) -> None:
         self._given_transport = transport
+        self.name = secrets.token_hex(8)
+        """Under which a publish over this connection, and its repetition after a cut, is known to the broker."""
         super().__init__(hostname, *args, transport=transport, **options)
         self._keep_transport()
 

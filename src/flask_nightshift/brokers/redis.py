@@ -7,6 +7,7 @@ keys are kombu's: a list per queue, and one more for each further priority.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from time import monotonic
@@ -31,6 +32,7 @@ from .redis_queues import LeaseQueues, Queues
 
 T = TypeVar("T")
 
+_NUMBERS = itertools.count(1)
 AT_ONCE = 500
 """Messages that one step of ``publish_many`` publishes."""
 CONSUMER_STEP = 5.0
@@ -154,11 +156,12 @@ class RedisBroker:
 
     def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
         """Publish; the transport keeps what is due later."""
-        message = later(outgoing, due)
+        message, number = later(outgoing, due), next(_NUMBERS)
 
         def work(connection: Any) -> None:
             channel = connection.default_channel
-            channel.basic_publish(prepared_message(channel, message), "", queue)
+            once = (connection.name, number)
+            channel.basic_publish(prepared_message(channel, message), "", queue, once=once)
 
         self._links.call(work)
 
@@ -169,8 +172,8 @@ class RedisBroker:
         for at in range(0, len(outgoing), AT_ONCE):
             some = [later(message, due) for message in outgoing[at : at + AT_ONCE]]
 
-            def work(connection: Any, some: Sequence[Outgoing] = some) -> None:
-                _publish_some(connection.default_channel, some, queue)
+            def work(connection: Any, some: Sequence[Outgoing] = some, number: int = next(_NUMBERS)) -> None:
+                _publish_some(connection.default_channel, some, queue, (connection.name, number))
 
             self._links.call(work)
             yield len(some)
@@ -284,10 +287,10 @@ class RedisBroker:
         return unavailable(exc, self.url)
 
 
-def _publish_some(channel: Any, outgoing: Sequence[Outgoing], queue: str) -> None:
+def _publish_some(channel: Any, outgoing: Sequence[Outgoing], queue: str, once: tuple[str, int]) -> None:
     messages = [prepared_message(channel, message) for message in outgoing]
     if hasattr(channel, "basic_publish_many"):
-        channel.basic_publish_many(messages, queue)
+        channel.basic_publish_many(messages, queue, once)
         return
     for message in messages:
         channel.basic_publish(message, "", queue)

@@ -29,6 +29,8 @@ from .options import Options
 from .qos import QoS
 from .wire import Wire
 
+Once = tuple[str, int]
+"""The name of a publisher, which publishes one after the other, and the number of a publish of its."""
 _TAGS = secrets.token_hex(8)
 _TAG_NUMBERS = itertools.count()
 OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
@@ -135,28 +137,35 @@ class LeaseMixin(ConsumingMixin):
         if batch is not None or (self._expires and queue in self._expires):
             super()._put(queue, message, **kwargs)  # type: ignore[misc]  # a mixin
             return
-        self._publish(queue, step, due, [payload.text(message)])
+        self._publish(queue, step, due, [payload.text(message)], kwargs.get("once"))
 
     def _when(self: Any, message: dict[str, Any]) -> tuple[float, int]:
         """When ``message`` is due (unix seconds; 0: at once), and on which priority step."""
         return payload.due(message) or 0.0, self.priority(self._get_message_priority(message, reverse=False))
 
-    def _publish(self: Any, queue: str, step: int, due: float, texts: Sequence[str]) -> None:
+    def _publish(
+        self: Any, queue: str, step: int, due: float, texts: Sequence[str], once: Once | None
+    ) -> None:
         if self._publish_wire is None:
             self._publish_wire = Wire(self.pool)
         to = self.destination(queue, step)
-        keys_ = [to.ready, to.delayed, to.bell]
-        scripts.PUBLISH.run(self._publish_wire, keys_, [f"{due:.6f}", step, *texts])
+        name, number = once or ("", 0)
+        last_word = keys.publisher(self.global_keyprefix, name) if name else ""
+        where = [to.ready, to.delayed, to.bell, last_word]
+        scripts.PUBLISH.run(self._publish_wire, where, [f"{due:.6f}", step, number, *texts])
 
-    def basic_publish_many(self: Any, messages: Sequence[dict[str, Any]], queue: str) -> None:
+    def basic_publish_many(
+        self: Any, messages: Sequence[dict[str, Any]], queue: str, once: Once | None = None
+    ) -> None:
         """Publish up to some hundred ``messages`` to ``queue`` in one step, all or none.
 
-        They are made by ``prepare_message``, and are all of one priority and due time.
+        They are made by ``prepare_message``, and are all of one priority and due time. ``once``, here and as an
+        option of ``basic_publish``, makes a publish that is repeated, because its answer was cut off, do nothing.
         """
         due, step = self._when(messages[0])
         for message in messages:
             self._inplace_augment_message(message, "", queue)
-        self._publish(queue, step, due, [payload.text(message) for message in messages])
+        self._publish(queue, step, due, [payload.text(message) for message in messages], once)
 
     def create_publish_batch(self: Any, max_size: int) -> PublishBatch:
         """Many publishes in one pipeline."""

@@ -10,6 +10,7 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
     nightshift:leased             hash    queue → how many of its messages are leased
     nightshift:consumers          zset    consumer by lease deadline (unix seconds)
     nightshift:clients            hash    consumer → Redis client id of its keeper
+    nightshift:publisher:<name>   string  number of that publisher's last publish, lives 10 s
     nightshift:suspects           zset    consumer whose client is missing, by first sighting
 """
 
@@ -32,6 +33,11 @@ def delayed(prefix: str, queue: str) -> str:
 def bell(prefix: str, queue: str) -> str:
     """The doorbell that a publish rings; with an empty queue name, what all doorbells start with."""
     return f"{prefix}nightshift:bell:{queue}"
+
+
+def publisher(prefix: str, name: str) -> str:
+    """The last word of one connection that publishes."""
+    return f"{prefix}nightshift:publisher:{name}"
 
 
 def lease(prefix: str, consumer: str) -> str:

@@ -1,19 +1,25 @@
 -- publish.lua: enqueue messages, at once or for later, and ring.
--- KEYS  1 ready list, 2 delayed set, 3 doorbell
--- ARGV  1 due (unix seconds; 0: at once), 2 priority step, then the messages, the first one first
--- Atomic: all or none; the server's clock decides whether they are still to wait. Gives 1 if they are, else 0.
+-- KEYS  1 ready list, 2 delayed set, 3 doorbell, 4 the publisher's last word ('' for one that has none)
+-- ARGV  1 due (unix seconds; 0: at once), 2 priority step, 3 number of this publish, then the messages, the
+--       first one first
+-- Atomic: all or none; the server's clock decides whether they are still to wait. Gives 1 if they are, else 0;
+-- -1 if this publisher's last word was the same: it was cut off from the answer, and asks again.
+if KEYS[4] ~= '' then
+  if redis.call('GET', KEYS[4]) == ARGV[3] then return -1 end
+end
 local due = tonumber(ARGV[1])
 local later = 0
 if due > 0 and due > now() then
   local members = {}
-  for at = 3, #ARGV do
+  for at = 4, #ARGV do
     members[#members + 1] = ARGV[1]
     members[#members + 1] = ARGV[2] .. '|' .. ARGV[at]
   end
   redis.call('ZADD', KEYS[2], unpack(members))
   later = 1
 else
-  redis.call('LPUSH', KEYS[1], unpack(ARGV, 3))
+  redis.call('LPUSH', KEYS[1], unpack(ARGV, 4))
 end
+if KEYS[4] ~= '' then redis.call('SET', KEYS[4], ARGV[3], 'PX', 10000) end
 ring(KEYS[3])
 return later
