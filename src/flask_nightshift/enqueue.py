@@ -147,7 +147,7 @@ class Enqueuer:
         """The ``kombu.Queue`` that the job goes to; None if a publish by name would not reach it."""
         wanted = given.get("queue")
         if wanted is None and self._routed_by_task:
-            wanted = given["task_type"].job_queue
+            wanted = getattr(given["task_type"], "job_queue", None)
         elif wanted is None:
             route = self._app.amqp.router.route({}, name, args, kwargs, given["task_type"])
             if route.keys() - {"queue"}:
@@ -230,7 +230,8 @@ class Enqueuer:
             for job in jobs[:done]:
                 if signals.after_task_publish.receivers:
                     signals.after_task_publish.send(body=job.body, headers=job.headers, **told)
-                self._app.runtime.events.emit(_event(job, name, queue.name, due))
+                if not name.startswith("celery."):  # plumbing, not anybody's jobs
+                    self._app.runtime.events.emit(_event(job, name, queue.name, due))
 
     def _due(self, job: _Job) -> datetime | None:
         eta = job.headers.get("eta")

@@ -205,6 +205,19 @@ class LeaseMixin(ConsumingMixin):
         self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
         return done
 
+    def holds(self, delivery_tag: int) -> bool:
+        """Whether a delivered message is still leased to us; asks the server if that is in doubt.
+
+        False too when it cannot be asked: it is returned then, or another consumer's.
+        """
+        found = self._in_hand.get(delivery_tag)
+        try:
+            if found is not None:
+                found[0].verify()
+        except (RedisError, OSError):
+            return False
+        return found is not None
+
     # settling, on behalf of QoS
     def settle_by_ack(self, tag: int) -> None:
         """Acknowledge what was delivered under ``tag``."""

@@ -6,6 +6,7 @@ import, must not lose the attempt.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ from ..task import Verdict
 class Report(NamedTuple):  # of all values the cheapest to pickle, and there is one for each job
     """How an attempt ended, from the child's point of view.
 
-    ``kind`` is ``succeeded``, ``failed``, ``rejected`` or ``ignored`` (the task replaced itself, or raised
-    ``Ignore``). ``decision`` is what the retry policy said of a failure. ``body`` is the new message body
+    ``kind`` is ``succeeded``, ``failed``, ``rejected``, ``ignored`` (the task replaced itself, or raised
+    ``Ignore``) or ``taken`` (it did not run: this worker was frozen, and another one has the job).
+    ``decision`` is what the retry policy said of a failure. ``body`` is the new message body
     ``(content_type, content_encoding, bytes)`` when the retry has other arguments.
     """
 
@@ -35,6 +37,13 @@ class Report(NamedTuple):  # of all values the cheapest to pickle, and there is 
     body: tuple[str, str, bytes] | None = None
     options: dict[str, Any] | None = None
     requeue: bool = False
+
+
+def run_if(still_ours: Callable[[], bool], *args: Any, **options: Any) -> tuple[int, Report, float | None]:
+    """``run``, in a pool that has its own queue in this process, unless the job was taken over meanwhile."""
+    if not still_ours():
+        return 1, Report("taken"), None
+    return run(*args, **options)
 
 
 def run(

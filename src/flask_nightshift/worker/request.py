@@ -11,7 +11,7 @@ import logging
 import random
 import weakref
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -83,8 +83,9 @@ class JobRequest(Request):
         body, content_type, content_encoding = self._body, self._content_type, self._content_encoding
         if content_type == JSON:
             body, content_type, content_encoding = self._message.payload, None, None
+        target = attempt.run if pool.uses_semaphore else partial(attempt.run_if, self._still_ours)
         result = pool.apply_async(
-            attempt.run,
+            target,
             args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),
             accept_callback=self.on_accepted,
             timeout_callback=self.on_timeout,
@@ -119,6 +120,11 @@ class JobRequest(Request):
         if report.kind == "failed":
             task_ready(self)
             self._settle(report)
+            return
+        if report.kind == "taken":
+            task_ready(self)
+            self.settled = True
+            self._emit(JobReturned(self.job, utcnow(), self._hostname, "another worker took it over"))
             return
         if report.kind == "rejected":
             task_ready(self)
@@ -276,6 +282,11 @@ class JobRequest(Request):
         # Celery's own helpers (chord_unlock, backend_cleanup, …) are plumbing, not anybody's jobs
         if not self._type.startswith("celery."):
             self.settlement.runtime.events.emit(event)
+
+    def _still_ours(self) -> bool:
+        """Whether the broker did not give the job to another worker; one that cannot tell does not while we live."""
+        holds = getattr(self._message.channel, "holds", None)
+        return holds is None or holds(self._message.delivery_tag)
 
     # -- facts ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,52 @@
+"""A worker with threads that was frozen does not run what stood in its pool's own queue: another worker did."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import psutil
+import pytest
+from system import System
+
+SETTINGS = json.dumps(
+    {
+        "worker_prefetch_multiplier": 4,
+        "broker_transport_options": {"lease_seconds": 2.0, "lease_renew_seconds": 0.4},
+    }
+)
+
+
+def test_what_waited_in_a_frozen_worker_is_not_run_by_it(
+    valkey: Any, tmp_path: Any, request: pytest.FixtureRequest
+) -> None:
+    system = System(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SETTINGS)
+    request.addfinalizer(system.close)
+    system.web()
+    frozen = system.worker("--pool", "threads", "--concurrency", "1", name="frozen")
+    system.enqueue("test.succeed", "running", 4)
+    system.until(lambda: system.events("running"), 20, "it has not begun")
+    waiting = [f"waiting-{n}" for n in range(3)]
+    for name in waiting:
+        system.enqueue("test.succeed", name)
+    with valkey.client() as client:
+        system.until(lambda: _leased(client) == 4, 20, "they are not in its hands")
+
+    frozen.signal(signal.SIGSTOP)
+    other = system.worker("--pool", "threads", "--concurrency", "4", name="other")
+    system.until(lambda: all("done" in system.events(name) for name in [*waiting, "running"]), 40, "not done")
+    frozen.signal(signal.SIGCONT)
+    system.until(lambda: "job.lease_lost" in frozen.log, 20, "it does not notice")
+    system.until(lambda: system.events("running").count("done") == 2, 20, "its running job has not ended")
+    system.enqueue("test.succeed", "after")
+    system.until(lambda: "done" in system.events("after"), 20, "not done")
+
+    assert [system.events(name).count("begun") for name in waiting] == [1, 1, 1]
+    returned = frozen.lines("job.returned", why="another worker took it over")
+    assert len(returned) == len(waiting)
+    assert psutil.pid_exists(other.popen.pid)
+
+
+def _leased(client: Any) -> int:
+    return int(client.hget("nightshift:leased", "celery") or 0)
