@@ -5,9 +5,9 @@ It runs no message twice while its worker lives. ``Transport`` serves ``redis://
 
     app.conf.broker_transport = "flask_nightshift.transport:Transport"
 
-Read in this order: ``keys`` (what is on the server), ``lua/`` (every atomic step), ``lease`` and ``keeper``
-(what a consumer holds, and how it keeps it), ``consuming`` and ``channel`` (what kombu sees), ``queues``
-(what operators see).
+Read in this order: ``keys`` (what is on the server), ``lua/`` (every atomic step), ``publishing``, ``lease`` and
+``keeper`` (what a consumer holds, and how it keeps it), ``consuming`` and ``channel`` (what kombu sees),
+``queues`` (what operators see).
 """
 
 from .connecting import SentinelTransport, Transport

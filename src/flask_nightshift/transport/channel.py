@@ -1,19 +1,12 @@
 """The channel: kombu's Redis channel, with leases instead of ``unacked`` and with delayed messages.
 
-Publishing writes kombu's own JSON to kombu's own lists. What is new: a message that is due later goes to the
-delayed set of its queue, a doorbell is rung, and ``basic_replace`` writes a job's next state and releases the
-job in one step.
+What is new besides: ``basic_replace`` writes a job's next state and releases the job in one step.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
-import os
-import secrets
-from collections.abc import Sequence
 from datetime import datetime
-from time import time
 from typing import Any, cast
 
 from amqp.exceptions import ChannelError
@@ -21,18 +14,14 @@ from kombu.transport import redis
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
-from . import keys, payload, scripts
+from . import keys, payload
 from .consuming import ConsumingMixin
-from .lease import Destination, Lease, Space
+from .lease import Lease, Space
 from .message import Message
 from .options import Options
+from .publishing import PublishingMixin
 from .qos import QoS
-from .wire import Wire
 
-Once = tuple[str, int]
-"""The name of a publisher, which publishes one after the other, and the number of a publish of its."""
-_TAGS = secrets.token_hex(8)
-_TAG_NUMBERS = itertools.count()
 OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
 
 
@@ -44,7 +33,7 @@ class AccessRefused(RedisError):
     """
 
 
-class LeaseMixin(ConsumingMixin):
+class LeaseMixin(PublishingMixin, ConsumingMixin):
     """Everything that the channels of both transports have in common."""
 
     QoS = QoS
@@ -54,9 +43,9 @@ class LeaseMixin(ConsumingMixin):
         self._lease = None
         self._cached_client: Any = None
         self._script_client: Any = None
-        self._publish_wire: Wire | None = None
         self._broker_state = connection.state
         self.options = Options.of(connection.client.transport_options)
+        self._init_publishing()
         self._init_consuming()
         try:
             super().__init__(connection, **kwargs)  # type: ignore[call-arg]  # a mixin
@@ -116,61 +105,7 @@ class LeaseMixin(ConsumingMixin):
         pool.max_connections = 2**31  # as many as threads settle jobs at the same time
         return pool
 
-    # publishing
-    def _next_delivery_tag(self) -> str:
-        """Unlike any other's, for kombu's own consumers; a random one costs a system call for each message."""
-        return f"{_TAGS}.{os.getpid()}.{next(_TAG_NUMBERS)}"
-
-    def destination(self: Any, queue: str, step: int) -> Destination:
-        """The keys of a queue and priority step."""
-        prefix = self.global_keyprefix
-        ready = keys.ready(prefix, queue, step, self.sep)
-        return Destination(ready, keys.delayed(prefix, queue), keys.bell(prefix, queue))
-
-    def _put(self: Any, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        due, step = self._when(message)
-        if (batch := kwargs.get("_publish_batch")) is not None:
-            batch.ring(queue)
-            if due > time():
-                batch.add("zadd", keys.delayed("", queue), {f"{step}|{payload.text(message)}": due})
-                return
-        if batch is not None or (self._expires and queue in self._expires):
-            super()._put(queue, message, **kwargs)  # type: ignore[misc]  # a mixin
-            return
-        self._publish(queue, step, due, [payload.text(message)], kwargs.get("once"))
-
-    def _when(self: Any, message: dict[str, Any]) -> tuple[float, int]:
-        """When ``message`` is due (unix seconds; 0: at once), and on which priority step."""
-        return payload.due(message) or 0.0, self.priority(self._get_message_priority(message, reverse=False))
-
-    def _publish(
-        self: Any, queue: str, step: int, due: float, texts: Sequence[str], once: Once | None
-    ) -> None:
-        if self._publish_wire is None:
-            self._publish_wire = Wire(self.pool)
-        to = self.destination(queue, step)
-        name, number = once or ("", 0)
-        last_word = keys.publisher(self.global_keyprefix, name) if name else ""
-        where = [to.ready, to.delayed, to.bell, last_word]
-        scripts.PUBLISH.run(self._publish_wire, where, [f"{due:.6f}", step, number, *texts])
-
-    def basic_publish_many(
-        self: Any, messages: Sequence[dict[str, Any]], queue: str, once: Once | None = None
-    ) -> None:
-        """Publish up to some hundred ``messages`` to ``queue`` in one step, all or none.
-
-        They are made by ``prepare_message``, and are all of one priority and due time. ``once``, here and as an
-        option of ``basic_publish``, makes a publish that is repeated, because its answer was cut off, do nothing.
-        """
-        due, step = self._when(messages[0])
-        for message in messages:
-            self._inplace_augment_message(message, "", queue)
-        self._publish(queue, step, due, [payload.text(message) for message in messages], once)
-
-    def create_publish_batch(self: Any, max_size: int) -> PublishBatch:
-        """Many publishes in one pipeline."""
-        return PublishBatch(self, max_size)
-
+    # the next state of a job
     def basic_replace(
         self: Any,
         delivery_tag: int,
@@ -292,28 +227,6 @@ class LeaseMixin(ConsumingMixin):
         super()._delete(queue, *args, **kwargs)  # type: ignore[misc]  # a mixin
         prefix = self.global_keyprefix
         self.scripting.delete(keys.delayed(prefix, queue), keys.bell(prefix, queue))
-
-
-class PublishBatch(redis.PublishBatch):
-    """kombu's batch, which also rings."""
-
-    def __init__(self, channel: Any, max_size: int) -> None:
-        super().__init__(channel, max_size)
-        self._bells: set[str] = set()
-
-    def ring(self, queue: str) -> None:
-        """There will be something in ``queue``."""
-        self._bells.add(queue)
-
-    def flush(self) -> None:
-        """Execute the pending commands, with one ring per queue at the end."""
-        if self._buffered:
-            for queue in self._bells:
-                key = keys.bell(self.channel.global_keyprefix, queue)
-                # commands that kombu's prefixing pipeline leaves as they are
-                self.pipeline.execute_command(*scripts.RING.by_source([key], []))
-            self._bells.clear()
-        super().flush()
 
 
 class _Given:

@@ -1,12 +1,10 @@
 -- publish.lua: enqueue messages, at once or for later, and ring.
--- KEYS  1 ready list, 2 delayed set, 3 doorbell, 4 the publisher's last word ('' for one that has none)
+-- KEYS  1 ready list, 2 delayed set, 3 doorbell, and, if the publisher has a name, 4 its last word
 -- ARGV  1 due (unix seconds; 0: at once), 2 priority step, 3 number of this publish, then the messages, the
 --       first one first
 -- Atomic: all or none; the server's clock decides whether they are still to wait. Gives 1 if they are, else 0;
 -- -1 if this publisher's last word was the same: it was cut off from the answer, and asks again.
-if KEYS[4] ~= '' then
-  if redis.call('GET', KEYS[4]) == ARGV[3] then return -1 end
-end
+if KEYS[4] and redis.call('GET', KEYS[4]) == ARGV[3] then return -1 end
 local due = tonumber(ARGV[1])
 local later = 0
 if due > 0 and due > now() then
@@ -20,6 +18,6 @@ if due > 0 and due > now() then
 else
   redis.call('LPUSH', KEYS[1], unpack(ARGV, 4))
 end
-if KEYS[4] ~= '' then redis.call('SET', KEYS[4], ARGV[3], 'PX', 10000) end
+if KEYS[4] then redis.call('SET', KEYS[4], ARGV[3], 'PX', 10000) end
 ring(KEYS[3])
 return later
