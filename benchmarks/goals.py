@@ -65,10 +65,17 @@ def _of_server(results: Results, server: str) -> Iterator[Goal]:
     yield from ratio("`delay()`, against dramatiq's `send()`", one, figure("dramatiq", "enqueue"), 1)
     yield from ratio("`delay()`, against huey", one, figure("huey", "enqueue"))
     yield from ratio("`delay()`, against the message made by hand", one, figure("by-hand", "enqueue"))
+    alone = "drain of the transport alone, under plain Celery"
     yield from ratio(
-        "drain in prefork, against the transport without the extension",
-        figure("nightshift-prefork", "drain"), figure("lease-transport-prefork", "drain"),
+        f"{alone}, in prefork, against {stock}",
+        figure("lease-transport-prefork", "drain"), figure(stock, "drain"),
     )  # fmt: skip
+    if theirs:
+        fastest = max(theirs, key=theirs.__getitem__)
+        yield from ratio(
+            f"{alone}, in solo, against the fastest peer ({fastest})",
+            figure("lease-transport-solo", "drain"), theirs[fastest],
+        )  # fmt: skip
     for peer in OURS:
         yield from ratio(f"drain with 2 ms more, {peer}", figure(peer, "far"), figure(peer, "drain"), 0.7)
     for peer in OURS:
@@ -78,4 +85,4 @@ def _of_server(results: Results, server: str) -> Iterator[Goal]:
         )  # fmt: skip
     for peer in OURS:
         if (idle := figure(peer, "idle")) is not None:
-            yield Goal(server, f"idle, of a core, {peer}", idle, 0.01, at_most=True)
+            yield Goal(server, f"idle worker, of a core, {peer}", idle, 0.01, at_most=True)

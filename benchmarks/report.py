@@ -44,7 +44,7 @@ COLUMNS: tuple[Column, ...] = (
     ("start p50, ms", _quantile(0.5), _milliseconds),
     ("start p99, ms", _quantile(0.99), _milliseconds),
     ("memory, MiB", _median("memory"), _megabytes),
-    ("idle, % of a core", _median("idle"), _percent),
+    ("idle worker, % of a core", _median("idle"), _percent),
     ("10,000 queued, drain/s", _median("queued_10000"), _rate),
     ("1,000,000 queued, drain/s", _median("queued_1000000"), _rate),
 )
@@ -65,7 +65,7 @@ absolute figures; compare within a table.
   not go through it. The proxy runs on the same cores.
 - **start p50, p99**: from before the call that enqueues to the first line of the job, on an idle queue.
 - **memory**: the whole tree of worker processes at its peak, what is shared counted once (PSS). **idle**: processor
-  time of that tree over {idle} s without jobs.
+  time of one worker, children included, over {idle} s without jobs.
 - **10,000 and 1,000,000 queued**: the rate of the first {watched} jobs of a queue that long.
 
 Servers are private to the run and write nothing to a disk: Redis and Valkey without an append-only file, RabbitMQ

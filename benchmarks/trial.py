@@ -245,7 +245,7 @@ class Trial:
         before, begun = sum(tree.cpu() for tree in self.workers), time.perf_counter()
         time.sleep(IDLE_SECONDS)
         used = sum(tree.cpu() for tree in self.workers) - before
-        return used / (time.perf_counter() - begun)
+        return used / (time.perf_counter() - begun) / len(self.workers)
 
     def _wait(self, check: Callable[[], Any], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds

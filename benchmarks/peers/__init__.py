@@ -9,7 +9,8 @@ from .base import Peer
 LIBRARIES = {
     "nightshift": ("nightshift-prefork", "nightshift-threads", "nightshift-solo", "nightshift-prefork-logged"),
     "celery": (
-        "lease-transport-prefork", "celery-prefork", "celery-threads", "celery-solo", "celery-prefork-quorum",
+        "lease-transport-prefork", "lease-transport-solo", "celery-prefork", "celery-threads", "celery-solo",
+        "celery-prefork-quorum",
     ),
     "dramatiq": ("dramatiq",),
     "huey": ("huey",),

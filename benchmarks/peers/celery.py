@@ -98,6 +98,7 @@ ALL = frozenset(MEASURES) - {"million"}
 SOME = frozenset({"drain", "io", "latency", "memory"})
 PEERS: list[Peer] = [
     CeleryPeer("prefork", 1, PROCESSES, REDIS, frozenset({"enqueue", "drain", "far"}), LEASE),
+    CeleryPeer("solo", PROCESSES, 1, REDIS, frozenset({"drain"}), LEASE),
     CeleryPeer("prefork", 1, PROCESSES, REDIS + RABBITMQ, ALL),
     CeleryPeer("threads", PROCESSES, THREADS, REDIS, SOME),
     CeleryPeer("solo", PROCESSES, 1, REDIS, SOME),
