@@ -128,9 +128,8 @@ def make_site(name: str, server: Server, **settings: Any) -> Iterator[Site]:
     url = settings.pop("NIGHTSHIFT_BROKER_URL", None) or (
         emptied(server) if isinstance(server, RabbitMQ) else server.fresh_url()
     )
-    instance = (
-        server.instance if isinstance(server, Embedded) else Path(tempfile.mkdtemp(prefix="nightshift-"))
-    )
+    own = None if isinstance(server, Embedded) else tempfile.TemporaryDirectory(prefix="nightshift-")
+    instance = Path(own.name) if own is not None else server.instance
     app = Flask("shop", instance_path=str(instance))
     app.config.update(
         NIGHTSHIFT_BROKER_URL=url,
@@ -142,6 +141,8 @@ def make_site(name: str, server: Server, **settings: Any) -> Iterator[Site]:
     yield Site(name, server, url, app, broker)
     server.ensure()
     broker.close()
+    if own is not None:
+        own.cleanup()
 
 
 def emptied(server: RabbitMQ) -> str:
