@@ -122,7 +122,9 @@ class Trial:
                 self._look_at_memory()
                 self.figures.values["memory"] = self.peak
             if "idle" in measures:
-                self.figures.values["idle"] = self._idle()
+                idle = self._idle()
+                if idle >= 0:  # below 0: a process ended meanwhile, and took its time along
+                    self.figures.values["idle"] = idle
 
     def _far(self, env: dict[str, str]) -> None:
         with self._producer(env) as producer, contextlib.ExitStack() as stack:
