@@ -11,6 +11,8 @@ import pytest
 from transport_support import Site
 from transport_world import QUEUE, World
 
+from flask_nightshift.transport.sweep import AFTER_OUTAGE
+
 
 @pytest.fixture(params=["valkey", "redis_server"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
@@ -32,6 +34,9 @@ def test_every_job_runs_once_and_nothing_is_left(world: World, pool: str) -> Non
 
 
 def test_the_jobs_of_a_killed_worker_run_again_within_five_seconds(world: World) -> None:
+    world.wait(
+        lambda: world.site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young"
+    )
     first = world.worker()
     world.enqueue("long-1", "long-2", seconds=60)
     world.enqueue("waiting-1", "waiting-2")
