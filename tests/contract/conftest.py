@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from flask import Flask
+from resultsapp import create_app
 from sites import NAMES, Embedded, Site, make_site
+
+from flask_nightshift.runtime import current
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,20 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     server = request.getfixturevalue(fixture[name])
     with make_site(name, server) as made:
         yield made
+
+
+@pytest.fixture
+def app(site: Site, tmp_path: Path) -> Iterator[Flask]:
+    """The site's app with jobs that keep results."""
+    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
+    instance = site.app.instance_path
+    app = create_app(
+        instance,
+        NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/history.sqlite3",
+        NIGHTSHIFT_DEFAULT_QUEUE=site.queue,
+        **config,
+    )
+    with app.app_context():
+        current().store.migrate()
+        yield app
+        current().journal.close()

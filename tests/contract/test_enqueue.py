@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from celery import signals
 from celery.canvas import StampingVisitor
 from flask import Flask
 from kombu.exceptions import EncodeError
-from resultsapp import add, create_app, total
+from resultsapp import add, total
 from sites import Site
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
@@ -23,21 +22,6 @@ from flask_nightshift.runtime import current
 
 CELERYS_WAY = {"delivery_mode": 2}
 """An option that makes no difference, but is not among those that the short way knows."""
-
-
-@pytest.fixture
-def app(site: Site, tmp_path: Path) -> Iterator[Flask]:
-    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
-    app = create_app(
-        site.app.instance_path,
-        NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/history.sqlite3",
-        NIGHTSHIFT_DEFAULT_QUEUE=site.queue,
-        **config,
-    )
-    with app.app_context():
-        current().store.migrate()
-        yield app
-        current().journal.close()
 
 
 def seen(message: Any) -> dict[str, Any]:

@@ -24,23 +24,6 @@ from flask_nightshift.runtime import current
 from servers import wait_for
 
 
-@pytest.fixture
-def app(site: Site, tmp_path: Path) -> Iterator[Flask]:
-    """The site's app with jobs that keep results."""
-    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
-    instance = site.app.instance_path
-    app = create_app(
-        instance,
-        NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/history.sqlite3",
-        NIGHTSHIFT_DEFAULT_QUEUE=site.queue,
-        **config,
-    )
-    with app.app_context():
-        current().store.migrate()
-        yield app
-        current().journal.close()
-
-
 def refused(call: Callable[[], object]) -> str:
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable) as caught:

@@ -98,11 +98,6 @@ class Acks:
         with self._lock:
             return time.monotonic() - self._since if self._waiting else None
 
-    @property
-    def waiting(self) -> bool:
-        """Whether any waits to be sent."""
-        return bool(self._waiting)
-
     def unconfirmed(self) -> list[Ack]:
         """All of them, for the log."""
         with self._lock:
