@@ -17,13 +17,12 @@ from celery import Celery
 from celery.app.amqp import AMQP, Queues
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
-from kombu.utils.uuid import uuid
 
 from .brokers import Connection, unavailable
 from .context import request_id
 from .enqueue import Enqueuer, brief
 from .events import JobEnqueued
-from .job import JobRef, utcnow
+from .job import JobRef, new_id, utcnow
 from .message import HISTORY, stamp
 from .task import JobTask
 
@@ -74,7 +73,7 @@ class JobCelery(Celery):
         result = self.enqueuer.one(name, args, kwargs, options)
         if result is not None:
             return result
-        options["task_id"] = options.get("task_id") or uuid()
+        options["task_id"] = options.get("task_id") or new_id()
         options.update(self._whole_delay(options))
         queue = self._queue_for(name, args, kwargs, options)
         at = utcnow()
@@ -90,6 +89,11 @@ class JobCelery(Celery):
             )
         self._tell(name, options, queue, headers[HISTORY], at, args, kwargs)
         return result
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name
+        """The class of this app's workers, for ``celery worker`` and ``flask jobs worker``."""
+        return self.subclass_with_self("flask_nightshift.worker.main:JobWorker")
 
     @cached_property
     def enqueuer(self) -> Enqueuer:

@@ -9,13 +9,11 @@ then give None.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from celery import signals
 from celery.app.amqp import _callback_publish_retry
@@ -23,12 +21,11 @@ from celery.utils.functional import maybe_list
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import dumps
 from kombu.utils.json import JSONEncoder
-from kombu.utils.uuid import uuid
 
 from .context import request_id
 from .errors import BrokerUnavailable
 from .events import JobEnqueued
-from .job import JobRef, utcnow
+from .job import JobRef, new_id, new_ids, utcnow
 from .message import HISTORY, Outgoing, parse_time, stamp
 
 if TYPE_CHECKING:
@@ -85,7 +82,7 @@ class Enqueuer:
         queue = self._queue(name, args, kwargs, given)
         if queue is None:
             return None
-        job_id = given.get("task_id") or uuid()
+        job_id = given.get("task_id") or new_id()
         parent = self._app.current_worker_task
         job = self._job(job_id, name, args, kwargs, given, parent, queue.name)
         self._publish(name, queue, given.get("serializer"), [job])
@@ -108,7 +105,7 @@ class Enqueuer:
             return None
         parent = self._app.current_worker_task
         first = self._job("", task.name, (), {}, given, parent, queue.name)
-        jobs = [_like(first, job_id, *call) for job_id, call in zip(_ids(len(calls)), calls, strict=True)]
+        jobs = [_like(first, job_id, *call) for job_id, call in zip(new_ids(len(calls)), calls, strict=True)]
         self._publish(task.name, queue, given.get("serializer"), jobs)
         return [job.id for job in jobs]
 
@@ -283,13 +280,6 @@ def _call(task: Any, at: int, item: Any) -> Arguments:
         except TypeError as exc:
             raise TypeError(f"item {at} of enqueue_many(), {brief(item, 80)}: {exc}") from None
     return args, kwargs
-
-
-def _ids(count: int) -> Iterator[str]:
-    """Random ids like ``uuid4()``'s, with one system call for all of them."""
-    noise = os.urandom(16 * count)
-    for at in range(0, len(noise), 16):
-        yield str(UUID(bytes=noise[at : at + 16], version=4))
 
 
 def _like(first: _Job, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Job:

@@ -17,6 +17,8 @@ A job can also be buried without having run: ``queued ─► dead`` (expired, re
 from __future__ import annotations
 
 import enum
+import os
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +29,8 @@ MAX_TRACEBACK = 16_000
 """Characters kept of a traceback: the end of it, where the error is."""
 MAX_ATTEMPTS_CARRIED = 10
 """Attempts that travel with the message; the journal has them all."""
+_VARIANT = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))
+"""What a random hex digit becomes where a UUID has its variant in the upper two bits."""
 
 
 class JobState(enum.StrEnum):
@@ -169,6 +173,26 @@ class DeadLetter:
     headers: dict[str, Any] = field(default_factory=dict)
     properties: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None
+
+
+def new_ids(count: int) -> list[str]:
+    """``count`` ids of jobs: UUIDs of version 7 (RFC 9562), a time in milliseconds and 74 random bits.
+
+    Ordered by time, so that the history of the jobs of one hour lies together in the database: with random ids each
+    job changes pages of its own, which costs more the longer the history is.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    noise = os.urandom(10 * count).hex()
+    prefix = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7"
+    return [
+        f"{prefix}{noise[at : at + 3]}-{_VARIANT[noise[at + 3]]}{noise[at + 4 : at + 7]}-{noise[at + 7 : at + 19]}"
+        for at in range(0, 20 * count, 20)
+    ]
+
+
+def new_id() -> str:
+    """The id of a job; see ``new_ids``."""
+    return new_ids(1)[0]
 
 
 def utcnow() -> datetime:

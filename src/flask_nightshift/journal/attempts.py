@@ -23,6 +23,7 @@ from ..store.upsert import Upsert
 MAX_OPEN = 50_000
 """Attempts that one process keeps in mind; a worker runs far fewer at once."""
 
+_NOTHING = dict.fromkeys(attempts.c.keys())
 _ENDS = ("wait", "ended_at", "outcome", "runtime", "error", "message", "traceback", "due_at")
 
 
@@ -60,7 +61,7 @@ def row(event: JobEvent, start: Start | None) -> dict[str, Any] | None:
     if start is None:
         return None
     ref = event.job
-    found: dict[str, Any] = dict.fromkeys(attempts.c.keys())
+    found: dict[str, Any] = dict(_NOTHING)
     found.update(
         job_id=ref.job_id,
         run=min(ref.run, 2**20),
@@ -71,7 +72,9 @@ def row(event: JobEvent, start: Start | None) -> dict[str, Any] | None:
     )
     match event:
         case JobSucceeded() | JobRetrying() | JobDied() | JobReturned():
-            found.update(ended_at=event.at, outcome=event.outcome, runtime=getattr(event, "runtime", None))
+            found.update(
+                ended_at=event.at, outcome=event.outcome.value, runtime=getattr(event, "runtime", None)
+            )
     match event:
         case JobRetrying() | JobDied():
             failure = event.failure

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, null, or_
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, literal_column, null, or_
 from sqlalchemy.engine import Dialect
 
 from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
@@ -32,6 +32,7 @@ _STEPS = {
 }
 _RETURNED = _STEPS[JobState.RUNNING]  # queued again, but only the time tells it from the next start
 _BEFORE_ALL = -1
+_NOTHING = dict.fromkeys(jobs.c.keys())
 _MAX_RUN, _MAX_ATTEMPT = 2**20, 2**31 - 1  # a forged message must not overflow a column
 _NEVER_STARTED = frozenset(
     {Reason.EXPIRED, Reason.REVOKED, Reason.UNKNOWN_TASK, Reason.INVALID, Reason.UNDECODABLE}
@@ -116,12 +117,12 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 def _row(ref: JobRef, state: JobState, at: datetime, step: int | None = None, **known: Any) -> dict[str, Any]:
     run, attempt = min(ref.run, _MAX_RUN), min(ref.attempt, _MAX_ATTEMPT)
-    row: dict[str, Any] = dict.fromkeys(jobs.c.keys())
+    row: dict[str, Any] = dict(_NOTHING)
     row.update(
         id=ref.job_id,
         task=ref.task,
         queue=ref.queue,
-        state=state,
+        state=state.value,
         place=run << 40 | attempt << 8 | (_STEPS[state] if step is None else step),
         run=run,
         attempts=attempt,
@@ -176,8 +177,8 @@ class _Rules:
     def last_failure(self, name: str) -> ColumnElement[Any]:
         """The last failure of this run; none once it has succeeded."""
         new, old = self.new, self.old
-        forget = or_(self.next_run, new.state == JobState.SUCCEEDED)
-        late = and_(new.run == old.run, old.state != JobState.SUCCEEDED)
+        forget = or_(self.next_run, new.state == _constant(JobState.SUCCEEDED))
+        late = and_(new.run == old.run, old.state != _constant(JobState.SUCCEEDED))
         return case(
             (and_(self.newer, forget), new[name]),
             (self.newer, func.coalesce(new[name], old[name])),
@@ -187,7 +188,7 @@ class _Rules:
 
     def progress(self, name: str) -> ColumnElement[Any]:
         """What the job said last; forgotten when it has to begin again."""
-        again = or_(self.new.state == JobState.QUEUED, self.new.state == JobState.RETRYING)
+        again = or_(*(self.new.state == _constant(state) for state in (JobState.QUEUED, JobState.RETRYING)))
         said_before = self.old.progress_at <= self.new.updated_at
         return case((and_(self.newer, again, said_before), null()), else_=self.old[name])
 
@@ -202,6 +203,10 @@ class _Rules:
         new, old = self.new.started_at, self.old.started_at
         later = and_(self.new.run == self.old.run, or_(old.is_(None), new > old))
         return case((or_(and_(self.newer, self.next_run), later), new), else_=old)
+
+
+def _constant(state: JobState) -> ColumnElement[str]:
+    return literal_column(f"'{state}'")
 
 
 __all__ = ["record_dead", "record_progress", "record_replayed", "row", "write"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 _TAG = "__nightshift__"
+_TIME_ZONE_AT = len("2026-11-24 01:02:03.000000")
 
 
 class SafeText(TypeDecorator[str]):
@@ -21,11 +23,9 @@ class SafeText(TypeDecorator[str]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """``value`` without what PostgreSQL, or UTF-8, refuses."""
-        if value is None or (type(value) is str and value.isascii() and "\0" not in value):
-            return value  # nearly always
-        return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
+        """What writes a value, in one call; both databases take text as it is."""
+        return _safe
 
 
 class JsonText(TypeDecorator[Any]):
@@ -52,19 +52,34 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """``value`` in UTC; a naive one is taken to be in UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is not UTC:
-            value = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """What writes a value, in one call; on SQLite as SQLAlchemy's ``DATETIME`` would, in a third of its time."""
+        return _as_sqlite_text if dialect.name == "sqlite" else _in_utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """The aware datetime in UTC."""
         if value is None:
             return None
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _safe(value: str | None) -> str | None:
+    """``value`` without what PostgreSQL, or UTF-8, refuses."""
+    if value is None or (type(value) is str and value.isascii() and "\0" not in value):
+        return value  # nearly always
+    return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    """``value`` in UTC; a naive one is taken to be in UTC."""
+    if value is None or value.tzinfo is UTC:
+        return value
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _as_sqlite_text(value: datetime | None) -> str | None:
+    moment = _in_utc(value)
+    return None if moment is None else moment.isoformat(" ", "microseconds")[:_TIME_ZONE_AT]
 
 
 def _encode(value: Any) -> Any:

@@ -8,6 +8,7 @@ what the database does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -33,7 +34,8 @@ def replace(connection: Connection, table: Table, values: dict[str, Any]) -> Non
 class Upsert:
     """An upsert of rows that name every column of ``table``, ready to run on one dialect.
 
-    ``changes`` gives what a row that exists is set to, from the statement (for its ``excluded`` row).
+    ``changes`` gives what a row that exists is set to, from the statement (for its ``excluded`` row). Constants in
+    it are ``literal_column``, part of the statement: the rows bring all the values that the driver is given.
     """
 
     def __init__(self, table: Table, dialect: Dialect, changes: Callable[[Any], dict[str, Any]]) -> None:
@@ -45,30 +47,27 @@ class Upsert:
         names = [column.name for column in table.columns]
         compiled = statement.compile(dialect=dialect, column_keys=names)
         self._sql = compiled.string
-        self._named = not compiled.positional
-        self._columns = [
-            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
-            for name in compiled.positiontup or compiled.params
+        self._names = None if compiled.positional else names
+        in_order = compiled.positiontup or names
+        self._values = itemgetter(*in_order)
+        self._writers = [
+            table.c[name].type.dialect_impl(dialect).bind_processor(dialect) or _as_it_is for name in in_order
         ]
-        # values that the statement itself compares with
-        self._constants = {name: value for name, value in compiled.params.items() if name not in names}
 
     def run(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
         """Write ``rows``, in their order."""
-        written = [self._written({**self._constants, **row}) for row in rows]
-        if self._named:
-            names = [name for name, _ in self._columns]
-            connection.exec_driver_sql(self._sql, [dict(zip(names, row, strict=True)) for row in written])
-        else:
-            connection.exec_driver_sql(self._sql, written)
+        written: list[Any] = [self._written(row) for row in rows]
+        if self._names:
+            written = [dict(zip(self._names, row, strict=True)) for row in written]
+        connection.exec_driver_sql(self._sql, written)
 
     def _written(self, row: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple(
-            [
-                value if (value := row[name]) is None or write is None else write(value)
-                for name, write in self._columns
-            ]
-        )
+        written = zip(self._values(row), self._writers, strict=True)
+        return tuple([None if value is None else write(value) for value, write in written])
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 __all__ = ["Upsert", "insert", "replace"]

@@ -93,8 +93,10 @@ class Heartbeat:
 
 
 def _pool_name(controller: Any) -> str:
-    kind = getattr(controller.pool, "__module__", None) or type(controller.pool).__module__
-    return str(kind).rpartition(".")[2]
+    """The name that ``--pool`` knows it by: that of Celery's module."""
+    kinds = [kind.__module__ for kind in type(controller.pool).__mro__]
+    ours = [kind for kind in kinds if kind.startswith("celery.concurrency.")]
+    return (ours or kinds)[0].rpartition(".")[2]
 
 
 def _busy(request: Any) -> dict[str, Any]:

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from celery.apps.worker import Worker
 from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool
 
 from ..runtime import Runtime
 from .boot import default_name
+from .pool import JobPool
+
+
+class JobWorker(Worker):
+    """Celery's worker with our pool of processes, however it was started."""
+
+    def on_init_blueprint(self) -> None:
+        """Called when the options are settled and before any part is made."""
+        super().on_init_blueprint()
+        if self.pool_cls is TaskPool:  # type: ignore[has-type]
+            self.pool_cls = JobPool
 
 
 def run(
