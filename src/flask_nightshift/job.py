@@ -21,7 +21,7 @@ import os
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_TEXT = 2_000
 """Characters kept of an error's message."""
@@ -136,8 +136,7 @@ class Attempt:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class JobRef:
+class JobRef(NamedTuple):  # of all values the cheapest to make, and there is one for each attempt
     """Which attempt of which job: the fields that every event, log line and metric speaks of.
 
     ``attempt`` starts at 1, and again at 1 with each replay; ``run`` counts the replays that went before.

@@ -109,7 +109,7 @@ class TestOneJob:
         with store.begin(timeout=60) as connection:
             for job_id, order in orders.items():
                 for event in order:
-                    mine = replace(event, job=replace(event.job, job_id=job_id))
+                    mine = replace(event, job=event.job._replace(job_id=job_id))
                     journal.jobs.write(connection, [journal.jobs.row(mine)])
         for job_id, order in orders.items():
             found = journal.find_job(store, job_id)

@@ -64,7 +64,8 @@ class Journal:
         self._open = Open()
         self._tally = Tally()
         self._pending: Batch | None = None
-        self._accepted = self._settled = self._batches = self._dropped = 0
+        self._settled = self._batches = self._dropped = 0
+        self._resting = True  # nobody looks at the events until somebody rouses the thread
         self._hurry = self._closing = self._away = False
         self._not_before = 0.0
         self._backoff = INTERVAL
@@ -79,17 +80,24 @@ class Journal:
         self._worker = name
 
     def __call__(self, event: JobEvent) -> None:
-        """Take note of ``event``; never waits for the database."""
+        """Take note of ``event``; never waits for the database, and seldom for the lock."""
+        self._events.append(event)
+        if self._resting or len(self._events) == BATCH or len(self._events) > MAX_RECORDS:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """Tell the thread that there is something to do, or make room where it cannot do it."""
         with self._changed:
-            self._events.append(event)
-            self._accepted += 1
-            if len(self._events) > MAX_RECORDS:
+            while len(self._events) > MAX_RECORDS:
                 self._count(self._events.popleft())
                 self._dropped += 1
                 self._settled += 1
             self._start_thread()
-            if len(self._events) in (1, BATCH):
-                self._changed.notify_all()
+            self._changed.notify_all()
+
+    def _waiting(self) -> int:
+        """How many events are not written yet; ask with the lock."""
+        return len(self._events) + (len(self._pending.records) if self._pending else 0)
 
     def _count(self, event: JobEvent) -> Record:
         """Add ``event`` to the totals; with the start of its attempt, to be written."""
@@ -108,7 +116,7 @@ class Journal:
     def flush(self, timeout: float = 5.0) -> bool:
         """Write what has happened until now; whether it is all written within ``timeout`` seconds."""
         with self._changed:
-            target = self._accepted
+            target = self._settled + self._waiting()
             if self._settled >= target:
                 return True
             self._start_thread()
@@ -125,7 +133,7 @@ class Journal:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         with self._changed:
-            lost = self._accepted - self._settled
+            lost = self._waiting()
         if lost:
             logger.error("journal.lost", extra={"records": lost})
 
@@ -143,23 +151,31 @@ class Journal:
         self._thread = thread
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            written = False
-            try:
-                batches.write(self._store, batch)
-                written = True
-            except DatabaseUnavailable as exc:
-                self._database_is_away(exc)
-            except Exception:
-                logger.exception("journal.failed")
-                self._database_is_away(None)
-            if not self._after(batch, written=written):
-                return
+        try:
+            while (batch := self._next_batch()) is not None:
+                if not self._after(batch, written=self._write(batch)):
+                    return
+        finally:
+            self._resting = True
+
+    def _write(self, batch: Batch) -> bool:
+        try:
+            batches.write(self._store, batch)
+        except DatabaseUnavailable as exc:
+            self._database_is_away(exc)
+        except Exception:
+            logger.exception("journal.failed")
+            self._database_is_away(None)
+        else:
+            return True
+        return False
 
     def _next_batch(self) -> Batch | None:
         """Wait until there is something to write and it is time; None when closed and empty."""
         with self._changed:
+            self._resting = True  # first, and then look: an event that comes in between rouses us
             self._changed.wait_for(lambda: self._closing or self._has_work())
+            self._resting = False
             if not self._has_work():
                 return None
             now = time.monotonic()

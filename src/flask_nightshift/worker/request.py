@@ -11,7 +11,7 @@ import logging
 import random
 import weakref
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -38,6 +38,7 @@ class JobRequest(Request):
     """Celery's request, settled by us."""
 
     settled = False
+    _ref: JobRef | None = None
     _limit_is_the_end = False
     """Whether the pool says of a hard limit only that it was reached (gevent), and not also that it failed."""
 
@@ -61,10 +62,12 @@ class JobRequest(Request):
         """The queue that the message was taken from."""
         return getattr(self._message, "job_queue", None) or self._delivery_info.get("routing_key") or ""
 
-    @cached_property
+    @property
     def job(self) -> JobRef:
         """Which attempt of which job this is."""
-        return jobs.ref(self._request_dict, self.queue)
+        if self._ref is None:  # no cached_property, which takes a lock
+            self._ref = jobs.ref(self._request_dict, self.queue)
+        return self._ref
 
     @property
     def policy(self) -> RetryPolicy:
@@ -322,8 +325,9 @@ class JobRequest(Request):
     def _wait_before(self, at: datetime) -> float | None:
         """Seconds that the job stood ready: since it was enqueued, or since its delay was over."""
         due = jobs.parse_time(jobs.history(self._request_dict).get("due"))
-        ready = [moment for moment in (self.job.enqueued_at, due) if moment]
-        return max(0.0, (at - max(ready)).total_seconds()) if ready else None
+        enqueued = self.job.enqueued_at
+        ready = max(enqueued, due) if enqueued and due else enqueued or due
+        return max(0.0, (at - ready).total_seconds()) if ready else None
 
 
 def _failure_from(exc_info: Any) -> Failure:
