@@ -8,8 +8,6 @@ was idle is so replaced at once, and a server that is frozen costs one step and 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -55,15 +53,20 @@ class _Patience(threading.local):
 _patience = _Patience()
 
 
-@contextmanager
-def patience(seconds: float = PATIENCE) -> Iterator[None]:
+class patience:  # noqa: N801 - used like a function; contextlib's generators cost more than a publish should
     """Within this block, in this thread, a failed network step is tried again for ``seconds`` at most."""
-    before = _patience.until
-    _patience.until = min(before, monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _patience.until = before
+
+    __slots__ = ("_before", "_seconds")
+
+    def __init__(self, seconds: float = PATIENCE) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._before = _patience.until
+        _patience.until = min(self._before, monotonic() + self._seconds)
+
+    def __exit__(self, *exc: object) -> None:
+        _patience.until = self._before
 
 
 def is_over() -> bool:

@@ -30,6 +30,7 @@ from .acks import NOTHING, Batch
 from .delivering import Claimed, DeliveringMixin
 from .keeper import ACK_LINGER
 from .lease import Lease, LeaseLost
+from .wire import packed
 
 PROMOTE_AT_ONCE = 100
 """Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
@@ -159,7 +160,7 @@ class ConsumingMixin(DeliveringMixin):
         self._in_poll, self._asked = self.client.connection, asked
         self._brpop_sent_at = monotonic()
         try:
-            self.client.connection.send_command(*command)
+            self.client.connection.send_packed_command(packed(command))
         except BaseException:
             self.client.connection.disconnect()
             raise
