@@ -91,7 +91,8 @@ def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
     for row in rows:  # most attempts begin and end within one batch: one row, one write
         key = (row["job_id"], row["run"], row["number"], row["started_at"])
         known = merged.setdefault(key, row)
-        known.update({name: row[name] for name in _ENDS if row[name] is not None})
+        if known is not row:
+            known.update({name: row[name] for name in _ENDS if row[name] is not None})
     if merged:
         _merge(connection.dialect).run(connection, [merged[key] for key in sorted(merged)])
 
