@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from flask_nightshift.transport import keys, payload
 from flask_nightshift.transport.acks import MOST_AT_ONCE, Ack, Acks
 from flask_nightshift.transport.options import Options
 from flask_nightshift.transport.queues import job_id
+from flask_nightshift.transport.wire import packed
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -140,3 +142,11 @@ def test_the_id_of_a_message_is_its_jobs() -> None:
     assert job_id(message()) == "j"
     assert job_id(message(headers=None)) == "t"
     assert job_id({}) == ""
+
+
+@given(
+    st.lists(st.text() | st.binary() | st.integers() | st.floats(allow_nan=False), min_size=1, max_size=8),
+)
+def test_a_command_is_packed_as_redis_py_packs_it(command: list[str | bytes | int | float]) -> None:
+    theirs = redis.Connection().pack_command("EVALSHA", *command)
+    assert b"".join(packed(["EVALSHA", *command])) == b"".join(theirs)

@@ -1,8 +1,7 @@
 """The time limits of the attempts that run in child processes, with one timer for all of them.
 
 Celery sets a timer for each job and keeps it until it is due, long after the job has ended: with a limit of five
-minutes and a thousand jobs a second, 300,000 of them. It also forgets them all when the connection to the broker is
-lost, and what runs then has no limit any more.
+minutes and a thousand jobs a second, 300,000 of them.
 """
 
 from __future__ import annotations
@@ -35,7 +34,11 @@ class TimeLimits:
         self._armed = math.inf
 
     def use(self, call_later: Callable[..., Any]) -> None:
-        """Set timers with ``call_later(seconds, function)`` from now on; what was set before may be gone."""
+        """Set timers with ``call_later(seconds, function)`` from now on.
+
+        Called with each new connection to the broker: Celery cancels the timers that were set while it made the
+        last one, so ours may be gone.
+        """
         self._call_later = call_later
         self._armed = math.inf
         self._look()

@@ -1,0 +1,89 @@
+"""Reports of child processes, as they come through a pipe: in any pieces, and each as soon as it is whole."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_nightshift.worker.pool import Reports, whole
+
+
+def written(report: object) -> bytes:
+    """As billiard writes it."""
+    body = pickle.dumps(report)
+    return struct.pack(">i", len(body)) + body
+
+
+reports = st.lists(st.tuples(st.integers(), st.text(max_size=50)), max_size=8)
+
+
+@given(reports, st.lists(st.integers(1, 40), min_size=1))
+def test_in_whatever_pieces_they_come_they_are_the_same(
+    sent: list[tuple[int, str]], sizes: list[int]
+) -> None:
+    stream, data, got, piece = b"".join(map(written, sent)), bytearray(), [], 0
+    while stream:
+        size = sizes[piece % len(sizes)]
+        data += stream[:size]
+        stream, piece = stream[size:], piece + 1
+        got += whole(data)
+    assert got == sent
+    assert not data
+
+
+class Pipe:
+    """A child's pipe, and the part of the pool that reads it."""
+
+    def __init__(self) -> None:
+        self.out, self.into = os.pipe()
+        os.set_blocking(self.out, False)
+        self.told: list[object] = []
+        self.watched: list[int] = []
+        self.reports = object.__new__(Reports)  # its constructor wants a whole pool
+
+    def reading(self) -> Iterator[None]:
+        return self.reports._recv_message(lambda fd, *_: self.watched.append(fd), self.out, self.told.append)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    for fd in (pipe.out, pipe.into):
+        os.close(fd)
+
+
+def test_all_that_is_there_is_read_at_once(pipe: Pipe) -> None:
+    os.write(pipe.into, written("began") + written("ended"))
+    assert list(pipe.reading()) == []
+    assert pipe.told == ["began", "ended"]
+    assert not pipe.watched, "it never stopped to be watched"
+
+
+def test_what_is_whole_is_told_before_the_rest_has_come(pipe: Pipe) -> None:
+    """The child may die before it writes the rest; that the job began must be known then."""
+    os.write(pipe.into, written("began") + written("ended")[:-1])
+    reading = pipe.reading()
+    next(reading)
+    assert pipe.told == ["began"]
+    os.write(pipe.into, written("ended")[-1:])
+    assert list(reading) == []
+    assert pipe.told == ["began", "ended"]
+    assert pipe.watched == [pipe.out]
+
+
+def test_a_report_larger_than_the_pipe(pipe: Pipe) -> None:
+    report = "x" * 300_000
+    rest = written(report)
+    reading = pipe.reading()
+    os.set_blocking(pipe.into, False)
+    while rest:
+        rest = rest[os.write(pipe.into, rest) :]
+        next(reading, None)
+    assert pipe.told == [report]
