@@ -324,6 +324,11 @@ class RabbitMQ(Server):
             raise RuntimeError(f"{expression}: {done.stdout} {done.stderr}")
         return done.stdout[5:-1]
 
+    def close_connections(self) -> None:
+        """Close every client's connection from the broker's side."""
+        close = 'catch rabbit_networking:close_connection(P, "chaos") || P <- rabbit_networking:connections()'
+        self.erl(f"[{close}], ok")
+
     def fresh_url(self) -> str:
         """The URL of a new vhost.
 

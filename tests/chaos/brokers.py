@@ -6,8 +6,6 @@ from typing import Any
 
 from servers import RabbitMQ, RedisServer, Valkey
 
-CUT = '[catch rabbit_networking:close_connection(Pid, "chaos") || Pid <- rabbit_networking:connections()], ok'
-
 
 class DurableRedis(RedisServer):
     """Every write is on disk before it is confirmed."""
@@ -36,7 +34,7 @@ BROKERS: dict[str, type[Any]] = {"valkey": DurableValkey, "redis": DurableRedis,
 def cut_connections(server: Any) -> None:
     """Close every client's connection from the broker's side."""
     if isinstance(server, RabbitMQ):
-        server.erl(CUT)
+        server.close_connections()
         return
     with server.client() as client:
         client.client_kill_filter(_type="normal", skipme=True)

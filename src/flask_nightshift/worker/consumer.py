@@ -13,6 +13,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
+from amqp.exceptions import RecoverableConnectionError
 from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed
@@ -50,9 +51,10 @@ class JobConsumer(Consumer):
         return connection
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Have the event loop show that it turns."""
+        """Have the event loop show that it turns, and look after the connection."""
         super().register_with_event_loop(hub)
         hub.call_repeatedly(1.0, self._pulse)
+        hub.call_repeatedly(1.0, self._check_connection)
 
     def perform_pending_operations(self) -> None:
         """Called by the loop of the pools without an event loop at every turn."""
@@ -67,6 +69,15 @@ class JobConsumer(Consumer):
 
     def _pulse(self) -> None:
         self.loop_at = monotonic()
+
+    def _check_connection(self) -> None:
+        """Raise if the broker has closed the connection and nobody noticed.
+
+        Celery reads from RabbitMQ once before its loop begins, and drops what goes wrong then (``_quick_drain``); the
+        worker would wait on a closed connection for a minute.
+        """
+        if self.connection is not None and not self.connection.connected:
+            raise RecoverableConnectionError("the broker closed the connection as the event loop began")
 
     # -- messages ------------------------------------------------------------------------------------------
 
