@@ -13,7 +13,6 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from amqp.exceptions import RecoverableConnectionError
 from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed
@@ -77,7 +76,7 @@ class JobConsumer(Consumer):
         worker would wait on a closed connection for a minute.
         """
         if self.connection is not None and not self.connection.connected:
-            raise RecoverableConnectionError("the broker closed the connection as the event loop began")
+            raise ConnectionError("the broker closed the connection as the event loop began")
 
     # -- messages ------------------------------------------------------------------------------------------
 
