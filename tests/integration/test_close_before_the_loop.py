@@ -17,5 +17,5 @@ def test_the_worker_connects_again(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
     with running(tmp_path, rabbitmq.fresh_url()) as system:
         system.web()
         worker = system.worker("--concurrency", "1", LOSE_CONNECTION="yes")
-        system.until_state(system.enqueue("test.succeed", "it"), "succeeded", 15)
-        assert worker.log.count("Connected to") == 2
+        system.until_state(system.enqueue("test.succeed", "it"), "succeeded", 25)
+        assert worker.log.count("Connected to") >= 2
