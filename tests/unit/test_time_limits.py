@@ -88,6 +88,20 @@ def test_limits_survive_an_event_loop_that_forgets_its_timers(clock: Clock) -> N
     assert clock.reached[1:] == [(8, 2, True)]
 
 
+def test_a_limit_that_cannot_be_acted_on_does_not_hide_the_next(clock: Clock) -> None:
+    def fail(job: int, soft: bool) -> None:
+        raise ProcessLookupError(job, soft)
+
+    limits = TimeLimits(fail)
+    limits.use(clock.call_later)
+    limits.begin(1, 1, None)
+    limits.begin(2, 2, None)
+    for job in (1, 2):
+        with pytest.raises(ProcessLookupError) as caught:
+            clock.pass_until(10)
+        assert caught.value.args == (job, True)
+
+
 def test_a_thousand_short_jobs_leave_one_timer(clock: Clock) -> None:
     for job in range(1000):
         clock.limits.begin(job, 300, 330)

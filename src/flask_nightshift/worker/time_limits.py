@@ -64,12 +64,12 @@ class TimeLimits:
         """A timer is due: act on the limits that are reached, and set the timer for the next one."""
         self._armed = math.inf
         now = monotonic()
-        for job, limit in list(self._limits.items()):
-            if limit.at > now or self._limits.pop(job, None) is None:
-                continue
+        due = [(job, limit) for job, limit in self._limits.items() if limit.at <= now]
+        for job, limit in due:
+            del self._limits[job]
             if limit.left is not None:
                 self._set(job, Limit(limit.at + limit.left, False))
-            self._reached(job, limit.soft)
         if self._limits:
-            job, first = min(self._limits.items(), key=lambda each: each[1].at)
-            self._set(job, first)
+            self._set(*min(self._limits.items(), key=lambda each: each[1].at))
+        for job, limit in due:  # last: whatever it raises, the timer is set
+            self._reached(job, limit.soft)
