@@ -1,9 +1,10 @@
-"""Reports of child processes, as they come through a pipe: in any pieces, and each as soon as it is whole."""
+"""What goes through the pipes of child processes. Reports come in any pieces, each is told as soon as it is whole."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import select
 import struct
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift.worker.pool import Reports, whole
+from flask_nightshift.worker.pool import Reports, payload, whole
 
 
 def written(report: object) -> bytes:
@@ -87,3 +88,19 @@ def test_a_report_larger_than_the_pipe(pipe: Pipe) -> None:
         rest = rest[os.write(pipe.into, rest) :]
         next(reading, None)
     assert pipe.told == [report]
+
+
+@pytest.mark.parametrize("characters", [1, 3_000, 4_090, 10_000, 100_000])
+def test_a_job_is_written_as_billiard_reads_it(characters: int) -> None:
+    job = ("task", "x" * characters)
+    first, rest, size = payload(job)
+    assert len(rest) == size
+    whole_job = bytes(first) + bytes(rest)
+    assert whole_job[:4] == struct.pack(">I", len(whole_job) - 4)
+    assert pickle.loads(whole_job[4:]) == job
+
+
+def test_a_pipe_takes_the_first_piece_whole_or_not_at_all() -> None:
+    """Celery takes a first piece to be written when four bytes of it are."""
+    assert len(payload("x" * 3_000)[0]) > 3_000
+    assert all(len(payload("x" * characters)[0]) <= select.PIPE_BUF for characters in range(3_900, 4_200))
