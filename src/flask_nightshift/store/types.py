@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import DateTime, Text
@@ -77,7 +78,9 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+@lru_cache(4096)
 def _as_sqlite_text(value: datetime | None) -> str | None:
+    """Remembered: the rows of one batch have most of their times in common, and writing one costs as much as a row."""
     moment = _in_utc(value)
     return None if moment is None else moment.isoformat(" ", "microseconds")[:_TIME_ZONE_AT]
 
