@@ -20,7 +20,8 @@ from kombu import Queue
 
 from .brokers import Connection, unavailable
 from .context import request_id
-from .enqueue import Enqueuer, brief
+from .draft import brief
+from .enqueue import Enqueuer
 from .events import JobEnqueued
 from .job import JobRef, new_id, utcnow
 from .message import HISTORY, stamp
@@ -94,6 +95,11 @@ class JobCelery(Celery):
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
         """The class of this app's workers, for ``celery worker`` and ``flask jobs worker``."""
         return self.subclass_with_self("flask_nightshift.worker.main:JobWorker")
+
+    @cached_property
+    def timezone(self) -> Any:
+        """The app's time zone, which is asked for with each job; Celery's own kind of property locks for it."""
+        return super().timezone
 
     @cached_property
     def enqueuer(self) -> Enqueuer:

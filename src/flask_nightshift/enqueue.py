@@ -9,8 +9,8 @@ then give None.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,10 @@ from celery import signals
 from celery.app.amqp import _callback_publish_retry
 from celery.utils.functional import maybe_list
 from celery.utils.time import maybe_iso8601, maybe_make_aware
-from kombu.serialization import dumps
-from kombu.utils.json import JSONEncoder
 
-from .context import request_id
+from .draft import Draft, brief
 from .errors import BrokerUnavailable
-from .events import JobEnqueued
-from .job import JobRef, new_id, new_ids, utcnow
-from .message import HISTORY, Outgoing, parse_time, stamp
+from .job import new_id, new_ids, utcnow
 
 if TYPE_CHECKING:
     from .celery_app import JobCelery
@@ -46,19 +42,14 @@ _MANY = frozenset(
     {"countdown", "eta", "expires", "headers", "ignore_result", "link", "link_error", "priority", "queue",
      "serializer", "soft_time_limit", "time_limit"}
 )  # fmt: skip
+_PLAIN = frozenset(
+    {"add_to_parent", "ignore_result", "queue", "result_cls", "serializer", "soft_time_limit", "task_id", "task_type",
+     "time_limit"}
+)  # fmt: skip
+"""Options that most jobs of a task have in common, or that are no part of the message."""
+_MOST_MODELS = 1000
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 """Positional and keyword arguments of one job."""
-_encode = JSONEncoder().encode
-
-
-@dataclass(slots=True)
-class _Job:
-    """A job about to be published. ``body`` is ``(args, kwargs, embed)``, not encoded yet."""
-
-    id: str
-    headers: dict[str, Any]
-    properties: dict[str, Any]
-    body: Any
 
 
 class Enqueuer:
@@ -67,6 +58,7 @@ class Enqueuer:
     def __init__(self, app: JobCelery) -> None:
         self._app = app
         self._queues: dict[str, Any] = {}
+        self._models: dict[Any, Draft] = {}
 
     # -- one -----------------------------------------------------------------------------------------------
 
@@ -84,7 +76,18 @@ class Enqueuer:
             return None
         job_id = given.get("task_id") or new_id()
         parent = self._app.current_worker_task
-        job = self._job(job_id, name, args, kwargs, given, parent, queue.name)
+        args, kwargs = args or (), kwargs or {}
+        if (
+            parent is None
+            and given.keys() <= _PLAIN
+            and isinstance(args, (tuple, list))
+            and isinstance(kwargs, dict)
+        ):
+            job = self._model(name, given, queue.name).like(job_id, args, kwargs)
+            job.properties["reply_to"] = self._app.thread_oid
+        else:
+            job = self._job(job_id, name, args, kwargs, given, parent)
+        job.stamp(queue.name)
         self._publish(name, queue, given.get("serializer"), [job])
         result = (given.get("result_cls") or self._app.AsyncResult)(job_id)
         result.ignored = given.get("ignore_result")
@@ -104,8 +107,9 @@ class Enqueuer:
         if queue is None:
             return None
         parent = self._app.current_worker_task
-        first = self._job("", task.name, (), {}, given, parent, queue.name)
-        jobs = [_like(first, job_id, *call) for job_id, call in zip(new_ids(len(calls)), calls, strict=True)]
+        first = self._job("", task.name, (), {}, given, parent)
+        first.stamp(queue.name)
+        jobs = [first.like(job_id, *call) for job_id, call in zip(new_ids(len(calls)), calls, strict=True)]
         self._publish(task.name, queue, given.get("serializer"), jobs)
         return [job.id for job in jobs]
 
@@ -136,6 +140,10 @@ class Enqueuer:
         return str(self._app.conf.task_serializer)
 
     @cached_property
+    def _default_queue(self) -> str:
+        return self._app.runtime.settings.default_queue
+
+    @cached_property
     def _routed_by_task(self) -> bool:
         """Whether nobody routes but the task itself."""
         return len(self._app.conf.task_routes) == 1
@@ -144,29 +152,36 @@ class Enqueuer:
         """The ``kombu.Queue`` that the job goes to; None if a publish by name would not reach it."""
         wanted = given.get("queue")
         if wanted is None and self._routed_by_task:
-            wanted = getattr(given["task_type"], "job_queue", None)
+            wanted = getattr(given["task_type"], "job_queue", None) or self._default_queue
         elif wanted is None:
             route = self._app.amqp.router.route({}, name, args, kwargs, given["task_type"])
             if route.keys() - {"queue"}:
                 return None
             wanted = route.get("queue")
         if not isinstance(wanted, str):
-            wanted = getattr(wanted, "name", None) or self._app.runtime.settings.default_queue
+            wanted = getattr(wanted, "name", None) or self._default_queue
         if wanted not in self._queues:
             queue = self._app.amqp.queues[wanted]
             self._queues[wanted] = queue if self._app.runtime.broker.reaches(queue) else None
         return self._queues[wanted]
 
+    def _model(self, name: str, given: Mapping[str, Any], queue: str) -> Draft:
+        """A job like all that have these options, made once; without receivers that might change it."""
+        if signals.before_task_publish.receivers:
+            return self._job("", name, (), {}, given, None)
+        limits = given.get("time_limit"), given.get("soft_time_limit")
+        # with the process, since a message says which one it is from
+        key = (os.getpid(), name, queue, limits, given.get("ignore_result"))
+        model = self._models.get(key)
+        if model is None:
+            if len(self._models) >= _MOST_MODELS:
+                self._models.clear()
+            model = self._models[key] = self._job("", name, (), {}, given, None)
+        return model
+
     def _job(
-        self,
-        job_id: str,
-        name: str,
-        args: Any,
-        kwargs: Any,
-        given: Mapping[str, Any],
-        parent: Any,
-        queue: str,
-    ) -> _Job:
+        self, job_id: str, name: str, args: Any, kwargs: Any, given: Mapping[str, Any], parent: Any
+    ) -> Draft:
         app = self._app
         wanted = {key: given[key] for key in _MESSAGE_OPTIONS & given.keys()}
         priority = given.get("priority")
@@ -184,20 +199,19 @@ class Enqueuer:
             errbacks=maybe_list(wanted.pop("link_error", None)),
             reply_to=wanted.pop("reply_to", None) or app.thread_oid,
             ignore_result=given.get("ignore_result"),
-            argsrepr=wanted.pop("argsrepr", None) or brief(args or ()),
-            kwargsrepr=wanted.pop("kwargsrepr", None) or brief(kwargs or {}),
+            argsrepr=wanted.pop("argsrepr", None) or brief(args),
+            kwargsrepr=wanted.pop("kwargsrepr", None) or brief(kwargs),
             **wanted,
         )
         headers.update(given.get("headers") or {})
-        stamp(headers, queue=queue, at=utcnow(), request_id=request_id())
         if priority is not None:
             properties["priority"] = priority
         if headers["expires"]:
             moment = maybe_make_aware(maybe_iso8601(headers["expires"]), app.timezone)
             properties["expiration"] = max(0.0, (moment - utcnow()).total_seconds())
-        return _Job(job_id, headers, properties, body)
+        return Draft(job_id, utcnow(), headers, properties, body)
 
-    def _publish(self, name: str, queue: Any, serializer: str | None, jobs: Sequence[_Job]) -> None:
+    def _publish(self, name: str, queue: Any, serializer: str | None, jobs: Sequence[Draft]) -> None:
         broker = self._app.runtime.broker
         exchange, routing_key = broker.address(queue)
         declare = [queue]
@@ -210,7 +224,7 @@ class Enqueuer:
                 )  # fmt: skip
         if len(declare) > 1:
             self._declare(declare[1:])
-        outgoing = [_outgoing(job, serializer or self._serializer) for job in jobs]
+        outgoing = [job.outgoing(serializer or self._serializer) for job in jobs]
         due = self._due(jobs[0])
         done = 0
         try:
@@ -228,9 +242,9 @@ class Enqueuer:
                 if signals.after_task_publish.receivers:
                     signals.after_task_publish.send(body=job.body, headers=job.headers, **told)
                 if not name.startswith("celery."):  # plumbing, not anybody's jobs
-                    self._app.runtime.events.emit(_event(job, name, queue.name, due))
+                    self._app.runtime.events.emit(job.enqueued(name, queue.name, due))
 
-    def _due(self, job: _Job) -> datetime | None:
+    def _due(self, job: Draft) -> datetime | None:
         eta = job.headers.get("eta")
         return maybe_make_aware(maybe_iso8601(eta), self._app.timezone) if eta else None
 
@@ -255,12 +269,6 @@ def _options_of(task: Any) -> dict[str, Any]:
     return {**task._get_exec_options(), "ignore_result": task.ignore_result}  # noqa: SLF001 - Celery's own place
 
 
-def brief(value: Any, limit: int = 1024) -> str:
-    """``value`` as text for people, with at most ``limit`` characters."""
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
 def _call(task: Any, at: int, item: Any) -> Arguments:
     """The arguments of one job, checked against the task's signature as ``delay()`` does."""
     args: Sequence[Any] = ()
@@ -282,32 +290,4 @@ def _call(task: Any, at: int, item: Any) -> Arguments:
     return args, kwargs
 
 
-def _like(first: _Job, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Job:
-    """A job that differs from ``first`` in its id and arguments."""
-    headers = {**first.headers, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
-    headers["root_id"] = first.headers["root_id"] or job_id
-    properties = {**first.properties, "correlation_id": job_id}
-    return _Job(job_id, headers, properties, (args, kwargs, first.body[2]))
-
-
-def _outgoing(job: _Job, serializer: str) -> Outgoing:
-    if serializer == "json":
-        try:
-            return Outgoing(_encode(job.body).encode(), job.headers, job.properties)
-        except (TypeError, ValueError):
-            pass  # let kombu say what is wrong with it
-    content_type, content_encoding, body = dumps(job.body, serializer)
-    raw = body.encode() if isinstance(body, str) else body
-    return Outgoing(raw, job.headers, job.properties, content_type, content_encoding)
-
-
-def _event(job: _Job, name: str, queue: str, due: datetime | None) -> JobEnqueued:
-    headers = job.headers
-    past = headers[HISTORY]
-    at = parse_time(past.get("enqueued_at")) or utcnow()
-    attempt = int(headers.get("retries") or 0) + 1
-    ref = JobRef(job.id, name, queue, attempt, past.get("request_id"), at)
-    return JobEnqueued(ref, at, headers["argsrepr"], headers["kwargsrepr"], due)
-
-
-__all__ = ["Arguments", "Enqueuer", "arguments_of", "brief"]
+__all__ = ["Arguments", "Enqueuer", "arguments_of"]

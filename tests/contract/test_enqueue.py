@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -64,12 +66,65 @@ def test_the_short_way_leads_to_the_same_message(site: Site, app: Flask, options
     options = {key: total.s() if value == "total" else value for key, value in options.items()}
     queue = "elsewhere" if "queue" in options else site.queue
     with site.consumer(queue) as receive:
+        add.apply_async((3, 4), **options)  # the following one is made like it
+        receive().ack()
         short = add.apply_async((1, 2), **options)
         ours = seen(receive())
         long = add.apply_async((1, 2), **options, **CELERYS_WAY)
         assert ours == seen(receive())
     assert type(short) is type(long)
     assert short.ignored == long.ignored
+
+
+def test_jobs_of_one_task_have_their_own_options(site: Site, app: Flask) -> None:
+    with site.consumer() as receive:
+        for limits in ([9, 7], [8, 6], [9, 7]):
+            add.apply_async((1, 2), time_limit=limits[0], soft_time_limit=limits[1])
+            assert seen(receive())["headers"]["timelimit"] == limits
+        add.delay(1, 2)
+        assert seen(receive())["headers"]["timelimit"] == [add.time_limit, add.soft_time_limit]
+
+
+def test_what_a_receiver_does_to_one_job_is_not_done_to_the_next(site: Site, app: Flask) -> None:
+    def meddle(headers: Any, body: Any, **_: Any) -> None:
+        headers["timelimit"][0] = 1
+        body[2]["chain"] = ["forged"]
+
+    with site.consumer() as receive:
+        add.delay(1, 2)
+        before = seen(receive())
+        with connected(signals.before_task_publish, meddle):
+            add.delay(1, 2)
+            assert seen(receive())["headers"]["timelimit"][0] == 1
+        add.delay(1, 2)
+        assert seen(receive()) == before
+
+
+def test_a_job_says_which_process_and_thread_it_is_from(site: Site, app: Flask) -> None:
+    def enqueue() -> None:
+        with app.app_context():
+            add.delay(1, 2)
+
+    with site.consumer() as receive:
+        enqueue()
+        first = receive()
+        thread = Thread(target=enqueue)
+        thread.start()
+        thread.join()
+        second = receive()
+        child = os.fork()
+        if not child:
+            try:
+                enqueue()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        third = receive()
+        for message in (first, second, third):
+            message.ack()
+        assert first.properties["reply_to"] != second.properties["reply_to"]
+        assert first.headers["origin"] == second.headers["origin"]
+        assert f"gen{child}@" in third.headers["origin"]
 
 
 def test_a_delay_is_the_same_either_way(site: Site, app: Flask) -> None:

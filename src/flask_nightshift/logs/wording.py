@@ -41,6 +41,8 @@ def observe(event: object) -> None:
 def _enqueued(event: JobEnqueued) -> None:
     # A request that enqueues is worth a line; a script that enqueues 100,000 is not worth 100,000.
     level = logging.INFO if has_request_context() else logging.DEBUG
+    if not logger.isEnabledFor(level):
+        return
     due = f"not before {_clock(event.due)}" if event.due else ""
     _say(level, "job.enqueued", due, event.job, due=_iso(event.due))
 
