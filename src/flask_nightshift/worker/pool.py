@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from billiard.pool import LOST_WORKER_TIMEOUT, RUN, TASK, ApplyResult, Lock, job_counter
+from billiard.pool import RUN, TASK, ApplyResult, Lock, job_counter
 from celery.concurrency.asynpool import UNAVAIL, AsynPool, ResultHandler
 from celery.concurrency.prefork import TaskPool
 
@@ -97,7 +97,6 @@ class HandedJob(ApplyResult):
 
     _accepted = _cancelled = False
     _worker_pid = _time_accepted = _terminated = _send_ack = None
-    _lost_worker_timeout = LOST_WORKER_TIMEOUT
     _propagate_errors = ()  # billiard asks for it, and nowhere sets it
 
     def __init__(self, cache: dict[int, Any], given: dict[str, Any]) -> None:
@@ -158,6 +157,7 @@ class JobProcesses(AsynPool):
             "_timeout_callback": timeout_callback,
             "_soft_timeout": soft_timeout or self.soft_timeout,
             "_timeout": timeout or self.timeout,
+            "_lost_worker_timeout": self.lost_worker_timeout,
             "_on_timeout_set": self.on_timeout_set,
             "_on_timeout_cancel": self.on_timeout_cancel,
             "_callbacks_propagate": callbacks_propagate,

@@ -7,12 +7,14 @@ import pickle
 import select
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from billiard.pool import RUN, TASK, ApplyResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift.worker.pool import Reports, payload, whole
+from flask_nightshift.worker.pool import JobProcesses, Reports, payload, whole
 
 
 def written(report: object) -> bytes:
@@ -104,3 +106,27 @@ def test_a_pipe_takes_the_first_piece_whole_or_not_at_all() -> None:
     """Celery takes a first piece to be written when four bytes of it are."""
     assert len(payload("x" * 3_000)[0]) > 3_000
     assert all(len(payload("x" * characters)[0]) <= select.PIPE_BUF for characters in range(3_900, 4_200))
+
+
+def test_a_handed_job_is_what_billiard_expects_of_one() -> None:
+    """Made by ourselves, without billiard's ``__init__``: a new attribute there must not be missed."""
+    written: list[Any] = []
+    pool = JobProcesses.__new__(JobProcesses)
+    settings = {"_state": RUN, "_cache": {}, "soft_timeout": None, "timeout": 5, "lost_worker_timeout": 3}
+    vars(pool).update(settings, on_timeout_set=print, on_timeout_cancel=None, _quick_put=written.append)
+    handed = pool.apply_async(max, (1, 2), callback=print, correlation_id="id", waitforslot=False)
+    theirs = ApplyResult(
+        {}, print, timeout=5, lost_worker_timeout=3, on_timeout_set=print, correlation_id="id"
+    )
+    assert handed is not None
+    different = {"_job", "_event", "_mutex", "_cache"}
+    for name, value in vars(theirs).items():
+        assert hasattr(handed, name), name
+        assert name in different or getattr(handed, name) == value, name
+    assert pool._cache == {handed._job: handed}
+    assert written == [(TASK, (handed._job, None, max, (1, 2), {}))]
+    assert not handed.ready()
+    handed._ack(None, 1.0, 17, None)
+    handed._set(None, (True, 2))
+    assert handed.ready()
+    assert not pool._cache
