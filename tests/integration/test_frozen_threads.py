@@ -1,4 +1,4 @@
-"""A worker of threads or greenlets that was frozen does not run what its pool had not begun: another worker did."""
+"""A worker with threads that was frozen does not run what stood in its pool's own queue: another worker did."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ SETTINGS = json.dumps(
 )
 
 
-@pytest.mark.parametrize("pool", ["threads", "gevent"])
 def test_what_waited_in_a_frozen_worker_is_not_run_by_it(
-    valkey: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str
+    valkey: Any, tmp_path: Any, request: pytest.FixtureRequest
 ) -> None:
     system = System(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SETTINGS)
     request.addfinalizer(system.close)
     system.web()
-    frozen = system.worker("--pool", pool, "--concurrency", "1", name="frozen")
+    frozen = system.worker("--pool", "threads", "--concurrency", "1", name="frozen")
     system.enqueue("test.succeed", "running", 4)
     system.until(lambda: system.events("running"), 20, "it has not begun")
     waiting = [f"waiting-{n}" for n in range(3)]
