@@ -26,7 +26,7 @@ class Draft:
     """The job ``id``, not published yet.
 
     ``headers`` and ``properties`` are its message's, ``body`` is ``(args, kwargs, embed)``, not encoded yet; ``at`` is
-    when it was enqueued.
+    when it was enqueued, once it is stamped.
     """
 
     id: str

@@ -169,9 +169,9 @@ class Enqueuer:
         """A job like all that have these options, made once; without receivers that might change it."""
         if signals.before_task_publish.receivers:
             return self._job("", name, (), {}, given, None)
-        limits = given.get("time_limit"), given.get("soft_time_limit")
-        # with the process, since a message says which one it is from
-        key = (os.getpid(), name, queue, limits, given.get("ignore_result"))
+        options = given.get("time_limit"), given.get("soft_time_limit"), given.get("ignore_result")
+        # as text, since a caller's value need not be hashable; the process, since a message says which it is from
+        key = (os.getpid(), name, queue, repr(options))
         model = self._models.get(key)
         if model is None:
             if len(self._models) >= _MOST_MODELS:

@@ -80,7 +80,7 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 @lru_cache(4096)
 def _as_sqlite_text(value: datetime | None) -> str | None:
-    """Remembered: the rows of one batch have most of their times in common, and writing one costs as much as a row."""
+    """Remembered, since most times of a batch stand in several of its rows."""
     moment = _in_utc(value)
     return None if moment is None else moment.isoformat(" ", "microseconds")[:_TIME_ZONE_AT]
 
