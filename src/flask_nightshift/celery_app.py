@@ -97,6 +97,14 @@ class JobCelery(Celery):
         return self.subclass_with_self("flask_nightshift.worker.main:JobWorker")
 
     @cached_property
+    def deduplicates(self) -> bool:
+        """Whether a worker remembers the jobs that succeeded, to skip one that comes again: a setting of Celery's.
+
+        Without it nobody asks, and remembering a thousand of them costs more than all else at the end of a job.
+        """
+        return bool(self.conf.worker_deduplicate_successful_tasks)
+
+    @cached_property
     def timezone(self) -> Any:
         """The app's time zone, which is asked for with each job; Celery's own kind of property locks for it."""
         return super().timezone

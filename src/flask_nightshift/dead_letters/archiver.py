@@ -154,8 +154,9 @@ def archive(store: Store, letters: Iterable[DeadLetter], *, worker: str) -> int:
 
 
 def _archive(connection: Connection, letter: DeadLetter, worker: str) -> bool:
-    statement = insert(connection, table).values(_row(letter)).on_conflict_do_nothing(index_elements=["id"])
-    is_new = connection.execute(statement.returning(table.c.id)).first() is not None
+    statement = insert(connection.dialect.name, table).values(_row(letter))
+    statement = statement.on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
+    is_new = connection.execute(statement).first() is not None
     if is_new and letter.job_id:
         _tell_the_journal(connection, letter)
     if is_new and _buried_by_the_broker(letter):

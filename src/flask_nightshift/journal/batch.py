@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -87,15 +88,20 @@ def _write_what_can_be(store: Store, batch: Batch) -> None:
 
 
 def _is_new(connection: Connection, batch: Batch) -> bool:
-    statement = insert(connection, journals).values(
-        id=batch.journal, worker=batch.worker, batch=batch.number, written_at=utcnow()
-    )
-    statement = statement.on_conflict_do_update(
+    mark = {"id": batch.journal, "worker": batch.worker, "batch": batch.number, "written_at": utcnow()}
+    return connection.execute(_mark(connection.dialect.name), mark).first() is not None
+
+
+@cache
+def _mark(dialect: str) -> Any:
+    """The statement that notes the number of a batch; it gives no row if that, or a later one, stands there."""
+    statement = insert(dialect, journals)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
         index_elements=["id"],
-        set_={"batch": statement.excluded.batch, "written_at": statement.excluded.written_at},
-        where=statement.excluded.batch > journals.c.batch,
-    )
-    return connection.execute(statement.returning(journals.c.id)).first() is not None
+        set_={"batch": new.batch, "written_at": new.written_at},
+        where=new.batch > journals.c.batch,
+    ).returning(journals.c.id)
 
 
 __all__ = ["Batch", "Record", "write"]

@@ -77,7 +77,7 @@ def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None
     ref = JobRef(job_id, task="", queue="", attempt=1)
     stub = _row(ref, JobState.RUNNING, now, progress=progress, progress_at=now) | {"place": _BEFORE_ALL}
     with store.begin() as connection:
-        statement = insert(connection, jobs)
+        statement = insert(connection.dialect.name, jobs)
         changes = {name: statement.excluded[name] for name in ("progress", "progress_at")}
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changes), stub)
 

@@ -28,7 +28,7 @@ from .tally import Tally
 
 INTERVAL = 0.5
 """Seconds between two writes, unless ``BATCH`` records wait."""
-BATCH = 500
+BATCH = 1000
 MAX_RECORDS = 10_000
 """Records kept while the database is away; the oldest are dropped first."""
 BACKOFF_MAX = 5.0

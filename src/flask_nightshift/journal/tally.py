@@ -18,12 +18,12 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ..job import Outcome
 from ..store import Store
 from ..store.tables import BUCKETS, bucket_columns
 from ..store.tables import totals as table
+from ..store.upsert import insert
 
 ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The minute of the row that sums up all time."""
@@ -181,7 +181,7 @@ def _totals_row(
 
 @cache
 def _add(dialect: str) -> Any:
-    statement: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    statement = insert(dialect, table)
     changes = {name: table.c[name] + statement.excluded[name] for name in _SUMS}
     return statement.on_conflict_do_update(index_elements=list(_KEYS), set_=changes)
 

@@ -7,7 +7,7 @@ what the database does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -16,17 +16,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 
-def insert(connection: Connection, table: Table) -> Any:
-    """An insert into ``table`` that has ``on_conflict_do_update()`` and ``on_conflict_do_nothing()``."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+def insert(dialect: str, table: Table) -> Any:
+    """An insert into ``table`` that has ``on_conflict_do_update()`` and ``on_conflict_do_nothing()``.
+
+    ``dialect`` is the name of SQLAlchemy's.
+    """
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def replace(connection: Connection, table: Table, values: dict[str, Any]) -> None:
     """Write one row whole: insert it, or overwrite the one with its primary key."""
     keys = [column.name for column in table.primary_key]
-    statement = insert(connection, table).values(**values)
+    statement = insert(connection.dialect.name, table).values(**values)
     changes = {name: statement.excluded[name] for name in values if name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes))
 
@@ -39,8 +40,7 @@ class Upsert:
     """
 
     def __init__(self, table: Table, dialect: Dialect, changes: Callable[[Any], dict[str, Any]]) -> None:
-        make = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        statement: Any = make(table)
+        statement = insert(dialect.name, table)
         statement = statement.on_conflict_do_update(
             index_elements=[column.name for column in table.primary_key], set_=changes(statement)
         )
@@ -51,23 +51,23 @@ class Upsert:
         in_order = compiled.positiontup or names
         self._values = itemgetter(*in_order)
         self._writers = [
-            table.c[name].type.dialect_impl(dialect).bind_processor(dialect) or _as_it_is for name in in_order
+            table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in in_order
         ]
 
     def run(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
         """Write ``rows``, in their order."""
-        written: list[Any] = [self._written(row) for row in rows]
+        columns = zip(*map(self._values, rows), strict=True)
+        written: Any = zip(*map(_written, columns, self._writers), strict=True)
         if self._names:
-            written = [dict(zip(self._names, row, strict=True)) for row in written]
-        connection.exec_driver_sql(self._sql, written)
-
-    def _written(self, row: dict[str, Any]) -> tuple[Any, ...]:
-        written = zip(self._values(row), self._writers, strict=True)
-        return tuple([None if value is None else write(value) for value, write in written])
+            written = (dict(zip(self._names, row, strict=True)) for row in written)
+        connection.exec_driver_sql(self._sql, list(written))
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def _written(column: Sequence[Any], write: Callable[[Any], Any] | None) -> Sequence[Any]:
+    """The values of one column as the driver takes them: column by column, since most need no call each."""
+    if write is None or column.count(None) == len(column):
+        return column
+    return [None if value is None else write(value) for value in column]
 
 
 __all__ = ["Upsert", "insert", "replace"]

@@ -133,7 +133,7 @@ class JobRequest(Request):
             task_ready(self)
             self._rejected(report.requeue, report.failure)
             return
-        task_ready(self, successful=True)
+        task_ready(self, successful=self._app.deduplicates)
         self.acknowledge()
         self._emit(JobSucceeded(self.job, utcnow(), self._hostname, runtime or 0.0, report.result))
         self.send_event("task-succeeded", result=report.representation, runtime=runtime)
