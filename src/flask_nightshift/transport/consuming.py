@@ -97,6 +97,10 @@ class ConsumingMixin(DeliveringMixin):
         return any(queue not in self._no_ack for queue in self.active_queues)
 
     # asking
+    def has_to_ask(self: Any) -> bool:
+        """Whether there is something to ask the server now, or to deliver that it has given."""
+        return self.qos.can_consume() and bool(self._no_ack or self._claimed or self._claim_size())
+
     def _brpop_start(self: Any, timeout: float | None = None) -> None:
         if self._no_ack and not self._leases and self.active_queues:
             self._asked = Asked.BRPOP

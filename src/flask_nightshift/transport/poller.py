@@ -56,13 +56,13 @@ class Poller(MultiChannelPoller):
     def on_poll_start(self) -> None:
         """Before every poll, so often and in no time; raises ``LeaseLost`` if a channel's lease was taken.
 
-        A channel that waits for an answer already, or has no room for one, is asked nothing.
+        A channel that waits for an answer already, or has no use for one, is asked nothing.
         """
         if self._paused_brpop:
             self._update_brpop_polling()
         for channel in list(self._channels):
             channel.check_lease()
-            if not channel._in_poll and channel.qos.can_consume() and channel.active_queues:  # noqa: SLF001 - as kombu does
+            if not channel._in_poll and channel.has_to_ask() and channel.active_queues:  # noqa: SLF001 - as kombu does
                 self._register_BRPOP(channel)
             if not channel._in_listen and channel.active_fanout_queues:  # noqa: SLF001
                 self._register_LISTEN(channel)

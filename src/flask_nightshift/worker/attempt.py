@@ -19,7 +19,7 @@ from ..retry import Dead, RetryAt
 from ..task import Verdict
 
 
-class Report(NamedTuple):  # of all values the cheapest to pickle, and there is one for each job
+class Report(NamedTuple):
     """How an attempt ended, from the child's point of view.
 
     ``kind`` is ``succeeded``, ``failed``, ``rejected``, ``ignored`` (the task replaced itself, or raised
@@ -39,10 +39,14 @@ class Report(NamedTuple):  # of all values the cheapest to pickle, and there is 
     requeue: bool = False
 
 
-def run_if(still_ours: Callable[[], bool], *args: Any, **options: Any) -> tuple[int, Report, float | None]:
+Ended = tuple[int, tuple[Any, ...], float | None]
+"""``(failed, report, runtime)``: the report as a plain tuple, since unpickling one looks up no class."""
+
+
+def run_if(still_ours: Callable[[], bool], *args: Any, **options: Any) -> Ended:
     """``run``, in a pool that has its own queue in this process, unless the job was taken over meanwhile."""
     if not still_ours():
-        return 1, Report("taken"), None
+        return 1, tuple(Report("taken")), None
     return run(*args, **options)
 
 
@@ -54,8 +58,8 @@ def run(
     content_type: str | None,
     content_encoding: str | None,
     **options: Any,
-) -> tuple[int, Report, float | None]:
-    """What the pool calls in place of Celery's tracer: returns ``(failed, report, runtime)``."""
+) -> Ended:
+    """What the pool calls in place of Celery's tracer."""
     verdict = request[Verdict.KEY] = Verdict()
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     tracer = trace.fast_trace_task if trace._localized else trace.trace_task_ret  # noqa: SLF001
@@ -64,9 +68,9 @@ def run(
     if runtime is None:  # Celery tells it of a success only
         runtime = perf_counter() - began
     if not failed:
-        return 0, Report("succeeded", runtime, verdict.result, representation=str(returned)), runtime
+        return 0, tuple(Report("succeeded", runtime, verdict.result, representation=str(returned))), runtime
     report = _report(returned, verdict)
-    return 1, report._replace(runtime=runtime), runtime
+    return 1, tuple(report._replace(runtime=runtime)), runtime
 
 
 def exception_of(einfo: ExceptionInfo) -> BaseException:

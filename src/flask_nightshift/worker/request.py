@@ -26,7 +26,7 @@ from ..job import Attempt, Failure, JobRef, Reason, utcnow
 from ..retry import Dead, RetryAt, RetryPolicy, decide
 from ..task import JobTask
 from . import attempt, hooks
-from .attempt import Report
+from .attempt import Ended, Report
 from .settle import Settlement, Step, encode, outgoing
 
 JSON = "application/json"
@@ -117,9 +117,10 @@ class JobRequest(Request):
             except TimeLimitExceeded:
                 self.on_failure(ExceptionInfo())
 
-    def on_success(self, failed__retval__runtime: tuple[int, Report, float | None], **_: Any) -> None:
+    def on_success(self, failed__retval__runtime: Ended, **_: Any) -> None:
         """The child reports that the attempt has ended, one way or another."""
-        report, runtime = failed__retval__runtime[1:]
+        told, runtime = failed__retval__runtime[1:]
+        report = Report(*told)
         if report.kind == "failed":
             task_ready(self)
             self._settle(report)
