@@ -114,15 +114,25 @@ class JobCelery(Celery):
         """The short way of a job into the broker, for all that is ordinary."""
         return Enqueuer(self)
 
+    @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
+        """The class of results, which is asked for with each job; Celery's own kind of property locks for it."""
+        return super().AsyncResult
+
     def _get_backend(self) -> Any:
         """The result backend, without its subscription to each result when the job is published.
 
         On Redis that would hang a publish for minutes while the server is frozen. Whoever asks for a result
-        (``AsyncResult.get``) is subscribed then, and is told one that was there before.
+        (``AsyncResult.get``) is subscribed then, and is told one that was there before; for a result that nobody
+        has asked for there is nothing to end when it is forgotten.
         """
         backend = super()._get_backend()
         if type(backend).__module__ == "celery.backends.redis":
+            end = backend.remove_pending_result
             backend.on_task_call = lambda producer, task_id: None  # noqa: ARG005 - Celery's own signature
+            backend.remove_pending_result = lambda result: (
+                end(result) if _awaited(backend, result) else result
+            )
         return backend
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
@@ -183,3 +193,8 @@ def _due(options: dict[str, Any], at: datetime, timezone: Any) -> datetime | Non
         return at + timedelta(seconds=float(options["countdown"]))
     eta = options.get("eta")
     return maybe_make_aware(maybe_iso8601(eta), timezone) if eta else None
+
+
+def _awaited(backend: Any, result: Any) -> bool:
+    """Whether somebody has asked for ``result``, and waits for it here: only then is it subscribed to."""
+    return any(result.id in waiting for waiting in backend._pending_results)  # noqa: SLF001 - Celery's own place

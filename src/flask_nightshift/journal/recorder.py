@@ -82,18 +82,24 @@ class Journal:
     def __call__(self, event: JobEvent) -> None:
         """Take note of ``event``; never waits for the database, and seldom for the lock."""
         self._events.append(event)
-        if self._resting or len(self._events) == BATCH or len(self._events) > MAX_RECORDS:
+        if self._resting or len(self._events) == BATCH:
             self._rouse()
+        elif len(self._events) > MAX_RECORDS:
+            self._make_room()
 
     def _rouse(self) -> None:
-        """Tell the thread that there is something to do, or make room where it cannot do it."""
+        """Tell the thread that there is something to do."""
+        with self._changed:
+            self._start_thread()
+            self._changed.notify_all()
+
+    def _make_room(self) -> None:
+        """Drop the oldest records, without waking the thread, which cannot write them."""
         with self._changed:
             while len(self._events) > MAX_RECORDS:
                 self._count(self._events.popleft())
                 self._dropped += 1
                 self._settled += 1
-            self._start_thread()
-            self._changed.notify_all()
 
     def _waiting(self) -> int:
         """How many events are not written yet; ask with the lock."""

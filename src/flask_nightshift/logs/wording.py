@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from functools import singledispatch
 from typing import Any
 
 from flask import has_request_context
 
-from ..events import JobDied, JobEnqueued, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..job import JobRef
 
 logger = logging.getLogger("flask_nightshift.jobs")
@@ -32,12 +31,23 @@ class Line:
         return " ".join([head, *(f"{key}={value}" for key, value in self.fields.items())])
 
 
-@singledispatch
-def observe(event: object) -> None:
-    """Log an event of ``events``; other objects are ignored. Subscribe it to ``Events``."""
+def observe(event: JobEvent) -> None:
+    """Log what happened to a job. Subscribe it to ``Events``."""
+    match event:
+        case JobEnqueued():
+            _enqueued(event)
+        case JobStarted():
+            _started(event)
+        case JobSucceeded():
+            _succeeded(event)
+        case JobRetrying():
+            _retrying(event)
+        case JobDied():
+            _died(event)
+        case JobReturned():
+            _returned(event)
 
 
-@observe.register
 def _enqueued(event: JobEnqueued) -> None:
     # A request that enqueues is worth a line; a script that enqueues 100,000 is not worth 100,000.
     level = logging.INFO if has_request_context() else logging.DEBUG
@@ -47,7 +57,6 @@ def _enqueued(event: JobEnqueued) -> None:
     _say(level, "job.enqueued", due, event.job, due=_iso(event.due))
 
 
-@observe.register
 def _started(event: JobStarted) -> None:
     if not logger.isEnabledFor(logging.INFO):
         return
@@ -55,7 +64,6 @@ def _started(event: JobStarted) -> None:
     _say(logging.INFO, "job.started", waited, event.job, worker=event.worker, wait=_round(event.wait))
 
 
-@observe.register
 def _succeeded(event: JobSucceeded) -> None:
     if not logger.isEnabledFor(logging.INFO):
         return
@@ -63,7 +71,6 @@ def _succeeded(event: JobSucceeded) -> None:
     _say(logging.INFO, "job.succeeded", text, event.job, worker=event.worker, runtime=_round(event.runtime))
 
 
-@observe.register
 def _retrying(event: JobRetrying) -> None:
     text = (
         f"{_attempt_of(event.job.attempt, event.max_retries)} failed with {event.failure}; "
@@ -84,7 +91,6 @@ def _retrying(event: JobRetrying) -> None:
     )
 
 
-@observe.register
 def _died(event: JobDied) -> None:
     text = f"buried as a dead letter ({event.reason}) after attempt {event.job.attempt}: {event.failure}"
     _say(
@@ -101,7 +107,6 @@ def _died(event: JobDied) -> None:
     )
 
 
-@observe.register
 def _returned(event: JobReturned) -> None:
     _say(
         logging.WARNING,
