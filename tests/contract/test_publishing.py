@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from celery import chain, chord, group
+from celery.exceptions import TimeoutError
 from flask import Flask
 from resultsapp import add, create_app, total
 from sites import Site
@@ -91,6 +93,30 @@ def test_results_and_canvas_work_with_the_default_result_backend(
         assert add.delay(20, 22).get(timeout=60) == 42
         assert chain(add.s(1, 2), add.s(3)).apply_async().get(timeout=30) == 6
         assert chord(add.s(n, n) for n in range(5))(total.s()).get(timeout=30) == 20
+
+
+def test_a_result_is_subscribed_to_while_somebody_waits_for_it(
+    site: Site, app: Flask, tmp_path: Path
+) -> None:
+    consumer = getattr(current(app).celery.backend, "result_consumer", None)
+    if consumer is None:
+        pytest.skip("results are in the database, where nobody subscribes")
+    early = add.delay(1, 1)
+    with pytest.raises(TimeoutError):
+        early.get(timeout=0.2)
+    assert len(consumer.subscribed_to) == 1, "no worker yet"
+    with worker(app, tmp_path):
+        add.delay(1, 2)  # nobody keeps this one
+        assert early.get(timeout=60) == 2
+        assert add.delay(20, 22).get(timeout=30) == 42
+        assert not consumer.subscribed_to
+
+        given_up = add.apply_async((1, 3), countdown=60)
+        given_up.then(print, weak=True)
+        assert len(consumer.subscribed_to) == 1
+        del given_up
+        gc.collect()
+        assert not consumer.subscribed_to
 
 
 def test_transport_options_of_the_user_join_ours(site: Site, tmp_path: Path) -> None:
