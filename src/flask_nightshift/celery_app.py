@@ -109,6 +109,14 @@ class JobCelery(Celery):
         """The app's time zone, which is asked for with each job; Celery's own kind of property locks for it."""
         return super().timezone
 
+    def uses_utc_timezone(self) -> bool:
+        """Whether that is UTC; asked with each job too."""
+        return self._uses_utc
+
+    @cached_property
+    def _uses_utc(self) -> bool:
+        return bool(super().uses_utc_timezone())
+
     @cached_property
     def enqueuer(self) -> Enqueuer:
         """The short way of a job into the broker, for all that is ordinary."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from celery import chain, chord, group
-from celery.exceptions import TimeoutError
+from celery.exceptions import TimeoutError as NotThereYet
 from flask import Flask
 from resultsapp import add, create_app, total
 from sites import Site
@@ -102,7 +102,7 @@ def test_a_result_is_subscribed_to_while_somebody_waits_for_it(
     if consumer is None:
         pytest.skip("results are in the database, where nobody subscribes")
     early = add.delay(1, 1)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(NotThereYet):
         early.get(timeout=0.2)
     assert len(consumer.subscribed_to) == 1, "no worker yet"
     with worker(app, tmp_path):
