@@ -115,6 +115,14 @@ class TestOneJob:
             found = journal.find_job(store, job_id)
             assert found == replace(expected, id=job_id), [type(event).__name__ for event in order]
 
+    def test_many_lives_in_one_batch(self, store: Store) -> None:
+        expected = tell(store, *LIFE)
+        ids = [f"job-{number}" for number in range(45)]  # rows for some whole statements, and some more
+        lives = [replace(event, job=event.job._replace(job_id=job_id)) for event in LIFE for job_id in ids]
+        tell(store, *lives)
+        for job_id in ids:
+            assert journal.find_job(store, job_id) == replace(expected, id=job_id)
+
     def test_a_late_event_of_the_web_process_takes_nothing_back(self, store: Store) -> None:
         record = tell(store, started(1, 1), succeeded(1, 2), enqueued(due=at(60)), together=False)
         assert (record.state, record.args, record.due_at) == (JobState.SUCCEEDED, "[7]", None)
