@@ -54,8 +54,9 @@ class Upsert:
         self._sql = compiled.string
         self._names = None if compiled.positional else names
         # by position, that is on SQLite; PostgreSQL lets no statement change a row twice, and pipelines them anyway
-        group = statement.values([dict.fromkeys(names)] * GROUP)
-        self._group_sql = group.compile(dialect=dialect).string if compiled.positional else None
+        self._group_sql = ""
+        if compiled.positional:
+            self._group_sql = statement.values([dict.fromkeys(names)] * GROUP).compile(dialect=dialect).string
         in_order = compiled.positiontup or names
         self._values = itemgetter(*in_order)
         self._writers = [
@@ -68,13 +69,11 @@ class Upsert:
         written: list[Any] = list(zip(*map(_written, columns, self._writers), strict=True))
         if self._names:
             written = [dict(zip(self._names, row, strict=True)) for row in written]
-        at = 0
-        if self._group_sql is not None:
-            while at + GROUP <= len(written):
-                connection.exec_driver_sql(self._group_sql, tuple(chain(*written[at : at + GROUP])))
-                at += GROUP
-        if at < len(written):
-            connection.exec_driver_sql(self._sql, written[at:])
+        grouped = len(written) // GROUP * GROUP if self._group_sql else 0
+        for at in range(0, grouped, GROUP):
+            connection.exec_driver_sql(self._group_sql, tuple(chain(*written[at : at + GROUP])))
+        if grouped < len(written):
+            connection.exec_driver_sql(self._sql, written[grouped:])
 
 
 def _written(column: Sequence[Any], write: Callable[[Any], Any] | None) -> Sequence[Any]:

@@ -119,8 +119,7 @@ class JobRequest(Request):
 
     def on_success(self, failed__retval__runtime: Ended, **_: Any) -> None:
         """The child reports that the attempt has ended, one way or another."""
-        told, runtime = failed__retval__runtime[1:]
-        report = Report(*told)
+        report = Report(*failed__retval__runtime[1])
         if report.kind == "failed":
             task_ready(self)
             self._settle(report)
@@ -136,8 +135,8 @@ class JobRequest(Request):
             return
         task_ready(self, successful=self._app.deduplicates)
         self.acknowledge()
-        self._emit(JobSucceeded(self.job, utcnow(), self._hostname, runtime or 0.0, report.result))
-        self.send_event("task-succeeded", result=report.representation, runtime=runtime)
+        self._emit(JobSucceeded(self.job, utcnow(), self._hostname, report.runtime or 0.0, report.result))
+        self.send_event("task-succeeded", result=report.representation, runtime=report.runtime)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ARG002
         """The pool reports that the attempt ended without a report from the child: killed, or over time."""
