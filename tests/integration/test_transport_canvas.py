@@ -10,18 +10,23 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 from celery.contrib.testing.worker import start_worker
-from celery.result import AsyncResult
 from transport_support import TRANSPORT, Site
 
-# A result that is collected says goodbye to its server, for 20 seconds if that is gone; at the end of a run it is.
-AsyncResult.__del__ = lambda self: None
+
+class SilentCelery(Celery):
+    """A result that is collected says goodbye to its server, for 20 seconds if that is gone; here it does not."""
+
+    def _get_backend(self) -> Any:
+        backend = super()._get_backend()
+        backend.result_consumer.cancel_for = lambda task_id: None
+        return backend
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis_server"])
 def app(request: pytest.FixtureRequest) -> Iterator[Celery]:
     """An app with a worker in a thread, started by Celery's own test support."""
     site = Site(request.getfixturevalue(request.param))
-    app = Celery("canvas", broker=site.url, backend=site.url, set_as_current=False)
+    app = SilentCelery("canvas", broker=site.url, backend=site.url, set_as_current=False)
     app.conf.update(
         broker_transport=TRANSPORT,
         broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 2},
