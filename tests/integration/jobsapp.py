@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import shared_task, signals
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.worker import loops
 from flask import Flask, current_app, jsonify, request
 
 from flask_nightshift import BrokerUnavailable, Nightshift, PermanentFailure
@@ -167,9 +168,18 @@ def wait_for_file(path: str, seconds: float = 30) -> None:
 
 @signals.worker_ready.connect
 def lose_the_connection(sender: Any, **_: Any) -> None:
-    """Have it gone as the worker's loop begins, with an error that nobody sees."""
-    if os.environ.pop("LOSE_CONNECTION", ""):
-        sender.hub.call_soon(sender.connection.connection.collect)
+    """Have it gone right ``before`` or ``after`` the one read of Celery that drops the error."""
+    lose, read = sender.connection.connection.collect, loops._quick_drain
+
+    def lose_and_read(connection: Any) -> None:
+        lose()
+        read(connection)
+
+    match os.environ.pop("LOSE_CONNECTION", ""):
+        case "before":
+            loops._quick_drain = lose_and_read
+        case "after":
+            sender.hub.call_soon(sender.hub.call_soon, lose)
 
 
 def create_app() -> Flask:

@@ -70,12 +70,15 @@ class JobConsumer(Consumer):
         self.loop_at = monotonic()
 
     def _check_connection(self) -> None:
-        """Raise if the broker has closed the connection and nobody noticed.
+        """Raise if the connection that the jobs come by is gone and nobody noticed.
 
         Celery reads from RabbitMQ once before its loop begins, and drops what goes wrong then (``_quick_drain``); the
-        worker would wait on a closed connection for a minute.
+        worker would wait on a closed connection for a minute. Where the broker closed it before that read, kombu
+        connects anew to read, by a connection without consumers: the worker would wait for ever.
         """
-        if self.connection is not None and not self.connection.connected:
+        if self.connection is None or self.task_consumer is None:
+            return
+        if self.task_consumer.channel.connection is None or not self.connection.connected:
             raise ConnectionError("the broker closed the connection as the event loop began")
 
     # -- messages ------------------------------------------------------------------------------------------
