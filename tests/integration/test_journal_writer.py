@@ -212,6 +212,31 @@ class TestAway:
         writer.close()
         assert counted(on_postgres) == {"succeeded": 501}
 
+    def test_a_frozen_database_is_waited_for_once(
+        self,
+        on_postgres: Store,
+        postgres: Postgres,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(recorder, "MAX_RECORDS", 20)
+        writer = journal.Journal(on_postgres, worker="w")
+        run_jobs(writer, 1)
+        assert writer.flush()
+        postgres.freeze()
+        started = time.monotonic()
+        run_jobs(writer, 500, prefix="frozen")
+        assert recorder.ROOM_TIMEOUT <= time.monotonic() - started < 2 * recorder.ROOM_TIMEOUT
+        postgres.thaw()
+        assert writer.flush(20)
+        writer.close()
+        assert counted(on_postgres) == {"succeeded": 501}
+        assert jobs_written(on_postgres) < 100
+        [paused] = [record for record in caplog.records if record.message == "journal.paused"]
+        [resumed] = [record for record in caplog.records if record.message == "journal.resumed"]
+        assert paused.__dict__["error"] == "it took no record for 1 s"
+        assert resumed.__dict__["dropped"] > 900
+
     def test_a_sqlite_directory_that_moves_away_and_comes_back(self, tmp_path: Path) -> None:
         store = Store(f"sqlite:///{tmp_path}/history/db.sqlite3")
         store.migrate()
@@ -253,6 +278,23 @@ class TestAway:
 
 
 class TestThread:
+    def test_whoever_makes_events_faster_than_they_are_written_waits(
+        self, store: Store, writer: journal.Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recorder, "MAX_RECORDS", 200)
+        monkeypatch.setattr(recorder, "BATCH", 100)
+        threads = [
+            threading.Thread(target=run_jobs, args=(writer, 2000), kwargs={"prefix": f"{name}-"})
+            for name in "ab"
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert writer.flush(20)
+        assert jobs_written(store) == 4000
+        assert counted(store) == {"succeeded": 4000}
+
     def test_the_first_event_after_a_rest_is_written_at_once_and_the_next_waits(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,8 +1,9 @@
 """The observer that turns events into history, off the hot path.
 
-Calling it costs a few microseconds and never waits for the database. One daemon thread per process writes:
-the first event after a rest at once, then every ``INTERVAL`` seconds or ``BATCH`` records. With the database
-away it keeps all totals and the latest ``MAX_RECORDS`` records, and catches up.
+Calling it costs a few microseconds. One daemon thread per process writes: the first event after a rest at once, then
+every ``INTERVAL`` seconds or ``BATCH`` records. Who makes events faster than they can be written waits for room when
+``MAX_RECORDS`` are unwritten. Nobody waits for a database that is away: the journal keeps all totals and the latest
+``MAX_RECORDS`` records, and catches up.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ INTERVAL = 0.5
 """Seconds between two writes, unless ``BATCH`` records wait."""
 BATCH = 1000
 MAX_RECORDS = 10_000
-"""Records kept while the database is away; the oldest are dropped first."""
+"""Records kept in memory; while the database is away, the oldest are dropped first."""
+ROOM_TIMEOUT = 1.0
+"""Seconds that the maker of an event waits for room; with none by then, the database counts as away."""
 BACKOFF_MAX = 5.0
 """Seconds between two tries while the database is away."""
 EXIT_TIMEOUT = 2.0
@@ -80,11 +83,11 @@ class Journal:
         self._worker = name
 
     def __call__(self, event: JobEvent) -> None:
-        """Take note of ``event``; never waits for the database, and seldom for the lock."""
+        """Take note of ``event``; seldom waits for the lock, and for the database ``ROOM_TIMEOUT`` at most."""
         self._events.append(event)
         if self._resting or len(self._events) == BATCH:
             self._rouse()
-        elif len(self._events) > MAX_RECORDS:
+        if not self._has_room():
             self._make_room()
 
     def _rouse(self) -> None:
@@ -94,12 +97,17 @@ class Journal:
             self._changed.notify_all()
 
     def _make_room(self) -> None:
-        """Drop the oldest records, without waking the thread, which cannot write them."""
-        with self._changed:
-            while len(self._events) > MAX_RECORDS:
+        """Wait until some records are written; with the database away, drop the oldest."""
+        with self._changed:  # it does not wake the thread, which is writing or cannot write
+            if not self._changed.wait_for(lambda: self._away or self._has_room(), ROOM_TIMEOUT):
+                self._database_is_away(f"it took no record for {ROOM_TIMEOUT:g} s")
+            while not self._has_room():
                 self._count(self._events.popleft())
                 self._dropped += 1
                 self._settled += 1
+
+    def _has_room(self) -> bool:
+        return len(self._events) <= MAX_RECORDS
 
     def _waiting(self) -> int:
         """How many events are not written yet; ask with the lock."""
@@ -189,6 +197,7 @@ class Journal:
             self._hurry = False
             if self._pending is None:
                 self._pending = self._take()
+                self._changed.notify_all()  # there is room
             return self._pending
 
     def _has_work(self) -> bool:
@@ -219,10 +228,10 @@ class Journal:
             self._changed.notify_all()
             return written or not self._closing
 
-    def _database_is_away(self, exc: Exception | None) -> None:
+    def _database_is_away(self, why: object) -> None:
         if not self._away:
             self._away = True
-            logger.warning("journal.paused", extra={"error": str(exc)})
+            logger.warning("journal.paused", extra={"error": str(why)})
 
     def _database_is_back(self) -> None:
         if self._away:
