@@ -11,14 +11,12 @@ from datetime import datetime
 from typing import Any
 
 from kombu.serialization import dumps
-from kombu.utils.json import JSONEncoder
 
 from .context import request_id
 from .events import JobEnqueued
 from .job import JobRef, utcnow
 from .message import HISTORY, Outgoing, parse_time, stamp
-
-_encode = JSONEncoder().encode
+from .plain_json import encode
 
 
 @dataclass(slots=True)
@@ -54,7 +52,7 @@ class Draft:
         """Its message; raises what kombu does for a body that ``serializer`` cannot encode."""
         if serializer == "json":
             try:
-                return Outgoing(_encode(self.body).encode(), self.headers, self.properties)
+                return Outgoing(encode(self.body), self.headers, self.properties)
             except (TypeError, ValueError):
                 pass  # let kombu say what is wrong with it
         content_type, content_encoding, body = dumps(self.body, serializer)

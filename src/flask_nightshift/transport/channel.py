@@ -14,7 +14,8 @@ from kombu.transport import redis
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
-from . import keys, payload
+from ..plain_json import encode
+from . import keys
 from .consuming import ConsumingMixin
 from .lease import Lease, Space
 from .message import Message
@@ -135,7 +136,7 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
         to = [self.destination(queue, step) for queue in queues]
         lease, queue = found
         at = due.timestamp() if isinstance(due, datetime) else due or 0.0
-        done = lease.replace(delivery_tag, queue, to, step, at, payload.text(message))
+        done = lease.replace(delivery_tag, queue, to, step, at, encode(message))
         self._in_hand.pop(delivery_tag, None)
         self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
         return done

@@ -84,7 +84,7 @@ class DeliveringMixin:
         step = self.priority(self._get_message_priority(body, reverse=False))
         self._move(claimed, claimed.queue, step, due, claimed.raw)
 
-    def _move(self: Any, claimed: Claimed, queue: str, step: int, due: float, letter: str | bytes) -> None:
+    def _move(self: Any, claimed: Claimed, queue: str, step: int, due: float, letter: bytes) -> None:
         try:
             to: list[Destination] = [self.destination(queue, step)]
             claimed.lease.replace(claimed.number, claimed.queue, to, step, due, letter)

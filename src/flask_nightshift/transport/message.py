@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any
 
 from kombu.transport import virtual
 
-from .payload import TYPED
+from ..plain_json import decode
 
 JSON = "application/json"
 
@@ -20,7 +19,5 @@ class Message(virtual.Message):
         """Almost every job is plain JSON, and kombu's reader calls a Python function for each object in it."""
         if self.content_type == JSON and self.accept and JSON in self.accept and self.body:
             with contextlib.suppress(ValueError):  # what cannot be read is kombu's to complain of
-                text = self.body.decode() if isinstance(self.body, bytes) else self.body
-                if TYPED not in text:
-                    return json.loads(text)
+                return decode(self.body if isinstance(self.body, bytes) else self.body.encode())
         return super()._decode()

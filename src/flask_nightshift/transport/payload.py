@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kombu.utils.json import JSONEncoder, loads
+from ..plain_json import decode, encode
 
 COUNT = "x-delivery-count"
 DEAD = "nightshift_dead"
-TYPED = "__type__"
-"""What kombu's JSON marks a value with that JSON has no type for; where it is missing, plain JSON will do."""
-
-text = JSONEncoder(separators=(",", ":")).encode
-"""A payload as it stands on a ready list: what kombu would write, without the spaces."""
 
 
 class Undecodable(ValueError):
@@ -53,8 +47,7 @@ class Burial:
 def parse(raw: bytes) -> dict[str, Any]:
     """The payload in ``raw``, checked so far that a kombu ``Message`` can be made of it."""
     try:
-        decoded = raw.decode("utf-8")
-        payload = loads(decoded) if TYPED in decoded else json.loads(decoded)
+        payload = decode(raw)
     except Exception as exc:  # noqa: BLE001 - strangers' bytes: bad UTF-8, bad JSON, nested too deep, ...
         raise Undecodable(f"not JSON: {type(exc).__name__}: {exc}") from None
     if not isinstance(payload, dict):
@@ -118,7 +111,7 @@ def for_delivery(payload: dict[str, Any], count: int, number: int) -> dict[str, 
     return payload
 
 
-def bury(payload: dict[str, Any], burial: Burial, dead_queue: str) -> str:
+def bury(payload: dict[str, Any], burial: Burial, dead_queue: str) -> bytes:
     """A message as it goes to the dead-letter queue: itself with one more header."""
     headers = {**(payload.get("headers") or {}), DEAD: burial.header()}
     properties = {
@@ -126,12 +119,12 @@ def bury(payload: dict[str, Any], burial: Burial, dead_queue: str) -> str:
         "delivery_info": _to(dead_queue),
         "delivery_tag": str(uuid.uuid4()),
     }
-    return text({**payload, "headers": headers, "properties": properties})
+    return encode({**payload, "headers": headers, "properties": properties})
 
 
-def bury_raw(raw: bytes, burial: Burial, dead_queue: str) -> str:
+def bury_raw(raw: bytes, burial: Burial, dead_queue: str) -> bytes:
     """Bytes that are no message, in a message of their own."""
-    return text(
+    return encode(
         {
             "body": base64.b64encode(raw).decode(),
             "content-type": "application/octet-stream",

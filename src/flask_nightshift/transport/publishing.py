@@ -15,6 +15,7 @@ from typing import Any
 
 from kombu.transport import redis
 
+from ..plain_json import encode
 from . import keys, payload, scripts
 from .lease import Destination
 from .wire import Wire
@@ -46,19 +47,19 @@ class PublishingMixin:
         if (batch := kwargs.get("_publish_batch")) is not None:
             batch.ring(queue)
             if due > time():
-                batch.add("zadd", keys.delayed("", queue), {f"{step}|{payload.text(message)}": due})
+                batch.add("zadd", keys.delayed("", queue), {b"%d|%s" % (step, encode(message)): due})
                 return
         if batch is not None or (self._expires and queue in self._expires):
             super()._put(queue, message, **kwargs)  # type: ignore[misc]  # a mixin
             return
-        self._publish(queue, step, due, [payload.text(message)], kwargs.get("once"))
+        self._publish(queue, step, due, [encode(message)], kwargs.get("once"))
 
     def _when(self: Any, message: dict[str, Any]) -> tuple[float, int]:
         """When ``message`` is due (unix seconds; 0: at once), and on which priority step."""
         return payload.due(message) or 0.0, self.priority(self._get_message_priority(message, reverse=False))
 
     def _publish(
-        self: Any, queue: str, step: int, due: float, texts: Sequence[str], once: Once | None
+        self: Any, queue: str, step: int, due: float, payloads: Sequence[bytes], once: Once | None
     ) -> None:
         if self._publish_wire is None:
             self._publish_wire = Wire(self.pool)
@@ -67,7 +68,7 @@ class PublishingMixin:
         if once is not None:
             name, number = once
             where.append(keys.publisher(self.global_keyprefix, name))
-        scripts.PUBLISH.run(self._publish_wire, where, [f"{due:.6f}", step, number, *texts])
+        scripts.PUBLISH.run(self._publish_wire, where, [f"{due:.6f}", step, number, *payloads])
 
     def basic_publish_many(
         self: Any, messages: Sequence[dict[str, Any]], queue: str, once: Once | None = None
@@ -80,7 +81,7 @@ class PublishingMixin:
         due, step = self._when(messages[0])
         for message in messages:
             self._inplace_augment_message(message, "", queue)
-        self._publish(queue, step, due, [payload.text(message) for message in messages], once)
+        self._publish(queue, step, due, [encode(message) for message in messages], once)
 
     def create_publish_batch(self: Any, max_size: int) -> PublishBatch:
         """Many publishes in one pipeline."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from redis import Redis
 
+from ..plain_json import encode
 from . import keys, payload, scripts
 
 STEPS = (0, 3, 6, 9)
@@ -69,7 +70,7 @@ def run_delayed_now(client: Redis, prefix: str, queue: str, id_: str, sep: str =
         step, _ = _split(member)
         body["headers"] = {**(body.get("headers") or {}), "eta": None}
         names = [key, keys.ready(prefix, queue, step, sep), keys.bell(prefix, queue)]
-        if scripts.RUN_NOW.run(client, names, [member, payload.text(body)]):
+        if scripts.RUN_NOW.run(client, names, [member, encode(body)]):
             return True
     return False
 
