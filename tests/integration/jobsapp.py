@@ -169,17 +169,19 @@ def wait_for_file(path: str, seconds: float = 30) -> None:
 @signals.worker_ready.connect
 def lose_the_connection(sender: Any, **_: Any) -> None:
     """Have it gone right ``before`` or ``after`` the one read of Celery that drops the error."""
+    moment = os.environ.pop("LOSE_CONNECTION", "")
+    if not moment:
+        return
     lose, read = sender.connection.connection.collect, loops._quick_drain
 
     def lose_and_read(connection: Any) -> None:
         lose()
         read(connection)
 
-    match os.environ.pop("LOSE_CONNECTION", ""):
-        case "before":
-            loops._quick_drain = lose_and_read
-        case "after":
-            sender.hub.call_soon(sender.hub.call_soon, lose)
+    if moment == "before":
+        loops._quick_drain = lose_and_read
+    else:
+        sender.hub.call_soon(sender.hub.call_soon, lose)
 
 
 def create_app() -> Flask:
