@@ -17,9 +17,8 @@ SETTINGS = json.dumps(
 )
 
 
-@pytest.mark.parametrize(
-    ("pool", "at_least"), [("threads", 4), ("gevent", 2)]
-)  # a full gevent pool takes no more
+# how many it has leased at least: the loop of a full gevent pool waits with one in hand
+@pytest.mark.parametrize(("pool", "at_least"), [("threads", 4), ("gevent", 2)])
 def test_what_waited_in_a_frozen_worker_is_not_run_by_it(
     valkey: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str, at_least: int
 ) -> None:

@@ -45,6 +45,15 @@ def counted(store: Store) -> dict[str, int]:
     return {row.outcome: row.count for row in journal.totals(store)}
 
 
+def before_the_freeze(store: Store, postgres: Postgres) -> journal.Journal:
+    """A journal that has written one job; its database is frozen now."""
+    made = journal.Journal(store, worker="w")
+    run_jobs(made, 1)
+    assert made.flush()
+    postgres.freeze()
+    return made
+
+
 @pytest.fixture
 def writer(store: Store) -> Iterator[journal.Journal]:
     made = journal.Journal(store, worker="w")
@@ -200,10 +209,7 @@ class TestAway:
         assert counted(on_postgres) == {"succeeded": 20 * next(sent)}
 
     def test_a_frozen_database_holds_nobody_up(self, on_postgres: Store, postgres: Postgres) -> None:
-        writer = journal.Journal(on_postgres, worker="w")
-        run_jobs(writer, 1)
-        assert writer.flush()
-        postgres.freeze()
+        writer = before_the_freeze(on_postgres, postgres)
         started = time.monotonic()
         run_jobs(writer, 500, prefix="frozen")
         assert time.monotonic() - started < 1
@@ -220,10 +226,7 @@ class TestAway:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(recorder, "MAX_RECORDS", 20)
-        writer = journal.Journal(on_postgres, worker="w")
-        run_jobs(writer, 1)
-        assert writer.flush()
-        postgres.freeze()
+        writer = before_the_freeze(on_postgres, postgres)
         started = time.monotonic()
         run_jobs(writer, 500, prefix="frozen")
         assert recorder.ROOM_TIMEOUT <= time.monotonic() - started < 2 * recorder.ROOM_TIMEOUT

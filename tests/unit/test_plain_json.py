@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
@@ -123,7 +123,10 @@ def test_deep_values(depth: int) -> None:
 
 @given(nested(plain))
 def test_what_kombu_wrote_is_read(value: Any) -> None:
-    text = outcome(lambda: dumps(value))
+    try:
+        text = dumps(value)
+    except TypeError:  # a key that JSON cannot have
+        reject()
     assert outcome(lambda: decode(text.encode())) == outcome(lambda: loads(text))
 
 
