@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, reject
+from hypothesis import example, given, reject
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
@@ -122,6 +122,8 @@ def test_deep_values(depth: int) -> None:
 
 
 @given(nested(plain))
+@example([float("nan"), 2**70])
+@example({"lone": "\ud800"})
 def test_what_kombu_wrote_is_read(value: Any) -> None:
     try:
         text = dumps(value)
