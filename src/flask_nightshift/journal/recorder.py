@@ -67,7 +67,7 @@ class Journal:
         self._open = Open()
         self._tally = Tally()
         self._pending: Batch | None = None
-        self._settled = self._batches = self._dropped = 0
+        self._settled = self._batches = self._dropped = self._lost = 0
         self._resting = True  # nobody looks at the events until somebody rouses the thread
         self._hurry = self._closing = self._away = False
         self._not_before = 0.0
@@ -100,7 +100,9 @@ class Journal:
         """Wait until some records are written; with the database away, drop the oldest."""
         with self._changed:  # it does not wake the thread, which is writing or cannot write
             if not self._changed.wait_for(lambda: self._away or self._has_room(), ROOM_TIMEOUT):
-                self._database_is_away(f"it took no record for {ROOM_TIMEOUT:g} s")
+                self._database_is_away(
+                    f"too slow: {MAX_RECORDS:,} records have waited for {ROOM_TIMEOUT:g} s"
+                )
             while not self._has_room():
                 self._count(self._events.popleft())
                 self._dropped += 1
@@ -147,8 +149,9 @@ class Journal:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         with self._changed:
-            lost = self._waiting()
-        if lost:
+            lost, told = self._waiting(), self._lost
+            self._lost = lost
+        if lost not in (0, told):  # the end of the process closes once more what was closed before
             logger.error("journal.lost", extra={"records": lost})
 
     def _start_thread(self) -> None:

@@ -138,7 +138,7 @@ class Lease:
             self._forget(number)
 
     def replace(
-        self, number: int, queue: str, to: Sequence[Destination], step: int, due: float, payload: str | bytes
+        self, number: int, queue: str, to: Sequence[Destination], step: int, due: float, payload: bytes
     ) -> bool:
         """Write ``payload`` to its destinations and release the original; False if it is no longer ours."""
         where = [key for place in to for key in (place.ready, place.delayed, place.bell)]
