@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -71,8 +72,9 @@ def test_the_deadline_decides_where_clients_may_not_be_listed(site: Site) -> Non
     )
     site.publish("first")
     site.url = site.url.replace(f":{site.server.password}@", "worker:any@")
-    with child(site, lease_seconds=3, lease_renew_seconds=0.5) as worker:
-        reader = site.reader()
+    options = {"lease_seconds": 3, "lease_renew_seconds": 0.5}
+    with child(site, **options) as worker:
+        reader = site.reader(**options)
         worker.send(signal.SIGKILL)
         killed = time.monotonic()
         assert reader.next(timeout=10).payload == "first"
@@ -95,7 +97,7 @@ def test_a_frozen_consumer_is_fenced(site: Site) -> None:
     for number in range(4):
         site.publish(number)
     with child(site, **SHORT) as worker:
-        reader = site.reader()
+        reader = site.reader(**SHORT)
         worker.send(signal.SIGSTOP)
         taken = bodies(reader.take(4))
         assert taken == [0, 1, 2, 3]
@@ -183,6 +185,26 @@ def test_a_keeper_whose_connection_is_cut_is_back_before_anyone_takes_over(site:
     assert other.within(3) == []
     assert site.leased() == ["a"]
     assert site.redis.zcard("nightshift:suspects") == 0
+
+
+def test_a_machine_that_slept_longer_than_the_leases_gives_nothing_out_twice(site: Site) -> None:
+    """Whoever wakes first finds every deadline passed, its own and those of who is still asleep."""
+    wait_for(lambda: site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young")
+    options = {"lease_seconds": 6, "lease_renew_seconds": 1.5}
+    with ExitStack() as stack:
+        worker, early = (_holding(stack, site, body, **options) for body in ("first", "second"))
+        worker.send(signal.SIGSTOP)
+        early.send(signal.SIGSTOP)
+        site.server.freeze()
+        time.sleep(7)
+        site.server.thaw()
+        early.send(signal.SIGCONT)
+        new = site.reader(**options)
+        assert new.within(1.4) == []
+        assert site.redis.zcard("nightshift:late") >= 1
+        worker.send(signal.SIGCONT)
+        assert new.within(6) == [], "given to another, although its worker lives"
+        assert sorted(site.leased()) == ["first", "second"]
 
 
 def test_after_a_broken_connection_what_is_in_use_stays_and_the_rest_returns(site: Site) -> None:
@@ -379,15 +401,21 @@ def test_a_delayed_message_is_promoted_for_old_workers_by_new_ones(site: Site) -
     assert message.payload == "later"
 
 
+def _holding(stack: ExitStack, site: Site, body: str, **options: Any) -> Any:
+    """A consumer in a process of its own, which holds ``body``."""
+    site.publish(body)
+    return stack.enter_context(child(site, **options))
+
+
 def _take_over(site: Site, reader: Any) -> None:
     """As if ``reader`` had been frozen for longer than its lease."""
     from flask_nightshift.transport import keys, scripts
 
     site.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
-    names = [keys.consumers(""), keys.clients(""), keys.suspects(""), keys.leased("")]
-    swept = scripts.SWEEP.run(
-        site.redis, names, [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 2, 20, 1]
-    )
+    names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
+    args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0]
+    assert scripts.SWEEP.run(site.redis, names, args) == [], "seen for the first time"
+    swept = scripts.SWEEP.run(site.redis, names, args)
     assert swept[0].decode() == reader.lease.id
 
 

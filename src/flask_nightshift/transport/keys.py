@@ -12,6 +12,7 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
     nightshift:clients            hash    consumer → Redis client id of its keeper
     nightshift:publisher:<name>   string  number of that publisher's last publish, lives 10 s
     nightshift:suspects           zset    consumer whose client is missing, by first sighting
+    nightshift:late               zset    consumer whose deadline is near or past, by first sighting
 """
 
 from __future__ import annotations
@@ -63,3 +64,8 @@ def clients(prefix: str) -> str:
 def suspects(prefix: str) -> str:
     """The consumers whose client was found missing."""
     return f"{prefix}nightshift:suspects"
+
+
+def late(prefix: str) -> str:
+    """The consumers that missed renewals."""
+    return f"{prefix}nightshift:late"

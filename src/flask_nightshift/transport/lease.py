@@ -74,7 +74,7 @@ class Lease:
         self.on_change = on_change
         self.key = keys.lease(space.prefix, self.id)
         self.owned = [keys.consumers(space.prefix), self.key, keys.leased(space.prefix)]
-        self._register = [keys.clients(space.prefix), keys.suspects(space.prefix)]
+        self._register = [name(space.prefix) for name in (keys.clients, keys.suspects, keys.late)]
         self._pid = os.getpid()
         self._client_id: int | str = ""
         self._held: dict[int, weakref.ref[Any]] | None = None

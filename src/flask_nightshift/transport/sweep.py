@@ -2,7 +2,8 @@
 
 Every keeper sweeps. A consumer is gone when its deadline has passed, or, much sooner, when its keeper's
 connection is missing from the server's list of clients at two sightings ``GRACE`` seconds apart. Where the
-server refuses or mistells that list, the deadline alone decides.
+server refuses or mistells that list, the deadline alone decides. A deadline that nobody saw coming, because the
+server or the whole machine stood still, gives its consumer the time to renew.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ GRACE = 2.0
 AFTER_OUTAGE = 5.0
 """Seconds after an outage in which nobody is declared gone: the others are just coming back too."""
 INTERVAL = 1.0
+LATE_AT, LATE_FOR = 2.0, 1.5
+"""In renewals: how long before its deadline a consumer is late, and how long it must have been seen so. With the
+default of five renewals to a lease, a frozen consumer is taken for gone at its deadline, as it would be without.
+"""
 CROWD = 32
 """With more consumers than this each sweeps less often; together they still sweep often enough."""
 AT_ONCE = 20
@@ -54,9 +59,11 @@ def sweep(client: Redis, lease: Lease) -> int:
     missing = _missing(
         client, own, {name: cid for name, cid in registered.items() if name != lease.id and cid}
     )
-    names = [keys.consumers(prefix), keys.clients(prefix), keys.suspects(prefix), keys.leased(prefix)]
-    pairs = [text for pair in missing.items() for text in pair]
-    args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), GRACE, AT_ONCE, 1, *pairs]
+    renewal = lease.options.lease_renew_seconds
+    names = [name(prefix) for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
+    args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), AT_ONCE]
+    args += [GRACE, LATE_AT * renewal, LATE_FOR * renewal]
+    args += [text for pair in missing.items() for text in pair]
     swept = scripts.SWEEP.run(client, names, args)
     for name, returned in zip(swept[::2], swept[1::2], strict=True):
         logger.warning("job.returned consumer=%s messages=%d reason=worker_gone", name.decode(), returned)

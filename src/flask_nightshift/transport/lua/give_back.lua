@@ -1,5 +1,5 @@
 -- give_back.lua: return leased messages to the heads of their queues.
--- KEYS  1 consumers, 2 lease, 3 leased, 4 clients, 5 suspects
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 clients, 5 suspects, 6 late
 -- ARGV  1 consumer, 2 "only" these numbers or all "but" these, 3 "1" to count the delivery, 4 "1" to take the
 --       consumer off the register, 5 key prefix, 6 priority separator, 7 what doorbells start with,
 --       8 count of numbers, the numbers, and acknowledgements (see shared.lua), which come first
@@ -25,5 +25,6 @@ if ARGV[4] == '1' then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[4], ARGV[1])
   redis.call('ZREM', KEYS[5], ARGV[1])
+  redis.call('ZREM', KEYS[6], ARGV[1])
 end
 return returned

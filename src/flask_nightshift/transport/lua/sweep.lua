@@ -1,14 +1,17 @@
 -- sweep.lua: return the messages of consumers that are gone.
--- KEYS  1 consumers, 2 clients, 3 suspects, 4 leased
+-- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 leased
 -- ARGV  1 what lease names start with, 2 key prefix, 3 priority separator, 4 what doorbells start with,
---       5 seconds for which a client must be missing, 6 how many consumers to sweep at most,
---       7 "1": go by deadlines too, then pairs of a consumer and its client id that CLIENT LIST did not show
+--       5 how many consumers to sweep at most, 6 seconds for which a client must be missing, 7 seconds before its
+--       deadline at which a consumer is late, 8 seconds for which it must have been late, then pairs of a consumer
+--       and its client id that CLIENT LIST did not show
 -- Atomic: a swept consumer is off the register before anything it still sends is looked at. A consumer is gone
--- when its deadline has passed, or when its client was missing at two sightings that far apart and it has
--- named no other since. Each delivery is counted. Gives {consumer, how many returned, ...}.
-local consumers, clients, suspects, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- when its deadline has passed and it was seen late that long before (or else a server or a whole machine that
+-- stood still would make all look dead), or when its client was missing at two sightings that far apart and it
+-- has named no other since. Each delivery is counted. Gives {consumer, how many returned, ...}.
+local consumers, clients, suspects, late, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local names = {prefix = ARGV[2], sep = ARGV[3], bell = ARGV[4]}
-local grace, most, time = tonumber(ARGV[5]), tonumber(ARGV[6]), now()
+local most, time = tonumber(ARGV[5]), now()
+local missing_for, late_at, late_for = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local gone, seen = {}, {}
 local function condemn(consumer)
   if not seen[consumer] and #gone < most then
@@ -17,21 +20,22 @@ local function condemn(consumer)
   end
 end
 
-go_on_when_full(consumers)
-if ARGV[7] == '1' then
-  local late = redis.call('ZRANGEBYSCORE', consumers, '-inf', string.format('%.6f', time), 'LIMIT', 0, most)
-  for _, consumer in ipairs(late) do condemn(consumer) end
+-- Whether the consumer was sighted so many seconds before; the first sighting is noted.
+local function sighted(sightings, consumer, seconds)
+  local since = redis.call('ZSCORE', sightings, consumer)
+  if not since then redis.call('ZADD', sightings, string.format('%.6f', time), consumer) end
+  return since and time - tonumber(since) >= seconds
 end
-for at = 8, #ARGV, 2 do
+
+go_on_when_full(consumers)
+local near = redis.call('ZRANGEBYSCORE', consumers, '-inf', string.format('%.6f', time + late_at), 'WITHSCORES')
+for at = 1, #near, 2 do
+  if sighted(late, near[at], late_for) and tonumber(near[at + 1]) <= time then condemn(near[at]) end
+end
+for at = 9, #ARGV, 2 do
   local consumer, client = ARGV[at], ARGV[at + 1]
-  if redis.call('HGET', clients, consumer) == client and redis.call('ZSCORE', consumers, consumer) then
-    local since = redis.call('ZSCORE', suspects, consumer)
-    if not since then
-      redis.call('ZADD', suspects, string.format('%.6f', time), consumer)
-    elseif time - tonumber(since) >= grace then
-      condemn(consumer)
-    end
-  end
+  local named = redis.call('HGET', clients, consumer) == client and redis.call('ZSCORE', consumers, consumer)
+  if named and sighted(suspects, consumer, missing_for) then condemn(consumer) end
 end
 
 local reply = {}
@@ -42,5 +46,6 @@ for _, consumer in ipairs(gone) do
   redis.call('ZREM', consumers, consumer)
   redis.call('HDEL', clients, consumer)
   redis.call('ZREM', suspects, consumer)
+  redis.call('ZREM', late, consumer)
 end
 return reply
