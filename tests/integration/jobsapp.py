@@ -140,6 +140,11 @@ def progress(self: Any, marker: str) -> dict[str, Any]:
     return {"marker": marker}
 
 
+@jobs.task(name="test.pid", **FAST)
+def pid(marker: str) -> None:
+    note(marker, f"in-{os.getpid()}")
+
+
 @jobs.task(name="test.nap")
 def nap(marker: str, seconds: float) -> None:
     note(marker, "begun")

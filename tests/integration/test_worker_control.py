@@ -1,0 +1,190 @@
+"""Celery's remote control on our own worker: what it revokes, stops, limits, grows and shrinks loses no job."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opsapp import Ops, opened
+from system import System, running
+
+CHILDREN, EACH = 2, 2  # and so many jobs are taken for each
+
+
+class Desk:
+    """A worker with two children, and an operator in this process with a hand on the remote control."""
+
+    def __init__(self, system: System, ops: Ops) -> None:
+        self.system, self.ops = system, ops
+        self.worker = system.worker("--concurrency", f"{CHILDREN}")
+
+    def ask(self, command: str, worker: str = "worker@test", **arguments: Any) -> Any:
+        """The worker's answer to a command."""
+        answers = self.ops.runtime.celery.control.broadcast(
+            command, arguments=arguments, destination=[worker], reply=True, timeout=20, limit=1
+        )
+        assert answers, f"no answer to {command}"
+        return answers[0][worker]
+
+    def ids(self, command: str) -> set[str]:
+        """The jobs that ``inspect`` names."""
+        return {job["id"] for job in self.ask(command)}
+
+    def send(self, task: str, *args: Any, **options: Any) -> Job:
+        return Job(self, task, args, options)
+
+    def hold(self, count: int = CHILDREN, **options: Any) -> list[Job]:
+        """So many jobs, begun, which end when they are told to, or after half a minute."""
+        held = [self.send("progress", **options) for _ in range(count)]
+        self.until(lambda: all(job.begun for job in held), "they do not run at the same time", 20)
+        return held
+
+    def ready(self, queue: str = "celery") -> int:
+        """How many jobs stand in ``queue``."""
+        return self.ops.runtime.broker.depths([queue])[0].ready
+
+    def until(self, check: Any, what: str, seconds: float = 40) -> Any:
+        return self.system.until(check, seconds, what)
+
+
+class Job:
+    """One job, enqueued at once."""
+
+    def __init__(self, desk: Desk, task: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self.desk, self.marker = desk, uuid.uuid4().hex[:12]
+        sent = desk.ops.runtime.celery.send_task(f"test.{task}", [self.marker, *args], **options)
+        self.id: str = sent.id
+
+    @property
+    def events(self) -> list[str]:
+        return self.desk.system.events(self.marker)
+
+    @property
+    def begun(self) -> int:
+        return self.events.count("begun")
+
+    @property
+    def state(self) -> str:
+        return str(self.desk.ops.jobs.job(self.id).state)
+
+    def go_on(self) -> None:
+        """Have a job end that is held."""
+        self.desk.system.ledger.with_name(f"ledger.{self.marker}").touch()
+
+    def ran_once(self) -> None:
+        self.desk.until(lambda: self.state == "succeeded", "it does not succeed")
+        assert self.begun == 1
+        assert self.desk.ops.jobs.job(self.id).attempts == 1
+
+    def was_revoked(self, *, begun: int) -> None:
+        self.desk.until(lambda: self.state == "dead", "it is not dead")
+        self.desk.until(lambda: self._reasons() == ["revoked"], "it is no dead letter")
+        assert self.begun == begun
+        assert "done" not in self.events
+        assert self.desk.ops.jobs.job(self.id).attempts == begun
+
+    def _reasons(self) -> list[str]:
+        return [x["reason"] for x in self.desk.ops.json("dead", "list") if x["job_id"] == self.id]
+
+
+@pytest.fixture(params=["valkey", "rabbitmq"], scope="module")
+def broker(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def desk(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder, url = tmp_path_factory.mktemp("desk"), broker.fresh_url()
+    settings = json.dumps({"worker_prefetch_multiplier": EACH})
+    with (
+        running(folder, url, NIGHTSHIFT_CELERY=settings) as system,
+        opened(folder, url, migrate=False) as ops,
+    ):
+        desk = Desk(system, ops)
+        yield desk
+        assert desk.worker.stop() == 0
+        left = {
+            depth.queue: depth.ready
+            for depth in ops.runtime.broker.depths(["celery", "other", "late", "early"])
+        }
+        assert set(left.values()) == {0}, f"it gave back what it had not settled: {left}"
+        assert not ops.runtime.broker.delayed()
+
+
+def test_inspect_names_what_runs_what_waits_and_what_it_is(desk: Desk) -> None:
+    held = desk.hold()
+    waiting, delayed = desk.send("succeed"), desk.send("succeed", countdown=2)
+    desk.until(lambda: desk.ids("reserved") == {waiting.id}, "it is not prefetched")
+    assert desk.ids("active") == {job.id for job in held}
+    assert desk.ask("scheduled") == []  # it is in the broker, and no worker knows it
+    assert desk.ask("query_task", ids=[waiting.id, delayed.id]).keys() == {waiting.id}
+    stats = desk.ask("stats")
+    assert stats["prefetch_count"] == CHILDREN * EACH
+    assert stats["pool"]["implementation"] == "flask_nightshift.worker.pool:JobPool"
+    assert len(stats["pool"]["processes"]) == CHILDREN
+    assert {queue["name"] for queue in desk.ask("active_queues")} == {"celery", "other"}
+    assert {"test.succeed", "test.shared"} <= set(desk.ask("registered"))
+    for job in held:
+        job.go_on()
+    for job in [*held, waiting, delayed]:
+        job.ran_once()
+    assert desk.ask("active") == desk.ask("reserved") == []
+
+
+def test_revoked_jobs_do_not_run_wherever_they_wait(desk: Desk) -> None:
+    held = desk.hold()
+    delayed = desk.send("succeed", countdown=3)
+    prefetched, kept = desk.send("succeed"), desk.send("succeed")
+    desk.until(lambda: desk.ids("reserved") == {prefetched.id, kept.id}, "they are not prefetched")
+    queued, kept_too = desk.send("succeed"), desk.send("succeed")
+    assert desk.ids("reserved") == {prefetched.id, kept.id}
+    desk.ask("revoke", task_id=[prefetched.id, queued.id, delayed.id])
+    for job in held:
+        job.go_on()
+    for job in [*held, kept, kept_too]:
+        job.ran_once()
+    for job in (prefetched, queued, delayed):
+        job.was_revoked(begun=0)
+    assert desk.ready() == 0
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
+def test_a_job_that_is_terminated_stops_and_its_place_is_free_again(desk: Desk, signal: str) -> None:
+    stays, victim = desk.hold()
+    before = set(desk.ask("stats")["pool"]["processes"])
+    desk.ask("revoke", task_id=[victim.id], terminate=True, signal=signal)
+    victim.was_revoked(begun=1)
+    (successor,) = desk.hold(1)
+    assert len(set(desk.ask("stats")["pool"]["processes"]) - before) == 1
+    for job in (stays, successor):
+        job.go_on()
+        job.ran_once()
+    assert not desk.worker.lines("job.retrying", job_id=victim.id)
+
+
+def test_consumers_are_cancelled_and_added(desk: Desk) -> None:
+    desk.ask("cancel_consumer", queue="other")
+    desk.until(lambda: len(desk.ask("active_queues")) == 1, "it is not cancelled")
+    unheard = [desk.send("succeed", queue="other") for _ in range(3)]
+    desk.send("succeed").ran_once()
+    assert desk.ready("other") == 3
+    desk.ask("add_consumer", queue="other")
+    for job in unheard:
+        job.ran_once()
+
+
+def test_children_are_replaced_after_so_many_jobs(desk: Desk) -> None:
+    worker = desk.system.worker(
+        "--concurrency", "2", "--queues", "short", "--max-jobs-per-child", "3", name="short"
+    )
+    jobs = [desk.send("pid", queue="short") for _ in range(40)]
+    desk.until(lambda: all(job.state == "succeeded" for job in jobs), "they do not succeed")
+    events = [job.events for job in jobs]
+    assert all(len(each) == 1 for each in events), "each ran once"
+    pids = [each[0] for each in events]
+    assert max(pids.count(pid) for pid in pids) <= 3
+    assert not worker.lines("job.retrying")
+    assert worker.stop() == 0
