@@ -176,6 +176,19 @@ def test_consumers_are_cancelled_and_added(desk: Desk) -> None:
         job.ran_once()
 
 
+@pytest.mark.parametrize("queue", ["late", "early"])
+def test_a_queue_that_nobody_named_is_consumed_as_any_other(desk: Desk, queue: str) -> None:
+    before = [desk.send("succeed", queue=queue)] if queue == "late" else []
+    desk.ask("add_consumer", queue=queue)
+    desk.until(lambda: len(desk.ask("active_queues")) == 3, "it is not added")
+    for job in [*before, desk.send("succeed", queue=queue), desk.send("succeed", queue=queue, countdown=1)]:
+        job.ran_once()
+    flaky = desk.send("flaky", 1, queue=queue)
+    desk.until(lambda: flaky.state == "succeeded", "it is not retried")
+    desk.ask("cancel_consumer", queue=queue)
+    desk.until(lambda: len(desk.ask("active_queues")) == 2, "it is not cancelled")
+
+
 def test_children_are_replaced_after_so_many_jobs(desk: Desk) -> None:
     worker = desk.system.worker(
         "--concurrency", "2", "--queues", "short", "--max-jobs-per-child", "3", name="short"

@@ -81,6 +81,25 @@ class JobConsumer(Consumer):
         if self.task_consumer.channel.connection is None or not self.connection.connected:
             raise ConnectionError("the broker closed the connection as the event loop began")
 
+    # -- remote control ------------------------------------------------------------------------------------
+
+    def add_task_queue(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        exchange_type: str | None = None,
+        *rest: Any,
+        **options: Any,
+    ) -> None:
+        """Consume ``queue`` too; one that nobody listed is declared like the others, unless its exchange is given.
+
+        Celery would want a classic queue at a direct exchange, and RabbitMQ, where our producers have declared it
+        otherwise, close the channel for that: it was the end of the worker.
+        """
+        if exchange is None:
+            self.app.amqp.queues[queue]  # makes it
+        super().add_task_queue(queue, exchange, exchange_type, *rest, **options)
+
     # -- messages ------------------------------------------------------------------------------------------
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
