@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -187,6 +188,19 @@ def test_a_queue_that_nobody_named_is_consumed_as_any_other(desk: Desk, queue: s
     desk.until(lambda: flaky.state == "succeeded", "it is not retried")
     desk.ask("cancel_consumer", queue=queue)
     desk.until(lambda: len(desk.ask("active_queues")) == 2, "it is not cancelled")
+
+
+def test_a_rate_limit_is_kept_to_and_lifted(desk: Desk) -> None:
+    assert "ok" in desk.ask("rate_limit", task_name="test.succeed", rate_limit="4/s")
+    began = time.monotonic()
+    limited = [desk.send("succeed") for _ in range(8)]
+    desk.until(lambda: all(job.begun for job in limited), "they do not run")
+    assert time.monotonic() - began > 1.5
+    assert "ok" in desk.ask("rate_limit", task_name="test.succeed", rate_limit="2/h")
+    lifted = [desk.send("succeed") for _ in range(6)]
+    desk.ask("rate_limit", task_name="test.succeed", rate_limit="0")
+    for job in [*limited, *lifted]:
+        job.ran_once()
 
 
 def test_children_are_replaced_after_so_many_jobs(desk: Desk) -> None:

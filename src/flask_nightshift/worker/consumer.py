@@ -100,6 +100,23 @@ class JobConsumer(Consumer):
             self.app.amqp.queues[queue]  # makes it
         super().add_task_queue(queue, exchange, exchange_type, *rest, **options)
 
+    def reset_rate_limits(self) -> None:
+        """A limit has changed: the jobs that wait because of the old one go on under the new.
+
+        Celery keeps them to the old one, and with them their places among the prefetched: an hourly limit, lifted,
+        would still stop the worker for hours.
+        """
+        waiting = [bucket for bucket in self.task_buckets.values() if bucket]
+        super().reset_rate_limits()
+        for bucket in waiting:
+            while bucket.contents:
+                request, tokens = bucket.pop()
+                limit = self.task_buckets[request.name]
+                if limit:
+                    self._limit_task(request, limit, tokens)
+                else:
+                    self._limit_move_to_pool(request)
+
     # -- messages ------------------------------------------------------------------------------------------
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
