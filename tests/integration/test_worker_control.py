@@ -203,6 +203,25 @@ def test_a_rate_limit_is_kept_to_and_lifted(desk: Desk) -> None:
         job.ran_once()
 
 
+def test_the_pool_grows_and_shrinks_and_takes_as_much_as_it_can_run(desk: Desk) -> None:
+    desk.ask("pool_grow", n=3)
+    held = desk.hold(CHILDREN + 3)
+    for job in held:
+        job.go_on()
+    for job in held:
+        job.ran_once()
+    desk.ask("pool_shrink", n=3)
+    desk.until(lambda: len(desk.ask("stats")["pool"]["processes"]) == CHILDREN, "it does not shrink")
+    held = desk.hold()
+    waiting = [desk.send("succeed") for _ in range(5)]
+    desk.until(lambda: len(desk.ids("reserved")) == CHILDREN * (EACH - 1), "it takes too much or too little")
+    assert desk.ready() == 3
+    for job in held:
+        job.go_on()
+    for job in [*held, *waiting]:
+        job.ran_once()
+
+
 def test_children_are_replaced_after_so_many_jobs(desk: Desk) -> None:
     worker = desk.system.worker(
         "--concurrency", "2", "--queues", "short", "--max-jobs-per-child", "3", name="short"

@@ -117,6 +117,19 @@ class JobConsumer(Consumer):
                 else:
                     self._limit_move_to_pool(request)
 
+    def _update_qos_eventually(self, index: int) -> Any:
+        """The pool has grown or shrunk by ``index``; how much to prefetch is told to the broker."""
+        changed = super()._update_qos_eventually(index)
+        if self.qos_global is False and self.connection.transport.driver_type == "amqp":
+            self.call_soon(self._consume_anew)
+        return changed
+
+    def _consume_anew(self) -> None:
+        """RabbitMQ keeps a consumer of a quorum queue to the number that was set when it began."""
+        self.qos.update()
+        self.task_consumer.cancel()
+        self.task_consumer.consume()
+
     # -- messages ------------------------------------------------------------------------------------------
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
