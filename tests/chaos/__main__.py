@@ -64,7 +64,9 @@ def _run(wanted: Parameters, folder: Path) -> list[Outcome]:
                 if wanted.stock and fault is Fault.DATABASE_AWAY:
                     continue  # it has none
                 kills = max(wanted.kills, ALL_KINDS) if fault is Fault.MIXED else wanted.kills
-                outcome = arena.run(fault, jobs=wanted.jobs, kills=kills, seed=wanted.seed)
+                outcome = arena.run(
+                    fault, jobs=wanted.jobs, kills=kills, seed=wanted.seed, prefetch=wanted.prefetch
+                )
                 print(table.line(outcome), flush=True)
                 outcomes.append(outcome)
     return outcomes

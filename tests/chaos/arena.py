@@ -39,11 +39,11 @@ class Arena:
             if server is not None:
                 server.close()
 
-    def run(self, fault: Fault, *, jobs: int, kills: int, seed: int) -> Outcome:
+    def run(self, fault: Fault, *, jobs: int, kills: int, seed: int, prefetch: int | None = None) -> Outcome:
         """One trial."""
         if fault in self._seen:  # its jobs would have the ids of those before
             self._dismiss()
-        crew = self._crew_for(Setup.of(fault, self.broker))
+        crew = self._crew_for(Setup.of(fault, self.broker, prefetch))
         self._seen.add(fault)
         try:
             outcome = Trial(crew, Plan(fault, self.broker, jobs, kills, seed)).run()

@@ -46,11 +46,11 @@ class Setup:
     postgres: bool = False
 
     @classmethod
-    def of(cls, fault: Fault, broker: str) -> Setup:
-        """What a fault needs on ``broker``."""
+    def of(cls, fault: Fault, broker: str, prefetch: int | None = None) -> Setup:
+        """What a fault needs on ``broker``; ``prefetch`` if not its own."""
         freezes = fault in (Fault.MIXED, Fault.WORKER_FREEZE)
         return cls(
-            prefetch=16 if fault is Fault.MIXED else 1,
+            prefetch=prefetch or (16 if fault is Fault.MIXED else 1),
             heartbeat=FROZEN_HEARTBEAT if freezes and broker == "rabbitmq" else None,
             postgres=fault in (Fault.MIXED, Fault.DATABASE_AWAY),
         )

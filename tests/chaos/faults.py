@@ -25,6 +25,7 @@ class Fault(enum.Enum):
     WORKER_TERM = "worker-term"
     BROKER_KILL = "broker-kill"
     BROKER_FREEZE = "broker-freeze"
+    HOST_FREEZE = "host-freeze"
     CONNECTION_CUT = "connection-cut"
     POISON = "poison"
     RETRY_STORM = "retry-storm"
@@ -67,9 +68,16 @@ FACTS = {
         slow=True,
     ),
     Fault.BROKER_FREEZE: Facts(
-        "SIGSTOP to the broker for a few seconds: connections stand, nothing answers",
+        "SIGSTOP to the broker, by turns for longer than a lease and for a few seconds: nothing answers",
         Twice.NEVER,
         "nobody died; on RabbitMQ a connection that timed out counts as a dead worker",
+        rabbitmq=Twice.ANY,
+        slow=True,
+    ),
+    Fault.HOST_FREEZE: Facts(
+        "SIGSTOP to the broker and every worker for longer than a lease; they wake one after another",
+        Twice.NEVER,
+        "nobody died: a laptop was closed; on RabbitMQ a connection that timed out counts as a dead worker",
         rabbitmq=Twice.ANY,
         slow=True,
     ),
@@ -103,7 +111,7 @@ FACTS = {
         slow=True,
     ),
     Fault.MIXED: Facts(
-        "all of the above in random order, with 16 jobs prefetched for each child",
+        "all of the above in random order, with many jobs prefetched for each child",
         Twice.ANY,
         "the broker dies, too",
     ),

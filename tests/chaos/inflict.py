@@ -18,7 +18,11 @@ from .ledger import Run
 from .plan import Step
 
 AWAY = 4.0
-"""Seconds for which a frozen broker or a stopped database stays away."""
+"""Seconds for which a stopped database stays away, and every other time a frozen broker."""
+LONG_AWAY = 18.0
+"""Seconds for which a broker or a whole host is frozen: longer than a lease."""
+WAKING = 1.0
+"""Seconds between two workers of a host that wakes; less than until a renewal is due."""
 DOWN = 1.0
 """Seconds between the broker's death and its restart."""
 RECOVERY_LIMIT = 90.0
@@ -39,6 +43,9 @@ class Inflict:
         self._crew, self._book = crew, crew.book
         self._feed, self._poison = feed, poison
         self._limit = STOCK_LIMIT if crew.stock else RECOVERY_LIMIT
+        self._freezes = itertools.cycle((LONG_AWAY, AWAY))
+        self.stalled: list[str] = []
+        """What did not come back in time."""
         self._deeds: dict[Fault, Callable[[Step], Blow | None]] = {
             Fault.WORKER_TREE_KILL: self._kill_tree,
             Fault.CHILD_KILL: self._kill_child,
@@ -46,6 +53,7 @@ class Inflict:
             Fault.WORKER_FREEZE: self._freeze_worker,
             Fault.BROKER_KILL: self._kill_broker,
             Fault.BROKER_FREEZE: self._freeze_broker,
+            Fault.HOST_FREEZE: self._freeze_host,
             Fault.CONNECTION_CUT: self._cut,
             Fault.DATABASE_AWAY: self._database_away,
             Fault.POISON: self._poisoned,
@@ -123,9 +131,27 @@ class Inflict:
     def _freeze_broker(self, step: Step) -> Blow | None:
         def away() -> None:
             self._crew.server.freeze()
-            time.sleep(AWAY)
+            time.sleep(next(self._freezes))
 
         return self._outage(step, away, self._crew.server.thaw)
+
+    def _freeze_host(self, step: Step) -> Blow | None:
+        """Whoever wakes first finds the deadlines of those that sleep passed."""
+        workers = self._crew.up
+
+        def away() -> None:
+            for worker in workers:
+                worker.signal_all(signal.SIGSTOP)
+            self._crew.server.freeze()
+            time.sleep(LONG_AWAY)
+
+        def back() -> None:
+            self._crew.server.thaw()
+            for worker in workers:
+                worker.signal_all(signal.SIGCONT)
+                time.sleep(WAKING)
+
+        return self._outage(step, away, back)
 
     def _cut(self, step: Step) -> Blow | None:
         return self._outage(step, lambda: cut_connections(self._crew.server), lambda: None)
@@ -199,5 +225,4 @@ class Inflict:
         try:
             wait_for(check, seconds, "the system did not recover")
         except TimeoutError as exc:
-            if not self._crew.stock:
-                print(f"  {exc}", flush=True)
+            self.stalled.append(str(exc))

@@ -24,18 +24,21 @@ class Parameters:
     jobs: int = 400
     kills: int = 4
     seed: int = 1
+    prefetch: int | None = None
+    """For each child; None: 16 in ``mixed``, else 1."""
     brokers: tuple[str, ...] = tuple(BROKERS)
     faults: tuple[Fault, ...] = tuple(Fault)
     stock: bool = False
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Parameters:
-        """Read ``JOBS``, ``KILLS``, ``SEED``, ``BROKERS``, ``FAULTS`` and ``STOCK``; raises ``WrongParameter``."""
+        """Read ``JOBS``, ``KILLS``, ``SEED``, ``PREFETCH`` and so on; raises ``WrongParameter``."""
         faults = {fault.value: fault for fault in Fault}
         parameters = cls(
             jobs=_whole(environment, "JOBS", 1, 1_000_000, cls.jobs),
             kills=_whole(environment, "KILLS", 1, 10_000, cls.kills),
             seed=_whole(environment, "SEED", 0, 2**32, cls.seed),
+            prefetch=_whole(environment, "PREFETCH", 1, 1000, 0) or None,
             brokers=_several(environment, "BROKERS", {name: name for name in BROKERS}),
             faults=_several(environment, "FAULTS", faults),
             stock=_whole(environment, "STOCK", 0, 1, 0) == 1,

@@ -10,6 +10,8 @@ import pytest
 from .audit import Accepted, Verdict, audit, recoveries
 from .faults import Blow, Fault, Twice
 from .ledger import Book, Run, note_dead, recorded
+from .plan import Plan
+from .trial import Outcome
 
 
 def run(job: str, at: float, *, worker: int = 1, attempt: int = 0, ended: float | None = None) -> Run:
@@ -98,6 +100,29 @@ def test_recovery_is_from_the_kill_to_the_next_start() -> None:
 
     assert recoveries(runs, of, [KILL]) == [3.5]
     assert recoveries(runs, of, [Blow(Fault.BROKER_KILL, 2.0, 2.75)]) == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("fault", "recovered", "said"),
+    [
+        (Fault.WORKER_TREE_KILL, [3.0] * 30 + [19.9], []),
+        (Fault.WORKER_TREE_KILL, [20.1], ["20.1 s until a job ran again, aim 20 s"]),
+        (Fault.CHILD_KILL, [5.2] * 20, ["5.2 s until a job ran again, in the median, aim 5 s"]),
+        (Fault.CHILD_KILL, [5.2] * 19, []),
+        (Fault.WORKER_FREEZE, [25.0] * 30, []),
+    ],
+)
+def test_a_late_recovery_breaks_the_aim(fault: Fault, recovered: list[float], said: list[str]) -> None:
+    plan = Plan(fault, "valkey", 400, 4, 1)
+    outcome = Outcome(plan, Verdict(recoveries=recovered), 4, 400, 0, 0, 60.0)
+    assert outcome.broken == said
+
+
+def test_what_never_recovered_is_broken() -> None:
+    plan = Plan(Fault.WORKER_FREEZE, "valkey", 400, 4, 1)
+    assert Outcome(plan, Verdict(), 1, 400, 0, 0, 60.0, stalled=["it stood still"]).broken == [
+        "it stood still"
+    ]
 
 
 def test_the_ledger_is_read_as_far_as_it_was_written(tmp_path: Path) -> None:

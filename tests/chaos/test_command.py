@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import redis
 
 from servers import wait_for
 
@@ -48,6 +51,35 @@ def test_a_run_prints_its_table_and_leaves_nothing(tmp_path: Path) -> None:
     assert line.endswith("ok")
     assert left_in(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stolen_job_is_named_and_the_exit_code_says_it(tmp_path: Path) -> None:
+    """So much for a check that can fail: somebody takes a job out of its queue."""
+    process = chaos(tmp_path, JOBS="400", KILLS="1", BROKERS="valkey", FAULTS="worker-tree-kill")
+    stolen = steal(wait_for(lambda: broker_of(tmp_path), 120, "no worker was started"))
+    said, _ = process.communicate(timeout=170)
+    assert process.returncode == 1, said
+    [line] = [line for line in said.splitlines() if line.startswith("worker-tree-kill")]
+    assert line.endswith("BROKEN")
+    assert f"lost: {stolen}\n" in said
+
+
+def broker_of(folder: Path) -> str | None:
+    """The URL of the broker that the workers of a run have."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            environment = process.environ()
+            if environment.get("TMPDIR", "").startswith(str(folder)) and "CHAOS_LEDGER" in environment:
+                return environment["NIGHTSHIFT_BROKER_URL"]
+    return None
+
+
+def steal(broker_url: str) -> str:
+    """Take one job out of the queue; its id."""
+    with redis.Redis.from_url(broker_url) as client:
+        raw = wait_for(lambda: client.lpop("celery"), 60, "no job waits")
+    job_id: str = json.loads(raw)["headers"]["id"]
+    return job_id
 
 
 def test_stock_celery_is_measured_by_the_same_harness(tmp_path: Path) -> None:

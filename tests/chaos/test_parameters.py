@@ -14,12 +14,14 @@ def test_without_parameters_everything_is_broken_everywhere() -> None:
     assert parameters.faults == tuple(Fault)
     assert parameters.brokers == ("valkey", "redis", "rabbitmq")
     assert not parameters.stock
+    assert parameters.prefetch is None, "as each fault needs it"
 
 
 def test_parameters_are_read() -> None:
     given = {"JOBS": "50000", "KILLS": "200", "SEED": "4", "FAULTS": "poison,child-kill", "BROKERS": "redis"}
-    parameters = Parameters.of({**given, "STOCK": "1"})
+    parameters = Parameters.of({**given, "STOCK": "1", "PREFETCH": "64"})
     assert (parameters.jobs, parameters.kills, parameters.seed) == (50000, 200, 4)
+    assert parameters.prefetch == 64
     assert parameters.faults == (Fault.CHILD_KILL, Fault.POISON)
     assert parameters.brokers == ("redis",)
     assert parameters.stock
@@ -31,6 +33,7 @@ def test_parameters_are_read() -> None:
         ("JOBS", "many", "from 1 to"),
         ("KILLS", "0", "from 1 to"),
         ("SEED", "-1", "from 0 to"),
+        ("PREFETCH", "-1", "from 1 to 1000"),
         ("STOCK", "yes", "from 0 to 1"),
         ("BROKERS", "valkey,kafka", "valkey, redis, rabbitmq"),
         ("FAULTS", "gremlins", "worker-tree-kill, child-kill"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .audit import Accepted, Verdict, audit, poisonings, recoveries
@@ -20,6 +20,11 @@ TRICKLE = 0.01
 STALLED = 60.0
 """Seconds without any job coming to its end, after which what is missing counts as lost."""
 BLINK = 0.05
+SOON_AGAIN = frozenset({Fault.WORKER_TREE_KILL, Fault.CHILD_KILL})
+LONGEST, MEDIAN = 20.0, 5.0
+"""Seconds after which jobs of a killed process run again."""
+ENOUGH = 20
+"""Recoveries from which a median says something."""
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Outcome:
     refused: int
     left: int
     seconds: float
+    stalled: Sequence[str] = ()
     stock: bool = False
 
     @property
@@ -44,7 +50,19 @@ class Outcome:
             "ended in the wrong way": self.verdict.wrong_ends,
         }
         text = [f"{what}: {' '.join(jobs)}" for what, jobs in found.items() if jobs]
-        return text + ([f"{self.left} messages are still in the broker"] if self.left else [])
+        text += [f"{self.left} messages are still in the broker"] if self.left else []
+        return [*text, *self.stalled, *self._slow]
+
+    @property
+    def _slow(self) -> list[str]:
+        """The aims that recovery missed."""
+        if self.plan.fault not in SOON_AGAIN:
+            return []
+        times = sorted(self.verdict.recoveries)
+        late = [f"{time:.1f} s until a job ran again, aim {LONGEST:g} s" for time in times if time > LONGEST]
+        if len(times) >= ENOUGH and (self.verdict.median or 0.0) > MEDIAN:
+            late.append(f"{self.verdict.median:.1f} s until a job ran again, in the median, aim {MEDIAN:g} s")
+        return late
 
 
 class Producer(threading.Thread):
@@ -218,5 +236,5 @@ class Trial:
         verdict.recoveries = recoveries(mine, book.of, blows)
         return Outcome(
             self._plan, verdict, len(blows), len(accepted), self._producer.refused, left, seconds,
-            stock=self._crew.stock,
+            stalled=self._inflict.stalled, stock=self._crew.stock,
         )  # fmt: skip

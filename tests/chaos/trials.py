@@ -15,6 +15,8 @@ from .trial import Outcome
 JOBS = 60
 KILLS = {Fault.WORKER_TREE_KILL: 2, Fault.MIXED: 2}
 """How often where not once."""
+PREFETCH = {Fault.MIXED: 4}
+"""What the jobs of the first phase of so small a trial more than fill."""
 SEED = 7
 DEADLY = frozenset({Fault.RETRY_STORM, Fault.POISON})
 """Faults that come with jobs which must die."""
@@ -31,7 +33,7 @@ def faults_on(broker: str) -> list[Any]:
 
 def survive(arena: Arena, fault: Fault) -> Outcome:
     """One trial: no job is lost, and none runs twice without a reason."""
-    outcome = arena.run(fault, jobs=JOBS, kills=KILLS.get(fault, 1), seed=SEED)
+    outcome = arena.run(fault, jobs=JOBS, kills=KILLS.get(fault, 1), seed=SEED, prefetch=PREFETCH.get(fault))
     print(line(outcome))
     assert not outcome.broken, complaint(outcome)
     assert outcome.jobs >= JOBS
