@@ -11,6 +11,7 @@ import pytest
 from system import System, running
 
 from flask_nightshift.store import Store
+from servers import Server
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 BROKERS = ["valkey", "redis_server", "rabbitmq"]
@@ -40,6 +41,33 @@ def new_system(broker: Any, tmp_path: Path) -> Iterator[Callable[..., System]]:
             return stack.enter_context(running(tmp_path, broker.fresh_url(), **settings))
 
         yield make
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[Callable[..., System]]:
+    """Start a web app on the broker of a URL."""
+    with ExitStack() as stack:
+
+        def system(url: str, **settings: str) -> System:
+            made = stack.enter_context(running(tmp_path, url, **settings))
+            made.web()
+            return made
+
+        yield system
+
+
+@pytest.fixture
+def started() -> Iterator[Any]:
+    """Start a server that is closed after the test."""
+    servers: list[Server] = []
+
+    def start(server: Server) -> Any:
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture(params=DATABASES)

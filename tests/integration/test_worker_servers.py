@@ -1,0 +1,130 @@
+"""Web and worker on servers that are reached in other ways: TLS, a unix socket, Sentinel and its failovers."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from redis_servers import Group, OnSocket, Secure
+from system import System
+
+from flask_nightshift.transport import keys
+from servers import RedisServer, wait_for
+
+ONCE = ["begun", "done"]
+QUEUE = "celery"
+
+
+def marker() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+# -- TLS and a unix socket
+
+
+def test_tls(started: Any, at: Callable[..., System]) -> None:
+    server = started(Secure())
+    _jobs_of_each_fate(at(f"{server.url}?ssl_cert_reqs=required&ssl_ca_certs={server.certificate}"), server)
+
+
+def test_a_unix_socket(started: Any, at: Callable[..., System]) -> None:
+    server = started(OnSocket())
+    _jobs_of_each_fate(at(server.url), server)
+
+
+def _jobs_of_each_fate(system: System, server: RedisServer) -> None:
+    """One succeeds and has a result, one is retried, one dies and is archived, one waits its time."""
+    worker = system.worker("--concurrency", "2")
+    well, again, delayed, dead = (marker() for _ in range(4))
+    succeeded = system.enqueue("test.succeed", well)
+    retried = system.enqueue("test.flaky", again, 2)
+    system.enqueue("test.nap", delayed, 0, countdown=1)
+    died = system.enqueue("test.permanent", dead)
+    assert system.until_state(succeeded, "succeeded")["result"] == well
+    assert system.until_state(retried, "succeeded")["attempts"] == 3
+    system.until_state(died, "dead")
+    system.until(lambda: system.dead(), 20, "the dead letter is not archived")
+    assert [(letter["job_id"], letter["reason"]) for letter in system.dead()] == [(died, "permanent")]
+    system.until(lambda: system.events(delayed) == ONCE, 20, "the delayed job did not run")
+    assert system.events(again) == ["begun"] * 3 + ["done"]
+    assert worker.stop() == 0
+    with server.client() as client:
+        assert client.llen(QUEUE) == client.hlen("nightshift:leased") == 0
+        assert not client.exists("nightshift:consumers"), "the lease was not released"
+
+
+# -- Sentinel
+
+
+@pytest.fixture
+def group(started: Any) -> Group:
+    return Group(started)
+
+
+def test_the_master_is_killed(group: Group, at: Callable[..., System]) -> None:
+    fates = _moves(at, group, group.master.kill)
+    assert fates == [ONCE] * 4
+
+
+def test_the_master_answers_readonly(group: Group, at: Callable[..., System]) -> None:
+    fates = _moves(at, group, group.switch_by_hand)
+    assert fates == [ONCE] * 4
+    with pytest.raises(redis.ReadOnlyError):
+        group.master.client().set("x", 1)
+
+
+@pytest.mark.parametrize("refuses_alone", [False, True])
+def test_sentinel_switches_while_the_master_lives(
+    group: Group, at: Callable[..., System], refuses_alone: bool
+) -> None:
+    """For some ten seconds the old master takes what will be lost, unless it was told not to without a replica."""
+
+    def fail_over() -> None:
+        group.master.client().config_set("min-replicas-to-write", int(refuses_alone))
+        group.sentinel.client().execute_command("SENTINEL FAILOVER", "shop")
+        if not refuses_alone:
+            wait_for(lambda: group.master.role == "slave", 30, "the old master is not a replica")
+
+    fates = _moves(at, group, fail_over)
+    if refuses_alone:
+        assert fates == [ONCE] * 4
+    else:
+        assert fates[3] == ONCE
+    wait_for(lambda: group.master.role == "slave", 30, "the old master is not a replica")
+
+
+def _moves(at: Callable[..., System], group: Group, fail_over: Callable[[], Any]) -> list[list[str]]:
+    """What became of a running job, a waiting one, a delayed one and one that is enqueued afterwards.
+
+    Web and worker live on, and nothing is left on the new master.
+    """
+    options = json.dumps({"broker_transport_options": {"master_name": "shop"}})
+    system = at(group.sentinel.url, NIGHTSHIFT_CELERY=options)
+    worker = system.worker("--concurrency", "1")
+    names = running, waiting, delayed, after = [marker() for _ in range(4)]
+    system.enqueue("test.nap", running, 5)
+    system.until(lambda: system.events(running) == ["begun"], 20, "it does not begin")
+    system.enqueue("test.nap", waiting, 0)
+    system.enqueue("test.nap", delayed, 0, countdown=2)
+    group.replicated()
+    fail_over()
+    group.switched()
+    _enqueued(system, after)
+    for who in names:
+        system.until(lambda who=who: "done" in system.events(who), 60, f"lost:\n{worker.log[-3000:]}")
+    with group.replica.client() as client:
+        left = QUEUE, keys.delayed("", QUEUE), keys.leased("")
+        system.until(lambda: not client.exists(*left), 30, "something is left")
+    assert worker.popen.poll() is None, "it is the same process"
+    return [system.events(who) for who in names]
+
+
+def _enqueued(system: System, who: str) -> None:
+    """The same web process finds the new master too."""
+    assert system.http is not None
+    http, job = system.http, {"args": [who, 0]}
+    system.until(lambda: http.post("/enqueue/test.nap", json=job).status_code == 202, 30, "not enqueued")
