@@ -81,14 +81,21 @@ class Job:
         assert self.desk.ops.jobs.job(self.id).attempts == 1
 
     def was_revoked(self, *, begun: int) -> None:
-        self.desk.until(lambda: self.state == "dead", "it is not dead")
-        self.desk.until(lambda: self._reasons() == ["revoked"], "it is no dead letter")
+        self.died("revoked")
         assert self.begun == begun
         assert "done" not in self.events
         assert self.desk.ops.jobs.job(self.id).attempts == begun
 
-    def _reasons(self) -> list[str]:
-        return [x["reason"] for x in self.desk.ops.json("dead", "list") if x["job_id"] == self.id]
+    def died(self, reason: str) -> None:
+        self.desk.until(lambda: self.state == "dead", "it is not dead")
+        self.desk.until(lambda: [x["reason"] for x in self.letters()] == [reason], "it is no dead letter")
+
+    def letters(self) -> list[dict[str, Any]]:
+        return [x for x in self.desk.ops.json("dead", "list") if x["job_id"] == self.id]
+
+    def replay(self) -> None:
+        (letter,) = self.letters()
+        self.desk.ops.ok("dead", "replay", letter["id"])
 
 
 @pytest.fixture(params=["valkey", "rabbitmq"], scope="module")
@@ -164,6 +171,27 @@ def test_a_job_that_is_terminated_stops_and_its_place_is_free_again(desk: Desk, 
         job.go_on()
         job.ran_once()
     assert not desk.worker.lines("job.retrying", job_id=victim.id)
+
+
+def test_a_replayed_job_runs_unless_it_is_revoked_again(desk: Desk) -> None:
+    held = desk.hold()
+    revoked, expired = desk.send("succeed"), desk.send("succeed", expires=0.5)
+    desk.ask("revoke", task_id=[revoked.id])
+    time.sleep(0.5)  # what it takes to expire
+    for job in held:
+        job.go_on()
+    revoked.died("revoked")
+    expired.died("expired")
+    held = desk.hold()
+    revoked.replay()
+    desk.until(lambda: desk.ids("reserved") == {revoked.id}, "it is not prefetched")
+    desk.ask("revoke", task_id=[revoked.id])
+    for job in held:
+        job.go_on()
+    revoked.died("revoked")
+    for job in (revoked, expired):
+        job.replay()
+        job.ran_once()
 
 
 def test_consumers_are_cancelled_and_added(desk: Desk) -> None:

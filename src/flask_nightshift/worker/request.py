@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 import random
 import weakref
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, TaskRevokedError
 from celery.worker.request import Request
+from celery.worker.state import revoked as revoked_jobs
 from celery.worker.state import task_ready
 
 from .. import message as jobs
@@ -30,6 +32,8 @@ from .attempt import Ended, Report
 from .settle import Settlement, Step, encode, outgoing
 
 JSON = "application/json"
+REVOKED = "revoked"
+"""In the history that travels with a job: when it was buried because somebody had revoked it."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +104,27 @@ class JobRequest(Request):
         )
         self._apply_result = None if result is None else weakref.ref(result)
         return result
+
+    def revoked(self) -> bool:
+        """Whether it was revoked or has expired; it is buried then.
+
+        A worker remembers for hours what was revoked. That is over once the job was buried for it: who replays the
+        job wants it to run.
+        """
+        if self.id in revoked_jobs:
+            buried = jobs.parse_time(jobs.history(self._request_dict).get(REVOKED))
+            ago = timedelta(seconds=monotonic() - revoked_jobs.as_dict()[self.id])
+            if buried and utcnow() - ago < buried:
+                revoked_jobs.discard(self.id)
+        return bool(super().revoked())
+
+    def maybe_expire(self) -> bool:
+        """Whether it has expired. Celery would remember it as revoked, too, and bury it when it is replayed."""
+        known = self.id in revoked_jobs
+        expired = bool(super().maybe_expire())
+        if not known:
+            revoked_jobs.discard(self.id)
+        return expired
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has begun the attempt."""
@@ -266,6 +291,9 @@ class JobRequest(Request):
         task_ready(self)
         self._already_revoked = True
         self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
+        if not expired:
+            headers = self._message.headers
+            headers[jobs.HISTORY] = {**jobs.history(headers), REVOKED: utcnow().isoformat()}
         self._bury(
             Reason.EXPIRED if expired else Reason.REVOKED,
             Failure("celery.exceptions.TaskRevokedError", f"{reason} ({signum})" if signum else reason),
