@@ -9,13 +9,15 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 
+from flask_nightshift.transport.keeper import _now
 from flask_nightshift.transport.lease import LeaseLost
 from flask_nightshift.transport.sweep import AFTER_OUTAGE
 from servers import wait_for
@@ -322,6 +324,131 @@ def test_a_forked_child_leaves_the_lease_alone(site: Site) -> None:
     assert len(site.redis.client_list()) == sockets
     message.ack()
     wait_for(lambda: not site.leased(), 1, "the parent's lease is broken")
+
+
+def test_children_of_a_fork_publish_over_connections_of_their_own(site: Site) -> None:
+    """As a web server does it that loads the app before it forks."""
+    rounds = 200
+    producer = site.producer()
+    producer.publish("warm", exchange="", routing_key="warm")
+    site.redis.hset("refused", "no", "list")
+    reading, writing = os.pipe()
+    for queue in (QUEUE, "refused"):
+        if os.fork() == 0:
+            signal.alarm(20)
+            told = 0
+            for number in range(rounds):
+                with suppress(ResponseError):
+                    producer.publish(number, exchange="", routing_key=queue)
+                    told += 1
+            os.write(writing, f"{queue} {told}\n".encode())
+            os._exit(0)
+    ends = [os.wait()[1] for _ in range(2)]
+    assert ends == [0, 0], "a child waited for a reply that its sibling had read"
+    assert sorted(os.read(reading, 100).decode().splitlines()) == [f"{QUEUE} {rounds}", "refused 0"]
+    assert len(site.ready()) == rounds
+
+
+# replies that never came
+
+
+def test_a_replacement_whose_answer_was_lost_is_repeated_and_written_once(site: Site, lost: Any) -> None:
+    site.publish("a")
+    reader = site.reader()
+    message = reader.next()
+    client = reader.lease.client
+    execute = client.execute_command
+
+    def cut_off(*command: Any) -> None:
+        execute(*command)
+        raise RedisTimeoutError("the answer was lost")
+
+    client.execute_command = cut_off
+    with pytest.raises(RedisTimeoutError):
+        reader.replace(message, "retry")
+    client.execute_command = execute
+    assert reader.replace(message, "retry"), "taken for a lease that was lost"
+    assert lost() == 0
+    assert bodies(reader.take(1)) == ["retry"]
+    assert reader.within(0.5) == []
+
+
+def test_no_acknowledged_job_returns_however_many_wait_to_be_sent(site: Site) -> None:
+    number = 2500
+    for n in range(number):
+        site.publish(n)
+    reader = site.reader(prefetch=number + 10)
+    messages = reader.take(number)
+    site.redis.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+    for message in messages[1:]:
+        message.ack()
+    assert len(reader.lease.acks.unconfirmed()) > 2000
+    reader.connection.collect()  # as Celery does
+    wait_for(lambda: site.leased() == [messages[0].payload], 8, "not acknowledged")
+    assert site.ready() == []
+
+
+def test_a_renewal_counts_from_when_it_was_sent(site: Site) -> None:
+    """Not from its answer, which a process that was frozen reads late."""
+    lease = site.reader(lease_seconds=6, lease_renew_seconds=0.5).channel.lease
+    renew, before = lease.renew, lease.keeper._renewed
+
+    def slow(*args: Any, **options: Any) -> bool:
+        done = bool(renew(*args, **options))
+        time.sleep(1)
+        return done
+
+    lease.renew = slow
+    wait_for(lambda: lease.keeper._renewed != before, 5, "not renewed")
+    assert _now() - lease.keeper._renewed > 0.9
+
+
+def test_those_that_were_cut_off_together_have_time_to_come_back(site: Site) -> None:
+    """A proxy that restarts cuts everybody off; who is back first takes nothing from the rest."""
+    wait_for(lambda: site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young")
+    site.publish("first")
+    with child(site) as worker:
+        quick = site.reader()
+        assert quick.within(1) == []
+        worker.send(signal.SIGSTOP)
+        site.redis.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(quick.connection.connection_errors):
+            quick.within(3)
+        quick.connection.collect()  # as Celery does
+        again = site.reader()
+        assert again.within(4) == []
+        worker.send(signal.SIGCONT)
+        assert again.within(5) == [], "given to another, although its worker lives"
+        assert site.leased() == ["first"]
+
+
+@pytest.mark.parametrize("refused", ["-client|id", "-client", "-@dangerous"])
+def test_a_server_that_allows_little_is_enough(site: Site, refused: str) -> None:
+    site.redis.acl_setuser(
+        "small", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", refused]
+    )
+    site.publish("a")
+    site.url = site.url.replace(f":{site.server.password}@", "small:any@")
+    reader = site.reader()
+    reader.next().ack()
+    wait_for(lambda: not site.leased(), 3, "not acknowledged")
+
+
+def test_a_full_server_does_not_end_who_waits_for_jobs(site: Site) -> None:
+    reader = site.reader(unacked_restore_interval=1)
+    site.publish("a")
+    reader.next()
+    site.redis.set("ballast", b"x" * 3_000_000)
+    before = {name: site.redis.config_get(name)[name] for name in ("maxmemory", "maxmemory-policy")}
+    site.redis.config_set("maxmemory-policy", "noeviction")
+    site.redis.config_set("maxmemory", 2_000_000)
+    try:
+        assert reader.within(4) == []
+    finally:
+        for name, value in before.items():
+            site.redis.config_set(name, value)
+    site.publish("b")
+    assert reader.next().payload == "b"
 
 
 # the end

@@ -19,6 +19,7 @@ import kombu
 from kombu import Consumer, Producer, Queue
 
 from flask_nightshift.brokers.link import Connection
+from flask_nightshift.transport import sweep
 from servers import RedisServer, wait_for
 
 TRANSPORT = "flask_nightshift.transport:Transport"
@@ -34,6 +35,7 @@ class Site:
         self.server = server
         self.url = server.fresh_url()
         self.redis = server.client()
+        sweep._outage_at = float("-inf")  # as in a new process
         self._open = ExitStack()
         self._producers: dict[Any, Any] = {}
 

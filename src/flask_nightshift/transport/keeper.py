@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.utils.eventio import ERR, READ, poll
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from . import native, scripts, sweep
 
@@ -33,6 +34,8 @@ ACK_LINGER = 0.01
 NO_CLAIM = 2 * ACK_LINGER
 """Seconds after which it is sent without a claim, because the consumer is busy or waits at the doorbell."""
 RECONNECT_PAUSE = 0.25
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""One that also counts the time for which the machine slept, where there is one."""
 COLLECTIONS = 2
 """Times that the garbage collector is run for a detached lease, to find what nobody refers to."""
 
@@ -95,7 +98,7 @@ class Keeper:
         """Ring ``bell`` at ``moment`` (monotonic): a delayed message is due then, and the server's own timeouts
         come up to 100 ms late.
         """
-        self._ring = moment, bell
+        self._ring = _now() + moment - time.monotonic(), bell
         self.wake()
 
     def check_soon(self) -> None:
@@ -110,7 +113,7 @@ class Keeper:
 
     def overdue(self) -> bool:
         """Whether the lease may have been taken, because it was not renewed in time."""
-        return time.monotonic() - self._renewed > self._lease.options.lease_seconds
+        return _now() - self._renewed > self._lease.options.lease_seconds
 
     def forked(self) -> None:
         """In a child: close what belongs to the parent."""
@@ -139,7 +142,7 @@ class Keeper:
         self._wait()
         if self._stopped:
             return
-        now = time.monotonic()
+        now = _now()
         if now >= self._renew_at:
             self._renew()
         if self._lease.lost:
@@ -159,13 +162,24 @@ class Keeper:
 
     def _renew(self, *, register: bool = False) -> None:
         self._client.connection.connect()  # where Sentinel says; a command would go where it went before
-        self._lease.renew(self._client, self._client.client_id(), register=register)
-        now = self._renewed = time.monotonic()
-        self._renew_at = now + self._lease.options.lease_renew_seconds
+        client_id = self._client_id()
+        asked = _now()  # the server puts the deadline off later than that, however long its answer takes
+        self._lease.renew(self._client, client_id, register=register)
+        self._renewed, self._renew_at = asked, asked + self._lease.options.lease_renew_seconds
         if self._in_trouble:
             self._in_trouble = False
-            self._sweep_at = now + sweep.AFTER_OUTAGE
+            self._note_outage()
             logger.info("lease %s is kept again", self._lease.id)
+
+    def _client_id(self) -> int | str:
+        try:
+            return int(self._client.client_id())
+        except ResponseError:  # not allowed to ask: the deadline alone decides
+            return ""
+
+    def _note_outage(self) -> None:
+        sweep.note_outage()
+        self._sweep_at = _now() + sweep.AFTER_OUTAGE
 
     def _look_after_detached(self) -> None:
         if not self._lease.detached:
@@ -197,14 +211,13 @@ class Keeper:
             self._awake = False
         if sock.fileno() in ready:
             self._client.connection.disconnect()
+            self._note_outage()
             self._renew_at = 0.0
 
     def _seconds(self) -> float:
         if self._settle:
             return 0.0
-        until = (
-            min(self._renew_at, self._sweep_at, self._ring[0] if self._ring else math.inf) - time.monotonic()
-        )
+        until = min(self._renew_at, self._sweep_at, self._ring[0] if self._ring else math.inf) - _now()
         self._armed = False
         age = self._lease.acks.age()
         if age is None:
@@ -219,3 +232,7 @@ class Keeper:
         self._client.connection.disconnect()
         self._renew_at = 0.0
         time.sleep(RECONNECT_PAUSE)
+
+
+def _now() -> float:
+    return time.clock_gettime(CLOCK)

@@ -212,7 +212,9 @@ class Lease:
     def settle(self, client: Redis) -> int:
         """Return what is not held any more; how many still are. At 0 the lease has ended."""
         held = list(self._held or ())
-        batch = self.acks.take()
+        *first, batch = self.acks.take_all() or [NOTHING]
+        for earlier in first:  # before the return, or what has ended would go back with the rest
+            self._acknowledge(earlier, client)
         try:
             returned = self._give_back(
                 "but", held, counted=False, unregister=not held, acks=batch, client=client

@@ -6,10 +6,14 @@ the message is leased.
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import Any
 
 from kombu.transport import redis, virtual
+from redis.exceptions import ResponseError
+
+logger = logging.getLogger("flask_nightshift.transport")
 
 
 class QoS(redis.QoS):
@@ -73,4 +77,7 @@ class QoS(redis.QoS):
         if monotonic() - self._restored_at >= pause:
             self._restored_at = monotonic()
             self._vrestore_count = 0
-            super().restore_visible(start=start, num=num, interval=interval)
+            try:
+                super().restore_visible(start=start, num=num, interval=interval)
+            except ResponseError as exc:  # a full server, for example; taking jobs goes on
+                logger.warning("what kombu's workers left unacknowledged is not restored now: %s", exc)

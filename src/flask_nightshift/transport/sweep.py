@@ -8,7 +8,9 @@ server or the whole machine stood still, gives its consumer the time to renew.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
@@ -26,13 +28,14 @@ GRACE = 2.0
 AFTER_OUTAGE = 5.0
 """Seconds after an outage in which nobody is declared gone: the others are just coming back too."""
 INTERVAL = 1.0
-LATE_AT, LATE_FOR = 2.0, 1.5
-"""In renewals: how long before its deadline a consumer is late, and how long it must have been seen so. With the
-default of five renewals to a lease, a frozen consumer is taken for gone at its deadline, as it would be without.
+LATE_FOR = 1.5
+"""Renewals for which a consumer must have been seen late, half a lease without one and more, to be gone. With the
+default of five renewals to a lease that is so at its deadline.
 """
 CROWD = 32
 """With more consumers than this each sweeps less often; together they still sweep often enough."""
 AT_ONCE = 20
+_outage_at = float("-inf")
 
 
 def interval(consumers: int) -> float:
@@ -41,12 +44,19 @@ def interval(consumers: int) -> float:
 
 
 def patience(client: Redis) -> float:
-    """Seconds to wait before the first sweep: a server that has just started knows nobody yet."""
-    try:
-        uptime = float(client.info("server").get("uptime_in_seconds", AFTER_OUTAGE))
-    except ResponseError:  # not allowed to ask
-        return 0.0
-    return max(0.0, AFTER_OUTAGE - uptime)
+    """Seconds to wait before the first sweep: a server that has just started knows nobody yet, and whatever cut
+    this process off may have cut off the others.
+    """
+    calm = monotonic() - _outage_at
+    with contextlib.suppress(ResponseError):  # not allowed to ask
+        calm = min(calm, float(client.info("server").get("uptime_in_seconds", AFTER_OUTAGE)))
+    return max(0.0, AFTER_OUTAGE - calm)
+
+
+def note_outage() -> None:
+    """A keeper of this process has lost its connection."""
+    global _outage_at  # of the process: a consumer that connects again has a new keeper
+    _outage_at = monotonic()
 
 
 def sweep(client: Redis, lease: Lease) -> int:
@@ -59,10 +69,10 @@ def sweep(client: Redis, lease: Lease) -> int:
     missing = _missing(
         client, own, {name: cid for name, cid in registered.items() if name != lease.id and cid}
     )
-    renewal = lease.options.lease_renew_seconds
+    seconds, renewal = lease.options.lease_seconds, lease.options.lease_renew_seconds
     names = [name(prefix) for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
     args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), AT_ONCE]
-    args += [GRACE, LATE_AT * renewal, LATE_FOR * renewal]
+    args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal]
     args += [text for pair in missing.items() for text in pair]
     swept = scripts.SWEEP.run(client, names, args)
     for name, returned in zip(swept[::2], swept[1::2], strict=True):

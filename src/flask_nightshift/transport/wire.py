@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,19 @@ from redis import ConnectionPool
 class Wire:
     """Sends commands over one connection of ``pool``, from one thread at a time; connects when it has to.
 
-    No command is sent twice: whether that would do harm only the caller knows.
+    No command is sent twice: whether that would do harm only the caller knows. A child of this process takes
+    a connection of its own: on a shared one each would read the other's replies.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
-        self._connection: Any = pool.get_connection()
+        self._pool = pool
+        self._connection: Any = None
+        self._pid = 0
 
     def execute_command(self, *command: Any) -> Any:
         """Send ``command`` and give its reply; raises what redis-py does, ``RedisError`` or ``OSError``."""
+        if self._pid != os.getpid():
+            self._connection, self._pid = self._pool.get_connection(), os.getpid()
         self._connection.send_packed_command(packed(command))
         return self._connection.read_response()
 

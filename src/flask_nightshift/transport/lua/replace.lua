@@ -2,8 +2,10 @@
 -- KEYS  1 consumers, 2 lease, 3 leased, then per destination its ready list, delayed set, doorbell
 -- ARGV  1 consumer, 2 number of the leased message, 3 its queue, 4 due (unix seconds; 0: at once),
 --       5 priority step of the new message, 6 the new message
--- Atomic: both or, if the message is no longer leased to this consumer, neither. Gives 1 or 0.
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) or redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 0 end
+-- Atomic: both or, if this consumer's lease was taken, neither. Gives 1 or 0; 1 too when the consumer has released
+-- the message before: it was cut off from the answer, and asks again.
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 1 end
 go_on_when_full(KEYS[1])
 local due = tonumber(ARGV[4])
 local later = due > 0 and due > now()
