@@ -106,10 +106,21 @@ class System:
 
     def worker(self, *options: str, name: str = "worker", wait: bool = True, **env: str) -> Process:
         argv = [sys.executable, "-m", "flask", "jobs", "worker", "--name", f"{name}@test", *options]
+        return self._worker(name, argv, env, wait)
+
+    def celery_worker(self, *options: str, name: str = "worker", wait: bool = True, **env: str) -> Process:
+        """As ``worker``, started by Celery's own command and with its defaults."""
+        command = ["-m", "celery", "-A", "celeryapp:celery", "worker", "-l", "info", "-n", f"{name}@test"]
+        return self._worker(name, [sys.executable, *command, *options], env, wait)
+
+    def _worker(self, name: str, argv: list[str], env: dict[str, str], wait: bool) -> Process:
         process = self._start(name, argv, env)
         if wait:
-            self.until(lambda: " ready" in process.log, 30, f"{name} is not ready:\n{process.log[-3000:]}")
+            self.until_ready(process)
         return process
+
+    def until_ready(self, worker: Process) -> None:
+        self.until(lambda: " ready" in worker.log, 30, f"{worker.name} is not ready")
 
     def beat(self) -> Process:
         process = self._start("beat", [sys.executable, "-m", "flask", "jobs", "beat"], {"WITH_SCHEDULE": "1"})

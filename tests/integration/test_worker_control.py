@@ -2,100 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opsapp import Ops, opened
-from system import System, running
+from desk import Desk, sitting
 
 CHILDREN, EACH = 2, 2  # and so many jobs are taken for each
-
-
-class Desk:
-    """A worker with two children, and an operator in this process with a hand on the remote control."""
-
-    def __init__(self, system: System, ops: Ops) -> None:
-        self.system, self.ops = system, ops
-        self.worker = system.worker("--concurrency", f"{CHILDREN}")
-
-    def ask(self, command: str, worker: str = "worker@test", **arguments: Any) -> Any:
-        """The worker's answer to a command."""
-        answers = self.ops.runtime.celery.control.broadcast(
-            command, arguments=arguments, destination=[worker], reply=True, timeout=20, limit=1
-        )
-        assert answers, f"no answer to {command}"
-        return answers[0][worker]
-
-    def ids(self, command: str) -> set[str]:
-        """The jobs that ``inspect`` names."""
-        return {job["id"] for job in self.ask(command)}
-
-    def send(self, task: str, *args: Any, **options: Any) -> Job:
-        return Job(self, task, args, options)
-
-    def hold(self, count: int = CHILDREN, **options: Any) -> list[Job]:
-        """So many jobs, begun, which end when they are told to, or after half a minute."""
-        held = [self.send("progress", **options) for _ in range(count)]
-        self.until(lambda: all(job.begun for job in held), "they do not run at the same time", 20)
-        return held
-
-    def ready(self, queue: str = "celery") -> int:
-        """How many jobs stand in ``queue``."""
-        return self.ops.runtime.broker.depths([queue])[0].ready
-
-    def until(self, check: Any, what: str, seconds: float = 40) -> Any:
-        return self.system.until(check, seconds, what)
-
-
-class Job:
-    """One job, enqueued at once."""
-
-    def __init__(self, desk: Desk, task: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self.desk, self.marker = desk, uuid.uuid4().hex[:12]
-        sent = desk.ops.runtime.celery.send_task(f"test.{task}", [self.marker, *args], **options)
-        self.id: str = sent.id
-
-    @property
-    def events(self) -> list[str]:
-        return self.desk.system.events(self.marker)
-
-    @property
-    def begun(self) -> int:
-        return self.events.count("begun")
-
-    @property
-    def state(self) -> str:
-        return str(self.desk.ops.jobs.job(self.id).state)
-
-    def go_on(self) -> None:
-        """Have a job end that is held."""
-        self.desk.system.ledger.with_name(f"ledger.{self.marker}").touch()
-
-    def ran_once(self) -> None:
-        self.desk.until(lambda: self.state == "succeeded", "it does not succeed")
-        assert self.begun == 1
-        assert self.desk.ops.jobs.job(self.id).attempts == 1
-
-    def was_revoked(self, *, begun: int) -> None:
-        self.died("revoked")
-        assert self.begun == begun
-        assert "done" not in self.events
-        assert self.desk.ops.jobs.job(self.id).attempts == begun
-
-    def died(self, reason: str) -> None:
-        self.desk.until(lambda: self.state == "dead", "it is not dead")
-        self.desk.until(lambda: [x["reason"] for x in self.letters()] == [reason], "it is no dead letter")
-
-    def letters(self) -> list[dict[str, Any]]:
-        return [x for x in self.desk.ops.json("dead", "list") if x["job_id"] == self.id]
-
-    def replay(self) -> None:
-        (letter,) = self.letters()
-        self.desk.ops.ok("dead", "replay", letter["id"])
 
 
 @pytest.fixture(params=["valkey", "rabbitmq"], scope="module")
@@ -105,25 +19,15 @@ def broker(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def desk(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    folder, url = tmp_path_factory.mktemp("desk"), broker.fresh_url()
-    settings = json.dumps({"worker_prefetch_multiplier": EACH})
-    with (
-        running(folder, url, NIGHTSHIFT_CELERY=settings) as system,
-        opened(folder, url, migrate=False) as ops,
-    ):
-        desk = Desk(system, ops)
-        yield desk
-        assert desk.worker.stop() == 0
-        left = {
-            depth.queue: depth.ready
-            for depth in ops.runtime.broker.depths(["celery", "other", "late", "early"])
-        }
-        assert set(left.values()) == {0}, f"it gave back what it had not settled: {left}"
-        assert not ops.runtime.broker.delayed()
+    """One worker for all tests of this module, but for one."""
+    folder = tmp_path_factory.mktemp("desk")
+    with sitting(folder, broker.fresh_url(), worker_prefetch_multiplier=EACH) as made:
+        made.system.worker("--concurrency", f"{CHILDREN}")
+        yield made
 
 
 def test_inspect_names_what_runs_what_waits_and_what_it_is(desk: Desk) -> None:
-    held = desk.hold()
+    held = desk.hold(CHILDREN)
     waiting, delayed = desk.send("succeed"), desk.send("succeed", countdown=2)
     desk.until(lambda: desk.ids("reserved") == {waiting.id}, "it is not prefetched")
     assert desk.ids("active") == {job.id for job in held}
@@ -143,7 +47,7 @@ def test_inspect_names_what_runs_what_waits_and_what_it_is(desk: Desk) -> None:
 
 
 def test_revoked_jobs_do_not_run_wherever_they_wait(desk: Desk) -> None:
-    held = desk.hold()
+    held = desk.hold(CHILDREN)
     delayed = desk.send("succeed", countdown=3)
     prefetched, kept = desk.send("succeed"), desk.send("succeed")
     desk.until(lambda: desk.ids("reserved") == {prefetched.id, kept.id}, "they are not prefetched")
@@ -161,7 +65,7 @@ def test_revoked_jobs_do_not_run_wherever_they_wait(desk: Desk) -> None:
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
 def test_a_job_that_is_terminated_stops_and_its_place_is_free_again(desk: Desk, signal: str) -> None:
-    stays, victim = desk.hold()
+    stays, victim = desk.hold(CHILDREN)
     before = set(desk.ask("stats")["pool"]["processes"])
     desk.ask("revoke", task_id=[victim.id], terminate=True, signal=signal)
     victim.was_revoked(begun=1)
@@ -170,11 +74,11 @@ def test_a_job_that_is_terminated_stops_and_its_place_is_free_again(desk: Desk, 
     for job in (stays, successor):
         job.go_on()
         job.ran_once()
-    assert not desk.worker.lines("job.retrying", job_id=victim.id)
+    assert not desk.system.processes[0].lines("job.retrying", job_id=victim.id)
 
 
 def test_a_replayed_job_runs_unless_it_is_revoked_again(desk: Desk) -> None:
-    held = desk.hold()
+    held = desk.hold(CHILDREN)
     revoked, expired = desk.send("succeed"), desk.send("succeed", expires=0.5)
     desk.ask("revoke", task_id=[revoked.id])
     time.sleep(0.5)  # what it takes to expire
@@ -182,7 +86,7 @@ def test_a_replayed_job_runs_unless_it_is_revoked_again(desk: Desk) -> None:
         job.go_on()
     revoked.died("revoked")
     expired.died("expired")
-    held = desk.hold()
+    held = desk.hold(CHILDREN)
     revoked.replay()
     desk.until(lambda: desk.ids("reserved") == {revoked.id}, "it is not prefetched")
     desk.ask("revoke", task_id=[revoked.id])
@@ -240,7 +144,7 @@ def test_the_pool_grows_and_shrinks_and_takes_as_much_as_it_can_run(desk: Desk) 
         job.ran_once()
     desk.ask("pool_shrink", n=3)
     desk.until(lambda: len(desk.ask("stats")["pool"]["processes"]) == CHILDREN, "it does not shrink")
-    held = desk.hold()
+    held = desk.hold(CHILDREN)
     waiting = [desk.send("succeed") for _ in range(5)]
     desk.until(lambda: len(desk.ids("reserved")) == CHILDREN * (EACH - 1), "it takes too much or too little")
     assert desk.ready() == 3

@@ -1,0 +1,117 @@
+"""An operator with a hand on Celery's remote control, and jobs that are held as long as a test wants."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opsapp import Ops, opened
+from system import System, running
+
+
+@contextmanager
+def sitting(folder: Path, broker_url: str, **celery: Any) -> Iterator[Desk]:
+    """A ``Desk`` without workers yet; ``celery`` are settings of Celery's.
+
+    At the end, if all went well, its workers are stopped, and none may give a job back.
+    """
+    with (
+        running(folder, broker_url, NIGHTSHIFT_CELERY=json.dumps(celery)) as system,
+        opened(folder, broker_url, migrate=False) as ops,
+    ):
+        desk = Desk(system, ops)
+        yield desk
+        for worker in system.processes:
+            assert worker.popen.poll() == 0 or worker.stop() == 0
+        left = {queue: desk.ready(queue) for queue in desk.queues if desk.ready(queue)}
+        assert not left, "jobs were not settled"
+        assert not ops.runtime.broker.delayed()
+
+
+class Desk:
+    """Asks the workers of ``system`` by way of an app in this process, ``ops``, which enqueues the jobs too."""
+
+    def __init__(self, system: System, ops: Ops) -> None:
+        self.system, self.ops = system, ops
+        self.queues: set[str] = set()
+
+    def ask(self, command: str, worker: str = "worker@test", **arguments: Any) -> Any:
+        """The worker's answer to a command."""
+        answers = self.ops.runtime.celery.control.broadcast(
+            command, arguments=arguments, destination=[worker], reply=True, timeout=20, limit=1
+        )
+        assert answers, f"no answer to {command}"
+        return answers[0][worker]
+
+    def ids(self, command: str) -> set[str]:
+        """The jobs that ``inspect`` names."""
+        return {job["id"] for job in self.ask(command)}
+
+    def send(self, task: str, *args: Any, **options: Any) -> Job:
+        """Enqueue ``test.<task>``, with a marker for its first argument."""
+        self.queues.add(options.get("queue", "celery"))
+        return Job(self, task, args, options)
+
+    def hold(self, count: int, **options: Any) -> list[Job]:
+        """So many jobs, begun, which end when they are told to, or after half a minute."""
+        held = [self.send("progress", **options) for _ in range(count)]
+        self.until(lambda: all(job.begun for job in held), "they do not run at the same time", 20)
+        return held
+
+    def ready(self, queue: str = "celery") -> int:
+        """How many jobs stand in ``queue``."""
+        return self.ops.runtime.broker.depths([queue])[0].ready
+
+    def until(self, check: Any, what: str, seconds: float = 40) -> Any:
+        return self.system.until(check, seconds, what)
+
+
+class Job:
+    """One job, enqueued at once."""
+
+    def __init__(self, desk: Desk, task: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self.desk, self.marker = desk, uuid.uuid4().hex[:12]
+        sent = desk.ops.runtime.celery.send_task(f"test.{task}", [self.marker, *args], **options)
+        self.id: str = sent.id
+
+    @property
+    def events(self) -> list[str]:
+        return self.desk.system.events(self.marker)
+
+    @property
+    def begun(self) -> int:
+        return self.events.count("begun")
+
+    @property
+    def state(self) -> str:
+        return str(self.desk.ops.jobs.job(self.id).state)
+
+    def go_on(self) -> None:
+        """Have a job end that is held."""
+        self.desk.system.ledger.with_name(f"ledger.{self.marker}").touch()
+
+    def ran_once(self) -> None:
+        self.desk.until(lambda: self.state == "succeeded", "it does not succeed")
+        assert self.begun == 1
+        assert self.desk.ops.jobs.job(self.id).attempts == 1
+
+    def was_revoked(self, *, begun: int) -> None:
+        self.died("revoked")
+        assert self.begun == begun
+        assert "done" not in self.events
+        assert self.desk.ops.jobs.job(self.id).attempts == begun
+
+    def died(self, reason: str) -> None:
+        self.desk.until(lambda: self.state == "dead", "it is not dead")
+        self.desk.until(lambda: [x["reason"] for x in self.letters()] == [reason], "it is no dead letter")
+
+    def letters(self) -> list[dict[str, Any]]:
+        return [x for x in self.desk.ops.json("dead", "list") if x["job_id"] == self.id]
+
+    def replay(self) -> None:
+        (letter,) = self.letters()
+        self.desk.ops.ok("dead", "replay", letter["id"])

@@ -1,0 +1,78 @@
+"""``celery -A … worker`` with all its defaults (gossip, mingle, heartbeat): it is our worker all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from desk import Desk, sitting
+
+from flask_nightshift.transport import keys
+
+POOLS = {
+    "prefork": "flask_nightshift.worker.pool:JobPool",
+    "solo": "celery.concurrency.solo:TaskPool",
+    "threads": "celery.concurrency.thread:TaskPool",
+}
+
+
+@pytest.fixture(params=["valkey", "rabbitmq"], scope="module")
+def broker(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def desk(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A worker of each pool, at a queue of the pool's name."""
+    with sitting(tmp_path_factory.mktemp("desk"), broker.fresh_url()) as made:
+        system = made.system
+        for worker in [
+            system.celery_worker("-P", pool, "-c", "2", "-Q", pool, name=pool, wait=False) for pool in POOLS
+        ]:
+            system.until_ready(worker)
+        yield made
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_our_transport_and_our_parts_are_in_use(desk: Desk, broker: Any, pool: str) -> None:
+    assert desk.ask("stats", f"{pool}@test")["pool"]["implementation"] == POOLS[pool]
+    (held,) = desk.hold(1, queue=pool)
+    if broker.program == "valkey":
+        with broker.client() as client:
+            assert client.hget(keys.leased(""), pool) == b"1"
+            assert client.keys(f"{keys.lease('', '')}*")
+    held.go_on()
+    held.ran_once()
+    again, dead = desk.send("flaky", 1, queue=pool), desk.send("permanent", queue=pool)
+    desk.until(lambda: again.state == "succeeded", "it is not retried")
+    assert again.begun == 2
+    dead.died("permanent")
+    if pool == "prefork":
+        endless = desk.send("hang", queue=pool)
+        endless.died("exhausted")
+        assert endless.begun == 2
+
+
+def test_a_pool_that_scales_itself_and_knows_what_was_revoked_before(desk: Desk) -> None:
+    revoked = desk.send("succeed", queue="scaled")
+    desk.ask("revoke", "prefork@test", task_id=[revoked.id])
+    desk.system.celery_worker(
+        "--autoscale", "4,1", "--queues", "scaled", name="scaled", AUTOSCALE_KEEPALIVE="1"
+    )
+    revoked.was_revoked(begun=0)  # it asked the others when it started
+
+    def children() -> int:
+        return len(desk.ask("stats", "scaled@test")["pool"]["processes"])
+
+    for _ in range(2):
+        held = desk.hold(4, queue="scaled")
+        assert children() == 4
+        for job in held:
+            job.go_on()
+        for job in held:
+            job.ran_once()
+        desk.until(lambda: children() == 1, "it does not shrink")
+    jobs = [desk.send("succeed", queue="scaled") for _ in range(30)]
+    for job in jobs:
+        job.ran_once()
