@@ -6,18 +6,20 @@ import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
+from flask import Flask
 from system import Process, System
 
+from flask_nightshift import Nightshift
 from flask_nightshift.transport import keys
 from servers import Valkey
 
 QUEUE = "celery"
 DELAYED = keys.delayed("", QUEUE)
-ONCE = {"begun": 1, "done": 1}
 
 
 @pytest.fixture
@@ -28,11 +30,26 @@ def stock(valkey: Valkey) -> Iterator[Celery]:
 
 
 @pytest.fixture
+def nap(valkey: Valkey, stock: Celery, tmp_path: Path) -> Iterator[Any]:
+    """The task as an app with Nightshift enqueues it."""
+    app, jobs = Flask("producer", instance_path=str(tmp_path / "instance")), Nightshift()
+    app.config["NIGHTSHIFT_BROKER_URL"] = valkey.url
+
+    @jobs.task(name="test.nap")
+    def nap(marker: str, seconds: float) -> None:
+        raise NotImplementedError
+
+    jobs.init_app(app)
+    with app.app_context():
+        yield nap
+
+
+@pytest.fixture
 def system(valkey: Valkey, at: Callable[..., System], stock: Celery) -> System:
     return at(valkey.url, NIGHTSHIFT_UNKNOWN_TASK_WAIT="1")
 
 
-def test_both_run_what_either_enqueued(system: System, stock: Celery) -> None:
+def test_both_run_what_either_enqueued(system: System, stock: Celery, nap: Any) -> None:
     nightshift = system.worker("--concurrency", "1")
     unknown = some(1)
     send(stock, "test.only_stock", unknown)
@@ -40,10 +57,11 @@ def test_both_run_what_either_enqueued(system: System, stock: Celery) -> None:
     celery_worker(system)
     send(stock, "test.only_stock", more_unknown := some(20))
     ours, theirs, ours_later, theirs_later = some(40), some(40), some(5), some(5)
-    enqueue(system, "test.nap", ours_later, 0, countdown=2)
+    for who in ours_later:
+        nap.apply_async((who, 0), countdown=2)
     send(stock, "test.nap", theirs_later, 0, countdown=2)
     for mine, other in zip(ours, theirs, strict=True):
-        enqueue(system, "test.nap", [mine], 0.1)
+        nap.delay(mine, 0.1)
         send(stock, "test.nap", [other], 0.1)
     all_done(system, [*ours, *theirs, *ours_later, *theirs_later])
     for group in (ours, theirs):
