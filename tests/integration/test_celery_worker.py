@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from flask_nightshift.transport import keys
 
 POOLS = {
     "prefork": "flask_nightshift.worker.pool:JobPool",
-    "solo": "celery.concurrency.solo:TaskPool",
+    "solo": "flask_nightshift.worker.solo:JobSolo",
     "threads": "celery.concurrency.thread:TaskPool",
 }
 
@@ -76,3 +77,23 @@ def test_a_pool_that_scales_itself_and_knows_what_was_revoked_before(desk: Desk)
     jobs = [desk.send("succeed", queue="scaled") for _ in range(30)]
     for job in jobs:
         job.ran_once()
+
+
+def test_a_busy_solo_worker_keeps_its_job_and_takes_no_other(desk: Desk, broker: Any) -> None:
+    """With a lease, or a heartbeat of RabbitMQ's, that is shorter than the job."""
+    system = desk.system
+    short = {"broker_heartbeat": 1}
+    if broker.program == "valkey":
+        short = {"broker_transport_options": {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}}
+    long, next_ = desk.send("nap", 8, queue="both"), desk.send("succeed", queue="both")
+    solo = system.worker(
+        "--pool", "solo", "--queues", "both", name="busy", wait=False, NIGHTSHIFT_CELERY=json.dumps(short)
+    )
+    desk.until(lambda: long.begun, "it does not begin")
+    system.worker("--concurrency", "1", "--queues", "both", name="idle")
+    next_.ran_once()
+    assert "done" not in long.events
+    long.ran_once()
+    assert solo.stop() == 0
+    desk.send("succeed", queue="both").ran_once()
+    assert long.begun == 1

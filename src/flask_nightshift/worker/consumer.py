@@ -23,6 +23,7 @@ from ..job import Failure, Reason, utcnow
 from ..runtime import Runtime
 from .children import remembered
 from .settle import Settlement
+from .solo import JobSolo
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class JobConsumer(Consumer):
         connection = super().connect()
         with self.app.connection_for_write() as side:
             self.runtime.broker.prepare(side, list(self.app.amqp.queues.values()))
+        if isinstance(self.pool, JobSolo):
+            self.pool.keep_alive(connection.connection)
         return connection
 
     def register_with_event_loop(self, hub: Any) -> None:

@@ -6,22 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery.apps.worker import Worker
-from celery.concurrency import get_implementation
-from celery.concurrency.prefork import TaskPool
+from celery.concurrency import get_implementation, prefork, solo
 
 from ..runtime import Runtime
 from .boot import default_name
 from .pool import JobPool
+from .solo import JobSolo
+
+OURS = {prefork.TaskPool: JobPool, solo.TaskPool: JobSolo}
+"""The pools that stand in for Celery's."""
 
 
 class JobWorker(Worker):
-    """Celery's worker with our pool of processes, however it was started."""
+    """Celery's worker with our pools, however it was started."""
 
     def on_init_blueprint(self) -> None:
         """Called when the options are settled and before any part is made."""
         super().on_init_blueprint()
-        if self.pool_cls is TaskPool:  # type: ignore[has-type]
-            self.pool_cls = JobPool
+        self.pool_cls = OURS.get(self.pool_cls, self.pool_cls)  # type: ignore[has-type]
+        if self.pool_cls is JobSolo:
+            self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one
 
 
 def run(
