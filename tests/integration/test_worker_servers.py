@@ -47,8 +47,8 @@ def _jobs_of_each_fate(system: System, server: RedisServer) -> None:
     assert system.until_state(succeeded, "succeeded")["result"] == well
     assert system.until_state(retried, "succeeded")["attempts"] == 3
     system.until_state(died, "dead")
-    system.until(lambda: system.dead(), 20, "the dead letter is not archived")
-    assert [(letter["job_id"], letter["reason"]) for letter in system.dead()] == [(died, "permanent")]
+    letters = system.until(lambda: system.dead(), 20, "the dead letter is not archived")
+    assert [(letter["job_id"], letter["reason"]) for letter in letters] == [(died, "permanent")]
     system.until(lambda: system.events(delayed) == ONCE, 20, "the delayed job did not run")
     assert system.events(again) == ["begun"] * 3 + ["done"]
     with server.client() as client:
@@ -107,7 +107,7 @@ def _moves(at: Callable[..., System], group: Group, fail_over: Callable[[], Any]
     system = at(group.sentinel.url, NIGHTSHIFT_CELERY=options)
     worker = system.worker("--concurrency", "1")
     names = running, waiting, delayed, after = [marker() for _ in range(4)]
-    system.enqueue("test.nap", running, 5)
+    system.enqueue("test.nap", running, 4)
     system.until(lambda: system.events(running) == ["begun"], 20, "it does not begin")
     system.enqueue("test.nap", waiting, 0)
     system.enqueue("test.nap", delayed, 0, countdown=2)

@@ -120,7 +120,7 @@ def test_the_first_steps_of_the_way_back(valkey: Valkey, at: Callable[..., Syste
     assert len(client.keys(keys.lease("", "*"))) == 1
     release(system, blockers)
 
-    enqueue(system, "test.nap", jobs := some(40), 0.1)
+    enqueue(system, "test.nap", jobs := some(40), 0.05)
     enqueue(system, "test.flaky", retried := some(5), 2)
     all_done(system, jobs)
     all_done(system, retried, begun=3)
