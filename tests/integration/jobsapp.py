@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from celery import shared_task, signals
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.worker import loops
 from flask import Flask, current_app, jsonify, request
 
@@ -150,6 +150,25 @@ def nap(marker: str, seconds: float) -> None:
     note(marker, "begun")
     time.sleep(seconds)
     note(marker, "done")
+
+
+@jobs.task(name="test.early", acks_late=False, max_retries=2, **FAST)
+def early(marker: str, failures: int = 0, seconds: float = 0) -> None:
+    note(marker, "begun")
+    time.sleep(seconds)
+    if begun(marker) <= failures:
+        note(marker, "fails")
+        raise ConnectionError(f"the partner of {marker} is down")
+    note(marker, "done")
+
+
+@jobs.task(name="test.early_end", acks_late=False, max_retries=1, **FAST)
+def early_end(marker: str, how: str) -> None:
+    note(marker, "begun")
+    if how == "reject":
+        raise Reject("not now", requeue=True)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @jobs.task(name="test.queue", queue="other")

@@ -61,6 +61,8 @@ class Companions(bootsteps.StartStopStep):
 
     def _shut_down(self, **_: Any) -> None:
         self._drain.end()
+        if settlement := getattr(self._runtime.celery, "settlement", None):
+            settlement.finish()
         _close_connection(self._controller)
         self._archiver.stop()
         self._heartbeat.stop()

@@ -46,6 +46,7 @@ class JobConsumer(Consumer):
     def connect(self) -> Any:
         """Connect; what must exist in the broker is declared before the first message is taken."""
         connection = super().connect()
+        self.settlement.resume()
         with self.app.connection_for_write() as side:
             self.runtime.broker.prepare(side, list(self.app.amqp.queues.values()))
         if isinstance(self.pool, JobSolo):

@@ -2,6 +2,7 @@
 
 Celery waits without bound for the running jobs. Here a thread waits no longer than ``NIGHTSHIFT_STOP_GRACE``
 and then ends what still runs; those jobs are left unacknowledged, so the broker gives them to other workers.
+One that was acknowledged early has failed once, and is retried by its policy.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Drain:
         if self._done.wait(LAST_SECONDS):
             return
         # a pool of threads cannot be killed, and a pool may hang in its join: the jobs are unacknowledged
+        self._controller.app.settlement.finish()
         with contextlib.suppress(NightshiftError):
             self._controller.app.runtime.journal.flush(timeout=1.0)
         os._exit(0)
@@ -68,9 +70,13 @@ class Drain:
     def _report_returned(self) -> None:
         runtime = self._controller.app.runtime
         for request in list(active_requests):
-            if not request.acknowledged and not getattr(request, "settled", False):
+            if getattr(request, "settled", False):
+                continue
+            why = f"it was still running {self._grace:g} s after the worker was told to stop"
+            if request.acknowledged:
+                request.give_back(why)
+            else:
                 request.settled = True
-                why = f"it was still running {self._grace:g} s after the worker was told to stop"
                 runtime.events.emit(JobReturned(request.job, utcnow(), self._controller.hostname, why))
 
     def _kill_children(self) -> None:

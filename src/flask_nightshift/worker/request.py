@@ -127,8 +127,13 @@ class JobRequest(Request):
         return expired
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """A child has begun the attempt."""
-        super().on_accepted(pid, time_accepted)
+        """The attempt begins; with ``acks_late=False`` this acknowledges it, unless another worker has it."""
+        if self._task.acks_late or self._still_ours():
+            super().on_accepted(pid, time_accepted)
+        else:
+            self.acknowledged = True
+            super().on_accepted(pid, time_accepted)
+            self.acknowledged = False
         at = self._started_at or utcnow()
         self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
 
@@ -229,7 +234,7 @@ class JobRequest(Request):
                 hooks.retried(self, exc_info)
 
         step = Step(
-            message,
+            None if self.acknowledged else message,
             outgoing(message, headers, body, **changed),
             options.get("queue") or self.queue,
             decision.at if decision.wait > 0 else None,
@@ -262,17 +267,25 @@ class JobRequest(Request):
             failure=failure,
             ended=self._ended(failure, runtime) if ran else None,
             runtime=runtime,
+            released=self.acknowledged,
             then=buried,
         )
 
     def _rejected(self, requeue: bool, failure: Failure | None) -> None:
+        failure = failure or Failure("Reject")
         if requeue:
-            self.give_back("the task rejected it with requeue=True")
+            self.give_back("the task rejected it with requeue=True", failure)
         else:
-            self._bury(Reason.REJECTED, failure or Failure("Reject"), self._runtime, ran=True)
+            self._bury(Reason.REJECTED, failure, self._runtime, ran=True)
 
-    def give_back(self, why: str) -> None:
-        """Return the job to its queue, to be run again."""
+    def give_back(self, why: str, failure: Failure | None = None) -> None:
+        """Return the job to its queue, to be run again.
+
+        One that was acknowledged early has no message to return: this attempt has failed then, with ``failure``.
+        """
+        if self.acknowledged:
+            self._settle(Report("failed", self._runtime, failure=failure or Failure("Returned", why)))
+            return
         self.settled = True
         super().reject(requeue=True)
         self._emit(JobReturned(self.job, utcnow(), self._hostname, why))
@@ -316,6 +329,8 @@ class JobRequest(Request):
 
     def _still_ours(self) -> bool:
         """Whether the broker did not give the job to another worker; one that cannot tell does not while we live."""
+        if self.acknowledged:  # early, when it was ours; nobody else gets it
+            return True
         holds = getattr(self._message.channel, "holds", None)
         return holds is None or holds(self._message.delivery_tag)
 

@@ -2,7 +2,9 @@
 
 Invariant 1: the message is acknowledged only after its next state is durable in the broker. When that cannot
 be written, the step is kept and tried again for as long as the connection that delivered the message lives;
-when the connection is lost the broker gives the message out again by itself, and the step is dropped.
+when the connection is lost the broker gives the message out again by itself, and the step is dropped. A job
+that was acknowledged as it began (``acks_late=False``) has no message that could come back: its next state is
+published, and that step is never dropped.
 """
 
 from __future__ import annotations
@@ -32,11 +34,15 @@ TRY_AGAIN_AFTER = 2.0
 FIRST_POSTPONEMENT = 2.0
 LAST_POSTPONEMENT = 60.0
 """Seconds that a message which no worker can run is put off: doubled from the first to the last."""
+LOST = "it was acknowledged early, and its next state could not be written before the worker ended"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A next state to be written in place of ``message``; ``then`` is called when it is durable."""
+    """A next state to be written in place of ``message``; ``then`` is called when it is durable.
+
+    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace.
+    """
 
     message: Any
     outgoing: Outgoing
@@ -65,6 +71,23 @@ class Settlement:
         if monotonic() < self._away_until or not self._try(step):
             self._keep(step)
 
+    def resume(self) -> None:
+        """There is a connection again: try what outlived the one before."""
+        if self._waiting:
+            self._schedule()
+
+    def finish(self) -> None:
+        """The worker ends: the last try of what cannot come back by itself."""
+        with self._lock:
+            steps, self._waiting = list(self._waiting), deque()
+        away = False
+        for step in (step for step in steps if step.message is None):
+            away = away or not self._try(step)
+            if away:
+                logger.error(
+                    "job.lost", extra={"job_id": step.job.job_id, "task": step.job.task, "why": LOST}
+                )
+
     def bury(
         self,
         message: Any,
@@ -74,9 +97,13 @@ class Settlement:
         failure: Failure,
         ended: Attempt | None = None,
         runtime: float | None = None,
+        released: bool = False,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran."""
+        """Make a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran.
+
+        ``released``: it was acknowledged before the attempt.
+        """
         at = utcnow()
         headers = jobs.buried(
             message.headers,
@@ -93,7 +120,8 @@ class Settlement:
             then()
             self.runtime.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
 
-        self.write(Step(message, outgoing(message, headers), jobs.DEAD_QUEUE, None, job, buried))
+        letter = outgoing(message, headers)
+        self.write(Step(None if released else message, letter, jobs.DEAD_QUEUE, None, job, buried))
 
     def postpone(self, message: Any, queue: str, failure: Failure) -> None:
         """Put off a message that this worker cannot run; bury it when that has gone on for too long."""
@@ -131,15 +159,21 @@ class Settlement:
     def drop(self) -> None:
         """The connection is lost: its messages come back by themselves."""
         with self._lock:
-            dropped, self._waiting = list(self._waiting), deque()
+            steps, self._waiting = list(self._waiting), deque(s for s in self._waiting if s.message is None)
             self._scheduled = False  # Celery may have cancelled the timer with the connection
-        for step in dropped:
+        for step in steps:
+            if step.message is None:
+                continue
             event = JobReturned(step.job, utcnow(), self.worker, "its next state could not be written")
             self.runtime.events.emit(event)
 
     def _try(self, step: Step) -> bool:
+        broker, written = self.runtime.broker, True
         try:
-            written = self.runtime.broker.replace(step.message, step.outgoing, step.queue, due=step.due)
+            if step.message is None:
+                broker.publish(step.outgoing, step.queue, due=step.due)
+            else:
+                written = broker.replace(step.message, step.outgoing, step.queue, due=step.due)
         except BrokerUnavailable as exc:
             self._away_until = monotonic() + TRY_AGAIN_AFTER
             logger.warning(
@@ -155,6 +189,10 @@ class Settlement:
     def _keep(self, step: Step) -> None:
         with self._lock:
             self._waiting.append(step)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        with self._lock:
             if self._scheduled:
                 return
             self._scheduled = True
