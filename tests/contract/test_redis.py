@@ -67,6 +67,23 @@ def test_doctor_finds_a_server_that_is_nearly_full(site: Site, configured: Any) 
     assert levels(site)["memory"] in ("warning", "error")
 
 
+def test_doctor_finds_a_master_that_accepts_jobs_alone(site: Site, configured: Any) -> None:
+    assert "replicas" not in levels(site), "it has none"
+    server: Any = site.server
+    replica = type(server)()
+    replica.start()
+    try:
+        with replica.client() as client:
+            client.config_set("masterauth", server.password)
+            client.replicaof("127.0.0.1", server.port)
+            wait_for(lambda: client.info("replication")["master_link_status"] == "up", 20, "no replica")
+        assert levels(site)["replicas"] == "warning"
+        configured("min-replicas-to-write", "1")
+        assert levels(site)["replicas"] == "ok"
+    finally:
+        replica.close()
+
+
 def test_a_full_server_refuses_a_job_aloud(site: Site, configured: Any) -> None:
     configured("maxmemory", "1mb")  # less than the server needs for itself
 

@@ -22,6 +22,7 @@ def findings(client: redis.Redis, longest_time_limit: float | None, visible: flo
         _eviction(client),
         _persistence(client),
         _memory(client),
+        *_replicas(client),
         *_visibility(visible, longest_time_limit),
     ]
 
@@ -103,6 +104,22 @@ def _memory(client: redis.Redis) -> Finding:
         )
     bound = f"of {limit / 2**20:.0f} MiB" if limit else "without a limit"
     return Finding("ok", "memory", f"{used / 2**20:.1f} MiB used {bound}")
+
+
+def _replicas(client: redis.Redis) -> Iterator[Finding]:
+    info: Any = client.info("replication")
+    if info.get("role") != "master" or not info.get("connected_slaves"):
+        return
+    least = _config(client, "min-replicas-to-write")
+    if least == "0":
+        yield Finding(
+            "warning",
+            "replicas",
+            "min-replicas-to-write is 0: a master that a failover has replaced still accepts jobs, and loses them.",
+            "CONFIG SET min-replicas-to-write 1 on every node, with two replicas or more.",
+        )
+    elif least is not None:
+        yield Finding("ok", "replicas", f"min-replicas-to-write is {least}")
 
 
 def _visibility(visible: float | None, longest: float | None) -> Iterator[Finding]:
