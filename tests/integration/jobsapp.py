@@ -152,6 +152,17 @@ def nap(marker: str, seconds: float) -> None:
     note(marker, "done")
 
 
+@jobs.task(name="test.turned_down")
+def turned_down(marker: str, seconds: float) -> None:
+    """Goes back to its queue once."""
+    note(marker, "begun")
+    if begun(marker) == 1:
+        time.sleep(seconds)
+        note(marker, "rejects")
+        raise Reject("not now", requeue=True)
+    note(marker, "done")
+
+
 @jobs.task(name="test.early", acks_late=False, max_retries=2, **FAST)
 def early(marker: str, failures: int = 0, seconds: float = 0) -> None:
     note(marker, "begun")

@@ -169,6 +169,12 @@ class Broker(Protocol):
         ``BrokerUnavailable`` with the message still unacknowledged.
         """
 
+    def give_back(self, message: Any) -> None:
+        """Return a delivered message to its queue as it is, counted as a delivery where the broker counts.
+
+        Nothing is done if it is no longer ours. Raises ``BrokerUnavailable``; the call can then be repeated.
+        """
+
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
         """The depth of each queue; a queue that does not exist yet has depth 0."""
 

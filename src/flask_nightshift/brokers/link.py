@@ -192,6 +192,14 @@ def acknowledge(message: Any) -> None:
         logger.warning("a settled message could not be acknowledged and will come again: %r", exc)
 
 
+def return_message(message: Any, fail: Fail) -> None:
+    """Return a delivered message to its queue; raises what ``fail`` gives."""
+    try:
+        message.reject(requeue=True)
+    except ERRORS as exc:
+        raise fail(exc) from exc
+
+
 def drop(connection: kombu.Connection) -> None:
     """Close the sockets of a connection that failed, without a word to the broker, which may not answer."""
     with suppress(Exception):  # it is broken already; this must not hide the error that is on its way

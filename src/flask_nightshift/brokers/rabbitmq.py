@@ -25,7 +25,18 @@ from . import topology
 from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .dead_queue import DeadQueue
 from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience, unavailable
-from .link import Connection, Link, Links, acknowledge, attempt, drop, later, publish, retry_policy
+from .link import (
+    Connection,
+    Link,
+    Links,
+    acknowledge,
+    attempt,
+    drop,
+    later,
+    publish,
+    retry_policy,
+    return_message,
+)
 from .rabbitmq_batch import Batch
 from .rabbitmq_checks import findings
 
@@ -234,6 +245,10 @@ class RabbitMQBroker:
         self.publish(outgoing, queue, due=due)
         acknowledge(message)
         return True
+
+    def give_back(self, message: Any) -> None:
+        """Have the transport reject it, to be given out again."""
+        return_message(message, self._fail)
 
     # looking
 

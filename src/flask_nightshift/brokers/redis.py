@@ -23,7 +23,7 @@ from ..errors import BrokerUnavailable, ConfigurationError
 from ..message import DEAD_QUEUE, Outgoing
 from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .failures import ERRORS, RETRY_POLICY, STEP, unavailable
-from .link import Connection, Links, acknowledge, attempt, later
+from .link import Connection, Links, acknowledge, attempt, later, return_message
 from .redis_checks import findings
 from .redis_client import Keys, connect, product
 from .redis_dead import take
@@ -207,6 +207,10 @@ class RedisBroker:
         if replaced:
             message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
         return replaced
+
+    def give_back(self, message: Any) -> None:
+        """Have the transport reject it, to be given out again."""
+        return_message(message, self._fail)
 
     # looking
 

@@ -156,8 +156,7 @@ class JobRequest(Request):
             return
         if report.kind == "taken":
             task_ready(self)
-            self.settled = True
-            self._emit(JobReturned(self.job, utcnow(), self._hostname, "another worker took it over"))
+            self.give_back("another worker took it over")
             return
         if report.kind == "rejected":
             task_ready(self)
@@ -287,8 +286,13 @@ class JobRequest(Request):
             self._settle(Report("failed", self._runtime, failure=failure or Failure("Returned", why)))
             return
         self.settled = True
-        super().reject(requeue=True)
-        self._emit(JobReturned(self.job, utcnow(), self._hostname, why))
+
+        def returned() -> None:
+            self.acknowledged = True
+            self.send_event("task-rejected", requeue=True)
+            self._emit(JobReturned(self.job, utcnow(), self._hostname, why))
+
+        self.settlement.give_back(self._message, self.job, returned)
 
     def reject(self, requeue: bool = False) -> None:
         """Celery cannot run this message: give it back, or bury it. Nothing is discarded."""

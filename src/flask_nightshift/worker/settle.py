@@ -41,11 +41,12 @@ LOST = "it was acknowledged early, and its next state could not be written befor
 class Step:
     """A next state to be written in place of ``message``; ``then`` is called when it is durable.
 
-    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace.
+    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``outgoing`` is
+    None if it goes back to its queue as it is.
     """
 
     message: Any
-    outgoing: Outgoing
+    outgoing: Outgoing | None
     queue: str
     due: datetime | None
     job: JobRef
@@ -123,6 +124,10 @@ class Settlement:
         letter = outgoing(message, headers)
         self.write(Step(None if released else message, letter, jobs.DEAD_QUEUE, None, job, buried))
 
+    def give_back(self, message: Any, job: JobRef, then: Callable[[], None]) -> None:
+        """Return ``message`` to the head of its queue, counted as a delivery."""
+        self.write(Step(message, None, job.queue, None, job, then))
+
     def postpone(self, message: Any, queue: str, failure: Failure) -> None:
         """Put off a message that this worker cannot run; bury it when that has gone on for too long."""
         now = utcnow()
@@ -170,7 +175,9 @@ class Settlement:
     def _try(self, step: Step) -> bool:
         broker, written = self.runtime.broker, True
         try:
-            if step.message is None:
+            if step.outgoing is None:
+                broker.give_back(step.message)
+            elif step.message is None:
                 broker.publish(step.outgoing, step.queue, due=step.due)
             else:
                 written = broker.replace(step.message, step.outgoing, step.queue, due=step.due)
