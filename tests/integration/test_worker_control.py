@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 from desk import Desk, sitting
 
@@ -75,6 +76,21 @@ def test_a_job_that_is_terminated_stops_and_its_place_is_free_again(desk: Desk, 
         job.go_on()
         job.ran_once()
     assert not desk.system.processes[0].lines("job.retrying", job_id=victim.id)
+
+
+def test_a_job_is_terminated_before_its_child_has_said_that_it_began(desk: Desk) -> None:
+    children = psutil.Process(desk.system.processes[0].popen.pid).children()
+    for child in children:
+        child.suspend()
+    job = desk.send("nap", 60)
+    desk.until(lambda: desk.ids("reserved") == {job.id}, "it is not taken")
+    desk.ask("revoke", task_id=[job.id], terminate=True)
+    for child in children:
+        child.resume()
+    job.died("revoked")
+    for job in desk.hold(CHILDREN):
+        job.go_on()
+        job.ran_once()
 
 
 def test_a_replayed_job_runs_unless_it_is_revoked_again(desk: Desk) -> None:
@@ -158,7 +174,7 @@ def test_children_are_replaced_after_so_many_jobs(desk: Desk) -> None:
     worker = desk.system.worker(
         "--concurrency", "2", "--queues", "short", "--max-jobs-per-child", "3", name="short"
     )
-    jobs = [desk.send("pid", queue="short") for _ in range(40)]
+    jobs = [desk.send("pid", queue="short") for _ in range(24)]
     desk.until(lambda: all(job.state == "succeeded" for job in jobs), "they do not succeed")
     events = [job.events for job in jobs]
     assert all(len(each) == 1 for each in events), "each ran once"
