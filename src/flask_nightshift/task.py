@@ -27,7 +27,7 @@ from .context import current_job
 from .enqueue import arguments_of
 from .errors import PermanentFailure
 from .job import Failure, JobRef, utcnow
-from .message import ref
+from .message import history, ref
 from .retry import Dead, Decision, RetryPolicy, decide
 
 if TYPE_CHECKING:
@@ -291,7 +291,9 @@ class JobTask(celery.Task):
         past = getattr(request, "nightshift", None)
         headers = {"id": request.id, "task": self.name, "retries": request.retries, "nightshift": past}
         info = request.delivery_info or {}
-        return ref(headers, (past or {}).get("queue") or info.get("routing_key") or "")
+        return ref(
+            headers, info.get("queue") or history(headers).get("queue") or info.get("routing_key") or ""
+        )
 
 
 def _failure(exc: BaseException) -> Failure:

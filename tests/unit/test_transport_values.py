@@ -39,7 +39,7 @@ def test_anything_is_either_a_message_or_undecodable(raw: bytes) -> None:
         body = payload.parse(raw)
     except payload.Undecodable:
         return
-    delivered = payload.for_delivery(body, payload.take_count(body), 1)
+    delivered = payload.for_delivery(body, payload.take_count(body), 1, "jobs")
     assert delivered["properties"]["delivery_tag"] == 1
 
 
@@ -90,7 +90,7 @@ def test_the_delivery_count_is_taken_out(count: Any, taken: int) -> None:
 
 
 def test_a_first_delivery_has_no_count_even_if_its_headers_were_copied() -> None:
-    body = payload.for_delivery(message(headers={"x-delivery-count": 4}), 0, 7)
+    body = payload.for_delivery(message(headers={"x-delivery-count": 4}), 0, 7, "jobs")
     assert "x-delivery-count" not in body["headers"]
     assert body["properties"]["delivery_tag"] == 7
     assert "redelivered" not in body["properties"]["delivery_info"]

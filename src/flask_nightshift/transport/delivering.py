@@ -65,7 +65,7 @@ class DeliveringMixin:
             self._postpone(claimed, due, body)
             return None
         self._in_hand[claimed.number] = (claimed.lease, claimed.queue)
-        return payload.for_delivery(body, count, claimed.number)
+        return payload.for_delivery(body, count, claimed.number, claimed.queue)
 
     def _bury(self: Any, claimed: Claimed, reason: str, error: str, body: dict[str, Any] | None) -> None:
         """Move what cannot be delivered to the dead-letter queue."""

@@ -92,16 +92,18 @@ def due(payload: dict[str, Any]) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def for_delivery(payload: dict[str, Any], count: int, number: int) -> dict[str, Any]:
+def for_delivery(payload: dict[str, Any], count: int, number: int, queue: str) -> dict[str, Any]:
     """The payload as a consumer is to see it, delivered before ``count`` times, under delivery tag ``number``.
 
-    A header ``eta`` has been served by now. It moves to ``delivery_info``, so that Celery does not start a
-    timer of its own for it (and raise its prefetch meanwhile).
+    ``delivery_info`` tells the ``queue`` it came from; how it was routed there does not. A header ``eta``
+    has been served by now. It moves there, so that Celery does not start a timer of its own for it (and raise its
+    prefetch meanwhile).
     """
     headers = payload["headers"] = dict(payload.get("headers") or {})
     properties = payload["properties"]
     properties["delivery_tag"] = number
     info = properties["delivery_info"]
+    info["queue"] = queue
     headers.pop(COUNT, None)
     if count:
         headers[COUNT] = count

@@ -210,6 +210,8 @@ class JobConsumer(Consumer):
     def _queue_of(self, message: Any) -> str:
         """The queue that the message came from."""
         info = message.delivery_info or {}
+        if isinstance(queue := info.get("queue"), str):  # the lease transport says it
+            return queue
         tag = info.get("consumer_tag")
         if tag is not None and self.task_consumer is not None:
             for queue, its_tag in self.task_consumer._active_tags.items():  # noqa: SLF001 - kombu keeps no other map

@@ -85,6 +85,7 @@ class JobRequest(Request):
         if self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
+        self._delivery_info["queue"] = self.queue  # for what the child says of the job
         self._limit_is_the_end = getattr(pool, "is_green", False)
         # decoded already, to be checked; the child need not do it again
         body, content_type, content_encoding = self._body, self._content_type, self._content_encoding

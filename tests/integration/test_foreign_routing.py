@@ -1,0 +1,36 @@
+"""Jobs that a stranger routes to a queue by an exchange of his own stay jobs of that queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kombu import Connection, Exchange, Queue
+from system import System
+
+
+def test_what_came_by_a_topic_exchange_is_retried_in_its_queue(
+    broker: Any, new_system: Callable[..., System]
+) -> None:
+    system = new_system()
+    system.web()
+    system.worker("--queues", "feed", "--concurrency", "1")
+    _publish(system, "flaky", "test.flaky", "flaky", 2)
+    _publish(system, "hopeless", "test.permanent", "hopeless")
+    system.until(lambda: "done" in system.events("flaky"), 30, "its retry went to a queue that nobody reads")
+    system.until(lambda: system.dead(), 20, "no dead letter")
+    assert [letter["queue"] for letter in system.dead()] == ["feed"]
+    succeeded = 'nightshift_jobs_total{outcome="succeeded",queue="feed",task="test.flaky"} 1'
+    assert system.http is not None
+    system.until(lambda: succeeded in system.http.get("/metrics").text, 20, "the history names another queue")
+
+
+def _publish(system: System, job_id: str, task: str, *args: Any) -> None:
+    exchange = Exchange("tasks", type="topic")
+    with Connection(system.env["NIGHTSHIFT_BROKER_URL"]) as connection, connection.Producer() as producer:
+        exchange.declare(channel=producer.channel)
+        Queue("feed", channel=producer.channel).bind_to(exchange, routing_key="feed.#")
+        producer.publish(
+            [args, {}, {}], exchange=exchange, routing_key="feed.tasks", serializer="json",
+            headers={"id": job_id, "task": task, "lang": "py"},
+        )  # fmt: skip
