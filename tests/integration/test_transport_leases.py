@@ -373,6 +373,30 @@ def test_a_replacement_whose_answer_was_lost_is_repeated_and_written_once(site: 
     assert reader.within(0.5) == []
 
 
+def test_a_publish_that_was_interrupted_leaves_its_reply_to_nobody(site: Site) -> None:
+    """By a soft time limit, for example, while it waits for the answer."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupted
+
+    site.redis.hset("refused", "no", "list")
+    site.publish("warm")
+    before = signal.signal(signal.SIGALRM, interrupt)
+    site.server.freeze()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Interrupted):
+            site.publish("interrupted")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        site.server.thaw()
+    with pytest.raises(ResponseError):
+        site.publish("refused", queue="refused")
+
+
 def test_no_acknowledged_job_returns_however_many_wait_to_be_sent(site: Site) -> None:
     number = 2500
     for n in range(number):

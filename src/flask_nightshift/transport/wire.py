@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis import ConnectionPool
+from redis.exceptions import ResponseError
 
 
 class Wire:
@@ -25,8 +26,14 @@ class Wire:
         """Send ``command`` and give its reply; raises what redis-py does, ``RedisError`` or ``OSError``."""
         if self._pid != os.getpid():
             self._connection, self._pid = self._pool.get_connection(), os.getpid()
-        self._connection.send_packed_command(packed(command))
-        return self._connection.read_response()
+        try:
+            self._connection.send_packed_command(packed(command))
+            return self._connection.read_response()
+        except ResponseError:
+            raise
+        except BaseException:  # interrupted, perhaps: its reply is not to be taken for the next command's
+            self._connection.disconnect()
+            raise
 
 
 def packed(command: Sequence[str | bytes | int | float]) -> list[bytes]:
