@@ -1,9 +1,10 @@
 """The schedule: what Beat enqueues and when, and a Beat that forgets no tick.
 
 Stock Beat moves an entry on before it publishes it, so a tick whose publish fails is skipped. Here an entry
-moves on only when the broker has taken its job; until then it stays due. The time of an entry's last run is
-kept in the database, so a restarted Beat goes on where the last one stopped; a tick that fell into a
-downtime runs once. With the database away Beat goes on from memory (invariant 7).
+moves on only when the broker has taken its job; until then it stays due. The time of an entry's last run, or
+of the moment when it was first seen, is kept in the database, so a restarted Beat goes on where the last one
+stopped; a tick that fell into a downtime runs once. With the database away Beat goes on from memory
+(invariant 7).
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class JobScheduler(Scheduler):
         self.runtime: Runtime = app.runtime
         self.name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._database_away = False
+        self._recalled = False
+        self._unwritten: set[str] = set()
         options["max_interval"] = min(options.get("max_interval") or PULSE_SECONDS, PULSE_SECONDS)
         super().__init__(app, **options)
 
@@ -100,18 +103,36 @@ class JobScheduler(Scheduler):
         """Read the entries, and from the database when each ran last."""
         super().setup_schedule()
         self.install_default_entries(self.schedule)  # merging the configured ones drops Celery's own
+        self._recall()
+
+    def _recall(self) -> None:
+        """Go on where an earlier Beat stopped; also later, when the database was away at the start.
+
+        An entry that nobody has heard of begins now. That is remembered at once: otherwise each restart would put
+        its first tick off.
+        """
         past: dict[str, Any] = {}
         with self._database():
             past = heartbeats.schedule_state(self.runtime.store)
-        for name, (last_run_at, count) in past.items():
-            if name in self.schedule and last_run_at is not None:
-                entry = self.schedule[name]
+            self._recalled = True
+        if not self._recalled:
+            return
+        for entry in self.schedule.values():
+            last_run_at, count = past.get(entry.name, (None, 0))
+            if last_run_at is None or entry.total_run_count:
+                self._unwritten.add(entry.name)
+            else:
                 entry.last_run_at = last_run_at.astimezone(entry.last_run_at.tzinfo)
-                entry.total_run_count = count
+            entry.total_run_count += count
+        self._write()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Enqueue what is due; returns the seconds until something may be due again."""
         self._show_life()
+        if self._recalled:
+            self._write()
+        else:
+            self._recall()
         wait = float(self.max_interval)
         for entry in list(self.schedule.values()):
             try:
@@ -143,12 +164,18 @@ class JobScheduler(Scheduler):
             self.reserve(entry)
             return True
         logger.info("beat.tick", extra={"entry": entry.name, "task": entry.task, "job_id": result.id})
-        self._remember(self.reserve(entry))
+        self.reserve(entry)
+        self._unwritten.add(entry.name)
+        self._write()
         return True
 
-    def _remember(self, entry: ScheduleEntry) -> None:
+    def _write(self) -> None:
+        """Remember when the entries ran of which the database does not know it yet."""
         with self._database():
-            heartbeats.save_schedule(self.runtime.store, entry.name, entry.last_run_at, entry.total_run_count)
+            for name in sorted(self._unwritten) if self._recalled else ():
+                entry = self.schedule[name]
+                heartbeats.save_schedule(self.runtime.store, name, entry.last_run_at, entry.total_run_count)
+                self._unwritten.discard(name)
 
     def _show_life(self) -> None:
         with self._database():
