@@ -28,6 +28,7 @@ from .enqueue import arguments_of
 from .errors import PermanentFailure
 from .job import Failure, JobRef, utcnow
 from .message import history, ref
+from .options import checked
 from .retry import Dead, Decision, RetryPolicy, decide
 
 if TYPE_CHECKING:
@@ -188,9 +189,10 @@ class JobTask(celery.Task):
         Nothing is published here: the worker writes the retry and releases the job in one step, so neither a
         crash nor a broker that is away can lose it. Without ``countdown`` (seconds) or ``eta`` the wait is
         the task's backoff. With ``throw=False`` the body goes on, and the job is retried when it returns.
-        ``options`` may hold ``queue``, ``priority`` and ``expires``.
+        ``options`` may hold ``queue``, ``priority`` and ``expires`` (seconds from now, or a moment).
 
-        Raises ``exc``, or ``MaxRetriesExceededError``, when no retry is left, and the job dies.
+        Raises ``exc``, or ``MaxRetriesExceededError``, when no retry is left, and the job dies; ``ValueError`` for
+        an option that cannot be written.
         """
         request = self.request
         verdict = self._verdict
@@ -201,6 +203,7 @@ class JobTask(celery.Task):
             raise TypeError(
                 f"retry() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_RETRY_OPTIONS))}"
             )
+        options = checked(options, self.app.timezone)
         policy = self.policy if max_retries is None else _with_max_retries(self.policy, max_retries)
         verdict.max_retries, verdict.has_max_retries = policy.max_retries, True
         decision = decide(

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import kombu
+from amqp.exceptions import FrameSyntaxError
 from kombu import Producer
 
 from ..errors import BrokerUnavailable
@@ -136,6 +137,9 @@ def attempt(
                 if not idle:  # kombu's pools also give out connections that were closed
                     connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
                 return work()
+            except FrameSyntaxError:  # the message cannot be encoded, or the server cannot read it
+                drop(connection)
+                raise
             except ERRORS as exc:
                 drop(connection)
                 if last or is_over():

@@ -24,7 +24,7 @@ from celery.worker.state import task_ready
 
 from .. import message as jobs
 from ..events import JobRetrying, JobReturned, JobStarted, JobSucceeded
-from ..job import Attempt, Failure, JobRef, Reason, utcnow
+from ..job import MAX_TEXT, Attempt, Failure, JobRef, Reason, utcnow
 from ..retry import Dead, RetryAt, RetryPolicy, decide
 from ..task import JobTask
 from . import attempt, hooks
@@ -233,6 +233,9 @@ class JobRequest(Request):
             if exc_info is not None:
                 hooks.retried(self, exc_info)
 
+        def unwritable(why: Failure) -> None:
+            self._bury(Reason.PERMANENT, _also(why, failure), report.runtime, ran=True, exc_info=exc_info)
+
         step = Step(
             None if self.acknowledged else message,
             outgoing(message, headers, body, **changed),
@@ -240,6 +243,7 @@ class JobRequest(Request):
             decision.at if decision.wait > 0 else None,
             job,
             retried,
+            unwritable,
         )
         self.settlement.write(step)
 
@@ -376,6 +380,11 @@ class JobRequest(Request):
         enqueued = self.job.enqueued_at
         ready = max(enqueued, due) if enqueued and due else enqueued or due
         return max(0.0, (at - ready).total_seconds()) if ready else None
+
+
+def _also(failure: Failure, before: Failure) -> Failure:
+    """``failure``, which followed upon ``before``."""
+    return Failure(failure.error, f"{failure.message} (the attempt: {before})"[:MAX_TEXT], before.traceback)
 
 
 def _failure_from(exc_info: Any) -> Failure:

@@ -4,7 +4,8 @@ Invariant 1: the message is acknowledged only after its next state is durable in
 be written, the step is kept and tried again for as long as the connection that delivered the message lives;
 when the connection is lost the broker gives the message out again by itself, and the step is dropped. A job
 that was acknowledged as it began (``acks_late=False``) has no message that could come back: its next state is
-published, and that step is never dropped.
+published, and that step is never dropped. A next state that no broker would take as it is (an option that
+cannot be encoded) makes a dead letter of the job (invariant 4).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from kombu.serialization import dumps
 from .. import message as jobs
 from ..errors import BrokerUnavailable
 from ..events import JobDied, JobReturned
-from ..job import Attempt, Failure, JobRef, Reason, utcnow
+from ..job import MAX_TEXT, Attempt, Failure, JobRef, Reason, utcnow
 from ..message import Outgoing
 from ..runtime import Runtime
 
@@ -41,6 +42,7 @@ LOST = "it was acknowledged early, and its next state could not be written befor
 class Step:
     """A next state to be written in place of ``message``; ``then`` is called when it is durable.
 
+    ``otherwise`` is called when it never will be, because of what is in it; by default the message is buried as it is.
     ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``outgoing`` is
     None if it goes back to its queue as it is.
     """
@@ -51,6 +53,7 @@ class Step:
     due: datetime | None
     job: JobRef
     then: Callable[[], None]
+    otherwise: Callable[[Failure], None] | None = None
 
 
 class Settlement:
@@ -189,9 +192,36 @@ class Settlement:
                        "next_try_in": TRY_AGAIN_AFTER},
             )  # fmt: skip
             return False
+        except Exception as exc:  # what is to be written is wrong, not the broker
+            logger.exception("job.unwritable", extra={"job_id": step.job.job_id, "task": step.job.task})
+            self._refuse(step, exc)
+            return True
         if written:
-            step.then()
+            self._tell(step, step.then)
         return True
+
+    def _refuse(self, step: Step, exc: Exception) -> None:
+        """Bury a job whose next state cannot be written; if that cannot be either, the delivery limit decides."""
+        if step.outgoing is None:
+            return  # it comes back with the connection
+        failure = Failure(Failure.of(exc).error, f"its next state cannot be written: {exc}"[:MAX_TEXT])
+        if step.queue != jobs.DEAD_QUEUE:
+            self._tell(step, lambda: self._bury_instead(step, failure))
+        elif step.message is not None:
+            self.give_back(step.message, step.job, lambda: None)
+
+    def _bury_instead(self, step: Step, failure: Failure) -> None:
+        if step.otherwise is not None:
+            step.otherwise(failure)
+        else:
+            self.bury(step.message, step.job.queue, reason=Reason.PERMANENT, failure=failure)
+
+    def _tell(self, step: Step, call: Callable[[], None]) -> None:
+        """``call()``; an error of its own is not one of the other jobs'."""
+        try:
+            call()
+        except Exception:
+            logger.exception("job.settled_with_errors", extra={"job_id": step.job.job_id})
 
     def _keep(self, step: Step) -> None:
         with self._lock:

@@ -1,0 +1,87 @@
+"""Options that the broker has to write: looked at where a caller gives them, where the error tells who gave what.
+
+AMQP sends a priority as one byte and a name as at most 255, and does so for every broker here: an app that runs
+on Redis today need not be changed for RabbitMQ.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from datetime import datetime, timedelta, tzinfo
+from numbers import Real
+from typing import Any
+
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+
+from .job import utcnow
+
+MOST_PRIORITY = 255
+MOST_BYTES = 255
+"""Of the name of a queue."""
+
+
+class Unusable(ValueError):
+    """The option ``name`` cannot be written with this ``value``; says what is allowed."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        text = repr(value)
+        super().__init__(f"{name}={text if len(text) <= 80 else text[:77] + '...'} is not usable: {allowed}")
+
+
+def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
+    """``options`` with ``priority``, ``queue`` and ``expires`` as they are written; raises ``Unusable``.
+
+    None stays None. ``expires`` may be what Celery takes (seconds, a datetime, an ISO 8601 text) or a timedelta, and
+    becomes a text.
+    """
+    found = dict(options)
+    if found.get("priority") is not None:
+        found["priority"] = priority(found["priority"])
+    if found.get("queue") is not None:
+        found["queue"] = queue(found["queue"])
+    if found.get("expires") is not None:
+        found["expires"] = expires(found["expires"], timezone)
+    return found
+
+
+def priority(value: Any) -> int:
+    """A message's priority."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MOST_PRIORITY:
+        raise Unusable("priority", value, f"give a whole number from 0 to {MOST_PRIORITY}")
+    return number
+
+
+def queue(value: Any) -> str:
+    """The name of a queue, given by name or as a ``kombu.Queue``."""
+    name = getattr(value, "name", value)
+    try:
+        size = len(name.encode()) if isinstance(name, str) else 0
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= MOST_BYTES:
+        raise Unusable("queue", value, f"give a name of 1 to {MOST_BYTES} bytes")
+    return str(name)
+
+
+def expires(value: Any, timezone: tzinfo) -> str:
+    """When a job expires, as ISO 8601 text with its time zone."""
+    try:
+        if isinstance(value, Real):
+            value = timedelta(seconds=float(value))
+        moment = (
+            utcnow() + value if isinstance(value, timedelta)
+            else maybe_make_aware(maybe_iso8601(value), timezone)
+        )  # fmt: skip
+    except (ValueError, OverflowError, TypeError, AttributeError):
+        moment = None
+    if not isinstance(moment, datetime):
+        raise Unusable("expires", value, "give seconds, a timedelta, a datetime or an ISO 8601 text")
+    return moment.isoformat()
+
+
+__all__ = ["Unusable", "checked", "expires", "priority", "queue"]

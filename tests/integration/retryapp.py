@@ -1,0 +1,39 @@
+"""The app of ``jobsapp.py`` with a task that asks for whatever retry a test wants."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from jobsapp import create_app, jobs, note
+
+from flask_nightshift.job import utcnow
+
+__all__ = ["create_app"]
+
+
+@jobs.task(name="test.ask_for", bind=True, max_retries=3)
+def ask_for(self: Any, marker: str, options: dict[str, Any]) -> None:
+    if self.request.retries:
+        note(marker, "done")
+        return
+    note(marker, "begun")
+    raise self.retry(**{"countdown": 0.1, **options})
+
+
+@jobs.task(name="test.ask_in_vain", bind=True, max_retries=3)
+def ask_in_vain(self: Any, marker: str, options: dict[str, Any]) -> None:
+    try:
+        self.retry(**options)
+    except ValueError as exc:
+        note(marker, str(exc))
+
+
+@jobs.task(name="test.ask_for_an_hour", bind=True, max_retries=3)
+def ask_for_an_hour(self: Any, marker: str, kind: str) -> None:
+    """Which expires in an hour, said in one of three ways."""
+    hour = timedelta(hours=1)
+    given = {"seconds": hour.total_seconds(), "delta": hour, "moment": utcnow() + hour}
+    if not self.request.retries:
+        raise self.retry(countdown=0.1, expires=given[kind])
+    note(marker, f"done {self.request.expires}")

@@ -1,0 +1,66 @@
+"""``retry(queue=…, priority=…, expires=…)``: what cannot be written is the task's error, and wedges no worker."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from system import System
+
+from flask_nightshift.job import utcnow
+from servers import RabbitMQ
+
+
+def marker() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+@pytest.fixture
+def system(new_system: Callable[..., System]) -> System:
+    made = new_system(FLASK_APP="retryapp")
+    made.web()
+    made.worker("--concurrency", "1")
+    return made
+
+
+def test_an_option_that_cannot_be_written_is_an_error_in_the_task(system: System) -> None:
+    for options, said in [
+        ({"priority": 300}, "priority=300 is not usable: give a whole number from 0 to 255"),
+        ({"priority": "high"}, "priority='high' is not usable: give a whole number from 0 to 255"),
+        ({"queue": "q" * 300}, f"queue='{'q' * 76}... is not usable: give a name of 1 to 255 bytes"),
+        (
+            {"expires": "soon"},
+            "expires='soon' is not usable: give seconds, a timedelta, a datetime or an ISO 8601 text",
+        ),
+    ]:
+        who = marker()
+        system.until_state(system.enqueue("test.ask_in_vain", who, options), "succeeded")
+        assert system.events(who) == [said]
+
+
+def test_a_retry_expires_when_the_task_says_in_every_way_of_celery(system: System) -> None:
+    for kind in ("seconds", "delta", "moment"):
+        who = marker()
+        system.until_state(system.enqueue("test.ask_for_an_hour", who, kind), "succeeded")
+        expires = datetime.fromisoformat(system.events(who)[-1].removeprefix("done "))
+        assert timedelta(minutes=55) < expires - utcnow() <= timedelta(hours=1)
+
+
+def test_a_retry_that_cannot_be_written_is_buried_and_the_worker_goes_on(
+    rabbitmq: RabbitMQ, at: Callable[..., System]
+) -> None:
+    """RabbitMQ adds the delay to the queue's name, which makes it too long."""
+    system = at(rabbitmq.fresh_url(), FLASK_APP="retryapp")
+    system.worker("--concurrency", "1")
+    lost = [system.enqueue("test.ask_for", marker(), {"queue": "q" * 230, "countdown": 2}) for _ in range(3)]
+    fine = marker()
+    job_id = system.enqueue("test.ask_for", fine, {})
+    system.until_state(job_id, "succeeded", 40)
+    for job in lost:
+        system.until_state(job, "dead")
+    letters = {letter["job_id"]: letter for letter in system.dead()}
+    assert set(letters) == set(lost)
+    assert {letter["reason"] for letter in letters.values()} == {"permanent"}
+    assert all("cannot be written" in letter["message"] for letter in letters.values())
