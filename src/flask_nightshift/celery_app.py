@@ -6,6 +6,7 @@ declares the topology, marks the message, and turns a broker that is away into `
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,17 +20,21 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
 
 from .brokers import Connection, unavailable
+from .brokers.link import forget_inherited
 from .context import request_id
 from .draft import brief
 from .enqueue import Enqueuer
 from .events import JobEnqueued
 from .job import JobRef, new_id, utcnow
 from .message import HISTORY, stamp
+from .store.forks import when_forked
 from .task import JobTask
 
 if TYPE_CHECKING:
     from .runtime import Runtime
     from .worker.settle import Settlement
+
+logger = logging.getLogger(__name__)
 
 
 class JobQueues(Queues):
@@ -68,6 +73,19 @@ class JobCelery(Celery):
     """Of this process's worker."""
     draining = False
     """The grace period of a stop is over: what still runs is given back."""
+
+    def on_init(self) -> None:
+        """Celery's hook at the end of its ``__init__``."""
+        super().on_init()
+        when_forked(self)
+
+    def after_fork(self) -> None:
+        """In a child: no connection is the parent's; of plain forks (gunicorn's ``--preload``) Celery does not know."""
+        forget_inherited()
+        try:
+            self._after_fork()
+        except Exception:
+            logger.exception("the result backend could not begin anew after a fork")
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""

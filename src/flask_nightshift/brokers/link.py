@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import kombu
+import kombu.pools
 from amqp.exceptions import FrameSyntaxError
 from kombu import Producer
 
@@ -120,6 +121,15 @@ class Links:
         while self._idle:
             with suppress(IndexError):
                 self._idle.pop().close()
+
+
+def forget_inherited() -> None:
+    """In a child of a fork: Celery's pools begin anew, as they do in children of its own.
+
+    What is in them is the parent's. Two processes on one connection take each other's answers.
+    """
+    for pools in (kombu.pools.producers, kombu.pools.connections):
+        pools.clear()
 
 
 def attempt(
