@@ -27,6 +27,9 @@ DEAD = "nightshift_dead"
 DEAD_QUEUE = "nightshift.dead"
 """The name of the dead-letter queue, on every broker."""
 
+MOST = 1_000_000
+"""Retries or replays beyond which a header that tells them is absurd."""
+
 KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority")
 """The properties of a message that belong to the job and not to one delivery of it."""
 
@@ -71,7 +74,7 @@ def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 def retries(headers: Mapping[str, Any]) -> int:
     """How many retries went before: Celery's ``retries`` header, 0 if absent or absurd."""
     value = headers.get("retries")
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if isinstance(value, int) and 0 <= value <= MOST else 0
 
 
 def run(headers: Mapping[str, Any] | None) -> int:
@@ -81,7 +84,7 @@ def run(headers: Mapping[str, Any] | None) -> int:
 
 def _run(past: Mapping[str, Any]) -> int:
     value = past.get("run")
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if isinstance(value, int) and 0 <= value <= MOST else 0
 
 
 def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
@@ -99,12 +102,14 @@ def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
 
 
 def parse_time(value: object) -> datetime | None:
-    """An ISO 8601 text as an aware datetime, or None if it is not one."""
+    """An ISO 8601 text as an aware datetime, or None if it is not one, or at an end of time."""
     if not isinstance(value, str):
         return None
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
+        return None
+    if not 1 < moment.year < 9999:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=utcnow().tzinfo)
 
@@ -222,7 +227,7 @@ def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
     """The arguments as text for people: from the body where it is JSON, else Celery's own reprs."""
     try:
         args, kwargs, _ = json.loads(body)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return str(headers.get("argsrepr") or ""), str(headers.get("kwargsrepr") or "")
     return json.dumps(args, ensure_ascii=False), json.dumps(kwargs, ensure_ascii=False)
 

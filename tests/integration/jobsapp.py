@@ -219,6 +219,14 @@ def lose_the_connection(sender: Any, **_: Any) -> None:
         sender.hub.call_soon(sender.hub.call_soon, lose)
 
 
+@signals.task_received.connect
+def crash_the_loop(sender: Any, request: Any, **_: Any) -> None:
+    """Raise in the event loop, as no message should be able to."""
+    if request.args == ["CRASH-THE-LOOP"]:
+        sender.controller.semaphore.value = 0  # it does not begin
+        sender.hub.call_soon(lambda: 1 / 0)
+
+
 def create_app() -> Flask:
     """The app; its settings come from the environment."""
     app = Flask("jobsapp", instance_path=os.environ["INSTANCE"])

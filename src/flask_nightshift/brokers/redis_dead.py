@@ -64,7 +64,7 @@ def read(raw: bytes) -> DeadLetter:
             payload.get("content-type"),
             payload.get("content-encoding"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return DeadLetter(
             id=hashlib.sha256(raw).hexdigest()[:32],
             reason=Reason.UNDECODABLE,

@@ -5,6 +5,7 @@ What is new besides: ``basic_replace`` writes a job's next state and releases th
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from datetime import datetime
 from typing import Any, cast
@@ -39,6 +40,8 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
 
     QoS = QoS
     Message = Message
+    crashed = False
+    """Set when the consumer ends by an error that a message may have caused."""
 
     def __init__(self: Any, connection: Any, **kwargs: Any) -> None:
         self._lease = None
@@ -182,11 +185,17 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
             lease.give_back(numbers, counted=False)
 
     def release_lease(self) -> None:
-        """The end of consuming: return everything at once."""
+        """The end of consuming: return everything at once; after a crash, what was delivered counts as such."""
         lease, self._lease = self._lease, None
         self._claimed.clear()
-        if lease is not None:
-            lease.release()
+        if lease is None:
+            return
+        if self.crashed:
+            with contextlib.suppress(RedisError, OSError):
+                lease.give_back(
+                    [tag for tag, (its, _) in self._in_hand.items() if its is lease], counted=True
+                )
+        lease.release()
 
     # ending
     def close(self: Any) -> None:

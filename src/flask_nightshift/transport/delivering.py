@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from . import payload
 from .lease import Destination, Lease
 
@@ -51,6 +53,19 @@ class DeliveringMixin:
     def _open(self: Any, claimed: Claimed) -> dict[str, Any] | None:
         """What to deliver; None if it was not for delivery and has been put where it belongs."""
         try:
+            try:
+                return self._checked(claimed)
+            except (RedisError, OSError):
+                raise
+            except Exception as exc:  # noqa: BLE001 - whatever is in it, it must not stop the consumer
+                self._bury(claimed, "undecodable", f"{type(exc).__name__}: {exc}", None)
+                return None
+        except BaseException:
+            self._claimed.appendleft(claimed)
+            raise
+
+    def _checked(self: Any, claimed: Claimed) -> dict[str, Any] | None:
+        try:
             body = payload.parse(claimed.raw)
         except payload.Undecodable as exc:
             self._bury(claimed, "undecodable", str(exc), None)
@@ -85,9 +100,5 @@ class DeliveringMixin:
         self._move(claimed, claimed.queue, step, due, claimed.raw)
 
     def _move(self: Any, claimed: Claimed, queue: str, step: int, due: float, letter: bytes) -> None:
-        try:
-            to: list[Destination] = [self.destination(queue, step)]
-            claimed.lease.replace(claimed.number, claimed.queue, to, step, due, letter)
-        except BaseException:
-            self._claimed.appendleft(claimed)
-            raise
+        to: list[Destination] = [self.destination(queue, step)]
+        claimed.lease.replace(claimed.number, claimed.queue, to, step, due, letter)

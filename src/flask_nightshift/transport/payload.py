@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,12 +60,17 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise Undecodable("properties.delivery_info is not an object")
     if not isinstance(payload.get("headers") or {}, dict):
         raise Undecodable("headers are not an object")
+    priority = properties.get("priority")
+    if type(priority) is float and not math.isfinite(priority):
+        properties["priority"] = None  # kombu would try to make a whole number of it
     _check_body(payload.get("body"), properties.get("body_encoding"))
     return payload
 
 
 def _check_body(body: Any, encoding: Any) -> None:
-    if not encoding or str(encoding).lower() == "utf-8":
+    if body is not None and not isinstance(body, str):
+        raise Undecodable(f"body is {type(body).__name__}, not a text")
+    if not encoding or (isinstance(encoding, str) and encoding.lower() == "utf-8"):
         return
     if encoding != "base64":
         raise Undecodable(f"body_encoding is {encoding!r}, not base64")
@@ -108,7 +114,7 @@ def for_delivery(payload: dict[str, Any], count: int, number: int, queue: str) -
     if count:
         headers[COUNT] = count
         info["redelivered"] = True
-    if headers.get("eta"):
+    if headers.get("eta") and due(payload) is not None:
         info["eta"], headers["eta"] = headers["eta"], None
     return payload
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -42,6 +43,15 @@ class JobConsumer(Consumer):
         """When the consumer's loop last turned, on the monotonic clock: the worker's pulse."""
 
     # -- the connection ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Consume until the worker stops; after a crash, what was in hand counts as delivered (invariant 3)."""
+        try:
+            super().start()
+        except Exception:
+            if self.task_consumer is not None and self.task_consumer.channel is not None:
+                self.task_consumer.channel.crashed = True
+            raise
 
     def connect(self) -> Any:
         """Connect; what must exist in the broker is declared before the first message is taken."""
@@ -141,6 +151,17 @@ class JobConsumer(Consumer):
         accept = super().create_task_handler(promise)
 
         def on_task_received(message: Any) -> Any:
+            try:
+                return receive(message)
+            except self.runtime.broker.errors:
+                raise
+            except Exception as exc:  # whatever is wrong with a message, the worker lives on
+                if message.acknowledged:
+                    logger.exception("a job was settled, and failed in the worker after that")
+                    return None
+                return self._bury(message, Reason.INVALID, exc)
+
+        def receive(message: Any) -> Any:
             message.job_queue = self._queue_of(message)
             try:
                 check(message)
@@ -183,7 +204,8 @@ class JobConsumer(Consumer):
         self._bury(message, Reason.UNDECODABLE, exc)
 
     def _bury(self, message: Any, reason: Reason, exc: Exception) -> None:
-        self.settlement.bury(message, message.job_queue, reason=reason, failure=Failure.of(exc))
+        queue = getattr(message, "job_queue", "")
+        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc))
 
     def _due(self, message: Any) -> datetime | None:
         """When a message that came too early is due; one whose time has come loses its ``eta``.
@@ -222,6 +244,17 @@ class JobConsumer(Consumer):
         return str(jobs.history(message.headers).get("queue") or info.get("routing_key") or "")
 
 
+KINDS: dict[str, tuple[type, ...]] = {
+    "retries": (int,),
+    "eta": (str, datetime),
+    "expires": (str, datetime),
+    "shadow": (str,),
+    "stamped_headers": (list, tuple),
+    "stamps": (dict,),
+}
+"""What the headers are that Celery looks at in the worker's own process."""
+
+
 class Misshapen(ValueError):
     """The message can be read, and is not a job."""
 
@@ -236,6 +269,12 @@ def check(message: Any) -> None:
     for name in ("id", "task"):
         if not isinstance(headers.get(name), str) or not headers[name]:
             raise Misshapen(f"its header {name!r} is {headers.get(name)!r}, not a text")
+    for name, kinds in KINDS.items():
+        value = headers.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise Misshapen(f"its header {name!r} is {_briefly(value)}, not {kinds[0].__name__}")
+    if not 0 <= (headers.get("retries") or 0) <= jobs.MOST:
+        raise Misshapen(f"its header 'retries' is {_briefly(headers['retries'])}")
     limits = headers.get("timelimit")
     if limits is not None and not _are_limits(limits):
         raise Misshapen(f"its header 'timelimit' is {limits!r}, not two numbers")
@@ -257,7 +296,7 @@ def _are_limits(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) == 2
-        and all(limit is None or isinstance(limit, (int, float)) for limit in value)
+        and all(limit is None or (isinstance(limit, (int, float)) and 0 <= limit < inf) for limit in value)
     )
 
 

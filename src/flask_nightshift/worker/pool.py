@@ -174,7 +174,11 @@ class JobProcesses(AsynPool):
             "_callbacks_propagate": callbacks_propagate,
         }
         handed = HandedJob(self._cache, given)
-        self._quick_put((TASK, (handed._job, None, func, args, kwds)))  # noqa: SLF001 - billiard's number of it
+        try:
+            self._quick_put((TASK, (handed._job, None, func, args, kwds)))  # noqa: SLF001 - billiard's number of it
+        except BaseException:  # it cannot be pickled
+            handed.discard()
+            raise
         return handed
 
     def _create_timelimit_handlers(self, hub: Any) -> None:

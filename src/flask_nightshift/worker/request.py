@@ -81,7 +81,23 @@ class JobRequest(Request):
     # -- the attempt ---------------------------------------------------------------------------------------
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
-        """Hand the job to the pool; raises ``TaskRevokedError`` if it was revoked or has expired."""
+        """Hand the job to the pool; raises ``TaskRevokedError`` if it is not to run: revoked, expired, or misshapen."""
+        try:
+            return self._hand_to(pool)
+        except (TaskRevokedError, *self.settlement.runtime.broker.errors):
+            raise
+        except RecursionError as exc:  # perhaps not its own fault; the delivery limit decides
+            task_ready(self)
+            self.give_back(f"{type(exc).__name__}: {exc}")
+            raise TaskRevokedError(self.id) from exc
+        except Exception as exc:
+            if self.settled or self.acknowledged:
+                raise
+            task_ready(self)
+            self._bury(Reason.INVALID, Failure.of(exc), ran=False)
+            raise TaskRevokedError(self.id) from exc
+
+    def _hand_to(self, pool: Any) -> Any:
         if self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits

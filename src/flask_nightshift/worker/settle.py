@@ -249,8 +249,11 @@ def outgoing(
     """The message to publish in place of a delivered one: its raw body, unless another is given."""
     kept = {**jobs.job_properties(message.properties or {}), **properties}
     if body is None:
-        raw = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
-        body = (message.content_type or "application/data", message.content_encoding or "binary", raw)
+        raw = message.body or b""
+        if isinstance(raw, str):
+            raw = raw.encode("utf-8", "surrogatepass")
+        kind, encoding = message.content_type or "application/data", message.content_encoding or "binary"
+        body = (str(kind), str(encoding), bytes(raw))
     content_type, content_encoding, raw = body
     return Outgoing(raw, headers, kept, content_type, content_encoding)
 
