@@ -19,7 +19,7 @@ from celery.app.amqp import AMQP, Queues
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
 
-from .brokers import Connection, unavailable
+from .brokers import Connection, destination, unavailable
 from .brokers.link import forget_inherited
 from .context import request_id
 from .draft import brief
@@ -94,17 +94,19 @@ class JobCelery(Celery):
             return result
         options["task_id"] = options.get("task_id") or new_id()
         options.update(self._whole_delay(options))
-        queue = self._queue_for(name, args, kwargs, options)
-        at = utcnow()
+        to = destination(self, name, args, kwargs, options)
+        queue, at = to.name, utcnow()
         headers = dict(options.get("headers") or {})
         stamp(headers, queue=queue, at=at, request_id=request_id())
         options["headers"] = headers
-        options = {**options, **self.runtime.broker.publish_options}
-        with self._failing_fast(), self.producer_or_acquire(options.pop("producer", None)) as producer:
+        wanted = {**options, **self.runtime.broker.publish_options}
+        if options.get("countdown") and self.runtime.broker.whole_seconds:
+            wanted = to.later(options["countdown"], wanted)
+        with self._failing_fast(), self.producer_or_acquire(wanted.pop("producer", None)) as producer:
             result = self.runtime.broker.send(
                 producer,
-                self.amqp.queues[queue],
-                lambda: super(JobCelery, self).send_task(name, args, kwargs, producer=producer, **options),
+                to.queue,
+                lambda: super(JobCelery, self).send_task(name, args, kwargs, producer=producer, **wanted),
             )
         self._tell(name, options, queue, headers[HISTORY], at, args, kwargs)
         return result
@@ -166,17 +168,6 @@ class JobCelery(Celery):
         given = options.pop("transport_options", None) or {}
         wanted = {**self.runtime.broker.write_options, **given}
         return super().connection_for_write(url, transport_options=wanted, **options)
-
-    def _queue_for(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str:
-        """The name of the queue that the job goes to: the one asked for, else the one Celery's router picks."""
-        wanted = options.get("queue")
-        if wanted is None and (options.get("exchange") or options.get("routing_key")):
-            return str(options.get("routing_key") or options.get("exchange"))
-        if wanted is None:
-            task = options.get("task_type") or self._tasks.get(name)
-            route = self.amqp.router.route({}, options.get("route_name") or name, args, kwargs, task)
-            wanted = route.get("queue") or self.conf.task_default_queue
-        return str(getattr(wanted, "name", wanted))
 
     def _whole_delay(self, options: dict[str, Any]) -> dict[str, Any]:
         """RabbitMQ delays by whole seconds, at least one: rounded up, so that no job starts early."""

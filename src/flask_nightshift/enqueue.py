@@ -141,7 +141,7 @@ class Enqueuer:
 
     @cached_property
     def _default_queue(self) -> str:
-        return self._app.runtime.settings.default_queue
+        return str(self._app.conf.task_default_queue)
 
     @cached_property
     def _routed_by_task(self) -> bool:
@@ -159,7 +159,9 @@ class Enqueuer:
                 return None
             wanted = route.get("queue")
         if not isinstance(wanted, str):
-            wanted = getattr(wanted, "name", None) or self._default_queue
+            declaration, wanted = wanted, getattr(wanted, "name", None) or self._default_queue
+            if declaration is not None and self._app.amqp.queues.get(wanted) is not declaration:
+                return None  # one that only this caller knows
         if wanted not in self._queues:
             queue = self._app.amqp.queues[wanted]
             self._queues[wanted] = queue if self._app.runtime.broker.reaches(queue) else None

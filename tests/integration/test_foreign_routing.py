@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 from kombu import Connection, Exchange, Queue
-from system import System
+from system import System, running
 
 
 def test_what_came_by_a_topic_exchange_is_retried_in_its_queue(
@@ -34,3 +37,14 @@ def _publish(system: System, job_id: str, task: str, *args: Any) -> None:
             [args, {}, {}], exchange=exchange, routing_key="feed.tasks", serializer="json",
             headers={"id": job_id, "task": task, "lang": "py"},
         )  # fmt: skip
+
+
+@pytest.mark.rabbitmq
+def test_a_queue_of_the_users_own_exchange_gets_its_retries(rabbitmq: Any, tmp_path: Path) -> None:
+    queues = {"celery": {"exchange": "straight", "exchange_type": "direct", "routing_key": "x"}}
+    celery = json.dumps({"task_queues": queues})
+    with running(tmp_path, rabbitmq.fresh_url(), NIGHTSHIFT_CELERY=celery) as system:
+        system.web()
+        system.worker("--concurrency", "1")
+        system.until_state(system.enqueue("test.flaky", "flaky", 2), "succeeded", 40)
+        system.until_state(system.enqueue("test.succeed", "later", countdown=2), "succeeded", 40)

@@ -8,6 +8,7 @@ from ..config import Settings
 from .base import Broker
 from .failures import unavailable
 from .link import Connection
+from .routes import destination
 
 
 def connect(settings: Settings, app: Flask) -> Broker:
@@ -26,4 +27,4 @@ def connect(settings: Settings, app: Flask) -> Broker:
     return RedisBroker(settings)
 
 
-__all__ = ["Broker", "Connection", "connect", "unavailable"]
+__all__ = ["Broker", "Connection", "connect", "destination", "unavailable"]

@@ -133,7 +133,7 @@ class Broker(Protocol):
         """Declare what a consumer of ``queues`` needs, each time that it connects; ``send`` does it by itself."""
 
     def send(self, producer: Any, queue: Any, publish: Callable[[], T]) -> T:
-        """Have Celery publish to ``queue`` (a ``kombu.Queue``) through ``producer`` by calling ``publish()``.
+        """Have Celery publish to ``queue`` (a ``kombu.Queue``; None: to none that is known) by calling ``publish()``.
 
         Declares what is missing first, and once more if the broker turns out to have lost it. ``publish`` may
         so be called twice. Raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.

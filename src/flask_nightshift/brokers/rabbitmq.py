@@ -14,7 +14,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any, TypeVar
 
-from amqp.exceptions import MessageNacked
+from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu import Queue
 
 from ..config import Settings, hide_password
@@ -39,6 +39,7 @@ from .link import (
 )
 from .rabbitmq_batch import Batch
 from .rabbitmq_checks import findings
+from .routes import declared
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ class RabbitMQBroker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._declared: set[str] = set()
+        self._given = {queue.name: queue for queue in declared(settings.celery.get("task_queues"))}
         self._lock = threading.Lock()
         self._link = Link(self._connect, self._fail, self._repair)
         self._links = Links(self._connect, self._fail, self._repair)
@@ -120,16 +122,40 @@ class RabbitMQBroker:
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
         """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
+        try:
+            self._declare(connection, queues)
+        except connection.channel_errors as exc:
+            if getattr(exc, "reply_code", None) != 404:
+                raise
+            topology.declare_foundation(connection, anyway=True)  # somebody has deleted a part of it
+            self._declare(connection, queues)
+
+    def _declare(self, connection: Any, queues: Sequence[Queue]) -> None:
         topology.declare_foundation(connection)
         for queue in queues:
+            if not self.reaches(queue):
+                self._given[queue.name] = queue
             topology.declare_queue(connection, queue)
             self._declared.add(queue.name)
 
-    def _prepare_once(self, connection: Any, queue: Queue) -> None:
-        """The same for a publisher, once in this process, and again when ``_repair`` says so."""
+    def _prepare_once(self, connection: Any, queue: Queue, *, consumed: bool = False) -> None:
+        """The same for a publisher, once in this process, and again when ``_repair`` says so.
+
+        ``consumed``: we have a message of that queue in hand, so it will do as it is.
+        """
         with self._declaring(queue.name) as missing:
-            if missing:
-                self.prepare(connection, [queue])
+            if not missing:
+                return
+            try:
+                self._declare(connection, [queue])
+            except PreconditionFailed:
+                if not consumed:
+                    raise
+                self._declare(connection, [Queue(queue.name, no_declare=True)])
+
+    def _declaration(self, name: str) -> Queue:
+        """How the queue of that name is declared: as the user says, else as we do."""
+        return self._given.get(name) or self.queue(name)
 
     @contextmanager
     def _declaring(self, name: str) -> Iterator[bool]:
@@ -146,12 +172,13 @@ class RabbitMQBroker:
             if locked:
                 self._lock.release()
 
-    def send(self, producer: Any, queue: Queue, publish: Callable[[], T]) -> T:
+    def send(self, producer: Any, queue: Queue | None, publish: Callable[[], T]) -> T:
         """Publish through Celery: topology first, an unroutable message mends it and goes out again."""
         connection = producer.connection
 
         def work() -> T:
-            self._prepare_once(connection, queue)
+            if queue is not None:
+                self._prepare_once(connection, queue)
             return publish()
 
         def repair(exc: BaseException) -> bool:
@@ -184,11 +211,16 @@ class RabbitMQBroker:
 
     def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
         """Publish, mandatory and confirmed; a delay is rounded up to whole seconds."""
+        self._publish(outgoing, queue, due)
+
+    def _publish(
+        self, outgoing: Outgoing, queue: str, due: datetime | None, *, consumed: bool = False
+    ) -> None:
         message = later(outgoing, due)
-        exchange, key = self._destination(queue, due)
 
         def work(connection: Any) -> None:
-            self._prepare_destination(connection, queue)
+            self._prepare_destination(connection, queue, consumed=consumed)
+            exchange, key = self._destination(queue, due)
             publish(connection.default_channel, message, exchange, key, **self.publish_options)
 
         self._links.call(work)
@@ -197,12 +229,12 @@ class RabbitMQBroker:
         self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
     ) -> Iterator[int]:
         """Some hundreds in one step, confirmed together."""
-        exchange, key = self._destination(queue, due)
         for at in range(0, len(outgoing), AT_ONCE):
             batch = Batch([later(message, due) for message in outgoing[at : at + AT_ONCE]])
 
             def work(connection: Any, batch: Batch = batch) -> None:
                 self._prepare_destination(connection, queue)
+                exchange, key = self._destination(queue, due)
                 batch.publish(connection, exchange, key, STEP)
 
             self._links.call(work)
@@ -222,27 +254,28 @@ class RabbitMQBroker:
             and queue.queue_arguments == ours.queue_arguments
         )
 
-    def _prepare_destination(self, connection: Any, queue: str) -> None:
+    def _prepare_destination(self, connection: Any, queue: str, *, consumed: bool = False) -> None:
         if queue != DEAD_QUEUE:
             if queue not in self._declared:
-                self._prepare_once(connection, self.queue(queue))
+                self._prepare_once(connection, self._declaration(queue), consumed=consumed)
             return
         with self._declaring(DEAD_QUEUE) as missing:
             if missing:
                 topology.declare_foundation(connection)
 
-    @staticmethod
-    def _destination(queue: str, due: datetime | None) -> tuple[str, str]:
+    def _destination(self, queue: str, due: datetime | None) -> tuple[str, str]:
         seconds = math.ceil((due - utcnow()).total_seconds()) if due is not None else 0
         if queue == DEAD_QUEUE:
             return DEAD_QUEUE, DEAD_QUEUE
         if seconds > 0:
             return topology.delay(seconds, queue)
+        if queue in self._given:
+            return "", queue  # whatever exchange it has, and perhaps it has none
         return queue, topology.routing_word(queue)
 
     def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
         """Publish and wait for the confirmation, then acknowledge."""
-        self.publish(outgoing, queue, due=due)
+        self._publish(outgoing, queue, due, consumed=True)
         acknowledge(message)
         return True
 
@@ -309,7 +342,7 @@ class RabbitMQBroker:
         try:
             return self._link.call(
                 lambda connection: findings(
-                    connection, longest_time_limit, [self.queue(name) for name in queues]
+                    connection, longest_time_limit, [self._declaration(name) for name in queues]
                 )
             )
         except BrokerUnavailable as exc:

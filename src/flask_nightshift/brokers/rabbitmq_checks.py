@@ -77,7 +77,21 @@ def _declarations(connection: Any, queues: Iterable[Queue]) -> Iterator[Finding]
                 f"Let it run empty, then: rabbitmqctl delete_queue {queue.name}",
             )
         else:
-            yield Finding("ok", "queues", f"{queue.name} is a quorum queue with a dead-letter exchange")
+            yield _kind(queue)
+
+
+def _kind(queue: Queue) -> Finding:
+    """A queue of the user's own declaration may lack what ours have."""
+    arguments = queue.queue_arguments or {}
+    if arguments.get("x-queue-type") == "quorum" and arguments.get("x-dead-letter-exchange"):
+        return Finding("ok", "queues", f"{queue.name} is a quorum queue with a dead-letter exchange")
+    return Finding(
+        "warning",
+        "queues",
+        f"{queue.name} is declared in NIGHTSHIFT_CELERY['task_queues'] without what keeps jobs safe: "
+        "nobody counts its deliveries, and what RabbitMQ itself drops is gone.",
+        f"List {queue.name} in NIGHTSHIFT_QUEUES instead; an old queue must run empty and be deleted first.",
+    )
 
 
 def _alarms(connection: Any) -> Finding:

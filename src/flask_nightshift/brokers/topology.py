@@ -5,11 +5,12 @@ A job queue ``mail`` is a quorum queue with a topic exchange of its own, because
 RabbitMQ itself buries (delivered too often, expired) goes through the exchange ``nightshift.dead`` to the
 queue of that name, confirmed between the queues (``at-least-once``), so that nothing is lost on the way.
 
-A delayed job whose queue was deleted meanwhile goes there too: delayed jobs come through an exchange of their
-own, ``nightshift.delayed.mail``, whose alternate is ``nightshift.dead``. Else thirty-two of them would stop the
-delayed jobs of every queue, for the delayed queues hand on no more before those have found theirs.
+Delayed jobs come out of those queues by a way of our own that does not depend on how a queue is declared: under
+``@job.`` and a word for the queue's *name*, through the exchange ``nightshift.delayed``. The alternate of that one is
+``nightshift.dead``, so a delayed job whose queue was deleted meanwhile is buried. Else thirty-two of them would stop
+the delayed jobs of every queue, for the delayed queues hand on no more before those have found theirs.
 
-The delayed exchanges match the *last words* of a routing key, so a key must be one word: of two queues
+The delayed exchanges match the *last words* of a routing key, so a name must be one word: of two queues
 ``mail`` and ``eu.mail``, the first would else get the delayed jobs of both. A dot is written ``%2E``.
 """
 
@@ -33,15 +34,21 @@ DELAYED_EXCHANGE = "celery_delayed_27"
 LEVELS = 28
 LONGEST_DELAY = 2**LEVELS - 1
 """Seconds; some eight years."""
+ARRIVALS = Exchange("nightshift.delayed", "topic", arguments={"alternate-exchange": DEAD_QUEUE})
+"""Where delayed jobs leave the delayed queues; those whose queue is gone go on to the dead-letter queue."""
+OURS = "@job"
+"""The word before the queue's, in the routing key of a delayed job of ours."""
 READY_MARK = Exchange("nightshift.ready", "fanout")
 """Declared last: where it exists, the delayed queues and the dead-letter queue do."""
 CONSUMER_TIMEOUT = 24 * 3600 * 1000
 """Milliseconds that a job may stay unacknowledged; servers before 3.12 know only a setting of their own."""
 
+_ONE_WORD = str.maketrans({"%": "%25", ".": "%2E", "*": "%2A", "#": "%23"})
+
 
 def routing_word(name: str) -> str:
-    """The routing key of a job queue."""
-    return name.replace(".", "%2E")
+    """The name of a queue as one word of a routing key, in which nothing is a pattern."""
+    return name.translate(_ONE_WORD)
 
 
 def job_queue(name: str, delivery_limit: int) -> Queue:
@@ -73,7 +80,7 @@ def dead_queue(version: tuple[int, ...]) -> Queue:
 
 def delay(seconds: int, queue: str) -> tuple[str, str]:
     """The exchange and routing key by which a message reaches ``queue`` after ``seconds`` (at least 1)."""
-    return DELAYED_EXCHANGE, calculate_routing_key(min(seconds, LONGEST_DELAY), routing_word(queue))
+    return DELAYED_EXCHANGE, calculate_routing_key(min(seconds, LONGEST_DELAY), _arrival(queue))
 
 
 def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
@@ -84,22 +91,37 @@ def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
         dead_queue(server_version(connection)).bind(channel).declare()
     declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
     with open_channel(connection) as channel:
+        arrivals = ARRIVALS.bind(channel)
+        arrivals.declare()
+        arrivals.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=f"#.{OURS}.*")
         READY_MARK.bind(channel).declare()
 
 
 def declare_queue(connection: Any, queue: Queue) -> None:
-    """Declare a job queue and let delayed jobs reach it."""
+    """Declare a job queue, ours or the user's own, and let delayed jobs reach it."""
     with open_channel(connection) as channel:
         bound = queue.bind(channel)
         bound.declare()
-        if queue.exchange is not None and queue.exchange.type == "topic":
-            arrivals = Exchange(
-                f"nightshift.delayed.{queue.name}", "fanout", arguments={"alternate-exchange": DEAD_QUEUE}
-            ).bind(channel)
-            arrivals.declare()
-            bound.bind_to(arrivals.name, routing_key="")
-            # last: from now on delayed jobs come this way. A routing key begins with the bits of the delay
-            arrivals.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=f"#.{queue.routing_key}")
+        for key in _celerys_keys(queue):
+            bound.bind_to(ARRIVALS.name, routing_key=key)
+            ARRIVALS.bind(channel).bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=key)
+        bound.bind_to(ARRIVALS.name, routing_key=f"#.{_arrival(queue.name)}")
+
+
+def _arrival(queue: str) -> str:
+    """How the routing key of a delayed job of ours ends."""
+    return f"{OURS}.{routing_word(queue)}"
+
+
+def _celerys_keys(queue: Queue) -> Iterator[str]:
+    """What the keys of jobs match that plain Celery delays for ``queue``: they begin with the bits of the delay."""
+    if queue.exchange is not None:
+        ways = [(queue.exchange, queue.routing_key)]
+    else:
+        ways = [(way.exchange, way.routing_key) for way in queue.bindings]
+    for exchange, key in ways:
+        if exchange.type == "topic" and set((key or "").split(".")) - {"", "*", "#"}:
+            yield f"#.{key}"
 
 
 @contextmanager

@@ -1,0 +1,166 @@
+"""A delayed job arrives whatever its queue's exchange and key are, or is refused; none stays in the delayed queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from kombu import Exchange, Queue, binding
+from resultsapp import add, create_app
+from sites import Site, a_job, make_site
+
+from flask_nightshift.brokers import topology
+from flask_nightshift.errors import ConfigurationError
+from flask_nightshift.job import utcnow
+from flask_nightshift.message import DEAD_QUEUE
+from flask_nightshift.runtime import current
+from servers import RabbitMQ, wait_for
+
+pytestmark = pytest.mark.rabbitmq
+
+TASKS = Exchange("tasks", "topic")
+QUEUES = {
+    "no exchange": Queue("routed"),
+    "direct": Queue("routed", Exchange("straight", "direct"), routing_key="somewhere"),
+    "fanout": Queue("routed", Exchange("wide", "fanout")),
+    "topic": Queue("routed", TASKS, routing_key="mail.*"),
+    "everything": Queue("routed", TASKS, routing_key="#"),
+    "bindings": Queue("routed", [binding(TASKS, "a.b"), binding(Exchange("straight", "direct"), "c")]),
+    "dots": Queue("routed.eu", Exchange("straight", "direct"), routing_key="somewhere"),
+}
+
+
+@pytest.fixture
+def site(rabbitmq: RabbitMQ) -> Iterator[Site]:
+    with make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=rabbitmq.fresh_url()) as made:
+        yield made
+
+
+@contextmanager
+def app(site: Site, folder: Path, **celery: Any) -> Iterator[Flask]:
+    """An app on the site's server; ``celery`` is its ``NIGHTSHIFT_CELERY``."""
+    made = create_app(
+        site.app.instance_path,
+        NIGHTSHIFT_BROKER_URL=site.url,
+        NIGHTSHIFT_DATABASE_URL=f"sqlite:///{folder}/history.sqlite3",
+        NIGHTSHIFT_CELERY=celery,
+    )
+    with made.app_context():
+        current().store.migrate()
+        yield made
+        current().journal.close()
+        current().broker.close()
+
+
+def soon() -> datetime:
+    return utcnow() + timedelta(seconds=1)
+
+
+def ready(site: Site, queue: str) -> int:
+    return site.broker.depths([queue])[0].ready
+
+
+def arrives(site: Site, queue: str, count: int = 1) -> None:
+    """``count`` jobs get to ``queue``, and none is left on its way or somewhere else."""
+    wait_for(lambda: ready(site, queue) == count, 20, f"{count} delayed job(s) in {queue}")
+    assert site.broker.delayed() == 0
+    assert ready(site, DEAD_QUEUE) == 0
+
+
+@pytest.mark.parametrize("kind", QUEUES)
+def test_a_queue_of_the_users_own_gets_delayed_jobs_and_retries(
+    site: Site, tmp_path: Path, kind: str
+) -> None:
+    queue = QUEUES[kind]
+    with app(site, tmp_path, task_queues=[queue], task_default_queue=queue.name):
+        add.apply_async((1, 2), countdown=1)
+        add.apply_async((1, 2), countdown=1, queue=queue.name)
+        arrives(site, queue.name, 2)
+
+        broker = current().broker
+        broker.publish(a_job(), queue.name, due=soon())  # as a retry goes out
+        broker.publish(a_job(), queue.name)
+        assert list(broker.publish_many([a_job(), a_job()], queue.name)) == [2]
+        arrives(site, queue.name, 6)
+
+
+def test_a_retry_after_the_topology_was_lost_finds_the_users_queue(site: Site, tmp_path: Path) -> None:
+    queue = QUEUES["direct"]
+    with app(site, tmp_path, task_queues=[queue]):
+        broker = current().broker
+        broker.publish(a_job(), queue.name)
+        with site.connection() as connection, connection.channel() as channel:
+            channel.exchange_delete(topology.DELAYED_EXCHANGE)
+        for _ in range(2):
+            broker.publish(a_job(), queue.name, due=soon())
+        arrives(site, queue.name, 3)
+
+
+def test_a_message_in_hand_is_settled_though_its_queue_is_declared_nowhere_here(site: Site) -> None:
+    """``celery control add_consumer`` brings such queues."""
+    queue = Queue("foreign", Exchange("straight", "direct"), routing_key="x")
+    with site.connection() as connection, connection.channel() as channel:
+        queue.bind(channel).declare()
+        connection.Producer().publish({}, exchange="straight", routing_key="x")
+        message = wait_for(lambda: queue.bind(channel).get(), 5, "the message")
+
+        assert site.broker.replace(message, a_job(), "foreign", due=soon())
+
+        arrives(site, "foreign")
+
+
+def test_a_queue_that_one_call_declares_gets_its_delayed_job(site: Site, tmp_path: Path) -> None:
+    queue = Queue("once", TASKS, routing_key="once.#")
+    with app(site, tmp_path):
+        add.apply_async((1, 2), queue=queue, countdown=1)
+        add.apply_async((1, 2), queue=queue)
+        arrives(site, "once", 2)
+
+
+def test_an_exchange_and_key_that_lead_to_one_known_queue_delay_too(site: Site, tmp_path: Path) -> None:
+    route = {"results.add": {"exchange": "tasks", "routing_key": "mail.routed"}}
+    others = [Queue("other", TASKS, routing_key="web.*"), Queue("third", Exchange("x", "topic"), "mail.*")]
+    with app(site, tmp_path, task_queues=[QUEUES["topic"], *others], task_routes=route):
+        add.apply_async((1, 2), countdown=1)
+        add.apply_async((1, 2), exchange="tasks", routing_key="mail.given", countdown=1)
+        add.apply_async((1, 2), exchange="tasks", routing_key="mail.given")
+        arrives(site, "routed", 3)
+        assert ready(site, "other") == 0
+
+
+def test_a_delay_to_nowhere_or_to_several_queues_is_refused(site: Site, tmp_path: Path) -> None:
+    queues = [QUEUES["topic"], Queue("copy", TASKS, routing_key="mail.#")]
+    with app(site, tmp_path, task_queues=queues):
+        for key, said in ("sms.x", "none that is known here"), ("mail.x", "several (routed, copy)"):
+            with pytest.raises(ConfigurationError) as caught:
+                add.apply_async((1, 2), exchange="tasks", routing_key=key, countdown=1)
+            assert f"('tasks', '{key}')" in str(caught.value)
+            assert said in str(caught.value)
+            assert "queue=" in str(caught.value)
+    assert site.broker.delayed() == 0
+
+
+def test_delayed_jobs_that_find_no_way_out_are_buried_and_stop_nobody_else(site: Site) -> None:
+    """The binding of a queue may go with an import of definitions, or by somebody's hand."""
+    site.broker.publish(a_job(), site.queue)
+    site.broker.publish(a_job(), "lost")
+    with site.connection() as connection, connection.channel() as channel:
+        channel.queue_unbind("lost", topology.ARRIVALS.name, f"#.{topology.OURS}.lost")
+        channel.queue_unbind("lost", topology.ARRIVALS.name, "#.lost")
+    for _ in range(40):
+        site.broker.publish(a_job(), "lost", due=soon())
+    site.broker.publish(a_job(), site.queue, due=soon())
+    wait_for(lambda: ready(site, site.queue) == 2, 20, "the other queue's delayed job")
+    wait_for(lambda: ready(site, DEAD_QUEUE) == 40, 20, "forty dead letters")
+
+
+def test_doctor_tells_of_a_queue_that_is_not_safe(site: Site, tmp_path: Path) -> None:
+    with app(site, tmp_path, task_queues=[QUEUES["no exchange"]]):
+        found = current().broker.diagnose(longest_time_limit=60, queues=["routed", "celery"])
+    levels = {f.message.split()[0]: f.level for f in found if f.check == "queues"}
+    assert levels == {"routed": "warning", "celery": "ok"}
