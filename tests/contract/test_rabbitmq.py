@@ -149,8 +149,9 @@ def test_a_queue_declared_in_another_way_is_reported_and_how_to_mend_it(site: Si
     with site.connection() as connection, connection.channel() as channel:
         Queue(site.queue, Exchange(site.queue, "topic"), routing_key="x").bind(channel).declare()
 
-    with pytest.raises(BrokerUnavailable, match="PRECONDITION_FAILED"):
+    with pytest.raises(BrokerUnavailable, match="PRECONDITION_FAILED") as caught:
         site.broker.publish(a_job(), site.queue)
+    assert f"rabbitmqctl delete_queue {site.queue}" in str(caught.value)
     (finding,) = [
         f for f in site.broker.diagnose(longest_time_limit=60, queues=[site.queue]) if f.level == "error"
     ]
@@ -159,6 +160,36 @@ def test_a_queue_declared_in_another_way_is_reported_and_how_to_mend_it(site: Si
 
     delete(site, site.queue)
     site.broker.publish(a_job(), site.queue)
+
+
+@pytest.mark.parametrize("standing", [DELIVERIES + 5, 1, None])
+def test_another_delivery_limit_than_the_queue_has_stops_nobody(
+    site: Site, caplog: pytest.LogCaptureFixture, standing: int | None
+) -> None:
+    before = topology.job_queue(site.queue, standing or 1)
+    if standing is None:
+        del before.queue_arguments["x-delivery-limit"]
+    with site.connection() as connection:
+        topology.declare_foundation(connection)
+        topology.declare_queue(connection, before)
+
+    site.broker.publish(a_job(), site.queue)
+    site.broker.publish(a_job(), site.queue, due=utcnow() + timedelta(seconds=1))
+    wait_for(lambda: ready(site) == 2, 20, "both jobs")
+    assert [r.levelname for r in caplog.records if site.queue in r.getMessage()] == ["WARNING"]
+
+    again = site.broker.queue(site.queue)  # as a worker: it prepares, and Celery declares once more
+    with site.connection() as connection, connection.channel() as channel:
+        site.broker.prepare(connection, [again])
+        again.bind(channel).declare()
+    assert site.broker.reaches(again)
+
+    (finding,) = [f for f in site.broker.diagnose(longest_time_limit=60, queues=[site.queue]) if f.level != "ok"
+                  and f.check == "queues"]  # fmt: skip
+    assert finding.level == "warning"
+    assert f"NIGHTSHIFT_DELIVERY_LIMIT is {DELIVERIES}" in finding.message
+    assert f"with {standing or 'none'}" in finding.message
+    assert f"delete_queue {site.queue}" in finding.remedy
 
 
 def test_declaring_twice_is_the_same_declaration(site: Site) -> None:

@@ -6,7 +6,9 @@ ones are (looking would count as a delivery, and ``x-delivery-limit`` buries wha
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,11 +40,14 @@ from .link import (
     return_message,
 )
 from .rabbitmq_batch import Batch
-from .rabbitmq_checks import findings
+from .rabbitmq_checks import findings, other_queue
 from .routes import declared
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_OTHER_QUEUE = re.compile(r"inequivalent arg '.*' for queue '([^']*)'")
 AT_ONCE = 500
 """Messages that are on their way at once, unconfirmed, in ``publish_many``."""
 CONSUMER_STEP = 10.0
@@ -135,7 +140,12 @@ class RabbitMQBroker:
         for queue in queues:
             if not self.reaches(queue):
                 self._given[queue.name] = queue
-            topology.declare_queue(connection, queue)
+            if not topology.declare_queue(connection, queue):
+                logger.warning(
+                    "the queue %s has another delivery limit than NIGHTSHIFT_DELIVERY_LIMIT and keeps it: "
+                    "`flask jobs doctor` says what to do",
+                    queue.name,
+                )
             self._declared.add(queue.name)
 
     def _prepare_once(self, connection: Any, queue: Queue, *, consumed: bool = False) -> None:
@@ -251,7 +261,7 @@ class RabbitMQBroker:
             queue.exchange is not None
             and (queue.exchange.name, queue.exchange.type) == (ours.exchange.name, ours.exchange.type)
             and queue.routing_key == ours.routing_key
-            and queue.queue_arguments == ours.queue_arguments
+            and _but_limit(queue.queue_arguments) == _but_limit(ours.queue_arguments)
         )
 
     def _prepare_destination(self, connection: Any, queue: str, *, consumed: bool = False) -> None:
@@ -357,12 +367,19 @@ class RabbitMQBroker:
         self._links.close()
 
     def _fail(self, exc: BaseException) -> BrokerUnavailable:
-        return unavailable(exc, self.url)
+        failure = unavailable(exc, self.url)
+        queue = _OTHER_QUEUE.search(str(exc)) if isinstance(exc, PreconditionFailed) else None
+        return failure if queue is None else BrokerUnavailable(f"{failure} {other_queue(queue[1])}")
 
     def _connect(self, step: float = STEP) -> Connection:
         options = {**self._options(step), "read_timeout": step, "write_timeout": step, **RETRY_POLICY}
         ssl = self._settings.celery.get("broker_use_ssl") or False
         return Connection(self._settings.broker_url, connect_timeout=step, transport_options=options, ssl=ssl)
+
+
+def _but_limit(arguments: dict[str, Any] | None) -> dict[str, Any]:
+    """A queue that was there before may have another delivery limit than ours."""
+    return {key: value for key, value in (arguments or {}).items() if key != topology.DELIVERY_LIMIT}
 
 
 def _ready(connection: Any, queue: str) -> int:

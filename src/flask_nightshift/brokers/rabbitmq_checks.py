@@ -25,6 +25,14 @@ def findings(connection: Any, longest_time_limit: float | None, queues: Iterable
     ]
 
 
+def other_queue(name: str) -> str:
+    """The way out for a queue that exists and is declared in another way."""
+    return (
+        f"Let {name} run empty, then: rabbitmqctl delete_queue {name}. To keep it as it is, "
+        "declare it so in NIGHTSHIFT_CELERY['task_queues']."
+    )
+
+
 def _version(version: tuple[int, ...]) -> Finding:
     text = ".".join(map(str, version))
     if version < (3, 8):
@@ -66,18 +74,30 @@ def _consumer_timeout(version: tuple[int, ...], longest: float | None) -> Iterat
 
 def _declarations(connection: Any, queues: Iterable[Queue]) -> Iterator[Finding]:
     for queue in queues:
+        wanted = topology.deliveries(queue)
         try:
             topology.declare_foundation(connection)
-            topology.declare_queue(connection, queue)
+            as_wanted = topology.declare_queue(connection, queue)
         except connection.channel_errors as exc:
             yield Finding(
                 "error",
                 "queues",
                 f"{queue.name} exists and is declared in another way: {exc}",
-                f"Let it run empty, then: rabbitmqctl delete_queue {queue.name}",
+                other_queue(queue.name),
             )
         else:
-            yield _kind(queue)
+            yield _kind(queue) if as_wanted else _other_limit(queue, wanted)
+
+
+def _other_limit(queue: Queue, wanted: int | None) -> Finding:
+    return Finding(
+        "warning",
+        "queues",
+        f"NIGHTSHIFT_DELIVERY_LIMIT is {wanted}, and {queue.name} was declared with "
+        f"{topology.deliveries(queue) or 'none'}, which holds: RabbitMQ cannot change it.",
+        f"Set it back, or let {queue.name} run empty and stop its workers, then: "
+        f"rabbitmqctl delete_queue {queue.name}",
+    )
 
 
 def _kind(queue: Queue) -> Finding:

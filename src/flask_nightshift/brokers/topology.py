@@ -16,10 +16,12 @@ The delayed exchanges match the *last words* of a routing key, so a name must be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from amqp.exceptions import PreconditionFailed
 from kombu import Exchange, Queue
 from kombu.transport.native_delayed_delivery import (
     CELERY_DELAYED_DELIVERY_EXCHANGE,
@@ -42,7 +44,11 @@ READY_MARK = Exchange("nightshift.ready", "fanout")
 """Declared last: where it exists, the delayed queues and the dead-letter queue do."""
 CONSUMER_TIMEOUT = 24 * 3600 * 1000
 """Milliseconds that a job may stay unacknowledged; servers before 3.12 know only a setting of their own."""
+DELIVERY_LIMIT = "x-delivery-limit"
 
+_LIMIT_STANDS = re.compile(
+    rf"inequivalent arg '{DELIVERY_LIMIT}'.*current is (?:none|(?:the value )?'(?P<limit>-?\d+)')"
+)
 _ONE_WORD = str.maketrans({"%": "%25", ".": "%2E", "*": "%2A", "#": "%23"})
 
 
@@ -59,7 +65,7 @@ def job_queue(name: str, delivery_limit: int) -> Queue:
         routing_key=routing_word(name),
         queue_arguments={
             "x-queue-type": "quorum",
-            "x-delivery-limit": delivery_limit - 1,
+            DELIVERY_LIMIT: delivery_limit - 1,
             "x-dead-letter-exchange": DEAD_QUEUE,
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
@@ -72,7 +78,7 @@ def dead_queue(version: tuple[int, ...]) -> Queue:
     """The dead-letter queue, from which nothing is ever dropped."""
     arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
     if version >= (4,):
-        arguments["x-delivery-limit"] = -1  # the default there is 20; before, it is none
+        arguments[DELIVERY_LIMIT] = -1  # the default there is 20; before, it is none
     return Queue(
         DEAD_QUEUE, Exchange(DEAD_QUEUE, "fanout"), routing_key=DEAD_QUEUE, queue_arguments=arguments
     )
@@ -97,8 +103,29 @@ def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
         READY_MARK.bind(channel).declare()
 
 
-def declare_queue(connection: Any, queue: Queue) -> None:
-    """Declare a job queue, ours or the user's own, and let delayed jobs reach it."""
+def declare_queue(connection: Any, queue: Queue) -> bool:
+    """Declare a job queue, ours or the user's own, and let delayed jobs reach it.
+
+    One that stands with another delivery limit, which RabbitMQ cannot change, will do: its limit is put into ``queue``,
+    for whoever declares it next, and False returned. Raises ``PreconditionFailed`` for any other difference.
+    """
+    try:
+        _declare(connection, queue)
+    except PreconditionFailed as exc:
+        standing = _LIMIT_STANDS.search(str(exc))
+        if standing is None or DELIVERY_LIMIT not in (queue.queue_arguments or {}):
+            raise
+        queue.queue_arguments = {
+            key: value for key, value in queue.queue_arguments.items() if key != DELIVERY_LIMIT
+        }
+        if standing["limit"]:
+            queue.queue_arguments[DELIVERY_LIMIT] = int(standing["limit"])
+        _declare(connection, queue)  # raises if that was not all
+        return False
+    return True
+
+
+def _declare(connection: Any, queue: Queue) -> None:
     with open_channel(connection) as channel:
         bound = queue.bind(channel)
         bound.declare()
@@ -106,6 +133,12 @@ def declare_queue(connection: Any, queue: Queue) -> None:
             bound.bind_to(ARRIVALS.name, routing_key=key)
             ARRIVALS.bind(channel).bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=key)
         bound.bind_to(ARRIVALS.name, routing_key=f"#.{_arrival(queue.name)}")
+
+
+def deliveries(queue: Queue) -> int | None:
+    """How often a job of ``queue`` is delivered before it is buried, as it is declared; None: without end."""
+    limit = (queue.queue_arguments or {}).get(DELIVERY_LIMIT)
+    return None if limit is None or limit < 0 else limit + 1
 
 
 def _arrival(queue: str) -> str:
