@@ -17,6 +17,7 @@ from celery.worker import loops
 from flask import Flask, current_app, jsonify, request
 
 from flask_nightshift import BrokerUnavailable, Nightshift, PermanentFailure
+from flask_nightshift.events import JobSucceeded
 
 jobs = Nightshift()
 FAST = {"retry_backoff": 0.2, "retry_backoff_max": 1, "retry_jitter": False}
@@ -220,6 +221,19 @@ def lose_the_connection(sender: Any, **_: Any) -> None:
 
 
 @signals.task_received.connect
+def hold_the_loop(request: Any, **_: Any) -> None:
+    """Let what the children report lie for a while."""
+    if request.args == ["HOLD-THE-LOOP"]:
+        time.sleep(3)
+
+
+def freeze(event: Any) -> None:
+    """An observer that stops the worker's main process (SIGSTOP), once."""
+    if isinstance(event, JobSucceeded) and os.environ.pop("FREEZE_AFTER_A_JOB", ""):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@signals.task_received.connect
 def crash_the_loop(sender: Any, request: Any, **_: Any) -> None:
     """Raise in the event loop, as no message should be able to."""
     if request.args == ["CRASH-THE-LOOP"]:
@@ -233,6 +247,8 @@ def create_app() -> Flask:
     if os.environ.get("WITH_SCHEDULE"):
         app.config["NIGHTSHIFT_SCHEDULE"] = {"every-second": {"task": "test.tick", "schedule": 1}}
     jobs.init_app(app)
+    if os.environ.get("FREEZE_AFTER_A_JOB"):
+        app.extensions["nightshift"].events.subscribe(freeze)
 
     @app.post("/enqueue/<name>")
     def enqueue(name: str) -> Any:

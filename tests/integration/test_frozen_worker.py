@@ -1,4 +1,4 @@
-"""What stood in the queue of a frozen worker's pool (threads, greenlets) is not run by it: another worker did."""
+"""What waited in a frozen worker for a thread, a greenlet or a child is not run by it: another worker did."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import signal
 from typing import Any
 
+import psutil
 import pytest
 from system import System
 
@@ -50,6 +51,37 @@ def test_what_waited_in_a_frozen_worker_is_not_run_by_it(
     other.stop()
     system.enqueue("test.succeed", "after")
     system.until(lambda: "done" in system.events("after"), 20, "it does not work again")
+
+
+def test_what_waited_for_a_child_of_a_frozen_worker_is_not_handed_to_it(
+    valkey: Any, tmp_path: Any, request: pytest.FixtureRequest
+) -> None:
+    """It freezes while two reports lie before it, between the one and the other: each sets a child free."""
+    system = System(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SETTINGS)
+    request.addfinalizer(system.close)
+    system.web()
+    frozen = system.worker("--concurrency", "2", name="frozen", FREEZE_AFTER_A_JOB="1")
+    running, waiting = ["running-0", "running-1"], [f"waiting-{n}" for n in range(3)]
+    for name in running:
+        system.enqueue("test.succeed", name, 1.5)
+    system.until(lambda: len(frozen.lines("job.started")) == 2, 20, "they have not begun")
+    for name in [*waiting, "HOLD-THE-LOOP"]:
+        system.enqueue("test.succeed", name)
+
+    process = psutil.Process(frozen.popen.pid)
+    system.until(lambda: process.status() == psutil.STATUS_STOPPED, 20, "it has not frozen")
+    system.worker("--pool", "threads", "--concurrency", "4", name="other")
+    system.until(lambda: all("done" in system.events(name) for name in [*waiting, *running]), 40, "not done")
+    with valkey.client() as client:
+        system.until(lambda: not _leased(client), 20, "the other worker is not done")
+    frozen.signal(signal.SIGCONT)
+    system.until(lambda: "job.lease_lost" in frozen.log, 20, "it does not notice")
+    next(p for p in system.processes if p.name == "other").stop()
+    for name in ("after-0", "after-1"):
+        system.enqueue("test.succeed", name, 1)
+    system.until(lambda: "done" in system.events("after-1"), 20, "it does not work again")
+    # the first was handed out before the freeze
+    assert [system.events(name).count("begun") for name in waiting] == [2, 1, 1]
 
 
 def _leased(client: Any) -> int:

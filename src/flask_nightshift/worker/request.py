@@ -32,6 +32,7 @@ from .attempt import Ended, Report
 from .settle import Settlement, Step, encode, outgoing
 
 JSON = "application/json"
+TAKEN = "another worker took it over"
 REVOKED = "revoked"
 """In the history that travels with a job: when it was buried because somebody had revoked it."""
 
@@ -81,7 +82,7 @@ class JobRequest(Request):
     # -- the attempt ---------------------------------------------------------------------------------------
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
-        """Hand the job to the pool; raises ``TaskRevokedError`` if it is not to run: revoked, expired, or misshapen."""
+        """Hand the job to the pool; raises ``TaskRevokedError`` if it is not to run here (any more)."""
         try:
             return self._hand_to(pool)
         except (TaskRevokedError, *self.settlement.runtime.broker.errors):
@@ -107,7 +108,13 @@ class JobRequest(Request):
         body, content_type, content_encoding = self._body, self._content_type, self._content_encoding
         if content_type == JSON:
             body, content_type, content_encoding = self._message.payload, None, None
-        target = attempt.run if pool.uses_semaphore else partial(attempt.run_if, self._still_ours)
+        target = attempt.run
+        if not pool.uses_semaphore:  # it waits in the pool now, and is asked for when its turn has come
+            target = partial(attempt.run_if, self._still_ours)
+        elif not self._still_ours():
+            task_ready(self)
+            self.give_back(TAKEN)
+            raise TaskRevokedError(self.id)
         result = pool.apply_async(
             target,
             args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),
@@ -173,7 +180,7 @@ class JobRequest(Request):
             return
         if report.kind == "taken":
             task_ready(self)
-            self.give_back("another worker took it over")
+            self.give_back(TAKEN)
             return
         if report.kind == "rejected":
             task_ready(self)
