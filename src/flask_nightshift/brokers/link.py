@@ -109,12 +109,15 @@ class Links:
         except IndexError:
             link = _Link(*self._how)
         try:
-            return link.call(work)
-        finally:
-            if len(self._idle) < MOST_IDLE:
-                self._idle.append(link)
-            else:
-                link.close()
+            result = link.call(work)
+        except BaseException:  # also when it is interrupted twice
+            link.close()
+            raise
+        if len(self._idle) < MOST_IDLE:
+            self._idle.append(link)
+        else:
+            link.close()
+        return result
 
     def close(self) -> None:
         """Close those that are not lent."""
@@ -137,8 +140,8 @@ def attempt(
 ) -> T:
     """``work()`` in bounded time; once more if the connection was an idle one that died, or ``repair(exc)``.
 
-    Raises ``fail(exc)``; the connection is then dropped, so that nobody waits for a silent server to
-    say goodbye, and a late confirmation is not taken for that of the next message.
+    Raises ``fail(exc)``, or what interrupted it; the connection is then dropped, so that nobody waits for a silent
+    server to say goodbye, and a late confirmation is not taken for that of the next message.
     """
     with patience():
         for last in (False, True):
@@ -147,11 +150,11 @@ def attempt(
                 if not idle:  # kombu's pools also give out connections that were closed
                     connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
                 return work()
-            except FrameSyntaxError:  # the message cannot be encoded, or the server cannot read it
+            except BaseException as exc:
                 drop(connection)
-                raise
-            except ERRORS as exc:
-                drop(connection)
+                # interrupted (by a time limit, a signal handler), or the message cannot be encoded
+                if not isinstance(exc, ERRORS) or isinstance(exc, FrameSyntaxError):
+                    raise
                 if last or is_over():
                     raise fail(exc) from exc
                 mended = repair is not None and repair(exc)
