@@ -74,6 +74,15 @@ def is_over() -> bool:
     return monotonic() >= _patience.until
 
 
+def left(step: float = STEP) -> float:
+    """The seconds that the next of several steps may take: ``step`` outside of a ``patience`` block.
+
+    Within one, what keeps all of them together to patience and one ``STEP``; 0 if nothing is left.
+    """
+    until = _patience.until
+    return step if until == float("inf") else max(0.0, until + STEP - monotonic())
+
+
 def give_up_when_over(exc: BaseException, _interval: Any) -> None:
     """An ``errback`` for kombu: raises ``exc``, so that no further try is made, when patience is over."""
     if is_over():

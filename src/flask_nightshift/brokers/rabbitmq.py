@@ -26,7 +26,8 @@ from ..message import DEAD_QUEUE, Outgoing
 from . import topology
 from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .dead_queue import DeadQueue
-from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience, unavailable
+from .declaring import in_time, open_channel
+from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, left, patience, unavailable
 from .link import (
     Connection,
     Link,
@@ -127,16 +128,19 @@ class RabbitMQBroker:
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
         """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
-        try:
-            self._declare(connection, queues)
-        except connection.channel_errors as exc:
-            if getattr(exc, "reply_code", None) != 404:
-                raise
-            topology.declare_foundation(connection, anyway=True)  # somebody has deleted a part of it
-            self._declare(connection, queues)
+        with in_time(connection, CONSUMER_STEP):
+            try:
+                self._declare(connection, queues)
+            except connection.channel_errors as exc:
+                if getattr(exc, "reply_code", None) != 404:
+                    raise
+                topology.declare_foundation(connection, anyway=True)  # somebody has deleted a part of it
+                self._declare(connection, queues)
 
     def _declare(self, connection: Any, queues: Sequence[Queue]) -> None:
-        topology.declare_foundation(connection)
+        if DEAD_QUEUE not in self._declared:
+            topology.declare_foundation(connection)
+            self._declared.add(DEAD_QUEUE)
         for queue in queues:
             if not self.reaches(queue):
                 self._given[queue.name] = queue
@@ -173,8 +177,8 @@ class RabbitMQBroker:
         if name in self._declared:
             yield False
             return
-        # not for ever: a thread may have been forked away while it held the lock
-        locked = self._lock.acquire(timeout=STEP)
+        # not for ever: a thread may have been forked away while it held the lock. Declaring twice does no harm
+        locked = self._lock.acquire(timeout=max(0.0, left() - STEP))
         try:
             yield name not in self._declared
             self._declared.add(name)
@@ -187,9 +191,11 @@ class RabbitMQBroker:
         connection = producer.connection
 
         def work() -> T:
-            if queue is not None:
+            if queue is None or queue.name in self._declared:
+                return publish()
+            with in_time(connection, STEP):
                 self._prepare_once(connection, queue)
-            return publish()
+                return publish()
 
         def repair(exc: BaseException) -> bool:
             producer.revive(connection)
@@ -228,12 +234,11 @@ class RabbitMQBroker:
     ) -> None:
         message = later(outgoing, due)
 
-        def work(connection: Any) -> None:
-            self._prepare_destination(connection, queue, consumed=consumed)
+        def send(connection: Any) -> None:
             exchange, key = self._destination(queue, due)
             publish(connection.default_channel, message, exchange, key, **self.publish_options)
 
-        self._links.call(work)
+        self._send(queue, send, consumed=consumed)
 
     def publish_many(
         self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
@@ -242,12 +247,11 @@ class RabbitMQBroker:
         for at in range(0, len(outgoing), AT_ONCE):
             batch = Batch([later(message, due) for message in outgoing[at : at + AT_ONCE]])
 
-            def work(connection: Any, batch: Batch = batch) -> None:
-                self._prepare_destination(connection, queue)
+            def send(connection: Any, batch: Batch = batch) -> None:
                 exchange, key = self._destination(queue, due)
                 batch.publish(connection, exchange, key, STEP)
 
-            self._links.call(work)
+            self._send(queue, send)
             yield batch.size
 
     def address(self, queue: Queue) -> tuple[str, str]:
@@ -264,10 +268,22 @@ class RabbitMQBroker:
             and _but_limit(queue.queue_arguments) == _but_limit(ours.queue_arguments)
         )
 
-    def _prepare_destination(self, connection: Any, queue: str, *, consumed: bool = False) -> None:
+    def _send(self, queue: str, send: Callable[[Any], None], *, consumed: bool = False) -> None:
+        """``send(connection)`` when what ``queue`` needs is declared; in bounded time, once more if mended."""
+
+        def work(connection: Any) -> None:
+            if queue in self._declared:
+                send(connection)
+                return
+            with in_time(connection, STEP):
+                self._prepare_destination(connection, queue, consumed=consumed)
+                send(connection)
+
+        self._links.call(work)
+
+    def _prepare_destination(self, connection: Any, queue: str, *, consumed: bool) -> None:
         if queue != DEAD_QUEUE:
-            if queue not in self._declared:
-                self._prepare_once(connection, self._declaration(queue), consumed=consumed)
+            self._prepare_once(connection, self._declaration(queue), consumed=consumed)
             return
         with self._declaring(DEAD_QUEUE) as missing:
             if missing:
@@ -319,7 +335,7 @@ class RabbitMQBroker:
         def work(connection: Any) -> int:
             if not _ready(connection, queue):
                 return 0
-            with topology.open_channel(connection) as channel:
+            with open_channel(connection) as channel:
                 return int(channel.queue_purge(queue))
 
         return self._link.call(work)
@@ -385,7 +401,7 @@ def _but_limit(arguments: dict[str, Any] | None) -> dict[str, Any]:
 def _ready(connection: Any, queue: str) -> int:
     """The messages that stand ready in ``queue``, 0 if there is no such queue."""
     try:
-        with topology.open_channel(connection) as channel:
+        with open_channel(connection) as channel:
             return int(channel.queue_declare(queue, passive=True).message_count)
     except connection.channel_errors as exc:
         if getattr(exc, "reply_code", None) == 404:

@@ -10,7 +10,7 @@ from amqp.exceptions import MessageNacked
 from kombu import Producer
 
 from ..message import Outgoing
-from . import topology
+from .declaring import open_channel
 from .link import publish_by
 
 
@@ -27,7 +27,7 @@ class Batch:
         ``timeout`` is how many seconds may pass without one. Raises what py-amqp does: a nack
         (``MessageNacked``), a message that no queue takes (its ``reply_code`` is 312), a broken connection.
         """
-        with topology.open_channel(connection) as channel:
+        with open_channel(connection) as channel:
             confirms = _Confirms(channel, len(self._waiting))
             producer = Producer(channel, auto_declare=False)
             try:

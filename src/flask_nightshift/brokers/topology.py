@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from amqp.exceptions import PreconditionFailed
@@ -31,6 +31,7 @@ from kombu.transport.native_delayed_delivery import (
 from kombu.utils.text import version_string_as_tuple
 
 from ..message import DEAD_QUEUE
+from .declaring import open_channel, unanswered
 
 DELAYED_EXCHANGE = "celery_delayed_27"
 LEVELS = 28
@@ -94,12 +95,13 @@ def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
     if not anyway and _exists(connection, READY_MARK):
         return
     with open_channel(connection) as channel:
-        dead_queue(server_version(connection)).bind(channel).declare()
-    declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
-    with open_channel(connection) as channel:
-        arrivals = ARRIVALS.bind(channel)
-        arrivals.declare()
-        arrivals.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=f"#.{OURS}.*")
+        with unanswered(channel):
+            dead_queue(server_version(connection)).bind(channel).declare()
+            here = SimpleNamespace(channel=lambda: channel)
+            declare_native_delayed_delivery_exchanges_and_queues(here, "quorum")
+            arrivals = ARRIVALS.bind(channel)
+            arrivals.declare()
+            arrivals.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=f"#.{OURS}.*")
         READY_MARK.bind(channel).declare()
 
 
@@ -128,10 +130,12 @@ def declare_queue(connection: Any, queue: Queue) -> bool:
 def _declare(connection: Any, queue: Queue) -> None:
     with open_channel(connection) as channel:
         bound = queue.bind(channel)
-        bound.declare()
-        for key in _celerys_keys(queue):
-            bound.bind_to(ARRIVALS.name, routing_key=key)
-            ARRIVALS.bind(channel).bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=key)
+        bound.on_declared = None  # there is no answer that it could be told; whoever consumes declares again
+        with unanswered(channel):
+            bound.declare()
+            for key in _celerys_keys(queue):
+                bound.bind_to(ARRIVALS.name, routing_key=key)
+                ARRIVALS.bind(channel).bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=key)
         bound.bind_to(ARRIVALS.name, routing_key=f"#.{_arrival(queue.name)}")
 
 
@@ -155,14 +159,6 @@ def _celerys_keys(queue: Queue) -> Iterator[str]:
     for exchange, key in ways:
         if exchange.type == "topic" and set((key or "").split(".")) - {"", "*", "#"}:
             yield f"#.{key}"
-
-
-@contextmanager
-def open_channel(connection: Any) -> Iterator[Any]:
-    """A new channel, closed at the end unless something failed: closing waits for the server's answer."""
-    channel = connection.channel()
-    yield channel
-    channel.close()
 
 
 def server_version(connection: Any) -> tuple[int, ...]:

@@ -1,0 +1,132 @@
+"""The first publish of a process, which declares what is missing: few round trips, and no later than any other."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sites import a_job, make_site
+
+from flask_nightshift.brokers import topology
+from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
+from flask_nightshift.errors import BrokerUnavailable
+from flask_nightshift.job import utcnow
+from servers import RabbitMQ, wait_for
+
+pytestmark = pytest.mark.rabbitmq
+
+
+class LongRoad:
+    """A TCP proxy that takes ``seconds`` each way, as a distant server does; bytes keep their order."""
+
+    def __init__(self, port: int, seconds: float) -> None:
+        self._target, self._seconds = port, seconds
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listening]
+        self.port = self._listening.getsockname()[1]
+        self._start(self._accept)
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listening.accept()
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [client, server]
+            for here, there in ((client, server), (server, client)):
+                waiting: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+                self._start(self._read, here, waiting)
+                self._start(self._write, there, waiting)
+
+    def _read(self, here: socket.socket, waiting: Any) -> None:
+        while data := here.recv(65536):
+            waiting.put((time.monotonic() + self._seconds, data))
+        waiting.put((0, b""))
+
+    def _write(self, there: socket.socket, waiting: Any) -> None:
+        while (item := waiting.get())[1]:
+            time.sleep(max(0.0, item[0] - time.monotonic()))
+            there.sendall(item[1])
+        there.close()
+
+    def _start(self, run: Any, *args: Any) -> None:
+        def quietly() -> None:
+            with suppress(OSError):
+                run(*args)
+
+        threading.Thread(target=quietly, daemon=True).start()
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+
+@contextmanager
+def far_away(server: RabbitMQ, seconds: float) -> Iterator[str]:
+    road = LongRoad(server.port, seconds)
+    try:
+        yield server.fresh_url().replace(f":{server.port}/", f":{road.port}/")
+    finally:
+        road.close()
+
+
+def test_the_first_job_in_an_empty_vhost_of_a_distant_server_is_accepted_in_time(rabbitmq: RabbitMQ) -> None:
+    with (
+        far_away(rabbitmq, 0.03) as url,  # 60 ms for each round trip
+        make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as site,
+    ):
+        began = time.monotonic()
+        site.broker.publish(a_job(), site.queue, due=utcnow() + timedelta(seconds=1))
+        assert time.monotonic() - began < PUBLISH_TIMEOUT
+        wait_for(lambda: site.broker.depths([site.queue])[0].ready == 1, 20, "the delayed job")
+
+
+def test_a_first_job_that_would_come_too_late_is_refused_in_time(
+    rabbitmq: RabbitMQ,
+) -> None:
+    with (
+        far_away(rabbitmq, 0.25) as url,
+        make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as site,
+    ):
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            site.broker.publish(a_job(), site.queue)
+        assert time.monotonic() - began < PUBLISH_TIMEOUT
+
+
+def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
+    rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker freezes while one thread declares and five have connected and wait for it."""
+    threads, waiting = 6, threading.Semaphore(0)
+    with make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=rabbitmq.fresh_url()) as site:
+        declaring, foundation = site.broker._declaring, topology.declare_foundation  # type: ignore[attr-defined]
+
+        def counted(name: str) -> Any:
+            waiting.release()
+            return declaring(name)
+
+        def frozen(connection: Any, **options: Any) -> None:
+            if not site.server.frozen:
+                for _ in range(threads):
+                    assert waiting.acquire(timeout=0.5)
+                site.server.freeze()
+            foundation(connection, **options)
+
+        monkeypatch.setattr(site.broker, "_declaring", counted)
+        monkeypatch.setattr(topology, "declare_foundation", frozen)
+
+        def late(_: int) -> float:
+            began = time.monotonic()
+            with pytest.raises(BrokerUnavailable):
+                site.broker.publish(a_job(), site.queue)
+            return time.monotonic() - began
+
+        with ThreadPoolExecutor(threads) as pool:
+            assert max(pool.map(late, range(threads))) < PUBLISH_TIMEOUT
