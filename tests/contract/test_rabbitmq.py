@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import pytest
@@ -260,3 +263,32 @@ def test_several_urls_are_the_nodes_of_a_cluster(rabbitmq: RabbitMQ) -> None:
 
         assert ready(site) == 1
         assert site.broker.health().product == "RabbitMQ"
+
+
+def test_a_node_that_is_silent_costs_its_time_once(rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.fresh_url()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        first = url.replace(str(rabbitmq.port), str(silent.getsockname()[1]))
+
+        def elapsed(call: Callable[[], object]) -> float:
+            began = time.monotonic()
+            call()
+            return time.monotonic() - began
+
+        def cluster(urls: str) -> AbstractContextManager[Site]:
+            return make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=urls)
+
+        with cluster(f"{first};{url}") as site:
+            assert elapsed(site.broker.health) < 2.5
+            assert elapsed(site.broker.health) < 0.8
+        with cluster(f"{first};{first};{url}") as site:
+            assert elapsed(site.broker.health) < 2.5
+        with cluster(f"{first};{url}") as site:
+            with pytest.raises(BrokerUnavailable):
+                site.broker.publish(a_job(), site.queue)
+            site.broker.publish(a_job(), site.queue)
+            with ThreadPoolExecutor(1) as another:  # its connections are its own
+                assert another.submit(ready, site).result() == 1
+            delete(site, site.queue)
+            site.broker.publish(a_job(), site.queue)
+            assert ready(site) == 1

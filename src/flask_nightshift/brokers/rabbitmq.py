@@ -40,6 +40,7 @@ from .link import (
     retry_policy,
     return_message,
 )
+from .nodes import Nodes
 from .rabbitmq_batch import Batch
 from .rabbitmq_checks import findings, other_queue
 from .routes import declared
@@ -60,6 +61,7 @@ class RabbitMQBroker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._nodes = Nodes(settings.broker_url)
         self._declared: set[str] = set()
         self._given = {queue.name: queue for queue in declared(settings.celery.get("task_queues"))}
         self._lock = threading.Lock()
@@ -345,11 +347,13 @@ class RabbitMQBroker:
         return self._dead.take(limit)
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:
-        """Connect and open a channel."""
+        """Connect to a node and open a channel; each node gets its share of the time."""
         started = monotonic()
-        connection = self._connect(timeout)
+        nodes = len(self._nodes)
+        step = timeout if nodes == 1 else timeout / (nodes + 0.2)
+        connection = self._connect(step)
         try:
-            with patience(min(PATIENCE, timeout / 2)):
+            with patience(max(min(PATIENCE, timeout / 2), timeout - step)):
                 connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
                 connection.channel()
             properties = connection.connection.server_properties
@@ -390,7 +394,7 @@ class RabbitMQBroker:
     def _connect(self, step: float = STEP) -> Connection:
         options = {**self._options(step), "read_timeout": step, "write_timeout": step, **RETRY_POLICY}
         ssl = self._settings.celery.get("broker_use_ssl") or False
-        return Connection(self._settings.broker_url, connect_timeout=step, transport_options=options, ssl=ssl)
+        return self._nodes.connect(connect_timeout=step, transport_options=options, ssl=ssl)
 
 
 def _but_limit(arguments: dict[str, Any] | None) -> dict[str, Any]:
