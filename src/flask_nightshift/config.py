@@ -119,11 +119,12 @@ def _names(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(names, (list, tuple, set, frozenset)):
         raise ConfigurationError(key, value, "give a list of queue names, or names with commas between")
     for name in names:
-        _queue_name(key, name)
+        queue_name(key, name)
     return tuple(names)
 
 
-def _queue_name(key: str, value: Any) -> str:
+def queue_name(key: str, value: Any) -> str:
+    """``value``, if it may be the name of a queue; ``key`` is what it was given as. Raises ``ConfigurationError``."""
     if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
         raise ConfigurationError(key, value, "a queue name is 1 to 200 letters, digits and . _ : -")
     if value.startswith(("nightshift.", "celery_delayed")):
@@ -187,7 +188,7 @@ class Settings:
     task_defaults: dict[str, Any] = _key(
         {}, _task_defaults, "Options for every task that does not set its own"
     )
-    default_queue: str = _key("celery", _queue_name, "The queue of tasks that name none")
+    default_queue: str = _key("celery", queue_name, "The queue of tasks that name none")
     queues: tuple[str, ...] = _key((), _names, "Further queues that workers consume")
     redis_transport: str = _key("lease", _choice("lease", "kombu"), "Ours, or kombu's stock one")
     delivery_limit: int = _key(5, _whole(1, 1000, "a count"), "Deliveries of one attempt before it is buried")
@@ -261,4 +262,4 @@ def _resolve_database(app: Flask, url: str | None) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-__all__ = ["BROKER_SCHEMES", "PREFIX", "TASK_OPTIONS", "Settings", "hide_password", "load"]
+__all__ = ["BROKER_SCHEMES", "PREFIX", "TASK_OPTIONS", "Settings", "hide_password", "load", "queue_name"]

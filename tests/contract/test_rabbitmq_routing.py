@@ -164,3 +164,22 @@ def test_doctor_tells_of_a_queue_that_is_not_safe(site: Site, tmp_path: Path) ->
         found = current().broker.diagnose(longest_time_limit=60, queues=["routed", "celery"])
     levels = {f.message.split()[0]: f.level for f in found if f.check == "queues"}
     assert levels == {"routed": "warning", "celery": "ok"}
+
+
+@pytest.mark.parametrize("name", ["*", "#", "mail.*", "#.mail", "nightshift.dead", "celery_delayed_0"])
+def test_a_name_that_is_a_pattern_or_taken_is_refused(site: Site, tmp_path: Path, name: str) -> None:
+    with app(site, tmp_path):
+        for enqueue in (add.apply_async, lambda args, **options: add.enqueue_many([args], **options)):
+            for delay in ({}, {"countdown": 1}):
+                with pytest.raises(ConfigurationError) as caught:
+                    enqueue((1, 2), queue=name, **delay)
+                assert f"queue = {name!r} is not usable" in str(caught.value)
+
+
+def test_a_queue_whose_name_looks_like_a_pattern_gets_no_copies(site: Site) -> None:
+    """A letter may be replayed to any queue; and one that somebody else has declared has any name."""
+    for name in ("*", "#"):
+        site.broker.publish(a_job(), name)
+    site.broker.publish(a_job(), site.queue, due=soon())
+    arrives(site, site.queue)
+    assert [ready(site, name) for name in ("*", "#")] == [1, 1]

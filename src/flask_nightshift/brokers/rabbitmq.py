@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu import Queue
 
-from ..config import Settings, hide_password
+from ..config import Settings, hide_password, queue_name
 from ..errors import BrokerUnavailable
 from ..job import utcnow
 from ..message import DEAD_QUEUE, Outgoing
@@ -125,7 +125,10 @@ class RabbitMQBroker:
         return {"confirm_publish": True, "read_timeout": step, "write_timeout": step, **given}
 
     def queue(self, name: str) -> Queue:
-        """The quorum queue of a job queue's name."""
+        """The quorum queue of a job queue's name; raises ``ConfigurationError`` for a name that may be none."""
+        return self._ours(queue_name("queue", name))
+
+    def _ours(self, name: str) -> Queue:
         return topology.job_queue(name, self._settings.delivery_limit)
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
@@ -171,7 +174,7 @@ class RabbitMQBroker:
 
     def _declaration(self, name: str) -> Queue:
         """How the queue of that name is declared: as the user says, else as we do."""
-        return self._given.get(name) or self.queue(name)
+        return self._given.get(name) or self._ours(name)
 
     @contextmanager
     def _declaring(self, name: str) -> Iterator[bool]:
@@ -262,7 +265,7 @@ class RabbitMQBroker:
 
     def reaches(self, queue: Queue) -> bool:
         """Whether it is declared as we would."""
-        ours = self.queue(queue.name)
+        ours = self._ours(queue.name)
         return bool(
             queue.exchange is not None
             and (queue.exchange.name, queue.exchange.type) == (ours.exchange.name, ours.exchange.type)
