@@ -4,7 +4,7 @@ Stock Beat moves an entry on before it publishes it, so a tick whose publish fai
 moves on only when the broker has taken its job; until then it stays due. The time of an entry's last run, or
 of the moment when it was first seen, is kept in the database, so a restarted Beat goes on where the last one
 stopped; a tick that fell into a downtime runs once. With the database away Beat goes on from memory
-(invariant 7).
+(invariant 7), and waits for it only when it starts.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -24,10 +23,10 @@ from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import BaseSchedule, ParseException, crontab
 
 from .config import Settings
-from .errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
+from .errors import BrokerUnavailable, ConfigurationError
 from .job import utcnow
 from .runtime import Runtime
-from .store import heartbeats
+from .store.beat_memory import BeatMemory
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +92,8 @@ class JobScheduler(Scheduler):
     def __init__(self, app: Any, **options: Any) -> None:
         self.runtime: Runtime = app.runtime
         self.name = f"beat@{socket.gethostname()}:{os.getpid()}"
-        self._database_away = False
+        self.memory = BeatMemory(self.runtime.store, self.name)
         self._recalled = False
-        self._unwritten: set[str] = set()
         options["max_interval"] = min(options.get("max_interval") or PULSE_SECONDS, PULSE_SECONDS)
         super().__init__(app, **options)
 
@@ -103,36 +101,36 @@ class JobScheduler(Scheduler):
         """Read the entries, and from the database when each ran last."""
         super().setup_schedule()
         self.install_default_entries(self.schedule)  # merging the configured ones drops Celery's own
-        self._recall()
+        self.memory.recall()
+        self._go_on()
 
-    def _recall(self) -> None:
+    def _go_on(self) -> None:
         """Go on where an earlier Beat stopped; also later, when the database was away at the start.
 
         An entry that nobody has heard of begins now. That is remembered at once: otherwise each restart would put
         its first tick off.
         """
-        past: dict[str, Any] = {}
-        with self._database():
-            past = heartbeats.schedule_state(self.runtime.store)
-            self._recalled = True
-        if not self._recalled:
+        if self._recalled or self.memory.past is None:
             return
+        self._recalled = True
         for entry in self.schedule.values():
-            last_run_at, count = past.get(entry.name, (None, 0))
-            if last_run_at is None or entry.total_run_count:
-                self._unwritten.add(entry.name)
+            last_run_at, count = self.memory.past.get(entry.name, (None, 0))
+            ran_already = entry.total_run_count > 0
+            entry.total_run_count += count
+            if last_run_at is None or ran_already:
+                self._remember(entry)
             else:
                 entry.last_run_at = last_run_at.astimezone(entry.last_run_at.tzinfo)
-            entry.total_run_count += count
-        self._write()
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        super().close()
+        self.memory.close()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Enqueue what is due; returns the seconds until something may be due again."""
-        self._show_life()
-        if self._recalled:
-            self._write()
-        else:
-            self._recall()
+        self.memory.note(utcnow())
+        self._go_on()
         wait = float(self.max_interval)
         for entry in list(self.schedule.values()):
             try:
@@ -164,39 +162,11 @@ class JobScheduler(Scheduler):
             self.reserve(entry)
             return True
         logger.info("beat.tick", extra={"entry": entry.name, "task": entry.task, "job_id": result.id})
-        self.reserve(entry)
-        self._unwritten.add(entry.name)
-        self._write()
+        self._remember(self.reserve(entry))
         return True
 
-    def _write(self) -> None:
-        """Remember when the entries ran of which the database does not know it yet."""
-        with self._database():
-            for name in sorted(self._unwritten) if self._recalled else ():
-                entry = self.schedule[name]
-                heartbeats.save_schedule(self.runtime.store, name, entry.last_run_at, entry.total_run_count)
-                self._unwritten.discard(name)
-
-    def _show_life(self) -> None:
-        with self._database():
-            heartbeats.tick(self.runtime.store, self.name, utcnow())
-
-    @contextmanager
-    def _database(self) -> Iterator[None]:
-        """A block in which the database may be away."""
-        try:
-            yield
-        except DatabaseUnavailable as exc:
-            self._note_database(exc)
-        else:
-            self._note_database(None)
-
-    def _note_database(self, exc: DatabaseUnavailable | None) -> None:
-        if exc is not None and not self._database_away:
-            logger.warning("beat.database_away", extra={"why": str(exc)})
-        elif exc is None and self._database_away:
-            logger.info("beat.database_back")
-        self._database_away = exc is not None
+    def _remember(self, entry: ScheduleEntry) -> None:
+        self.memory.remember(entry.name, entry.last_run_at, entry.total_run_count)
 
 
 def run(runtime: Runtime) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from celery.schedules import BaseSchedule, crontab, schedule
 from opsapp import Ops, opened
 
 from flask_nightshift.schedule import JobScheduler
-from servers import Valkey
+from servers import Valkey, wait_for
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -35,9 +38,14 @@ class Beats:
         self.scheduler: JobScheduler | None = None
 
     def live(self) -> JobScheduler:
-        """A new life; the one before is just gone."""
+        """A new life; the one before ends."""
+        self.end()
         self.scheduler = JobScheduler(self._ops.runtime.celery)
         return self.scheduler
+
+    def end(self) -> None:
+        if self.scheduler is not None:
+            self.scheduler.close()
 
     def turn(self) -> int:
         """A turn of the loop; how many jobs it enqueued."""
@@ -65,9 +73,13 @@ def beats(
         def make(when: BaseSchedule) -> Beats:
             entry: dict[str, Any] = {"task": "mail.send", "schedule": when, "args": (1,)}
             ops.runtime.celery.conf.beat_schedule = {"often": entry}
-            return Beats(ops)
+            made.append(Beats(ops))
+            return made[-1]
 
+        made: list[Beats] = []
         yield make
+        for each in made:
+            each.end()
 
 
 def test_an_entry_whose_first_tick_is_further_away_than_the_next_restart_runs(
@@ -91,3 +103,84 @@ def test_the_first_tick_of_an_entry_that_falls_into_a_downtime_runs_once(
     clock.at += timedelta(days=1)
     lives.live()
     assert [lives.turn(), lives.turn()] == [1, 0]
+
+
+@pytest.fixture
+def frozen(request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[None]]:
+    """A block in which PostgreSQL hangs."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        server = request.getfixturevalue("postgres")
+        server.freeze()
+        yield
+        server.thaw()
+
+    return block
+
+
+@pytest.fixture
+def hanging(
+    database_url: str, frozen: Callable[[], AbstractContextManager[None]]
+) -> Callable[[], AbstractContextManager[None]]:
+    """A block in which the database does not take what is written."""
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+
+    return locked if database_url.startswith("sqlite") else frozen
+
+
+@pytest.fixture
+def away(
+    database_url: str, frozen: Callable[[], AbstractContextManager[None]]
+) -> Callable[[], AbstractContextManager[None]]:
+    """A block in which the database cannot be asked."""
+
+    @contextmanager
+    def moved() -> Iterator[None]:
+        folder = Path(database_url.removeprefix("sqlite:///")).parent
+        elsewhere = folder.rename(folder.with_name("elsewhere"))
+        yield
+        elsewhere.rename(folder)
+
+    return moved if database_url.startswith("sqlite") else frozen
+
+
+def test_no_tick_waits_for_a_database_that_hangs(
+    clock: Clock,
+    beats: Callable[[BaseSchedule], Beats],
+    hanging: Callable[[], AbstractContextManager[None]],
+) -> None:
+    lives = beats(schedule(timedelta(seconds=1), nowfun=clock))
+    lives.live()
+    began = time.monotonic()
+    with hanging():
+        for _ in range(30):
+            clock.at += timedelta(seconds=1)
+            assert lives.turn() == 1
+    assert time.monotonic() - began < 5
+
+    lives.live()
+    assert lives.turn() == 0, "the last tick was forgotten"
+    clock.at += timedelta(seconds=10)
+    assert [lives.turn(), lives.turn()] == [1, 0]
+
+
+def test_what_fell_into_the_downtime_runs_when_a_database_that_was_away_at_the_start_is_back(
+    clock: Clock,
+    beats: Callable[[BaseSchedule], Beats],
+    away: Callable[[], AbstractContextManager[None]],
+) -> None:
+    lives = beats(schedule(timedelta(days=7), nowfun=clock))
+    lives.live()
+    lives.end()
+    clock.at += timedelta(days=8)
+    with away():
+        lives.live()
+        assert lives.turn() == 0
+    wait_for(lives.turn, 30, "the missed tick")
+    assert lives.turn() == 0
