@@ -27,6 +27,7 @@ from .enqueue import Enqueuer
 from .events import JobEnqueued
 from .job import JobRef, new_id, utcnow
 from .message import HISTORY, stamp
+from .options import check_serializer, checked_priority, checked_queue, culprit
 from .store.forks import when_forked
 from .task import JobTask
 
@@ -96,13 +97,21 @@ class JobCelery(Celery):
         options.update(self._whole_delay(options))
         to = destination(self, name, args, kwargs, options)
         queue, at = to.name, utcnow()
+        if options.get("queue") is not None:
+            checked_queue(options["queue"])
+        if options.get("priority") is not None:
+            options["priority"] = checked_priority(options["priority"])
+        check_serializer(options.get("serializer"), self.conf.accept_content)
         headers = dict(options.get("headers") or {})
         stamp(headers, queue=queue, at=at, request_id=request_id())
         options["headers"] = headers
         wanted = {**options, **self.runtime.broker.publish_options}
         if options.get("countdown") and self.runtime.broker.whole_seconds:
             wanted = to.later(options["countdown"], wanted)
-        with self._failing_fast(), self.producer_or_acquire(wanted.pop("producer", None)) as producer:
+        with (
+            self._failing_fast(headers),
+            self.producer_or_acquire(wanted.pop("producer", None)) as producer,
+        ):
             result = self.runtime.broker.send(
                 producer,
                 to.queue,
@@ -181,9 +190,14 @@ class JobCelery(Celery):
         return {"eta": None, "countdown": seconds or None}
 
     @contextmanager
-    def _failing_fast(self) -> Iterator[None]:
+    def _failing_fast(self, headers: dict[str, Any]) -> Iterator[None]:
         try:
             yield
+        except (TypeError, ValueError) as exc:
+            found = culprit(headers)
+            if found is None:
+                raise
+            raise found from exc
         except self.runtime.broker.errors as exc:
             raise unavailable(exc, self.runtime.broker.url) from exc
 

@@ -23,6 +23,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from .draft import Draft, brief
 from .errors import BrokerUnavailable
 from .job import new_id, new_ids, utcnow
+from .options import check_serializer, checked_priority, checked_queue, culprit
 
 if TYPE_CHECKING:
     from .celery_app import JobCelery
@@ -163,6 +164,7 @@ class Enqueuer:
             if declaration is not None and self._app.amqp.queues.get(wanted) is not declaration:
                 return None  # one that only this caller knows
         if wanted not in self._queues:
+            checked_queue(wanted)
             queue = self._app.amqp.queues[wanted]
             self._queues[wanted] = queue if self._app.runtime.broker.reaches(queue) else None
         return self._queues[wanted]
@@ -207,7 +209,7 @@ class Enqueuer:
         )
         headers.update(given.get("headers") or {})
         if priority is not None:
-            properties["priority"] = priority
+            properties["priority"] = checked_priority(priority)
         if headers["expires"]:
             moment = maybe_make_aware(maybe_iso8601(headers["expires"]), app.timezone)
             properties["expiration"] = max(0.0, (moment - utcnow()).total_seconds())
@@ -226,6 +228,8 @@ class Enqueuer:
                 )  # fmt: skip
         if len(declare) > 1:
             self._declare(declare[1:])
+        if serializer and serializer != "json":
+            check_serializer(serializer, self._app.conf.accept_content)
         outgoing = [job.outgoing(serializer or self._serializer) for job in jobs]
         due = self._due(jobs[0])
         done = 0
@@ -239,6 +243,11 @@ class Enqueuer:
         except BrokerUnavailable as exc:
             exc.enqueued = tuple(job.id for job in jobs[:done])
             raise
+        except (TypeError, ValueError) as exc:
+            found = culprit(jobs[0].headers)
+            if found is None:
+                raise
+            raise found from exc
         finally:
             for job in jobs[:done]:
                 if signals.after_task_publish.receivers:

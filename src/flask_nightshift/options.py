@@ -7,18 +7,26 @@ on Redis today need not be changed for RabbitMQ.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
 from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu.serialization import prepare_accept_content, registry
 
 from .job import utcnow
 
 MOST_PRIORITY = 255
 MOST_BYTES = 255
 """Of the name of a queue."""
+_PLAIN = (str, bytes, float, bool, type(None), Decimal, datetime)
+_WORD = 2**63
+
+
+class Unwritable(ValueError):
+    """The broker's library cannot encode a message; it says why, and not which part."""
 
 
 class Unusable(ValueError):
@@ -37,15 +45,15 @@ def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
     """
     found = dict(options)
     if found.get("priority") is not None:
-        found["priority"] = priority(found["priority"])
+        found["priority"] = checked_priority(found["priority"])
     if found.get("queue") is not None:
-        found["queue"] = queue(found["queue"])
+        found["queue"] = checked_queue(found["queue"])
     if found.get("expires") is not None:
-        found["expires"] = expires(found["expires"], timezone)
+        found["expires"] = checked_expires(found["expires"], timezone)
     return found
 
 
-def priority(value: Any) -> int:
+def checked_priority(value: Any) -> int:
     """A message's priority."""
     try:
         number = operator.index(value)
@@ -56,7 +64,7 @@ def priority(value: Any) -> int:
     return number
 
 
-def queue(value: Any) -> str:
+def checked_queue(value: Any) -> str:
     """The name of a queue, given by name or as a ``kombu.Queue``."""
     name = getattr(value, "name", value)
     try:
@@ -68,7 +76,7 @@ def queue(value: Any) -> str:
     return str(name)
 
 
-def expires(value: Any, timezone: tzinfo) -> str:
+def checked_expires(value: Any, timezone: tzinfo) -> str:
     """When a job expires, as ISO 8601 text with its time zone."""
     try:
         if isinstance(value, Real):
@@ -84,4 +92,41 @@ def expires(value: Any, timezone: tzinfo) -> str:
     return moment.isoformat()
 
 
-__all__ = ["Unusable", "checked", "expires", "priority", "queue"]
+def check_serializer(serializer: str | None, contents: Iterable[str]) -> None:
+    """Refuse a serializer of which workers accept nothing; ``contents`` is Celery's ``accept_content``."""
+    kind = registry.name_to_type.get(serializer)
+    if kind is not None and kind not in prepare_accept_content(contents):
+        allowed = f"workers accept {', '.join(contents)}; NIGHTSHIFT_CELERY={{'accept_content': [...]}} says otherwise"
+        raise Unusable("serializer", serializer, allowed)
+
+
+def culprit(headers: Mapping[str, Any]) -> Unusable | None:
+    """The first of the headers that no broker takes; None if they are not the reason."""
+    for name, value in headers.items():
+        if not _is_plain(value):
+            return Unusable(
+                f"headers[{name!r}]", value, "give text, numbers, dates, None, or lists and dicts of them"
+            )
+    return None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) for name in value) and all(map(_is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, int):
+        return -_WORD <= value < _WORD
+    return isinstance(value, _PLAIN)
+
+
+__all__ = [
+    "Unusable",
+    "Unwritable",
+    "check_serializer",
+    "checked",
+    "checked_expires",
+    "checked_priority",
+    "checked_queue",
+    "culprit",
+]

@@ -204,6 +204,8 @@ class JobTask(celery.Task):
                 f"retry() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_RETRY_OPTIONS))}"
             )
         options = checked(options, self.app.timezone)
+        if options.get("queue"):
+            self.nightshift.broker.queue(options["queue"])  # RabbitMQ does not take every name
         policy = self.policy if max_retries is None else _with_max_retries(self.policy, max_retries)
         verdict.max_retries, verdict.has_max_retries = policy.max_retries, True
         decision = decide(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 from jobsapp import create_app, jobs, note
 
@@ -12,13 +13,11 @@ from flask_nightshift.job import utcnow
 __all__ = ["create_app"]
 
 
-@jobs.task(name="test.ask_for", bind=True, max_retries=3)
-def ask_for(self: Any, marker: str, options: dict[str, Any]) -> None:
-    if self.request.retries:
-        note(marker, "done")
-        return
-    note(marker, "begun")
-    raise self.retry(**{"countdown": 0.1, **options})
+@jobs.task(name="test.ask_unchecked", bind=True, max_retries=3)
+def ask_unchecked(self: Any, marker: str, options: dict[str, Any]) -> None:
+    """As if ``retry()`` had overlooked something."""
+    with patch("flask_nightshift.task.checked", lambda options, _: options):
+        self.retry(countdown=0.1, **options)
 
 
 @jobs.task(name="test.ask_in_vain", bind=True, max_retries=3)

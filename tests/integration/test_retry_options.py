@@ -51,13 +51,10 @@ def test_a_retry_expires_when_the_task_says_in_every_way_of_celery(system: Syste
 def test_a_retry_that_cannot_be_written_is_buried_and_the_worker_goes_on(
     rabbitmq: RabbitMQ, at: Callable[..., System]
 ) -> None:
-    """RabbitMQ adds the delay to the queue's name, which makes it too long."""
     system = at(rabbitmq.fresh_url(), FLASK_APP="retryapp")
     system.worker("--concurrency", "1")
-    lost = [system.enqueue("test.ask_for", marker(), {"queue": "q" * 230, "countdown": 2}) for _ in range(3)]
-    fine = marker()
-    job_id = system.enqueue("test.ask_for", fine, {})
-    system.until_state(job_id, "succeeded", 40)
+    lost = [system.enqueue("test.ask_unchecked", marker(), {"priority": 300}) for _ in range(3)]
+    system.until_state(system.enqueue("test.succeed", marker()), "succeeded", 40)
     for job in lost:
         system.until_state(job, "dead")
     letters = {letter["job_id"]: letter for letter in system.dead()}

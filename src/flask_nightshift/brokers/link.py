@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from kombu import Producer
 
 from ..errors import BrokerUnavailable
 from ..message import Outgoing
+from ..options import Unwritable
 from .failures import ERRORS, RETRY_POLICY, is_over, patience
 
 logger = logging.getLogger(__name__)
@@ -140,8 +142,8 @@ def attempt(
 ) -> T:
     """``work()`` in bounded time; once more if the connection was an idle one that died, or ``repair(exc)``.
 
-    Raises ``fail(exc)``, or what interrupted it; the connection is then dropped, so that nobody waits for a silent
-    server to say goodbye, and a late confirmation is not taken for that of the next message.
+    Raises ``fail(exc)``, ``Unwritable``, or what interrupted it; the connection is then dropped, so that nobody
+    waits for a silent server to say goodbye, and a late confirmation is not taken for that of the next message.
     """
     with patience():
         for last in (False, True):
@@ -152,8 +154,9 @@ def attempt(
                 return work()
             except BaseException as exc:
                 drop(connection)
-                # interrupted (by a time limit, a signal handler), or the message cannot be encoded
-                if not isinstance(exc, ERRORS) or isinstance(exc, FrameSyntaxError):
+                if isinstance(exc, (FrameSyntaxError, struct.error)):
+                    raise Unwritable(str(exc)) from exc
+                if not isinstance(exc, ERRORS):  # interrupted, by a time limit or a signal handler
                     raise
                 if last or is_over():
                     raise fail(exc) from exc
