@@ -114,7 +114,7 @@ def test_delayed_jobs_whose_queue_was_deleted_are_buried_and_stop_nobody_else(si
     site.broker.publish(a_job(), other, due=utcnow() + timedelta(seconds=1))
 
     wait_for(lambda: ready(site, other) == 2, 10, "the other queue's delayed job")
-    wait_for(lambda: ready(site, DEAD_QUEUE) == 40, 10, "forty dead letters")
+    wait_for(lambda: ready(site, DEAD_QUEUE) == 40, 30, "forty dead letters")
     taken = site.broker.take_dead_letters()
     assert {(t.letter.reason, t.letter.queue) for t in taken} == {(Reason.REJECTED, site.queue)}
     assert "did not exist" in str(taken[0].letter.failure)

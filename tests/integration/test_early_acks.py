@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from system import System
 
+pytestmark = pytest.mark.parametrize("broker", ["valkey", "rabbitmq"], indirect=True)
+
 
 def marker() -> str:
     return uuid.uuid4().hex[:12]
@@ -39,7 +41,7 @@ def test_its_retries_and_its_dead_letter_are_published(
     assert "callback raised" not in worker.log.lower()
 
 
-@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
 def test_every_job_runs_once_in_every_pool(broker: Any, new_system: Callable[..., System], pool: str) -> None:
     system = new_system()
     system.web()

@@ -17,6 +17,8 @@ from system import Process, System
 
 from flask_nightshift.job import utcnow
 
+pytestmark = pytest.mark.parametrize("broker", ["valkey", "rabbitmq"], indirect=True)
+
 DEAD, RUNS = "dead", "runs"
 SOON = "in two seconds"
 DEEP, DEEPER = 100_000, "nested without end"

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from system import System
 
+pytestmark = pytest.mark.parametrize("broker", ["valkey", "rabbitmq"], indirect=True)
+
 SHORT = json.dumps({"broker_transport_options": {"lease_seconds": 6.0, "lease_renew_seconds": 1.0}})
 
 
