@@ -73,7 +73,7 @@ def test_its_retry_outlives_the_connection(broker: Any, new_system: Callable[...
     if how == "freeze":
         system.until(lambda: worker.lines("job.unsettled", job_id=job_id), 30, "the worker did not notice")
     getattr(broker, {"stop": "start", "freeze": "thaw"}[how])()
-    system.until(lambda: "done" in system.events(who), 60, "the retry is lost")
+    system.until(lambda: "done" in system.events(who), 100, "the retry is lost")
     assert system.events(who) == ["begun", "fails", "begun", "done"]
 
 
