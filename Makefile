@@ -36,7 +36,7 @@ lint: $(VENV)/.test ## ruff, mypy --strict, the direction of imports
 	@$(bin)/mypy
 	@$(bin)/lint-imports
 
-chaos: $(VENV)/.test ## break everything under load and count every job afterwards; about ten minutes
+chaos: $(VENV)/.test ## break everything under load and count every job afterwards; about twelve minutes
 	@PYTHONPATH=tests $(bin)/python -m chaos
 
 bench: $(VENV)-bench/.bench ## side by side with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… OUT=folder

@@ -20,5 +20,6 @@ def test_the_worker_connects_again(rabbitmq: RabbitMQ, tmp_path: Path, moment: s
     with running(tmp_path, rabbitmq.fresh_url()) as system:
         system.web()
         worker = system.worker("--concurrency", "1", LOSE_CONNECTION=moment)
+        system.enqueue("test.succeed", "perhaps before it is closed")
+        system.until(lambda: worker.log.count("Connected to") >= 2, 25, "it does not connect again")
         system.until_state(system.enqueue("test.succeed", "it"), "succeeded", 25)
-        assert worker.log.count("Connected to") >= 2
