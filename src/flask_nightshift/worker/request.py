@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import weakref
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -18,18 +18,17 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, TaskRevokedError
-from celery.worker.request import Request
 from celery.worker.state import revoked as revoked_jobs
 from celery.worker.state import task_ready
 
 from .. import message as jobs
 from ..events import JobRetrying, JobReturned, JobStarted, JobSucceeded
-from ..job import MAX_TEXT, Attempt, Failure, JobRef, Reason, utcnow
-from ..retry import Dead, RetryAt, RetryPolicy, decide
-from ..task import JobTask
+from ..job import MAX_TEXT, Failure, Reason, utcnow
+from ..retry import Dead, RetryAt, decide
 from . import attempt, hooks
 from .attempt import Ended, Report
-from .settle import Settlement, Step, encode, outgoing
+from .facts import JobFacts
+from .settle import Step, encode, outgoing
 
 JSON = "application/json"
 TAKEN = "another worker took it over"
@@ -39,11 +38,10 @@ REVOKED = "revoked"
 logger = logging.getLogger(__name__)
 
 
-class JobRequest(Request):
+class JobRequest(JobFacts):
     """Celery's request, settled by us."""
 
     settled = False
-    _ref: JobRef | None = None
     _limit_is_the_end = False
     """Whether the pool says of a hard limit only that it was reached (gevent), and not also that it failed."""
 
@@ -56,28 +54,6 @@ class JobRequest(Request):
         for name in ("execute_using_pool", "on_success"):
             if name in cls.__dict__:
                 delattr(cls, name)
-
-    @property
-    def settlement(self) -> Settlement:
-        """Where this worker settles."""
-        return self._app.settlement
-
-    @property
-    def queue(self) -> str:
-        """The queue that the message was taken from."""
-        return getattr(self._message, "job_queue", None) or self._delivery_info.get("routing_key") or ""
-
-    @property
-    def job(self) -> JobRef:
-        """Which attempt of which job this is."""
-        if self._ref is None:  # no cached_property, which takes a lock
-            self._ref = jobs.ref(self._request_dict, self.queue)
-        return self._ref
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """The task's retry policy."""
-        return self._task.policy if isinstance(self._task, JobTask) else RetryPolicy()
 
     # -- the attempt ---------------------------------------------------------------------------------------
 
@@ -365,44 +341,6 @@ class JobRequest(Request):
             return True
         holds = getattr(self._message.channel, "holds", None)
         return holds is None or holds(self._message.delivery_tag)
-
-    # -- facts ---------------------------------------------------------------------------------------------
-
-    def _job_headers(self) -> dict[str, Any]:
-        """The headers to carry on; a protocol 1 message has them in its body."""
-        if "task" in (self._message.headers or {}):
-            return dict(self._message.headers)
-        dropped = (
-            "args",
-            "kwargs",
-            "properties",
-            "delivery_info",
-            "reply_to",
-            "correlation_id",
-            "hostname",
-            "headers",
-        )
-        return {k: v for k, v in self._request_dict.items() if k not in dropped}
-
-    @property
-    def _started_at(self) -> datetime | None:
-        return datetime.fromtimestamp(self.time_start, UTC) if self.time_start else None
-
-    @property
-    def _runtime(self) -> float | None:
-        return (utcnow() - self._started_at).total_seconds() if self._started_at else None
-
-    def _ended(self, failure: Failure, runtime: float | None) -> Attempt:
-        at = self._started_at or utcnow()
-        number = jobs.retries(self._request_dict) + 1
-        return Attempt(number, at.isoformat(), self._hostname, runtime, failure.error, failure.message)
-
-    def _wait_before(self, at: datetime) -> float | None:
-        """Seconds that the job stood ready: since it was enqueued, or since its delay was over."""
-        due = jobs.parse_time(jobs.history(self._request_dict).get("due"))
-        enqueued = self.job.enqueued_at
-        ready = max(enqueued, due) if enqueued and due else enqueued or due
-        return max(0.0, (at - ready).total_seconds()) if ready else None
 
 
 def _also(failure: Failure, before: Failure) -> Failure:

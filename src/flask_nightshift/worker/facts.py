@@ -1,0 +1,78 @@
+"""What a worker knows of the attempt in its hands, from the message and Celery's own request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from celery.worker.request import Request
+
+from .. import message as jobs
+from ..job import Attempt, Failure, JobRef, utcnow
+from ..retry import RetryPolicy
+from ..task import JobTask
+from .settle import Settlement
+
+
+class JobFacts(Request):
+    """Celery's request with the words of ``job.py``; it changes nothing."""
+
+    _ref: JobRef | None = None
+
+    @property
+    def settlement(self) -> Settlement:
+        """Where this worker settles."""
+        return self._app.settlement
+
+    @property
+    def queue(self) -> str:
+        """The queue that the message was taken from."""
+        return getattr(self._message, "job_queue", None) or self._delivery_info.get("routing_key") or ""
+
+    @property
+    def job(self) -> JobRef:
+        """Which attempt of which job this is."""
+        if self._ref is None:  # no cached_property, which takes a lock
+            self._ref = jobs.ref(self._request_dict, self.queue)
+        return self._ref
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The task's retry policy."""
+        return self._task.policy if isinstance(self._task, JobTask) else RetryPolicy()
+
+    def _job_headers(self) -> dict[str, Any]:
+        """The headers to carry on; a protocol 1 message has them in its body."""
+        if "task" in (self._message.headers or {}):
+            return dict(self._message.headers)
+        dropped = (
+            "args",
+            "kwargs",
+            "properties",
+            "delivery_info",
+            "reply_to",
+            "correlation_id",
+            "hostname",
+            "headers",
+        )
+        return {k: v for k, v in self._request_dict.items() if k not in dropped}
+
+    @property
+    def _started_at(self) -> datetime | None:
+        return datetime.fromtimestamp(self.time_start, UTC) if self.time_start else None
+
+    @property
+    def _runtime(self) -> float | None:
+        return (utcnow() - self._started_at).total_seconds() if self._started_at else None
+
+    def _ended(self, failure: Failure, runtime: float | None) -> Attempt:
+        at = self._started_at or utcnow()
+        number = jobs.retries(self._request_dict) + 1
+        return Attempt(number, at.isoformat(), self._hostname, runtime, failure.error, failure.message)
+
+    def _wait_before(self, at: datetime) -> float | None:
+        """Seconds that the job stood ready: since it was enqueued, or since its delay was over."""
+        due = jobs.parse_time(jobs.history(self._request_dict).get("due"))
+        enqueued = self.job.enqueued_at
+        ready = max(enqueued, due) if enqueued and due else enqueued or due
+        return max(0.0, (at - ready).total_seconds()) if ready else None
