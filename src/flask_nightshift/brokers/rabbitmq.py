@@ -6,12 +6,9 @@ ones are (looking would count as a delivery, and ``x-delivery-limit`` buries wha
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
 from typing import Any, TypeVar
@@ -26,8 +23,9 @@ from ..message import DEAD_QUEUE, Outgoing
 from . import topology
 from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .dead_queue import DeadQueue
+from .declarations import Declarations
 from .declaring import in_time, open_channel
-from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, left, patience, unavailable
+from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience, unavailable
 from .link import (
     Connection,
     Link,
@@ -43,9 +41,6 @@ from .link import (
 from .nodes import Nodes
 from .rabbitmq_batch import Batch
 from .rabbitmq_checks import findings, other_queue
-from .routes import declared
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -62,9 +57,7 @@ class RabbitMQBroker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._nodes = Nodes(settings.broker_url)
-        self._declared: set[str] = set()
-        self._given = {queue.name: queue for queue in declared(settings.celery.get("task_queues"))}
-        self._lock = threading.Lock()
+        self._declarations = Declarations(settings)
         self._link = Link(self._connect, self._fail, self._repair)
         self._links = Links(self._connect, self._fail, self._repair)
         self._dead = DeadQueue(self._link)
@@ -126,80 +119,22 @@ class RabbitMQBroker:
 
     def queue(self, name: str) -> Queue:
         """The quorum queue of a job queue's name; raises ``ConfigurationError`` for a name that may be none."""
-        return self._ours(queue_name("queue", name))
-
-    def _ours(self, name: str) -> Queue:
-        return topology.job_queue(name, self._settings.delivery_limit)
+        return self._declarations.ours(queue_name("queue", name))
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
         """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
         with in_time(connection, CONSUMER_STEP):
-            try:
-                self._declare(connection, queues)
-            except connection.channel_errors as exc:
-                if getattr(exc, "reply_code", None) != 404:
-                    raise
-                topology.declare_foundation(connection, anyway=True)  # somebody has deleted a part of it
-                self._declare(connection, queues)
-
-    def _declare(self, connection: Any, queues: Sequence[Queue]) -> None:
-        if DEAD_QUEUE not in self._declared:
-            topology.declare_foundation(connection)
-            self._declared.add(DEAD_QUEUE)
-        for queue in queues:
-            if not self.reaches(queue):
-                self._given[queue.name] = queue
-            if not topology.declare_queue(connection, queue):
-                logger.warning(
-                    "the queue %s has another delivery limit than NIGHTSHIFT_DELIVERY_LIMIT and keeps it: "
-                    "`flask jobs doctor` says what to do",
-                    queue.name,
-                )
-            self._declared.add(queue.name)
-
-    def _prepare_once(self, connection: Any, queue: Queue, *, consumed: bool = False) -> None:
-        """The same for a publisher, once in this process, and again when ``_repair`` says so.
-
-        ``consumed``: we have a message of that queue in hand, so it will do as it is.
-        """
-        with self._declaring(queue.name) as missing:
-            if not missing:
-                return
-            try:
-                self._declare(connection, [queue])
-            except PreconditionFailed:
-                if not consumed:
-                    raise
-                self._declare(connection, [Queue(queue.name, no_declare=True)])
-
-    def _declaration(self, name: str) -> Queue:
-        """How the queue of that name is declared: as the user says, else as we do."""
-        return self._given.get(name) or self._ours(name)
-
-    @contextmanager
-    def _declaring(self, name: str) -> Iterator[bool]:
-        """Gives whether ``name`` is still to be declared in this process, to one thread at a time."""
-        if name in self._declared:
-            yield False
-            return
-        # not for ever: a thread may have been forked away while it held the lock. Declaring twice does no harm
-        locked = self._lock.acquire(timeout=max(0.0, left() - STEP))
-        try:
-            yield name not in self._declared
-            self._declared.add(name)
-        finally:
-            if locked:
-                self._lock.release()
+            self._declarations.prepare(connection, queues)
 
     def send(self, producer: Any, queue: Queue | None, publish: Callable[[], T]) -> T:
         """Publish through Celery: topology first, an unroutable message mends it and goes out again."""
         connection = producer.connection
 
         def work() -> T:
-            if queue is None or queue.name in self._declared:
+            if queue is None or queue.name in self._declarations:
                 return publish()
             with in_time(connection, STEP):
-                self._prepare_once(connection, queue)
+                self._declarations.once(connection, queue)
                 return publish()
 
         def repair(exc: BaseException) -> bool:
@@ -218,7 +153,7 @@ class RabbitMQBroker:
             return True
         if getattr(exc, "reply_code", None) not in (312, 404):
             return False
-        self._declared.clear()
+        self._declarations.forget()
         connection = self._connect()
         try:
             topology.declare_foundation(connection, anyway=True)
@@ -265,34 +200,20 @@ class RabbitMQBroker:
 
     def reaches(self, queue: Queue) -> bool:
         """Whether it is declared as we would."""
-        ours = self._ours(queue.name)
-        return bool(
-            queue.exchange is not None
-            and (queue.exchange.name, queue.exchange.type) == (ours.exchange.name, ours.exchange.type)
-            and queue.routing_key == ours.routing_key
-            and _but_limit(queue.queue_arguments) == _but_limit(ours.queue_arguments)
-        )
+        return self._declarations.are_ours(queue)
 
     def _send(self, queue: str, send: Callable[[Any], None], *, consumed: bool = False) -> None:
         """``send(connection)`` when what ``queue`` needs is declared; in bounded time, once more if mended."""
 
         def work(connection: Any) -> None:
-            if queue in self._declared:
+            if queue in self._declarations:
                 send(connection)
                 return
             with in_time(connection, STEP):
-                self._prepare_destination(connection, queue, consumed=consumed)
+                self._declarations.for_publish(connection, queue, consumed=consumed)
                 send(connection)
 
         self._links.call(work)
-
-    def _prepare_destination(self, connection: Any, queue: str, *, consumed: bool) -> None:
-        if queue != DEAD_QUEUE:
-            self._prepare_once(connection, self._declaration(queue), consumed=consumed)
-            return
-        with self._declaring(DEAD_QUEUE) as missing:
-            if missing:
-                topology.declare_foundation(connection)
 
     def _destination(self, queue: str, due: datetime | None) -> tuple[str, str]:
         seconds = math.ceil((due - utcnow()).total_seconds()) if due is not None else 0
@@ -300,7 +221,7 @@ class RabbitMQBroker:
             return DEAD_QUEUE, DEAD_QUEUE
         if seconds > 0:
             return topology.delay(seconds, queue)
-        if queue in self._given:
+        if self._declarations.is_given(queue):
             return "", queue  # whatever exchange it has, and perhaps it has none
         return queue, topology.routing_word(queue)
 
@@ -375,7 +296,7 @@ class RabbitMQBroker:
         try:
             return self._link.call(
                 lambda connection: findings(
-                    connection, longest_time_limit, [self._declaration(name) for name in queues]
+                    connection, longest_time_limit, [self._declarations.of(name) for name in queues]
                 )
             )
         except BrokerUnavailable as exc:
@@ -398,11 +319,6 @@ class RabbitMQBroker:
         options = {**self._options(step), "read_timeout": step, "write_timeout": step, **RETRY_POLICY}
         ssl = self._settings.celery.get("broker_use_ssl") or False
         return self._nodes.connect(connect_timeout=step, transport_options=options, ssl=ssl)
-
-
-def _but_limit(arguments: dict[str, Any] | None) -> dict[str, Any]:
-    """A queue that was there before may have another delivery limit than ours."""
-    return {key: value for key, value in (arguments or {}).items() if key != topology.DELIVERY_LIMIT}
 
 
 def _ready(connection: Any, queue: str) -> int:
