@@ -21,17 +21,11 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from . import task_options
 from .errors import ConfigurationError
 
 PREFIX = "NIGHTSHIFT_"
 BROKER_SCHEMES = ("embedded", "redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
-TASK_OPTIONS = frozenset(
-    {
-        "acks_late", "autoretry_for", "dont_autoretry_for", "expires", "ignore_result", "max_retries",
-        "priority", "queue", "rate_limit", "retry_backoff", "retry_backoff_max", "retry_jitter",
-        "default_retry_delay", "soft_time_limit", "time_limit", "serializer",
-    }
-)  # fmt: skip
 # up to the last @ before a space, a quote or the next URL; what looks like a port and a path is none
 _PASSWORD = re.compile(r"""([\w+.-]+://[^:@/\[\s]*):(?!\d*/)(?:(?!\w://)[^\s"'<>])*@""")
 _LEFT_OF_AT = re.compile(r":(?!//)\S*@")
@@ -104,14 +98,7 @@ def _mapping(key: str, value: Any) -> dict[str, Any]:
 
 def _task_defaults(key: str, value: Any) -> dict[str, Any]:
     options = _mapping(key, value)
-    for name in sorted(set(options) - TASK_OPTIONS):
-        raise ConfigurationError(
-            f"{key}[{name!r}]", options[name], "allowed are " + ", ".join(sorted(TASK_OPTIONS))
-        )
-    soft, hard = options.get("soft_time_limit"), options.get("time_limit")
-    if soft and hard and soft >= hard:
-        raise ConfigurationError(key, value, "soft_time_limit must be smaller than time_limit")
-    return options
+    return task_options.checked(options, lambda name: f"{key}[{name!r}]", only=task_options.EVERY_TASK)
 
 
 def _names(key: str, value: Any) -> tuple[str, ...]:
@@ -262,4 +249,4 @@ def _resolve_database(app: Flask, url: str | None) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-__all__ = ["BROKER_SCHEMES", "PREFIX", "TASK_OPTIONS", "Settings", "hide_password", "load", "queue_name"]
+__all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "hide_password", "load", "queue_name"]

@@ -15,7 +15,7 @@ from typing import Any
 from celery import _state, signals
 from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 
-from . import config, http, journal, logs, runtime, schedule, store
+from . import config, http, journal, logs, runtime, schedule, store, task_options
 from .brokers import connect
 from .celery_app import JobCelery
 from .events import Events
@@ -115,7 +115,11 @@ class Nightshift:
         return lambda function: self._declare(function, options)
 
     def _declare(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
-        options = {**options, "name": options.get("name") or f"{function.__module__}.{function.__name__}"}
+        name = options.get("name") or f"{function.__module__}.{function.__name__}"
+        options = {
+            **task_options.checked(options, lambda option: f"{option} of the task {name!r}"),
+            "name": name,
+        }
         self._declared.append((function, options))
         for app in self._apps:
             _register(runtime.current(app), function, options)
@@ -201,11 +205,7 @@ def _register(built: Runtime, function: Callable[..., Any], options: dict[str, A
 
 def _attributes(options: Mapping[str, Any]) -> dict[str, Any]:
     """A task's options as attributes of its class; Celery itself deprecates one of the name ``queue``."""
-    renamed = {"job_queue" if name == "queue" else name: value for name, value in options.items()}
-    for name in ("autoretry_for", "dont_autoretry_for"):
-        if name in renamed:
-            renamed[name] = tuple(renamed[name])
-    return renamed
+    return {"job_queue" if name == "queue" else name: value for name, value in options.items()}
 
 
 def _routes(configured: Any) -> tuple[Any, ...]:

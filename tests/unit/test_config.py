@@ -53,7 +53,7 @@ BAD: dict[str, list[Any]] = {
     "database_url": ["", "nonsense", 7],
     "schedule": ["{", "[]", 7, {1: {}}],
     "celery": ["nonsense", [1], 7],
-    "task_defaults": [{"max_retires": 1}, {"soft_time_limit": 9, "time_limit": 9}, "[]"],
+    "task_defaults": [{"max_retires": 1}, {"soft_time_limit": 10, "time_limit": 9}, {"max_retries": "3"}, "[]"],
     "default_queue": ["", "with space", "nightshift.dead", "celery_delayed_1", 7, "x" * 201],
     "queues": ["mail,,images", ["a b"], 7, {"a": 1}],
     "redis_transport": ["stock", "", 7],
