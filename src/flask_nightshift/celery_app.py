@@ -19,6 +19,7 @@ from celery.app.amqp import AMQP, Queues
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
 
+from . import schedule
 from .brokers import Connection, destination, unavailable
 from .brokers.link import forget_inherited
 from .context import request_id
@@ -26,6 +27,7 @@ from .draft import brief
 from .enqueue import Enqueuer
 from .events import JobEnqueued
 from .job import JobRef, new_id, utcnow
+from .late_signals import LateSignal
 from .message import HISTORY, stamp
 from .options import check_serializer, checked_priority, checked_queue, culprit
 from .store.forks import when_forked
@@ -78,7 +80,23 @@ class JobCelery(Celery):
     def on_init(self) -> None:
         """Celery's hook at the end of its ``__init__``."""
         super().on_init()
+        self.on_after_configure = LateSignal("app.on_after_configure")
+        self.on_after_finalize = LateSignal("app.on_after_finalize")
         when_forked(self)
+
+    def finalize(self, auto: bool = False) -> None:
+        """Make all declared tasks, as Celery does; also asked at each look at the tasks."""
+        if not self.finalized:
+            self.on_after_configure.tell_late(self)
+        super().finalize(auto)
+
+    def tell_late_receivers(self) -> None:
+        """Call those who connected to a signal of this app after it was sent; raises ``ConfigurationError``."""
+        self.on_after_configure.tell_late(self)
+        self.on_after_finalize.tell_late(self)
+
+    def _add_periodic_task(self, key: str, entry: dict[str, Any], name: str | None = None) -> None:
+        super()._add_periodic_task(key, schedule.check(key, entry), name=name)
 
     def after_fork(self) -> None:
         """In a child: no connection is the parent's; of plain forks (gunicorn's ``--preload``) Celery does not know."""

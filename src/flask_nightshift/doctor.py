@@ -14,8 +14,9 @@ from typing import Any
 
 from sqlalchemy.engine import make_url
 
-from . import inspector, probe
+from . import inspector, probe, schedule
 from .brokers.base import Finding, QueueDepth
+from .errors import ConfigurationError
 from .inspector import Overview
 from .probe import Reading
 from .runtime import Runtime
@@ -199,9 +200,14 @@ def _content(facts: _Facts) -> Iterator[Finding]:
 
 
 def _schedule(facts: _Facts) -> Iterator[Finding]:
+    try:
+        entries = schedule.entries(facts.runtime)
+    except ConfigurationError as exc:
+        yield Finding("error", "schedule", str(exc), "Correct the entry: Beat does not start with it.")
+        return
     known = set(facts.runtime.celery.tasks)
-    for name, entry in sorted(facts.runtime.celery.conf.beat_schedule.items()):
-        task = entry.get("task") if isinstance(entry, dict) else getattr(entry, "task", None)
+    for name, entry in sorted(entries.items()):
+        task = entry["task"]
         if task not in known:
             near = difflib.get_close_matches(str(task), known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else "Is the module that declares it imported?"
@@ -259,15 +265,19 @@ def _beat(facts: _Facts) -> Iterator[Finding]:
 
     if not facts.overview.beat.ok:
         return
-    last = facts.overview.beat.value
+    last, alive = facts.overview.beat.value.last_tick, facts.overview.beat.value.alive
     if last is None:
         yield Finding("warning", "beat", "never seen: nothing scheduled runs", "Start it: `flask jobs beat`.")
         return
-    age = (facts.overview.at - last).total_seconds()
+    age = max(0.0, (facts.overview.at - last).total_seconds())
     if age > BEAT_FRESH:
         yield Finding("warning", "beat", f"last tick {age:.0f} s ago", "Start it: `flask jobs beat`.")
+    elif len(alive) > 1:
+        message = f"{len(alive)} run, and each enqueues every entry of the schedule: {_some(alive)}"
+        remedy = "Stop all but one. One that was killed is still counted for half a minute."
+        yield Finding("warning", "beat", message, remedy)
     else:
-        yield Finding("ok", "beat", f"last tick {max(age, 0):.1f} s ago")
+        yield Finding("ok", "beat", f"last tick {age:.1f} s ago")
 
 
 def _http(facts: _Facts) -> Iterator[Finding]:

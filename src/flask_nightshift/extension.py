@@ -39,7 +39,7 @@ CELERY_SETTINGS: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,  # Celery 6 will; a lease outlives its connection
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
-    "beat_scheduler": "flask_nightshift.schedule:JobScheduler",
+    "beat_scheduler": "flask_nightshift.beat:JobScheduler",
 }
 """What we change of Celery's defaults; the broker adds its own, ``NIGHTSHIFT_CELERY`` has the last word."""
 
@@ -179,7 +179,7 @@ def _build(app: Flask) -> Runtime:
         beat_schedule=schedule.beat_schedule(settings),
         **built.broker.celery_settings(),
     )
-    merged = ("broker_transport_options",)  # the broker has put the user's into its own
+    merged = ("broker_transport_options", "beat_schedule")  # the user's have been put into our own
     celery.conf.update({name: value for name, value in settings.celery.items() if name not in merged})
     celery.conf.task_routes = _routes(celery.conf.task_routes)
     built.events.subscribe(logs.observe)

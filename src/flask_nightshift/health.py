@@ -23,7 +23,7 @@ from .store import heartbeats
 PARTS = ("broker", "database", "workers", "beat")
 TIMEOUT = 2.0
 """Seconds within which a part answers or has failed."""
-BEAT_FRESH = 30.0
+BEAT_FRESH = heartbeats.BEAT_FRESH.total_seconds()
 """Seconds since Beat's last tick after which it counts as gone."""
 
 
@@ -92,7 +92,7 @@ def _question(runtime: Runtime, part: str, timeout: float) -> Callable[[], Any]:
     if part == "workers":
         return lambda: heartbeats.workers(runtime.store, utcnow())
     if part == "beat":
-        return lambda: heartbeats.last_tick(runtime.store)
+        return lambda: heartbeats.beats(runtime.store, utcnow())
     raise ValueError(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
 
 
@@ -107,13 +107,14 @@ def _judge(part: str, reading: probe.Reading, worker: str | None, now: datetime)
     return Check(ok, reading.latency, detail)
 
 
-def _beat(last: datetime | None, now: datetime) -> tuple[bool, str]:
-    if last is None:
+def _beat(state: heartbeats.BeatState, now: datetime) -> tuple[bool, str]:
+    if state.last_tick is None:
         return False, "never seen; start it with `flask jobs beat`"
-    age = (now - last).total_seconds()
+    age = max(0.0, (now - state.last_tick).total_seconds())
     if age > BEAT_FRESH:
         return False, f"last tick {age:.0f} s ago, more than {BEAT_FRESH:.0f} s"
-    return True, f"last tick {age:.1f} s ago"
+    several = f"; {len(state.alive)} run, and each enqueues every entry" if len(state.alive) > 1 else ""
+    return True, f"last tick {age:.1f} s ago{several}"
 
 
 def _workers(rows: Sequence[heartbeats.WorkerRow], worker: str | None) -> tuple[bool, str]:

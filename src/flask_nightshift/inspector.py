@@ -39,8 +39,8 @@ class Overview:
 
     ``queues``: list of ``QueueDepth``. ``delayed``: how many wait for their time in all queues, None if the
     broker cannot tell. ``dead_pending``: letters still in the broker's dead-letter queue. ``dead_letters``:
-    archived letters that wait for a decision. ``workers``: list of ``heartbeats.WorkerRow``. ``beat``: the
-    last tick's ``datetime`` or None. ``totals``: list of ``journal.TotalsRow``. ``throughput``: a
+    archived letters that wait for a decision. ``workers``: list of ``heartbeats.WorkerRow``. ``beat``: a
+    ``heartbeats.BeatState``. ``totals``: list of ``journal.TotalsRow``. ``throughput``: a
     ``Throughput``.
     """
 
@@ -65,7 +65,7 @@ class Overview:
                 "unarchived": _part(self.dead_pending, int),
             },
             "workers": _part(self.workers, lambda rows: [_worker(row) for row in rows]),
-            "beat": _part(self.beat, lambda tick: {"last_tick": tick.isoformat() if tick else None}),
+            "beat": _part(self.beat, _beat),
             "totals": _part(self.totals, lambda rows: [_total(row) for row in rows]),
             "throughput": _part(self.throughput, lambda t: {"minutes": t.minutes, "counts": t.counts}),
         }
@@ -81,7 +81,7 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
         "dead_pending": lambda: _sum(broker.depths([DEAD_QUEUE])),
         "dead_letters": lambda: dead_letters.count(store),
         "workers": lambda: heartbeats.workers(store, now),
-        "beat": lambda: heartbeats.last_tick(store),
+        "beat": lambda: heartbeats.beats(store, now),
         "totals": lambda: journal.totals(store),
         "throughput": lambda: _throughput(journal.recent_totals(store, now - WINDOW), now),
     }
@@ -140,6 +140,10 @@ def _worker(row: heartbeats.WorkerRow) -> dict[str, Any]:
         "started_at": row.started_at.isoformat(),
         "seen_at": row.seen_at.isoformat(),
     }
+
+
+def _beat(state: heartbeats.BeatState) -> dict[str, Any]:
+    return {"last_tick": state.last_tick.isoformat() if state.last_tick else None, "alive": list(state.alive)}
 
 
 def _total(row: journal.TotalsRow) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def _processes(overview: Overview) -> Iterator[Metric]:
             "nightshift_workers", "Workers that report and whose loop turns.", value=len(healthy)
         )
         yield GaugeMetricFamily("nightshift_jobs_running", "Jobs that run now.", value=running)
-    if overview.beat.ok and overview.beat.value is not None:
-        age = max(0.0, (overview.at - overview.beat.value).total_seconds())
+    if overview.beat.ok and overview.beat.value.last_tick is not None:
+        age = max(0.0, (overview.at - overview.beat.value.last_tick).total_seconds())
         yield GaugeMetricFamily(
             "nightshift_beat_last_tick_seconds", "Seconds since Beat's last tick.", value=age
         )

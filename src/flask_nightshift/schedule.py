@@ -1,188 +1,217 @@
-"""The schedule: what Beat enqueues and when, and a Beat that forgets no tick.
+"""The schedule: what Beat enqueues and when, checked before Beat starts.
 
-Stock Beat moves an entry on before it publishes it, so a tick whose publish fails is skipped. Here an entry
-moves on only when the broker has taken its job; until then it stays due. The time of an entry's last run, or
-of the moment when it was first seen, is kept in the database, so a restarted Beat goes on where the last one
-stopped; a tick that fell into a downtime runs once. With the database away Beat goes on from memory
-(invariant 7), and waits for it only when it starts.
+Entries come from ``NIGHTSHIFT_SCHEDULE``, from Celery's ``beat_schedule`` and from ``add_periodic_task``, also when
+they are set after ``init_app``. A wrong one is refused with its entry, its key and its value.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
-import os
-import signal
-import socket
-import threading
-from collections.abc import Mapping
+import difflib
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from celery.beat import ScheduleEntry, Scheduler
-from celery.schedules import BaseSchedule, ParseException, crontab
+from celery.beat import BeatLazyFunc, ScheduleEntry
+from celery.schedules import BaseSchedule, ParseException, crontab, solar
+from celery.schedules import schedule as interval
+from kombu.exceptions import EncodeError
+from kombu.serialization import dumps
 
 from .config import Settings
-from .errors import BrokerUnavailable, ConfigurationError
-from .job import utcnow
+from .errors import ConfigurationError
 from .runtime import Runtime
-from .store.beat_memory import BeatMemory
-
-logger = logging.getLogger(__name__)
 
 KEY = "NIGHTSHIFT_SCHEDULE"
+CELERY_KEY = "beat_schedule"
 PRUNE = "nightshift.prune"
 """The name of the retention task and of its entry."""
-PULSE_SECONDS = 5.0
-"""Beat wakes at least this often, to show that it lives."""
-TRY_AGAIN_AFTER = 1.0
-"""Seconds until a tick that could not be published is tried again."""
-_ENTRY_KEYS = frozenset({"task", "schedule", "args", "kwargs", "queue", "options"})
+_ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "queue", "options", "relative")
+_OPTIONS = frozenset(
+    {
+        "add_to_parent", "argsrepr", "chain", "chord", "compression", "countdown", "delivery_mode", "eta", "exchange",
+        "exchange_type", "expires", "group_id", "group_index", "headers", "ignore_result", "immediate",
+        "kwargsrepr", "link", "link_error", "mandatory", "parent_id", "priority", "producer", "queue",
+        "replaced_task_nesting", "reply_to", "retries", "retry", "retry_policy", "root_id", "routing_key", "serializer",
+        "shadow", "soft_time_limit", "stamped_headers", "task_id", "time_limit",
+    }
+)  # fmt: skip
+"""What ``apply_async`` takes."""
 _ALLOWED = (
     "seconds, a timedelta, a crontab text such as '30 3 * * *' (minute hour day-of-month month day-of-week), "
     "or a Celery schedule"
 )
 
 
-def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """``NIGHTSHIFT_SCHEDULE`` as Celery's ``beat_schedule``, with our own retention job added."""
-    entries = {name: _entry(name, value) for name, value in settings.schedule.items()}
-    entries.setdefault(PRUNE, {"task": PRUNE, "schedule": crontab(minute="30", hour="3"), "options": {}})
-    return entries
+class Entries(dict[str, dict[str, Any]]):
+    """The schedule that ``init_app`` made. It remembers how, so that what the app changes afterwards is known."""
+
+    def __init__(self, made: Mapping[str, dict[str, Any]]) -> None:
+        super().__init__(made)
+        self._made = {name: dict(entry) for name, entry in made.items()}
+
+    def changes(self) -> tuple[set[str], dict[str, Any]]:
+        """The names that were taken out since, and the entries that were put in or changed."""
+        changed = {name: entry for name, entry in self.items() if entry != self._made.get(name)}
+        return set(self._made) - set(self), changed
 
 
-def _entry(name: str, value: Any) -> dict[str, Any]:
-    key = f"{KEY}[{name!r}]"
+def beat_schedule(settings: Settings, configured: Any = None) -> Entries:
+    """The configured entries as Celery's ``beat_schedule``, with our own retention job added.
+
+    ``configured`` stands for ``NIGHTSHIFT_SCHEDULE``, if it was set later. ``NIGHTSHIFT_CELERY["beat_schedule"]``
+    adds to it; of two with one name Celery's counts. Raises ``ConfigurationError``.
+    """
+    prune = {"task": PRUNE, "schedule": crontab(minute="30", hour="3"), "options": {}}
+    ours = _checked(KEY, settings.schedule if configured is None else configured)
+    celerys = _checked(f"NIGHTSHIFT_CELERY['{CELERY_KEY}']", settings.celery.get(CELERY_KEY) or {})
+    return Entries({PRUNE: prune, **ours, **celerys})
+
+
+def entries(runtime: Runtime) -> dict[str, dict[str, Any]]:
+    """All entries as they stand now, whoever set them and whenever; raises ``ConfigurationError``.
+
+    A ``celery.conf.beat_schedule`` that was set after ``init_app`` adds to the configuration, as above.
+    """
+    runtime.celery.finalize()
+    runtime.celery.tell_late_receivers()
+    configured = runtime.app.config.get(KEY)
+    declared = beat_schedule(runtime.settings, None if isinstance(configured, str) else configured)
+    current = runtime.celery.conf.beat_schedule
+    removed, changed = current.changes() if isinstance(current, Entries) else (set(), current)
+    kept = {name: entry for name, entry in declared.items() if name not in removed}
+    return {**kept, **_checked(CELERY_KEY, changed)}
+
+
+def check(name: str, entry: Any, key: str = CELERY_KEY) -> dict[str, Any]:
+    """The entry ``name`` as Celery wants it; raises ``ConfigurationError``. ``key`` is where it was set."""
+    return _entry(f"{key}[{name!r}]", entry)
+
+
+def fingerprint(when: BaseSchedule) -> str:
+    """What ``when`` means, in a few characters: it differs if the schedule was changed, also its time zone."""
+    if isinstance(when, crontab):
+        fields = (when.minute, when.hour, when.day_of_month, when.month_of_year, when.day_of_week)
+        meaning: tuple[Any, ...] = (*map(sorted, fields), str(when.tz))
+    elif isinstance(when, interval):
+        meaning = (when.run_every, when.relative)
+    elif isinstance(when, solar):
+        meaning = (when.event, when.lat, when.lon)
+    else:
+        meaning = ()  # a repr may differ each time
+    kind = type(when)
+    return hashlib.sha256(repr((kind.__module__, kind.__qualname__, meaning)).encode()).hexdigest()[:16]
+
+
+def _checked(key: str, found: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(key, found, "give a dict: {'name': {'task': ..., 'schedule': ...}}")
+    return {name: check(name, entry, key) for name, entry in found.items()}
+
+
+def _entry(key: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, ScheduleEntry):
+        value = {name: getattr(value, name) for name in ("task", "schedule", "args", "kwargs", "options")}
     if not isinstance(value, Mapping):
         raise ConfigurationError(key, value, "give a dict: {'task': name, 'schedule': " + _ALLOWED + "}")
-    for unknown in sorted(set(value) - _ENTRY_KEYS):
-        allowed = ", ".join(sorted(_ENTRY_KEYS))
-        raise ConfigurationError(f"{key}[{unknown!r}]", value[unknown], f"an entry may have {allowed}")
+    _refuse_unknown(key, value, _ENTRY_KEYS, "an entry")
     task = value.get("task")
     if not isinstance(task, str) or not task:
         raise ConfigurationError(f"{key}['task']", task, "give the name of a task")
-    options = dict(value.get("options") or {})
-    if value.get("queue"):
+    options = _dict(f"{key}['options']", value.get("options"))
+    named = set(_names(options.get("stamped_headers")))
+    _refuse_unknown(f"{key}['options']", options, _OPTIONS | named, "apply_async")
+    if value.get("queue") is not None:
         options["queue"] = value["queue"]
-    return {
+    args, kwargs = _arguments(key, value, options.get("serializer") or "json")
+    checked = {
         "task": task,
         "schedule": _when(f"{key}['schedule']", value.get("schedule")),
-        "args": tuple(value.get("args") or ()),
-        "kwargs": dict(value.get("kwargs") or {}),
+        "args": args,
+        "kwargs": kwargs,
         "options": options,
     }
+    return checked | ({"relative": True} if value.get("relative") else {})
+
+
+def _refuse_unknown(key: str, value: Mapping[str, Any], known: Iterable[str], who: str) -> None:
+    allowed = sorted(known)
+    for name in sorted(set(value) - set(allowed), key=str):
+        near = difflib.get_close_matches(str(name), allowed, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigurationError(f"{key}[{name!r}]", value[name], f"{hint}{who} takes {', '.join(allowed)}")
+
+
+def _arguments(key: str, value: Mapping[str, Any], serializer: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the job is called with; ``BeatLazyFunc`` stays, and is called when the job is enqueued."""
+    args = value.get("args")
+    if args is not None and not isinstance(args, (list, tuple)):
+        raise ConfigurationError(f"{key}['args']", args, "give a list or a tuple of arguments")
+    kwargs = _dict(f"{key}['kwargs']", value.get("kwargs"))
+    for name, each in [*((f"{key}['args'][{n}]", arg) for n, arg in enumerate(args or ())),
+                       *((f"{key}['kwargs'][{n!r}]", arg) for n, arg in kwargs.items())]:  # fmt: skip
+        _check_argument(name, each, serializer)
+    return tuple(args or ()), kwargs
+
+
+def _check_argument(key: str, value: Any, serializer: str) -> None:
+    if isinstance(value, BeatLazyFunc):
+        return
+    if callable(value):
+        raise ConfigurationError(
+            key, value, "wrap it in celery.beat.BeatLazyFunc, which Beat calls at each tick"
+        )
+    try:
+        dumps(value, serializer=serializer)
+    except EncodeError as exc:
+        raise ConfigurationError(key, value, f"it cannot be sent as {serializer}: {exc}") from None
+
+
+def _dict(key: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError(key, value, "give a dict whose keys are texts")
+    return dict(value)
+
+
+def _names(value: Any) -> Iterable[str]:
+    return map(str, value) if isinstance(value, (list, tuple, set, frozenset)) else ()
 
 
 def _when(key: str, value: Any) -> BaseSchedule | timedelta:
-    if isinstance(value, (BaseSchedule, timedelta)):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-        return timedelta(seconds=value)
+    every: Any = value
+    if isinstance(value, interval):
+        every = value.run_every
+    elif isinstance(value, BaseSchedule):
+        return value if not isinstance(value, crontab) else _crontab(key, value)
+    if isinstance(every, (int, float)) and not isinstance(every, bool):
+        every = _seconds(key, every)
+    if isinstance(every, timedelta):
+        if every <= timedelta():
+            raise ConfigurationError(key, value, f"a job cannot run every {every}; give a time above zero")
+        return value if isinstance(value, interval) else every
     if isinstance(value, str):
         try:
-            return crontab.from_string(value)
+            return crontab.from_string(" ".join(value.split()))
         except (ValueError, ParseException) as exc:
             raise ConfigurationError(key, value, f"{_ALLOWED} ({exc})") from None
     raise ConfigurationError(key, value, f"give {_ALLOWED}")
 
 
-class JobScheduler(Scheduler):
-    """Celery's scheduler with the guarantees in the module's docstring."""
-
-    def __init__(self, app: Any, **options: Any) -> None:
-        self.runtime: Runtime = app.runtime
-        self.name = f"beat@{socket.gethostname()}:{os.getpid()}"
-        self.memory = BeatMemory(self.runtime.store, self.name)
-        self._recalled = False
-        options["max_interval"] = min(options.get("max_interval") or PULSE_SECONDS, PULSE_SECONDS)
-        super().__init__(app, **options)
-
-    def setup_schedule(self) -> None:
-        """Read the entries, and from the database when each ran last."""
-        super().setup_schedule()
-        self.install_default_entries(self.schedule)  # merging the configured ones drops Celery's own
-        self.memory.recall()
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Go on where an earlier Beat stopped; also later, when the database was away at the start.
-
-        An entry that nobody has heard of begins now. That is remembered at once: otherwise each restart would put
-        its first tick off.
-        """
-        if self._recalled or self.memory.past is None:
-            return
-        self._recalled = True
-        for entry in self.schedule.values():
-            last_run_at, count = self.memory.past.get(entry.name, (None, 0))
-            ran_already = entry.total_run_count > 0
-            entry.total_run_count += count
-            if last_run_at is None or ran_already:
-                self._remember(entry)
-            else:
-                entry.last_run_at = last_run_at.astimezone(entry.last_run_at.tzinfo)
-
-    def close(self) -> None:
-        """Write what is not written yet."""
-        super().close()
-        self.memory.close()
-
-    def tick(self, *_: Any, **__: Any) -> float:
-        """Enqueue what is due; returns the seconds until something may be due again."""
-        self.memory.note(utcnow())
-        self._go_on()
-        wait = float(self.max_interval)
-        for entry in list(self.schedule.values()):
-            try:
-                due, seconds = self.is_due(entry)
-            except Exception:  # noqa: BLE001 - one bad entry must not stop the others; it is logged there
-                due, seconds = self._is_due_failed(entry)
-            if due:
-                seconds = seconds if self._run(entry) else TRY_AGAIN_AFTER
-            wait = min(wait, float(seconds))
-        return max(wait, 0.0)
-
-    def _run(self, entry: ScheduleEntry) -> bool:
-        """Enqueue the entry's job and move the entry on; False: the broker did not take it."""
-        options = {
-            **entry.options,
-            "headers": {**(entry.options.get("headers") or {}), "celery_beat_task": True},
-        }
-        task = self.app.tasks.get(entry.task)
-        send = task.apply_async if task else functools.partial(self.app.send_task, entry.task)
-        try:
-            result = send(entry.args, entry.kwargs, **options)
-        except BrokerUnavailable as exc:
-            logger.warning(
-                "beat.tick_waits", extra={"entry": entry.name, "task": entry.task, "why": str(exc)}
-            )
-            return False
-        except Exception:
-            logger.exception("beat.tick_failed", extra={"entry": entry.name, "task": entry.task})
-            self.reserve(entry)
-            return True
-        logger.info("beat.tick", extra={"entry": entry.name, "task": entry.task, "job_id": result.id})
-        self._remember(self.reserve(entry))
-        return True
-
-    def _remember(self, entry: ScheduleEntry) -> None:
-        self.memory.remember(entry.name, entry.last_run_at, entry.total_run_count)
+def _seconds(key: str, value: float) -> timedelta:
+    try:
+        return timedelta(seconds=value) if math.isfinite(value) else timedelta()
+    except OverflowError:
+        raise ConfigurationError(key, value, "give fewer seconds") from None
 
 
-def run(runtime: Runtime) -> None:
-    """Run Beat in this process until SIGTERM or SIGINT."""
-    app = runtime.celery
-    app.set_default()
-    app.loader.import_default_modules()
-    app.finalize()
-    app.log.setup(runtime.settings.log_level)
-    scheduler = JobScheduler(app)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    logger.info("beat.started", extra={"entries": sorted(scheduler.schedule)})
-    while not stopping.wait(scheduler.tick()):
-        pass
-    scheduler.close()
-    runtime.journal.close()
-    logger.info("beat.stopped")
+def _crontab(key: str, value: crontab) -> crontab:
+    fields = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+    for empty in (name for name in fields if not getattr(value, name)):
+        raise ConfigurationError(key, value, f"its {empty} is empty, so it never runs")
+    return value
+
+
+__all__ = ["KEY", "PRUNE", "Entries", "beat_schedule", "check", "entries", "fingerprint"]

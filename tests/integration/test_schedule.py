@@ -6,56 +6,16 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beats import Beats, Clock
 from celery.schedules import BaseSchedule, crontab, schedule
-from opsapp import Ops, opened
+from opsapp import opened
 
-from flask_nightshift.schedule import JobScheduler
 from servers import Valkey, wait_for
-
-START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-
-
-class Clock:
-    """The time that the schedules of a test go by."""
-
-    def __init__(self) -> None:
-        self.at = START
-
-    def __call__(self) -> datetime:
-        return self.at
-
-
-class Beats:
-    """Lives of Beat, one after the other, with one entry, ``often``."""
-
-    def __init__(self, ops: Ops) -> None:
-        self._ops = ops
-        self.scheduler: JobScheduler | None = None
-
-    def live(self) -> JobScheduler:
-        """A new life; the one before ends."""
-        self.end()
-        self.scheduler = JobScheduler(self._ops.runtime.celery)
-        return self.scheduler
-
-    def end(self) -> None:
-        if self.scheduler is not None:
-            self.scheduler.close()
-
-    def turn(self) -> int:
-        """A turn of the loop; how many jobs it enqueued."""
-        assert self.scheduler is not None
-        before = self._ready()
-        self.scheduler.tick()
-        return self._ready() - before
-
-    def _ready(self) -> int:
-        return self._ops.runtime.broker.depths(["mail"])[0].ready
 
 
 @pytest.fixture

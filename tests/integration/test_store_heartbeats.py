@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from flask_nightshift.job import utcnow
 from flask_nightshift.store import Store, heartbeats
-from flask_nightshift.store.heartbeats import WorkerBeat
+from flask_nightshift.store.heartbeats import BeatState, EntryState, WorkerBeat
 
 NOW = utcnow()
 
@@ -60,16 +61,41 @@ def test_who_is_healthy(beat: WorkerBeat, problem: str) -> None:
 
 
 def test_the_last_tick_is_that_of_any_beat(store: Store) -> None:
-    assert heartbeats.last_tick(store) is None
+    assert heartbeats.beats(store, NOW) == BeatState(None)
     heartbeats.tick(store, "b1", NOW)
-    heartbeats.tick(store, "b2", NOW - timedelta(seconds=30))
+    heartbeats.tick(store, "b2", NOW - timedelta(seconds=31))
     heartbeats.tick(store, "b1", NOW + timedelta(seconds=1))
-    assert heartbeats.last_tick(store) == NOW + timedelta(seconds=1)
+    state = heartbeats.beats(store, NOW + timedelta(seconds=2))
+    assert state.last_tick == NOW + timedelta(seconds=1)
+    assert state.alive == ("b1",)
 
 
 def test_the_schedule_remembers(store: Store) -> None:
     assert heartbeats.schedule_state(store) == {}
-    heartbeats.save_schedule(store, "nightly", NOW, 1)
-    heartbeats.save_schedule(store, "nightly", NOW + timedelta(days=1), 2)
-    heartbeats.save_schedule(store, "new", None, 0)
-    assert heartbeats.schedule_state(store) == {"nightly": (NOW + timedelta(days=1), 2), "new": (None, 0)}
+    later = EntryState(NOW + timedelta(days=1), 2, "daily")
+    heartbeats.save_schedule(store, "nightly", EntryState(NOW, 1, "hourly"))
+    heartbeats.save_schedule(store, "nightly", later)
+    heartbeats.save_schedule(store, "new", EntryState(None, 0))
+    assert heartbeats.schedule_state(store) == {"nightly": later, "new": EntryState(None, 0)}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)], ids=["ahead", "behind"])
+def test_a_clock_that_is_wrong_makes_none_alive_for_ever(
+    store: Store, ahead: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = utcnow()
+    monkeypatch.setattr(heartbeats, "utcnow", lambda: utcnow() + ahead)
+    heartbeats.beat(store, replace(worker(), seen_at=right + ahead, loop_at=right + ahead))
+    heartbeats.tick(store, "beat@wrong", right + ahead)
+    monkeypatch.undo()
+    (row,), beats = heartbeats.workers(store, right), heartbeats.beats(store, right)
+    if store.engine.dialect.name == "sqlite":  # no clock but the one that was wrong, and was set right since
+        assert ("future" if ahead > timedelta() else "not heard of") in row.problem
+        assert beats.alive == ()
+    else:  # the database's own clock
+        assert row.problem == ""
+        assert beats.alive == ("beat@wrong",)
+    for later in (timedelta(minutes=1), timedelta(minutes=30)):
+        (row,), beats = heartbeats.workers(store, right + later), heartbeats.beats(store, right + later)
+        assert row.problem, "it is dead, and its clock was wrong"
+        assert beats.alive == ()

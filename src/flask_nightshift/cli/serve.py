@@ -90,11 +90,12 @@ def worker(
 @click.pass_context
 def beat(ctx: click.Context) -> None:
     """Run Beat, which enqueues what NIGHTSHIFT_SCHEDULE says."""
-    from .. import logs, schedule
+    from .. import beat as beats
+    from .. import logs
 
     current = load_runtime(ctx)
     logs.configure(current.settings)
-    _in_no_context(schedule.run, current)
+    _in_no_context(beats.run, current)
 
 
 @click.command()

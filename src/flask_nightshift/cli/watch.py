@@ -129,10 +129,12 @@ def _summary(overview: Overview) -> RenderableType:
         letters += f", {overview.dead_pending.value} not yet archived"
     if not overview.beat.ok:
         beat = "not known"
-    elif overview.beat.value is None:
+    elif overview.beat.value.last_tick is None:
         beat = "never seen"
     else:
-        beat = f"last tick {ago(max(0.0, (overview.at - overview.beat.value).total_seconds()))} ago"
+        beat = f"last tick {ago(max(0.0, (overview.at - overview.beat.value.last_tick).total_seconds()))} ago"
+        if len(overview.beat.value.alive) > 1:
+            beat += f"; {len(overview.beat.value.alive)} run, and each enqueues every entry"
     lines = [("Dead letters  ", letters), ("Beat          ", beat)]
     if overview.throughput.ok:
         rates = overview.throughput.value

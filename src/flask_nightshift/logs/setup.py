@@ -16,8 +16,9 @@ from ..config import Settings
 from ..runtime import Runtime, current
 from .processors import JSON, SHARED, console
 
-# What Celery says of an attempt, our own lines say with more: these formats alone are dropped.
+# What Celery says of an attempt or a tick, our own lines say with more: these formats alone are dropped.
 _DUPLICATES = {
+    "celery.beat": ("Scheduler: Sending due task %s (%s)",),
     "celery.worker.strategy": ("Task %(name)s[%(id)s] received",),
     "celery.app.trace": (
         "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s",

@@ -13,8 +13,9 @@ from datetime import datetime
 
 from ..errors import DatabaseUnavailable
 from . import Store, heartbeats
+from .heartbeats import EntryState
 
-logger = logging.getLogger("flask_nightshift.schedule")
+logger = logging.getLogger("flask_nightshift.beat")
 
 TRY_AGAIN_AFTER = 2.0
 """Seconds until a database that was away is asked again."""
@@ -26,13 +27,13 @@ class BeatMemory:
     """The memory of the Beat ``name``."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self.past: dict[str, tuple[datetime | None, int]] | None = None
-        """When each entry had run last, and how often, before this Beat began; None while nobody could tell."""
+        self.past: dict[str, EntryState] | None = None
+        """What was known of each entry before this Beat began; None while the database could not be asked."""
         self._store = store
         self._name = name
         self._lock = threading.Lock()
         self._seen_at: datetime | None = None
-        self._ran: dict[str, tuple[datetime, int]] = {}
+        self._ran: dict[str, EntryState] = {}
         self._news = threading.Event()
         self._closing = threading.Event()
         self._away = False
@@ -48,14 +49,14 @@ class BeatMemory:
             self._seen_at = seen_at
         self._rouse()
 
-    def remember(self, entry: str, last_run_at: datetime, total_run_count: int) -> None:
-        """``entry`` ran last, or was first seen, at ``last_run_at``."""
+    def remember(self, entry: str, state: EntryState) -> None:
+        """What ``entry`` is restarted from."""
         with self._lock:
-            self._ran[entry] = last_run_at, total_run_count
+            self._ran[entry] = state
         self._rouse()
 
     def close(self) -> None:
-        """Write what is left, for ``CLOSE_TIMEOUT`` at most."""
+        """Write what is left and that this Beat stopped, for ``CLOSE_TIMEOUT`` at most."""
         self._closing.set()
         self._news.set()
         if self._thread is not None:
@@ -101,13 +102,12 @@ class BeatMemory:
         self._read()
         with self._lock:
             seen_at, ran = self._seen_at, dict(self._ran)
-        if seen_at is not None:
-            heartbeats.tick(self._store, self._name, seen_at)
         for entry, state in ran.items():
-            heartbeats.save_schedule(self._store, entry, *state)
+            heartbeats.save_schedule(self._store, entry, state)
+        if seen_at is not None:
+            tell = heartbeats.stop if self._closing.is_set() else heartbeats.tick
+            tell(self._store, self._name, seen_at)
         with self._lock:
-            if self._seen_at == seen_at:
-                self._seen_at = None
             self._ran = {entry: state for entry, state in self._ran.items() if ran.get(entry) != state}
 
 

@@ -2,22 +2,30 @@
 
 A worker tells two times. ``seen_at`` comes from the thread that reports, ``loop_at`` from the worker's own
 loop: a process whose loop is stuck goes on reporting and is unhealthy all the same.
+
+The rows keep the database's clock, and whoever reads them gets the times of its own clock: a machine whose clock is
+wrong is neither taken for dead nor alive for ever. SQLite has no clock but that of the machine which all of them share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Connection, DateTime, delete, func, select
 
+from ..job import utcnow
 from . import Store, upsert
 from . import tables as t
 
 FRESH = timedelta(seconds=15)
-"""How old a sign of life may be."""
+"""How old a sign of life of a worker may be; and how far in the future, if the clock was set back since."""
+BEAT_FRESH = timedelta(seconds=30)
+"""The same of Beat: its last tick."""
+STOPPED = "stopped"
+"""The row of the Beat that stopped last in good order: its last tick counts, and it is not alive."""
 TIMEOUT = 5.0
 _BLOCKING_POOLS = ("solo",)
 
@@ -55,19 +63,43 @@ class WorkerRow(WorkerBeat):
         return not self.problem
 
 
+_Worker = TypeVar("_Worker", bound=WorkerBeat)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryState:
+    """When an entry of the schedule last ran, or was first seen; how often it ran; and what its schedule was then.
+
+    ``fingerprint`` is None where an earlier version of Nightshift wrote the row.
+    """
+
+    last_run_at: datetime | None
+    total_run_count: int = 0
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BeatState:
+    """What is known of Beat: when any last looked at its schedule (None: never), and the names of those alive."""
+
+    last_tick: datetime | None
+    alive: tuple[str, ...] = ()
+
+
 def beat(store: Store, worker: WorkerBeat) -> None:
     """Write a worker's sign of life; raises ``DatabaseUnavailable``."""
-    values = {item.name: getattr(worker, item.name) for item in fields(WorkerBeat)}
-    values |= {"busy": [dict(job) for job in worker.busy], "queues": list(worker.queues)}
     with store.begin(timeout=TIMEOUT) as connection:
-        upsert.replace(connection, t.workers, values)
+        told = _shifted(worker, _ahead(connection))
+        values = {item.name: getattr(told, item.name) for item in fields(WorkerBeat)}
+        upsert.replace(connection, t.workers, values | {"queues": list(worker.queues)})
 
 
 def workers(store: Store, now: datetime) -> list[WorkerRow]:
     """All workers heard of and not forgotten, by name, judged at ``now``; raises ``DatabaseUnavailable``."""
     with store.read(timeout=TIMEOUT) as connection:
+        ahead = _ahead(connection)
         found = connection.execute(select(t.workers).order_by(t.workers.c.name)).mappings().all()
-    rows = [WorkerRow(**values) for values in found]
+    rows = [_shifted(WorkerRow(**values), -ahead) for values in found]
     return [replace(row, problem=problem(row, now)) for row in rows]
 
 
@@ -75,6 +107,9 @@ def problem(worker: WorkerBeat, now: datetime) -> str:
     """Why ``worker`` is not healthy at ``now``; empty if it is."""
     if (silent := now - worker.seen_at) > FRESH:
         return f"not heard of for {silent.total_seconds():.0f} s"
+    if -silent > FRESH:
+        early = -silent.total_seconds()
+        return f"last heard of {early:.0f} s in the future: a clock was set back, and nothing came since"
     if (stuck := now - worker.loop_at) > FRESH and not _excused(worker, now):
         return f"its loop has been stuck for {stuck.total_seconds():.0f} s"
     return ""
@@ -89,29 +124,63 @@ def forget(store: Store, name: str) -> None:
 def tick(store: Store, beat_name: str, at: datetime) -> None:
     """The beat ``beat_name`` looked at its schedule at ``at``; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
-        upsert.replace(connection, t.beats, {"name": beat_name, "ticked_at": at})
+        _tick(connection, beat_name, at)
 
 
-def last_tick(store: Store) -> datetime | None:
-    """When any beat last looked at its schedule; None if none ever did."""
+def stop(store: Store, beat_name: str, at: datetime) -> None:
+    """The beat ``beat_name`` stopped in good order at ``at``; raises ``DatabaseUnavailable``."""
+    with store.begin(timeout=TIMEOUT) as connection:
+        connection.execute(delete(t.beats).where(t.beats.c.name == beat_name))
+        _tick(connection, STOPPED, at)
+
+
+def _tick(connection: Connection, name: str, at: datetime) -> None:
+    upsert.replace(connection, t.beats, {"name": name, "ticked_at": at + _ahead(connection)})
+
+
+def beats(store: Store, now: datetime) -> BeatState:
+    """What is known of Beat at ``now``; raises ``DatabaseUnavailable``."""
+    at, name = t.beats.c.ticked_at, t.beats.c.name
     with store.read(timeout=TIMEOUT) as connection:
-        return connection.execute(
-            select(func.max(t.beats.c.ticked_at, type_=t.beats.c.ticked_at.type))
-        ).scalar()
+        ahead = _ahead(connection)
+        latest, oldest = now + ahead + FRESH, now + ahead - BEAT_FRESH
+        last = connection.execute(select(func.max(at, type_=at.type)).where(at <= latest)).scalar()
+        alive = select(name).where(at <= latest, at >= oldest, name != STOPPED).order_by(name)
+        names = tuple(connection.execute(alive).scalars())
+    return BeatState(None if last is None else last - ahead, names)
 
 
-def schedule_state(store: Store) -> dict[str, tuple[datetime | None, int]]:
-    """When each entry of the schedule last ran, and how often: ``{name: (last_run_at, total_run_count)}``."""
+def schedule_state(store: Store) -> dict[str, EntryState]:
+    """What is known of each entry of the schedule, by name; raises ``DatabaseUnavailable``."""
     with store.read(timeout=TIMEOUT) as connection:
         rows = connection.execute(select(t.schedules)).all()
-    return {row.name: (row.last_run_at, row.total_run_count) for row in rows}
+    return {row.name: EntryState(row.last_run_at, row.total_run_count, row.fingerprint) for row in rows}
 
 
-def save_schedule(store: Store, name: str, last_run_at: datetime | None, total_run_count: int) -> None:
-    """Remember that an entry of the schedule ran; raises ``DatabaseUnavailable``."""
-    values = {"name": name, "last_run_at": last_run_at, "total_run_count": total_run_count}
+def save_schedule(store: Store, name: str, state: EntryState) -> None:
+    """Remember an entry of the schedule; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
-        upsert.replace(connection, t.schedules, values)
+        upsert.replace(connection, t.schedules, {"name": name, **asdict(state)})
+
+
+def _ahead(connection: Connection) -> timedelta:
+    """How far the database's clock is ahead of ours; less than a second may be the time of its answer."""
+    if connection.dialect.name == "sqlite":
+        return timedelta()
+    clock = func.clock_timestamp(type_=DateTime(timezone=True))
+    ahead: timedelta = connection.execute(select(clock)).scalar_one() - utcnow()
+    return ahead if abs(ahead) >= timedelta(seconds=1) else timedelta()
+
+
+def _shifted(worker: _Worker, by: timedelta) -> _Worker:
+    """``worker`` with all its times later by ``by``."""
+    busy = [{**job, "started_at": _later(job.get("started_at"), by)} for job in worker.busy]
+    times = {name: getattr(worker, name) + by for name in ("started_at", "seen_at", "loop_at")}
+    return replace(worker, busy=busy, **times)
+
+
+def _later(seconds: float | None, by: timedelta) -> float | None:
+    return seconds + by.total_seconds() if seconds and by else seconds
 
 
 def _excused(worker: WorkerBeat, now: datetime) -> bool:
@@ -129,15 +198,20 @@ def _within_its_time(job: Mapping[str, Any], now: datetime) -> bool:
 
 
 __all__ = [
+    "BEAT_FRESH",
     "FRESH",
+    "STOPPED",
+    "BeatState",
+    "EntryState",
     "WorkerBeat",
     "WorkerRow",
     "beat",
+    "beats",
     "forget",
-    "last_tick",
     "problem",
     "save_schedule",
     "schedule_state",
+    "stop",
     "tick",
     "workers",
 ]

@@ -156,6 +156,8 @@ schedules = Table(
     Column("name", SafeText, primary_key=True),
     Column("last_run_at", UtcDateTime),
     Column("total_run_count", BigInteger, nullable=False),
+    # what the schedule was at that run: a changed one begins anew
+    Column("fingerprint", SafeText),
 )
 
 __all__ = [
