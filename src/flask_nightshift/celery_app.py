@@ -30,7 +30,7 @@ from .job import JobRef, new_id, utcnow
 from .late_signals import LateSignal
 from .message import HISTORY, stamp
 from .options import check_serializer, checked_priority, checked_queue, culprit
-from .store.forks import when_forked
+from .store.forks import settle_in, when_forked
 from .task import JobTask
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class JobCelery(Celery):
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""
+        settle_in()
         result = self.enqueuer.one(name, args, kwargs, options)
         if result is not None:
             return result

@@ -7,7 +7,7 @@ was idle is so replaced at once, and a server that is frozen costs one step and 
 
 from __future__ import annotations
 
-import threading
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -46,32 +46,29 @@ def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:
     )
 
 
-class _Patience(threading.local):
-    until = float("inf")
-
-
-_patience = _Patience()
+_FOR_EVER = float("inf")
+# not threading.local: greenlets share that if gevent replaced it later (gunicorn --preload -k gevent)
+_until: ContextVar[float] = ContextVar("nightshift_patience", default=_FOR_EVER)
 
 
 class patience:  # noqa: N801 - used like a function; contextlib's generators cost more than a publish should
-    """Within this block, in this thread, a failed network step is tried again for ``seconds`` at most."""
+    """Within this block, in this thread or greenlet, a failed network step is tried again for ``seconds`` at most."""
 
-    __slots__ = ("_before", "_seconds")
+    __slots__ = ("_seconds", "_token")
 
     def __init__(self, seconds: float = PATIENCE) -> None:
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        self._before = _patience.until
-        _patience.until = min(self._before, monotonic() + self._seconds)
+        self._token = _until.set(min(_until.get(), monotonic() + self._seconds))
 
     def __exit__(self, *exc: object) -> None:
-        _patience.until = self._before
+        _until.reset(self._token)
 
 
 def is_over() -> bool:
     """Whether the patience of this thread's current ``patience`` block is over; False outside of one."""
-    return monotonic() >= _patience.until
+    return monotonic() >= _until.get()
 
 
 def left(step: float = STEP) -> float:
@@ -79,8 +76,8 @@ def left(step: float = STEP) -> float:
 
     Within one, what keeps all of them together to patience and one ``STEP``; 0 if nothing is left.
     """
-    until = _patience.until
-    return step if until == float("inf") else max(0.0, until + STEP - monotonic())
+    until = _until.get()
+    return step if until == _FOR_EVER else max(0.0, until + STEP - monotonic())
 
 
 def give_up_when_over(exc: BaseException, _interval: Any) -> None:

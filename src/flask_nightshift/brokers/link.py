@@ -10,7 +10,6 @@ import logging
 import os
 import secrets
 import struct
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +25,7 @@ from kombu import Producer
 from ..errors import BrokerUnavailable
 from ..message import Outgoing
 from ..options import Unwritable
+from ..store.forks import Own
 from .failures import ERRORS, RETRY_POLICY, is_over, patience
 
 logger = logging.getLogger(__name__)
@@ -91,8 +91,22 @@ class _Link:
             drop(connection)
 
 
-class Link(threading.local, _Link):
-    """The connection of this thread."""
+class Link:
+    """The connection of this thread or greenlet."""
+
+    def __init__(
+        self, connect: Callable[[], kombu.Connection], fail: Fail, repair: Repair | None = None
+    ) -> None:
+        self.fail = fail
+        self._own = Own(lambda: _Link(connect, fail, repair))
+
+    def call(self, work: Callable[[kombu.Connection], T]) -> T:
+        """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
+        return self._own.get().call(work)
+
+    def close(self) -> None:
+        """Forget the connection; the next call makes another."""
+        self._own.get().close()
 
 
 class Links:

@@ -21,7 +21,7 @@ from collections import deque
 from ..errors import DatabaseUnavailable
 from ..events import JobEvent
 from ..store import Store
-from ..store.forks import when_forked
+from ..store.forks import settle_in, when_forked
 from . import batch as batches
 from .attempts import Open
 from .batch import Batch, Record
@@ -84,6 +84,7 @@ class Journal:
 
     def __call__(self, event: JobEvent) -> None:
         """Take note of ``event``; seldom waits for the lock, and for the database ``ROOM_TIMEOUT`` at most."""
+        settle_in()
         self._events.append(event)
         if self._resting or len(self._events) == BATCH:
             self._rouse()
@@ -126,11 +127,13 @@ class Journal:
 
     def start(self) -> None:
         """Start the thread now; the first event does it too."""
+        settle_in()
         with self._changed:
             self._start_thread()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Write what has happened until now; whether it is all written within ``timeout`` seconds."""
+        settle_in()
         with self._changed:
             target = self._settled + self._waiting()
             if self._settled >= target:
@@ -142,6 +145,7 @@ class Journal:
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what is left and end the thread, within ``timeout`` seconds."""
+        settle_in()
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -168,9 +172,11 @@ class Journal:
         self._thread = thread
 
     def _run(self) -> None:
+        mine = self._changed  # a greenlet lives on in a forked child, where the journal has begun anew
         try:
-            while (batch := self._next_batch()) is not None:
-                if not self._after(batch, written=self._write(batch)):
+            while (batch := self._next_batch(mine)) is not None:
+                written = self._write(batch)
+                if mine is not self._changed or not self._after(batch, written=written):
                     return
         finally:
             self._resting = True
@@ -187,20 +193,22 @@ class Journal:
             return True
         return False
 
-    def _next_batch(self) -> Batch | None:
-        """Wait until there is something to write and it is time; None when closed and empty."""
-        with self._changed:
+    def _next_batch(self, mine: threading.Condition) -> Batch | None:
+        """Wait until there is something to write and it is time; None when closed and empty, or forked away."""
+        with mine:
             self._resting = True  # first, and then look: an event that comes in between rouses us
-            self._changed.wait_for(lambda: self._closing or self._has_work())
+            mine.wait_for(lambda: self._closing or self._has_work())
             self._resting = False
             if not self._has_work():
                 return None
             now = time.monotonic()
-            self._changed.wait_for(self._must_write, max(0.0, self._not_before - now))
+            mine.wait_for(self._must_write, max(0.0, self._not_before - now))
+            if mine is not self._changed:
+                return None
             self._hurry = False
             if self._pending is None:
                 self._pending = self._take()
-                self._changed.notify_all()  # there is room
+                mine.notify_all()  # there is room
             return self._pending
 
     def _has_work(self) -> bool:

@@ -18,7 +18,7 @@ from . import engine as engines
 from . import migration
 from .deadline import deadline
 from .fork_gate import gate
-from .forks import when_forked
+from .forks import settle_in, when_forked
 from .unavailable import translated
 
 TIMEOUT = 5.0
@@ -48,6 +48,7 @@ class Store:
     @property
     def engine(self) -> Engine:
         """The SQLAlchemy engine of this process."""
+        settle_in()
         with self._lock:
             if self._engine is None:
                 self._engine = engines.build(self._url)

@@ -1,0 +1,110 @@
+"""Where an idiom is tried: one small app of ``apps/`` with its own folder, broker and processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from servers import wait_for
+
+APPS = Path(__file__).parent / "apps"
+
+
+class Process:
+    """A process of the idiom, its output in a file."""
+
+    def __init__(self, name: str, argv: list[str], env: dict[str, str], folder: Path) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        with self._log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                argv, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def stop(self, seconds: float = 40) -> int:
+        """SIGTERM; returns the exit code."""
+        self.popen.terminate()
+        return self.popen.wait(seconds)
+
+    def kill(self) -> None:
+        if self.popen.poll() is None:
+            family = [psutil.Process(self.popen.pid)]
+            for process in [*family, *family[0].children(recursive=True)]:
+                process.kill()
+            self.popen.wait(10)
+
+
+class Workshop:
+    """``app`` is the module of ``apps/``; what a job writes into ``$LEDGER`` is in ``ledger()``."""
+
+    def __init__(self, folder: Path, broker_url: str, app: str, **env: str) -> None:
+        self.folder = folder
+        self._ledger = folder / "ledger"
+        self._ledger.touch()
+        self.processes: list[Process] = []
+        self.env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("NIGHTSHIFT_", "FLASK_"))},
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(APPS), os.environ.get("PYTHONPATH")])),
+            "FLASK_APP": app,
+            "INSTANCE": str(folder),
+            "LEDGER": str(self._ledger),
+            "NIGHTSHIFT_BROKER_URL": broker_url,
+            "NIGHTSHIFT_LOG_FORMAT": "json",
+            **env,
+        }  # fmt: skip
+
+    def run(self, *argv: str, ok: bool = True, stdin: str | None = None) -> str:
+        """``python -m ARGV`` to its end; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", *argv], env=self.env, cwd=self.folder, input=stdin,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert not ok or done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}: {said}"
+        return said
+
+    def start(self, name: str, *argv: str, ready: str = "") -> Process:
+        """``python -m ARGV``; returns when its log holds ``ready``."""
+        return self._start(name, [sys.executable, "-m", *argv], ready)
+
+    def start_program(self, name: str, *argv: str, ready: str = "") -> Process:
+        """A program of the virtual environment."""
+        return self._start(name, [str(Path(sys.executable).parent / argv[0]), *argv[1:]], ready)
+
+    def _start(self, name: str, argv: list[str], ready: str) -> Process:
+        process = Process(name, argv, self.env, self.folder)
+        self.processes.append(process)
+        try:
+            wait_for(lambda: ready in process.log or process.popen.poll() is not None, 40, "no sign of life")
+        finally:
+            if ready not in process.log:
+                print(process.log)  # for whoever reads the failed test
+        assert ready in process.log, f"{name} ended with {process.popen.poll()}: {process.log[-3000:]}"
+        return process
+
+    def ledger(self) -> list[str]:
+        """The lines that jobs have written, in order."""
+        return self._ledger.read_text().splitlines()
+
+    def until(self, check: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+        try:
+            return wait_for(check, seconds, what)
+        except TimeoutError:
+            for process in self.processes:
+                print(f"--- {process.name}", process.log[-6000:], sep="\n")
+            raise
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
