@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
 from celery.app.amqp import AMQP, Queues
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
@@ -30,8 +29,8 @@ from .job import JobRef, new_id, utcnow
 from .late_signals import LateSignal
 from .message import HISTORY, stamp
 from .options import check_serializer, checked_priority, checked_queue, culprit
+from .registry import TaskMaker
 from .store.forks import settle_in, when_forked
-from .task import JobTask
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -65,13 +64,12 @@ class JobAMQP(AMQP):
         return JobQueues(queues, default_exchange=None, declare=runtime.broker.queue, **options)
 
 
-class JobCelery(Celery):
+class JobCelery(TaskMaker):
     """The Celery app of one Flask app."""
 
     runtime: Runtime
     """Set by the extension, when there is one."""
     amqp_cls = JobAMQP
-    task_cls = JobTask
     settlement: Settlement | None = None
     """Of this process's worker."""
     draining = False

@@ -18,6 +18,7 @@ from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 from . import config, http, journal, logs, runtime, schedule, store, task_options
 from .brokers import connect
 from .celery_app import JobCelery
+from .coroutines import refuse_generator
 from .events import Events
 from .job import utcnow
 from .runtime import Runtime
@@ -115,6 +116,7 @@ class Nightshift:
         return lambda function: self._declare(function, options)
 
     def _declare(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
+        refuse_generator(function, options.get("name") or function.__name__)
         name = options.get("name") or f"{function.__module__}.{function.__name__}"
         options = {
             **task_options.checked(options, lambda option: f"{option} of the task {name!r}"),
@@ -172,7 +174,7 @@ def _build(app: Flask) -> Runtime:
         journal=journal.Journal(database),
     )
     celery.runtime = built
-    celery.task_cls = _task_class(built)
+    celery.task_cls = celery.job_task = _task_class(built)
     celery.conf.update(CELERY_SETTINGS)
     celery.conf.update(
         task_default_queue=settings.default_queue,
@@ -195,7 +197,7 @@ def _build(app: Flask) -> Runtime:
 
 def _task_class(built: Runtime) -> type[JobTask]:
     options = _attributes(built.settings.task_defaults)
-    return type("Task", (JobTask,), {"abstract": True, "nightshift": built, **options})
+    return type("Task", (JobTask,), {"abstract": True, "is_default": True, "nightshift": built, **options})
 
 
 def _register(built: Runtime, function: Callable[..., Any], options: dict[str, Any]) -> None:

@@ -239,6 +239,19 @@ def job_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def shown(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A worker's request as a task sees it: what its caller sent, and nothing of ours.
+
+    A task may send it on (``signature_from_request()``), so a job that was delayed is shown as published to its queue.
+    """
+    found = {name: value for name, value in job_headers(request).items() if name not in (HISTORY, DEAD)}
+    info = dict(request.get("delivery_info") or {})
+    if str(info.get("exchange") or "").startswith(("nightshift.", "celery_delayed")):
+        info |= {"exchange": "", "routing_key": info.get("queue")}
+    found["delivery_info"] = info
+    return found
+
+
 def job_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
     """The properties that belong to the job."""
     return {k: properties[k] for k in KEPT_PROPERTIES if properties.get(k) is not None}

@@ -16,11 +16,10 @@ from typing import Any
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import prepare_accept_content, registry
 
+from . import task_options
 from .job import utcnow
+from .task_options import LONGEST, MOST_BYTES, MOST_PRIORITY, Kind
 
-MOST_PRIORITY = 255
-MOST_BYTES = 255
-"""Of the name of a queue."""
 _PLAIN = (str, bytes, float, bool, type(None), Decimal, datetime)
 _WORD = 2**63
 
@@ -35,6 +34,34 @@ class Unusable(ValueError):
     def __init__(self, name: str, value: object, allowed: str) -> None:
         text = repr(value)
         super().__init__(f"{name}={text if len(text) <= 80 else text[:77] + '...'} is not usable: {allowed}")
+
+
+WAIT = Kind(
+    f"give seconds, at most {LONGEST}",
+    lambda value: value is None or task_options.is_number(value, -LONGEST, LONGEST),
+)
+_RETRY = {
+    "max_retries": task_options.RETRY_KWARGS["max_retries"],
+    "countdown": WAIT,
+    "eta": task_options.DATE,
+}
+_RETRY_OPTIONS = ("expires", "priority", "queue")
+
+
+def checked_retry(asked: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
+    """Of the arguments of a ``retry()`` those that are written: ``queue``, ``priority``, ``expires`` (as text).
+
+    Raises ``Unusable`` for a value, ``TypeError`` for an argument that ``retry()`` does not take.
+    """
+    for name, kind in _RETRY.items():
+        if not kind.accepts(asked.get(name)):
+            raise Unusable(name, asked[name], kind.allowed)
+    options = {name: value for name, value in asked.items() if name not in _RETRY}
+    if unknown := sorted(set(options) - set(_RETRY_OPTIONS)):
+        raise TypeError(
+            f"retry() does not take {', '.join(unknown)}; it takes {', '.join((*_RETRY, *_RETRY_OPTIONS))}"
+        )
+    return checked(options, timezone)
 
 
 def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
@@ -128,5 +155,6 @@ __all__ = [
     "checked_expires",
     "checked_priority",
     "checked_queue",
+    "checked_retry",
     "culprit",
 ]

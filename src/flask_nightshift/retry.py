@@ -7,7 +7,7 @@ that can end an attempt badly (an exception, a time limit, a killed child) is ju
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .job import Reason
@@ -28,6 +28,10 @@ class RetryPolicy:
     backoff_max: float = 600
     jitter: bool = True
     delay: float = 180
+
+    def limited_to(self, max_retries: int | None) -> RetryPolicy:
+        """The same policy with another number of retries."""
+        return replace(self, max_retries=max_retries)
 
     def ceiling(self, retries: int) -> float:
         """The longest wait in seconds before retry number ``retries + 1``."""

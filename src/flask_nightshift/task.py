@@ -1,68 +1,30 @@
-"""The task class: where a job is described, and where its body runs.
+"""The task class: where a job is described, and what its body can ask for.
 
-In a worker's child process the body runs inside the app context; what it raises is judged at once by
-``retry.decide``, where the real exception is at hand, and the verdict is noted for the parent process. The
-child never publishes a next state: ``worker/settle.py`` does, before it acknowledges (invariants 1 and 2).
+``JobTask`` holds the defaults of all tasks and what they add to Celery's (``retry``, ``enqueue_many``, ``progress``).
+What guards an attempt is in ``protection.py``, which goes round whatever class the user's task is of.
 """
 
 from __future__ import annotations
 
-import json
 import random
-import traceback
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import celery
-from celery.app.task import get_actual_ignore_result
-from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from celery.exceptions import Retry
 from celery.utils.time import maybe_iso8601, maybe_make_aware
-from flask import Flask, current_app, has_app_context
 from kombu.serialization import dumps
 
-from .context import current_job
 from .enqueue import arguments_of
 from .errors import PermanentFailure
-from .job import Failure, JobRef, utcnow
-from .message import history, ref
-from .options import checked
-from .retry import Dead, Decision, RetryPolicy, decide
+from .job import Failure, utcnow
+from .options import checked_retry
+from .retry import Dead, RetryPolicy, decide
+from .verdict import Verdict, failure_of, verdict_of
 
 if TYPE_CHECKING:
     from .runtime import Runtime
-
-HARD_LIMIT_MARGIN = 30
-"""Seconds between the soft and the hard time limit when only one of them is given."""
-
-MAX_RESULT = 65_536
-"""Characters of a result, as JSON, that the journal keeps; a longer one is left out."""
-
-_RETRY_OPTIONS = frozenset({"queue", "priority", "expires"})
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What the child found out about one attempt, for the parent to act upon.
-
-    Lives in the request dict under ``Verdict.KEY`` while the body runs. ``decision`` is what follows a
-    failure, ``failure`` that one as text; ``body`` the new message body when it is to be retried with other
-    arguments; ``options`` what it asked for besides (``queue``, ``priority``, ``expires``); ``result`` the
-    return value as JSON text, when the task keeps results and it has no more than ``MAX_RESULT`` characters.
-    """
-
-    KEY: ClassVar[str] = "nightshift_verdict"
-
-    decision: Decision | None = None
-    failure: Failure | None = None
-    body: tuple[str, str, bytes] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    asked: Retry | None = None
-    max_retries: int | None = None
-    has_max_retries: bool = False
-    result: str | None = None
 
 
 class JobTask(celery.Task):
@@ -86,8 +48,8 @@ class JobTask(celery.Task):
     retry_backoff_max = 600
     retry_jitter = True
     retry_kwargs: ClassVar[dict[str, Any]] = {}
-    soft_time_limit = 300
-    time_limit = 330
+    soft_time_limit: float | None = 300
+    time_limit: float | None = 330
     ignore_result = True
     job_queue: str | None = None
 
@@ -95,16 +57,6 @@ class JobTask(celery.Task):
     _orig_run = None
 
     nightshift: ClassVar[Runtime]
-
-    @classmethod
-    def on_bound(cls, app: Any) -> None:  # noqa: ARG003 - Celery's signature
-        """Complete a pair of time limits of which only one was given, so that soft stays below hard."""
-        own = cls.__dict__
-        soft, hard = own.get("soft_time_limit"), own.get("time_limit")
-        if soft and not hard and soft >= cls.time_limit:
-            cls.time_limit = soft + HARD_LIMIT_MARGIN
-        elif hard and not soft and cls.soft_time_limit >= hard:
-            cls.soft_time_limit = max(hard - HARD_LIMIT_MARGIN, hard * 0.9)
 
     @property
     def policy(self) -> RetryPolicy:
@@ -123,56 +75,6 @@ class JobTask(celery.Task):
         ruled_out: tuple[type[BaseException], ...] = (PermanentFailure, *self.dont_autoretry_for)
         return isinstance(exc, tuple(self.autoretry_for)) and not isinstance(exc, ruled_out)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body in the app context: called by a worker, by ``apply()``, or as a plain function."""
-        request = self.request_stack.top
-        if request is None or request.called_directly or request._protected:  # noqa: SLF001 - Celery's own flag
-            with self._app_context():
-                return super().__call__(*args, **kwargs)
-        request._protected = 1  # noqa: SLF001 - a call of the task by itself is a plain call
-        with self._app_context():
-            token = current_job.set(self._job_of(request))
-            try:
-                return self._attempt(request, args, kwargs)
-            finally:
-                current_job.reset(token)
-
-    def _attempt(self, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            result = self.run(*args, **kwargs)
-        except (Ignore, Reject, Retry):
-            raise
-        except Exception as exc:
-            self._judge(exc)
-            raise
-        verdict: Verdict | None = getattr(request, Verdict.KEY, None)
-        if verdict is not None and verdict.asked is not None:
-            raise verdict.asked  # retry(throw=False): the job runs again now that the body has returned
-        if verdict is not None and not get_actual_ignore_result(self, request):
-            verdict.result = _as_json(result)
-        return result
-
-    def _judge(self, exc: Exception) -> None:
-        """Note what follows ``exc``; a retry is raised as Celery's ``Retry``, so that its hooks see one."""
-        request = self.request
-        policy, verdict = self.policy, self._verdict
-        if verdict is not None and verdict.has_max_retries:
-            policy = _with_max_retries(policy, verdict.max_retries)
-        decision = decide(
-            policy,
-            retriable=self.retriable(exc),
-            retries=request.retries,
-            now=utcnow(),
-            rng=random.random,
-        )
-        if verdict is not None:
-            verdict.decision, verdict.failure = decision, _failure(exc)
-        if isinstance(decision, Dead):
-            return
-        if request.is_eager:
-            raise super().retry(exc=exc, countdown=0, throw=False, max_retries=policy.max_retries)
-        raise Retry(exc=exc, when=decision.at) from exc
-
     def retry(
         self,
         args: tuple[Any, ...] | None = None,
@@ -188,25 +90,21 @@ class JobTask(celery.Task):
 
         Nothing is published here: the worker writes the retry and releases the job in one step, so neither a
         crash nor a broker that is away can lose it. Without ``countdown`` (seconds) or ``eta`` the wait is
-        the task's backoff. With ``throw=False`` the body goes on, and the job is retried when it returns.
+        the task's backoff. With ``throw=False`` the body goes on, and the job is retried however it ends then; so
+        it is when the body catches the ``Retry`` that this raises.
         ``options`` may hold ``queue``, ``priority`` and ``expires`` (seconds from now, or a moment).
 
         Raises ``exc``, or ``MaxRetriesExceededError``, when no retry is left, and the job dies; ``ValueError`` for
         an option that cannot be written.
         """
-        request = self.request
-        verdict = self._verdict
-        if verdict is None or request.called_directly or request.is_eager:
-            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
-        unknown = sorted(set(options) - _RETRY_OPTIONS)
-        if unknown:
-            raise TypeError(
-                f"retry() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_RETRY_OPTIONS))}"
-            )
-        options = checked(options, self.app.timezone)
+        request, verdict = self.request, verdict_of(self.request)
+        if verdict is None or verdict.eager:
+            return self._retry_here(verdict, (args, kwargs, exc, throw, eta, countdown, max_retries), options)
+        asked_for = {"max_retries": max_retries, "countdown": countdown, "eta": eta, **options}
+        options = checked_retry(asked_for, self.app.timezone)
         if options.get("queue"):
             self.nightshift.broker.queue(options["queue"])  # RabbitMQ does not take every name
-        policy = self.policy if max_retries is None else _with_max_retries(self.policy, max_retries)
+        policy = self.policy if max_retries is None else self.policy.limited_to(max_retries)
         verdict.max_retries, verdict.has_max_retries = policy.max_retries, True
         decision = decide(
             policy,
@@ -221,17 +119,28 @@ class JobTask(celery.Task):
         if args is not None or kwargs is not None:
             verdict.body = self._new_body(args, kwargs)
         verdict.decision, verdict.options = decision, options
-        verdict.failure = _failure(exc) if exc else Failure("retry", "the task asked for another attempt")
-        asked = Retry(exc=exc, when=decision.at)
+        verdict.failure = _why(exc)
+        verdict.asked = Retry(exc=exc, when=decision.at)
         if throw:
-            raise asked
-        verdict.asked = asked
+            raise verdict.asked
+        return verdict.asked
+
+    def _retry_here(self, verdict: Verdict | None, call: tuple[Any, ...], options: dict[str, Any]) -> Retry:
+        """``retry()`` of an eager job (``apply()``) is Celery's; of a plain call, it raises what went wrong."""
+        try:
+            asked: Retry = super().retry(*call, **options)
+        except Retry as exc:
+            if verdict is not None:
+                verdict.asked = exc
+            raise
+        if verdict is not None:
+            verdict.asked = asked
         return asked
 
     def _give_up(self, exc: BaseException | None) -> NoReturn:
-        if exc is not None:
+        if isinstance(exc, BaseException):
             raise exc
-        raise MaxRetriesExceededError(
+        raise self.MaxRetriesExceededError(
             f"{self.name}[{self.request.id}] has used up its {self.request.retries} retries",
             task_args=self.request.args,
             task_kwargs=self.request.kwargs,
@@ -280,45 +189,12 @@ class JobTask(celery.Task):
             return
         self.nightshift.record_progress(request.id, {"done": done, "total": total, "message": str(message)})
 
-    @property
-    def _verdict(self) -> Verdict | None:
-        return getattr(self.request, Verdict.KEY, None)
 
-    def _app_context(self) -> AbstractContextManager[Any]:
-        """The app's context, unless it is there already (a direct call, or an eager one, in a request)."""
-        app: Flask = self.nightshift.app
-        if has_app_context() and current_app._get_current_object() is app:  # type: ignore[attr-defined]  # noqa: SLF001
-            return nullcontext()
-        return app.app_context()
-
-    def _job_of(self, request: Any) -> JobRef:
-        """Which attempt of which job ``request``, the context of a running task, is about."""
-        past = getattr(request, "nightshift", None)
-        headers = {"id": request.id, "task": self.name, "retries": request.retries, "nightshift": past}
-        info = request.delivery_info or {}
-        return ref(
-            headers, info.get("queue") or history(headers).get("queue") or info.get("routing_key") or ""
-        )
-
-
-def _failure(exc: BaseException) -> Failure:
-    """The failure that ``exc`` describes, its traceback from the task's own code on."""
-    frames = exc.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    return Failure.of(exc, "".join(traceback.format_exception(type(exc), exc, frames)))
-
-
-def _as_json(value: Any) -> str | None:
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        return None
-    return text if len(text) <= MAX_RESULT else None
-
-
-def _with_max_retries(policy: RetryPolicy, max_retries: int | None) -> RetryPolicy:
-    return RetryPolicy(max_retries, policy.backoff, policy.backoff_max, policy.jitter, policy.delay)
+def _why(exc: Any) -> Failure:
+    """Why a task asks for another attempt; ``exc`` should be an exception, and Celery takes anything."""
+    if isinstance(exc, BaseException):
+        return failure_of(exc)
+    return Failure("retry", "the task asked for another attempt" if exc is None else str(exc))
 
 
 def _seconds(eta: datetime | str | None, countdown: float | None, timezone: Any) -> float | None:
@@ -329,4 +205,4 @@ def _seconds(eta: datetime | str | None, countdown: float | None, timezone: Any)
     return float((moment - utcnow()).total_seconds())
 
 
-__all__ = ["JobTask", "Verdict"]
+__all__ = ["JobTask"]

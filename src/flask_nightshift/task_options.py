@@ -39,13 +39,14 @@ def _or_none(kind: Kind, meaning: str) -> Kind:
     return Kind(f"{kind.allowed}, or None {meaning}", lambda value: value is None or kind.accepts(value))
 
 
+def is_number(value: object, low: float, high: float) -> bool:
+    """Whether ``value`` is a number from ``low`` to ``high``."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
 def is_seconds(value: object) -> bool:
     """Whether ``value`` is a number of seconds from 0 to ``LONGEST``."""
-    return _is_number(value) and 0 <= value <= LONGEST  # type: ignore[operator]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value, 0, LONGEST)
 
 
 def _is_count(value: object) -> bool:
@@ -64,7 +65,7 @@ def is_name(value: object) -> bool:
 
 def _is_rate(value: object) -> bool:
     """Whether Celery reads it: ``10``, ``"10/s"``, ``"1.5/m"``, ``"100/h"``."""
-    return (_is_number(value) and value >= 0) or (  # type: ignore[operator]
+    return is_number(value, 0, math.inf) or (
         isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?(/[smh])?", value) is not None
     )
 
@@ -75,14 +76,14 @@ def _are_errors(value: object) -> bool:
     )
 
 
-def _is_moment(value: object) -> bool:
+def _is_date(value: object) -> bool:
     if isinstance(value, str):
         try:
             datetime.fromisoformat(value)
         except ValueError:
             return False
         return True
-    return isinstance(value, (datetime, timedelta)) or is_seconds(value)
+    return isinstance(value, datetime)
 
 
 SECONDS = Kind(f"give seconds, from 0 to {LONGEST}", is_seconds)
@@ -98,7 +99,14 @@ PRIORITY = _or_none(
     ),
     "for none",
 )
-MOMENT = _or_none(Kind("give seconds, a timedelta, a datetime or an ISO 8601 text", _is_moment), "for never")
+DATE = _or_none(Kind("give a datetime or an ISO 8601 text", _is_date), "for now")
+MOMENT = _or_none(
+    Kind(
+        "give seconds, a timedelta, a datetime or an ISO 8601 text",
+        lambda value: _is_date(value) or is_seconds(value) or isinstance(value, timedelta),
+    ),
+    "for never",
+)
 QUEUE = _or_none(
     Kind(NAME.allowed, lambda value: is_name(getattr(value, "name", value))), "for the default queue"
 )
@@ -248,20 +256,19 @@ def misspelt(name: str) -> str | None:
     return None if name in _ONE_TASK else meant(name, EVERY_TASK)
 
 
+def no_such_option(key: str, value: object, meant: str) -> ConfigurationError:
+    """The error for a misspelt option."""
+    return ConfigurationError(key, value, f"there is no such option; did you mean {meant!r}?")
+
+
 def _refuse_name(name: str, value: object, key: Callable[[str], str], only: Iterable[str] | None) -> None:
     """Raise for an option that does not exist; return if it may be an attribute of the user's own."""
     near = _OTHER_WORDS.get(name) or meant(
         name, only or (*EVERY_TASK, "routing_key", "before_start", "on_failure")
     )
     if near is not None:
-        raise ConfigurationError(key(name), value, f"there is no such option; did you mean {near!r}?")
+        raise no_such_option(key(name), value, near)
     if only is not None:
         raise ConfigurationError(key(name), value, "allowed are " + ", ".join(sorted(only)))
     if name in _METHODS and not callable(value):
         raise ConfigurationError(key(name), value, f"{name} is a method of a task")
-
-
-__all__ = [
-    "EVERY_TASK", "HOOKS", "LIMIT", "LONGEST", "MOMENT", "NAME", "PRIORITY", "QUEUE", "RETRY_KWARGS", "SECONDS", "Kind",
-    "check_limits", "check_retry_kwargs", "checked", "is_name", "is_seconds", "meant", "misspelt",
-]  # fmt: skip

@@ -14,6 +14,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from ..config import Settings
 from ..runtime import Runtime, current
+from .prints import redirect
 from .processors import JSON, SHARED, console
 
 # What Celery says of an attempt or a tick, our own lines say with more: these formats alone are dropped.
@@ -81,7 +82,7 @@ def connect(runtime: Runtime) -> None:
         configure(working.settings, level=loglevel, logfile=logfile)
         conf = working.celery.conf
         if conf.worker_redirect_stdouts:
-            working.celery.log.redirect_stdouts(conf.worker_redirect_stdouts_level)
+            redirect(conf.worker_redirect_stdouts_level)
 
     signals.setup_logging.disconnect(dispatch_uid=__name__)
     signals.setup_logging.connect(set_up, weak=False, dispatch_uid=__name__)

@@ -6,6 +6,7 @@ import, must not lose the attempt.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -13,10 +14,14 @@ from typing import Any, NamedTuple
 from billiard.einfo import ExceptionInfo
 from celery.app import trace
 from celery.exceptions import Ignore, Reject
+from celery.utils.log import LoggingProxy
 
+from .. import message as jobs
+from ..context import current_job
 from ..job import Failure
 from ..retry import Dead, RetryAt
-from ..task import Verdict
+from ..verdict import Verdict
+from ..verdict import attempt as begin
 
 
 class Report(NamedTuple):
@@ -60,17 +65,30 @@ def run(
     **options: Any,
 ) -> Ended:
     """What the pool calls in place of Celery's tracer."""
-    verdict = request[Verdict.KEY] = Verdict()
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     tracer = trace.fast_trace_task if trace._localized else trace.trace_task_ret  # noqa: SLF001
     began = perf_counter()
-    failed, returned, runtime = tracer(task, uuid, request, body, content_type, content_encoding, **options)
+    token = current_job.set(jobs.ref(request, _queue(request)))
+    try:
+        with begin(uuid) as verdict:
+            failed, returned, runtime = tracer(
+                task, uuid, jobs.shown(request), body, content_type, content_encoding, **options
+            )
+    finally:
+        if isinstance(sys.stdout, LoggingProxy):
+            sys.stdout.flush()  # half a line is still this job's
+        current_job.reset(token)
     if runtime is None:  # Celery tells it of a success only
         runtime = perf_counter() - began
     if not failed:
         return 0, tuple(Report("succeeded", runtime, verdict.result, representation=str(returned))), runtime
     report = _report(returned, verdict)
     return 1, tuple(report._replace(runtime=runtime)), runtime
+
+
+def _queue(request: dict[str, Any]) -> str:
+    info = request.get("delivery_info") or {}
+    return info.get("queue") or jobs.history(request).get("queue") or info.get("routing_key") or ""
 
 
 def exception_of(einfo: ExceptionInfo) -> BaseException:

@@ -23,6 +23,7 @@ from .. import message as jobs
 from ..job import Failure, Reason, utcnow
 from ..runtime import Runtime
 from .children import remembered
+from .request import settled_by_us
 from .settle import Settlement
 from .solo import JobSolo
 
@@ -94,6 +95,12 @@ class JobConsumer(Consumer):
             return
         if self.task_consumer.channel.connection is None or not self.connection.connected:
             raise ConnectionError("the broker closed the connection as the event loop began")
+
+    def update_strategies(self) -> None:
+        """Have each task's jobs settled by us, also where the task has a request class of its own."""
+        for task in self.app.tasks.values():
+            task.Request = settled_by_us(task.Request)
+        super().update_strategies()
 
     # -- remote control ------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from celery import signals
+from celery import signals, states
 
 from .attempt import exception_of
 
@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def failed(request: Any, exc_info: Any) -> None:
-    """The job is dead: the result backend (and so errbacks and chords), ``on_failure``, ``task_failure``."""
+    """The job is dead: the result backend (and so errbacks and chords), ``on_failure``, ``task_failure``,
+    ``after_return``.
+    """
     exc = exception_of(exc_info)
     with _logged(request, "the result backend"):
         request.task.backend.mark_as_failure(
@@ -34,6 +36,8 @@ def failed(request: Any, exc_info: Any) -> None:
                 sender=request.task, task_id=request.id, exception=exc, args=request.args,
                 kwargs=request.kwargs, traceback=exc_info.traceback, einfo=exc_info,
             )  # fmt: skip
+        with _logged(request, "after_return"):
+            request.task.after_return(states.FAILURE, exc, request.id, request.args, request.kwargs, exc_info)
     finally:
         request.task.request_stack.pop()
 

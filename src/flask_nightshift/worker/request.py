@@ -18,6 +18,8 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, TaskRevokedError
+from celery.utils.imports import symbol_by_name
+from celery.worker.request import Request
 from celery.worker.state import revoked as revoked_jobs
 from celery.worker.state import task_ready
 
@@ -51,6 +53,8 @@ class JobRequest(JobFacts):
         It makes a subclass per task and overrides these two methods with shortcuts that go round ours.
         """
         super().__init_subclass__(**options)
+        if cls.__module__ != Request.__module__:
+            return  # a user's own
         for name in ("execute_using_pool", "on_success"):
             if name in cls.__dict__:
                 delattr(cls, name)
@@ -341,6 +345,16 @@ class JobRequest(JobFacts):
             return True
         holds = getattr(self._message.channel, "holds", None)
         return holds is None or holds(self._message.delivery_tag)
+
+
+def settled_by_us(kind: Any) -> type[JobRequest]:
+    """The request class ``kind``, or the one of that name, in front of ours."""
+    found = symbol_by_name(kind)
+    if issubclass(found, JobRequest):
+        return found
+    if issubclass(JobRequest, found):
+        return JobRequest
+    return type(found.__name__, (found, JobRequest), {"__module__": found.__module__})
 
 
 def _also(failure: Failure, before: Failure) -> Failure:
