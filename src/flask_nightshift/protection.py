@@ -192,7 +192,12 @@ def _check(said: Mapping[str, Any], task: str) -> None:
         {name: values[name] for name in (*task_options.EVERY_TASK, *HOOKS) if name in values}, key
     )
     for name, value in values.items():
-        if name.startswith("_") or callable(value) or hasattr(value, "__get__") or hasattr(celery.Task, name):
+        if (
+            name.startswith("_")
+            or callable(value)
+            or hasattr(value, "__get__")
+            or name in celery.Task.__dict__  # not hasattr(), which would bind that class to an app
+        ):
             continue
         if (meant := task_options.misspelt(name)) is not None:
             raise task_options.no_such_option(key(name), value, meant)
