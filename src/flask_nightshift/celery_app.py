@@ -29,6 +29,7 @@ from .job import JobRef, new_id, utcnow
 from .late_signals import LateSignal
 from .message import HISTORY, stamp
 from .options import check_serializer, checked_priority, checked_queue, culprit
+from .plumbing import is_plumbing
 from .registry import TaskMaker
 from .store.forks import settle_in, when_forked
 
@@ -228,7 +229,7 @@ class JobCelery(TaskMaker):
         args: Any,
         kwargs: Any,
     ) -> None:
-        if name.startswith("celery."):
+        if is_plumbing(name):
             return
         retries = int(options.get("retries") or 0)
         job = JobRef(options["task_id"], name, queue, retries + 1, past.get("request_id"), at)

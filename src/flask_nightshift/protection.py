@@ -36,6 +36,7 @@ from .coroutines import finished, refuse_generator
 from .job import utcnow
 from .message import ref
 from .options import checked
+from .plumbing import is_plumbing
 from .retry import Dead, decide
 from .task import JobTask
 from .task_options import HOOKS
@@ -157,7 +158,7 @@ def protect(task: Any, runtime: Runtime, defaults: type[JobTask]) -> Any:
         task = _copy(task)
     own = type(task)
     bases: tuple[type, ...] = (own,) if issubclass(own, Protected) else (Protected, own)
-    if not issubclass(own, defaults) and not (issubclass(own, JobTask) and _is_plumbing(task)):
+    if not issubclass(own, defaults) and not (issubclass(own, JobTask) and is_plumbing(task.name)):
         bases = (*bases, defaults)
     described = {name: own.__dict__[name] for name in _DESCRIBES if name in own.__dict__}
     task.__class__ = type(
@@ -175,10 +176,6 @@ def _copy(task: Any) -> Any:
     fresh = own.__new__(own)
     fresh.__dict__.update(task.__dict__)
     return fresh
-
-
-def _is_plumbing(task: Any) -> bool:
-    return str(task.name).startswith("celery.")
 
 
 def _check(said: Mapping[str, Any], task: str) -> None:

@@ -14,7 +14,9 @@ from celery.app.registry import TaskRegistry
 
 from . import task_options
 from .coroutines import refuse_generator
+from .plumbing import CeleryTask, is_plumbing
 from .protection import protect
+from .results import from_library
 from .task import JobTask
 
 if TYPE_CHECKING:
@@ -74,6 +76,10 @@ class TaskMaker(Celery):
     def _task_from_fun(self, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
         known = name or self.gen_task_name(fun.__name__, fun.__module__)
         refuse_generator(fun, known)
+        if base is None and is_plumbing(known):
+            base = CeleryTask
+        elif getattr(base, "ignore_result", None) is None and from_library(fun.__module__, self.main):
+            options.setdefault("ignore_result", False)  # Celery's default, which a library relies on
         return super()._task_from_fun(fun, name=name, base=base, **_checked(options, known))
 
 

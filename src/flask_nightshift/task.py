@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-import celery
 from celery.exceptions import Retry
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import dumps
@@ -20,6 +19,7 @@ from .enqueue import arguments_of
 from .errors import PermanentFailure
 from .job import Failure, utcnow
 from .options import checked_retry
+from .results import ResultTask
 from .retry import Dead, RetryPolicy, decide
 from .verdict import Verdict, failure_of, verdict_of
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 
-class JobTask(celery.Task):
+class JobTask(ResultTask):
     """A Celery task that runs in the app context and whose jobs do not get lost.
 
     The attributes below are the defaults; ``NIGHTSHIFT_TASK_DEFAULTS`` changes them for an app, the
@@ -50,7 +50,6 @@ class JobTask(celery.Task):
     retry_kwargs: ClassVar[dict[str, Any]] = {}
     soft_time_limit: float | None = 300
     time_limit: float | None = 330
-    ignore_result = True
     job_queue: str | None = None
 
     #: Celery wraps ``run`` with its own retries unless this attribute exists; the verdict is ours to make.

@@ -9,6 +9,7 @@ from celery.worker.request import Request
 
 from .. import message as jobs
 from ..job import Attempt, Failure, JobRef, utcnow
+from ..results import counted_by_backend, ignored
 from ..retry import RetryPolicy
 from ..task import JobTask
 from .settle import Settlement
@@ -18,6 +19,22 @@ class JobFacts(Request):
     """Celery's request with the words of ``job.py``; it changes nothing."""
 
     _ref: JobRef | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ignore_result = self._request_dict["ignore_result"] = self._ignores_result()
+
+    def _ignores_result(self) -> bool:
+        """Whether its result is not stored.
+
+        Whoever published it need not know the task. A chord that nobody counts but ``celery.chord_unlock`` would wait
+        for ever for a result that is not stored.
+        """
+        embed = self._payload[2] or {}
+        said, chord = self._request_dict.get("ignore_result"), embed.get("chord")
+        if said is None:
+            said = ignored(self._task, {"group_id": self.group, "chord": chord, "chain": embed.get("chain")})
+        return bool(said) and (not chord or counted_by_backend(self._task.backend))
 
     @property
     def settlement(self) -> Settlement:

@@ -1,0 +1,91 @@
+"""Whose result is stored: nobody's by default, but for the jobs whose results something waits for.
+
+A single job's result is stored if its caller or its task asks for it. The jobs of a chain, a group or a chord are
+different: the next step, the chord's body and ``get()`` read what they leave, so theirs are stored unless caller or
+task says ``ignore_result=True``. A task that comes with an installed library keeps Celery's default, for the library
+was written for that.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import celery
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+class ResultTask(celery.Task):
+    """A Celery task whose results are ignored unless something waits for them."""
+
+    abstract = True
+    ignore_result = True
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """Publish a job, as in Celery."""
+        if options.get("ignore_result") is None:
+            options["ignore_result"] = ignored(self, options)
+        return super().apply_async(args, kwargs, *rest, **options)
+
+
+def ignored(task: Any, options: Mapping[str, Any]) -> bool:
+    """Whether a job's result is not stored, where its caller said nothing.
+
+    ``options`` are those of ``apply_async``: ``group_id``, ``chord``, ``chain`` and ``replaced_task_nesting`` tell
+    that a job is part of a canvas.
+    """
+    if _in_canvas(options):
+        said = _said(task)
+        return False if said is None else said
+    if options.get("replaced_task_nesting"):
+        return _replaces_ignored(task)
+    return bool(task.ignore_result)
+
+
+def from_library(module: str, app_name: str) -> bool:
+    """Whether ``module`` belongs to an installed library, and not to the app of the import name ``app_name``."""
+    package = module.partition(".")[0]
+    ours = ("flask_nightshift", "__main__", app_name.partition(".")[0])
+    return package not in ours and _is_installed(package)
+
+
+def counted_by_backend(backend: Any) -> bool:
+    """Whether ``backend`` counts a chord's results as they come, and so does not need to find them stored."""
+    return type(backend).__module__ == "celery.backends.redis"
+
+
+def _in_canvas(options: Mapping[str, Any]) -> bool:
+    # the last job of a chain carries an empty one
+    return bool(options.get("group_id") or options.get("chord")) or options.get("chain") is not None
+
+
+def _said(task: Any) -> bool | None:
+    """What the author of ``task``, or of the app's defaults, says; None if ours is the only default."""
+    if "ignore_result" in vars(task):
+        return bool(task.ignore_result)
+    for cls in type(task).__mro__:
+        if cls is ResultTask:
+            return None
+        if "ignore_result" in vars(cls):
+            return bool(vars(cls)["ignore_result"])
+    return bool(task.ignore_result)
+
+
+def _replaces_ignored(task: Any) -> bool:
+    """Whether the job that is being replaced is one whose result is ignored."""
+    parent = celery.current_task
+    request = getattr(parent, "request", None)
+    return bool(getattr(request, "ignore_result", task.ignore_result))
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    found = getattr(sys.modules.get(package), "__file__", None)
+    return found is not None and any(part in _INSTALLED for part in Path(found).parts)
+
+
+__all__ = ["ResultTask", "counted_by_backend", "from_library", "ignored"]
