@@ -23,22 +23,10 @@ from sqlalchemy.exc import ArgumentError
 
 from . import task_options
 from .errors import ConfigurationError
+from .passwords import refused_url
 
 PREFIX = "NIGHTSHIFT_"
 BROKER_SCHEMES = ("embedded", "redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
-# up to the last @ before a space, a quote or the next URL; what looks like a port and a path is none
-_PASSWORD = re.compile(r"""([\w+.-]+://[^:@/\[\s]*):(?!\d*/)(?:(?!\w://)[^\s"'<>])*@""")
-_LEFT_OF_AT = re.compile(r":(?!//)\S*@")
-
-
-def hide_password(text: str) -> str:
-    """``text`` with the password of every URL in it replaced by ``***``."""
-    return _PASSWORD.sub(r"\1:***@", text)
-
-
-def _refused_url(value: object) -> object:
-    """A value that should have been a URL and is none, for an error: nothing that could be a password."""
-    return _LEFT_OF_AT.sub(":***@", hide_password(value)) if isinstance(value, str) else value
 
 
 def _key(default: Any, check: Callable[[str, Any], Any], help_: str, *, secret: bool = False) -> Any:
@@ -90,7 +78,7 @@ def _mapping(key: str, value: Any) -> dict[str, Any]:
         try:
             value = json.loads(value)
         except ValueError as exc:
-            raise ConfigurationError(key, _refused_url(value), f"give a JSON object ({exc})") from None
+            raise ConfigurationError(key, refused_url(value), f"give a JSON object ({exc})") from None
     if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
         raise ConfigurationError(key, value, "give a dict with text keys (a JSON object in the environment)")
     return dict(value)
@@ -124,22 +112,22 @@ def queue_name(key: str, value: Any) -> str:
 def _broker_url(key: str, value: Any) -> str:
     allowed = "a URL that starts with " + ", ".join(f"{s}://" for s in BROKER_SCHEMES)
     if not isinstance(value, str):
-        raise ConfigurationError(key, value, allowed)
+        raise ConfigurationError(key, refused_url(value), allowed)
     for url in value.split(";"):
         scheme, separator, rest = url.partition("://")
         if not separator or scheme not in BROKER_SCHEMES or (scheme != "embedded" and not rest):
-            raise ConfigurationError(key, _refused_url(value), allowed)
+            raise ConfigurationError(key, refused_url(value), allowed)
     return value
 
 
 def _database_url(key: str, value: Any) -> str:
     try:
-        make_url(value)
+        url = make_url(value)
     except (ArgumentError, AttributeError, ValueError):
         raise ConfigurationError(
-            key, _refused_url(value), "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name"
+            key, refused_url(value), "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name"
         ) from None
-    return str(value)
+    return value if isinstance(value, str) else url.render_as_string(hide_password=False)
 
 
 def _optional_text(key: str, value: Any) -> str | None:
@@ -249,4 +237,4 @@ def _resolve_database(app: Flask, url: str | None) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-__all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "hide_password", "load", "queue_name"]
+__all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "load", "queue_name"]

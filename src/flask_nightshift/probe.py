@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .config import hide_password
+from .passwords import hide_password
 from .runtime import Runtime
 
 KEY = "nightshift_probe"

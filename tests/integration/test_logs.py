@@ -196,7 +196,7 @@ def test_a_terminal_gets_a_sentence() -> None:
     )
     assert f"job_id={JOB.job_id}" in retry
     assert "job.dead buried as a dead letter (exhausted)" in dead
-    assert traceback == ["Traceback: …", "OSError"]
+    assert traceback == ["    Traceback: …", "    OSError"]
     assert "\x1b" not in stream.getvalue()
 
 

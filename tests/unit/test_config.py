@@ -11,8 +11,9 @@ import pytest
 from flask import Flask
 
 from flask_nightshift import config
-from flask_nightshift.config import Settings, hide_password
+from flask_nightshift.config import Settings
 from flask_nightshift.errors import ConfigurationError
+from flask_nightshift.passwords import hide_password
 
 GOOD: dict[str, list[tuple[Any, Any]]] = {
     "broker_url": [

@@ -15,8 +15,8 @@ from amqp.exceptions import AMQPError
 from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
-from ..config import hide_password
 from ..errors import BrokerUnavailable
+from ..passwords import hide_password
 
 STEP = 2.0
 """Seconds that one network step may take: connecting, a handshake, a command, a confirmation."""

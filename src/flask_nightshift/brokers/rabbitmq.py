@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu import Queue
 
-from ..config import Settings, hide_password, queue_name
+from ..config import Settings, queue_name
 from ..errors import BrokerUnavailable
 from ..job import utcnow
 from ..message import DEAD_QUEUE, Outgoing
+from ..passwords import hide_password
 from . import topology
 from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .dead_queue import DeadQueue

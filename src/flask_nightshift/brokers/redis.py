@@ -18,9 +18,10 @@ from kombu import Exchange, Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..config import Settings, hide_password
+from ..config import Settings
 from ..errors import BrokerUnavailable, ConfigurationError
 from ..message import DEAD_QUEUE, Outgoing
+from ..passwords import hide_password
 from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .failures import ERRORS, RETRY_POLICY, STEP, unavailable
 from .link import Connection, Links, acknowledge, attempt, later, return_message

@@ -64,7 +64,7 @@ def short_error(error: str | None, message: str | None) -> str | None:
 
 def one_line(exc: BaseException) -> str:
     """An error for people, without passwords."""
-    from ..config import hide_password
+    from ..passwords import hide_password
 
     return printable(hide_password(" ".join(str(exc).split()))) or type(exc).__name__
 

@@ -6,7 +6,8 @@ turns the events of jobs into lines. Grepping one job's id follows it through th
 its retries, its death and its replay. A password in a URL is never written.
 """
 
+from ..lines import Line
 from .setup import configure, connect
-from .wording import Line, job_fields, observe
+from .wording import job_fields, observe
 
 __all__ = ["Line", "configure", "connect", "job_fields", "observe"]

@@ -9,9 +9,11 @@ from typing import IO, Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from ..config import hide_password
 from ..context import current_job, request_id
-from .wording import Line, job_fields
+from ..lines import Line
+from ..passwords import HIDDEN, hide_password, is_secret
+from ..printable import as_json, in_a_line, indented
+from .wording import job_fields
 
 _CELERY_JOB = re.compile(r"(?P<task>[\w.-]+)\[(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\]")
 _CELERY_EXTRA = ("data",)
@@ -53,17 +55,19 @@ def _add_job(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _hide_passwords(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {key: value if key.startswith("_") else _hidden(value) for key, value in event.items()}
+    return {key: value if key.startswith("_") else _hidden(value, key) for key, value in event.items()}
 
 
-def _hidden(value: Any) -> Any:
-    if isinstance(value, str):
-        return hide_password(value) if "://" in value else value
+def _hidden(value: Any, name: object = None) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if is_secret(name):
+        return HIDDEN
     if isinstance(value, dict):
-        return {key: _hidden(inner) for key, inner in value.items()}
+        return {str(key): _hidden(inner, key) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_hidden(inner) for inner in value]
-    return value if value is None or isinstance(value, (bool, int, float)) else _hidden(str(value))
+    return hide_password(value if isinstance(value, str) else str(value))
 
 
 def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -74,6 +78,16 @@ def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             event.pop(key, None)
     event.pop("logger", None)
     return event
+
+
+def _harmless(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What a job says does not drive the terminal, and a further line of it does not look like a line of the log."""
+    shown = {
+        in_a_line(key): indented(value) if isinstance(value, str) else value for key, value in event.items()
+    }
+    for key in {"exception", "stack"} & shown.keys():
+        shown[key] = f"    {shown[key]}"
+    return shown
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -88,7 +102,7 @@ def console(stream: IO[str]) -> list[Processor]:
         colors=colors, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
     )
     clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-    return [clock, structlog.processors.format_exc_info, _hide_passwords, _one_sentence, renderer]
+    return [clock, structlog.processors.format_exc_info, _hide_passwords, _one_sentence, _harmless, renderer]
 
 
 SHARED: list[Processor] = [
@@ -102,10 +116,12 @@ SHARED: list[Processor] = [
     _add_job,
 ]
 
-JSON: list[Processor] = [
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-    _hide_passwords,
-    _in_order,
-    structlog.processors.JSONRenderer(ensure_ascii=False),
-]
+
+def as_lines_of_json(*, ascii_only: bool) -> list[Processor]:
+    """The last processors of a line for programs; ``ascii_only`` for an output that is not UTF-8."""
+
+    def render(_: WrappedLogger, __: str, event: EventDict) -> str:
+        return as_json(event, ascii_only=ascii_only)
+
+    clock = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    return [clock, structlog.processors.format_exc_info, _hide_passwords, _in_order, render]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import sys
 from logging.handlers import WatchedFileHandler
@@ -15,7 +16,7 @@ from structlog.stdlib import ProcessorFormatter
 from ..config import Settings
 from ..runtime import Runtime, current
 from .prints import redirect
-from .processors import JSON, SHARED, console
+from .processors import SHARED, as_lines_of_json, console
 
 # What Celery says of an attempt or a tick, our own lines say with more: these formats alone are dropped.
 _DUPLICATES = {
@@ -47,10 +48,10 @@ def configure(
     settings = current(app).settings if isinstance(app, Flask) else app
     stream = stream or sys.__stderr__ or sys.stderr
     handler: logging.StreamHandler[Any] = (
-        WatchedFileHandler(logfile) if logfile else logging.StreamHandler(stream)
+        WatchedFileHandler(logfile, encoding="utf-8") if logfile else logging.StreamHandler(stream)
     )
     in_terminal = _is_console(settings.log_format, None if logfile else stream)
-    last = console(stream) if in_terminal else JSON
+    last = console(stream) if in_terminal else as_lines_of_json(ascii_only=not _is_utf8(handler.stream))
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=SHARED, processors=[ProcessorFormatter.remove_processors_meta, *last]
@@ -92,6 +93,12 @@ def _is_console(log_format: str, stream: IO[str] | None) -> bool:
     if log_format != "auto":
         return log_format == "console"
     return stream is not None and stream.isatty()
+
+
+def _is_utf8(stream: Any) -> bool:
+    """Whether ``stream`` takes every character; one without an encoding takes text as it is."""
+    encoding = getattr(stream, "encoding", None)
+    return encoding is None or codecs.lookup(encoding).name == "utf-8"
 
 
 class _NotADuplicate(logging.Filter):

@@ -14,21 +14,9 @@ from flask import has_request_context
 
 from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..job import JobRef
+from ..lines import Line
 
 logger = logging.getLogger("flask_nightshift.jobs")
-
-
-class Line:
-    """The message of a record that has fields: structured where ``configure`` was called, text elsewhere."""
-
-    def __init__(self, event: str, text: str = "", **fields: Any) -> None:
-        self.event = event
-        self.text = text
-        self.fields = {key: value for key, value in fields.items() if value is not None}
-
-    def __str__(self) -> str:
-        head = f"{self.event}: {self.text}" if self.text else self.event
-        return " ".join([head, *(f"{key}={value}" for key, value in self.fields.items())])
 
 
 def observe(event: JobEvent) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from sqlalchemy import exc as sa
 
-from ..config import hide_password
 from ..errors import DatabaseUnavailable
+from ..passwords import hide_password
 
 _SQLSTATE_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
 """Connection, read-only (a replica after a failover), login, no such database, deadlock, full, shutdown."""

@@ -1,0 +1,23 @@
+"""A log message that has fields: structured where ``logs.configure`` was called, one line of text elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .printable import in_a_line
+
+
+class Line:
+    """``event`` is what happened, ``text`` says it in a sentence; fields that are None are left out."""
+
+    def __init__(self, event: str, text: str = "", **fields: Any) -> None:
+        self.event = event
+        self.text = text
+        self.fields = {key: value for key, value in fields.items() if value is not None}
+
+    def __str__(self) -> str:
+        head = f"{self.event}: {self.text}" if self.text else self.event
+        return in_a_line(" ".join([head, *(f"{key}={value}" for key, value in self.fields.items())]))
+
+
+__all__ = ["Line"]
