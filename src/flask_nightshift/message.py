@@ -26,6 +26,8 @@ HISTORY = "nightshift"
 DEAD = "nightshift_dead"
 DEAD_QUEUE = "nightshift.dead"
 """The name of the dead-letter queue, on every broker."""
+REFUSED_QUEUE = "nightshift.refused"
+"""Where the archiver puts the dead letters that the database takes nowhere."""
 
 MOST = 1_000_000
 """Retries or replays beyond which a header that tells them is absurd."""
@@ -227,9 +229,9 @@ def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
     """The arguments as text for people: from the body where it is JSON, else Celery's own reprs."""
     try:
         args, kwargs, _ = json.loads(body)
+        return json.dumps(args, ensure_ascii=False), json.dumps(kwargs, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
         return str(headers.get("argsrepr") or ""), str(headers.get("kwargsrepr") or "")
-    return json.dumps(args, ensure_ascii=False), json.dumps(kwargs, ensure_ascii=False)
 
 
 def job_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -312,21 +312,6 @@ class TestThread:
         writer.close()
         assert jobs_written(store) == recorder.BATCH + 2
 
-    def test_a_record_that_the_database_refuses_takes_no_other_with_it(
-        self, store: Store, writer: journal.Journal, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        now = utcnow()
-        run_jobs(writer, 2, prefix="before")
-        refused = JobRetrying(
-            JobRef("refused", "t", "q", 1), now, "w", 1.0, Failure("E"), now, 1.0, max_retries=2**80
-        )
-        writer(refused)
-        run_jobs(writer, 2, prefix="after")
-        assert writer.flush(10)
-        assert jobs_written(store) == 4
-        assert counted(store) == {"succeeded": 4, "retried": 1}
-        assert "journal.record_refused" in caplog.text
-
     def test_a_child_does_not_write_what_its_parent_has_not_written_yet(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:

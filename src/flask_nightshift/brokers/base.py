@@ -20,6 +20,9 @@ T = TypeVar("T")
 PUBLISH_TIMEOUT = 3.0
 """Seconds within which a publish succeeds or raises ``BrokerUnavailable`` (invariant 8)."""
 
+MAX_TAKEN = 4_000_000
+"""Bytes of dead letters that are taken at once, but for the last."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerHealth:
@@ -190,8 +193,11 @@ class Broker(Protocol):
     def purge(self, queue: str) -> int:
         """Delete the ready and delayed jobs of ``queue``, as far as it can tell them; how many they were."""
 
-    def take_dead_letters(self, limit: int = 100) -> list[PendingDeadLetter]:
-        """Up to ``limit`` dead letters to archive; one that is not ``done()`` stays or comes back."""
+    def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
+        """Up to ``limit`` dead letters to archive, oldest first; one that is not ``done()`` stays or comes back.
+
+        No further one is taken once those taken have ``max_bytes`` or more.
+        """
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:
         """Ask the broker for a sign of life; raises ``BrokerUnavailable`` after ``timeout`` seconds."""

@@ -36,24 +36,29 @@ class DeadQueue(threading.local):
         self._link = link
         self._channel: Any = None
 
-    def take(self, limit: int) -> list[PendingDeadLetter]:
+    def take(self, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
         """Up to ``limit`` letters, oldest first; those of the last call that are not done go back before."""
-        return self._link.call(lambda connection: self._take(connection, limit))
+        return self._link.call(lambda connection: self._take(connection, limit, max_bytes))
 
     def close(self) -> None:
         """Forget the channel."""
         self._channel = None
 
-    def _take(self, connection: Any, limit: int) -> list[PendingDeadLetter]:
+    def _take(self, connection: Any, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
         channel, self._channel = self._channel, None
         if channel is not None and channel.connection is connection.connection:
             channel.close()
         channel = connection.channel()
         channel.auto_decode = False  # bodies are kept as bytes
         taken: list[PendingDeadLetter] = []
+        size = 0
         try:
-            while len(taken) < limit and (raw := channel.basic_get(DEAD_QUEUE, no_ack=False)) is not None:
+            while len(taken) < limit and size < max_bytes:
+                raw = channel.basic_get(DEAD_QUEUE, no_ack=False)
+                if raw is None:
+                    break
                 taken.append(self._open(channel.message_to_python(raw)))
+                size += len(taken[-1].letter.body)
         except connection.channel_errors as exc:
             if getattr(exc, "reply_code", None) != 404:
                 raise

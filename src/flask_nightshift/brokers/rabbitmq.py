@@ -22,7 +22,7 @@ from ..job import utcnow
 from ..message import DEAD_QUEUE, Outgoing
 from ..passwords import hide_password
 from . import topology
-from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from .base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .dead_queue import DeadQueue
 from .declarations import Declarations
 from .declaring import in_time, open_channel
@@ -267,9 +267,9 @@ class RabbitMQBroker:
 
         return self._link.call(work)
 
-    def take_dead_letters(self, limit: int = 100) -> list[PendingDeadLetter]:
+    def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters; those not ``done()`` come back at this thread's next call."""
-        return self._dead.take(limit)
+        return self._dead.take(limit, max_bytes)
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:
         """Connect to a node and open a channel; each node gets its share of the time."""

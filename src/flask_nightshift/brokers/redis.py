@@ -22,7 +22,7 @@ from ..config import Settings
 from ..errors import BrokerUnavailable, ConfigurationError
 from ..message import DEAD_QUEUE, Outgoing
 from ..passwords import hide_password
-from .base import BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from .base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .failures import ERRORS, RETRY_POLICY, STEP, unavailable
 from .link import Connection, Links, acknowledge, attempt, later, return_message
 from .redis_checks import findings
@@ -234,9 +234,9 @@ class RedisBroker:
         """Delete the ready and the delayed jobs of ``queue``."""
         return self._ask(lambda queues: queues.purge(queue))
 
-    def take_dead_letters(self, limit: int = 100) -> list[PendingDeadLetter]:
+    def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters, oldest first; they stay in the list until ``done()``."""
-        return self._ask(lambda queues: take(queues.client, self._keys, limit, self._fail))
+        return self._ask(lambda queues: take(queues.client, self._keys, limit, max_bytes, self._fail))
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:
         """PING on a new connection."""

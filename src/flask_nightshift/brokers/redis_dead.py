@@ -38,16 +38,35 @@ class _Taken:
             raise self.fail(exc) from exc
 
 
+_OLDEST = """
+-- KEYS: the list. ARGV: how many at most, bytes after which no further one is read. Gives the oldest, oldest first.
+local found, size = {}, 0
+for at = 1, tonumber(ARGV[1]) do
+  local raw = redis.call('LINDEX', KEYS[1], -at)
+  if not raw then break end
+  found[at] = raw
+  size = size + #raw
+  if size >= tonumber(ARGV[2]) then break end
+end
+return found
+"""
+
+
 def take(
-    client: redis.Redis, keys: Keys, limit: int, fail: Callable[[BaseException], BrokerUnavailable]
+    client: redis.Redis,
+    keys: Keys,
+    limit: int,
+    max_bytes: int,
+    fail: Callable[[BaseException], BrokerUnavailable],
 ) -> list[PendingDeadLetter]:
     """The ``limit`` oldest dead letters, without removing them: several workers may get the same ones."""
     taken: list[PendingDeadLetter] = []
+    size = 0
     for key in keys.ready(DEAD_QUEUE):
-        wanted = limit - len(taken)
-        if wanted > 0:
-            raws: Any = client.lrange(key, -wanted, -1)
-            taken += [_Taken(read(raw), client, key, raw, fail) for raw in reversed(raws)]
+        if len(taken) < limit and size < max_bytes:
+            raws: Any = client.eval(_OLDEST, 1, key, limit - len(taken), max_bytes - size)
+            taken += [_Taken(read(raw), client, key, raw, fail) for raw in raws]
+            size += sum(map(len, raws))
     return taken
 
 

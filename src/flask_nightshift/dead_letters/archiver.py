@@ -1,33 +1,38 @@
 """From the broker's dead-letter queue into the table, without losing or doubling one.
 
 A letter is acknowledged after the commit that stored it. When the acknowledgement is lost it comes again and
-is recognised by its id. With the database away the letters stay in the queue.
+is recognised by its id. With the database away the letters stay in the queue. A letter that the table refuses for its
+content is set aside whole in another one (``store/refused.py``), or, too large for that, in another queue, and holds
+up no other.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-
-from sqlalchemy import Connection
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from ..brokers.base import Broker, PendingDeadLetter
 from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..job import DeadLetter, Outcome, utcnow
-from ..journal import count_outcome, record_dead
-from ..message import DEAD, arguments, attempts, fingerprint, ref
-from ..store import Store
+from ..journal import UNKNOWN, Tally, add_totals, dead_row, write_jobs
+from ..message import DEAD, REFUSED_QUEUE, Outgoing, arguments, attempts, fingerprint, ref
+from ..store import Store, refused
 from ..store.forks import when_forked
+from ..store.halving import halve
 from ..store.tables import dead_letters as table
+from ..store.types import MAX_TEXT, key_of
 from ..store.upsert import insert
-from .letters import Status
+from .letters import Status, packed
 
+BATCH = 100
+MAX_BYTES = 4_000_000
+"""Bytes of the letters that are taken at once, but for the last: one costs a few times its size in memory."""
 INTERVAL = 1.0
 """Seconds between two looks into the dead-letter queue."""
 BACKOFF_MAX = 30.0
 """Seconds between two tries while the database or the broker is away."""
-BATCH = 100
 TIMEOUT = 20.0
 
 logger = logging.getLogger("flask_nightshift.dead_letters")
@@ -36,13 +41,22 @@ logger = logging.getLogger("flask_nightshift.dead_letters")
 class Archiver:
     """The thread that archives dead letters, one in each worker; several at once share the work.
 
-    ``worker`` names it in the totals, to which it adds the jobs that the broker itself buried.
+    ``worker`` names it in the totals, to which it adds the jobs that the broker itself buried; ``known`` tells whether
+    a task of that name exists.
     """
 
-    def __init__(self, broker: Broker, store: Store, *, worker: str = "archiver") -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        store: Store,
+        *,
+        worker: str = "archiver",
+        known: Callable[[str], bool] = bool,
+    ) -> None:
         self._broker = broker
         self._store = store
         self._worker = worker
+        self._known = known
         self._away = False
         self.after_fork()
         when_forked(self)
@@ -61,33 +75,50 @@ class Archiver:
         total = 0
         while True:
             self._store.ping()  # before a letter is taken: one that cannot be stored is left where it is
-            pending = self._broker.take_dead_letters(BATCH)
-            archived = self._archive(pending)
-            total += len(archived)
-            for letter in archived:
-                letter.done()
-            if len(archived) < BATCH:
+            kept = self._archive(self._broker.take_dead_letters(BATCH, MAX_BYTES))
+            for item in kept:
+                item.done()
+            total += len(kept)
+            if not kept:
                 return total
 
-    def _archive(self, pending: Sequence[PendingDeadLetter]) -> Sequence[PendingDeadLetter]:
-        """Store ``pending``; those that are stored."""
-        try:
-            archive(self._store, [item.letter for item in pending], worker=self._worker)
-        except DatabaseUnavailable:
-            raise
-        except Exception:
-            logger.exception("dead_letters.batch_refused", extra={"letters": len(pending)})
-            return [item for item in pending if self._archive_one(item)]
-        return pending
+    def _archive(self, pending: Sequence[PendingDeadLetter]) -> list[PendingDeadLetter]:
+        """Store ``pending``; those that are stored, or set aside."""
+        left: set[str] = set()
 
-    def _archive_one(self, item: PendingDeadLetter) -> bool:
+        def set_aside(item: PendingDeadLetter, why: Exception) -> None:
+            if not self._set_aside(item.letter, why):
+                left.add(item.letter.id)
+
+        halve(pending, lambda part: self._store_all([item.letter for item in part]), set_aside)
+        return [item for item in pending if item.letter.id not in left]
+
+    def _store_all(self, letters: Sequence[DeadLetter]) -> int:
+        return archive(self._store, letters, worker=self._worker, known=self._known)
+
+    def _set_aside(self, letter: DeadLetter, why: Exception) -> bool:
+        """Keep a letter elsewhere that the table refuses: in another table, else in another queue."""
         try:
-            archive(self._store, [item.letter], worker=self._worker)
+            refused.set_aside(self._store, refused.LETTER, letter.id, self._worker, why, packed(letter))
         except DatabaseUnavailable:
             raise
-        except Exception:  # it stays in the queue, and the others do not wait for it
-            logger.exception("dead_letters.letter_refused", extra={"letter_id": item.letter.id})
+        except Exception as exc:  # noqa: BLE001 - the database takes it nowhere
+            return self._park(letter, exc)
+        return True
+
+    def _park(self, letter: DeadLetter, why: Exception) -> bool:
+        extra = {"letter_id": letter.id, "job_id": letter.job_id, "error": str(why)[:2000]}
+        whole = Outgoing(
+            letter.body, letter.headers, letter.properties, letter.content_type, letter.content_encoding
+        )
+        try:
+            self._broker.publish(whole, REFUSED_QUEUE)
+        except BrokerUnavailable:
+            raise
+        except Exception:  # it stays in the dead-letter queue, and the others do not wait for it
+            logger.exception("dead_letters.letter_refused", extra=extra)
             return False
+        logger.error("dead_letters.letter_parked", extra={**extra, "queue": REFUSED_QUEUE})
         return True
 
     def start(self) -> None:
@@ -143,40 +174,47 @@ class Archiver:
         return True
 
 
-def archive(store: Store, letters: Iterable[DeadLetter], *, worker: str) -> int:
-    """Store ``letters``, all or none; how many of them were new. Raises ``DatabaseUnavailable``."""
+def archive(
+    store: Store, letters: Iterable[DeadLetter], *, worker: str, known: Callable[[str], bool] = bool
+) -> int:
+    """Store ``letters``, all or none, in few round trips; how many of them were new. Raises ``DatabaseUnavailable``.
+
+    ``known`` tells whether a task of that name exists: the others are counted as one.
+    """
     # every process takes the rows that it shares with others in one order
     in_order = sorted(letters, key=lambda letter: (letter.job_id or "", letter.id))
-    if not in_order:
+    rows = [_row(letter) for letter in in_order]
+    if not rows:
         return 0
     with store.begin(timeout=TIMEOUT) as connection:
-        return sum(_archive(connection, letter, worker) for letter in in_order)
+        statement = insert(connection.dialect.name, table).values(rows)
+        statement = statement.on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
+        stored = set(connection.execute(statement).scalars())
+        # as stored: what comes back of an id may be shorter than it was
+        new = [letter for letter in in_order if key_of(letter.id) in stored]
+        write_jobs(connection, [_dead_row(letter) for letter in new if letter.job_id])
+        add_totals(connection, _uncounted(new, known).rows(worker))
+    return len(new)
 
 
-def _archive(connection: Connection, letter: DeadLetter, worker: str) -> bool:
-    statement = insert(connection.dialect.name, table).values(_row(letter))
-    statement = statement.on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
-    is_new = connection.execute(statement).first() is not None
-    if is_new and letter.job_id:
-        _tell_the_journal(connection, letter)
-    if is_new and _buried_by_the_broker(letter):
-        task, queue = letter.task or "", letter.queue
-        count_outcome(connection, worker, letter.at, task, queue, Outcome.DEAD)
-    return is_new
+def _dead_row(letter: DeadLetter) -> dict[str, Any]:
+    headers = letter.headers
+    args, kwargs = arguments(headers, letter.body if len(letter.body) <= MAX_TEXT else b"")
+    return dead_row(
+        ref(headers, letter.queue), letter.at, letter.reason, letter.failure,
+        worker=letter.worker, args=args, kwargs=kwargs,
+    )  # fmt: skip
 
 
-def _tell_the_journal(connection: Connection, letter: DeadLetter) -> None:
-    args, kwargs = arguments(letter.headers, letter.body)
-    record_dead(
-        connection,
-        ref(letter.headers, letter.queue),
-        letter.at,
-        letter.reason,
-        letter.failure,
-        worker=letter.worker,
-        args=args,
-        kwargs=kwargs,
-    )
+def _uncounted(letters: Iterable[DeadLetter], known: Callable[[str], bool]) -> Tally:
+    """The deaths among ``letters`` that no worker counted."""
+    tally = Tally()
+    for letter in letters:
+        if _buried_by_the_broker(letter):
+            task = letter.task or ""
+            task = task if not task or known(task) else UNKNOWN
+            tally.add(letter.at, task, letter.queue, Outcome.DEAD, None, None, letter.reason)
+    return tally
 
 
 def _buried_by_the_broker(letter: DeadLetter) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..job import DeadLetter, Failure, Reason
 from ..message import arguments
 from ..store import Store
 from ..store.tables import dead_letters as table
+from ..store.types import to_json
 
 
 class Status(enum.StrEnum):
@@ -21,6 +22,8 @@ class Status(enum.StrEnum):
 
     WAITING = "waiting"
     """For someone to decide."""
+    REPLAYING = "replaying"
+    """Someone has claimed it and publishes it now; it waits again if that fails."""
     REPLAYED = "replayed"
     DISCARDED = "discarded"
     """Nobody wants it; it stays in the table until it is pruned."""
@@ -61,7 +64,8 @@ class ArchivedLetter:
     """A dead letter as it stands in the table.
 
     ``fingerprint`` groups letters with one cause; ``attempts`` are the ended attempts that travelled with
-    the message (``job.Attempt`` as dicts, oldest first, the last ten).
+    the message (``job.Attempt`` as dicts, oldest first, the last ten). ``claimed_by`` is who replays it now:
+    ``host:process id:number``.
     """
 
     letter: DeadLetter
@@ -70,6 +74,7 @@ class ArchivedLetter:
     status_at: datetime
     archived_at: datetime
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    claimed_by: str | None = None
 
     def arguments(self) -> tuple[str, str]:
         """The job's positional and keyword arguments, as text for people."""
@@ -105,7 +110,7 @@ def find(store: Store, letter_id: str) -> ArchivedLetter:
         row = connection.execute(select(table).where(table.c.id == letter_id)).one_or_none()
     if row is None:
         raise DeadLetterNotFound(f"there is no dead letter {letter_id!r}; 'flask jobs dead list' shows them")
-    return _archived(row)
+    return archived(row)
 
 
 def list_letters(
@@ -115,7 +120,7 @@ def list_letters(
     query = select(table).where(*(filters or Filters()).conditions())
     with store.read() as connection:
         rows = connection.execute(query.order_by(table.c.at.desc(), table.c.id).limit(limit)).all()
-    return [_archived(row) for row in rows]
+    return [archived(row) for row in rows]
 
 
 def count(store: Store, filters: Filters | None = None) -> int:
@@ -125,7 +130,16 @@ def count(store: Store, filters: Filters | None = None) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def _archived(row: Row[Any]) -> ArchivedLetter:
+def packed(letter: DeadLetter) -> bytes:
+    """All of ``letter`` as JSON, its body in base64."""
+    values = {item.name: getattr(letter, item.name) for item in fields(letter)}
+    failure = letter.failure
+    values["failure"] = [failure.error, failure.message, failure.traceback] if failure else None
+    return to_json(values).encode()
+
+
+def archived(row: Row[Any]) -> ArchivedLetter:
+    """A row of the table."""
     failure = Failure(row.error, row.message or "", row.traceback or "") if row.error else None
     letter = DeadLetter(
         id=row.id,
@@ -143,8 +157,14 @@ def _archived(row: Row[Any]) -> ArchivedLetter:
         worker=row.worker,
     )
     return ArchivedLetter(
-        letter, row.fingerprint, Status(row.status), row.status_at, row.archived_at, row.attempts
+        letter,
+        row.fingerprint,
+        Status(row.status),
+        row.status_at,
+        row.archived_at,
+        row.attempts,
+        row.claimed_by,
     )
 
 
-__all__ = ["ArchivedLetter", "Filters", "Status", "count", "find", "list_letters"]
+__all__ = ["ArchivedLetter", "Filters", "Status", "archived", "count", "find", "list_letters", "packed"]

@@ -5,25 +5,30 @@ Totals are never dropped while the process lives, and none counts twice; records
 database is away for long.
 """
 
-from .jobs import record_dead, record_progress, record_replayed
+from .jobs import dead_row, record_progress, record_replayed
+from .jobs import write as write_jobs
 from .recorder import Journal
 from .records import AttemptRecord, JobRecord, find_job
 from .retention import prune
-from .tally import BUCKETS, TotalsRow, count_outcome, cumulative, recent_totals, totals
+from .tally import BUCKETS, UNKNOWN, Tally, TotalsRow, cumulative, recent_totals, totals
+from .tally import add as add_totals
 
 __all__ = [
     "BUCKETS",
+    "UNKNOWN",
     "AttemptRecord",
     "JobRecord",
     "Journal",
+    "Tally",
     "TotalsRow",
-    "count_outcome",
+    "add_totals",
     "cumulative",
+    "dead_row",
     "find_job",
     "prune",
     "recent_totals",
-    "record_dead",
     "record_progress",
     "record_replayed",
     "totals",
+    "write_jobs",
 ]

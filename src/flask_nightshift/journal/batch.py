@@ -17,13 +17,16 @@ from sqlalchemy import Connection
 from ..errors import DatabaseUnavailable
 from ..events import JobEvent, JobStarted, JobSucceeded
 from ..job import utcnow
-from ..store import Store
+from ..store import Store, halving, refused
 from ..store.tables import journals
 from ..store.upsert import insert
 from . import attempts, jobs, tally
 
 TIMEOUT = 20.0
 """Seconds that one batch may take, waiting for SQLite's lock included."""
+
+MAX_REFUSED = 1_048_576
+"""Bytes kept of a record that the database refused."""
 
 logger = logging.getLogger("flask_nightshift.journal")
 
@@ -44,14 +47,16 @@ class Batch:
 def write(store: Store, batch: Batch) -> None:
     """Write ``batch``; writing it again changes nothing. Raises ``DatabaseUnavailable``.
 
-    What the database refuses for its content is logged and left out, and the rest is written.
+    What the database refuses for its content is set aside (``store/refused.py``), and the rest is written.
     """
     try:
         _write(store, batch)
     except DatabaseUnavailable:
         raise
-    except Exception:
-        logger.exception("journal.batch_refused", extra={"records": len(batch.records)})
+    except Exception as exc:  # noqa: BLE001 - no outage, so it is about one of the records: find it
+        logger.warning(
+            "journal.batch_halved", extra={"records": len(batch.records), "error": str(exc)[:2000]}
+        )
         _write_what_can_be(store, batch)
 
 
@@ -65,6 +70,38 @@ def _write(store: Store, batch: Batch) -> None:
             tally.add(connection, batch.totals)
 
 
+def _write_what_can_be(store: Store, batch: Batch) -> None:
+    """Each half of the records in a transaction of its own, so that many bad ones end in no timeout."""
+    halving.halve(
+        batch.records,
+        lambda part: _write(store, replace(batch, records=list(part), totals=[])),
+        lambda record, why: _set_aside(store, batch, record[0].job.job_id, why, record),
+    )
+    if batch.totals:
+        for row, why in _add_what_can_be(store, batch):
+            _set_aside(store, batch, None, why, row)
+
+
+def _add_what_can_be(store: Store, batch: Batch) -> list[tuple[dict[str, Any], Exception]]:
+    """The totals in one transaction with the batch's number, since they must count once; what was refused."""
+    bad: list[tuple[dict[str, Any], Exception]] = []
+    with store.begin(timeout=TIMEOUT) as connection:
+        if _is_new(connection, batch):
+            add = halving.within(connection, tally.add)
+            halving.halve(batch.totals, add, lambda row, why: bad.append((row, why)))
+    return bad
+
+
+def _set_aside(store: Store, batch: Batch, job_id: str | None, why: Exception, what: object) -> None:
+    data = repr(what).encode("utf-8", "backslashreplace")[:MAX_REFUSED]
+    try:
+        refused.set_aside(store, refused.RECORD, job_id, batch.worker, why, data)
+    except DatabaseUnavailable:
+        raise
+    except Exception:  # it refuses that too: the log has the last word
+        logger.exception("journal.record_refused", extra={"event_refused": data[:2000].decode()})
+
+
 def _telling(records: list[Record]) -> list[Record]:
     """``records`` without the starts of attempts whose success is among them, which tells their start too."""
     told = {_attempt(event) for event, start in records if isinstance(event, JobSucceeded) and start}
@@ -73,18 +110,6 @@ def _telling(records: list[Record]) -> list[Record]:
 
 def _attempt(event: JobEvent) -> tuple[str, int, int]:
     return event.job.job_id, event.job.run, event.job.attempt
-
-
-def _write_what_can_be(store: Store, batch: Batch) -> None:
-    parts = [replace(batch, records=[])]
-    parts += [replace(batch, records=[record], totals=[]) for record in batch.records]
-    for part in parts:
-        try:
-            _write(store, part)
-        except DatabaseUnavailable:
-            raise
-        except Exception:
-            logger.exception("journal.record_refused", extra={"event_refused": repr(part)[:2000]})
 
 
 def _is_new(connection: Connection, batch: Batch) -> bool:

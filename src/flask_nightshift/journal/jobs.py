@@ -9,6 +9,7 @@ A replay begins the next run, so it comes after everything that was before it.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -19,7 +20,7 @@ from sqlalchemy.engine import Dialect
 from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..job import Failure, JobRef, JobState, Reason, utcnow
 from ..store import Store
-from ..store.tables import jobs
+from ..store.tables import MAX_RESULT, jobs
 from ..store.upsert import Upsert, insert
 from .attempts import Start
 
@@ -49,11 +50,11 @@ def row(event: JobEvent, start: Start | None = None) -> dict[str, Any]:
         case JobStarted():
             return _row(ref, JobState.RUNNING, event.at, worker=event.worker, started_at=event.at)
         case JobSucceeded():
-            return _row(ref, JobState.SUCCEEDED, event.at, worker=event.worker, result=event.result,
+            return _row(ref, JobState.SUCCEEDED, event.at, worker=event.worker, result=_kept(event.result),
                         started_at=start.at if start else None)  # fmt: skip
         case JobRetrying():
             return _row(ref, JobState.RETRYING, event.at, worker=event.worker, due_at=event.due,
-                        max_retries=event.max_retries, **_failure(event.failure))  # fmt: skip
+                        max_retries=_bounded(event.max_retries), **_failure(event.failure))  # fmt: skip
         case JobDied():
             return _dead(ref, event.at, event.reason, event.failure, event.worker)
         case JobReturned():
@@ -90,8 +91,7 @@ def record_replayed(connection: Connection, ref: JobRef, at: datetime) -> None:
     write(connection, [_row(following, JobState.QUEUED, at, attempts=0)])
 
 
-def record_dead(
-    connection: Connection,
+def dead_row(
     ref: JobRef,
     at: datetime,
     reason: Reason,
@@ -100,15 +100,30 @@ def record_dead(
     worker: str | None = None,
     args: str | None = None,
     kwargs: str | None = None,
-) -> None:
-    """The job lies in the dead-letter queue, whether or not a worker told the journal."""
+) -> dict[str, Any]:
+    """The row, for ``write``, of a job that lies in the dead-letter queue, whether or not a worker told the journal."""
     row = _dead(ref, at, reason, failure or Failure(f"{reason}"), worker)
-    write(connection, [row | {"args": args or None, "kwargs": kwargs or None}])
+    return row | {"args": args or None, "kwargs": kwargs or None}
 
 
 def _dead(ref: JobRef, at: datetime, reason: Reason, failure: Failure, worker: str | None) -> dict[str, Any]:
     started = ref.attempt - (reason in _NEVER_STARTED)
     return _row(ref, JobState.DEAD, at, worker=worker, attempts=started, **_failure(failure))
+
+
+def _kept(result: str | None) -> str | None:
+    """A result as the history keeps it: JSON, so one that is too long is not cut but named."""
+    if (
+        result is None
+        or len(result) * 4 <= MAX_RESULT
+        or (size := len(result.encode("utf-8", "replace"))) <= MAX_RESULT
+    ):
+        return result
+    return json.dumps(f"{size:,} bytes: too long for the history; the result backend has it")
+
+
+def _bounded(count: int | None) -> int | None:
+    return None if count is None else min(count, _MAX_ATTEMPT)
 
 
 def _failure(failure: Failure) -> dict[str, Any]:
@@ -209,4 +224,4 @@ def _constant(state: JobState) -> ColumnElement[str]:
     return literal_column(f"'{state}'")
 
 
-__all__ = ["record_dead", "record_progress", "record_replayed", "row", "write"]
+__all__ = ["dead_row", "record_progress", "record_replayed", "row", "write"]

@@ -122,7 +122,8 @@ class Journal:
         outcome = getattr(event, "outcome", None)
         if outcome is not None:
             runtime, wait = getattr(event, "runtime", None), start.wait if start else None
-            self._tally.add(event.at, event.job.task, event.job.queue, outcome, runtime, wait)
+            reason = getattr(event, "reason", None)
+            self._tally.add(event.at, event.job.task, event.job.queue, outcome, runtime, wait, reason)
         return event, start
 
     def start(self) -> None:

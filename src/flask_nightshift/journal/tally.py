@@ -11,7 +11,7 @@ A wait is counted with the outcome of the attempt that waited. Histogram buckets
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from ..job import Outcome
+from ..job import Outcome, Reason
 from ..store import Store
 from ..store.tables import BUCKETS, bucket_columns
 from ..store.tables import totals as table
@@ -29,7 +29,11 @@ ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The minute of the row that sums up all time."""
 KEEP_MINUTES = timedelta(days=30)
 MAX_CELLS = 5_000
-"""Rows waiting for the database above which minutes are counted by the hour."""
+"""Rows waiting for the database above which minutes are counted by the hour; above twice as many, new tasks and queues
+are counted as ``UNKNOWN``."""
+UNKNOWN = "unknown"
+"""The task under which jobs are counted whose name no worker knew: anybody can invent names without end."""
+NEVER_KNOWN = (Reason.UNKNOWN_TASK, Reason.INVALID, Reason.UNDECODABLE)
 
 _SUMS = ("count", "runtime_sum", "wait_sum", *bucket_columns("runtime"), *bucket_columns("wait"))
 _KEYS = ("minute", "task", "queue", "outcome", "worker")
@@ -89,17 +93,30 @@ class Tally:
 
     def __init__(self) -> None:
         self._cells: dict[tuple[datetime, str, str, str], _Cell] = {}
+        self._coarse_above = MAX_CELLS
 
     def __bool__(self) -> bool:
         return bool(self._cells)
 
     def add(
-        self, at: datetime, task: str, queue: str, outcome: Outcome, runtime: float | None, wait: float | None
+        self,
+        at: datetime,
+        task: str,
+        queue: str,
+        outcome: Outcome,
+        runtime: float | None,
+        wait: float | None,
+        reason: Reason | None = None,
     ) -> None:
-        """Count one ended attempt; ``runtime`` and ``wait`` in seconds, where they are known."""
+        """Count one ended attempt; ``runtime`` and ``wait`` in seconds, where they are known.
+
+        ``reason`` is why the job was buried, if it was: names that no worker knew count as ``UNKNOWN``.
+        """
+        if outcome is Outcome.DEAD and reason in NEVER_KNOWN:
+            task = UNKNOWN
         minute = (at if at.tzinfo is UTC else at.astimezone(UTC)).replace(second=0, microsecond=0)
         self._cell(minute, task, queue, outcome).add(runtime, wait)
-        if len(self._cells) > MAX_CELLS:
+        if len(self._cells) > self._coarse_above:
             self._coarsen()
 
     def rows(self, worker: str) -> list[dict[str, Any]]:
@@ -116,6 +133,8 @@ class Tally:
         key: Any = (minute, *labels)
         cell = self._cells.get(key)
         if cell is None:
+            if len(self._cells) >= 2 * MAX_CELLS and labels[:2] != (UNKNOWN, UNKNOWN):
+                return self._cell(minute, UNKNOWN, UNKNOWN, labels[2])
             cell = self._cells[key] = _Cell()
         return cell
 
@@ -123,22 +142,14 @@ class Tally:
         fine, self._cells = self._cells, {}
         for (minute, *labels), cell in fine.items():
             self._cell(minute.replace(minute=0), *labels).merge(cell)
+        self._coarse_above = len(self._cells) + MAX_CELLS  # not again for each new name
 
 
-def add(connection: Connection, rows: list[dict[str, Any]]) -> None:
+def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add ``rows`` to the table, each to the row with its key."""
     if rows:
         in_order = sorted(rows, key=lambda row: tuple(row[key] for key in _KEYS))
         connection.execute(_add(connection.dialect.name), in_order)
-
-
-def count_outcome(
-    connection: Connection, worker: str, at: datetime, task: str, queue: str, outcome: Outcome
-) -> None:
-    """Count one outcome that no journal saw; once: the caller sees to that in the same transaction."""
-    tally = Tally()
-    tally.add(at, task, queue, outcome, None, None)
-    add(connection, tally.rows(worker))
 
 
 def totals(store: Store) -> list[TotalsRow]:
@@ -186,5 +197,5 @@ def _add(dialect: str) -> Any:
     return statement.on_conflict_do_update(index_elements=list(_KEYS), set_=changes)
 
 
-__all__ = ["ALL_TIME", "BUCKETS", "KEEP_MINUTES", "Tally", "TotalsRow", "add", "count_outcome", "cumulative",
+__all__ = ["ALL_TIME", "BUCKETS", "KEEP_MINUTES", "UNKNOWN", "Tally", "TotalsRow", "add", "cumulative",
            "recent_totals", "totals"]  # fmt: skip

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table
 
-from .types import JsonText, SafeText, UtcDateTime
+from .types import JsonText, KeyText, SafeText, UtcDateTime
+
+MAX_RESULT = 1_048_576
+"""Bytes of a job's result that the history keeps; a longer one is the result backend's alone."""
 
 BUCKETS: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 """Upper bounds in seconds of the histogram buckets of runtime and wait; a last bucket takes the rest."""
@@ -31,10 +34,10 @@ metadata = MetaData()
 jobs = Table(
     "nightshift_jobs",
     metadata,
-    Column("id", SafeText, primary_key=True),
-    Column("task", SafeText, nullable=False),
-    Column("queue", SafeText, nullable=False),
-    Column("state", SafeText, nullable=False),
+    Column("id", KeyText, primary_key=True),
+    Column("task", KeyText, nullable=False),
+    Column("queue", KeyText, nullable=False),
+    Column("state", KeyText, nullable=False),
     # where the job is in its life, as one number that only grows: see journal/jobs.py
     Column("place", BigInteger, nullable=False),
     Column("run", Integer, nullable=False),
@@ -44,14 +47,14 @@ jobs = Table(
     Column("kwargs", SafeText),
     Column("progress", JsonText),
     Column("progress_at", UtcDateTime),
-    Column("result", SafeText),
+    Column("result", SafeText(MAX_RESULT)),
     Column("error", SafeText),
     Column("error_message", SafeText),
     Column("enqueued_at", UtcDateTime),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("due_at", UtcDateTime),
-    Column("worker", SafeText),
+    Column("worker", KeyText),
     Column("request_id", SafeText),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("nightshift_jobs_state", "state", "updated_at"),
@@ -61,11 +64,11 @@ attempts = Table(
     "nightshift_attempts",
     metadata,
     # an attempt whose worker died begins again under its number: only the start tells the two apart
-    Column("job_id", SafeText, primary_key=True),
+    Column("job_id", KeyText, primary_key=True),
     Column("run", Integer, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("started_at", UtcDateTime, primary_key=True),
-    Column("worker", SafeText, nullable=False),
+    Column("worker", KeyText, nullable=False),
     Column("wait", Float),
     Column("ended_at", UtcDateTime),
     Column("outcome", SafeText),
@@ -80,10 +83,10 @@ totals = Table(
     "nightshift_totals",
     metadata,
     Column("minute", UtcDateTime, primary_key=True),
-    Column("task", SafeText, primary_key=True),
-    Column("queue", SafeText, primary_key=True),
-    Column("outcome", SafeText, primary_key=True),
-    Column("worker", SafeText, primary_key=True),
+    Column("task", KeyText, primary_key=True),
+    Column("queue", KeyText, primary_key=True),
+    Column("outcome", KeyText, primary_key=True),
+    Column("worker", KeyText, primary_key=True),
     Column("count", BigInteger, nullable=False, default=0),
     Column("runtime_sum", Float, nullable=False, default=0.0),
     Column("wait_sum", Float, nullable=False, default=0.0),
@@ -94,8 +97,8 @@ journals = Table(
     "nightshift_journals",
     metadata,
     # one row for each process that writes totals: the last batch it wrote, so that none counts twice
-    Column("id", SafeText, primary_key=True),
-    Column("worker", SafeText, nullable=False),
+    Column("id", KeyText, primary_key=True),
+    Column("worker", KeyText, nullable=False),
     Column("batch", BigInteger, nullable=False),
     Column("written_at", UtcDateTime, nullable=False),
 )
@@ -103,23 +106,24 @@ journals = Table(
 dead_letters = Table(
     "nightshift_dead_letters",
     metadata,
-    Column("id", SafeText, primary_key=True),
-    Column("job_id", SafeText),
-    Column("task", SafeText),
-    Column("queue", SafeText, nullable=False),
-    Column("reason", SafeText, nullable=False),
+    Column("id", KeyText, primary_key=True),
+    Column("job_id", KeyText),
+    Column("task", KeyText),
+    Column("queue", KeyText, nullable=False),
+    Column("reason", KeyText, nullable=False),
     Column("error", SafeText),
     Column("message", SafeText),
     Column("traceback", SafeText),
-    Column("fingerprint", SafeText, nullable=False),
+    Column("fingerprint", KeyText, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("archived_at", UtcDateTime, nullable=False),
-    Column("status", SafeText, nullable=False),
+    Column("status", KeyText, nullable=False),
     Column("status_at", UtcDateTime, nullable=False),
-    Column("worker", SafeText),
+    Column("worker", KeyText),
+    Column("claimed_by", KeyText),  # who replays it now; status_at is since when
     Column("body", LargeBinary, nullable=False),
-    Column("content_type", SafeText, nullable=False),
-    Column("content_encoding", SafeText, nullable=False),
+    Column("content_type", KeyText, nullable=False),
+    Column("content_encoding", KeyText, nullable=False),
     Column("headers", JsonText, nullable=False),
     Column("properties", JsonText, nullable=False),
     Column("attempts", JsonText, nullable=False),
@@ -127,11 +131,25 @@ dead_letters = Table(
     Index("nightshift_dead_letters_job", "job_id"),
 )
 
+refused = Table(
+    "nightshift_refused",
+    metadata,
+    # what the database refused to store where it belongs, set aside with its bytes: see refused.py
+    Column("id", KeyText, primary_key=True),
+    Column("kind", KeyText, nullable=False),
+    Column("about", KeyText),
+    Column("at", UtcDateTime, nullable=False),
+    Column("worker", KeyText, nullable=False),
+    Column("error", SafeText, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("nightshift_refused_at", "at"),
+)
+
 workers = Table(
     "nightshift_workers",
     metadata,
-    Column("name", SafeText, primary_key=True),
-    Column("hostname", SafeText, nullable=False),
+    Column("name", KeyText, primary_key=True),
+    Column("hostname", KeyText, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
@@ -146,14 +164,14 @@ workers = Table(
 beats = Table(
     "nightshift_beats",
     metadata,
-    Column("name", SafeText, primary_key=True),
+    Column("name", KeyText, primary_key=True),
     Column("ticked_at", UtcDateTime, nullable=False),
 )
 
 schedules = Table(
     "nightshift_schedules",
     metadata,
-    Column("name", SafeText, primary_key=True),
+    Column("name", KeyText, primary_key=True),
     Column("last_run_at", UtcDateTime),
     Column("total_run_count", BigInteger, nullable=False),
     # what the schedule was at that run: a changed one begins anew
@@ -162,6 +180,7 @@ schedules = Table(
 
 __all__ = [
     "BUCKETS",
+    "MAX_RESULT",
     "attempts",
     "beats",
     "bucket_columns",
@@ -169,6 +188,7 @@ __all__ = [
     "jobs",
     "journals",
     "metadata",
+    "refused",
     "schedules",
     "totals",
     "workers",

@@ -1,38 +1,73 @@
-"""Column types that take whatever a job brings and give back what was put in, on SQLite and PostgreSQL."""
+"""Column types that take whatever a job brings and give back what was put in, on SQLite and PostgreSQL.
+
+No value is refused for its length, its characters or its depth (invariant 14).
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from sqlalchemy import DateTime, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+MAX_TEXT = 65_536
+"""Bytes of a text that people read: arguments, an error, a traceback."""
+MAX_KEY = 512
+"""Bytes of an id or a name: up to four of them stand in one row of an index."""
+TOO_DEEP = {"__nightshift__": "nested too deeply to be read; the column has all of it"}
+"""What an object is read as whose JSON goes deeper than Python can follow."""
 _TAG = "__nightshift__"
 _TIME_ZONE_AT = len("2026-11-24 01:02:03.000000")
 
 
 class SafeText(TypeDecorator[str]):
-    """Text in which the characters that no database takes (NUL, lone surrogates) are replaced by ``�``."""
+    """Text in which the characters that no database takes (NUL, lone surrogates) are replaced by ``�``.
+
+    ``limit`` in bytes of UTF-8: of a longer text the beginning and the end are kept, with a note of its size.
+    """
 
     impl = Text
     cache_ok = True
 
+    def __init__(self, limit: int = MAX_TEXT) -> None:
+        super().__init__()
+        self.limit = limit
+
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
         """What writes a value, in one call; both databases take text as it is."""
-        return _safe
+        return partial(_safe, limit=self.limit, shorten=shortened)
+
+
+class KeyText(SafeText):
+    """Text that is part of an index, which on PostgreSQL takes rows of 2,704 bytes at most.
+
+    A key longer than ``MAX_KEY`` is stored as its beginning and a digest: keys that differ stay different, and a
+    search for the whole key finds its row.
+    """
+
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(MAX_KEY)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
+        """What writes a value, or compares with it."""
+        return partial(_safe, limit=self.limit, shorten=_digested)
 
 
 class JsonText(TypeDecorator[Any]):
     """A value as JSON in a text column; bytes, datetimes and decimals come back as what they were.
 
-    Text and not PostgreSQL's ``jsonb``, which refuses the NUL character even when it is escaped.
+    Text and not PostgreSQL's ``jsonb``, which refuses the NUL character even when it is escaped. Every value can be
+    written. One that is nested too deeply for Python to read it again comes back as ``TOO_DEEP``.
     """
 
     impl = Text
@@ -40,11 +75,16 @@ class JsonText(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
         """``value`` as JSON text; ``None`` stays NULL."""
-        return None if value is None else json.dumps(value, default=_encode)
+        return None if value is None else to_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
         """The value that was stored."""
-        return None if value is None else json.loads(value, object_hook=_decode)
+        if value is None:
+            return None
+        try:
+            return json.loads(value, object_hook=_decode)
+        except RecursionError:
+            return dict(TOO_DEEP) if value.startswith("{") else []
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -64,11 +104,91 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def _safe(value: str | None) -> str | None:
-    """``value`` without what PostgreSQL, or UTF-8, refuses."""
-    if value is None or (type(value) is str and value.isascii() and "\0" not in value):
+def shortened(text: str, limit: int) -> str:
+    """``text`` in at most ``limit`` bytes of UTF-8: its beginning, its end, and how long it was."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= limit:
+        return text
+    note = f" … ({len(raw):,} bytes in all) … "
+    half = (limit - len(note.encode())) // 2
+    return raw[:half].decode("utf-8", "ignore") + note + raw[-half:].decode("utf-8", "ignore")
+
+
+def key_of(text: str) -> str:
+    """``text`` as ``KeyText`` stores it."""
+    return _safe(text, MAX_KEY, _digested) or ""
+
+
+def _digested(text: str, limit: int) -> str:
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= limit:
+        return text
+    digest = hashlib.sha256(raw).hexdigest()[:32]
+    return raw[: limit - 33].decode("utf-8", "ignore") + "~" + digest
+
+
+def _safe(value: str | None, limit: int, shorten: Callable[[str, int], str]) -> str | None:
+    """``value`` without what PostgreSQL, or UTF-8, refuses, in at most ``limit`` bytes."""
+    if value is None or (
+        type(value) is str and len(value) <= limit and value.isascii() and "\0" not in value
+    ):
         return value  # nearly always
-    return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return shorten(str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode(), limit)
+
+
+def to_json(value: Any) -> str:
+    """Any value as JSON, which ``JsonText`` reads."""
+    try:
+        return json.dumps(value, default=_encode)
+    except (
+        RecursionError,
+        TypeError,
+        ValueError,
+    ):  # too deep; a key that is no text; a value that contains itself
+        return "".join(_tokens(value))
+
+
+def _tokens(value: Any) -> Iterator[str]:
+    """The JSON of any value, however deep, without recursion; keys become texts, a value within itself null."""
+    todo: list[Any] = [value]  # values to write, and ``_Token``s to write between them
+    inside: set[int] = set()
+    while todo:
+        item = todo.pop()
+        if isinstance(item, _Token):
+            inside.discard(item.closes)
+            yield item.text
+        elif isinstance(item, (Mapping, list, tuple)):
+            if id(item) in inside:
+                yield "null"
+                continue
+            inside.add(id(item))
+            yield "{" if isinstance(item, Mapping) else "["
+            todo.extend(reversed(list(_parts(item))))
+        else:
+            yield json.dumps(item, default=_encode)
+
+
+class _Token(NamedTuple):
+    text: str
+    closes: int = 0
+
+
+def _parts(item: Mapping[Any, Any] | Sequence[Any]) -> Iterator[Any]:
+    """What is written after the opening bracket of ``item``."""
+    separator = ""
+    if isinstance(item, Mapping):
+        for key, value in item.items():
+            yield _Token(f"{separator}{json.dumps(str(key))}: ")
+            yield value
+            separator = ", "
+        yield _Token("}", id(item))
+    else:
+        for value in item:
+            if separator:
+                yield _Token(separator)
+            yield value
+            separator = ", "
+        yield _Token("]", id(item))
 
 
 def _in_utc(value: datetime | None) -> datetime | None:
@@ -106,4 +226,5 @@ def _decode(value: dict[str, Any]) -> Any:
     return value
 
 
-__all__ = ["JsonText", "SafeText", "UtcDateTime"]
+__all__ = ["MAX_KEY", "MAX_TEXT", "TOO_DEEP", "JsonText", "KeyText", "SafeText", "UtcDateTime",
+           "key_of", "shortened", "to_json"]  # fmt: skip

@@ -1,8 +1,15 @@
-"""Which errors of a driver mean that the database cannot be used now, and what to tell people about them."""
+"""Which errors of a database say that it cannot be used now, and which that it refuses what is to be stored.
+
+An outage passes, so whatever met one is tried again. Content stays what it is: trying it again stops everything behind
+it (invariant 14). The class of the error decides: PostgreSQL's SQLSTATE, SQLite's result code, and for errors that the
+driver raises before it asks the database their type. What cannot be classified counts as an outage, because an outage
+loses nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 
 from sqlalchemy import exc as sa
@@ -10,9 +17,19 @@ from sqlalchemy import exc as sa
 from ..errors import DatabaseUnavailable
 from ..passwords import hide_password
 
-_SQLSTATE_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-"""Connection, read-only (a replica after a failover), login, no such database, deadlock, full, shutdown."""
+_CONTENT_CLASSES = ("21", "22", "23", "44", "54", "P0")
+"""Cardinality, data, constraint, check option, a limit (a key too long for an index), what a trigger raises."""
+_CONTENT_CODES = (
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+)
+_PSYCOPG_CONTENT = (sa.DataError, sa.IntegrityError, sa.NotSupportedError, sa.ProgrammingError)
+"""What psycopg raises before the server is asked; a connection that is gone is an ``OperationalError``."""
 _NO_TABLE = ("42P01", "42703")
+_NOT_STORABLE = (ArithmeticError, TypeError, ValueError, RecursionError)
+"""What Python or a driver raises for a value that cannot be written: too large an integer, half a character, …"""
 _REMEDY = "its tables are missing or of another version: run 'flask jobs migrate'"
 
 
@@ -27,21 +44,26 @@ def translated(url: str) -> Iterator[None]:
     except sa.TimeoutError as exc:
         raise DatabaseUnavailable(f"{url}: all connections are in use") from exc
     except sa.DBAPIError as exc:
-        if not _is_unavailable(exc):
+        if is_content(exc):
             raise
         raise DatabaseUnavailable(f"{url}: {_explain(exc)}") from exc
 
 
-def _is_unavailable(exc: sa.DBAPIError) -> bool:
-    if exc.connection_invalidated or isinstance(exc, sa.OperationalError):
-        return True
-    state = getattr(exc.orig, "sqlstate", None)
-    if state:
-        return state[:2] in _SQLSTATE_CLASSES or state in _NO_TABLE
-    # SQLite says plain DatabaseError of a file that is malformed or no database. Its InterfaceError is about
-    # a parameter; psycopg's is about the connection.
-    driver = type(exc.orig).__module__.partition(".")[0]
-    return type(exc) is sa.DatabaseError or (isinstance(exc, sa.InterfaceError) and driver != "sqlite3")
+def is_content(exc: BaseException) -> bool:
+    """Whether ``exc`` is about what was to be stored, so that trying again changes nothing."""
+    if not isinstance(exc, sa.DBAPIError):
+        cause = exc.orig if isinstance(exc, sa.StatementError) else exc
+        return isinstance(cause, _NOT_STORABLE)
+    if exc.connection_invalidated:
+        return False
+    if state := getattr(exc.orig, "sqlstate", None):
+        return str(state)[:2] in _CONTENT_CLASSES
+    code = getattr(exc.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _CONTENT_CODES  # the upper bits tell which kind of constraint, and the like
+    if isinstance(exc.orig, sqlite3.Error):  # raised by Python's module, which has no type for such values
+        return isinstance(exc, sa.DataError) or str(exc.orig).startswith("Error binding parameter")
+    return isinstance(exc, _PSYCOPG_CONTENT)
 
 
 def _explain(exc: sa.DBAPIError) -> str:
@@ -54,4 +76,4 @@ def _explain(exc: sa.DBAPIError) -> str:
     return hide_password(text)
 
 
-__all__ = ["translated"]
+__all__ = ["is_content", "translated"]

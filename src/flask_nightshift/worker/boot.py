@@ -32,7 +32,12 @@ class Companions(bootsteps.StartStopStep):
         self._runtime = runtime
         self._controller = controller
         self._heartbeat = Heartbeat(runtime, controller)
-        self._archiver = Archiver(runtime.broker, runtime.store, worker=controller.hostname)
+        self._archiver = Archiver(
+            runtime.broker,
+            runtime.store,
+            worker=controller.hostname,
+            known=runtime.celery.tasks.__contains__,
+        )
         self._drain = Drain(controller, runtime.settings.stop_grace)
         runtime.journal.worker = controller.hostname
 

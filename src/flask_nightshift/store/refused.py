@@ -1,0 +1,55 @@
+"""What the database refused to store where it belongs, set aside with its bytes, for people to look at.
+
+``flask jobs doctor`` counts it. A record of the history is kept as its ``repr``; a dead letter as JSON with its raw
+body in base64, so that nothing of the message is lost when it leaves the dead-letter queue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from sqlalchemy import func, select
+
+from ..job import utcnow
+from . import Store
+from .tables import refused as table
+from .upsert import insert
+
+RECORD = "record"
+"""A record of the history, or a row of totals."""
+LETTER = "letter"
+"""A dead letter."""
+TIMEOUT = 20.0
+
+logger = logging.getLogger("flask_nightshift.store")
+
+
+def set_aside(store: Store, kind: str, about: str | None, worker: str, why: Exception, data: bytes) -> None:
+    """Keep ``data``, once, and log that it was refused, and why.
+
+    ``about`` is the id of the job or the dead letter. Raises ``DatabaseUnavailable``, and whatever the database says
+    if it refuses this too.
+    """
+    extra = {"kind": kind, "about": about, "error": str(why)[:2000], "bytes": len(data)}
+    values = {
+        "id": hashlib.sha256(kind.encode() + data).hexdigest()[:32],
+        "kind": kind,
+        "about": about,
+        "at": utcnow(),
+        "worker": worker,
+        "error": f"{type(why).__name__}: {why}",
+        "data": data,
+    }
+    with store.begin(timeout=TIMEOUT) as connection:
+        connection.execute(insert(connection.dialect.name, table).values(values).on_conflict_do_nothing())
+    logger.error("store.refused", extra=extra)
+
+
+def count(store: Store) -> int:
+    """How much the database has refused and is not pruned yet; raises ``DatabaseUnavailable``."""
+    with store.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+__all__ = ["LETTER", "RECORD", "count", "set_aside"]
