@@ -63,10 +63,11 @@ def short_error(error: str | None, message: str | None) -> str | None:
 
 
 def one_line(exc: BaseException) -> str:
-    """An error for people, without passwords."""
+    """An error for people with its notes, without passwords."""
     from ..passwords import hide_password
 
-    return printable(hide_password(" ".join(str(exc).split()))) or type(exc).__name__
+    told = " ".join([str(exc) or type(exc).__name__, *getattr(exc, "__notes__", ())])
+    return printable(hide_password(" ".join(told.split())))
 
 
 def printable(text: object) -> str:

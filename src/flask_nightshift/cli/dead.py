@@ -24,6 +24,7 @@ from .base import (
     table,
     when,
 )
+from .running import INTERRUPTED, interruptible, progress_bar
 
 if TYPE_CHECKING:
     from ..dead_letters import ArchivedLetter, Filters, Result
@@ -57,7 +58,7 @@ def _filter_options(command: F) -> F:
 @_filter_options
 @click.option(
     "--status",
-    type=click.Choice(["waiting", "replayed", "discarded", "any"]),
+    type=click.Choice(["waiting", "replaying", "replayed", "discarded", "any"]),
     default="waiting",
     show_default=True,
 )
@@ -202,16 +203,21 @@ def replay(
     filters = _chosen(current.store, ids, everything, conditions)
     if not ids and not dry_run:
         _ask("Replay", current.store, filters, limit, yes)
-    result = dead_letters.replay(
-        current.store,
-        current.broker,
-        filters,
-        limit=limit,
-        rate=rate,
-        dry_run=dry_run,
-        force=force,
-        queue=queue,
-    )
+    with interruptible() as stop, progress_bar("Replaying", limit) as moved:
+        result = dead_letters.replay(
+            current.store,
+            current.broker,
+            filters,
+            limit=limit,
+            rate=rate,
+            dry_run=dry_run,
+            force=force,
+            queue=queue,
+            sleep=stop.wait,
+            progress=moved,
+            stopped=stop.is_set,
+        )
+    _warn_of_idle_queues(result)
     _tell("replayed", result)
 
 
@@ -257,6 +263,23 @@ def _ask(verb: str, store: Store, filters: Filters, limit: int | None, yes: bool
         confirm(f"{verb} {plural(min(count, limit or count), 'dead letter')}?", yes)
 
 
+def _warn_of_idle_queues(result: Result) -> None:
+    """Say where the jobs went if no worker will take them from there."""
+    from ..errors import DatabaseUnavailable
+    from ..job import utcnow
+    from ..store import heartbeats
+
+    try:
+        rows = heartbeats.workers(runtime().store, utcnow())
+    except DatabaseUnavailable:
+        return
+    consumed = {queue for row in rows if row.healthy for queue in row.queues}
+    for queue in sorted(result.queues - consumed):
+        click.echo(
+            f"Warning: no worker consumes {queue!r}. Start one: flask jobs worker --queues {queue}", err=True
+        )
+
+
 def _tell(done: str, result: Result) -> None:
     for letter_id, why in result.skipped.items():
         click.echo(f"{letter_id[:SHORT]} skipped: {why}", err=True)
@@ -267,6 +290,9 @@ def _tell(done: str, result: Result) -> None:
         f"{plural(len(result.ids), 'dead letter')} {verb}{done}"
         + (f", {len(result.skipped)} skipped" if result.skipped else "")
     )
+    if result.left:
+        click.echo(f"Stopped: {result.left} not looked at. Run the same command again to go on.", err=True)
+        raise SystemExit(INTERRUPTED)
     if result.skipped and not result.ids:
         raise SystemExit(1)
 
@@ -278,6 +304,8 @@ def _resolve(store: Store, given: str) -> str:
     from ..errors import DeadLetterNotFound
     from ..store.tables import dead_letters as letters
 
+    if not given.strip():
+        raise DeadLetterNotFound(f"{given!r} is not enough to tell one dead letter: give its id, or a job's")
     meant = or_(letters.c.id.startswith(given, autoescape=True), letters.c.job_id == given)
     query = select(letters.c.id).where(meant).order_by(letters.c.at.desc()).limit(6)
     with store.read() as connection:

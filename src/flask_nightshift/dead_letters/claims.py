@@ -1,0 +1,119 @@
+"""Who replays a dead letter: one at a time, and for a bounded time.
+
+    waiting ─► replaying ─► replayed
+       ▲           │
+       └───────────┘   the publish failed; or whoever claimed it has not been heard of for ``STALE`` seconds
+
+A claim is one conditional ``UPDATE``, so of two operators, or of a replay and a discard, exactly one gets the letter.
+A crash between the publish and the mark leaves a claim behind. ``take_back`` ends it: as ``replayed`` if the job has
+begun its next run since, and otherwise as ``waiting``, because a job that runs twice is better than one that is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from ..errors import DatabaseUnavailable
+from ..job import DeadLetter, utcnow
+from ..journal import record_replayed
+from ..message import ref, run
+from ..store import Store
+from ..store.tables import dead_letters as table
+from ..store.tables import jobs
+from .letters import ArchivedLetter, Status, archived
+
+STALE = 60.0
+"""Seconds after which a claim is taken back; a publish takes three at most."""
+MARK_TIMEOUT = 30.0
+"""Seconds for which a letter that was published is tried to be marked."""
+CHUNK = 500
+
+
+class Claims:
+    """The claims of one replay."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._until = 0.0
+
+    def claim(self, letter_id: str, among: Sequence[Status]) -> ArchivedLetter | None:
+        """The letter, claimed, if its status is ``among`` those; None if it is not, or there is none."""
+        with self._store.begin() as connection:
+            statement = (
+                update(table)
+                .where(table.c.id == letter_id, table.c.status.in_(among))
+                .values(status=Status.REPLAYING, status_at=_clock(connection), claimed_by=self._name)
+                .returning(*table.c)
+            )
+            row = connection.execute(statement).one_or_none()
+        self._until = time.monotonic() + STALE / 2
+        return archived(row) if row is not None else None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last claim is young enough to publish; it is not in a process that was suspended since."""
+        return time.monotonic() < self._until
+
+    def release(self, letter_id: str) -> None:
+        """Give a letter back that was not published."""
+        mine = (table.c.id == letter_id, table.c.claimed_by == self._name)
+        with self._store.begin() as connection:
+            connection.execute(update(table).where(*mine).values(_WAITING))
+
+    def published(self, letter: DeadLetter, queue: str, sleep: Callable[[float], object]) -> None:
+        """Mark a letter whose job is in ``queue`` again; raises ``DatabaseUnavailable`` after ``MARK_TIMEOUT``."""
+        until = time.monotonic() + MARK_TIMEOUT
+        while True:
+            try:
+                return self._mark(letter, queue)
+            except DatabaseUnavailable:
+                if time.monotonic() >= until:
+                    raise
+            sleep(0.5)
+
+    def _mark(self, letter: DeadLetter, queue: str) -> None:
+        now = utcnow()
+        with self._store.begin() as connection:
+            # whatever its status is by now: the job runs
+            done = {"status": Status.REPLAYED, "status_at": now, "claimed_by": None}
+            connection.execute(update(table).where(table.c.id == letter.id).values(done))
+            if letter.job_id:
+                record_replayed(connection, ref(letter.headers, queue), now)
+
+
+_WAITING: dict[str, Any] = {"status": Status.WAITING, "status_at": table.c.archived_at, "claimed_by": None}
+
+
+def take_back(store: Store) -> int:
+    """End the claims that are older than ``STALE``; how many there were. Raises ``DatabaseUnavailable``."""
+    with store.begin() as connection:
+        stale = (
+            table.c.status == Status.REPLAYING,
+            table.c.status_at < _clock(connection, timedelta(seconds=STALE)),
+        )
+        query = select(table.c.id, table.c.headers, jobs.c.run).outerjoin(jobs, jobs.c.id == table.c.job_id)
+        found = connection.execute(query.where(*stale).limit(CHUNK)).all()
+        for row in found:
+            begun = row.run is not None and row.run > run(row.headers)
+            values = {"status": Status.REPLAYED, "claimed_by": None} if begun else _WAITING
+            connection.execute(update(table).where(table.c.id == row.id, *stale).values(values))
+    return len(found)
+
+
+def _clock(connection: Connection, before: timedelta = timedelta()) -> Any:
+    """The database's time, since the clocks of operators' machines may differ; SQLite's is this machine's."""
+    if connection.dialect.name == "postgresql":
+        return func.clock_timestamp() - before
+    return utcnow() - before
+
+
+__all__ = ["MARK_TIMEOUT", "STALE", "Claims", "take_back"]
