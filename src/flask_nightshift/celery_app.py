@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from celery.app.amqp import AMQP, Queues
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
+from kombu.exceptions import EncodeError
 
 from . import schedule
 from .brokers import Connection, destination, unavailable
 from .brokers.link import forget_inherited
+from .call_options import checked_call, unsendable, with_limits
 from .context import request_id
 from .draft import brief
 from .enqueue import Enqueuer
@@ -111,6 +113,7 @@ class JobCelery(TaskMaker):
         result = self.enqueuer.one(name, args, kwargs, options)
         if result is not None:
             return result
+        options = with_limits(checked_call(options), options.get("task_type") or self._tasks.get(name))
         options["task_id"] = options.get("task_id") or new_id()
         options.update(self._whole_delay(options))
         to = destination(self, name, args, kwargs, options)
@@ -128,6 +131,7 @@ class JobCelery(TaskMaker):
             wanted = to.later(options["countdown"], wanted)
         with (
             self._failing_fast(headers),
+            self._naming_arguments(name, args, kwargs, options),
             self.producer_or_acquire(wanted.pop("producer", None)) as producer,
         ):
             result = self.runtime.broker.send(
@@ -218,6 +222,19 @@ class JobCelery(TaskMaker):
             raise found from exc
         except self.runtime.broker.errors as exc:
             raise unavailable(exc, self.runtime.broker.url) from exc
+
+    @contextmanager
+    def _naming_arguments(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Iterator[None]:
+        try:
+            yield
+        except EncodeError as exc:
+            run = getattr(self._tasks.get(name), "run", None)
+            found = unsendable(
+                name, run, args, kwargs, options.get("serializer") or self.conf.task_serializer
+            )
+            if found is None:
+                raise
+            raise found from exc
 
     def _tell(
         self,

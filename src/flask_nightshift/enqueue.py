@@ -20,9 +20,11 @@ from celery.app.amqp import _callback_publish_retry
 from celery.utils.functional import maybe_list
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
+from .call_options import checked_call, unsendable, with_limits
 from .draft import Draft, brief
 from .errors import BrokerUnavailable
 from .job import new_id, new_ids, utcnow
+from .message import Outgoing
 from .options import check_serializer, checked_priority, checked_queue, culprit
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class Enqueuer:
         given = {key: value for key, value in options.items() if value is not None}
         if not (given.keys() <= _ORDINARY and self._is_ordinary(given)):
             return None
+        given = with_limits(given, given["task_type"])
         queue = self._queue(name, args, kwargs, given)
         if queue is None:
             return None
@@ -104,6 +107,7 @@ class Enqueuer:
         given = {key: value for key, value in given.items() if value is not None}
         if not (given.keys() <= _ORDINARY and self._is_ordinary(given)):
             return None
+        given = with_limits(given, task)
         queue = self._queue(task.name, (), {}, given)
         if queue is None:
             return None
@@ -186,7 +190,7 @@ class Enqueuer:
     def _job(
         self, job_id: str, name: str, args: Any, kwargs: Any, given: Mapping[str, Any], parent: Any
     ) -> Draft:
-        app = self._app
+        app, given = self._app, checked_call(given)
         wanted = {key: given[key] for key in _MESSAGE_OPTIONS & given.keys()}
         priority = given.get("priority")
         if parent:
@@ -230,7 +234,7 @@ class Enqueuer:
             self._declare(declare[1:])
         if serializer and serializer != "json":
             check_serializer(serializer, self._app.conf.accept_content)
-        outgoing = [job.outgoing(serializer or self._serializer) for job in jobs]
+        outgoing = [self._encoded(job, name, serializer or self._serializer) for job in jobs]
         due = self._due(jobs[0])
         done = 0
         try:
@@ -254,6 +258,16 @@ class Enqueuer:
                     signals.after_task_publish.send(body=job.body, headers=job.headers, **told)
                 if not name.startswith("celery."):  # plumbing, not anybody's jobs
                     self._app.runtime.events.emit(job.enqueued(name, queue.name, due))
+
+    def _encoded(self, job: Draft, name: str, serializer: str) -> Outgoing:
+        try:
+            return job.outgoing(serializer)
+        except Exception as exc:
+            run = getattr(self._app._tasks.get(name), "run", None)  # noqa: SLF001 - as Celery, without finalizing
+            found = unsendable(name, run, job.body[0], job.body[1], serializer)
+            if found is None:
+                raise
+            raise found from exc
 
     def _due(self, job: Draft) -> datetime | None:
         eta = job.headers.get("eta")
@@ -293,9 +307,10 @@ def _call(task: Any, at: int, item: Any) -> Arguments:
             f"item {at} of enqueue_many() is {brief(item, 80)}: "
             "give a tuple of positional or a dict of keyword arguments"
         )
-    if task.typing:
+    header = getattr(task, "__header__", None)  # a task that is a class has none
+    if task.typing and header is not None:
         try:
-            task.__header__(*args, **kwargs)
+            header(*args, **kwargs)
         except TypeError as exc:
             raise TypeError(f"item {at} of enqueue_many(), {brief(item, 80)}: {exc}") from None
     return args, kwargs

@@ -6,7 +6,6 @@ app), so that one ``Nightshift`` object serves several apps in one process.
 
 from __future__ import annotations
 
-import functools
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from .coroutines import refuse_generator
 from .events import Events
 from .job import utcnow
 from .runtime import Runtime
+from .stand_in import TaskProxy
 from .task import JobTask
 from .worker import boot
 
@@ -43,32 +43,6 @@ CELERY_SETTINGS: dict[str, Any] = {
     "beat_scheduler": "flask_nightshift.beat:JobScheduler",
 }
 """What we change of Celery's defaults; the broker adds its own, ``NIGHTSHIFT_CELERY`` has the last word."""
-
-
-class TaskProxy:
-    """Stands in, where a task is declared, for the task of whichever app is current.
-
-    Not Celery's proxy: that one pretends to be of the task's class, so a mere ``isinstance`` (Flask's search
-    for the app in a module) needs an app.
-    """
-
-    def __init__(self, find: Callable[[], JobTask], function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)
-        self._find = find
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            task = self._find()
-        except RuntimeError as exc:  # hasattr() must be able to ask
-            raise AttributeError(str(exc)) from None
-        return getattr(task, name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body here and now, in the app context."""
-        return self._find()(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<task {self.__wrapped__.__module__}.{self.__wrapped__.__qualname__}>"
 
 
 class Nightshift:

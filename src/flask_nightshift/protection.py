@@ -45,8 +45,6 @@ from .verdict import Verdict, attempt, failure_of, verdict_of
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-HARD_LIMIT_MARGIN = 30
-"""Seconds between the soft and the hard time limit when only one of them is given."""
 MAX_RESULT = 65_536
 """Characters of a result, as JSON, that the journal keeps; a longer one is left out."""
 _OURS = frozenset({__file__, finished.__code__.co_filename})
@@ -203,12 +201,9 @@ def _check(said: Mapping[str, Any], task: str) -> None:
 def _complete_limits(cls: type[JobTask], said: Mapping[str, Any]) -> None:
     """Complete a pair of time limits of which only one was given, so that soft stays below hard."""
     soft, hard = cls.soft_time_limit, cls.time_limit
-    if not soft or not hard or soft < hard:
-        return
-    if "time_limit" not in said:
-        cls.time_limit = soft + HARD_LIMIT_MARGIN
-    elif "soft_time_limit" not in said:
-        cls.soft_time_limit = max(hard - HARD_LIMIT_MARGIN, hard * 0.9)
+    pair = task_options.limits(soft, hard, "soft_time_limit" in said, "time_limit" in said)
+    if pair != (soft, hard):
+        cls.soft_time_limit, cls.time_limit = pair
 
 
 class _Hook:

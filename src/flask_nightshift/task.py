@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from celery.exceptions import Retry
 from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
 
+from .call_options import checked_call, unsendable
 from .enqueue import arguments_of
 from .errors import PermanentFailure
 from .job import Failure, utcnow
@@ -154,8 +156,16 @@ class JobTask(ResultTask):
             dict(request.kwargs if kwargs is None else kwargs),
             embed,
         )
-        content_type, content_encoding, body = dumps(payload, self.serializer or "json")
+        serializer = self.serializer or "json"
+        try:
+            content_type, content_encoding, body = dumps(payload, serializer)
+        except EncodeError as exc:
+            raise (unsendable(self.name, self.run, payload[0], payload[1], serializer) or exc) from exc
         return content_type, content_encoding, body.encode() if isinstance(body, str) else body
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the body here and now, as in Celery; what a real call would refuse is refused."""
+        return super().apply(args, kwargs, **checked_call(options))
 
     def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
         """Enqueue one job for each item, far faster than as many calls of ``delay()``; their ids, in order.

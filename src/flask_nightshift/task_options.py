@@ -23,6 +23,8 @@ MOST_RETRIES = 1_000_000
 MOST_PRIORITY = 255
 MOST_BYTES = 255
 """Of a name that AMQP carries."""
+HARD_LIMIT_MARGIN = 30
+"""Seconds between the soft and the hard time limit when only one of them is given."""
 SIMILAR = 0.8
 """How alike two names are (``difflib``, 0 to 1) for one to be the other, misspelt."""
 
@@ -243,6 +245,17 @@ def check_limits(soft: float | None, hard: float | None, key: Callable[[str], st
     """Raise ``ConfigurationError`` if the soft limit would come after the hard one."""
     if soft and hard and soft > hard:
         raise ConfigurationError(key("soft_time_limit"), soft, f"it must not be above time_limit={hard!r}")
+
+
+def limits(
+    soft: float | None, hard: float | None, soft_given: bool, hard_given: bool
+) -> tuple[float | None, float | None]:
+    """A pair of time limits of which perhaps only one was given: the other one gives way."""
+    if not soft or not hard or soft < hard or soft_given == hard_given:
+        return soft, hard
+    if soft_given:
+        return soft, soft + HARD_LIMIT_MARGIN
+    return max(hard - HARD_LIMIT_MARGIN, hard * 0.9), hard
 
 
 def meant(name: str, known: Iterable[str]) -> str | None:

@@ -85,14 +85,6 @@ def test_jobs_of_one_task_have_their_own_options(site: Site, app: Flask) -> None
         assert seen(receive())["headers"]["timelimit"] == [add.time_limit, add.soft_time_limit]
 
 
-def test_a_limit_that_is_none_is_sent_either_way_for_the_worker_to_refuse(site: Site, app: Flask) -> None:
-    with site.consumer() as receive:
-        add.apply_async((1, 2), time_limit=[9])
-        ours = seen(receive())
-        add.apply_async((1, 2), time_limit=[9], **CELERYS_WAY)
-        assert ours == seen(receive())
-
-
 def test_what_a_receiver_does_to_one_job_is_not_done_to_the_next(site: Site, app: Flask) -> None:
     def meddle(headers: Any, body: Any, **_: Any) -> None:
         headers["timelimit"][0] = 1

@@ -45,7 +45,7 @@ class TimeLimits:
 
     def begin(self, job: int, soft: float | None, hard: float | None) -> None:
         """``job`` begins, and may run for so many seconds; None is without end."""
-        if soft:
+        if soft and not (hard and hard < soft):  # a producer without Nightshift may send such a pair
             self._set(job, Limit(monotonic() + soft, True, hard - soft if hard else None))
         elif hard:
             self._set(job, Limit(monotonic() + hard, False))
