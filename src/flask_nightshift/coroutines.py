@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from flask import Flask
 
 
-def finished(value: Any, app: Flask) -> Any:
-    """What a body has returned; if that is a coroutine, what it gives once it has run.
+def finished(value: Any, task: Any, *, called: bool = False) -> Any:
+    """What the body of ``task`` has returned; if that is a coroutine, what it gives once it has run.
 
-    The soft time limit cancels it: ``finally`` and ``except asyncio.CancelledError`` can clean up. Raises ``TypeError``
-    for a generator, which nobody would run.
+    The soft time limit cancels it: ``finally`` and ``except asyncio.CancelledError`` can clean up. ``called``: as a
+    plain function, so that a coroutine which calls it gets one to await. Raises ``TypeError`` for a generator, which
+    nobody would run.
     """
     if inspect.iscoroutine(value):
-        return _run(value, app)
+        return value if called and _loop_runs_here() else _run(value, task)
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
-        raise TypeError("the task returned a generator, whose body nobody would run: return a list")
+        raise TypeError(f"{task.name} returned a generator, whose body nobody would run: return a list")
     return value
 
 
@@ -36,15 +40,44 @@ def refuse_generator(function: Callable[..., Any], name: str) -> None:
         )
 
 
-def _run(coroutine: Any, app: Flask) -> Any:
-    kind = type(app)
+def _run(coroutine: Any, task: Any) -> Any:
+    app, kind = task.nightshift.app, type(task.nightshift.app)
     if kind.ensure_sync is not Flask.ensure_sync or kind.async_to_sync is not Flask.async_to_sync:
 
         async def body() -> Any:
             return await coroutine
 
         return app.ensure_sync(body)()
-    return asyncio.run(coroutine)
+    gevent = _gevent()
+    if gevent is None and not _loop_runs_here():
+        return asyncio.run(coroutine)
+    context, request = copy_context(), task.request_stack.top
+
+    def elsewhere() -> Any:
+        task.request_stack.push(request)
+        try:
+            return asyncio.run(coroutine)
+        finally:
+            task.request_stack.pop()
+
+    if gevent is not None:  # all greenlets are one thread to asyncio, which allows it one loop
+        return gevent.get_hub().threadpool.apply(context.run, (elsewhere,))
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(context.run, elsewhere).result()
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _gevent() -> Any:
+    """The module, if it has taken the place of threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return sys.modules["gevent"] if monkey is not None and monkey.is_module_patched("threading") else None
 
 
 __all__ = ["finished", "refuse_generator"]

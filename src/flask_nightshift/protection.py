@@ -96,12 +96,12 @@ class Protected(JobTask):
             if verdict is None and request is not None and request.is_eager:
                 with _eager(request, self) as verdict:
                     return self._attempt(verdict, lambda: super(Protected, self).__call__(*args, **kwargs))
-            return finished(super().__call__(*args, **kwargs), self.nightshift.app)
+            return finished(super().__call__(*args, **kwargs), self, called=True)
 
     def _attempt(self, verdict: Verdict, call: Callable[[], Any]) -> Any:
         verdict.begun = True
         try:
-            result = finished(call(), self.nightshift.app)
+            result = finished(call(), self)
         except Exception as exc:
             if verdict.asked is not None and exc is not verdict.asked:
                 raise verdict.asked from exc  # the retry had been asked for before that went wrong

@@ -15,7 +15,7 @@ from celery.app.registry import TaskRegistry
 from . import task_options
 from .coroutines import refuse_generator
 from .plumbing import CeleryTask, is_plumbing
-from .protection import protect
+from .protection import Protected, protect
 from .results import from_library
 from .task import JobTask
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class JobRegistry(TaskRegistry):
-    """Celery's tasks by name; ``adopt`` makes each of them one of ours, however it comes here."""
+    """Celery's tasks by name; ``adopt`` makes each of them one of ours, however it comes here.
+
+    A task with a wrong option is refused before it is in here.
+    """
 
     adopt: Callable[[Any], Any] = staticmethod(lambda task: task)
 
@@ -52,8 +55,11 @@ class TaskMaker(Celery):
         self._tasks.adopt = self.adopt
 
     def adopt(self, task: Any) -> Any:
-        """Give ``task`` our protection, whatever class it is of (``protection.py``)."""
-        return protect(task, self.runtime, self.job_task)
+        """Give ``task`` our protection, whatever class it is of (``protection.py``), and bind it to this app."""
+        adopted = protect(task, self.runtime, self.job_task)
+        if isinstance(adopted, Protected) and adopted.name:
+            adopted.bind(self)
+        return adopted
 
     def register_task(self, task: Any, **options: Any) -> Any:
         """Add a task that is a class; see Celery's. Returns the task."""
