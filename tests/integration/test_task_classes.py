@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -166,3 +166,25 @@ def test_what_a_task_prints_is_a_line_for_each_print(system: System) -> None:
 
 def _is_json(line: str) -> bool:
     return line.startswith("{")
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+def test_other_pools_run_them_alike(valkey: Any, at: Callable[..., System], pool: str) -> None:
+    system = at(valkey.fresh_url(), FLASK_APP="tasksapp", NIGHTSHIFT_TASK_DEFAULTS=FAST)
+    system.worker("--pool", pool, "--concurrency", "4")
+    one, two, asking, failing, hooked, swallow = (marker() for _ in range(6))
+    coroutines = [system.enqueue("idiom.async", who, 0.3) for who in (one, two)]
+    asked = system.enqueue("idiom.async_retry", asking)
+    failed = system.enqueue("idiom.super", failing, True)
+    told = system.enqueue("idiom.hooked", hooked, "fails")
+    swallowed = system.enqueue("idiom.swallow", swallow, "except")
+    for job in coroutines:
+        assert system.until_state(job, "succeeded")["result"] == {"id": job, "job": job}
+    system.until_state(asked, "succeeded")
+    assert system.events(asking) == ["begun", "begun", "done"]
+    system.until_state(failed, "dead")
+    assert body(system.events(failing)) == ["called", "begun", "in-jobsapp"] * 2
+    system.until_state(told, "dead")
+    assert system.events(hooked)[-2:] == ["on_failure-in-jobsapp", "after_return-FAILURE-in-jobsapp"]
+    system.until_state(swallowed, "succeeded")
+    assert system.events(swallow) == ["begun", "begun", "done"]
