@@ -21,7 +21,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from . import task_options
+from . import celery_settings, task_options
 from .errors import ConfigurationError
 from .passwords import refused_url
 
@@ -82,6 +82,10 @@ def _mapping(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
         raise ConfigurationError(key, value, "give a dict with text keys (a JSON object in the environment)")
     return dict(value)
+
+
+def _celery(key: str, value: Any) -> dict[str, Any]:
+    return celery_settings.checked(key, _mapping(key, value))
 
 
 def _task_defaults(key: str, value: Any) -> dict[str, Any]:
@@ -159,7 +163,7 @@ class Settings:
     schedule: dict[str, Any] = _key(
         {}, _mapping, "Jobs that Beat enqueues: name to {task, schedule, args, kwargs}"
     )
-    celery: dict[str, Any] = _key({}, _mapping, "Handed to Celery as it is; the last word wins", secret=True)
+    celery: dict[str, Any] = _key({}, _celery, "Celery's own settings, under its present names", secret=True)
     task_defaults: dict[str, Any] = _key(
         {}, _task_defaults, "Options for every task that does not set its own"
     )
@@ -203,7 +207,7 @@ def load(app: Flask) -> Settings:
         key = PREFIX + item.name.upper()
         value = app.config.get(key)
         if value is None:
-            value = os.environ.get(key)
+            value = os.environ.get(key) or None  # an empty variable is as good as none
         if value is not None:
             values[item.name] = item.metadata["check"](key, value)
     values["database_url"] = _resolve_database(app, values.get("database_url"))
@@ -215,14 +219,18 @@ def load(app: Flask) -> Settings:
 
 
 def _refuse_unknown(app: Flask) -> None:
-    known = sorted(item.name.upper() for item in fields(Settings))
     for key in app.config:
-        name = key.removeprefix(PREFIX)
-        if name != key and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            every = ", ".join(PREFIX + other for other in known)
-            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {every}"
+        if key.startswith(PREFIX) and (hint := unknown_setting(key)):
             raise ConfigurationError(key, "***", f"there is no such setting; {hint}")  # it may be a password
+
+
+def unknown_setting(key: str) -> str:
+    """What ``key``, which begins with the prefix, was meant to be; empty if there is such a setting."""
+    known = sorted(PREFIX + item.name.upper() for item in fields(Settings))
+    if key in known:
+        return ""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    return f"did you mean {near[0]}?" if near else f"the settings are {', '.join(known)}"
 
 
 def _resolve_database(app: Flask, url: str | None) -> str:
@@ -237,4 +245,4 @@ def _resolve_database(app: Flask, url: str | None) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-__all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "load", "queue_name"]
+__all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "load", "queue_name", "unknown_setting"]

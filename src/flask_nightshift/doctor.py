@@ -18,6 +18,7 @@ from . import inspector, probe, schedule
 from .brokers.base import Finding, QueueDepth
 from .errors import ConfigurationError
 from .inspector import Overview
+from .leftovers import leftovers
 from .probe import Reading
 from .runtime import Runtime
 from .store.heartbeats import WorkerRow
@@ -48,7 +49,19 @@ class _Facts:
 def examine(runtime: Runtime) -> list[Finding]:
     """All findings, in the order of the checks; never raises for a broker or database that is away."""
     facts = _gather(runtime)
-    checks = (_broker, _database, _limits, _retries, _content, _schedule, _queues, _workers, _beat, _http)
+    checks = (
+        _settings,
+        _broker,
+        _database,
+        _limits,
+        _retries,
+        _content,
+        _schedule,
+        _queues,
+        _workers,
+        _beat,
+        _http,
+    )
     return [finding for check in checks for finding in check(facts)]
 
 
@@ -72,6 +85,14 @@ def _gather(runtime: Runtime) -> _Facts:
         database=asked["doctor-database"],
         pending=asked["doctor-migrations"],
     )
+
+
+def _settings(facts: _Facts) -> Iterator[Finding]:
+    """What looks like a setting and is none."""
+    for found in leftovers(facts.runtime.app, facts.runtime.settings):
+        yield Finding(
+            "warning", "settings", f"{found.name} in {found.where} has no effect", f"{found.remedy}."
+        )
 
 
 def _broker(facts: _Facts) -> Iterator[Finding]:

@@ -48,8 +48,7 @@ def broker(ctx: click.Context) -> None:
 @click.option(
     "--pool",
     type=click.Choice(["prefork", "threads", "solo", "gevent"]),
-    default="prefork",
-    show_default=True,
+    help="[default: prefork, or NIGHTSHIFT_CELERY['worker_pool']]",
 )
 @click.option("--name", "-n", help="Name of this worker.  [default: worker@HOST]")
 @click.option("--log-level", "-l", type=_LEVELS, help="[default: NIGHTSHIFT_LOG_LEVEL]")
@@ -61,7 +60,7 @@ def worker(
     ctx: click.Context,
     queues: str | None,
     concurrency: int | None,
-    pool: str,
+    pool: str | None,
     name: str | None,
     log_level: str | None,
     max_jobs_per_child: int | None,
@@ -70,9 +69,10 @@ def worker(
     from .. import logs
     from ..worker import green, main
 
+    current = load_runtime(ctx)
+    pool = pool or current.celery.conf.worker_pool
     if pool == "gevent":
         green.ensure_patched()
-    current = load_runtime(ctx)
     logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
     _in_no_context(
         main.run,
