@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.engine import make_url
 
-from . import inspector, probe, schedule
+from . import database_checks, inspector, probe, schedule
 from .brokers.base import Finding, QueueDepth
 from .errors import ConfigurationError
 from .inspector import Overview
@@ -38,6 +38,7 @@ class _Facts:
     diagnosis: Reading
     database: Reading
     pending: Reading
+    stored: Reading
 
     @property
     def workers(self) -> list[WorkerRow]:
@@ -74,6 +75,7 @@ def _gather(runtime: Runtime) -> _Facts:
             "doctor-diagnosis": lambda: runtime.broker.diagnose(longest_time_limit=longest, queues=queues),
             "doctor-database": runtime.store.ping,
             "doctor-migrations": runtime.store.pending_migrations,
+            "doctor-stored": lambda: database_checks.examine(runtime),
         },
         timeout=TIMEOUT,
     )
@@ -84,6 +86,7 @@ def _gather(runtime: Runtime) -> _Facts:
         diagnosis=asked["doctor-diagnosis"],
         database=asked["doctor-database"],
         pending=asked["doctor-migrations"],
+        stored=asked["doctor-stored"],
     )
 
 
@@ -136,6 +139,8 @@ def _database(facts: _Facts) -> Iterator[Finding]:
         yield Finding("ok", "migrations", "all applied")
     else:
         yield Finding("error", "migrations", str(facts.pending.error), "Run `flask jobs migrate`.")
+    if facts.stored.ok:
+        yield from facts.stored.value
     hosts = sorted({view.hostname for view in facts.workers})
     if make_url(facts.runtime.settings.database_url).get_backend_name() == "sqlite" and len(hosts) > 1:
         yield Finding(

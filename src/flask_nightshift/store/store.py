@@ -116,6 +116,11 @@ class Store:
         with self.read() as connection:
             return migration.pending(connection)
 
+    def missing_tables(self) -> list[str]:
+        """Our tables that were there and have been dropped; ``migrate()`` makes them anew, empty."""
+        with self.read() as connection:
+            return migration.missing_tables(connection)
+
     def close(self) -> None:
         """Close all idle connections; the store can be used again."""
         with self._lock:
