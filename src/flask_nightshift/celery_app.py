@@ -283,7 +283,8 @@ class JobCelery(TaskMaker):
         retries = int(options.get("retries") or 0)
         job = JobRef(options["task_id"], name, queue, retries + 1, past.get("request_id"), at)
         due = _due(options, at, self.timezone)
-        self.runtime.events.emit(JobEnqueued(job, at, brief(args or ()), brief(kwargs or {}), due))
+        shown = options.get("argsrepr") or brief(args or ()), options.get("kwargsrepr") or brief(kwargs or {})
+        self.runtime.events.emit(JobEnqueued(job, at, *shown, due))
 
 
 def _due(options: dict[str, Any], at: datetime, timezone: Any) -> datetime | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -19,7 +18,8 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=Fal
 @click.option(
     "--port",
     type=click.IntRange(1, 65_535),
-    default=lambda: int(os.environ.get("PORT") or 8000),
+    envvar="PORT",
+    default=8000,
     show_default="$PORT or 8000",
     help="Of the web app, on 127.0.0.1.",
 )

@@ -19,6 +19,8 @@ import flask_nightshift_alembic
 
 from . import tables
 
+from ..errors import DatabaseUnavailable
+
 VERSION_TABLE = "nightshift_alembic_version"
 """Our own, so that the app's migrations in the same database are left alone."""
 TIMEOUT = 120.0
@@ -37,9 +39,15 @@ with contextlib.suppress(
 
 
 def create_file(path: Path) -> None:
-    """An empty SQLite database, unless there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    """An empty SQLite database, unless there is one; raises ``DatabaseUnavailable`` where none can be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as exc:
+        raise DatabaseUnavailable(
+            f"{path} cannot be made: {exc.strerror or exc}. Let the app write to {path.parent}, "
+            "or set NIGHTSHIFT_DATABASE_URL."
+        ) from exc
 
 
 def upgrade(connection: Connection) -> list[str]:
