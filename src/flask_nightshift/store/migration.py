@@ -17,9 +17,8 @@ from sqlalchemy import Connection, inspect, text
 
 import flask_nightshift_alembic
 
-from . import tables
-
 from ..errors import DatabaseUnavailable
+from . import tables
 
 VERSION_TABLE = "nightshift_alembic_version"
 """Our own, so that the app's migrations in the same database are left alone."""
