@@ -140,6 +140,10 @@ def _optional_text(key: str, value: Any) -> str | None:
     return value or None
 
 
+def _optional_days(key: str, value: Any) -> float | None:
+    return None if value == "" else _number(0.01, 36_500, "days, or nothing for ever,")(key, value)
+
+
 def _secret(key: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(key, "***", f"give text, not {type(value).__name__}")
@@ -184,7 +188,10 @@ class Settings:
         7.0, _number(0.01, 36_500, "days"), "Days that finished jobs stay in the history"
     )
     keep_dead_days: float = _key(
-        90.0, _number(0.01, 36_500, "days"), "Days that dead letters stay in the table"
+        90.0, _number(0.01, 36_500, "days"), "Days that replayed and discarded dead letters stay"
+    )
+    keep_waiting_days: float | None = _key(
+        None, _optional_days, "Days that dead letters wait for a decision; None: for ever"
     )
     log_format: str = _key(
         "auto", _choice("auto", "json", "console"), "auto: console in a terminal, else json"
