@@ -92,12 +92,14 @@ class Failure:
     """What went wrong, as text: exceptions are never pickled or unpickled.
 
     ``error`` is the qualified name of the exception's type (builtins without their module), ``message``
-    its ``str()``, ``traceback`` the formatted traceback or an empty string.
+    its ``str()``, ``traceback`` the formatted traceback or an empty string, ``representation`` its ``repr()`` or an
+    empty string.
     """
 
     error: str
     message: str = ""
     traceback: str = ""
+    representation: str = ""
 
     @classmethod
     def of(cls, exc: BaseException, traceback: str = "") -> Failure:
@@ -110,10 +112,22 @@ class Failure:
             message = str(exc)
         except Exception as broken:  # noqa: BLE001 - a __str__ that raises must not lose the failure
             message = f"<str() of the exception raised {broken!r}>"
-        return cls(name, message[:MAX_TEXT], traceback[-MAX_TRACEBACK:])
+        return cls(name, message[:MAX_TEXT], traceback[-MAX_TRACEBACK:], _repr(exc)[:MAX_TEXT])
+
+    @property
+    def shown(self) -> str:
+        """As ``repr()`` of the exception shows it, which is what Celery's events carry."""
+        return self.representation or f"{self.error.rpartition('.')[2]}({self.message!r})"
 
     def __str__(self) -> str:
         return f"{self.error}: {self.message}" if self.message else self.error
+
+
+def _repr(exc: BaseException) -> str:
+    try:
+        return repr(exc)
+    except Exception:  # noqa: BLE001 - a __repr__ that raises must not lose the failure
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,12 @@ def turned_down(marker: str, seconds: float) -> None:
     note(marker, "done")
 
 
+@jobs.task(name="test.refused")
+def refused(marker: str) -> None:
+    note(marker, "begun")
+    raise Reject("never", requeue=False)
+
+
 @jobs.task(name="test.early", acks_late=False, max_retries=2, **FAST)
 def early(marker: str, failures: int = 0, seconds: float = 0) -> None:
     note(marker, "begun")

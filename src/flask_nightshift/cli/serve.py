@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -18,8 +19,7 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=Fal
 @click.option(
     "--port",
     type=click.IntRange(1, 65_535),
-    envvar="PORT",
-    default=8000,
+    default=lambda: int(os.environ.get("PORT") or 8000),
     show_default="$PORT or 8000",
     help="Of the web app, on 127.0.0.1.",
 )
@@ -48,31 +48,33 @@ def broker(ctx: click.Context) -> None:
 @click.option(
     "--pool",
     type=click.Choice(["prefork", "threads", "solo", "gevent"]),
-    help="[default: prefork, or NIGHTSHIFT_CELERY['worker_pool']]",
+    default="prefork",
+    show_default=True,
 )
 @click.option("--name", "-n", help="Name of this worker.  [default: worker@HOST]")
 @click.option("--log-level", "-l", type=_LEVELS, help="[default: NIGHTSHIFT_LOG_LEVEL]")
 @click.option(
     "--max-jobs-per-child", type=click.IntRange(1), help="Replace a child process after so many jobs."
 )
+@click.option("--task-events", "-E", is_flag=True, help="Tell Flower and other monitors of each job.")
 @click.pass_context
 def worker(
     ctx: click.Context,
     queues: str | None,
     concurrency: int | None,
-    pool: str | None,
+    pool: str,
     name: str | None,
     log_level: str | None,
     max_jobs_per_child: int | None,
+    task_events: bool,
 ) -> None:
     """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
     from .. import logs
     from ..worker import green, main
 
-    current = load_runtime(ctx)
-    pool = pool or current.celery.conf.worker_pool
     if pool == "gevent":
         green.ensure_patched()
+    current = load_runtime(ctx)
     logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
     _in_no_context(
         main.run,
@@ -83,6 +85,7 @@ def worker(
         name=name,
         log_level=log_level,
         max_jobs_per_child=max_jobs_per_child,
+        task_events=task_events,
     )
 
 

@@ -22,6 +22,7 @@ from vine import promise
 from .. import message as jobs
 from ..job import Failure, Reason, utcnow
 from ..runtime import Runtime
+from . import monitoring
 from .children import remembered
 from .request import settled_by_us
 from .settle import Settlement
@@ -63,6 +64,13 @@ class JobConsumer(Consumer):
         if isinstance(self.pool, JobSolo):
             self.pool.keep_alive(connection.connection)
         return connection
+
+    def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+        """The connection that Celery's events go by; jobs are published over others."""
+        options = monitoring.TRANSPORT_OPTIONS
+        return self.ensure_connected(
+            self.app.connection_for_write(url, heartbeat=heartbeat, transport_options=options)
+        )
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Have the event loop show that it turns, and look after the connection."""

@@ -8,7 +8,7 @@ from typing import Any
 from celery.worker.request import Request
 
 from .. import message as jobs
-from ..job import Attempt, Failure, JobRef, utcnow
+from ..job import Attempt, Failure, JobRef, Reason, utcnow
 from ..results import counted_by_backend, ignored
 from ..retry import RetryPolicy
 from ..task import JobTask
@@ -73,6 +73,13 @@ class JobFacts(Request):
             "headers",
         )
         return {k: v for k, v in self._request_dict.items() if k not in dropped}
+
+    def _tell_monitors(self, reason: Reason, failure: Failure) -> None:
+        """Send Celery's event for a job that is dead; of one that was revoked or has expired it was sent before."""
+        if reason is Reason.REJECTED:
+            self.send_event("task-rejected", requeue=False)
+        elif reason not in (Reason.REVOKED, Reason.EXPIRED):
+            self.send_event("task-failed", exception=failure.shown, traceback=failure.traceback)
 
     @property
     def _started_at(self) -> datetime | None:

@@ -10,6 +10,7 @@ from celery.concurrency import get_implementation, prefork, solo
 
 from ..runtime import Runtime
 from .boot import default_name
+from .monitoring import HEARTBEAT_SECONDS
 from .pool import JobPool
 from .solo import JobSolo
 
@@ -33,16 +34,18 @@ def run(
     *,
     queues: Sequence[str] = (),
     concurrency: int | None = None,
-    pool: str | None = None,
+    pool: str = "prefork",
     name: str | None = None,
     log_level: str | None = None,
     max_jobs_per_child: int | None = None,
+    task_events: bool = False,
 ) -> int:
     """Work until told to stop; returns the exit code.
 
     ``queues``: the queues to consume (default: all that the configuration or a task names);
     ``concurrency``: child processes or threads (default: one per core); ``max_jobs_per_child``: attempts
-    after which a child process is replaced, against leaks.
+    after which a child process is replaced, against leaks; ``task_events``: tell monitors such as Flower of
+    each job, as Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
     """
     app = runtime.celery
     app.set_default()
@@ -50,14 +53,15 @@ def run(
     app.finalize()
     options: dict[str, Any] = {
         "hostname": name or default_name(),
-        "pool_cls": get_implementation(pool or app.conf.worker_pool),
+        "pool_cls": get_implementation(pool),
         "loglevel": log_level or runtime.settings.log_level,
         "concurrency": concurrency,
         "queues": list(queues) or None,
         "max_tasks_per_child": max_jobs_per_child,
         "without_gossip": True,
         "without_mingle": True,
-        "without_heartbeat": True,
+        "heartbeat_interval": HEARTBEAT_SECONDS,
+        "task_events": task_events or None,
         "quiet": True,
     }
     worker = app.Worker(**options)

@@ -232,7 +232,7 @@ class JobRequest(JobFacts):
                 JobRetrying(job, at, self._hostname, report.runtime, failure, decision.at, decision.wait,
                             self.policy.max_retries)
             )  # fmt: skip
-            self.send_event("task-retried", exception=str(failure), traceback=failure.traceback)
+            self.send_event("task-retried", exception=failure.shown, traceback=failure.traceback)
             if exc_info is not None:
                 hooks.retried(self, exc_info)
 
@@ -263,7 +263,7 @@ class JobRequest(JobFacts):
 
         def buried() -> None:
             self.acknowledged = True
-            self.send_event("task-failed", exception=str(failure), traceback=failure.traceback)
+            self._tell_monitors(reason, failure)
             if exc_info is not None:
                 hooks.failed(self, exc_info)
 
