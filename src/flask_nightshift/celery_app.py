@@ -21,14 +21,17 @@ from kombu.exceptions import EncodeError
 
 from . import schedule
 from .brokers import Connection, destination, unavailable
+from .brokers.failures import STEP
 from .brokers.link import forget_inherited
 from .call_options import checked_call, unsendable, with_limits
+from .celery_settings import is_meant
 from .context import request_id
 from .draft import brief
 from .enqueue import Enqueuer
 from .events import JobEnqueued
 from .job import JobRef, new_id, utcnow
 from .late_signals import LateSignal
+from .live_settings import JobSettings
 from .message import HISTORY, stamp
 from .options import check_serializer, checked_priority, checked_queue, culprit
 from .plumbing import is_plumbing
@@ -84,6 +87,8 @@ class JobCelery(TaskMaker):
         super().on_init()
         self.on_after_configure = LateSignal("app.on_after_configure")
         self.on_after_finalize = LateSignal("app.on_after_finalize")
+        made = self.conf  # by Celery
+        self._conf: Any = JobSettings(made.changes, keys=made._keys)  # noqa: SLF001 - Celery's own way
         when_forked(self)
 
     def finalize(self, auto: bool = False) -> None:
@@ -169,6 +174,13 @@ class JobCelery(TaskMaker):
     def _uses_utc(self) -> bool:
         return bool(super().uses_utc_timezone())
 
+    def forget_settings(self) -> None:
+        """A setting has changed: look up anew what was derived from them."""
+        for name in ("_uses_utc", "annotations", "deduplicates", "enqueuer", "timezone"):
+            self.__dict__.pop(name, None)
+        for task in self._tasks.values():
+            vars(task).pop("_exec_options", None)  # Celery's memory of a task's options
+
     @cached_property
     def enqueuer(self) -> Enqueuer:
         """The short way of a job into the broker, for all that is ordinary."""
@@ -195,9 +207,29 @@ class JobCelery(TaskMaker):
             )
         return backend
 
+    def config_from_object(
+        self,
+        obj: Any,
+        silent: bool = False,
+        force: bool = False,  # noqa: ARG002 - Celery's signature; it is read at once
+        namespace: str | None = None,
+    ) -> Any:
+        """Take Celery's settings from an object or module, as if they stood in ``NIGHTSHIFT_CELERY``.
+
+        Raises ``ConfigurationError`` for one that is refused.
+        """
+        if not self.loader.config_from_object(obj, silent=silent):
+            return None
+        given, self.loader._conf = self.loader.conf, None  # noqa: SLF001 - else Celery would read them too
+        prefix = f"{namespace.rstrip('_')}_" if namespace else ""
+        names = {key: key.removeprefix(prefix) for key in given if key.startswith(prefix)}
+        self.conf.update({name: given[key] for key, name in names.items() if is_meant(name)})
+        return self.conf
+
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         """A connection that publishes: it gives up sooner than one that consumes."""
         given = options.pop("transport_options", None) or {}
+        options["connect_timeout"] = options.get("connect_timeout") or STEP
         wanted = {**self.runtime.broker.write_options, **given}
         return super().connection_for_write(url, transport_options=wanted, **options)
 
@@ -252,7 +284,8 @@ class JobCelery(TaskMaker):
         retries = int(options.get("retries") or 0)
         job = JobRef(options["task_id"], name, queue, retries + 1, past.get("request_id"), at)
         due = _due(options, at, self.timezone)
-        self.runtime.events.emit(JobEnqueued(job, at, brief(args or ()), brief(kwargs or {}), due))
+        shown = options.get("argsrepr") or brief(args or ()), options.get("kwargsrepr") or brief(kwargs or {})
+        self.runtime.events.emit(JobEnqueued(job, at, *shown, due))
 
 
 def _due(options: dict[str, Any], at: datetime, timezone: Any) -> datetime | None:

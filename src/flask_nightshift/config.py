@@ -21,7 +21,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from . import task_options
+from . import celery_settings, task_options
 from .errors import ConfigurationError
 from .passwords import refused_url
 
@@ -84,6 +84,10 @@ def _mapping(key: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def _celery(key: str, value: Any) -> dict[str, Any]:
+    return celery_settings.checked(key, _mapping(key, value))
+
+
 def _task_defaults(key: str, value: Any) -> dict[str, Any]:
     options = _mapping(key, value)
     return task_options.checked(options, lambda name: f"{key}[{name!r}]", only=task_options.EVERY_TASK)
@@ -136,6 +140,10 @@ def _optional_text(key: str, value: Any) -> str | None:
     return value or None
 
 
+def _optional_days(key: str, value: Any) -> float | None:
+    return None if value == "" else _number(0.01, 36_500, "days, or nothing for ever,")(key, value)
+
+
 def _secret(key: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(key, "***", f"give text, not {type(value).__name__}")
@@ -159,7 +167,7 @@ class Settings:
     schedule: dict[str, Any] = _key(
         {}, _mapping, "Jobs that Beat enqueues: name to {task, schedule, args, kwargs}"
     )
-    celery: dict[str, Any] = _key({}, _mapping, "Handed to Celery as it is; the last word wins", secret=True)
+    celery: dict[str, Any] = _key({}, _celery, "Celery's own settings, under its present names", secret=True)
     task_defaults: dict[str, Any] = _key(
         {}, _task_defaults, "Options for every task that does not set its own"
     )
@@ -180,7 +188,10 @@ class Settings:
         7.0, _number(0.01, 36_500, "days"), "Days that finished jobs stay in the history"
     )
     keep_dead_days: float = _key(
-        90.0, _number(0.01, 36_500, "days"), "Days that dead letters stay in the table"
+        90.0, _number(0.01, 36_500, "days"), "Days that replayed and discarded dead letters stay"
+    )
+    keep_waiting_days: float | None = _key(
+        None, _optional_days, "Days that dead letters wait for a decision; None: for ever"
     )
     log_format: str = _key(
         "auto", _choice("auto", "json", "console"), "auto: console in a terminal, else json"
@@ -203,7 +214,7 @@ def load(app: Flask) -> Settings:
         key = PREFIX + item.name.upper()
         value = app.config.get(key)
         if value is None:
-            value = os.environ.get(key)
+            value = os.environ.get(key) or None  # an empty variable is as good as none
         if value is not None:
             values[item.name] = item.metadata["check"](key, value)
     values["database_url"] = _resolve_database(app, values.get("database_url"))
@@ -215,14 +226,18 @@ def load(app: Flask) -> Settings:
 
 
 def _refuse_unknown(app: Flask) -> None:
-    known = sorted(item.name.upper() for item in fields(Settings))
     for key in app.config:
-        name = key.removeprefix(PREFIX)
-        if name != key and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            every = ", ".join(PREFIX + other for other in known)
-            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {every}"
+        if key.startswith(PREFIX) and (hint := unknown_setting(key)):
             raise ConfigurationError(key, "***", f"there is no such setting; {hint}")  # it may be a password
+
+
+def unknown_setting(key: str) -> str:
+    """What ``key``, which begins with the prefix, was meant to be; empty if there is such a setting."""
+    known = sorted(PREFIX + item.name.upper() for item in fields(Settings))
+    if key in known:
+        return ""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    return f"did you mean {near[0]}?" if near else f"the settings are {', '.join(known)}"
 
 
 def _resolve_database(app: Flask, url: str | None) -> str:
@@ -237,4 +252,4 @@ def _resolve_database(app: Flask, url: str | None) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-__all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "load", "queue_name"]
+__all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "load", "queue_name", "unknown_setting"]

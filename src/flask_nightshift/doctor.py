@@ -14,10 +14,11 @@ from typing import Any
 
 from sqlalchemy.engine import make_url
 
-from . import inspector, probe, schedule
+from . import database_checks, inspector, probe, schedule
 from .brokers.base import Finding, QueueDepth
 from .errors import ConfigurationError
 from .inspector import Overview
+from .leftovers import leftovers
 from .probe import Reading
 from .runtime import Runtime
 from .store.heartbeats import WorkerRow
@@ -37,6 +38,7 @@ class _Facts:
     diagnosis: Reading
     database: Reading
     pending: Reading
+    stored: Reading
 
     @property
     def workers(self) -> list[WorkerRow]:
@@ -48,7 +50,19 @@ class _Facts:
 def examine(runtime: Runtime) -> list[Finding]:
     """All findings, in the order of the checks; never raises for a broker or database that is away."""
     facts = _gather(runtime)
-    checks = (_broker, _database, _limits, _retries, _content, _schedule, _queues, _workers, _beat, _http)
+    checks = (
+        _settings,
+        _broker,
+        _database,
+        _limits,
+        _retries,
+        _content,
+        _schedule,
+        _queues,
+        _workers,
+        _beat,
+        _http,
+    )
     return [finding for check in checks for finding in check(facts)]
 
 
@@ -61,6 +75,7 @@ def _gather(runtime: Runtime) -> _Facts:
             "doctor-diagnosis": lambda: runtime.broker.diagnose(longest_time_limit=longest, queues=queues),
             "doctor-database": runtime.store.ping,
             "doctor-migrations": runtime.store.pending_migrations,
+            "doctor-stored": lambda: database_checks.examine(runtime),
         },
         timeout=TIMEOUT,
     )
@@ -71,7 +86,16 @@ def _gather(runtime: Runtime) -> _Facts:
         diagnosis=asked["doctor-diagnosis"],
         database=asked["doctor-database"],
         pending=asked["doctor-migrations"],
+        stored=asked["doctor-stored"],
     )
+
+
+def _settings(facts: _Facts) -> Iterator[Finding]:
+    """What looks like a setting and is none."""
+    for found in leftovers(facts.runtime.app, facts.runtime.settings):
+        yield Finding(
+            "warning", "settings", f"{found.name} in {found.where} has no effect", f"{found.remedy}."
+        )
 
 
 def _broker(facts: _Facts) -> Iterator[Finding]:
@@ -115,6 +139,8 @@ def _database(facts: _Facts) -> Iterator[Finding]:
         yield Finding("ok", "migrations", "all applied")
     else:
         yield Finding("error", "migrations", str(facts.pending.error), "Run `flask jobs migrate`.")
+    if facts.stored.ok:
+        yield from facts.stored.value
     hosts = sorted({view.hostname for view in facts.workers})
     if make_url(facts.runtime.settings.database_url).get_backend_name() == "sqlite" and len(hosts) > 1:
         yield Finding(

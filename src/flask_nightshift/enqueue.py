@@ -151,7 +151,7 @@ class Enqueuer:
     @cached_property
     def _routed_by_task(self) -> bool:
         """Whether nobody routes but the task itself."""
-        return len(self._app.conf.task_routes) == 1
+        return not self._app.conf.task_routes.given
 
     def _queue(self, name: str, args: Any, kwargs: Any, given: Mapping[str, Any]) -> Any | None:
         """The ``kombu.Queue`` that the job goes to; None if a publish by name would not reach it."""

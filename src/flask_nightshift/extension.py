@@ -6,43 +6,27 @@ app), so that one ``Nightshift`` object serves several apps in one process.
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from celery import _state, signals
 from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 
-from . import config, http, journal, logs, runtime, schedule, store, task_options
+from . import celery_setup, config, http, journal, logs, runtime, schedule, store, task_options
 from .brokers import connect
 from .celery_app import JobCelery
 from .coroutines import refuse_generator
 from .events import Events
 from .job import utcnow
+from .leftovers import leftovers
 from .runtime import Runtime
 from .stand_in import TaskProxy
-from .task import JobTask
 from .worker import boot
 
-CELERY_SETTINGS: dict[str, Any] = {
-    "accept_content": ["json"],
-    "task_serializer": "json",
-    "result_serializer": "json",
-    "enable_utc": True,
-    "timezone": "UTC",
-    "result_expires": 86_400,
-    "database_create_tables_at_setup": False,  # at the first result, not when somebody publishes (invariant 7)
-    "task_create_missing_queues": True,
-    "worker_consumer": "flask_nightshift.worker.consumer:JobConsumer",
-    "worker_prefetch_multiplier": 1,  # no job waits in a busy worker while another is idle
-    "worker_lost_wait": 2.0,
-    "worker_cancel_long_running_tasks_on_connection_loss": False,  # Celery 6 will; a lease outlives its connection
-    "broker_connection_retry_on_startup": True,
-    "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
-    "beat_scheduler": "flask_nightshift.beat:JobScheduler",
-}
-"""What we change of Celery's defaults; the broker adds its own, ``NIGHTSHIFT_CELERY`` has the last word."""
+logger = logging.getLogger(__name__)
 
 
 class Nightshift:
@@ -148,19 +132,12 @@ def _build(app: Flask) -> Runtime:
         journal=journal.Journal(database),
     )
     celery.runtime = built
-    celery.task_cls = celery.job_task = _task_class(built)
-    celery.conf.update(CELERY_SETTINGS)
-    celery.conf.update(
-        task_default_queue=settings.default_queue,
-        beat_schedule=schedule.beat_schedule(settings),
-        **built.broker.celery_settings(),
-    )
-    merged = ("broker_transport_options", "beat_schedule")  # the user's have been put into our own
-    celery.conf.update({name: value for name, value in settings.celery.items() if name not in merged})
-    celery.conf.task_routes = _routes(celery.conf.task_routes)
+    celery_setup.configure(celery, built)
     built.events.subscribe(logs.observe)
     built.events.subscribe(built.journal)
     logs.connect(built)
+    for leftover in leftovers(app, settings):
+        logger.warning("%s", leftover)
     boot.install(built)
     signals.worker_process_init.connect(lambda **_: boot.dispose_inherited_engines(built), weak=False)
     _register(built, _prune_task(built), {"name": schedule.PRUNE})
@@ -169,31 +146,9 @@ def _build(app: Flask) -> Runtime:
     return built
 
 
-def _task_class(built: Runtime) -> type[JobTask]:
-    options = _attributes(built.settings.task_defaults)
-    return type("Task", (JobTask,), {"abstract": True, "is_default": True, "nightshift": built, **options})
-
-
 def _register(built: Runtime, function: Callable[..., Any], options: dict[str, Any]) -> None:
     # shared=False: else Celery hands this app's task to every app made later, bound to the wrong database
-    built.celery.task(**{"shared": False, **_attributes(options)})(function)
-
-
-def _attributes(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's options as attributes of its class; Celery itself deprecates one of the name ``queue``."""
-    return {"job_queue" if name == "queue" else name: value for name, value in options.items()}
-
-
-def _routes(configured: Any) -> tuple[Any, ...]:
-    """The user's routes first, then the queue that a task names."""
-    if configured is None:
-        return (_route_by_task,)
-    return (*(configured if isinstance(configured, (list, tuple)) else (configured,)), _route_by_task)
-
-
-def _route_by_task(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **_: Any) -> Any:  # noqa: ARG001
-    queue = getattr(task, "job_queue", None)
-    return {"queue": queue} if queue and not options.get("queue") else None
+    built.celery.task(**{"shared": False, **celery_setup.attributes(options)})(function)
 
 
 class _Outer(threading.local):

@@ -17,10 +17,11 @@ from .job import Outcome, utcnow
 from .message import DEAD_QUEUE
 from .probe import Reading
 from .runtime import Runtime
-from .store import heartbeats
+from .store import Store, heartbeats
 
 TIMEOUT = 3.0
 """Seconds that all parts together may take."""
+MINUTE = timedelta(minutes=1)
 WINDOW = timedelta(minutes=5)
 """What ``throughput`` speaks of."""
 
@@ -83,7 +84,7 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
         "workers": lambda: heartbeats.workers(store, now),
         "beat": lambda: heartbeats.beats(store, now),
         "totals": lambda: journal.totals(store),
-        "throughput": lambda: _throughput(journal.recent_totals(store, now - WINDOW), now),
+        "throughput": lambda: _throughput(store, now),
     }
     return Overview(at=now, **probe.of(runtime).gather(questions, timeout=timeout))
 
@@ -99,16 +100,24 @@ def _sum(depths: Iterable[QueueDepth]) -> int:
     return sum(depth.ready + (depth.leased or 0) for depth in depths)
 
 
-def _throughput(rows: Iterable[journal.TotalsRow], now: datetime) -> Throughput:
-    minutes = (now - _whole_minute(now - WINDOW)).total_seconds() / 60
+def _throughput(store: Store, now: datetime) -> Throughput:
+    """What ended within ``WINDOW``; of the minute at its beginning, in proportion."""
+    begin = now - WINDOW
+    minute = begin.replace(second=0, microsecond=0)
+    inside = _counts(journal.recent_totals(store, minute + MINUTE))
+    share = (minute + MINUTE - begin) / MINUTE
+    partly = {
+        key: count - inside[key] for key, count in _counts(journal.recent_totals(store, minute)).items()
+    }
+    counts = {key: count + round(partly[key] * share) for key, count in inside.items()}
+    return Throughput(WINDOW / MINUTE, counts)
+
+
+def _counts(rows: Iterable[journal.TotalsRow]) -> dict[str, int]:
     counts = {str(outcome): 0 for outcome in Outcome}
     for row in rows:
         counts[str(row.outcome)] += row.count
-    return Throughput(round(minutes, 2), counts)
-
-
-def _whole_minute(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
+    return counts
 
 
 def _part(reading: Reading, shape: Callable[[Any], Any]) -> Any:

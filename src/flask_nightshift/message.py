@@ -32,6 +32,9 @@ REFUSED_QUEUE = "nightshift.refused"
 MOST = 1_000_000
 """Retries or replays beyond which a header that tells them is absurd."""
 
+LEAST_CUT = 1000
+"""Characters of a text for people that was cut because it was too long, and not given that way."""
+
 KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority")
 """The properties of a message that belong to the job and not to one delivery of it."""
 
@@ -172,13 +175,14 @@ def buried(
     }
 
 
-def revived(letter: DeadLetter) -> Outgoing:
+def revived(letter: DeadLetter, at: datetime | None = None) -> Outgoing:
     """The message that a replay publishes: same id and history, attempts start afresh, nothing delays it."""
     headers = job_headers(letter.headers)
     headers.pop(DEAD, None)
     past = history(headers)
     past.pop("lost_since", None)
     past["run"] = run(headers) + 1
+    past["due"] = (at or utcnow()).isoformat()  # its wait counts from now
     headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})
     return Outgoing(
         letter.body, headers, job_properties(letter.properties), letter.content_type, letter.content_encoding
@@ -226,12 +230,29 @@ def fingerprint(letter: DeadLetter) -> str:
 
 
 def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
-    """The arguments as text for people: from the body where it is JSON, else Celery's own reprs."""
+    """The arguments as text for people: as JSON from the body, or as Celery's reprs where it is not JSON.
+
+    Whoever gave ``argsrepr`` or ``kwargsrepr`` to hide something sees those, and never the body.
+    """
     try:
         args, kwargs, _ = json.loads(body)
-        return json.dumps(args, ensure_ascii=False), json.dumps(kwargs, ensure_ascii=False)
+        return _unless_hidden(args, headers.get("argsrepr")), _unless_hidden(
+            kwargs, headers.get("kwargsrepr")
+        )
     except (ValueError, TypeError, RecursionError):
         return str(headers.get("argsrepr") or ""), str(headers.get("kwargsrepr") or "")
+
+
+def _unless_hidden(value: Any, given: object) -> str:
+    """``value`` as JSON, unless ``given`` is another text than the one that is made of it by itself."""
+    shown = json.dumps(value, ensure_ascii=False)
+    if not given:
+        return shown
+    own = (repr(tuple(value)), repr(value)) if isinstance(value, list) else (repr(value),)
+    begin = str(given).removesuffix("...")
+    cut = begin != given and len(begin) >= LEAST_CUT
+    made = given in own or (cut and any(text.startswith(begin) for text in own))
+    return shown if made else str(given)
 
 
 def job_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

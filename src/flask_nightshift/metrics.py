@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from operator import add
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -17,7 +18,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from . import inspector
 from .inspector import Overview
-from .journal import TotalsRow, cumulative
+from .journal import UNKNOWN, TotalsRow, cumulative
 from .runtime import Runtime
 
 
@@ -42,7 +43,7 @@ class _Cluster(Collector):
         yield from _queues(overview)
         yield from _dead_letters(overview)
         yield from _processes(overview)
-        yield from _totals(overview)
+        yield from _totals(overview, self._runtime)
 
 
 def _up(overview: Overview) -> Metric:
@@ -112,10 +113,10 @@ def _processes(overview: Overview) -> Iterator[Metric]:
         )
 
 
-def _totals(overview: Overview) -> Iterator[Metric]:
+def _totals(overview: Overview, runtime: Runtime) -> Iterator[Metric]:
     if not overview.totals.ok:
         return
-    rows: list[TotalsRow] = overview.totals.value
+    rows = _bounded(overview.totals.value, {task.name for task in runtime.tasks()})
     jobs = CounterMetricFamily(
         "nightshift_jobs", "Ended attempts by outcome.", labels=["task", "queue", "outcome"]
     )
@@ -126,6 +127,21 @@ def _totals(overview: Overview) -> Iterator[Metric]:
     yield _histogram(
         "nightshift_job_wait_seconds", "How long jobs stood ready before they started.", rows, "wait"
     )
+
+
+def _bounded(rows: Iterable[TotalsRow], declared: set[str]) -> list[TotalsRow]:
+    """``rows`` with the tasks that are not known as one: whoever can write to the broker can invent names without end.
+
+    A task is known if this app declares it, or if a worker has run it.
+    """
+    rows = list(rows)
+    known = declared | {row.task for row in rows if any(row.runtime_buckets)}
+    sums: dict[tuple[str, str, str], TotalsRow] = {}
+    for row in rows:
+        named = row if row.task in known else replace(row, task=UNKNOWN)
+        key = (named.task, named.queue, str(named.outcome))
+        sums[key] = sums[key] + named if key in sums else named
+    return list(sums.values())
 
 
 def _histogram(name: str, help_: str, rows: Iterable[TotalsRow], kind: str) -> Metric:

@@ -63,7 +63,7 @@ def beat_schedule(settings: Settings, configured: Any = None) -> Entries:
     ``configured`` stands for ``NIGHTSHIFT_SCHEDULE``, if it was set later. ``NIGHTSHIFT_CELERY["beat_schedule"]``
     adds to it; of two with one name Celery's counts. Raises ``ConfigurationError``.
     """
-    prune = {"task": PRUNE, "schedule": crontab(minute="30", hour="3"), "options": {}}
+    prune = {"task": PRUNE, "schedule": crontab(minute="30"), "options": {}}
     ours = _checked(KEY, settings.schedule if configured is None else configured)
     celerys = _checked(f"NIGHTSHIFT_CELERY['{CELERY_KEY}']", settings.celery.get(CELERY_KEY) or {})
     return Entries({PRUNE: prune, **ours, **celerys})

@@ -4,7 +4,7 @@
 order (broker, then the rest), a line when all of it is ready, and a stop in order, in which workers get the
 grace period to finish their jobs and the broker goes last, so that what they hand back is kept. A process
 runs in a session of its own: the terminal's Ctrl-C reaches only us, and whatever a process leaves behind in
-its session is killed when it has ended.
+its session is killed when it has ended. When we are killed, a guardian kills them all.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rich.markup import escape
 from rich.rule import Rule
 
 from .errors import BrokerUnavailable
+from .guardian import Guard
 from .runtime import Runtime
 
 BROKER = "broker"
@@ -60,6 +61,7 @@ class Stack(Manager):
         self._waiting: list[str] = []
         self._stop_at: float | None = None
         self._forced = False
+        self._guard = Guard()
 
     def add(self, name: str, command: Sequence[str]) -> None:
         """Add a process; it starts with ``run``."""
@@ -84,6 +86,7 @@ class Stack(Manager):
             self._kill_all(
                 "we ended in the middle of something"
             )  # nothing runs by now, but for our own errors
+            self._guard.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self._forced:
@@ -103,6 +106,7 @@ class Stack(Manager):
                 self.terminate()
                 return
             entry["pid"] = entry["obj"].pid
+            self._guard.started(entry["pid"], gently=name == BROKER)
             threading.Thread(target=entry["obj"].read, args=(self.events,), daemon=True).start()
 
     def _watch(self, check: Callable[[], None]) -> None:
@@ -160,6 +164,7 @@ class Stack(Manager):
         entry = self._processes[event.name]
         entry["returncode"] = code
         _kill_group(entry["pid"])
+        self._guard.ended(entry["pid"])
         if self._terminating:
             self._say(f"{event.name} stopped")
             self._stop_broker_last()

@@ -66,8 +66,8 @@ def need_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as exc:
             raise click.ClickException(
-                f"Port {port} of {HOST} cannot be used ({exc.strerror}). "
-                f"Choose another with PORT=, such as PORT={port + 1}."
+                f"Port {port} of {HOST} cannot be used ({exc.strerror}); is this app running in another terminal? "
+                f"Choose another port with PORT=, such as PORT={port + 1}."
             ) from None
 
 

@@ -42,12 +42,13 @@ def site(rabbitmq: RabbitMQ) -> Iterator[Site]:
 
 
 @contextmanager
-def app(site: Site, folder: Path, **celery: Any) -> Iterator[Flask]:
+def app(site: Site, folder: Path, default_queue: str = "celery", **celery: Any) -> Iterator[Flask]:
     """An app on the site's server; ``celery`` is its ``NIGHTSHIFT_CELERY``."""
     made = create_app(
         site.app.instance_path,
         NIGHTSHIFT_BROKER_URL=site.url,
         NIGHTSHIFT_DATABASE_URL=f"sqlite:///{folder}/history.sqlite3",
+        NIGHTSHIFT_DEFAULT_QUEUE=default_queue,
         NIGHTSHIFT_CELERY=celery,
     )
     with made.app_context():
@@ -77,7 +78,7 @@ def test_a_queue_of_the_users_own_gets_delayed_jobs_and_retries(
     site: Site, tmp_path: Path, kind: str
 ) -> None:
     queue = QUEUES[kind]
-    with app(site, tmp_path, task_queues=[queue], task_default_queue=queue.name):
+    with app(site, tmp_path, queue.name, task_queues=[queue]):
         add.apply_async((1, 2), countdown=1)
         add.apply_async((1, 2), countdown=1, queue=queue.name)
         arrives(site, queue.name, 2)

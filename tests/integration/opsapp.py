@@ -128,11 +128,12 @@ class Ops:
 
     def bury(
         self, *, task: str = "mail.send", reason: Reason = Reason.EXHAUSTED, error: str = "OSError",
-        text: str = "refused", archive: bool = True,
+        text: str = "refused", archive: bool = True, enqueued: timedelta = timedelta(),
     ) -> str:  # fmt: skip
-        """A job dies and is archived; its id."""
+        """A job that was enqueued some time ago dies and is archived; its id."""
         job_id = str(uuid.uuid4())
         original = self.message(job_id, task=task)
+        original.headers["nightshift"]["enqueued_at"] = (utcnow() - enqueued).isoformat()
         headers = message.buried(
             original.headers,
             reason=reason,

@@ -388,11 +388,29 @@ class TestPrune:
         counts = journal.prune(desk.store, settings, utcnow())
         assert (counts["jobs"], counts["dead_letters"]) == (1, 0)
         assert (desk.state("old"), desk.state("recent")) == (JobState.DEAD, None)
-        counts = journal.prune(desk.store, settings, utcnow() + timedelta(days=11))
-        assert (counts["jobs"], counts["dead_letters"]) == (1, 1)
+        counts = journal.prune(desk.store, settings, utcnow() + timedelta(days=91))
+        assert (counts["dead_letters"], counts["waiting_dead_letters"]) == (1, 0)
         with pytest.raises(DeadLetterNotFound):
-            dead_letters.find(desk.store, old)
-        assert dead_letters.find(desk.store, recent)
+            dead_letters.find(desk.store, recent)
+        journal.prune(desk.store, settings, utcnow() + timedelta(days=4000))
+        assert dead_letters.find(desk.store, old)
+        assert desk.state("old") is JobState.DEAD
+
+    def test_a_waiting_letter_goes_only_if_that_is_wanted_and_its_end_is_logged(
+        self, desk: Desk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        [letter_id] = desk.died("j1")
+        desk.app.config["NIGHTSHIFT_KEEP_WAITING_DAYS"] = "100"
+        settings = config.load(desk.app)
+        assert journal.prune(desk.store, settings, utcnow() + timedelta(days=99))["waiting_dead_letters"] == 0
+        caplog.set_level("INFO")
+        later = utcnow() + timedelta(days=101)
+        assert journal.prune(desk.store, settings, later)["waiting_dead_letters"] == 1
+        [told] = [record for record in caplog.records if record.message == "dead_letters.pruned"]
+        assert told.levelname == "WARNING"
+        assert (told.__dict__["letter_id"], told.__dict__["job_id"]) == (letter_id, "j1")
+        [summary] = [record for record in caplog.records if record.message == "retention.pruned"]
+        assert summary.__dict__["counts"]["waiting_dead_letters"] == 1
 
 
 def test_the_thread_stops_in_time(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import func, select, update
 from flask_nightshift import config, journal
 from flask_nightshift.events import JobEnqueued, JobEvent, JobStarted, JobSucceeded
 from flask_nightshift.job import JobRef, utcnow
-from flask_nightshift.journal import retention
+from flask_nightshift.journal import folding, retention
 from flask_nightshift.store import Store, heartbeats, tables
 
 NOW = utcnow()
@@ -67,25 +68,95 @@ def test_a_job_that_is_not_finished_is_kept_much_longer(store: Store, settings: 
     assert journal.find_job(store, "lost") is None
 
 
-def test_old_minutes_go_and_no_sum_changes(store: Store, settings: config.Settings) -> None:
-    for days in (0, 1, 31, 32, 400):
-        tell(store, *ran(f"j{days}", ago(days)), worker=f"w{days}")
-    before = journal.totals(store)
-    assert [row.count for row in before] == [5]
-    assert journal.prune(store, settings, NOW)["totals"] == 3
-    assert journal.totals(store) == before
-    assert [row.count for row in journal.recent_totals(store, ago(500))] == [2]
-    # the all-time rows of workers that are gone have become one
+def rows(store: Store, *columns: str) -> list[tuple[object, ...]]:
+    """The rows of totals but those for all time, oldest first."""
+    table = tables.totals
+    query = select(*(table.c[name] for name in columns)).where(table.c.minute > retention.ALL_TIME)
     with store.read() as connection:
-        names = connection.execute(
-            select(tables.totals.c.worker).where(tables.totals.c.minute == retention.ALL_TIME)
-        ).scalars()
-        assert set(names) == {"", "w0"}
-    # one of them comes back, and the next prune folds again
-    tell(store, *ran("back", ago(0)), worker="w400")
+        return [tuple(row) for row in connection.execute(query.order_by(table.c.minute, table.c.worker))]
+
+
+def test_minutes_become_coarser_with_age_and_no_sum_changes(
+    store: Store, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "CHUNK", 7)
+    now = NOW.replace(hour=12, minute=30, second=20)
+
+    def at(**before: float) -> datetime:
+        return now - timedelta(**before)
+
+    for worker in ("a", "b"):
+        for minutes in (0, 5, 65, 66):
+            tell(store, *ran(f"{worker}{minutes}", at(minutes=minutes)), worker=worker)
+        for hours in (50, 50.2, 53):  # 10:30, 10:18 and 07:30, two days ago
+            tell(store, *ran(f"{worker}h{hours}", at(hours=hours)), worker=worker)
+        for days in (61, 61.1, 70, 731):
+            tell(store, *ran(f"{worker}d{days}", at(days=days)), worker=worker)
+    before = journal.totals(store)
+    assert [row.count for row in before] == [22]
+    recent = journal.recent_totals(store, at(minutes=10))
+    for _ in range(2):  # the second time there is nothing to do
+        pruned = journal.prune(store, settings, now)["totals"]
+        found = rows(store, "minute", "worker", "count")
+        assert found == [
+            (at(days=70).replace(hour=0, minute=0, second=0, microsecond=0), "", 2),
+            (at(days=61).replace(hour=0, minute=0, second=0, microsecond=0), "", 4),
+            (at(hours=53).replace(minute=0, second=0, microsecond=0), "", 2),
+            (at(hours=50).replace(minute=0, second=0, microsecond=0), "", 4),
+            (at(minutes=66).replace(second=0, microsecond=0), "", 2),
+            (at(minutes=65).replace(second=0, microsecond=0), "", 2),
+            *((at(minutes=m).replace(second=0, microsecond=0), w, 1) for m in (5, 0) for w in "ab"),
+        ]
+        assert journal.totals(store) == before
+        assert journal.recent_totals(store, at(minutes=10)) == recent
+    assert pruned == 0
+    # who was away for long counts what is long past: it is folded, too
+    tell(store, *ran("late", at(hours=50)), worker="late")
+    journal.prune(store, settings, now)
+    assert rows(store, "count", "runtime_sum")[3] == (5, pytest.approx(1.5))
+    assert sum(row[0] for row in rows(store, *folding.SUMS)) == 21  # type: ignore[misc]
+    assert [row.count for row in journal.totals(store)] == [23]
+    assert sum(journal.totals(store)[0].wait_buckets) == 23
+
+
+def test_folding_loses_nothing_while_workers_count(store: Store, settings: config.Settings) -> None:
+    done = threading.Event()
+
+    def fold() -> None:
+        while not done.is_set():
+            journal.prune(store, settings, NOW + timedelta(days=3))
+
+    thread = threading.Thread(target=fold)
+    thread.start()
+    try:
+        for number in range(60):
+            tell(store, *ran(f"j{number}", NOW - timedelta(minutes=number % 3)), worker=f"w{number % 4}")
+    finally:
+        done.set()
+        thread.join()
+    assert [row.count for row in journal.totals(store)] == [60]
+    assert sum(row[0] for row in rows(store, "count")) == 60  # type: ignore[misc]
+
+
+def test_all_time_rows_of_workers_that_are_gone_become_one(store: Store, settings: config.Settings) -> None:
+    tell(store, *ran("a", ago(31)), worker="gone")
+    with store.begin() as connection:
+        connection.execute(update(tables.journals).values(written_at=ago(2)))
+    tell(store, *ran("b", ago(0)), worker="here")
+
+    def names() -> set[str]:
+        query = select(tables.totals.c.worker).where(tables.totals.c.minute == retention.ALL_TIME)
+        with store.read() as connection:
+            return set(connection.execute(query).scalars())
+
+    journal.prune(store, settings, NOW)
+    assert names() == {"", "here"}
+    tell(store, *ran("back", ago(0)), worker="gone")
+    assert names() == {"", "here", "gone"}
     journal.prune(store, settings, NOW + timedelta(days=2))
-    assert [row.count for row in journal.totals(store)] == [6]
-    assert journal.totals(store)[0].runtime_sum == pytest.approx(1.8)
+    assert names() == {""}
+    assert [row.count for row in journal.totals(store)] == [3]
+    assert journal.totals(store)[0].runtime_sum == pytest.approx(0.9)
 
 
 def test_processes_that_are_long_gone(store: Store, settings: config.Settings) -> None:
@@ -99,8 +170,15 @@ def test_processes_that_are_long_gone(store: Store, settings: config.Settings) -
         connection.execute(
             update(tables.journals).where(tables.journals.c.id == first).values(written_at=ago(3))
         )
+    far = NOW + timedelta(days=400)  # its clock was wrong once
+    heartbeats.beat(store, heartbeats.WorkerBeat("ahead", "h", 1, far, far, far))
+    for name, moment in (("old", ago(9)), ("last", ago(2)), ("ahead", far)):
+        with store.begin() as connection:
+            connection.execute(tables.beats.insert().values(name=name, ticked_at=moment))
     counts = journal.prune(store, settings, NOW)
-    assert (counts["workers"], counts["journals"]) == (1, 1)
+    assert (counts["workers"], counts["journals"], counts["beats"]) == (2, 1, 2)
+    with store.read() as connection:  # since when no Beat runs
+        assert connection.execute(select(tables.beats.c.name)).scalars().all() == ["last"]
     assert [row.name for row in heartbeats.workers(store, NOW)] == ["here"]
     with store.read() as connection:
         assert connection.execute(select(func.count()).select_from(tables.journals)).scalar() == 1

@@ -12,7 +12,8 @@ from opsapp import Ops, opened
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 
-from flask_nightshift.job import utcnow
+from flask_nightshift.events import JobDied, JobSucceeded
+from flask_nightshift.job import Failure, JobRef, Reason, utcnow
 from servers import Postgres, Valkey
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -199,3 +200,18 @@ def test_stats_goes_on_without_the_broker(ops: Ops, valkey: Valkey) -> None:
     assert "unavailable" in page
     assert "mail.send" in page
     assert "s3cret" not in page
+
+
+def test_names_that_nobody_declared_and_no_worker_ran_are_one_series(ops: Ops) -> None:
+    for number in range(300):
+        ref = JobRef(f"j{number}", f"invented.{number}", "mail", 1)
+        failure = Failure("NotRegistered", "no such task")
+        ops.runtime.events.emit(JobDied(ref, utcnow(), "w", None, failure, Reason.EXPIRED))
+    ran_elsewhere = JobRef("e", "declared.elsewhere", "mail", 1)
+    ops.runtime.events.emit(JobSucceeded(ran_elsewhere, utcnow(), "w", 0.1))
+    ops.ran()
+    ops.flush()
+    found = scrape(ops)
+    tasks = {dict(labels)["task"] for name, labels in found if name == "nightshift_jobs_total"}
+    assert tasks == {"mail.send", "declared.elsewhere", "unknown"}
+    assert found[key("nightshift_jobs_total", task="unknown", queue="mail", outcome="dead")] == 300

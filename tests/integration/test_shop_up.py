@@ -123,6 +123,26 @@ def test_asked_twice_it_stops_at_once(shop: ShopStack, partner: SlowPartner) -> 
     assert shop.family() == []
 
 
+def test_killed_it_takes_its_processes_along_and_the_next_start_goes_on(
+    shop: ShopStack, partner: SlowPartner
+) -> None:
+    shop.start()
+    running = shop.enqueue("/hooks", {"url": f"{partner.url}/slow", "payload": {}})
+    assert partner.called.wait(20)
+    delayed = shop.enqueue("/hooks", {"url": f"{partner.url}/busy", "payload": {"order": 1}})
+    wait_for(lambda: shop.events("job.retrying", delayed), 20, "no retry")
+    shop.process.kill()
+    shop.process.wait()
+    wait_for(lambda: shop.family() == [], 10, "some of its processes live on")
+
+    partner.answer.set()
+    shop.start()
+    for job_id in (running, delayed):
+        shop.wait_for_state(job_id, "succeeded")
+    assert shop.stop() == 0
+    assert shop.family() == []
+
+
 def test_a_port_that_is_taken_is_named(shop: ShopStack) -> None:
     with socket.socket() as other, contextlib.closing(other):
         other.bind(("127.0.0.1", shop.port))

@@ -75,6 +75,9 @@ class DelayedJobs(Protocol):
     def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
         """The next delayed jobs of ``queue``, the soonest first."""
 
+    def like(self, queue: str, part: str, limit: int) -> list[str]:
+        """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
+
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
         """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
 

@@ -89,15 +89,20 @@ def serve(instance_path: str | Path) -> NoReturn:
     """Become the server of ``instance_path``, after the one that runs already, if any, has ended.
 
     Ends with the process: SIGTERM and SIGINT write the last second's jobs to disk and exit with 0. Raises
-    ``ConfigurationError`` when the ``embedded`` extra is not installed, ``BrokerUnavailable`` when the
-    socket's directory belongs to somebody else.
+    ``ConfigurationError`` when the ``embedded`` extra is not installed, ``BrokerUnavailable`` when its folder
+    cannot be made, or the socket's directory belongs to somebody else.
     """
     binary = _binary()
-    home = folder(instance_path)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = socket_path(instance_path)
-    _private(path.parent)
-    _lock(home, path)
+    home, path = folder(instance_path), socket_path(instance_path)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _private(path.parent)
+        _lock(home, path)
+    except OSError as exc:
+        raise BrokerUnavailable(
+            f"{exc.filename or home} cannot be made: {exc.strerror or exc}. Let the app write to its instance folder "
+            f"{instance_path}, or give NIGHTSHIFT_BROKER_URL the URL of a server."
+        ) from exc
     _say(f"Valkey for {instance_path}, on {path}")
     sys.stdout.flush()
     os.execv(binary, command(binary, home, path))  # noqa: S606 - no shell, and our own arguments

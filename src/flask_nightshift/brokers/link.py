@@ -11,7 +11,7 @@ import os
 import secrets
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -113,9 +113,15 @@ class Links:
     """Connections that are lent for one call."""
 
     def __init__(
-        self, connect: Callable[[], kombu.Connection], fail: Fail, repair: Repair | None = None
+        self,
+        connect: Callable[[], kombu.Connection],
+        fail: Fail,
+        repair: Repair | None = None,
+        *,
+        idle: int = MOST_IDLE,
     ) -> None:
         self._how = connect, fail, repair
+        self._most_idle = idle
         self._idle: deque[_Link] = deque()
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
@@ -129,7 +135,7 @@ class Links:
         except BaseException:  # also when it is interrupted twice
             link.close()
             raise
-        if len(self._idle) < MOST_IDLE:
+        if len(self._idle) < self._most_idle:
             self._idle.append(link)
         else:
             link.close()
@@ -140,6 +146,11 @@ class Links:
         while self._idle:
             with suppress(IndexError):
                 self._idle.pop().close()
+
+
+def most_idle(celery: Mapping[str, Any]) -> int:
+    """How many connections to keep, by Celery's setting ``broker_pool_limit``; None and 0 stand for none there."""
+    return int(celery.get("broker_pool_limit", MOST_IDLE) or 0)
 
 
 def forget_inherited() -> None:

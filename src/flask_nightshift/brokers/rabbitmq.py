@@ -28,6 +28,7 @@ from .declarations import Declarations
 from .declaring import in_time, open_channel
 from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience, unavailable
 from .link import (
+    MOST_IDLE,
     Connection,
     Link,
     Links,
@@ -35,6 +36,7 @@ from .link import (
     attempt,
     drop,
     later,
+    most_idle,
     publish,
     retry_policy,
     return_message,
@@ -60,7 +62,7 @@ class RabbitMQBroker:
         self._nodes = Nodes(settings.broker_url)
         self._declarations = Declarations(settings)
         self._link = Link(self._connect, self._fail, self._repair)
-        self._links = Links(self._connect, self._fail, self._repair)
+        self._links = Links(self._connect, self._fail, self._repair, idle=most_idle(settings.celery))
         self._dead = DeadQueue(self._link)
 
     @property
@@ -92,7 +94,7 @@ class RabbitMQBroker:
             "broker_transport_options": self._options(CONSUMER_STEP),
             "broker_connection_timeout": STEP,
             "broker_heartbeat": 30,
-            "broker_pool_limit": 100,  # made only when so many threads publish at once; waiting has no bound
+            "broker_pool_limit": MOST_IDLE,  # made only when so many threads publish at once; waiting has no bound
             "broker_native_delayed_delivery_queue_type": "quorum",
             "task_default_exchange_type": "topic",
             "task_default_queue_type": "quorum",
@@ -318,8 +320,13 @@ class RabbitMQBroker:
 
     def _connect(self, step: float = STEP) -> Connection:
         options = {**self._options(step), "read_timeout": step, "write_timeout": step, **RETRY_POLICY}
-        ssl = self._settings.celery.get("broker_use_ssl") or False
-        return self._nodes.connect(connect_timeout=step, transport_options=options, ssl=ssl)
+        given = self._settings.celery
+        return self._nodes.connect(
+            connect_timeout=step,
+            transport_options=options,
+            ssl=given.get("broker_use_ssl") or False,
+            login_method=given.get("broker_login_method"),
+        )
 
 
 def _ready(connection: Any, queue: str) -> int:

@@ -24,7 +24,7 @@ from ..message import DEAD_QUEUE, Outgoing
 from ..passwords import hide_password
 from .base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from .failures import ERRORS, RETRY_POLICY, STEP, unavailable
-from .link import Connection, Links, acknowledge, attempt, later, return_message
+from .link import MOST_IDLE, Connection, Links, acknowledge, attempt, later, most_idle, return_message
 from .redis_checks import findings
 from .redis_client import Keys, connect, product
 from .redis_dead import take
@@ -54,7 +54,7 @@ class RedisBroker:
         self._options = _options(settings)
         self._keys = Keys.of(self._options)
         self._client: redis.Redis | None = None
-        self._links = Links(self._connect, self._fail)
+        self._links = Links(self._connect, self._fail, idle=most_idle(settings.celery))
 
     @property
     def url(self) -> str:
@@ -93,7 +93,7 @@ class RedisBroker:
             "broker_url": self._broker_url,
             "broker_transport_options": {"socket_timeout": CONSUMER_STEP, **self._options},
             "broker_connection_timeout": STEP,
-            "broker_pool_limit": 100,  # made only when so many threads publish at once; waiting has no bound
+            "broker_pool_limit": MOST_IDLE,  # made only when so many threads publish at once; waiting has no bound
             "task_publish_retry": True,
             "task_publish_retry_policy": RETRY_POLICY,
             "result_backend": self._settings.result_backend or self._broker_url,
@@ -130,9 +130,9 @@ class RedisBroker:
     def _tls(self) -> dict[str, Any] | None:
         """Certificates are checked, unless the URL's query or ``NIGHTSHIFT_CELERY`` says otherwise."""
         given = self._settings.celery.get("broker_use_ssl")
-        if isinstance(given, dict):
+        if isinstance(given, dict) and given:
             return given
-        if self._broker_url.startswith("rediss:") and "ssl_cert_reqs" not in self._broker_url:
+        if given or (self._broker_url.startswith("rediss:") and "ssl_cert_reqs" not in self._broker_url):
             return {"ssl_cert_reqs": "required"}
         return None
 
@@ -338,6 +338,12 @@ def _options(settings: Settings) -> dict[str, Any]:
             "NIGHTSHIFT_CELERY",
             settings.celery,
             "sentinel:// needs {'broker_transport_options': {'master_name': …}}",
+        )
+    if url.startswith(("embedded:", "redis+socket:")) and settings.celery.get("broker_use_ssl"):
+        raise ConfigurationError(
+            "NIGHTSHIFT_CELERY['broker_use_ssl']",
+            settings.celery["broker_use_ssl"],
+            "a unix socket has no TLS: drop it, or give the URL of a server in NIGHTSHIFT_BROKER_URL",
         )
     if ";" in url and not sentinel:
         raise ConfigurationError(

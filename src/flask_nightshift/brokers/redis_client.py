@@ -65,7 +65,9 @@ def connect(url: str, options: Mapping[str, Any], tls: Mapping[str, Any] | None,
     if first.startswith("sentinel:"):
         return _master(url, options, common)
     if first.startswith("rediss:"):
-        common |= {"ssl": True, **(parts.get("ssl") or {})}
+        common |= parts.get("ssl") or {}
+    if first.startswith("rediss:") or tls:
+        common["ssl"] = True
     return redis.Redis(host=parts["hostname"] or "127.0.0.1", port=parts["port"] or REDIS_PORT, **common)
 
 

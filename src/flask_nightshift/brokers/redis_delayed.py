@@ -28,6 +28,10 @@ class RedisDelayed:
             _job(job_id, queue, datetime.fromtimestamp(due, UTC), payload) for job_id, due, payload in found
         ]
 
+    def like(self, queue: str, part: str, limit: int) -> list[str]:
+        """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
+        return list(self._ask(lambda q: queues.delayed_like(q.client, q.keys.prefix, queue, part, limit)))
+
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
         """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
         payload = self._ask(lambda q: queues.cancel_delayed(q.client, q.keys.prefix, queue, job_id))

@@ -92,8 +92,9 @@ def _headers(raw: bytes | None) -> dict[str, Any]:
 
 
 def _ready_since(headers: dict[str, Any]) -> datetime | None:
-    """When it was enqueued, or when its delay was over."""
-    times = [jobs.parse_time(jobs.history(headers).get("enqueued_at")), jobs.parse_time(headers.get("eta"))]
+    """When it was enqueued or replayed, or when its delay was over."""
+    past = jobs.history(headers)
+    times = [jobs.parse_time(text) for text in (past.get("enqueued_at"), past.get("due"), headers.get("eta"))]
     return max((moment for moment in times if moment is not None), default=None)
 
 

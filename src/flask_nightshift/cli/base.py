@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import codecs
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,8 @@ import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ..errors import NightshiftError
+from ..passwords import hide_password
+from ..printable import as_json, in_a_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,22 +25,36 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_OUTPUTS = ("stdout", "stderr")
+SLOWEST = 1 / 86_400
+"""Jobs per second."""
+MOST = 1_000_000
+"""Rows that a list may be asked for."""
 
 
 class JobsGroup(AppGroup):
     """A group whose commands end with one line on standard error, not with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; our own errors become ``Error: …`` and exit code 1."""
+        """Run the command; our own errors and the system's become ``Error: …`` and exit code 1."""
+        _take_every_text()
         try:
             return super().invoke(ctx)
-        except NightshiftError as exc:
+        except BrokenPipeError:
+            raise  # click ends quietly
+        except (NightshiftError, OSError) as exc:
             raise click.ClickException(one_line(exc)) from exc
         except RuntimeError as exc:
             if "Nightshift is not initialised" in str(exc):
                 raise click.ClickException(one_line(exc)) from exc
             raise
+
+
+def _take_every_text() -> None:
+    """Characters that the terminal's encoding does not know are written as escapes, and are no errors."""
+    for name in _OUTPUTS:
+        if (reconfigure := getattr(getattr(sys, name), "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")
 
 
 def runtime() -> Runtime:
@@ -64,20 +81,19 @@ def short_error(error: str | None, message: str | None) -> str | None:
 
 def one_line(exc: BaseException) -> str:
     """An error for people with its notes, without passwords."""
-    from ..passwords import hide_password
-
     told = " ".join([str(exc) or type(exc).__name__, *getattr(exc, "__notes__", ())])
     return printable(hide_password(" ".join(told.split())))
 
 
-def printable(text: object) -> str:
-    """``text`` with control characters made visible: what a job says must not drive a terminal."""
-    return _INVISIBLE.sub(lambda found: f"\\x{ord(found.group()):02x}", str(text))
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line, or several; control characters in it are made visible."""
+    click.echo(printable(text), err=err)
 
 
 def echo_json(value: Any, *, compact: bool = False) -> None:
     """Print ``value`` as JSON on standard output."""
-    click.echo(json.dumps(value, indent=None if compact else 2, ensure_ascii=False, default=str))
+    utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    click.echo(as_json(value, indent=None if compact else 2, ascii_only=not utf8))
 
 
 def console() -> Console:
@@ -105,7 +121,7 @@ def table(*columns: str | tuple[str, dict[str, Any]], title: str | None = None) 
 
 def cells(values: Iterable[object]) -> list[str]:
     """``values`` as the cells of a row; None is a dash."""
-    return ["-" if value is None else printable(" ".join(str(value).split())) for value in values]
+    return ["-" if value is None else in_a_line(" ".join(str(value).split())) for value in values]
 
 
 def when(moment: datetime | None) -> str:
@@ -132,14 +148,30 @@ class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         """The aware ``datetime`` that ``value`` means."""
         if isinstance(value, datetime):
             return value
+        try:
+            return self._moment(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write 2h, 30m, 7d or 2026-01-31T08:00", param, ctx)
+        except OverflowError:
+            self.fail(f"{value!r} is further away than a calendar reaches", param, ctx)
+
+    def _moment(self, value: str) -> datetime:
         span = _DURATION.fullmatch(value)
         if span:
             return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time; write 2h, 30m, 7d or 2026-01-31T08:00", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; "nan" is in no range, though it is not out of it either."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -153,8 +185,8 @@ class Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([sm]))?", str(value))
         rate = float(found[1]) / (60 if found[2] == "m" else 1) if found else 0.0
-        if rate <= 0:
-            self.fail(f"{value!r} is not a rate; write 10/s or 30/m", param, ctx)
+        if not SLOWEST <= rate < math.inf:
+            self.fail(f"{value!r} is not a rate of one a day or more; write 10/s or 30/m", param, ctx)
         return rate
 
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from flask.cli import AppGroup, with_appcontext
 
+from ..printable import in_a_line
+from . import ids
 from .base import (
+    MOST,
     Moment,
     Rate,
     ago,
@@ -18,8 +21,8 @@ from .base import (
     console,
     echo_json,
     plural,
-    printable,
     runtime,
+    say,
     short_error,
     table,
     when,
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
     from ..dead_letters import ArchivedLetter, Filters, Result
     from ..store import Store
 
-SHORT = 10
-"""Digits of an id that the list shows; any prefix that fits one letter alone will do."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 _REASONS = (
@@ -63,7 +64,11 @@ def _filter_options(command: F) -> F:
     show_default=True,
 )
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, latest first."
+    "--limit",
+    type=click.IntRange(1, MOST),
+    default=50,
+    show_default=True,
+    help="At most so many, latest first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_appcontext
@@ -91,12 +96,13 @@ def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
 def _table(letters: list[ArchivedLetter], *, with_status: bool) -> Any:
     now = datetime.now(UTC)
     extra = ["status"] if with_status else []
-    shown = table("id", "died", ("task", {"ratio": 2}), "reason", ("error", {"ratio": 3}), *extra)
+    columns = ("id", "died", ("task", {"ratio": 2}), "reason", ("error", {"ratio": 3}), "fingerprint")
+    shown = table(*columns, *extra)
     for archived in letters:
         letter, failure = archived.letter, archived.letter.failure
         age = ago(max(0.0, (now - letter.at).total_seconds()))
         error = short_error(failure.error, failure.message) if failure else None
-        row = [letter.id[:SHORT], age, letter.task, letter.reason, error]
+        row = [ids.tail(letter.id), age, letter.task, letter.reason, error, archived.fingerprint]
         shown.add_row(*cells(row + ([archived.status] if with_status else [])))
     return shown
 
@@ -122,11 +128,14 @@ def _note_unarchived() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_appcontext
 def show(letter_id: str, as_json: bool) -> None:
-    """One dead letter: arguments, attempts, traceback. ID may be shortened, or be the job's."""
+    """One dead letter: arguments, attempts, traceback.
+
+    ID may be the job's, and be shortened to its start or its end.
+    """
     from .. import dead_letters
 
     store = runtime().store
-    archived = dead_letters.find(store, _resolve(store, letter_id))
+    archived = dead_letters.find(store, ids.letter_id(store, letter_id))
     if as_json:
         echo_json(archived.as_dict())
     else:
@@ -154,14 +163,14 @@ def _print(archived: ArchivedLetter) -> None:
     }
     for name, value in lines.items():
         if value is not None and value != "":
-            click.echo(f"{name:<12} {printable(value)}")
+            say(f"{name:<12} {in_a_line(value)}")
     if not letter.task:
-        click.echo(f"{'body':<12} {printable(repr(letter.body[:300]))}")
+        say(f"{'body':<12} {letter.body[:300]!r}")
     if archived.attempts:
         console().print(_attempts(archived.attempts))
     if letter.failure and letter.failure.traceback:
         click.secho("Traceback", bold=True)
-        click.echo(printable(letter.failure.traceback.rstrip()))
+        say(letter.failure.traceback.rstrip())
 
 
 def _attempts(attempts: list[dict[str, Any]]) -> Any:
@@ -175,10 +184,10 @@ def _attempts(attempts: list[dict[str, Any]]) -> Any:
 
 
 @dead.command()
-@click.argument("ids", nargs=-1, metavar="ID...")
+@click.argument("wanted", nargs=-1, metavar="ID...")
 @click.option("--all", "everything", is_flag=True, help="All that wait.")
 @_filter_options
-@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
+@click.option("--limit", type=click.IntRange(1, MOST), help="At most so many, oldest first.")
 @click.option("--rate", type=Rate(), help="At most so many per second: 10/s, 30/m.")
 @click.option("--queue", help="Send them to this queue, not to the one they came from.")
 @click.option("--force", is_flag=True, help="Also discarded ones, and messages that are no jobs.")
@@ -186,7 +195,7 @@ def _attempts(attempts: list[dict[str, Any]]) -> Any:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_appcontext
 def replay(
-    ids: tuple[str, ...],
+    wanted: tuple[str, ...],
     everything: bool,
     limit: int | None,
     rate: float | None,
@@ -198,10 +207,13 @@ def replay(
 ) -> None:
     """Run dead jobs again: same job id, fresh attempts. Name IDs, a filter, or --all."""
     from .. import dead_letters
+    from ..config import queue_name
 
     current = runtime()
-    filters = _chosen(current.store, ids, everything, conditions)
-    if not ids and not dry_run:
+    if queue is not None:
+        queue_name("--queue", queue)
+    filters = _chosen(current.store, wanted, everything, conditions)
+    if not wanted and not dry_run:
         _ask("Replay", current.store, filters, limit, yes)
     with interruptible() as stop, progress_bar("Replaying", limit) as moved:
         result = dead_letters.replay(
@@ -222,36 +234,36 @@ def replay(
 
 
 @dead.command()
-@click.argument("ids", nargs=-1, metavar="ID...")
+@click.argument("wanted", nargs=-1, metavar="ID...")
 @click.option("--all", "everything", is_flag=True, help="All that wait.")
 @_filter_options
-@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
+@click.option("--limit", type=click.IntRange(1, MOST), help="At most so many, oldest first.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be discarded.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_appcontext
 def discard(
-    ids: tuple[str, ...], everything: bool, limit: int | None, dry_run: bool, yes: bool, **conditions: Any
+    wanted: tuple[str, ...], everything: bool, limit: int | None, dry_run: bool, yes: bool, **conditions: Any
 ) -> None:
     """Put dead letters away: they will not run, and stay in the table until they are pruned."""
     from .. import dead_letters
 
     store = runtime().store
-    filters = _chosen(store, ids, everything, conditions)
+    filters = _chosen(store, wanted, everything, conditions)
     if not dry_run:
         _ask("Discard", store, filters, limit, yes)
     _tell("discarded", dead_letters.discard(store, filters, limit=limit, dry_run=dry_run))
 
 
-def _chosen(store: Store, ids: tuple[str, ...], everything: bool, conditions: dict[str, Any]) -> Filters:
+def _chosen(store: Store, wanted: tuple[str, ...], everything: bool, conditions: dict[str, Any]) -> Filters:
     from .. import dead_letters
 
-    ways = [bool(ids), everything, any(value is not None for value in conditions.values())]
+    ways = [bool(wanted), everything, any(value is not None for value in conditions.values())]
     if sum(ways) != 1:
         raise click.UsageError(
             "Name dead letters by their ids, or by filters (--task, --since, …), or say --all."
         )
-    if ids:
-        return dead_letters.Filters(ids=tuple(dict.fromkeys(_resolve(store, given) for given in ids)))
+    if wanted:
+        return dead_letters.Filters(ids=tuple(dict.fromkeys(ids.letter_id(store, given) for given in wanted)))
     return dead_letters.Filters(**conditions)
 
 
@@ -275,16 +287,14 @@ def _warn_of_idle_queues(result: Result) -> None:
         return
     consumed = {queue for row in rows if row.healthy for queue in row.queues}
     for queue in sorted(result.queues - consumed):
-        click.echo(
-            f"Warning: no worker consumes {queue!r}. Start one: flask jobs worker --queues {queue}", err=True
-        )
+        say(f"Warning: no worker consumes {queue!r}. Start one: flask jobs worker --queues {queue}", err=True)
 
 
 def _tell(done: str, result: Result) -> None:
     for letter_id, why in result.skipped.items():
-        click.echo(f"{letter_id[:SHORT]} skipped: {why}", err=True)
+        say(f"{ids.tail(letter_id)} skipped: {why}", err=True)
     for letter_id in result.ids:
-        click.echo(f"{letter_id[:SHORT]} {'would be ' if result.dry_run else ''}{done}")
+        say(f"{ids.tail(letter_id)} {'would be ' if result.dry_run else ''}{done}")
     verb = "would be " if result.dry_run else ""
     click.echo(
         f"{plural(len(result.ids), 'dead letter')} {verb}{done}"
@@ -295,26 +305,3 @@ def _tell(done: str, result: Result) -> None:
         raise SystemExit(INTERRUPTED)
     if result.skipped and not result.ids:
         raise SystemExit(1)
-
-
-def _resolve(store: Store, given: str) -> str:
-    """The id of the one dead letter that ``given`` (an id, the start of one, or a job's id) means."""
-    from sqlalchemy import or_, select
-
-    from ..errors import DeadLetterNotFound
-    from ..store.tables import dead_letters as letters
-
-    if not given.strip():
-        raise DeadLetterNotFound(f"{given!r} is not enough to tell one dead letter: give its id, or a job's")
-    meant = or_(letters.c.id.startswith(given, autoescape=True), letters.c.job_id == given)
-    query = select(letters.c.id).where(meant).order_by(letters.c.at.desc()).limit(6)
-    with store.read() as connection:
-        found = list(connection.execute(query).scalars())
-    if given in found:
-        return given
-    if not found:
-        raise DeadLetterNotFound(f"there is no dead letter {given!r}; 'flask jobs dead list' shows them")
-    if len(found) > 1:
-        some = ", ".join(found[:5]) + (" and more" if len(found) > 5 else "")
-        raise DeadLetterNotFound(f"{given!r} is not enough to tell one dead letter: it may be {some}")
-    return str(found[0])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from .base import ago, cells, confirm, console, echo_json, one_line, plural, runtime, table
+from . import ids
+from .base import MOST, ago, cells, confirm, console, echo_json, one_line, plural, runtime, say, table
 
 if TYPE_CHECKING:
     from ..brokers.base import DelayedJob, DelayedJobs
@@ -34,13 +35,17 @@ def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
     waiting = sum(depth.ready + (depth.delayed or 0) for depth in current.broker.depths(names))
     confirm(f"Delete {plural(waiting, 'job')} of {', '.join(names)} for good?", yes)
     for name in names:
-        click.echo(f"{name}: {plural(current.broker.purge(name), 'job')} deleted")
+        say(f"{name}: {plural(current.broker.purge(name), 'job')} deleted")
 
 
 @delayed.command("list")
 @_QUEUE
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, soonest first."
+    "--limit",
+    type=click.IntRange(1, MOST),
+    default=50,
+    show_default=True,
+    help="At most so many, soonest first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_appcontext
@@ -52,44 +57,49 @@ def list_(queue: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         echo_json([_shape(job) for job in found])
     elif not found:
-        click.echo("No delayed jobs.")
+        say("No delayed jobs.")
     else:
         console().print(_table(found))
 
 
 @delayed.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("wanted", nargs=-1, required=True, metavar="ID...")
 @_QUEUE
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_appcontext
-def cancel(ids: tuple[str, ...], queue: str | None, yes: bool) -> None:
-    """Take jobs out before they start; they are kept as dead letters (reason: revoked)."""
+def cancel(wanted: tuple[str, ...], queue: str | None, yes: bool) -> None:
+    """Take jobs out before they start; they are kept as dead letters (reason: revoked).
+
+    An ID may be shortened to its start or its end.
+    """
     current = runtime()
     hold, names = _hold(current), _names(current, queue)
-    confirm(f"Cancel {plural(len(ids), 'delayed job')}?", yes)
+    chosen = [ids.delayed_id(hold, names, given) for given in wanted]
+    confirm(f"Cancel {plural(len(chosen), 'delayed job')}?", yes)
     missed = []
-    for job_id in ids:
+    for job_id in chosen:
         taken = next((job for name in names if (job := hold.take(name, job_id))), None)
         if taken is None:
             missed.append(job_id)
         else:
             _bury(current, taken)
-            click.echo(f"{job_id} cancelled")
+            say(f"{job_id} cancelled")
     _report(missed)
 
 
 @delayed.command("run-now")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("wanted", nargs=-1, required=True, metavar="ID...")
 @_QUEUE
 @with_appcontext
-def run_now(ids: tuple[str, ...], queue: str | None) -> None:
-    """Put jobs at the head of their queues now."""
+def run_now(wanted: tuple[str, ...], queue: str | None) -> None:
+    """Put jobs at the head of their queues now. An ID may be shortened to its start or its end."""
     current = runtime()
     hold, names = _hold(current), _names(current, queue)
+    chosen = [ids.delayed_id(hold, names, given) for given in wanted]
     missed = []
-    for job_id in ids:
+    for job_id in chosen:
         if any(hold.run_now(name, job_id) for name in names):
-            click.echo(f"{job_id} is next in its queue")
+            say(f"{job_id} is next in its queue")
         else:
             missed.append(job_id)
     _report(missed)
@@ -108,7 +118,7 @@ def hand_over(queue: str | None, yes: bool) -> None:
     hold, names = _hold(current), _names(current, queue)
     confirm(f"Hand the delayed jobs of {', '.join(names)} over to workers without leases?", yes)
     for name in names:
-        click.echo(f"{name}: {plural(hold.hand_over(name), 'job')} handed over")
+        say(f"{name}: {plural(hold.hand_over(name), 'job')} handed over")
 
 
 def _hold(current: Runtime) -> DelayedJobs:
@@ -151,7 +161,7 @@ def _bury(current: Runtime, job: DelayedJob) -> None:
 
 def _report(missed: Sequence[str]) -> None:
     for job_id in missed:
-        click.echo(f"{job_id} is not delayed (any more)", err=True)
+        say(f"{job_id} is not delayed (any more)", err=True)
     if missed:
         raise SystemExit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -19,7 +18,8 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=Fal
 @click.option(
     "--port",
     type=click.IntRange(1, 65_535),
-    default=lambda: int(os.environ.get("PORT") or 8000),
+    envvar="PORT",
+    default=8000,
     show_default="$PORT or 8000",
     help="Of the web app, on 127.0.0.1.",
 )
@@ -48,8 +48,7 @@ def broker(ctx: click.Context) -> None:
 @click.option(
     "--pool",
     type=click.Choice(["prefork", "threads", "solo", "gevent"]),
-    default="prefork",
-    show_default=True,
+    help="[default: prefork, or NIGHTSHIFT_CELERY['worker_pool']]",
 )
 @click.option("--name", "-n", help="Name of this worker.  [default: worker@HOST]")
 @click.option("--log-level", "-l", type=_LEVELS, help="[default: NIGHTSHIFT_LOG_LEVEL]")
@@ -62,7 +61,7 @@ def worker(
     ctx: click.Context,
     queues: str | None,
     concurrency: int | None,
-    pool: str,
+    pool: str | None,
     name: str | None,
     log_level: str | None,
     max_jobs_per_child: int | None,
@@ -72,9 +71,10 @@ def worker(
     from .. import logs
     from ..worker import green, main
 
+    current = load_runtime(ctx)
+    pool = pool or current.celery.conf.worker_pool
     if pool == "gevent":
         green.ensure_patched()
-    current = load_runtime(ctx)
     logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
     _in_no_context(
         main.run,

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import with_appcontext
 
-from .base import ago, cells, console, echo_json, printable, runtime, short_error, table, when
+from ..printable import in_a_line, printable
+from . import ids
+from .base import (
+    Seconds,
+    ago,
+    cells,
+    console,
+    echo_json,
+    runtime,
+    say,
+    short_error,
+    table,
+    when,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +40,7 @@ _LEVEL_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "r
     "--part", "parts", multiple=True, type=click.Choice(_PARTS), help="Check this part; repeatable."
 )
 @click.option("--worker", metavar="NAME", help="Check the worker of this name, or on this host, alone.")
-@click.option("--timeout", type=click.FloatRange(0.1, 60), default=2.0, show_default=True, help="Seconds.")
+@click.option("--timeout", type=Seconds(0.1, 60), default=2.0, show_default=True, help="Seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_appcontext
 def health(parts: tuple[str, ...], worker: str | None, timeout: float, as_json: bool) -> None:
@@ -41,13 +54,13 @@ def health(parts: tuple[str, ...], worker: str | None, timeout: float, as_json: 
     else:
         for name, check in report.parts.items():
             state = "ok  " if check.ok else "FAIL"
-            click.echo(f"{name:<9} {state} {check.latency * 1000:7.1f} ms  {printable(check.detail)}")
+            click.echo(f"{name:<9} {state} {check.latency * 1000:7.1f} ms  {in_a_line(check.detail)}")
     raise SystemExit(0 if report.ok else 1)
 
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds.")
+@click.option("--interval", type=Seconds(0.2, 3600), default=2.0, show_default=True, help="Seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one line each time.")
 @with_appcontext
 def stats(watch: bool, interval: float, as_json: bool) -> None:
@@ -87,7 +100,7 @@ def _right(heading: str) -> tuple[str, dict[str, Any]]:
 def _unavailable(title: str, reason: str | None) -> RenderableType:
     from rich.text import Text
 
-    return Text.assemble((title, "bold"), "\n  ", ("unavailable", "red"), f": {printable(reason)}\n")
+    return Text.assemble((title, "bold"), "\n  ", ("unavailable", "red"), f": {in_a_line(reason)}\n")
 
 
 def _queues(overview: Overview) -> RenderableType:
@@ -186,16 +199,17 @@ def _print_finding(finding: Finding) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_appcontext
 def show(job_id: str, as_json: bool) -> None:
-    """One job with its attempts."""
+    """One job with its attempts. JOB_ID may be shortened to its start or its end."""
     from .. import journal
 
-    record = journal.find_job(runtime().store, job_id)
+    current = runtime()
+    record = journal.find_job(current.store, ids.job_id(current.store, job_id))
     if record is None:
-        raise click.ClickException(f"no job {job_id} is in the history")
+        raise click.ClickException(f"the job {job_id} was forgotten at this moment")
     if as_json:
         echo_json(_job(record))
     else:
-        _print_job(record)
+        _print_job(record, current.celery.tasks.get(record.task))
 
 
 def _job(record: JobRecord) -> dict[str, Any]:
@@ -204,14 +218,21 @@ def _job(record: JobRecord) -> dict[str, Any]:
     return asdict(record)
 
 
-def _print_job(record: JobRecord) -> None:
-    tries = "for ever" if record.max_retries is None else str(record.max_retries + 1)
+def _attempts(record: JobRecord, task: Any) -> str:
+    """How many attempts of how many; the history knows the limit only of a job that was retried."""
+    limit = record.max_retries if record.max_retries is not None else getattr(task, "max_retries", -1)
+    if limit is None:
+        return f"{record.attempts}, retries without limit"
+    return f"{record.attempts}" + (f" of {limit + 1}" if limit >= record.attempts - 1 else "")
+
+
+def _print_job(record: JobRecord, task: Any) -> None:
     lines = {
         "job": record.id,
         "task": record.task,
         "queue": record.queue,
         "state": record.state,
-        "attempts": f"{record.attempts} of {tries}",
+        "attempts": _attempts(record, task),
         "args": record.args,
         "kwargs": record.kwargs,
         "progress": record.progress,
@@ -226,7 +247,7 @@ def _print_job(record: JobRecord) -> None:
     }
     for name, value in lines.items():
         if value is not None and value != "":
-            click.echo(f"{name:<9} {printable(value)}")
+            say(f"{name:<9} {in_a_line(value)}")
     _print_attempts(record)
 
 

@@ -1,20 +1,24 @@
-"""What the database forgets, and when: a nightly job that the extension schedules itself.
+"""What the database forgets, and when: an hourly job that the extension schedules itself.
 
 It deletes in small transactions, so that nobody waits for it, and it can be stopped at any point.
 """
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, exists, or_, select
+from sqlalchemy import Connection, Table, and_, delete, exists, func, or_, select
 
 from ..config import Settings
 from ..job import JobState
 from ..store import Store
-from ..store.tables import attempts, dead_letters, jobs, journals, totals, workers
-from .tally import ALL_TIME, KEEP_MINUTES, add
+from ..store.refused import RECORD
+from ..store.tables import attempts, beats, jobs, journals, refused, totals, workers
+from ..store.tables import dead_letters as letters
+from .folding import fold
+from .tally import ALL_TIME, add
 
 CHUNK = 500
 """Rows deleted in one transaction."""
@@ -25,32 +29,93 @@ KEEP_UNFINISHED = timedelta(days=30)
 """How much longer than a finished job one is kept whose end was never heard of."""
 
 _FINISHED = (JobState.SUCCEEDED, JobState.DEAD)
+_DECIDED = ("replayed", "discarded")
+_LOGGED = (
+    letters.c.id,
+    letters.c.job_id,
+    letters.c.task,
+    letters.c.queue,
+    letters.c.reason,
+    letters.c.status,
+)
+
+logger = logging.getLogger("flask_nightshift.journal")
 
 
 def prune(store: Store, settings: Settings, now: datetime) -> dict[str, int]:
-    """Delete what is older than the settings say; how many rows of each kind.
+    """Delete what is older than the settings say; how many rows of each kind, which is logged, too.
 
-    The keys are ``jobs``, ``attempts``, ``dead_letters``, ``totals`` (minutes; their sums stay), ``workers``
-    and ``journals``. A dead job is kept as long as its dead letter waits. Raises ``DatabaseUnavailable``.
+    The keys are ``jobs``, ``attempts``, ``dead_letters`` (decided ones), ``waiting_dead_letters``, ``refused``,
+    ``totals`` (folded; their sums stay), ``workers``, ``beats`` and ``journals``. A dead job is kept as long as its
+    dead letter waits, and a dead letter waits for ever by default. Raises ``DatabaseUnavailable``.
     """
-    keep_jobs = timedelta(days=settings.keep_jobs_days)
-    counts = {"jobs": 0, "attempts": 0}
-    counts["dead_letters"] = _delete(
-        store, dead_letters, _old_letters(now - timedelta(days=settings.keep_dead_days))
+    decided = now - timedelta(days=settings.keep_dead_days)
+    counts = {
+        "dead_letters": _prune_letters(store, letters.c.status.in_(_DECIDED), decided),
+        "waiting_dead_letters": _prune_waiting(store, settings.keep_waiting_days, now),
+        "refused": _delete(store, refused, and_(refused.c.kind == RECORD, refused.c.at < decided)),
+    }
+    counts |= _prune_jobs(store, now, timedelta(days=settings.keep_jobs_days))
+    counts["totals"] = fold(store, now)
+    counts |= _prune_processes(store, now)
+    logger.info(
+        "retention.pruned", extra={"counts": {kind: count for kind, count in counts.items() if count}}
     )
-    for ids in _chunks(store, jobs.c.id, _old_jobs(now, keep_jobs)):
-        with store.begin(timeout=TIMEOUT) as connection:
-            counts["attempts"] += _rows(connection, delete(attempts).where(attempts.c.job_id.in_(ids)))
-            counts["jobs"] += _rows(connection, delete(jobs).where(jobs.c.id.in_(ids)))
-    counts["totals"] = _prune_minutes(store, now - KEEP_MINUTES)
-    _fold_gone_processes(store, now - KEEP_PROCESSES)
-    counts["workers"] = _delete(store, workers, workers.c.seen_at < now - KEEP_PROCESSES, key=workers.c.name)
-    counts["journals"] = _delete(store, journals, journals.c.written_at < now - KEEP_PROCESSES)
     return counts
 
 
+def _prune_waiting(store: Store, days: float | None, now: datetime) -> int:
+    """Only if somebody wants it: a job that died is lost with the letter that nobody has decided on."""
+    if days is None:
+        return 0
+    return _prune_letters(store, letters.c.status.not_in(_DECIDED), now - timedelta(days=days))
+
+
+def _prune_letters(store: Store, which: Any, before: datetime) -> int:
+    """Delete letters, and log each: it may be the last that is known of a job."""
+    deleted = 0
+    old = and_(which, letters.c.status_at < before)
+    for ids in _chunks(store, letters.c.id, old):
+        with store.begin(timeout=TIMEOUT) as connection:
+            statement = delete(letters).where(letters.c.id.in_(ids), old)
+            gone = connection.execute(statement.returning(*_LOGGED)).mappings().all()
+        deleted += len(gone)
+        for row in gone:
+            extra = {name: row[name] for name in ("job_id", "task", "queue", "reason", "status")}
+            level = logging.INFO if row["status"] in _DECIDED else logging.WARNING
+            logger.log(level, "dead_letters.pruned", extra={"letter_id": row["id"], **extra})
+    return deleted
+
+
+def _prune_jobs(store: Store, now: datetime, keep: timedelta) -> dict[str, int]:
+    counts = {"jobs": 0, "attempts": 0}
+    for ids in _chunks(store, jobs.c.id, _old_jobs(now, keep)):
+        with store.begin(timeout=TIMEOUT) as connection:
+            counts["attempts"] += _rows(connection, delete(attempts).where(attempts.c.job_id.in_(ids)))
+            counts["jobs"] += _rows(connection, delete(jobs).where(jobs.c.id.in_(ids)))
+    return counts
+
+
+def _prune_processes(store: Store, now: datetime) -> dict[str, int]:
+    """Forget processes of which nothing was heard for long, also those whose clock was far ahead once."""
+    before, after = now - KEEP_PROCESSES, now + KEEP_PROCESSES
+    _fold_gone_processes(store, before)
+
+    def unheard(column: Any) -> Any:
+        return or_(column < before, column > after)
+
+    last = select(func.max(beats.c.ticked_at)).where(beats.c.ticked_at <= after).scalar_subquery()
+    old_beats = and_(unheard(beats.c.ticked_at), beats.c.ticked_at != func.coalesce(last, now))
+    return {
+        "workers": _delete(store, workers, unheard(workers.c.seen_at), key=workers.c.name),
+        # the last one is kept, so that it can be told since when no Beat runs
+        "beats": _delete(store, beats, old_beats, key=beats.c.name),
+        "journals": _delete(store, journals, unheard(journals.c.written_at)),
+    }
+
+
 def _old_jobs(now: datetime, keep: timedelta) -> Any:
-    waiting = exists().where(dead_letters.c.job_id == jobs.c.id, dead_letters.c.status == "waiting")
+    waiting = exists().where(letters.c.job_id == jobs.c.id, letters.c.status.not_in(_DECIDED))
     finished = and_(jobs.c.state.in_(_FINISHED), jobs.c.updated_at < now - keep, ~waiting)
     unheard_of = now - keep - KEEP_UNFINISHED
     unfinished = and_(
@@ -61,26 +126,9 @@ def _old_jobs(now: datetime, keep: timedelta) -> Any:
     return or_(finished, unfinished)
 
 
-def _old_letters(before: datetime) -> Any:
-    return dead_letters.c.status_at < before
-
-
-def _prune_minutes(store: Store, before: datetime) -> int:
-    old = and_(totals.c.minute > ALL_TIME, totals.c.minute < before)
-    pruned = 0
-    while True:
-        with store.begin(timeout=TIMEOUT) as connection:
-            minutes = (
-                connection.execute(select(totals.c.minute).where(old).distinct().limit(CHUNK)).scalars().all()
-            )
-            if not minutes:
-                return pruned
-            pruned += _rows(connection, delete(totals).where(totals.c.minute.in_(minutes)))
-
-
 def _fold_gone_processes(store: Store, before: datetime) -> None:
     """Add the all-time rows of processes that have long ended to one row without a name, never losing one."""
-    alive = select(totals.c.worker).where(totals.c.minute >= before)
+    alive = select(journals.c.worker).where(journals.c.written_at >= before)
     gone = and_(totals.c.minute == ALL_TIME, totals.c.worker != "", totals.c.worker.not_in(alive))
     with store.begin(timeout=TIMEOUT) as connection:
         # a process that writes at this moment waits for the delete and then begins a new row

@@ -1,8 +1,8 @@
 """How many attempts ended how, and how long they ran and waited: for the whole cluster, exact.
 
 Each process adds to rows of its own (the key ends with the worker) in one atomic statement. There is a row
-for each minute, kept for ``KEEP_MINUTES``, and one for all time, whose minute is the epoch: both are written
-together, so sums over all time read a handful of rows and pruning minutes changes no sum.
+for each minute, which becomes coarser with age (``folding.py``), and one for all time, whose minute is the epoch: both
+are written together, so sums over all time read a handful of rows and folding minutes changes no sum.
 
 A wait is counted with the outcome of the attempt that waited. Histogram buckets are not cumulative: bucket
 ``i`` counts what is at most ``BUCKETS[i]`` seconds and more than the bound before; the last one the rest.
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from operator import add as plus
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -27,7 +28,6 @@ from ..store.upsert import insert
 
 ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The minute of the row that sums up all time."""
-KEEP_MINUTES = timedelta(days=30)
 MAX_CELLS = 5_000
 """Rows waiting for the database above which minutes are counted by the hour; above twice as many, new tasks and queues
 are counted as ``UNKNOWN``."""
@@ -35,7 +35,7 @@ UNKNOWN = "unknown"
 """The task under which jobs are counted whose name no worker knew: anybody can invent names without end."""
 NEVER_KNOWN = (Reason.UNKNOWN_TASK, Reason.INVALID, Reason.UNDECODABLE)
 
-_SUMS = ("count", "runtime_sum", "wait_sum", *bucket_columns("runtime"), *bucket_columns("wait"))
+SUMS = ("count", "runtime_sum", "wait_sum", *bucket_columns("runtime"), *bucket_columns("wait"))
 _KEYS = ("minute", "task", "queue", "outcome", "worker")
 
 
@@ -56,6 +56,17 @@ class TotalsRow:
     wait_sum: float
     runtime_buckets: tuple[int, ...]
     wait_buckets: tuple[int, ...]
+
+    def __add__(self, other: TotalsRow) -> TotalsRow:
+        """The sums of both, under the names of the first."""
+        return replace(
+            self,
+            count=self.count + other.count,
+            runtime_sum=self.runtime_sum + other.runtime_sum,
+            wait_sum=self.wait_sum + other.wait_sum,
+            runtime_buckets=tuple(map(plus, self.runtime_buckets, other.runtime_buckets)),
+            wait_buckets=tuple(map(plus, self.wait_buckets, other.wait_buckets)),
+        )
 
 
 @dataclass(slots=True)
@@ -174,7 +185,7 @@ def cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
 
 def _sum(store: Store, condition: Any) -> list[TotalsRow]:
     labels = (table.c.task, table.c.queue, table.c.outcome)
-    query = select(*labels, *(func.sum(table.c[name]) for name in _SUMS)).where(condition)
+    query = select(*labels, *(func.sum(table.c[name]) for name in SUMS)).where(condition)
     with store.read() as connection:
         found = connection.execute(query.group_by(*labels).order_by(*labels)).all()
     return [_totals_row(*row) for row in found]
@@ -193,9 +204,9 @@ def _totals_row(
 @cache
 def _add(dialect: str) -> Any:
     statement = insert(dialect, table)
-    changes = {name: table.c[name] + statement.excluded[name] for name in _SUMS}
+    changes = {name: table.c[name] + statement.excluded[name] for name in SUMS}
     return statement.on_conflict_do_update(index_elements=list(_KEYS), set_=changes)
 
 
-__all__ = ["ALL_TIME", "BUCKETS", "KEEP_MINUTES", "UNKNOWN", "Tally", "TotalsRow", "add", "cumulative",
+__all__ = ["ALL_TIME", "BUCKETS", "SUMS", "UNKNOWN", "Tally", "TotalsRow", "add", "cumulative",
            "recent_totals", "totals"]  # fmt: skip

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
+from ..errors import DatabaseUnavailable
+from ..passwords import hide_password
 from . import engine as engines
 from . import migration
 from .deadline import deadline
@@ -108,13 +111,25 @@ class Store:
         path = engines.sqlite_file(self._url)
         if path is not None:
             migration.create_file(path)
-        with self.begin(timeout=migration.TIMEOUT) as connection:
-            return migration.upgrade(connection)
+        try:
+            with self.begin(timeout=migration.TIMEOUT) as connection:
+                return migration.upgrade(connection)
+        except DBAPIError as exc:  # a role without the right to make tables, for example
+            why = hide_password(str(exc.orig).partition("\n")[0])
+            raise DatabaseUnavailable(
+                f"{self.url}: the tables cannot be made or changed ({why}). Run "
+                "'flask jobs migrate' with a role that may do that, or grant it to this one."
+            ) from exc
 
     def pending_migrations(self) -> list[str]:
         """The revisions that ``migrate()`` would apply, oldest first."""
         with self.read() as connection:
             return migration.pending(connection)
+
+    def missing_tables(self) -> list[str]:
+        """Our tables that were there and have been dropped; ``migrate()`` makes them anew, empty."""
+        with self.read() as connection:
+            return migration.missing_tables(connection)
 
     def close(self) -> None:
         """Close all idle connections; the store can be used again."""

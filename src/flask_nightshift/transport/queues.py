@@ -51,6 +51,18 @@ def delayed_list(
     return listed
 
 
+def delayed_like(client: Redis, prefix: str, queue: str, part: str, limit: int) -> list[str]:
+    """Up to ``limit`` ids of delayed messages that begin or end with ``part``; the whole id goes before all."""
+    found: dict[str, None] = {}
+    for _, body in _containing(client, keys.delayed(prefix, queue), part):
+        id_ = job_id(body)
+        if id_ == part:
+            return [id_]
+        if id_.startswith(part) or id_.endswith(part):
+            found[id_] = None
+    return list(found)[:limit]
+
+
 def cancel_delayed(client: Redis, prefix: str, queue: str, id_: str) -> dict[str, Any] | None:
     """Delete the delayed message of job ``id_``; its payload, or None if there is none (any more)."""
     key = keys.delayed(prefix, queue)
@@ -148,11 +160,14 @@ def job_id(body: dict[str, Any]) -> str:
 
 
 def _find(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    return ((member, body) for member, body in _containing(client, key, id_) if job_id(body) == id_)
+
+
+def _containing(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The messages in whose bytes the text ``id_`` is."""
     pattern = "*" + re.sub(r"([*?\[\]^\\-])", r"\\\1", id_) + "*"
     for member, _ in client.zscan_iter(key, match=pattern, count=PORTION):
-        body = _body(_split(member)[1])
-        if job_id(body) == id_:
-            yield member, body
+        yield member, _body(_split(member)[1])
 
 
 def _split(member: bytes) -> tuple[str, bytes]:

@@ -34,7 +34,7 @@ def run(
     *,
     queues: Sequence[str] = (),
     concurrency: int | None = None,
-    pool: str = "prefork",
+    pool: str | None = None,
     name: str | None = None,
     log_level: str | None = None,
     max_jobs_per_child: int | None = None,
@@ -53,7 +53,7 @@ def run(
     app.finalize()
     options: dict[str, Any] = {
         "hostname": name or default_name(),
-        "pool_cls": get_implementation(pool),
+        "pool_cls": get_implementation(pool or app.conf.worker_pool),
         "loglevel": log_level or runtime.settings.log_level,
         "concurrency": concurrency,
         "queues": list(queues) or None,

@@ -1,0 +1,126 @@
+"""Totals become coarser as they age, and no sum changes.
+
+A row for each minute and worker for an hour; then a row for each minute, over all workers; for each hour after two
+days; for each day after sixty; nothing after two years. The rows for all time, which metrics read, are kept. What is
+folded stands at the beginning of its minute, hour or day, under no worker's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, or_, select
+
+from ..store import Store
+from ..store.tables import totals as table
+from .tally import ALL_TIME, SUMS, add
+
+CHUNK = 5_000
+"""Rows folded in one transaction, unless one minute has more."""
+TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Rows older than ``after`` stand for ``span`` each."""
+
+    after: timedelta
+    span: timedelta
+
+
+LEVELS = (
+    Level(timedelta(days=60), timedelta(days=1)),
+    Level(timedelta(days=2), timedelta(hours=1)),
+    Level(timedelta(hours=1), timedelta(minutes=1)),
+)
+"""The coarsest first: what is very old is folded once."""
+KEEP = timedelta(days=730)
+
+
+def fold(store: Store, now: datetime) -> int:
+    """Fold what is old enough at ``now``; how many rows went. Raises ``DatabaseUnavailable``."""
+    gone = _forget(store, now - KEEP)
+    for level in LEVELS:
+        before = _start(now - level.after, level.span)
+        for targets in _chunks(_foldable(store, before, level.span)):
+            with store.begin(timeout=TIMEOUT) as connection:
+                gone += _fold(connection, targets, level.span)
+    return gone
+
+
+def _foldable(store: Store, before: datetime, span: timedelta) -> dict[datetime, int]:
+    """The spans of time before ``before`` that have more rows than they should, with how many."""
+    query = select(table.c.minute, func.count(), func.max(table.c.worker, type_=table.c.worker.type)).where(
+        table.c.minute > ALL_TIME, table.c.minute < before
+    )
+    with store.read(timeout=TIMEOUT) as connection:
+        minutes = connection.execute(query.group_by(table.c.minute).order_by(table.c.minute)).all()
+    rows: dict[datetime, int] = {}
+    fine: set[datetime] = set()
+    for minute, count, worker in minutes:
+        target = _start(minute, span)
+        rows[target] = rows.get(target, 0) + count
+        if worker or minute != target:
+            fine.add(target)
+    return {target: count for target, count in rows.items() if target in fine}
+
+
+def _chunks(targets: dict[datetime, int]) -> Iterator[list[datetime]]:
+    chunk: list[datetime] = []
+    size = 0
+    for target, count in targets.items():
+        if chunk and size + count > CHUNK:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(target)
+        size += count
+    if chunk:
+        yield chunk
+
+
+def _fold(connection: Connection, targets: list[datetime], span: timedelta) -> int:
+    """Fold the rows of each of ``targets``; a worker that counts at this moment waits, and begins a new row."""
+    within = or_(*(and_(table.c.minute >= target, table.c.minute < target + span) for target in targets))
+    folded = and_(table.c.worker == "", table.c.minute.in_(targets))
+    gone = connection.execute(delete(table).where(within, ~folded).returning(*table.c)).mappings().all()
+    add(connection, _added_up({**row, "minute": _start(row["minute"], span), "worker": ""} for row in gone))
+    return len(gone)
+
+
+def _added_up(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``rows`` with those of one key made into one: PostgreSQL changes no row twice in one statement."""
+    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = (row["minute"], row["task"], row["queue"], row["outcome"])
+        known = sums.setdefault(key, row)
+        if known is not row:
+            known.update({name: known[name] + row[name] for name in SUMS})
+    return list(sums.values())
+
+
+def _forget(store: Store, before: datetime) -> int:
+    """Delete what is too old, a day at a time."""
+    deleted = 0
+    while True:
+        with store.begin(timeout=TIMEOUT) as connection:
+            oldest = connection.execute(
+                select(func.min(table.c.minute, type_=table.c.minute.type)).where(
+                    table.c.minute > ALL_TIME, table.c.minute < before
+                )
+            ).scalar()
+            if oldest is None:
+                return deleted
+            end = min(before, oldest + timedelta(days=1))
+            old = and_(table.c.minute > ALL_TIME, table.c.minute < end)
+            deleted += connection.execute(delete(table).where(old)).rowcount
+
+
+def _start(moment: datetime, span: timedelta) -> datetime:
+    """The beginning of the span of time that ``moment`` is in."""
+    return moment - (moment - ALL_TIME) % span
+
+
+__all__ = ["LEVELS", "fold"]
