@@ -83,3 +83,14 @@ def test_what_concerns_the_function_stays_with_it(app: Flask) -> None:
 def test_without_an_app_there_is_nothing_to_set_it_on() -> None:
     with pytest.raises(RuntimeError, match=r"call jobs\.init_app\(app\) before"):
         Nightshift().task(lambda: None).max_retries = 3
+
+
+def test_a_queue_of_the_tasks_own_stands_beside_routes_that_are_set_later(app: Flask) -> None:
+    @jobs.task(name="stand_in.queued", queue="own")
+    def queued() -> None: ...
+
+    celery = app.extensions["celery"]
+    celery.conf.task_routes = {"stand_in.other": {"queue": "other"}}
+    route = celery.amqp.router.route
+    assert route({}, "stand_in.queued", (), {}, celery.tasks["stand_in.queued"])["queue"].name == "own"
+    assert route({}, "stand_in.other", (), {}, None)["queue"].name == "other"
