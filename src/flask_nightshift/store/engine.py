@@ -4,7 +4,8 @@ SQLite: write-ahead log; a writer takes the lock when it begins (``BEGIN IMMEDIA
 so that no transaction fails half way with "database is locked". The file is only ever created by
 ``Store.migrate()``: a path that is gone is an error, not a new empty database.
 
-PostgreSQL: psycopg 3; a connection that was idle is tried before it is used.
+PostgreSQL: psycopg 3; a connection that was idle is tried before it is used. Nothing is kept in a server's session (no
+prepared statements, ``SET``, session locks), because PgBouncer in transaction mode gives each transaction another one.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def _postgresql(url: URL) -> Engine:
             "keepalives_idle": 10,
             "keepalives_interval": 3,
             "keepalives_count": 3,
+            "prepare_threshold": None,
         },
     )
 
