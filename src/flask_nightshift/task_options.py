@@ -191,6 +191,8 @@ _ONE_TASK: Mapping[str, Kind] = {
     "routing_key": TEXT,
     "shared": SWITCH,
 }
+_OFTEN = EVERY_TASK - {"compression", "throws", "trail", "typing"}
+"""Options that people mean when they misspell one; attributes of their own may well resemble the others."""
 _OTHER_WORDS = {
     "attempts": "max_retries",
     "hard_time_limit": "time_limit",
@@ -266,7 +268,7 @@ def meant(name: str, known: Iterable[str]) -> str | None:
 
 def misspelt(name: str) -> str | None:
     """The option of a task that an attribute of its class probably should have been, None if it is its own."""
-    return None if name in _ONE_TASK else meant(name, EVERY_TASK)
+    return None if name in _ONE_TASK else meant(name, _OFTEN)
 
 
 def no_such_option(key: str, value: object, meant: str) -> ConfigurationError:
@@ -276,9 +278,7 @@ def no_such_option(key: str, value: object, meant: str) -> ConfigurationError:
 
 def _refuse_name(name: str, value: object, key: Callable[[str], str], only: Iterable[str] | None) -> None:
     """Raise for an option that does not exist; return if it may be an attribute of the user's own."""
-    near = _OTHER_WORDS.get(name) or meant(
-        name, only or (*EVERY_TASK, "routing_key", "before_start", "on_failure")
-    )
+    near = _OTHER_WORDS.get(name) or meant(name, only or (*_OFTEN, *HOOKS))
     if near is not None:
         raise no_such_option(key(name), value, near)
     if only is not None:

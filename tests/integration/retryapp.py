@@ -36,3 +36,15 @@ def ask_for_an_hour(self: Any, marker: str, kind: str) -> None:
     if not self.request.retries:
         raise self.retry(countdown=0.1, expires=given[kind])
     note(marker, f"done {self.request.expires}")
+
+
+@jobs.task(
+    name="test.expires_when_retried",
+    bind=True,
+    retry_kwargs={"countdown": 0, "max_retries": 1, "priority": 7, "expires": 3600},
+)
+def expires_when_retried(self: Any, marker: str) -> None:
+    note(marker, "begun")
+    if not self.request.retries:
+        raise ConnectionError("once")
+    note(marker, f"priority {self.request.delivery_info['priority']}, expires {bool(self.request.expires)}")

@@ -29,6 +29,12 @@ def test_an_option_that_cannot_be_written_is_an_error_in_the_task(system: System
     for options, said in [
         ({"priority": 300}, "priority=300 is not usable: give a whole number from 0 to 255"),
         ({"priority": "high"}, "priority='high' is not usable: give a whole number from 0 to 255"),
+        (
+            {"max_retries": "3"},
+            "max_retries='3' is not usable: give a whole number from 0 to 1000000, or None for no limit",
+        ),
+        ({"countdown": "60"}, "countdown='60' is not usable: give seconds, at most 268435455"),
+        ({"eta": "soon"}, "eta='soon' is not usable: give a datetime or an ISO 8601 text, or None for now"),
         ({"queue": "q" * 300}, f"queue='{'q' * 76}... is not usable: give a name of 1 to 255 bytes"),
         (
             {"expires": "soon"},
@@ -46,6 +52,12 @@ def test_a_retry_expires_when_the_task_says_in_every_way_of_celery(system: Syste
         system.until_state(system.enqueue("test.ask_for_an_hour", who, kind), "succeeded")
         expires = datetime.fromisoformat(system.events(who)[-1].removeprefix("done "))
         assert timedelta(minutes=55) < expires - utcnow() <= timedelta(hours=1)
+
+
+def test_what_a_task_says_of_its_automatic_retries_is_written(system: System) -> None:
+    who = marker()
+    system.until_state(system.enqueue("test.expires_when_retried", who), "succeeded")
+    assert system.events(who) == ["begun", "begun", "priority 7, expires True"]
 
 
 def test_a_retry_that_cannot_be_written_is_buried_and_the_worker_goes_on(

@@ -18,7 +18,14 @@ GOOD: list[dict[str, Any]] = [
     {"retry_kwargs": {"max_retries": 3, "countdown": 5, "queue": "slow", "priority": 3}},
     {"expires": timedelta(hours=1), "priority": 255, "rate_limit": "100/m", "serializer": "json"},
     {"bind": True, "acks_late": False, "on_failure": print, "typing": False},
-    {"owner": "billing", "sla": 30, "database": "reports"},  # attributes of the user's own
+    {
+        "owner": "billing",
+        "sla": 30,
+        "trial": 14,
+        "lock_expiry": 60,
+        "queue_name": "x",
+        "once": {"keys": []},
+    },  # attributes of the user's own
 ]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_retries": "3"}, "max_retries of the task 'a.task' = '3' is not usable: give a whole number from 0 to"),
