@@ -18,6 +18,7 @@ from celery.app.amqp import AMQP, Queues
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu import Queue
 from kombu.exceptions import EncodeError
+from kombu.pools import ProducerPool
 
 from . import schedule
 from .brokers import Connection, destination, unavailable
@@ -61,6 +62,19 @@ class JobAMQP(AMQP):
     """Celery's messaging with ``JobQueues``."""
 
     Connection = Connection
+    _producer_pool: Any = None
+
+    @property
+    def producer_pool(self) -> Any:
+        """The producers on the connections of the app's pool."""
+        if self._producer_pool is None:
+            pool = self.app.pool
+            self._producer_pool = ProducerPool(pool, limit=pool.limit)
+        return self._producer_pool
+
+    def forget_pool(self) -> None:
+        """Make another one when it is needed."""
+        self._producer_pool = None
 
     def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
         """The queues to use: the given ones, else all that the configuration or a task names."""
@@ -79,6 +93,7 @@ class JobCelery(TaskMaker):
     events_cls = "flask_nightshift.worker.monitoring:JobEvents"
     settlement: Settlement | None = None
     """Of this process's worker."""
+    _pool: Any = None
     draining = False
     """The grace period of a stop is over: what still runs is given back."""
 
@@ -180,6 +195,24 @@ class JobCelery(TaskMaker):
             self.__dict__.pop(name, None)
         for task in self._tasks.values():
             vars(task).pop("_exec_options", None)  # Celery's memory of a task's options
+
+    @property
+    def pool(self) -> Any:
+        """Connections that publish what does not go the short way: this app's own, and gone with it."""
+        if self._pool is None:
+            self._ensure_after_fork()
+            made = self._pool = self.connection_for_write().Pool(limit=self.conf.broker_pool_limit)
+            self.runtime.holdings.add("pool", made.force_close_all)
+        return self._pool
+
+    def close_connections(self) -> None:
+        """Close those of the result backend, and forget the pools, which the app's holdings close."""
+        self._pool = None
+        if "amqp" in self.__dict__:
+            self.amqp.forget_pool()
+        client = vars(self._backend).get("client") if self._backend is not None else None
+        if (pool := getattr(client, "connection_pool", None)) is not None:
+            pool.disconnect()
 
     @cached_property
     def enqueuer(self) -> Enqueuer:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from celery import _state, signals
+from celery import _state
 from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 
 from . import celery_setup, config, http, journal, logs, runtime, schedule, store, task_options
@@ -109,6 +109,15 @@ class Nightshift:
         """The Celery app of the current Flask app, for ``celery -A`` and for canvas."""
         return self.runtime.celery
 
+    def close(self, app: Flask | None = None) -> None:
+        """Write what is not written yet, and close threads and connections of ``app``; by default of all its apps.
+
+        Nobody need call it: an app that is garbage takes them along. It is for tests that make many apps, and want each
+        to leave nothing behind at once. The app can be used afterwards; what it needs is opened again.
+        """
+        for each in [app] if app is not None else list(self._apps):
+            runtime.current(each).close()
+
     def job(self, job_id: str) -> journal.JobRecord:
         """What is known of a job: a record whose state is ``unknown`` if nothing is.
 
@@ -139,7 +148,6 @@ def _build(app: Flask) -> Runtime:
     for leftover in leftovers(app, settings):
         logger.warning("%s", leftover)
     boot.install(built)
-    signals.worker_process_init.connect(lambda **_: boot.dispose_inherited_engines(built), weak=False)
     _register(built, _prune_task(built), {"name": schedule.PRUNE})
     if _state.default_app is None:
         celery.set_default()
@@ -161,10 +169,11 @@ class _Outer(threading.local):
 def _follow_context(app: Flask, celery: JobCelery) -> None:
     """While ``app``'s context is pushed, ``@shared_task`` finds its Celery app as the current one."""
     outer = _Outer()  # not in flask.g: the context is gone when popping is signalled
+    ours = weakref.ref(celery)  # the signals keep their receivers for ever
 
     def pushed(sender: Flask, **_: Any) -> None:  # noqa: ARG001 - the signal's signature
         outer.apps.append(_state._tls.current_app)  # noqa: SLF001 - Celery has no getter that tells None
-        celery.set_current()
+        _state._set_current_app(ours())  # noqa: SLF001
 
     def popped(sender: Flask, **_: Any) -> None:  # noqa: ARG001
         _state._set_current_app(outer.apps.pop() if outer.apps else None)  # noqa: SLF001

@@ -40,15 +40,16 @@ class Reading:
 
 @dataclass(slots=True)
 class _Call:
-    question: Callable[[], Any]
+    question: Callable[[], Any] | None
     started: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     reading: Reading | None = None
 
     def answer(self) -> None:
         value, error = None, None
+        question, self.question = self.question, None  # it refers to the app, and this call is kept
         try:
-            value = self.question()
+            value = question() if question is not None else None
         except Exception as exc:  # noqa: BLE001 - whatever the source's trouble is, it is the answer
             error = hide_password(" ".join(str(exc).split()) or type(exc).__name__)
         now = time.monotonic()
@@ -73,7 +74,7 @@ class Probe:
         self._on_idle = on_idle
         self._lock = threading.Lock()
         self._calls: dict[str, _Call] = {}
-        self._lanes: dict[str, queue.SimpleQueue[_Call]] = {}
+        self._lanes: dict[str, queue.SimpleQueue[_Call | None]] = {}
 
     def gather(
         self, questions: Mapping[str, Callable[[], Any]], *, timeout: float, max_age: float = 0.0
@@ -92,23 +93,36 @@ class Probe:
                 return call
             call = self._calls[name] = _Call(question)
             if name not in self._lanes:
-                self._lanes[name] = queue.SimpleQueue()
+                lane = self._lanes[name] = queue.SimpleQueue()
                 threading.Thread(
-                    target=self._work, args=(name,), name=f"nightshift-{name}", daemon=True
+                    target=self._work, args=(name, lane), name=f"nightshift-{name}", daemon=True
                 ).start()
             self._lanes[name].put(call)
             return call
 
-    def _work(self, name: str) -> None:
-        lane = self._lanes[name]
+    def close(self) -> None:
+        """End the threads that are idle; those that wait for an answer end when they have it."""
+        with self._lock:
+            lanes, self._lanes = self._lanes, {}
+            self._calls.clear()
+        for lane in lanes.values():
+            lane.put(None)
+
+    def _work(self, name: str, lane: queue.SimpleQueue[_Call | None]) -> None:
         while True:
             try:
-                lane.get(timeout=IDLE).answer()
+                call = lane.get(timeout=IDLE)
             except queue.Empty:
                 with self._lock:
-                    if lane.empty():
+                    if not lane.empty():
+                        continue
+                    if self._lanes.get(name) is lane:
                         del self._lanes[name]
-                        break
+                    break
+            if call is None:
+                break
+            call.answer()
+            del call
         self._on_idle()
 
 
@@ -117,6 +131,7 @@ def of(runtime: Runtime) -> Probe:
     pid, probe = runtime.app.extensions.get(KEY, (0, None))
     if probe is None or pid != os.getpid():
         probe = Probe(runtime.broker.close)
+        runtime.holdings.add("probe", probe.close)
         runtime.app.extensions[KEY] = (os.getpid(), probe)
     return probe
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
 from .errors import DatabaseUnavailable
+from .holdings import Holdings
 from .journal import record_progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ KEY = "nightshift"
 """The key in ``app.extensions``."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Runtime:
     """The parts of Nightshift on one app. ``celery`` is the ``celery.Celery`` app."""
 
@@ -39,6 +40,21 @@ class Runtime:
     store: Store
     events: Events
     journal: Journal
+    holdings: Holdings = field(default_factory=Holdings)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "store",
+            "broker",
+            "journal",
+        ):  # the journal is closed first, since it writes to the store
+            self.holdings.add(name, getattr(self, name).close)
+        self.holdings.go_with(self.app)
+
+    def close(self) -> None:
+        """Write what is not written yet, and close all threads and connections; they are made again when needed."""
+        self.celery.close_connections()
+        self.holdings.close()
 
     def tasks(self) -> Iterator[Any]:
         """The registered tasks without Celery's own (``celery.chord`` and the like)."""

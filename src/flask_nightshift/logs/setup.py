@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 import sys
+import weakref
 from logging.handlers import WatchedFileHandler
 from typing import IO, Any
 
@@ -76,10 +77,13 @@ def configure(
 
 def connect(runtime: Runtime) -> None:
     """Have a worker or Beat of this app log through ``configure``, and what tasks print go there too."""
+    mine = weakref.ref(runtime)
 
     def set_up(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
         # One signal for all apps in this process: the one that works is Celery's current app.
-        working = getattr(_state.get_current_app(), "runtime", runtime)
+        working = getattr(_state.get_current_app(), "runtime", None) or mine()
+        if working is None:
+            return
         configure(working.settings, level=loglevel, logfile=logfile)
         conf = working.celery.conf
         if conf.worker_redirect_stdouts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from typing import Any
 
 from celery import bootsteps, signals
@@ -72,6 +73,8 @@ class Companions(bootsteps.StartStopStep):
         self._archiver.stop()
         self._heartbeat.stop()
         self._runtime.journal.close()
+        signals.worker_shutting_down.disconnect(self._shutting_down)
+        signals.worker_shutdown.disconnect(self._shut_down)
         logger.info("worker.stopped", extra={"worker": self._controller.hostname})
 
 
@@ -93,9 +96,19 @@ def _close_connection(controller: Any) -> None:
         logger.warning("the connection to the broker did not close properly: %s", exc)
 
 
+_installed: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+def _dispose_inherited(**_: Any) -> None:
+    for runtime in list(_installed):
+        dispose_inherited_engines(runtime)
+
+
 def install(runtime: Runtime) -> None:
     """Have every worker of this Celery app accompanied."""
     runtime.celery.steps["worker"].add(Companions)
+    _installed.add(runtime)
+    signals.worker_process_init.connect(_dispose_inherited, weak=False, dispatch_uid=f"{__name__}.dispose")
     signals.worker_process_init.connect(_settle_memory, weak=False, dispatch_uid=f"{__name__}.settle_memory")
 
 
