@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import copy_context
 from datetime import datetime
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
@@ -224,12 +226,14 @@ class Enqueuer:
         exchange, routing_key = broker.address(queue)
         declare = [queue]
         told = {"sender": name, "exchange": exchange, "routing_key": routing_key}
-        if signals.before_task_publish.receivers:
-            for job in jobs:
-                signals.before_task_publish.send(
-                    body=job.body, declare=declare, headers=job.headers, properties=job.properties,
-                    retry_policy={}, **told,
-                )  # fmt: skip
+        # each job's two signals in a context of its own: a tracer opens a span in the first, to close it in the second
+        contexts = [copy_context() for _ in jobs] if signals.before_task_publish.receivers else []
+        for context, job in zip(contexts, jobs, strict=False):
+            context.run(
+                signals.before_task_publish.send,
+                body=job.body, declare=declare, headers=job.headers, properties=job.properties,
+                retry_policy={}, **told,
+            )  # fmt: skip
         if len(declare) > 1:
             self._declare(declare[1:])
         if serializer and serializer != "json":
@@ -253,9 +257,9 @@ class Enqueuer:
                 raise
             raise found from exc
         finally:
-            for job in jobs[:done]:
+            for context, job in zip(contexts or repeat(copy_context()), jobs[:done], strict=False):
                 if signals.after_task_publish.receivers:
-                    signals.after_task_publish.send(body=job.body, headers=job.headers, **told)
+                    context.run(signals.after_task_publish.send, body=job.body, headers=job.headers, **told)
                 if not name.startswith("celery."):  # plumbing, not anybody's jobs
                     self._app.runtime.events.emit(job.enqueued(name, queue.name, due))
 

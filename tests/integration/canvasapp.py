@@ -41,6 +41,11 @@ def after(path: str, number: int) -> int:
     return number
 
 
+@jobs.task(name="canvas.keep")
+def keep(value: Any) -> Any:
+    return value
+
+
 @jobs.task(name="canvas.fail", max_retries=0)
 def fail(*_: Any) -> None:
     raise LookupError("on purpose")
@@ -61,6 +66,11 @@ def flaky(self: Any, number: int) -> int:
     if not self.request.retries:
         raise ConnectionError("once")
     return number
+
+
+@jobs.task(name="canvas.eta", bind=True)
+def eta(self: Any) -> Any:
+    return self.request.eta
 
 
 @jobs.task(name="canvas.replaced", bind=True)

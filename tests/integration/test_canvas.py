@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from canvasapp import (
     create_app,
     die,
     double,
+    eta,
     fail,
     flaky,
+    keep,
     note_body,
     note_error,
     replaced,
@@ -70,6 +73,17 @@ def test_chains_groups_and_chords_need_no_option(system: System) -> None:
         ]
     )
     assert given == wanted
+
+
+def test_the_delay_of_a_canvas(system: System) -> None:
+    """It delays the header, whose jobs see what time they waited for, as does one that is called by itself."""
+    begun = datetime.now(UTC)
+    etas = (group(eta.s(), eta.s()) | keep.s()).apply_async(countdown=1)
+    times = [
+        *etas.get(timeout=PATIENCE),
+        eta.apply_async(countdown=1, ignore_result=False).get(timeout=PATIENCE),
+    ]
+    assert all(datetime.fromisoformat(time) >= begun + timedelta(seconds=1) for time in times)
 
 
 def test_map_starmap_and_chunks_give_their_results(system: System) -> None:

@@ -23,6 +23,8 @@ class JobFacts(Request):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._ignore_result = self._request_dict["ignore_result"] = self._ignores_result()
+        if self._eta is None:  # the wait is over, and the task may still ask for what time it was
+            self._request_dict["eta"] = jobs.history(self._request_dict).get("due")
 
     def _ignores_result(self) -> bool:
         """Whether its result is not stored.
