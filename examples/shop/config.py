@@ -21,11 +21,12 @@ DEFAULTS: dict[str, Any] = {
     "SHOP_SMTP_PASSWORD": "",
     "SHOP_SMTP_TIMEOUT": 10.0,  # seconds
     "SHOP_MAX_PHOTO_BYTES": 8 * 1024 * 1024,
-    "SHOP_MAX_PHOTO_PIXELS": 40_000_000,  # decoded, 120 MB: what a small file may swell to
-    "SHOP_HOOK_TIMEOUT": 10.0,  # seconds, for connecting and for each read
+    "SHOP_MAX_PHOTO_PIXELS": 40_000_000,  # of a PNG: 200 MB decoded; fewer of kinds that take more (images.BYTES)
+    "SHOP_HOOK_TIMEOUT": 10.0,  # seconds, for all of a call
     "SHOP_HOOK_MAX_WAIT": 3600.0,  # seconds: the longest Retry-After that is honoured
     "SHOP_ALLOW_PRIVATE_HOOKS": False,  # only for a partner on your own machine
     "SHOP_SESSION_HOURS": 48.0,
+    "SHOP_SIGNUPS_PER_HOUR": 5,  # of one address; as many of its links are valid at once
     "SHOP_KEEP_DELIVERIES_DAYS": 30.0,
     "SHOP_MAILBOX_URL": "",  # where a person reads the mails, shown on the page
     "SHOP_PARTNER_URL": "",  # a partner to try the hooks with, shown on the page
@@ -36,9 +37,15 @@ NIGHTSHIFT_DEFAULTS: dict[str, Any] = {
 }
 
 
+FIXED: dict[str, Any] = {
+    # else errors, and so logs, show the values of a statement: addresses, payloads, partners' secret URLs
+    "SQLALCHEMY_ENGINE_OPTIONS": {"hide_parameters": True},
+}
+
+
 def from_environment() -> dict[str, Any]:
     """The configuration: the defaults, and over them what the environment says."""
-    config = {key: _read(key, default) for key, default in DEFAULTS.items()}
+    config = FIXED | {key: _read(key, default) for key, default in DEFAULTS.items()}
     # what the app sets goes before the environment, so it is left out where the environment speaks
     config |= {key: value for key, value in NIGHTSHIFT_DEFAULTS.items() if key not in os.environ}
     return config

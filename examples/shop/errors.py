@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import structlog
@@ -22,13 +23,29 @@ class BadInput(Exception):
     def __init__(self, field: str, value: Any, remedy: str) -> None:
         super().__init__(f"{field}: {remedy}")
         self.field = field
-        self.value = value if isinstance(value, (int, float, bool, type(None))) else str(value)[:MAX_SHOWN]
+        plain = isinstance(value, (int, type(None))) or (isinstance(value, float) and math.isfinite(value))
+        self.value = value if plain else str(value)[:MAX_SHOWN]
         self.remedy = remedy
+
+
+class TooOften(Exception):
+    """Asked for more often than it is done; ``retry_after``: the seconds until it is done again."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = math.ceil(retry_after)
+
+
+def brief(exc: Exception) -> str:
+    """What a database's error says, without the statement, its values and the rows that it quotes: for logs."""
+    said = str(getattr(exc, "orig", None) or exc)
+    return f"{type(exc).__name__}: {said.strip().splitlines()[0] if said.strip() else ''}"
 
 
 def init_app(app: Flask) -> None:
     """Answer every error of ``app`` in JSON."""
     app.register_error_handler(BadInput, _bad_input)
+    app.register_error_handler(TooOften, _too_often)
     app.register_error_handler(BrokerUnavailable, _broker_unavailable)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError):
         app.register_error_handler(kind, _database_unavailable)
@@ -41,6 +58,10 @@ def _bad_input(exc: BadInput) -> tuple[Response, int]:
     )
 
 
+def _too_often(exc: TooOften) -> tuple[Response, int]:
+    return _later(exc.retry_after, str(exc), 429)
+
+
 def _broker_unavailable(exc: BrokerUnavailable) -> tuple[Response, int]:
     log.warning("request.no_broker", error=str(exc))
     return _later(
@@ -49,12 +70,12 @@ def _broker_unavailable(exc: BrokerUnavailable) -> tuple[Response, int]:
 
 
 def _database_unavailable(exc: Exception) -> tuple[Response, int]:
-    log.warning("request.no_database", error=str(exc))
+    log.warning("request.no_database", error=brief(exc))
     return _later(5, "The database does not answer. Send it again soon.")
 
 
-def _later(seconds: int, message: str) -> tuple[Response, int]:
-    response, status = _error(503, message)
+def _later(seconds: int, message: str, status: int = 503) -> tuple[Response, int]:
+    response, status = _error(status, message)
     response.headers["Retry-After"] = str(seconds)
     return response, status
 

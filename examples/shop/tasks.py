@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flask_nightshift import PermanentFailure
 
 from . import hooks, images, mail
+from .errors import brief
 from .extensions import db, jobs
 from .models import Delivery, Photo, Session, Thumbnail, User, utcnow
 
@@ -53,7 +54,7 @@ def send_welcome(self: Any, user_id: int) -> dict[str, Any]:
         log.info("mail.already_sent", user_id=user_id)
         return {"sent": False, "why": "it was sent before"}
     try:
-        mail.send(mail.welcome(user))
+        mail.send(mail.welcome(user), user.email)
     except Exception as exc:
         welcome.release()
         if mail.refused_for_good(exc):
@@ -144,4 +145,4 @@ def _record(
         db.session.commit()
     except SQLAlchemyError as exc:
         db.session.rollback()
-        log.warning("delivery.not_recorded", job_id=job_id, error=str(exc))
+        log.warning("delivery.not_recorded", job_id=job_id, error=brief(exc))

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request, url_for
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from . import hooks, images, tasks
-from .errors import BadInput
+from flask_nightshift import BrokerUnavailable
+
+from . import hooks, images, mail, tasks
+from .errors import BadInput, TooOften
 from .extensions import db, jobs
 from .models import Photo, Session, Thumbnail, User, WelcomeMail, utcnow
 
 shop = Blueprint("shop", __name__)
 
 MAX_JSON_BYTES = 64 * 1024
+MAX_JSON_DEPTH = 32
+"""Lists and objects within each other. Beyond a few hundred, what reads JSON or pickles it gives up."""
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _EMAIL = re.compile(
     r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@" + rf"(?:{_LABEL}\.)+[a-z]{{2,63}}",
     re.ASCII | re.IGNORECASE,
 )
+_TOKEN = re.compile(r"[\w-]{1,32}", re.ASCII)
 _POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
@@ -34,13 +40,28 @@ def index() -> str:
     return render_template("index.html")
 
 
-@shop.get("/hello/<token>")
-def hello(token: str) -> str:
-    """Where the link in the welcome mail leads, while it is valid."""
-    session = db.session.get(Session, token)
-    if session is None or session.expires_at < utcnow():
-        abort(404, "This link has expired. Sign up again and a new one is made.")
-    return render_template("index.html", user=session.user)
+@shop.get("/hello")
+def hello() -> str:
+    """Where the link in the welcome mail leads. Its token is behind a ``#``; the page sends it in a POST.
+
+    So no log has it, and what follows links in mails (scanners, previews) does not use it up.
+    """
+    return render_template("hello.html")
+
+
+@shop.post("/hello")
+def come_in() -> str:
+    """A form with ``token``: greet its owner, once."""
+    token = request.form.get("token", "")
+    session = db.session.get(Session, token) if _TOKEN.fullmatch(token) else None
+    user = session.user if session is not None else None
+    valid = (Session.token == session.token) & (Session.expires_at >= utcnow()) if session else None
+    # one DELETE, so that of two who come at once only one is let in
+    if valid is None or db.session.execute(delete(Session).where(valid)).rowcount != 1:
+        abort(404, "This link has expired or was used before. Sign up again and a new one is made.")
+    page = render_template("index.html", user=user)
+    db.session.commit()
+    return page
 
 
 @shop.post("/signup")
@@ -52,13 +73,19 @@ def signup() -> tuple[Response, int]:
     """
     body = _json_object()
     name = _text(body, "name", 100)
-    if not name.isprintable():
-        raise BadInput("name", name, "leave out line breaks and control characters")
+    if not mail.fits_header(name):
+        raise BadInput("name", name, "leave out line breaks, control characters and '=?'")
     email = _text(body, "email", 254).lower()
-    if not _EMAIL.fullmatch(email) or email.index("@") > 64:
+    if not _EMAIL.fullmatch(email) or email.index("@") > 64 or not mail.fits_header(email):
         raise BadInput("email", email, "give an address such as ada@example.org")
     user = _user(name, email)
-    return _accepted(tasks.send_welcome, user.id)
+    session = _new_session(user)
+    try:
+        return _accepted(tasks.send_welcome, user.id)
+    except BrokerUnavailable:  # a request that was not accepted does not count
+        db.session.delete(session)
+        db.session.commit()
+        raise
 
 
 @shop.post("/photos")
@@ -108,7 +135,7 @@ def hook() -> tuple[Response, int]:
     try:
         json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
     except ValueError as exc:
-        raise BadInput("payload", json.dumps(payload), f"it cannot be sent as JSON ({exc})") from None
+        raise BadInput("payload", repr(payload), f"it cannot be sent as JSON ({exc})") from None
     try:
         hooks.check(url, allow_private=current_app.config["SHOP_ALLOW_PRIVATE_HOOKS"])
     except hooks.HookRefused as exc:
@@ -124,9 +151,18 @@ def job(job_id: str) -> Response:
     return response
 
 
+@shop.before_app_request
+def _no_nul() -> None:
+    """No page has a NUL in its path, and PostgreSQL takes none in a text."""
+    if "\0" in request.path:
+        abort(404)
+
+
 @shop.after_app_request
 def _headers(response: Response) -> Response:
     headers = response.headers
+    if request.endpoint in {"shop.hello", "shop.come_in"}:
+        response.cache_control.no_store = True
     headers.setdefault("Content-Security-Policy", _POLICY)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "no-referrer")
@@ -143,7 +179,7 @@ def _accepted(task: Any, *args: Any) -> tuple[Response, int]:
 
 
 def _user(name: str, email: str) -> User:
-    """The user with that address, made if need be, with a session that is valid."""
+    """The user with that address, made if need be."""
     user = _find(email)
     if user is None:
         user = User(name=name, email=email, welcome=WelcomeMail())
@@ -154,10 +190,32 @@ def _user(name: str, email: str) -> User:
             db.session.rollback()
             user = _find(email)
             assert user is not None  # noqa: S101 - the conflict was with that row
-    hours = current_app.config["SHOP_SESSION_HOURS"]
-    user.sessions.append(Session(expires_at=utcnow() + timedelta(hours=hours)))
-    db.session.commit()
     return user
+
+
+def _new_session(user: User) -> Session:
+    """A link for the user; the oldest goes when there would be too many. Raises ``TooOften``."""
+    most = current_app.config["SHOP_SIGNUPS_PER_HOUR"]
+    life = timedelta(hours=current_app.config["SHOP_SESSION_HOURS"])
+    # the row is locked until the commit: who signs up with one address at once is counted one after the other
+    db.session.execute(update(User).where(User.id == user.id).values(name=User.name))
+    known = db.session.scalars(
+        select(Session).where(Session.user_id == user.id).order_by(Session.expires_at)
+    ).all()
+    now = utcnow()
+    recent = [one for one in known if one.expires_at > now + life - timedelta(hours=1)]
+    if len(recent) >= most:
+        wait = (recent[0].expires_at - life + timedelta(hours=1) - now).total_seconds()
+        db.session.rollback()
+        raise TooOften(
+            f"{most} sign-ups with one address in an hour are enough. Look into its mailbox.", wait
+        )
+    for one in known[: max(0, len(known) - most + 1)]:
+        db.session.delete(one)
+    session = Session(user_id=user.id, expires_at=now + life)
+    db.session.add(session)
+    db.session.commit()
+    return session
 
 
 def _find(email: str) -> User | None:
@@ -168,13 +226,38 @@ def _json_object() -> dict[str, Any]:
     request.max_content_length = MAX_JSON_BYTES
     if not request.is_json:
         raise BadInput("Content-Type", request.content_type, "send JSON with Content-Type: application/json")
+    data = request.get_data()
     try:
-        body = request.get_json(silent=True)
-    except RecursionError:
+        body = json.loads(data, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise BadInput("body", request.get_data(as_text=True), "send one JSON object")
+        raise BadInput("body", data.decode("utf-8", "replace"), "send one JSON object")
+    if _depth(body) > MAX_JSON_DEPTH:
+        raise BadInput(
+            "body", data.decode("utf-8", "replace"), f"nest no deeper than {MAX_JSON_DEPTH} levels"
+        )
     return body
+
+
+def _no_number(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
+def _depth(value: Any) -> int:
+    """How many lists and objects are within each other; without recursion."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _text(body: dict[str, Any], field: str, longest: int) -> str:

@@ -128,7 +128,7 @@ class TestWelcomeMail:
     def test_it_is_text_and_html_and_greets(self, ada: User, postman: Postman) -> None:
         assert tasks.send_welcome.run(ada.id) == {"sent": True, "to": "ada@example.org"}
         mail = postman.all()[0]
-        link = f"/hello/{ada.sessions[0].token}"
+        link = f"/hello#{ada.sessions[0].token}"
         assert mail["To"] == [{"Name": "Ada", "Address": "ada@example.org"}]
         assert mail["Subject"] == "Welcome to the Night Shop, Ada"
         assert link in mail["Text"]
@@ -376,7 +376,8 @@ class TestHooks:
             with pytest.raises(hooks.HookFailed) as caught:
                 deliver(f"{partner}/later/{when}")
             assert low <= caught.value.retry_after <= high, when
-        for when in ("soon", "-5", "1e9"):
+        absurd = "Wed, 21 Oct 2015 07:28:00 +999999999999"
+        for when in ("soon", "-5", "1e9", absurd, "Wed, 21 Oct 99999 07:28:00 GMT"):
             with pytest.raises(hooks.HookFailed) as caught:
                 deliver(f"{partner}/later/{when}")
             assert caught.value.retry_after is None, when
@@ -386,9 +387,15 @@ class TestHooks:
     ) -> None:
         port = int(partner.rpartition(":")[2])
         resolve(monkeypatch, "partner.example", ["93.184.216.34", "127.0.0.1"])
-        with pytest.raises(hooks.HookRefused, match=r"127\.0\.0\.1 is not a public address"):
+        with pytest.raises(hooks.HookFailed, match="leads to no public address") as inside:
             deliver(f"http://partner.example:{port}/ok", allow_private=False)
+        with pytest.raises(hooks.HookFailed) as nowhere:
+            deliver("http://no-such-host.invalid/", allow_private=False)
         assert heard(partner) == []
+        said = str(inside.value).replace("partner.example", "HOST")
+        assert said == str(nowhere.value).replace("no-such-host.invalid", "HOST"), (
+            "it tells that the name exists"
+        )
 
     def test_the_address_that_was_checked_is_the_one_that_is_called(
         self, partner: str, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,14 @@ def find_job(store: Store, job_id: str) -> JobRecord | None:
     return _record(row, history)
 
 
+def _storable(text: str) -> bool:
+    """Whether each database takes ``text``: no NUL (PostgreSQL), and it can be written as UTF-8."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def _record(row: Row[Any], history: list[AttemptRecord]) -> JobRecord:
     failed = row.error is not None
     return JobRecord(
