@@ -267,7 +267,9 @@ def shown(request: Mapping[str, Any]) -> dict[str, Any]:
 
     A task may send it on (``signature_from_request()``), so a job that was delayed is shown as published to its queue.
     """
-    found = {name: value for name, value in job_headers(request).items() if name not in (HISTORY, DEAD)}
+    found = job_headers(request)
+    for name in (HISTORY, DEAD):
+        found.pop(name, None)
     info = dict(request.get("delivery_info") or {})
     if str(info.get("exchange") or "").startswith(("nightshift.", "celery_delayed")):
         info |= {"exchange": "", "routing_key": info.get("queue")}

@@ -61,6 +61,17 @@ class TaskMaker(Celery):
             adopted.bind(self)
         return adopted
 
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Declare a task of a function, as in Celery; one that is made in a factory is this app's alone.
+
+        Celery would hand it to every app that is made later, where it would go before the app's own of that name.
+        """
+        if len(args) != 1 or not callable(args[0]):
+            return super().task(*args, **options) if args else lambda function: self.task(function, **options)
+        if "<locals>" in getattr(args[0], "__qualname__", ""):
+            options.setdefault("shared", False)
+        return super().task(**options)(args[0])
+
     def register_task(self, task: Any, **options: Any) -> Any:
         """Add a task that is a class; see Celery's. Returns the task."""
         instance: Any = task() if inspect.isclass(task) else task

@@ -71,6 +71,26 @@ def test_two_apps_share_a_task_and_each_runs_it_in_its_own_context(make: Made) -
     assert not Task.__bound__, "celery.Task itself belongs to no app"
 
 
+def test_a_task_of_a_factory_is_that_apps_alone(make: Made) -> None:
+    def create(name: str) -> Any:
+        app = make(name)
+
+        class ContextTask(app.extensions["celery"].Task):  # type: ignore[misc, name-defined]
+            def __call__(self, *args: Any, **kwargs: Any) -> Any:
+                with app.app_context():
+                    return self.run(*args, **kwargs)
+
+        @app.extensions["celery"].task(name="bodies.made", base=ContextTask)
+        def made() -> tuple[str, str]:
+            return name, current_app.name
+
+        return app.extensions["celery"]
+
+    names = [f"app-{number}" for number in range(6)]
+    apps = [create(name) for name in names]
+    assert [app.tasks["bodies.made"]() for app in apps] == [(name, name) for name in names]
+
+
 def test_an_object_of_a_class_can_be_registered_with_two_apps(make: Made) -> None:
     class Whole(celery.Task):
         def run(self, number: int) -> tuple[str, int]:
@@ -90,9 +110,11 @@ def test_tasks_in_the_registry_are_protected_however_they_came_there(make: Made)
         def run(self) -> str:
             return current_app.name
 
-    tasks = make("one").extensions["celery"].tasks
-    tasks.register(Old())
-    assert (tasks["bodies.old"](), tasks["bodies.old"].max_retries) == ("one", 5)
+    app = make("one").extensions["celery"]
+    app.task_cls = Base
+    assert app.task(name="bodies.by_task_cls", shared=False, lazy=False)(nothing)() == ["billing", None]
+    app.tasks.register(Old())
+    assert (app.tasks["bodies.old"](), app.tasks["bodies.old"].max_retries) == ("one", 5)
 
 
 @pytest.mark.parametrize(
