@@ -51,7 +51,24 @@ def test_the_tutorials_app_enqueues(app_env: Path, monkeypatch: pytest.MonkeyPat
     other = Flask("other")
     other.config.update(app.config)
     module["jobs"].init_app(other)
-    assert {"nightly", "often"} <= set(other.extensions["celery"].conf.beat_schedule)
+    celery = other.extensions["celery"]
+    entries = celery.conf.beat_schedule
+    assert {"nightly", "hello"} <= set(entries)
+    assert {entry["task"] for entry in entries.values()} <= set(celery.tasks), (
+        "it names tasks that do not exist"
+    )
+
+
+def test_the_tutorials_app_says_that_the_history_is_away(
+    app_env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, app_code, _ = blocks("docs/tutorial.md")
+    (app_env / "tasks.py").write_text(tasks)
+    monkeypatch.delitem(sys.modules, "tasks", raising=False)
+    module: dict[str, Any] = {"__name__": "app"}
+    exec(app_code, module)
+    app: Flask = module["create_app"]()  # not migrated
+    assert app.test_client().get("/jobs/unknown").status_code == 503
 
 
 def test_a_schedule_that_cannot_be_read_is_refused(app_env: Path) -> None:
