@@ -75,7 +75,8 @@ def worker(
     pool = pool or current.celery.conf.worker_pool
     if pool == "gevent":
         green.ensure_patched()
-    logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
+    if not logs.is_taken():
+        logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
     _in_no_context(
         main.run,
         current,
@@ -97,7 +98,8 @@ def beat(ctx: click.Context) -> None:
     from .. import logs
 
     current = load_runtime(ctx)
-    logs.configure(current.settings)
+    if not logs.is_taken():
+        logs.configure(current.settings)
     _in_no_context(beats.run, current)
 
 

@@ -7,7 +7,7 @@ its retries, its death and its replay. A password in a URL is never written.
 """
 
 from ..lines import Line
-from .setup import configure, connect
+from .setup import configure, connect, is_taken
 from .wording import job_fields, observe
 
-__all__ = ["Line", "configure", "connect", "job_fields", "observe"]
+__all__ = ["Line", "configure", "connect", "is_taken", "job_fields", "observe"]

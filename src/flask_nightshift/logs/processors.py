@@ -31,6 +31,14 @@ def _unfold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _drop_formatted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What a formatter of the app's has left on the record, for its own handler; nobody may log such fields."""
+    if "_record" in event:
+        for key in ("message", "asctime"):
+            event.pop(key, None)
+    return event
+
+
 def _drop_celery_extra(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     record = event.get("_record")
     if record is not None and record.name.startswith("celery"):
@@ -110,6 +118,7 @@ SHARED: list[Processor] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
+    _drop_formatted,
     structlog.processors.StackInfoRenderer(),
     _drop_celery_extra,
     _unfold,

@@ -16,6 +16,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from ..config import Settings
 from ..runtime import Runtime, current
+from .guests import CELERYS, OURS, free_console, wake
 from .prints import redirect
 from .processors import SHARED, as_lines_of_json, console
 
@@ -30,6 +31,9 @@ _DUPLICATES = {
         "Task %(name)s[%(id)s] %(exc)s",
     ),
 }
+_NAME = "nightshift"
+"""Of our handler."""
+_STRUCTLOG = [structlog.stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter]
 _CHATTY = ("amqp", "kombu", "celery.utils.functional")
 
 
@@ -40,11 +44,12 @@ def configure(
     stream: IO[str] | None = None,
     logfile: str | None = None,
 ) -> None:
-    """Send all logging of this process through Nightshift's processors, in place of what was set up before.
+    """Send all logging of this process through Nightshift's processors, in place of what wrote to the console before.
 
     Workers and Beat call it; call it in the application factory, after ``init_app``, to have the web
     process's lines in the same form. ``level`` goes before ``NIGHTSHIFT_LOG_LEVEL``; lines go to ``logfile``,
-    else to ``stream`` (default: standard error).
+    else to ``stream`` (default: standard error). Handlers that write somewhere else, and a structlog that the app has
+    configured itself, stay as they are.
     """
     settings = current(app).settings if isinstance(app, Flask) else app
     stream = stream or sys.__stderr__ or sys.stderr
@@ -59,16 +64,21 @@ def configure(
         )
     )
     root = logging.getLogger()
-    for old in root.handlers[:]:
+    for old in [known for known in root.handlers if known.name == _NAME]:
         root.removeHandler(old)
+    free_console(root)
+    wake(OURS, CELERYS)
+    handler.set_name(_NAME)
     root.addHandler(handler)
     root.setLevel(level or settings.log_level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(root.level, logging.INFO))
     _silence_duplicates()
     logging.captureWarnings(True)
+    if structlog.is_configured() and structlog.get_config()["processors"] is not _STRUCTLOG:
+        return
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter],
+        processors=_STRUCTLOG,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
@@ -76,13 +86,17 @@ def configure(
 
 
 def connect(runtime: Runtime) -> None:
-    """Have a worker or Beat of this app log through ``configure``, and what tasks print go there too."""
+    """Have a worker or Beat of this app log through ``configure``, and what tasks print go there too.
+
+    Not where the app has a receiver of ``celery.signals.setup_logging`` of its own: then logging is the app's.
+    """
+    wake(OURS)
     mine = weakref.ref(runtime)
 
     def set_up(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
         # One signal for all apps in this process: the one that works is Celery's current app.
         working = getattr(_state.get_current_app(), "runtime", None) or mine()
-        if working is None:
+        if working is None or is_taken():
             return
         configure(working.settings, level=loglevel, logfile=logfile)
         conf = working.celery.conf
@@ -91,6 +105,14 @@ def connect(runtime: Runtime) -> None:
 
     signals.setup_logging.disconnect(dispatch_uid=__name__)
     signals.setup_logging.connect(set_up, weak=False, dispatch_uid=__name__)
+
+
+def is_taken() -> bool:
+    """Whether somebody else sets up the logging of workers and Beat, by Celery's signal for that."""
+    return any(
+        uid != __name__ and not (isinstance(receiver, weakref.ref) and receiver() is None)
+        for (uid, _), receiver in signals.setup_logging.receivers or ()
+    )
 
 
 def _is_console(log_format: str, stream: IO[str] | None) -> bool:

@@ -21,6 +21,7 @@ logger = logging.getLogger("flask_nightshift.jobs")
 
 def observe(event: JobEvent) -> None:
     """Log what happened to a job. Subscribe it to ``Events``."""
+    logger.disabled = False  # as ``logging.config`` leaves each logger that it is not told of
     match event:
         case JobEnqueued():
             _enqueued(event)
