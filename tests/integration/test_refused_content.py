@@ -14,9 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from opsapp import opened
 from refusing import refuse, role, without_rights
 from sqlalchemy import event, func, select
 
@@ -27,7 +29,7 @@ from flask_nightshift.events import JobDied, JobEnqueued, JobRetrying, JobStarte
 from flask_nightshift.job import DeadLetter, Failure, JobRef, JobState, Outcome, Reason, utcnow
 from flask_nightshift.store import Store, refused, tables
 from flask_nightshift.store.types import MAX_KEY, MAX_TEXT
-from servers import Postgres, Server, wait_for
+from servers import Postgres, Server, Valkey, wait_for
 
 LONG = "mail." + "é" * 6_000
 """A name that PostgreSQL's indexes do not take: 54000."""
@@ -370,3 +372,21 @@ def test_a_tally_of_invented_names_stays_bounded() -> None:
     rows = tally.rows("w")
     assert len(rows) < 5 * MAX_CELLS
     assert sum(row["count"] for row in rows) == 6 * MAX_CELLS
+
+
+def test_the_doctor_tells_of_what_was_refused_and_a_long_progress_is_bounded(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    with opened(tmp_path, valkey.fresh_url()) as ops:
+        assert "refused" not in {one["check"] for one in json.loads(ops.run("doctor", "--json").stdout)}
+        refused.set_aside(ops.runtime.store, refused.RECORD, "j", "w", ValueError("no"), b"its bytes")
+        ops.runtime.broker.publish(message.Outgoing(b"large", {}), message.REFUSED_QUEUE)
+        found = json.loads(ops.run("doctor", "--json").stdout)
+        told = [one["message"] for one in found if one["check"] == "refused"]
+        assert told[0].startswith("the database refused 1 ")
+        assert "nightshift.refused" in told[1]
+        ops.runtime.record_progress("j", {"done": 1, "message": HOSTILE * 100})
+        record = journal.find_job(ops.runtime.store, "j")
+        assert record is not None
+        assert record.progress is not None
+        assert len(record.progress["message"]) < 5_000

@@ -142,6 +142,16 @@ class TestWaysBack:
         assert status(desk, letter_id) is Status.REPLAYED
         assert desk.in_queue("mail") == 1
 
+    def test_a_running_worker_takes_back_what_a_dead_replay_claimed(self, desk: Desk) -> None:
+        [letter_id] = desk.died("j1")
+        assert claims.Claims(desk.store).claim(letter_id, [Status.WAITING]) is not None
+        age(desk, claims.STALE + 1)
+        worker = dead_letters.Archiver(desk.broker, desk.store)
+        worker.start()
+        wait_for(lambda: status(desk, letter_id) is Status.WAITING, 10, "not taken back")
+        worker.stop()
+        assert dead_letters.find(desk.store, letter_id).claimed_by is None
+
     def test_a_letter_that_is_not_fit_waits_on(self, desk: Desk) -> None:
         [letter_id] = desk.died("j1", queue="")
         assert "queue" in replay(desk).skipped[letter_id]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..store.halving import halve
 from ..store.tables import dead_letters as table
 from ..store.types import MAX_TEXT, key_of
 from ..store.upsert import insert
+from .claims import STALE, take_back
 from .letters import Status, packed
 
 BATCH = 100
@@ -58,6 +60,7 @@ class Archiver:
         self._worker = worker
         self._known = known
         self._away = False
+        self._take_back_at = 0.0
         self.after_fork()
         when_forked(self)
 
@@ -81,6 +84,13 @@ class Archiver:
             total += len(kept)
             if not kept:
                 return total
+
+    def _take_back(self) -> None:
+        """End the claims of replays that died, so that their letters are seen to wait."""
+        now = time.monotonic()
+        if now >= self._take_back_at:
+            take_back(self._store)
+            self._take_back_at = now + STALE / 2
 
     def _archive(self, pending: Sequence[PendingDeadLetter]) -> list[PendingDeadLetter]:
         """Store ``pending``; those that are stored, or set aside."""
@@ -160,6 +170,7 @@ class Archiver:
     def _try(self) -> bool:
         try:
             archived = self.run_once()
+            self._take_back()
         except (DatabaseUnavailable, BrokerUnavailable) as exc:
             if not self._away:
                 logger.warning("dead_letters.archive_paused", extra={"error": str(exc)})

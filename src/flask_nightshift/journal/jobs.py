@@ -21,6 +21,7 @@ from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, J
 from ..job import Failure, JobRef, JobState, Reason, utcnow
 from ..store import Store
 from ..store.tables import MAX_RESULT, jobs
+from ..store.types import shortened
 from ..store.upsert import Upsert, insert
 from .attempts import Start
 
@@ -31,6 +32,8 @@ _STEPS = {
     JobState.SUCCEEDED: 3,
     JobState.DEAD: 3,
 }
+MAX_SAID = 4_096
+"""Bytes of a text by which a job says how far it is."""
 _RETURNED = _STEPS[JobState.RUNNING]  # queued again, but only the time tells it from the next start
 _BEFORE_ALL = -1
 _NOTHING = dict.fromkeys(jobs.c.keys())
@@ -76,7 +79,11 @@ def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None
     """
     now = utcnow()
     ref = JobRef(job_id, task="", queue="", attempt=1)
-    stub = _row(ref, JobState.RUNNING, now, progress=progress, progress_at=now) | {"place": _BEFORE_ALL}
+    said = {
+        name: shortened(value, MAX_SAID) if isinstance(value, str) else value
+        for name, value in progress.items()
+    }
+    stub = _row(ref, JobState.RUNNING, now, progress=said, progress_at=now) | {"place": _BEFORE_ALL}
     with store.begin() as connection:
         statement = insert(connection.dialect.name, jobs)
         changes = {name: statement.excluded[name] for name in ("progress", "progress_at")}
