@@ -2,23 +2,37 @@
 
 Its lines go through Nightshift's logging, so that the web container speaks the same JSON as the workers, and
 a request's line carries the ``request_id`` that the jobs it enqueued carry.
+
+Requests are served by gevent: gunicorn's threads know no limit for reading a request, so as many clients as there are
+threads stop it by sending a byte now and then. Here such a client costs a greenlet, for a bounded time.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()  # before anything else is imported
 
 import logging
 import os
+import re
 from datetime import timedelta
 from typing import Any
 
+import gevent
 from gunicorn.glogging import Logger
+from gunicorn.workers.ggevent import GeventWorker
 
 from flask_nightshift import logs
 from flask_nightshift.config import Settings
 
 bind = "0.0.0.0:8000"  # inside the container; docker-compose.yml publishes it to 127.0.0.1 alone
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
-threads = 4
+keepalive = 5
+"""Seconds that the head of a request may take, from the first byte to the last, and a connection may rest."""
+REQUEST_SECONDS = float(os.environ.get("WEB_REQUEST_SECONDS") or 60)
+"""Seconds that the rest may take: reading the body, making the answer, sending it. 8 MB at 1 Mbit/s are 64 s."""
 graceful_timeout = 25
 """Seconds that requests may take to finish after SIGTERM."""
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn's heartbeat file: on a disk it can block a worker
@@ -26,6 +40,20 @@ control_socket_disable = True
 accesslog = "-"
 SILENT = ("/health/live", "/health/ready")
 """Asked every few seconds: lines that say nothing as long as the answer is 200."""
+SECRET = re.compile(r"(?<=^/hello/).+")
+"""Parts of paths that are not logged: links in mails from before the token was behind a ``#``."""
+
+
+class DeadlineWorker(GeventWorker):
+    """gunicorn's gevent worker, with an end to each request."""
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Serve one request; closes the connection when it takes longer than ``REQUEST_SECONDS``."""
+        with gevent.Timeout(REQUEST_SECONDS, False):
+            super().handle_request(listener_name, req, sock, addr)
+            return
+        self.log.warning("http.too_slow %s %s", req.method, SECRET.sub("…", req.path))
+        raise StopIteration
 
 
 class JsonLogger(Logger):
@@ -49,7 +77,7 @@ class JsonLogger(Logger):
         headers = {name.lower(): value for name, value in resp.headers}
         fields = {
             "method": req.method,
-            "path": req.path,
+            "path": SECRET.sub("…", req.path),
             "status": status,
             "seconds": round(request_time.total_seconds(), 4),
             "client": environ.get("REMOTE_ADDR"),
@@ -59,3 +87,4 @@ class JsonLogger(Logger):
 
 
 logger_class = JsonLogger
+worker_class = DeadlineWorker

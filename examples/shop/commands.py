@@ -15,6 +15,11 @@ from .extensions import db
 PACKAGE = Path(__file__).parent
 MAILBOX, SMTP, PARTNER = 25, 26, 27
 """Ports of the local helpers, as offsets from the web app's: 8025, 8026, 8027 when that is 8000."""
+WORKERS = {
+    "worker": ("--queues", "celery,mail,images"),
+    # calls to strangers, which may be slow, hold up nothing else; they mostly wait, so threads do
+    "partners": ("--queues", "partners", "--pool", "threads", "--concurrency", "8"),
+}
 
 
 def init_app(app: Flask) -> None:
@@ -34,7 +39,7 @@ def init_db() -> None:
 @click.option("--port", type=click.IntRange(1, 65_500), envvar="PORT", default=8000, show_default=True)
 @with_appcontext
 def up(port: int) -> None:
-    """Start everything: broker, web, worker, Beat, a mailbox and a moody partner; Ctrl-C stops it."""
+    """Start everything: broker, web, two workers, Beat, a mailbox and a moody partner; Ctrl-C stops it."""
     from flask_nightshift.up import need_port
     from flask_nightshift.up import up as start
 
@@ -43,7 +48,8 @@ def up(port: int) -> None:
     db.create_all()
     helpers, environ = _helpers(port)
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask's documented way
-    sys.exit(start(app, port=port, also=helpers, hints=_hints(port, environ), environ=environ))
+    hints = _hints(port, environ)
+    sys.exit(start(app, port=port, also=helpers, workers=WORKERS, hints=hints, environ=environ))
 
 
 @click.command("demo")

@@ -25,12 +25,14 @@ def up(
     *,
     port: int = 8000,
     also: Mapping[str, str | Sequence[str]] | None = None,
+    workers: Mapping[str, Sequence[str]] | None = None,
     hints: str = "",
     environ: Mapping[str, str] | None = None,
 ) -> int:
     """Run ``app`` with all its processes until Ctrl-C, SIGTERM or the end of one of them.
 
-    ``also`` are further processes, name to command (run without a shell); ``hints``, in rich's markup, is
+    ``also`` are further processes, name to command (run without a shell); ``workers`` are the workers, name to options
+    of ``flask jobs worker`` (default: one, for all queues); ``hints``, in rich's markup, is
     printed when all is ready; ``environ`` is added to the environment of every process. Returns the exit
     code: 0 after a stop that was asked for, else that of the process that ended by itself, or 1 when one had
     to be killed. Raises ``click.ClickException`` when it cannot start: the port is taken, the database away.
@@ -48,7 +50,8 @@ def up(
     for name, command in (also or {}).items():
         stack.add(name, shlex.split(command) if isinstance(command, str) else command)
     stack.add("web", _web(port, here.settings.stop_grace))
-    stack.add("worker", _flask("jobs", "worker"))
+    for name, options in (workers or {"worker": ()}).items():
+        stack.add(name, _flask("jobs", "worker", "--name", f"{name}@{socket.gethostname()}", *options))
     stack.add("beat", _flask("jobs", "beat"))
     return stack.run()
 

@@ -31,20 +31,21 @@ class Story:
 
     def start(self) -> str:
         """everything starts, each when what it needs is healthy"""
-        self.stack.compose("up", "-d", "--scale", "worker=2", timeout=300)
-        for service, count in {"broker": 1, "postgres": 1, "web": 1, "worker": 2, "beat": 1}.items():
+        self.stack.compose("up", "-d", "--scale", "partners=2", timeout=300)
+        services = {"broker": 1, "postgres": 1, "web": 1, "worker": 1, "partners": 2, "beat": 1}
+        for service, count in services.items():
             self.stack.await_healthy(service, count, 240)
         took = until(
             lambda: http(f"{self.stack.web}/health/ready")[0] == 200, 60, "/health/ready answers 200"
         )
         migrated = self.stack.containers("migrate")[0]["State"]
         expect(migrated["ExitCode"] == 0 and not migrated["Running"], f"migrate: {migrated}")
-        return f"2 workers healthy; /health/ready {took:.1f} s later"
+        return f"3 workers healthy; /health/ready {took:.1f} s later"
 
     def is_closed(self) -> str:
         """only web and mails are published, and on 127.0.0.1; processes are not root and cannot write"""
         published = {}
-        for service in ("web", "worker", "beat", "broker", "postgres", "mailpit"):
+        for service in ("web", "worker", "partners", "beat", "broker", "postgres", "mailpit"):
             for ports in self.stack.containers(service)[0]["NetworkSettings"]["Ports"].values():
                 published[service] = [port["HostIp"] for port in ports or []]
         published = {service: hosts for service, hosts in published.items() if hosts}
@@ -73,9 +74,9 @@ class Story:
         return f"in mailpit {took:.2f} s after the request"
 
     def kill_worker(self) -> str:
-        """docker kill of a worker in mid-job: another finishes it"""
+        """docker kill of a worker for partners in mid-job: another finishes it"""
         job, first = self._slow_job()
-        victim = next(each for each in self.stack.running("worker") if address(each) == first["client"])
+        victim = next(each for each in self.stack.running("partners") if address(each) == first["client"])
         killed_at = time.time()
         docker("kill", victim["Id"])
         again, record = self._second_run(job, killed_at)
@@ -85,12 +86,12 @@ class Story:
     def crash_worker(self) -> str:
         """the only worker crashes in mid-job: Docker starts it again and it finishes the job"""
         job, _ = self._slow_job()
-        only = self.stack.running("worker")
-        expect(len(only) == 1, f"{len(only)} workers run, not one")
+        only = self.stack.running("partners")
+        expect(len(only) == 1, f"{len(only)} workers for partners run, not one")
         killed_at = time.time()
         docker("exec", only[0]["Id"], "sh", "-c", "kill -KILL -1")
         again, record = self._second_run(job, killed_at)
-        restarts = self.stack.containers("worker")
+        restarts = self.stack.containers("partners")
         expect(sum(each["RestartCount"] for each in restarts) == 1, "Docker did not start it again once")
         return f"it ran again after {again['at'] - killed_at:.2f} s; attempts {record['attempts']}"
 
@@ -98,14 +99,15 @@ class Story:
         """--scale worker=3"""
         self.stack.compose("up", "-d", "--scale", "worker=3", timeout=180)
         self.stack.await_healthy("worker", 3, 240)
-        hosts = {each["Config"]["Hostname"] for each in self.stack.running("worker")}
+        workers = [*self.stack.running("worker"), *self.stack.running("partners")]
+        hosts = {each["Config"]["Hostname"] for each in workers}
 
         def known() -> bool:
             rows = json.loads(self.stack.flask("jobs", "stats", "--json"))["workers"]
             return {row["hostname"] for row in rows if row["healthy"]} == hosts
 
-        until(known, 30, "`flask jobs stats` shows these three workers as healthy")
-        return "three workers healthy and seen by `flask jobs stats`"
+        until(known, 30, "`flask jobs stats` shows all these workers as healthy")
+        return "three workers, and those for partners, healthy and seen by `flask jobs stats`"
 
     def broker_comes_back(self) -> str:
         """the broker's container is removed and made anew: its jobs are still there"""
@@ -147,13 +149,14 @@ class Story:
         job = self._post("/hooks", {"url": "http://partner:8000/slow?hold=15", "payload": {"last": True}})
         until(lambda: self._calls(job), 30, "the job runs")
         begun = time.monotonic()
-        self.stack.compose("stop", "worker", "beat", timeout=120)
+        self.stack.compose("stop", "worker", "partners", "beat", timeout=120)
         took = time.monotonic() - begun
         record = self._job(job)
         expect(record["state"] == "succeeded" and record["attempts"] == 1, f"after the stop: {record}")
         self.stack.compose("stop", "web", timeout=120)
         ended = {
-            s: [c["State"]["ExitCode"] for c in self.stack.containers(s)] for s in ("web", "worker", "beat")
+            s: [c["State"]["ExitCode"] for c in self.stack.containers(s)]
+            for s in ("web", "worker", "partners", "beat")
         }
         expect(not any(code for codes in ended.values() for code in codes), f"exit codes {ended}")
         return f"workers stopped in {took:.1f} s with the job done in its first attempt"
@@ -161,7 +164,7 @@ class Story:
     def logs(self) -> str:
         """web, workers and beat log JSON, line by line, without a password"""
         seen = 0
-        for service in ("web", "worker", "beat"):
+        for service in ("web", "worker", "partners", "beat"):
             for container in self.stack.containers(service):
                 for line in all_logs(container["Id"]):
                     seen += 1
