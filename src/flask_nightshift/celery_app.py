@@ -41,6 +41,7 @@ from .store.forks import settle_in, when_forked
 
 if TYPE_CHECKING:
     from .runtime import Runtime
+    from .worker.announcer import Announcer
     from .worker.settle import Settlement
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ class JobCelery(TaskMaker):
     events_cls = "flask_nightshift.worker.monitoring:JobEvents"
     settlement: Settlement | None = None
     """Of this process's worker."""
+    announcer: Announcer | None = None
+    """Of this process's worker, like the settlement."""
     _pool: Any = None
     draining = False
     """The grace period of a stop is over: what still runs is given back."""

@@ -6,8 +6,11 @@ request's id on to the jobs it enqueues, a job that enqueues further jobs.
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 from flask import has_request_context, request
@@ -20,6 +23,32 @@ current_job: ContextVar[JobRef | None] = ContextVar("nightshift_current_job", de
 REQUEST_ID_HEADER = "X-Request-ID"
 _KEY = "nightshift.request_id"
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def in_context(context: AbstractContextManager[object]) -> Iterator[None]:
+    """Within ``context``, an app context; what its teardown raises is logged, and is no error of the block.
+
+    A job whose body has returned is done, whatever a teardown function does after it.
+    """
+    context.__enter__()
+    try:
+        yield
+    except BaseException as exc:
+        _leave(context, exc)
+        raise
+    _leave(context, None)
+
+
+def _leave(context: AbstractContextManager[object], exc: BaseException | None) -> None:
+    try:
+        context.__exit__(type(exc) if exc else None, exc, exc.__traceback__ if exc else None)
+    except Exception as error:
+        if error is not exc:
+            logger.exception("a teardown function of the app context raised; the job goes on all the same")
 
 
 def request_id() -> str | None:

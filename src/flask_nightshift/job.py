@@ -19,14 +19,16 @@ from __future__ import annotations
 import enum
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+MAX_NAME = 255
+"""Bytes kept of the name of an error's type."""
 MAX_TEXT = 2_000
-"""Characters kept of an error's message."""
+"""Bytes kept of an error's message; in UTF-8, like all the sizes here."""
 MAX_TRACEBACK = 16_000
-"""Characters kept of a traceback: the end of it, where the error is."""
+"""Bytes kept of a traceback: the end of it, where the error is."""
 MAX_ATTEMPTS_CARRIED = 10
 """Attempts that travel with the message; the journal has them all."""
 _VARIANT = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))
@@ -112,12 +114,22 @@ class Failure:
             message = str(exc)
         except Exception as broken:  # noqa: BLE001 - a __str__ that raises must not lose the failure
             message = f"<str() of the exception raised {broken!r}>"
-        return cls(name, message[:MAX_TEXT], traceback[-MAX_TRACEBACK:], _repr(exc)[:MAX_TEXT])
+        return cls(
+            cut(name, MAX_NAME),
+            cut(message, MAX_TEXT),
+            cut(traceback, MAX_TRACEBACK, end=True),
+            cut(_repr(exc), MAX_TEXT),
+        )
 
     @property
     def shown(self) -> str:
         """As ``repr()`` of the exception shows it, which is what Celery's events carry."""
         return self.representation or f"{self.error.rpartition('.')[2]}({self.message!r})"
+
+    def because(self, why: str) -> Failure:
+        """The same failure, with what made it the last one; of a long message the beginning stays."""
+        kept = cut(self.message, MAX_TEXT // 2)
+        return replace(self, message=cut(f"{kept} ({why})" if kept else why, MAX_TEXT))
 
     def __str__(self) -> str:
         return f"{self.error}: {self.message}" if self.message else self.error
@@ -186,6 +198,19 @@ class DeadLetter:
     headers: dict[str, Any] = field(default_factory=dict)
     properties: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None
+
+
+def cut(text: str, most: int, *, end: bool = False) -> str:
+    """The first ``most`` bytes of ``text`` in UTF-8, or with ``end`` the last ones; no character is cut in two."""
+    if len(text) * 4 <= most or (text.isascii() and len(text) <= most):
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) <= most:
+        return text
+    at = len(raw) - most if end else most
+    while 0 < at < len(raw) and raw[at] & 0xC0 == 0x80:  # within a character
+        at += 1 if end else -1
+    return (raw[at:] if end else raw[:at]).decode("utf-8", "surrogatepass")
 
 
 def new_ids(count: int) -> list[str]:

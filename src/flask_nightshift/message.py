@@ -4,7 +4,7 @@ The message is Celery's (protocol 2), so any Celery producer or worker can read 
 ``nightshift``, in which a job's history travels with it, and a second one, ``nightshift_dead``, when it is
 buried: a dead letter is the original message, byte for byte, with these two headers.
 
-    nightshift       {enqueued_at, request_id, queue, attempts: [Attempt, …], lost_since, run}
+    nightshift       {enqueued_at, request_id, queue, attempts: [Attempt, …], lost_since, returns, run}
     nightshift_dead  {id, reason, error, message, traceback, at, queue, worker}
 
 Pure functions on plain values: nothing here talks to a broker.
@@ -78,8 +78,7 @@ def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 def retries(headers: Mapping[str, Any]) -> int:
     """How many retries went before: Celery's ``retries`` header, 0 if absent or absurd."""
-    value = headers.get("retries")
-    return value if isinstance(value, int) and 0 <= value <= MOST else 0
+    return _count(headers.get("retries"))
 
 
 def run(headers: Mapping[str, Any] | None) -> int:
@@ -88,7 +87,10 @@ def run(headers: Mapping[str, Any] | None) -> int:
 
 
 def _run(past: Mapping[str, Any]) -> int:
-    value = past.get("run")
+    return _count(past.get("run"))
+
+
+def _count(value: object) -> int:
     return value if isinstance(value, int) and 0 <= value <= MOST else 0
 
 
@@ -122,6 +124,7 @@ def parse_time(value: object) -> datetime | None:
 def next_attempt(headers: Mapping[str, Any], ended: Attempt, *, due: datetime) -> dict[str, Any]:
     """The headers of the retry that follows ``ended``."""
     past = history(headers)
+    past.pop("returns", None)
     carried = [*attempts(headers), ended.as_dict()][-MAX_ATTEMPTS_CARRIED:]
     return {
         **job_headers(headers),
@@ -129,6 +132,21 @@ def next_attempt(headers: Mapping[str, Any], ended: Attempt, *, due: datetime) -
         "eta": due.isoformat(),
         HISTORY: {**past, "attempts": carried},
     }
+
+
+def returned(headers: Mapping[str, Any], *, due: datetime) -> dict[str, Any]:
+    """The headers of a job that asked to be returned: the same attempt, later."""
+    past = history(headers)
+    return {
+        **job_headers(headers),
+        "eta": due.isoformat(),
+        HISTORY: {**past, "returns": returns(headers) + 1},
+    }
+
+
+def returns(headers: Mapping[str, Any] | None) -> int:
+    """How often this attempt has asked to be returned, 0 if absent or absurd."""
+    return _count(history(headers).get("returns"))
 
 
 def postponed(headers: Mapping[str, Any], *, since: datetime, due: datetime) -> dict[str, Any]:
@@ -181,6 +199,7 @@ def revived(letter: DeadLetter, at: datetime | None = None) -> Outgoing:
     headers.pop(DEAD, None)
     past = history(headers)
     past.pop("lost_since", None)
+    past.pop("returns", None)
     past["run"] = run(headers) + 1
     past["due"] = (at or utcnow()).isoformat()  # its wait counts from now
     headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})

@@ -31,8 +31,9 @@ from celery.local import Proxy
 from flask import Flask, current_app, has_app_context
 
 from . import task_options
-from .context import current_job
+from .context import current_job, in_context
 from .coroutines import finished, refuse_generator
+from .forking import original_only
 from .job import utcnow
 from .message import ref
 from .options import checked
@@ -90,9 +91,10 @@ class Protected(JobTask):
         """Run the body in the app context: called by a worker, by ``apply()``, or as a plain function."""
         request = self.request_stack.top
         verdict = verdict_of(request)
-        with self._app_context():
-            if verdict is not None and not verdict.begun:
+        if verdict is not None and not verdict.begun:
+            with in_context(self._app_context()):
                 return self._attempt(verdict, lambda: super(Protected, self).__call__(*args, **kwargs))
+        with self._app_context():
             if verdict is None and request is not None and request.is_eager:
                 with _eager(request, self) as verdict:
                     return self._attempt(verdict, lambda: super(Protected, self).__call__(*args, **kwargs))
@@ -101,7 +103,8 @@ class Protected(JobTask):
     def _attempt(self, verdict: Verdict, call: Callable[[], Any]) -> Any:
         verdict.begun = True
         try:
-            result = finished(call(), self)
+            with original_only():
+                result = finished(call(), self)
         except Exception as exc:
             if verdict.asked is not None and exc is not verdict.asked:
                 raise verdict.asked from exc  # the retry had been asked for before that went wrong
@@ -110,6 +113,7 @@ class Protected(JobTask):
             raise
         if verdict.asked is not None:  # throw=False, or the body has caught it
             raise verdict.asked
+        verdict.returned = True
         if not get_actual_ignore_result(self, self.request):
             verdict.result = _as_json(result)
         return result

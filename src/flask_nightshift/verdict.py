@@ -27,7 +27,8 @@ class Verdict:
     ``decision`` is what follows a failure, ``failure`` that one as text; ``body`` the new message body when it is to
     be retried with other arguments; ``options`` what it asked for besides (``queue``, ``priority``, ``expires``);
     ``asked`` is the ``celery.exceptions.Retry`` of a ``retry()``; ``result`` the return value as JSON text, when the
-    task keeps results and it is short. ``eager``: it runs in its caller's process (``apply()``).
+    task keeps results and it is short. ``returned``: the body has returned, so nothing that fails after it makes it run
+    again. ``eager``: it runs in its caller's process (``apply()``).
     """
 
     job_id: str
@@ -41,6 +42,7 @@ class Verdict:
     max_retries: int | None = None
     has_max_retries: bool = False
     result: str | None = None
+    returned: bool = False
 
 
 _current: ContextVar[Verdict | None] = ContextVar("nightshift_verdict", default=None)

@@ -30,12 +30,14 @@ def test_its_retries_and_its_dead_letter_are_published(
         "kill": system.enqueue("test.early_end", names["kill"], "kill"),
     }
     assert system.until_state(ids["fine"], "succeeded")["attempts"] == 3
-    for how, attempts in (("hopeless", 3), ("reject", 2), ("kill", 2)):
+    for how, attempts in (("hopeless", 3), ("kill", 2)):
         assert system.until_state(ids[how], "dead")["attempts"] == attempts
         assert system.events(names[how]).count("begun") == attempts
         assert len(worker.lines("job.retrying", job_id=ids[how])) == attempts - 1
         assert len(worker.lines("job.dead", job_id=ids[how])) == 1
-    system.until(lambda: len(system.dead()) == 3, 20, "not all are dead letters")
+    system.until(lambda: system.events(names["reject"]).count("begun") >= 3, 20, "it was not returned")
+    assert len(worker.lines("job.returned", job_id=ids["reject"], attempt=1)) >= 2
+    system.until(lambda: len(system.dead()) == 2, 20, "not all are dead letters")
     assert {letter["reason"] for letter in system.dead()} == {"exhausted"}
     assert system.events(names["fine"]) == ["begun", "fails", "begun", "fails", "begun", "done"]
     assert "callback raised" not in worker.log.lower()

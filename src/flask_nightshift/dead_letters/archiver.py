@@ -44,7 +44,7 @@ class Archiver:
     """The thread that archives dead letters, one in each worker; several at once share the work.
 
     ``worker`` names it in the totals, to which it adds the jobs that the broker itself buried; ``known`` tells whether
-    a task of that name exists.
+    a task of that name exists; ``tell`` is called with each letter that the broker buried, once it is stored.
     """
 
     def __init__(
@@ -54,11 +54,13 @@ class Archiver:
         *,
         worker: str = "archiver",
         known: Callable[[str], bool] = bool,
+        tell: Callable[[DeadLetter], None] = lambda letter: None,  # noqa: ARG005
     ) -> None:
         self._broker = broker
         self._store = store
         self._worker = worker
         self._known = known
+        self._tell = tell
         self._away = False
         self._take_back_at = 0.0
         self.after_fork()
@@ -104,7 +106,7 @@ class Archiver:
         return [item for item in pending if item.letter.id not in left]
 
     def _store_all(self, letters: Sequence[DeadLetter]) -> int:
-        return archive(self._store, letters, worker=self._worker, known=self._known)
+        return archive(self._store, letters, worker=self._worker, known=self._known, tell=self._tell)
 
     def _set_aside(self, letter: DeadLetter, why: Exception) -> bool:
         """Keep a letter elsewhere that the table refuses: in another table, else in another queue."""
@@ -186,11 +188,17 @@ class Archiver:
 
 
 def archive(
-    store: Store, letters: Iterable[DeadLetter], *, worker: str, known: Callable[[str], bool] = bool
+    store: Store,
+    letters: Iterable[DeadLetter],
+    *,
+    worker: str,
+    known: Callable[[str], bool] = bool,
+    tell: Callable[[DeadLetter], None] = lambda letter: None,  # noqa: ARG005
 ) -> int:
     """Store ``letters``, all or none, in few round trips; how many of them were new. Raises ``DatabaseUnavailable``.
 
-    ``known`` tells whether a task of that name exists: the others are counted as one.
+    ``known`` tells whether a task of that name exists: the others are counted as one. ``tell`` is told those of the
+    new ones that no worker has settled.
     """
     # every process takes the rows that it shares with others in one order
     in_order = sorted(letters, key=lambda letter: (letter.job_id or "", letter.id))
@@ -205,7 +213,17 @@ def archive(
         new = [letter for letter in in_order if key_of(letter.id) in stored]
         write_jobs(connection, [_dead_row(letter) for letter in new if letter.job_id])
         add_totals(connection, _uncounted(new, known).rows(worker))
+    for letter in new:
+        if _buried_by_the_broker(letter):
+            _told(letter, tell)
     return len(new)
+
+
+def _told(letter: DeadLetter, tell: Callable[[DeadLetter], None]) -> None:
+    try:
+        tell(letter)
+    except Exception:
+        logger.exception("dead_letters.untold", extra={"letter_id": letter.id, "job_id": letter.job_id})
 
 
 def _dead_row(letter: DeadLetter) -> dict[str, Any]:

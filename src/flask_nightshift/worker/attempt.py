@@ -6,22 +6,29 @@ import, must not lose the attempt.
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
+from billiard.exceptions import TimeLimitExceeded
+from celery import current_app
 from celery.app import trace
 from celery.exceptions import Ignore, Reject
 from celery.utils.log import LoggingProxy
 
 from .. import message as jobs
 from ..context import current_job
-from ..job import Failure
+from ..errors import BrokerUnavailable
+from ..forking import original_only
+from ..job import MAX_TEXT, Failure, Reason, cut
 from ..retry import Dead, RetryAt
 from ..verdict import Verdict
 from ..verdict import attempt as begin
+from .telling import Owed, Telling, telling
 
 
 class Report(NamedTuple):
@@ -30,7 +37,8 @@ class Report(NamedTuple):
     ``kind`` is ``succeeded``, ``failed``, ``rejected``, ``ignored`` (the task replaced itself, or raised
     ``Ignore``) or ``taken`` (it did not run: this worker was frozen, and another one has the job).
     ``decision`` is what the retry policy said of a failure. ``body`` is the new message body
-    ``(content_type, content_encoding, bytes)`` when the retry has other arguments.
+    ``(content_type, content_encoding, bytes)`` when the retry has other arguments. ``why`` is the reason that a task
+    gave for rejecting its job. ``owed`` is what the result backend has yet to be told.
     """
 
     kind: str
@@ -42,6 +50,8 @@ class Report(NamedTuple):
     body: tuple[str, str, bytes] | None = None
     options: dict[str, Any] | None = None
     requeue: bool = False
+    why: str = ""
+    owed: Owed | None = None
 
 
 Ended = tuple[int, tuple[Any, ...], float | None]
@@ -51,8 +61,25 @@ Ended = tuple[int, tuple[Any, ...], float | None]
 def run_if(still_ours: Callable[[], bool], *args: Any, **options: Any) -> Ended:
     """``run``, in a pool that has its own queue in this process, unless the job was taken over meanwhile."""
     if not still_ours():
-        return 1, tuple(Report("taken")), None
+        return _ended(Report("taken"))
     return run(*args, **options)
+
+
+def run_within(seconds: float | None, still_ours: Callable[[], bool], *args: Any, **options: Any) -> Ended:
+    """``run_if`` in a greenlet, for ``seconds`` at most; None is without end.
+
+    The pool's own limit also covers the settlement, which it must not interrupt.
+    """
+    gevent: Any = importlib.import_module("gevent")
+
+    limit = gevent.Timeout(seconds)
+    try:
+        with limit:
+            return run_if(still_ours, *args, **options)
+    except gevent.Timeout as exc:
+        if exc is not limit or seconds is None:  # the job's own
+            raise
+        return _ended(Report("failed", seconds, failure=over_time(seconds)))
 
 
 def run(
@@ -64,26 +91,32 @@ def run(
     content_encoding: str | None,
     **options: Any,
 ) -> Ended:
-    """What the pool calls in place of Celery's tracer."""
+    """What the pool calls in place of Celery's tracer; raises nothing but what ends a process."""
+    began, verdict, told = perf_counter(), Verdict(uuid), Telling()
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
-    tracer = trace.fast_trace_task if trace._localized else trace.trace_task_ret  # noqa: SLF001
-    began = perf_counter()
+    fast = bool(trace._localized)  # noqa: SLF001
+    tracer = trace.fast_trace_task if fast else trace.trace_task_ret
+    tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
     token = current_job.set(jobs.ref(request, _queue(request)))
     try:
-        with begin(uuid) as verdict:
+        with original_only(), begin(uuid) as verdict, telling(tasks[task].backend) as told:
             failed, returned, runtime = tracer(
                 task, uuid, jobs.shown(request), body, content_type, content_encoding, **options
             )
+    except Exception:  # noqa: BLE001 - a hook's ``Reject``, no memory, an error of the tracer's own
+        failed, returned, runtime = 1, ExceptionInfo(), None
     finally:
         if isinstance(sys.stdout, LoggingProxy):
             sys.stdout.flush()  # half a line is still this job's
         current_job.reset(token)
     if runtime is None:  # Celery tells it of a success only
         runtime = perf_counter() - began
-    if not failed:
-        return 0, tuple(Report("succeeded", runtime, verdict.result, representation=str(returned))), runtime
-    report = _report(returned, verdict)
-    return 1, tuple(report._replace(runtime=runtime)), runtime
+    report = _report(returned, verdict) if failed else _success(returned, verdict, told.unstorable)
+    return _ended(report._replace(runtime=runtime, owed=told.owed))
+
+
+def _ended(report: Report) -> Ended:
+    return int(report.kind != "succeeded"), tuple(report), report.runtime
 
 
 def _queue(request: dict[str, Any]) -> str:
@@ -101,12 +134,30 @@ def failure_of(einfo: ExceptionInfo) -> Failure:
     return Failure.of(exception_of(einfo), str(einfo.traceback or ""))
 
 
+def over_time(seconds: float) -> Failure:
+    """The failure of an attempt that reached its hard time limit."""
+    error = Failure.of(TimeLimitExceeded(seconds)).error
+    return Failure(error, f"the hard time limit of {seconds:g} s was reached")
+
+
+def _success(returned: Any, verdict: Verdict, unstorable: str) -> Report:
+    result = json.dumps(unstorable) if unstorable else verdict.result
+    return Report("succeeded", result=result, representation=str(returned))
+
+
 def _report(einfo: ExceptionInfo, verdict: Verdict) -> Report:
     exc = exception_of(einfo)
     if isinstance(exc, Reject):
-        return Report("rejected", failure=failure_of(einfo), requeue=bool(exc.requeue))
+        return Report(
+            "rejected",
+            failure=failure_of(einfo),
+            requeue=bool(exc.requeue),
+            why=cut(str(exc.reason), MAX_TEXT),
+        )
     if isinstance(exc, Ignore):
         return Report("ignored")
+    if verdict.returned:
+        return _cut_off(exc, failure_of(einfo))
     return Report(
         "failed",
         failure=verdict.failure or failure_of(einfo),
@@ -114,3 +165,13 @@ def _report(einfo: ExceptionInfo, verdict: Verdict) -> Report:
         body=verdict.body,
         options=verdict.options,
     )
+
+
+def _cut_off(exc: BaseException, failure: Failure) -> Report:
+    """The body has returned, and what follows the job (``link``, the rest of a chain) could not be enqueued.
+
+    It runs again only for a broker that was away for too long (invariant 13); otherwise somebody has to look at it.
+    """
+    failure = failure.because("its body had returned, but what follows it was not enqueued")
+    decision = None if isinstance(exc, BrokerUnavailable) else Dead(Reason.PERMANENT)
+    return Report("failed", failure=failure, decision=decision)

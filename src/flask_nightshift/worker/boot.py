@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
@@ -17,6 +18,7 @@ from celery.utils.nodenames import gethostname
 from ..dead_letters import Archiver
 from ..runtime import Runtime
 from .drain import Drain
+from .endings import buried_by_the_broker
 from .heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
@@ -38,9 +40,11 @@ class Companions(bootsteps.StartStopStep):
             runtime.store,
             worker=controller.hostname,
             known=runtime.celery.tasks.__contains__,
+            tell=partial(buried_by_the_broker, controller.app),
         )
         self._drain = Drain(controller, runtime.settings.stop_grace)
         runtime.journal.worker = controller.hostname
+        _load_result_backend(controller.app)
 
     def start(self, controller: Any) -> None:
         """Begin; they end with the process, when the last attempt is settled (see ``_shut_down``)."""
@@ -69,6 +73,8 @@ class Companions(bootsteps.StartStopStep):
         self._drain.end()
         if settlement := getattr(self._runtime.celery, "settlement", None):
             settlement.finish()
+        if announcer := getattr(self._runtime.celery, "announcer", None):
+            announcer.finish()
         _close_connection(self._controller)
         self._archiver.stop()
         self._heartbeat.stop()
@@ -76,6 +82,14 @@ class Companions(bootsteps.StartStopStep):
         signals.worker_shutting_down.disconnect(self._shutting_down)
         signals.worker_shutdown.disconnect(self._shut_down)
         logger.info("worker.stopped", extra={"worker": self._controller.hostname})
+
+
+def _load_result_backend(app: Any) -> None:
+    """Before a thread does, and before the children are forked: they share its modules, and none waits for a lock."""
+    try:
+        _ = app.backend
+    except Exception:
+        logger.exception("the result backend cannot be loaded")
 
 
 def _settle_memory(**_: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -23,7 +24,9 @@ from .. import message as jobs
 from ..job import Failure, Reason, utcnow
 from ..runtime import Runtime
 from . import monitoring
+from .announcer import Announcer
 from .children import remembered
+from .endings import unrunnable
 from .request import settled_by_us
 from .settle import Settlement
 from .solo import JobSolo
@@ -41,6 +44,7 @@ class JobConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.runtime: Runtime = self.app.runtime
         self.settlement = self.app.settlement = Settlement(self.runtime, self.hostname, self.timer.call_after)
+        self.app.announcer = Announcer()
         self.loop_at = monotonic()
         """When the consumer's loop last turned, on the monotonic clock: the worker's pulse."""
 
@@ -206,7 +210,8 @@ class JobConsumer(Consumer):
             self._bury(message, Reason.UNKNOWN_TASK, exc)
             return
         failure = Failure.of(NotRegistered(name))
-        self.settlement.postpone(message, message.job_queue, failure)
+        told = partial(unrunnable, self, message, Reason.UNKNOWN_TASK, exc)
+        self.settlement.postpone(message, message.job_queue, failure, told)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Celery will not have it: wrong shape, or a content type that is not accepted."""
@@ -220,7 +225,8 @@ class JobConsumer(Consumer):
 
     def _bury(self, message: Any, reason: Reason, exc: Exception) -> None:
         queue = getattr(message, "job_queue", "")
-        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc))
+        told = partial(unrunnable, self, message, reason, exc)
+        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc), then=told)
 
     def _due(self, message: Any) -> datetime | None:
         """When a message that came too early is due; one whose time has come loses its ``eta``.

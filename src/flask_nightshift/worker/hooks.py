@@ -1,22 +1,53 @@
-"""What Celery's own hooks are told of an attempt that ended in the parent process: exactly once, and afterwards.
+"""What Celery's own hooks are told of a job that was settled in the parent process: exactly once, and afterwards.
 
-Celery's tracer does this in the child. A child that was killed could not, and stock Celery forgets
-``on_failure`` then, or fires ``task_failure`` twice. By now the job is settled, so whatever a hook or the
-result backend does, an error of theirs is only logged.
+Celery's tracer does this in the child. A child that was killed could not, and stock Celery forgets ``on_failure``
+then, or fires ``task_failure`` twice. By now the job is settled, so whatever a hook does, an error of its is only
+logged. The result backend is told by the announcer, for it may be away.
 """
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from celery import signals, states
+from celery.exceptions import Reject
+from celery.utils.serialization import create_exception_cls
 
+from ..job import Failure
+from ..store.fork_gate import gate
 from .attempt import exception_of
+from .telling import Owed, owed_value
 
 logger = logging.getLogger(__name__)
+
+
+def info(exc: BaseException, traceback: str = "") -> ExceptionInfo:
+    """Celery's exception info of ``exc``; ``traceback`` as text, where the exception has lost its own."""
+    try:
+        raise exc
+    except BaseException:  # noqa: BLE001 - it is the argument
+        made = ExceptionInfo()
+    if traceback:
+        made.traceback = traceback
+    return made
+
+
+def exception_like(failure: Failure) -> Exception:
+    """An exception of the name and message of ``failure``, whose own class is not at hand, or not to be trusted."""
+    module, _, name = failure.error.rpartition(".")
+    known = getattr(builtins, name, None) if not module else None
+    if not (isinstance(known, type) and issubclass(known, Exception)):
+        known = create_exception_cls(name, module or "builtins")
+    try:
+        return known(failure.message)
+    except Exception:  # noqa: BLE001 - one that wants other arguments
+        return Exception(str(failure))
 
 
 def failed(request: Any, exc_info: Any) -> None:
@@ -24,14 +55,13 @@ def failed(request: Any, exc_info: Any) -> None:
     ``after_return``.
     """
     exc = exception_of(exc_info)
-    with _logged(request, "the result backend"):
-        request.task.backend.mark_as_failure(
-            request.id, exc, request=_context(request), store_result=request.store_errors
-        )
+    tell(request, failure_of(request, exc, str(exc_info.traceback or "")))
     request.task.request_stack.push(_context(request))
     try:
         with _logged(request, "on_failure"):
-            request.task.on_failure(exc, request.id, request.args, request.kwargs, exc_info)
+            if not isinstance(exc, Reject):  # Celery does not call it for one that the task itself rejected
+                request.task.on_failure(exc, request.id, request.args, request.kwargs, exc_info)
+        with _logged(request, "task_failure"):
             signals.task_failure.send(
                 sender=request.task, task_id=request.id, exception=exc, args=request.args,
                 kwargs=request.kwargs, traceback=exc_info.traceback, einfo=exc_info,
@@ -47,19 +77,80 @@ def retried(request: Any, exc_info: Any) -> None:
     exc = exception_of(exc_info)
     with _logged(request, "on_retry"):
         request.task.on_retry(exc, request.id, request.args, request.kwargs, exc_info)
+    with _logged(request, "task_retry"):
         signals.task_retry.send(sender=request.task, request=_context(request), reason=exc, einfo=exc_info)
 
 
 def revoked(request: Any, reason: str, *, terminated: bool, signum: Any, expired: bool) -> None:
     """It will not run, or was stopped: the result backend and ``task_revoked``."""
-    with _logged(request, "the result backend"):
-        request.task.backend.mark_as_revoked(
-            request.id, reason, request=_context(request), store_result=request.store_errors
-        )
+    tell(request, revocation_of(request, reason))
     with _logged(request, "task_revoked"):
         signals.task_revoked.send(
             request.task, request=_context(request), terminated=terminated, signum=signum, expired=expired
         )
+
+
+def owed(request: Any, what: Owed) -> None:
+    """The attempt could not tell the result backend how it ended."""
+    context, store = _context(request), not request.ignore_result
+
+    def call() -> None:
+        backend = request.task.backend
+        with gated(backend):
+            if what.state == states.SUCCESS:
+                backend.mark_as_done(request.id, owed_value(what), context, store)
+            else:
+                exc = backend.exception_to_python(what.value)
+                backend.mark_as_failure(
+                    request.id,
+                    exc,
+                    what.traceback or None,
+                    context,
+                    request.store_errors,
+                    what.errbacks,
+                    what.state,
+                )
+
+    tell(request, call)
+
+
+def failure_of(request: Any, exc: BaseException, traceback: str = "") -> Callable[[], None]:
+    """The call that tells the result backend, the chord, the chain and the errbacks that ``exc`` was the end."""
+
+    def call() -> None:
+        backend = request.task.backend
+        with gated(backend):
+            backend.mark_as_failure(
+                request.id, exc, traceback or None, _context(request), store_result=request.store_errors
+            )
+
+    return call
+
+
+def revocation_of(request: Any, reason: str) -> Callable[[], None]:
+    """The call that tells the result backend and the chord that the job was revoked, or has expired."""
+
+    def call() -> None:
+        backend = request.task.backend
+        with gated(backend):
+            backend.mark_as_revoked(
+                request.id, reason, request=_context(request), store_result=request.store_errors
+            )
+
+    return call
+
+
+def tell(request: Any, call: Callable[[], None]) -> None:
+    """Have the announcer make ``call``."""
+    request.app.announcer.tell(request.id, request.type, call)
+
+
+@contextmanager
+def gated(backend: Any) -> Iterator[None]:
+    """While a result backend on SQLite is at work, this process does not fork."""
+    at_work = gate.inside() if "sqlite" in str(getattr(backend, "url", "")) else contextlib.nullcontext()
+    with at_work:
+        yield
 
 
 def _context(request: Any) -> Any:

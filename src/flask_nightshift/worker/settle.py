@@ -24,7 +24,7 @@ from kombu.serialization import dumps
 from .. import message as jobs
 from ..errors import BrokerUnavailable
 from ..events import JobDied, JobReturned
-from ..job import MAX_TEXT, Attempt, Failure, JobRef, Reason, utcnow
+from ..job import MAX_TEXT, Attempt, Failure, JobRef, Reason, cut, utcnow
 from ..message import Outgoing
 from ..runtime import Runtime
 
@@ -35,6 +35,9 @@ TRY_AGAIN_AFTER = 2.0
 FIRST_POSTPONEMENT = 2.0
 LAST_POSTPONEMENT = 60.0
 """Seconds that a message which no worker can run is put off: doubled from the first to the last."""
+FIRST_PAUSE = 1.0
+LAST_PAUSE = 30.0
+"""Seconds that a job waits that asked to be returned: doubled from the first to the last."""
 LOST = "it was acknowledged early, and its next state could not be written before the worker ended"
 
 
@@ -71,8 +74,16 @@ class Settlement:
         self._lock = threading.Lock()
 
     def write(self, step: Step) -> None:
-        """Write the next state and acknowledge; if the broker is away, keep the step and try again."""
-        if monotonic() < self._away_until or not self._try(step):
+        """Write the next state and acknowledge; if the broker is away, keep the step and try again.
+
+        Raises nothing but what interrupts it (a greenlet that is killed); the step is kept then, too.
+        """
+        try:
+            written = monotonic() >= self._away_until and self._try(step)
+        except BaseException:
+            self._keep(step)
+            raise
+        if not written:
             self._keep(step)
 
     def resume(self) -> None:
@@ -92,7 +103,11 @@ class Settlement:
                     "job.lost", extra={"job_id": step.job.job_id, "task": step.job.task, "why": LOST}
                 )
 
-    def bury(
+    def bury(self, message: Any, queue: str, **options: Any) -> None:
+        """Make a dead letter of ``message``; ``options`` are those of ``burial``."""
+        self.write(self.burial(message, queue, **options))
+
+    def burial(
         self,
         message: Any,
         queue: str,
@@ -103,10 +118,10 @@ class Settlement:
         runtime: float | None = None,
         released: bool = False,
         then: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Make a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran.
+    ) -> Step:
+        """The step that makes a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran.
 
-        ``released``: it was acknowledged before the attempt.
+        ``released``: it was acknowledged before the attempt. ``then`` is called when it is buried.
         """
         at = utcnow()
         headers = jobs.buried(
@@ -121,24 +136,26 @@ class Settlement:
         job = jobs.ref(message.headers or {}, queue)
 
         def buried() -> None:
-            then()
             self.runtime.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
+            then()
 
         letter = outgoing(message, headers)
-        self.write(Step(None if released else message, letter, jobs.DEAD_QUEUE, None, job, buried))
+        return Step(None if released else message, letter, jobs.DEAD_QUEUE, None, job, buried)
 
     def give_back(self, message: Any, job: JobRef, then: Callable[[], None]) -> None:
         """Return ``message`` to the head of its queue, counted as a delivery."""
         self.write(Step(message, None, job.queue, None, job, then))
 
-    def postpone(self, message: Any, queue: str, failure: Failure) -> None:
-        """Put off a message that this worker cannot run; bury it when that has gone on for too long."""
+    def postpone(
+        self, message: Any, queue: str, failure: Failure, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Put off a message that this worker cannot run; bury it, and call ``then``, when that goes on for too long."""
         now = utcnow()
         since = jobs.lost_since(message.headers) or now
         elapsed = (now - since).total_seconds()
         limit = self.runtime.settings.unknown_task_wait
         if elapsed >= limit:
-            self.bury(message, queue, reason=Reason.UNKNOWN_TASK, failure=failure)
+            self.bury(message, queue, reason=Reason.UNKNOWN_TASK, failure=failure, then=then)
             return
         wait = min(max(FIRST_POSTPONEMENT, elapsed), LAST_POSTPONEMENT, max(limit - elapsed, 1.0))
         due = now + timedelta(seconds=wait)
@@ -204,7 +221,7 @@ class Settlement:
         """Bury a job whose next state cannot be written; if that cannot be either, the delivery limit decides."""
         if step.outgoing is None:
             return  # it comes back with the connection
-        failure = Failure(Failure.of(exc).error, f"its next state cannot be written: {exc}"[:MAX_TEXT])
+        failure = Failure(Failure.of(exc).error, cut(f"its next state cannot be written: {exc}", MAX_TEXT))
         if step.queue != jobs.DEAD_QUEUE:
             self._tell(step, lambda: self._bury_instead(step, failure))
         elif step.message is not None:
@@ -233,7 +250,11 @@ class Settlement:
             if self._scheduled:
                 return
             self._scheduled = True
-        self._later(TRY_AGAIN_AFTER, self._try_waiting)
+        try:
+            self._later(TRY_AGAIN_AFTER, self._try_waiting)
+        except Exception:  # the next step that is kept asks again
+            logger.exception("the next try of what could not be settled cannot be scheduled")
+            self._scheduled = False
 
     def _try_waiting(self) -> None:
         with self._lock:
@@ -241,6 +262,11 @@ class Settlement:
             steps, self._waiting = list(self._waiting), deque()
         for step in steps:
             self.write(step)
+
+
+def pause(returns: int) -> float:
+    """Seconds that a job waits which asked to be returned, and did so ``returns`` times before."""
+    return float(min(FIRST_PAUSE * 2.0 ** min(returns, 16), LAST_PAUSE))
 
 
 def outgoing(

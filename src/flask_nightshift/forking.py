@@ -1,0 +1,52 @@
+"""A copy of this process that a job makes with ``os.fork()`` ends with the job's body.
+
+The copy returns from the body, or raises, like the original. Without this it would go on as the worker: report for the
+job, take jobs from the original's pipe, acknowledge over the original's connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def original_only() -> Iterator[None]:
+    """Only the process that entered the block leaves it; a copy made within ends there, as a program would."""
+    pid = os.getpid()
+    try:
+        yield
+    except BaseException as exc:
+        if os.getpid() != pid:
+            _end(exc)
+        raise
+    if os.getpid() != pid:
+        _end(None)
+
+
+def _end(exc: BaseException | None) -> None:
+    """End this process with the exit code of a program that ``exc`` ends; no clean-up of the worker's runs in it."""
+    code = 0
+    with contextlib.suppress(Exception):
+        if isinstance(exc, SystemExit):
+            code = _exit_code(exc)
+        elif exc is not None:
+            code = 1
+            traceback.print_exception(exc)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
+def _exit_code(exc: SystemExit) -> int:
+    if exc.code is None or isinstance(exc.code, int):
+        return (exc.code or 0) & 0xFF
+    sys.stderr.write(f"{exc.code}\n")
+    return 1
+
+
+__all__ = ["original_only"]

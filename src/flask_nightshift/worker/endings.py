@@ -1,0 +1,121 @@
+"""The ends of jobs that never became an attempt here: what Celery tells of its own, told of them too.
+
+A message that no worker could run, and a dead letter that the broker itself made (RabbitMQ: a job that expired or came
+too often; the lease transport: one that came too often). Their result, chord and errbacks wait like any other's
+(invariant 12).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from celery.app.task import Context
+from celery.exceptions import NotRegistered, Reject
+from kombu.serialization import loads, prepare_accept_content
+
+from ..job import DeadLetter, Reason
+from . import hooks
+from .facts import JobFacts
+
+logger = logging.getLogger(__name__)
+
+
+def unrunnable(consumer: Any, message: Any, reason: Reason, exc: Exception) -> None:
+    """Tell of ``message``, which was buried because no worker can run it; Celery's signals and the result."""
+    app, headers = consumer.app, message.headers
+    name, job_id = _of(headers, "task"), _of(headers, "id")
+    if reason is Reason.UNKNOWN_TASK:
+        signals.task_unknown.send(sender=consumer, message=message, exc=exc, name=name, id=job_id)
+    else:
+        signals.task_rejected.send(sender=consumer, message=message, exc=exc)
+    if job_id:
+        body = message.body, message.content_type, message.content_encoding
+        request = _request(app, headers, *body, message.properties)
+        error = NotRegistered(name) if reason is Reason.UNKNOWN_TASK else exc
+        hooks.tell(request, hooks.failure_of(request, error))
+
+
+def buried_by_the_broker(app: Any, letter: DeadLetter) -> None:
+    """Tell of ``letter``, which no worker has settled."""
+    if not letter.job_id or not letter.task:
+        return
+    request = _request(
+        app, letter.headers, letter.body, letter.content_type, letter.content_encoding, letter.properties
+    )
+    if letter.reason is Reason.EXPIRED:
+        hooks.tell(request, hooks.revocation_of(request, "expired"))
+        if request.known:
+            signals.task_revoked.send(
+                request.task, request=request._context, terminated=False, signum=None, expired=True  # noqa: SLF001
+            )  # fmt: skip
+        return
+    why = letter.failure.message if letter.failure else f"the broker buried it: {letter.reason}"
+    killed = letter.reason is Reason.DELIVERY_LIMIT
+    exc = WorkerLostError(why) if killed else Reject(why, requeue=False)
+    hooks.tell(request, hooks.failure_of(request, exc))
+    if request.known:
+        einfo = hooks.info(exc)
+        signals.task_failure.send(
+            sender=request.task, task_id=request.id, exception=exc, args=request.args, kwargs=request.kwargs,
+            traceback=einfo.traceback, einfo=einfo,
+        )  # fmt: skip
+
+
+def _request(
+    app: Any, headers: Any, body: Any, content_type: Any, content_encoding: Any, properties: Any
+) -> Any:
+    """Celery's request of a message that may be no job: with what can be read of it."""
+    headers = dict(headers)
+    headers.setdefault("task", "unknown")
+    payload = _payload(app, body, content_type, content_encoding)
+    task = app.tasks.get(headers["task"])
+    known = task is not None and payload is not None
+    args, kwargs, embed = payload or ((), {}, {})
+    if known:
+        message = SimpleNamespace(
+            headers=headers, body=body, payload=payload, content_type=None, content_encoding=None,
+            delivery_info={}, properties=dict(properties or {}),
+        )  # fmt: skip
+        try:
+            request: Any = JobFacts(message, app=app, task=task)
+        except Exception:  # noqa: BLE001 - a header that Celery cannot read; that it ended can be told all the same
+            known = False
+    if not known:
+        request = _bare(app, headers, args, kwargs, embed, task, properties)
+    request.known = known
+    return request
+
+
+def _bare(
+    app: Any, headers: dict[str, Any], args: Any, kwargs: Any, embed: Any, task: Any, properties: Any
+) -> Any:
+    """What the result backend asks of a request, without a task, or without a body that can be read."""
+    told = {**headers, "args": args, "kwargs": kwargs, "delivery_info": {}, **embed}
+    told["reply_to"] = (properties or {}).get("reply_to")
+    return SimpleNamespace(
+        app=app, id=headers["id"], type=headers["task"], args=args, kwargs=kwargs,
+        task=task or SimpleNamespace(backend=app.backend), ignore_result=bool(headers.get("ignore_result")),
+        store_errors=not headers.get("ignore_result"), _context=Context(told),
+    )  # fmt: skip
+
+
+def _payload(app: Any, body: Any, content_type: Any, content_encoding: Any) -> tuple[Any, Any, Any] | None:
+    """``(args, kwargs, embed)`` of a body of protocol 2, None if it is none."""
+    try:
+        accept = prepare_accept_content(app.conf.accept_content)
+        args, kwargs, embed = loads(body, content_type, content_encoding, accept=accept)
+    except Exception:  # noqa: BLE001 - strangers' bytes
+        return None
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
+        return None
+    return args, kwargs, embed if isinstance(embed, Mapping) else {}
+
+
+def _of(headers: Any, name: str) -> str | None:
+    value = headers.get(name) if isinstance(headers, Mapping) else None
+    return value if isinstance(value, str) and value else None

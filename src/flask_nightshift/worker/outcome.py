@@ -1,0 +1,270 @@
+"""What becomes of a job in the worker's hands: each end of an attempt, turned into one step of the settlement.
+
+Celery's own ``Request`` acknowledges or rejects in half a dozen places, each with its own idea of what becomes of the
+job. Here every end comes down to a step that ``worker/settle.py`` writes (invariant 2). Whatever is raised before the
+step is made, ``_rescue`` makes one: the job is buried, or else given back, and its place in the worker is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery.exceptions import Reject
+from celery.worker.state import task_ready
+
+from .. import message as jobs
+from ..events import JobRetrying, JobReturned, JobSucceeded
+from ..job import Failure, Reason, utcnow
+from ..retry import Dead, RetryAt, decide
+from . import hooks
+from .attempt import Report
+from .facts import JobFacts
+from .settle import Step, encode, outgoing, pause
+
+REVOKED = "revoked"
+"""In the history that travels with a job: when it was buried because somebody had revoked it."""
+TAKEN = "another worker took it over"
+
+logger = logging.getLogger(__name__)
+
+
+class SettledRequest(JobFacts):
+    """Celery's request, settled by us."""
+
+    settled = False
+    """Whether the step that settles it has been handed over, or it is not for us to settle."""
+    acknowledged = False
+
+    # -- the end of an attempt -----------------------------------------------------------------------------
+
+    def _conclude(self, report: Report) -> None:
+        """The child has reported how the attempt ended."""
+        if self.settled and (self.acknowledged or report.kind != "succeeded"):
+            return  # it was revoked, or given back, while it ran
+        if report.kind == "failed":
+            task_ready(self)
+            self._settle(report)
+        elif report.kind == "taken":
+            task_ready(self)
+            self.give_back(TAKEN)
+        elif report.kind == "rejected":
+            task_ready(self)
+            self._rejected(report.requeue, report.failure, report.why)
+        elif report.kind == "ignored":
+            task_ready(self)
+            self._done()
+        else:
+            self._succeeded(report)
+        if report.owed is not None:
+            hooks.owed(self, report.owed)
+
+    def _succeeded(self, report: Report) -> None:
+        task_ready(self, successful=self._app.deduplicates)
+        self._done()
+        self._emit(JobSucceeded(self.job, utcnow(), self._hostname, report.runtime or 0.0, report.result))
+        self.send_event("task-succeeded", result=report.representation, runtime=report.runtime)
+
+    def _done(self) -> None:
+        """It never runs again: acknowledge it."""
+        self.acknowledge()
+        self.settled = True
+
+    def _rescue(self, exc: Exception, report: Report | None) -> None:
+        """``exc`` was raised between the end of the attempt and its settlement: settle it all the same."""
+        logger.error("job.settled_with_errors", exc_info=exc, extra={"job_id": self.id, "task": self._type})
+        with contextlib.suppress(Exception):
+            task_ready(self)
+        if report is not None and report.kind in ("succeeded", "ignored"):
+            last_resorts: list[Callable[[], None]] = [self._done, self._message.ack]
+        else:
+            last_resorts = [
+                lambda: self._bury_for(exc, report),
+                lambda: self.give_back(str(exc)),
+                self._let_go,
+            ]
+        for settle in last_resorts:
+            if self.settled or self._already_cancelled:
+                return
+            try:
+                settle()
+            except Exception:
+                logger.exception("job.settled_with_errors", extra={"job_id": self.id, "task": self._type})
+
+    def _bury_for(self, exc: Exception, report: Report | None) -> None:
+        """Bury it with the failure of the attempt, where there is one, and with what kept it from being settled."""
+        failure = report.failure if report is not None else None
+        failure = (
+            failure.because(f"then its settlement failed: {Failure.of(exc)}") if failure else Failure.of(exc)
+        )
+        runtime = report.runtime if report is not None else self._runtime
+        self._bury(Reason.PERMANENT, failure, runtime, ran=bool(self.time_start), exc_info=hooks.info(exc))
+
+    def _let_go(self) -> None:
+        """Have the broker take the message back; nothing of ours is asked."""
+        if not self.acknowledged:
+            self._message.reject(requeue=True)
+        self.settled = self.acknowledged = True
+
+    # -- the next state ------------------------------------------------------------------------------------
+
+    def _settle(self, report: Report, exc_info: Any = None) -> None:
+        """Write what follows a failed attempt. ``exc_info``: Celery's hooks have not been told of it yet."""
+        if self.settled:
+            return
+        failure = report.failure or Failure("unknown")
+        decision = report.decision or self._decide(failure)
+        if isinstance(decision, Dead):
+            self._bury(decision.reason, failure, report.runtime, ran=True, exc_info=exc_info)
+        else:
+            self._retry(decision, failure, report, exc_info)
+
+    def _decide(self, failure: Failure) -> RetryAt | Dead:
+        """The policy's word on an attempt whose end the child could not judge."""
+        logger.debug("judging %s of %s in the parent process", failure, self.humaninfo())
+        return decide(
+            self.policy,
+            retriable=True,
+            retries=jobs.retries(self._request_dict),
+            now=utcnow(),
+            rng=random.random,
+        )
+
+    def _retry(self, decision: RetryAt, failure: Failure, report: Report, exc_info: Any) -> None:
+        options = report.options or {}
+        headers = jobs.next_attempt(
+            self._job_headers(), self._ended(failure, report.runtime), due=decision.at
+        )
+        if "expires" in options:
+            headers["expires"] = options["expires"]
+        changed = {"priority": options["priority"]} if "priority" in options else {}
+        job, at = self.job, utcnow()
+
+        def retried() -> None:
+            self.acknowledged = True
+            self._emit(
+                JobRetrying(job, at, self._hostname, report.runtime, failure, decision.at, decision.wait,
+                            self.policy.max_retries)
+            )  # fmt: skip
+            self.send_event("task-retried", exception=failure.shown, traceback=failure.traceback)
+            if exc_info is not None:
+                hooks.retried(self, exc_info)
+
+        def unwritable(why: Failure) -> None:
+            told = exc_info or hooks.info(hooks.exception_like(failure), failure.traceback)
+            self._bury(Reason.PERMANENT, failure.because(str(why)), report.runtime, ran=True, exc_info=told)
+
+        self._write(
+            Step(
+                None if self.acknowledged else self._message,
+                outgoing(self._message, headers, report.body or self._new_body, **changed),
+                options.get("queue") or self.queue,
+                decision.at if decision.wait > 0 else None,
+                job,
+                retried,
+                unwritable,
+            )
+        )
+
+    def _bury(
+        self,
+        reason: Reason,
+        failure: Failure,
+        runtime: float | None = None,
+        *,
+        ran: bool,
+        exc_info: ExceptionInfo | None = None,
+    ) -> None:
+        """Bury it; ``exc_info``: the result backend, the chord and Celery's hooks have not been told yet."""
+
+        def buried() -> None:
+            self.acknowledged = True
+            self._tell_monitors(reason, failure)
+            if exc_info is not None:
+                hooks.failed(self, exc_info)
+
+        self._write(
+            self.settlement.burial(
+                self._message,
+                self.queue,
+                reason=reason,
+                failure=failure,
+                ended=self._ended(failure, runtime) if ran else None,
+                runtime=runtime,
+                released=self.acknowledged,
+                then=buried,
+            )
+        )
+
+    def _rejected(self, requeue: bool, failure: Failure | None, why: str) -> None:
+        """The task has raised ``Reject``."""
+        failure = failure or Failure("Reject")
+        if requeue:
+            self._return_later(f"the task rejected it with requeue=True{': ' if why else ''}{why}")
+        else:
+            told = hooks.info(Reject(why or None, requeue=False), failure.traceback)
+            self._bury(Reason.REJECTED, failure, self._runtime, ran=True, exc_info=told)
+
+    def _return_later(self, why: str) -> None:
+        """The job asked to run again, as the same attempt: at the back of its queue, after a pause that grows.
+
+        It is published anew, so that the broker does not count it among the deliveries that killed a worker.
+        """
+        wait = pause(jobs.returns(self._request_dict))
+        due = utcnow() + timedelta(seconds=wait)
+        headers = jobs.returned(self._job_headers(), due=due)
+
+        def returned() -> None:
+            self.acknowledged = True
+            self.send_event("task-rejected", requeue=True)
+            self._emit(JobReturned(self.job, utcnow(), self._hostname, f"{why}; it waits for {wait:g} s"))
+
+        message = outgoing(self._message, headers, self._new_body)
+        original = None if self.acknowledged else self._message
+        self._write(Step(original, message, self.queue, due, self.job, returned))
+
+    def give_back(self, why: str, failure: Failure | None = None) -> None:
+        """Return the job to the head of its queue, to be run again.
+
+        One that was acknowledged early has no message to return: this attempt has failed then, with ``failure``.
+        """
+        if self.acknowledged:
+            self._settle(Report("failed", self._runtime, failure=failure or Failure("Returned", why)))
+            return
+
+        def returned() -> None:
+            self.acknowledged = True
+            self.send_event("task-rejected", requeue=True)
+            self._emit(JobReturned(self.job, utcnow(), self._hostname, why))
+
+        self._write(Step(self._message, None, self.queue, None, self.job, returned))
+
+    def reject(self, requeue: bool = False) -> None:
+        """Celery cannot run this message: give it back, or bury it. Nothing is discarded."""
+        if self.acknowledged or self.settled:
+            return
+        if requeue:
+            self.give_back("rejected with requeue=True")
+        else:
+            refused = Reject("Celery could not start this job", requeue=False)
+            failure = Failure("Reject", "Celery could not start this job")
+            self._bury(Reason.INVALID, failure, ran=False, exc_info=hooks.info(refused))
+
+    def _write(self, step: Step) -> None:
+        self.settled = True  # before: what interrupts the writing does not lose the step
+        self.settlement.write(step)
+
+    @property
+    def _new_body(self) -> tuple[str, str, bytes] | None:
+        """The body to publish where the message's own is not in protocol 2; None: the message's own."""
+        return encode(self._body) if self._decoded else None
+
+    def _emit(self, event: Any) -> None:
+        # Celery's own helpers (chord_unlock, backend_cleanup, …) are plumbing, not anybody's jobs
+        if not self._type.startswith("celery."):
+            self.settlement.runtime.events.emit(event)

@@ -1,0 +1,269 @@
+"""What an attempt tells the result backend, without an error of the result backend becoming one of the job.
+
+Celery's tracer stores the result in the middle of the attempt. With stock Celery a result that cannot be stored is a
+failed job, so its body would run again (invariant 13), and an error that cannot be stored replaces the real one. Here
+the job ends as its body did. A result backend that is away is told later, by the worker's main process, which gets it
+from the report (``Owed``); a result that no serializer takes is stored as a text that says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any, NamedTuple
+
+from celery import states
+from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
+from kombu.exceptions import EncodeError
+from kombu.serialization import dumps, loads
+from sqlalchemy import exc as sa
+
+from ..brokers.failures import ERRORS
+from ..job import MAX_TEXT, cut
+
+PATIENCE = 5.0
+"""Seconds that an attempt waits for a database that keeps results; other result backends have limits of their own."""
+AWAY_FOR = 5.0
+"""Seconds for which an attempt does not try a result backend that was away."""
+OUTAGE = (*ERRORS, SoftTimeLimitExceeded, sa.OperationalError, sa.InterfaceError, sa.TimeoutError)
+"""Errors of a result backend that cannot be reached now. All others come from what is to be stored."""
+
+logger = logging.getLogger(__name__)
+
+
+class Owed(NamedTuple):
+    """What the result backend has yet to be told of a job.
+
+    Of a success ``value`` is the encoded result with its content type and encoding, of a failure the exception as
+    ``Backend.prepare_exception`` describes it; ``errbacks`` says whether the errbacks have to be called.
+    """
+
+    state: str
+    value: Any
+    traceback: str = ""
+    errbacks: bool = True
+
+
+class Telling:
+    """What became of the telling in one attempt."""
+
+    def __init__(self) -> None:
+        self.owed: Owed | None = None
+        self.unstorable = ""
+        """Why the result cannot be stored, in the words that are stored instead."""
+
+
+_telling: ContextVar[Telling | None] = ContextVar("nightshift_telling", default=None)
+_GUARDED = "nightshift_guarded"
+
+
+@contextmanager
+def telling(backend: Any) -> Iterator[Telling]:
+    """Within the block, errors of ``backend`` do not reach whoever runs the task; gives what became of it."""
+    if _GUARDED not in vars(backend):
+        _guard(backend)
+    made = Telling()
+    token = _telling.set(made)
+    try:
+        yield made
+    finally:
+        _telling.reset(token)
+
+
+def _guard(backend: Any) -> None:
+    vars(backend)[_GUARDED] = _Guard(backend)
+
+
+class _Guard:
+    """The ways in which Celery's tracer tells a result backend, each bounded and without errors."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._away_until = self._until = 0.0
+        self._bounded = (
+            _in_time if type(backend).__module__.startswith("celery.backends.database") else _at_once
+        )
+        self._done, self._failure = backend.mark_as_done, backend.mark_as_failure
+        for name, guarded in (
+            ("mark_as_done", self.done),
+            ("mark_as_failure", self.failure),
+            ("mark_as_retry", self._optional(backend.mark_as_retry)),
+            ("store_result", self._started(backend.store_result)),
+            ("_sleep", self._sleep),
+        ):
+            setattr(backend, name, guarded)
+
+    def done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """As ``Backend.mark_as_done``."""
+        made = _telling.get()
+        if made is None:
+            self._done(task_id, result, request, store_result, state)
+            return
+        try:
+            self._tell(self._done, task_id, result, request, store_result, state)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the body has returned
+            if not _is_outage(exc):
+                self._unstorable(made, exc, task_id, request, store_result)
+                return
+            self._is_away(task_id, exc)
+            made.owed = self._owed_result(result)
+
+    def failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """As ``Backend.mark_as_failure``."""
+        made = _telling.get()
+        if made is None:
+            self._failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
+            return
+        try:
+            self._tell(self._failure, task_id, exc, traceback, request, store_result, call_errbacks, state)
+        except Exception as error:
+            if not _is_outage(error):
+                logger.exception(
+                    "the result backend, a chord or an errback refused the failure of %s", task_id
+                )
+                return
+            self._is_away(task_id, error)
+            made.owed = Owed(
+                state, self._backend.prepare_exception(exc, "json"), str(traceback or ""), call_errbacks
+            )
+
+    def _unstorable(
+        self, made: Telling, exc: Exception, task_id: str, request: Any, store_result: bool
+    ) -> None:
+        why = cut(f"{type(exc).__name__}: {exc}", MAX_TEXT)
+        made.unstorable = f"<unstorable result: {why}>"
+        logger.warning("the result of %s cannot be stored; the job is done all the same: %s", task_id, why)
+        if getattr(request, "chord", None):  # the chord's body needs the result, and cannot have it
+            self.failure(task_id, EncodeError(f"the result of {task_id} cannot be stored: {why}"), None, request,
+                         store_result)  # fmt: skip
+            return
+        try:
+            self._tell(self._done, task_id, made.unstorable, request, store_result)
+        except Exception as error:
+            if not _is_outage(error):
+                logger.exception(
+                    "the result backend refused %r as the result of %s", made.unstorable, task_id
+                )
+                return
+            self._is_away(task_id, error)
+            made.owed = self._owed_result(made.unstorable)
+
+    def _owed_result(self, result: Any) -> Owed | None:
+        if self._backend.serializer == "pickle":  # the main process unpickles nothing of a job's
+            return None
+        try:
+            encoded = dumps(self._backend.prepare_value(result), serializer=self._backend.serializer)
+        except Exception as exc:  # noqa: BLE001 - it would have been refused
+            encoded = dumps(f"<unstorable result: {type(exc).__name__}: {exc}>", serializer="json")
+        return Owed(states.SUCCESS, encoded)
+
+    def _tell(self, call: Callable[..., object], *args: Any) -> None:
+        if monotonic() < self._away_until:
+            raise ConnectionError("it was away a moment ago")
+        self._until = monotonic() + PATIENCE
+        self._bounded(functools.partial(call, *args))
+
+    def _sleep(self, seconds: float) -> None:
+        """Between two tries of Celery's own, of which ``result_backend_always_retry`` makes any number."""
+        if _telling.get() is not None and monotonic() + seconds > self._until:
+            raise TimeoutError(f"it was away for {PATIENCE:g} s")
+        time.sleep(seconds)
+
+    def _is_away(self, task_id: str, exc: BaseException) -> None:
+        if not isinstance(exc, SoftTimeLimitExceeded):
+            self._away_until = monotonic() + AWAY_FOR
+        logger.warning(
+            "the result backend cannot be told of the end of %s now (%s: %s); the job is settled all the same",
+            task_id, type(exc).__name__, exc,
+        )  # fmt: skip
+
+    def _optional(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """``call``, which need not succeed in an attempt: the next state replaces what it stores."""
+
+        @functools.wraps(call)
+        def guarded(task_id: str, *args: Any, **options: Any) -> None:
+            if _telling.get() is None:
+                call(task_id, *args, **options)
+                return
+            try:
+                self._tell(functools.partial(call, task_id, *args, **options))
+            except Exception as exc:
+                if not _is_outage(exc):
+                    logger.exception("the result backend refused what it was told of %s", task_id)
+                    return
+                self._is_away(task_id, exc)
+
+        return guarded
+
+    def _started(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """``store_result``, with which the tracer says itself that an attempt has begun."""
+        optional = self._optional(call)
+
+        @functools.wraps(call)
+        def guarded(task_id: str, result: Any, state: str, *args: Any, **options: Any) -> Any:
+            return (optional if state == states.STARTED else call)(task_id, result, state, *args, **options)
+
+        return guarded
+
+
+def _is_outage(exc: BaseException) -> bool:
+    if isinstance(exc, BackendStoreError):  # Celery's word for the last of several tries
+        return isinstance(exc.__cause__ or exc.__context__, OUTAGE)
+    return isinstance(exc, OUTAGE)
+
+
+def _at_once(call: Callable[[], object]) -> None:
+    call()
+
+
+def _in_time(call: Callable[[], object]) -> None:
+    """``call()`` in a thread; raises ``TimeoutError`` if a database does not answer, and leaves the thread to it."""
+    ended: list[BaseException | None] = []
+    context = _telling.get()
+
+    def work() -> None:
+        _telling.set(context)
+        try:
+            call()
+            ended.append(None)
+        except BaseException as exc:  # noqa: BLE001 - raised where it is waited for
+            ended.append(exc)
+
+    thread = threading.Thread(target=work, name="nightshift-result", daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if not ended:
+        raise TimeoutError(f"the database did not answer in {PATIENCE:g} s")
+    if ended[0] is not None:
+        raise ended[0]
+
+
+def owed_value(owed: Owed) -> Any:
+    """The result that ``owed`` carries, decoded."""
+    content_type, encoding, payload = owed.value
+    return loads(payload, content_type, encoding, accept={content_type})
+
+
+__all__ = ["Owed", "Telling", "owed_value", "telling"]

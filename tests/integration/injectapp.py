@@ -1,0 +1,75 @@
+"""The app of ``jobsapp.py``, whose worker raises at one step of a settlement, once, when a test says so.
+
+The test writes the name of the step into the file ``LEDGER + ".inject"``; whoever comes by takes the file and raises.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import signals
+from celery.exceptions import Reject
+from jobsapp import FAST, begun, create_app, jobs, note
+
+from flask_nightshift import message
+from flask_nightshift.brokers.rabbitmq import RabbitMQBroker
+from flask_nightshift.brokers.redis import RedisBroker
+from flask_nightshift.events import Events
+from flask_nightshift.worker import hooks, outcome
+from flask_nightshift.worker.facts import JobFacts
+from flask_nightshift.worker.request import JobRequest
+from flask_nightshift.worker.settle import Settlement
+
+__all__ = ["STEPS", "create_app"]
+
+STEPS: dict[str, tuple[Any, str]] = {
+    "begin": (JobRequest, "_begin"),
+    "conclude": (JobRequest, "_conclude"),
+    "task_ready": (outcome, "task_ready"),
+    "acknowledge": (JobRequest, "acknowledge"),
+    "decide": (outcome, "decide"),
+    "ended": (JobFacts, "_ended"),
+    "next_attempt": (message, "next_attempt"),
+    "outgoing": (outcome, "outgoing"),
+    "step": (outcome, "Step"),
+    "burial": (Settlement, "burial"),
+    "buried": (message, "buried"),
+    "returned": (message, "returned"),
+    "write": (Settlement, "_try"),
+    "replace": (RedisBroker, "replace"),
+    "replace_amqp": (RabbitMQBroker, "replace"),
+    "emit": (Events, "emit"),
+    "send_event": (JobRequest, "send_event"),
+    "hooks": (hooks, "failed"),
+}
+
+
+@jobs.task(name="test.turned_away", **FAST)
+def turned_away(marker: str) -> None:
+    """Asks once to be returned."""
+    note(marker, "begun")
+    if begun(marker) == 1:
+        raise Reject("not now", requeue=True)
+    note(marker, "done")
+
+
+def raises_when_told(name: str, call: Any) -> Any:
+    file, main = os.environ["LEDGER"] + ".inject", os.getpid()
+
+    def wrapped(*args: Any, **options: Any) -> Any:
+        if os.getpid() == main and os.path.exists(file):
+            with open(file, encoding="utf-8") as wanted:
+                told = wanted.read() == name
+            if told:
+                os.unlink(file)
+                raise RuntimeError(f"injected at {name}")
+        return call(*args, **options)
+
+    return wrapped
+
+
+@signals.celeryd_init.connect
+def inject(**_: Any) -> None:
+    for name, (owner, attribute) in STEPS.items():
+        setattr(owner, attribute, raises_when_told(name, getattr(owner, attribute)))

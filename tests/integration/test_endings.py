@@ -1,0 +1,89 @@
+"""However a job ends, its result, its chord, its errbacks and Celery's signals learn of it: as with stock Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from celery import chord, states
+from endingsapp import body, create_app, deadly, hang, heard, jobs, part, rejected
+from kombu import Connection
+from system import System, running
+
+FATES: dict[str, tuple[str, list[str], str | None]] = {
+    # what happens -> the state of its result, the signals, what its errback is given
+    "rejected": (states.FAILURE, ["task_failure Reject"], "Reject"),
+    "hung": (states.FAILURE, ["task_failure TimeLimitExceeded"], "TimeLimitExceeded"),
+    "unknown": (states.FAILURE, ["task_unknown"], "NotRegistered"),
+    "killed its worker": (states.FAILURE, ["task_failure WorkerLostError"], "WorkerLostError"),
+    "expired": (states.REVOKED, ["task_revoked expired=True"], None),
+}
+
+
+@pytest.fixture(params=["valkey", "rabbitmq"])
+def system(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[System]:
+    url = request.getfixturevalue(request.param).fresh_url()
+    settings = {"NIGHTSHIFT_UNKNOWN_TASK_WAIT": "1", "NIGHTSHIFT_DELIVERY_LIMIT": "1"}
+    with running(tmp_path, url, FLASK_APP="endingsapp", **settings) as made, ExitStack() as stack:
+        env = {
+            key: made.env[key] for key in ("INSTANCE", "NIGHTSHIFT_BROKER_URL", "NIGHTSHIFT_DELIVERY_LIMIT")
+        }
+        stack.enter_context(create_app(**env).app_context())
+        yield made
+
+
+def test_every_ending_is_heard(system: System) -> None:
+    jobs_of = {
+        "rejected": rejected.s(),
+        "hung": hang.s(),
+        "unknown": jobs.celery.signature("endings.unheard_of", queue="celery"),
+        "killed its worker": deadly.s(),
+        "expired": part.s().set(expires=0.5),
+    }
+    alone = {fate: job.clone().apply_async(link_error=heard.s()) for fate, job in jobs_of.items()}
+    chords = {
+        fate: chord([part.s(), job.clone()])(body.s().on_error(heard.s())) for fate, job in jobs_of.items()
+    }
+    broken = undecodable(system)
+    system.worker("--concurrency", "1", "--queues", "celery")
+    deaths = alone["killed its worker"], chords["killed its worker"]
+    for number in range(
+        3
+    ):  # two jobs kill a worker each; the third worker sees that they may not be delivered again
+        deadly_worker = system.worker("--concurrency", "1", "--queues", "deadly", name=f"deadly{number}")
+        over = lambda worker=deadly_worker: (  # noqa: E731
+            worker.popen.poll() is not None or all(result.ready() for result in deaths)
+        )
+        system.until(over, 30, "no job kills it, and none is buried")
+
+    for fate, (state, heard_by, errback) in FATES.items():
+        job, whole = alone[fate], chords[fate]
+        system.until(
+            job.ready, 30, f"the result of a job that was {fate} does not come; {system.events(job.id)}"
+        )
+        assert job.state == state, fate
+        system.until(whole.ready, 40, f"the chord of a job that was {fate} waits")
+        assert whole.state == states.FAILURE
+        assert type(whole.result).__name__ == "ChordError"
+        wanted = heard_by + ([f"errback {errback}"] if errback else [])
+        system.until(lambda who=job.id, all_=wanted: sorted(system.events(who)) == sorted(all_), 10,
+                     f"{fate}: {system.events(job.id)} is not {wanted}")  # fmt: skip
+        system.until(
+            lambda who=whole.id: system.events(who), 10, f"{fate}: the chord's errback was not called"
+        )
+        assert system.events(whole.id) == ["errback ChordError"], fate
+    system.until(broken.ready, 20, "the result of a message that cannot be read does not come")
+    assert system.events(broken.id) == ["task_rejected"]
+
+
+def undecodable(system: System) -> Any:
+    """The result of a message whose headers can be read, and not its body."""
+    with Connection(system.env["NIGHTSHIFT_BROKER_URL"]) as connection, connection.Producer() as producer:
+        part.apply_async(queue="made")  # that there are exchange and queue
+        producer.publish(
+            b"\xff", exchange="", routing_key="celery", headers={"id": "broken", "task": "endings.part"},
+            content_type="application/json", content_encoding="utf-8", serializer=None,
+        )  # fmt: skip
+    return jobs.celery.AsyncResult("broken")
