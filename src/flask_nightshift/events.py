@@ -105,7 +105,8 @@ class Events:
 
     def subscribe(self, observer: Observer) -> Observer:
         """Have ``observer(event)`` called for every event; returns it, so it can decorate."""
-        self._observers.append(observer)
+        if observer not in self._observers:
+            self._observers.append(observer)
         return observer
 
     def emit(self, event: JobEvent) -> None:

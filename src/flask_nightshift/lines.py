@@ -6,6 +6,9 @@ from typing import Any
 
 from .printable import in_a_line
 
+LOGGER = "flask_nightshift.jobs"
+"""The name of the logger of all lines about jobs."""
+
 
 class Line:
     """``event`` is what happened, ``text`` says it in a sentence; fields that are None are left out."""

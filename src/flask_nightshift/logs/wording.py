@@ -14,9 +14,9 @@ from flask import has_request_context
 
 from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..job import JobRef
-from ..lines import Line
+from ..lines import LOGGER, Line
 
-logger = logging.getLogger("flask_nightshift.jobs")
+logger = logging.getLogger(LOGGER)
 
 
 def observe(event: JobEvent) -> None:

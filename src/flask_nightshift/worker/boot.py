@@ -17,6 +17,7 @@ from celery.utils.nodenames import gethostname
 
 from ..dead_letters import Archiver
 from ..runtime import Runtime
+from . import sentry
 from .drain import Drain
 from .endings import buried_by_the_broker
 from .heartbeat import Heartbeat
@@ -49,6 +50,7 @@ class Companions(bootsteps.StartStopStep):
     def start(self, controller: Any) -> None:
         """Begin; they end with the process, when the last attempt is settled (see ``_shut_down``)."""
         _settle_memory()
+        sentry.watch(self._runtime)
         self._heartbeat.start()
         self._archiver.start()
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
