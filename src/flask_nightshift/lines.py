@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .job import JobRef
 from .printable import in_a_line
 
 LOGGER = "flask_nightshift.jobs"
@@ -23,4 +24,17 @@ class Line:
         return in_a_line(" ".join([head, *(f"{key}={value}" for key, value in self.fields.items())]))
 
 
-__all__ = ["Line"]
+def job_fields(job: JobRef) -> dict[str, Any]:
+    """The fields that every line of a job carries."""
+    fields: dict[str, Any] = {
+        "job_id": job.job_id,
+        "task": job.task,
+        "attempt": job.attempt,
+        "queue": job.queue,
+    }
+    if job.request_id:
+        fields["request_id"] = job.request_id
+    return fields
+
+
+__all__ = ["Line", "job_fields"]

@@ -18,6 +18,7 @@ from ..brokers.base import Broker, PendingDeadLetter
 from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..job import DeadLetter, Outcome, utcnow
 from ..journal import UNKNOWN, Tally, add_totals, dead_row, write_jobs
+from ..lines import LOGGER, Line, job_fields
 from ..message import DEAD, REFUSED_QUEUE, Outgoing, arguments, attempts, fingerprint, ref
 from ..store import Store, refused
 from ..store.forks import when_forked
@@ -38,6 +39,7 @@ BACKOFF_MAX = 30.0
 TIMEOUT = 20.0
 
 logger = logging.getLogger("flask_nightshift.dead_letters")
+jobs_log = logging.getLogger(LOGGER)
 
 
 class Archiver:
@@ -214,6 +216,7 @@ def archive(
         write_jobs(connection, [_dead_row(letter) for letter in new if letter.job_id])
         add_totals(connection, _uncounted(new, known).rows(worker))
     for letter in new:
+        _log_burial(letter)
         if _buried_by_the_broker(letter):
             _told(letter, tell)
     return len(new)
@@ -224,6 +227,16 @@ def _told(letter: DeadLetter, tell: Callable[[DeadLetter], None]) -> None:
         tell(letter)
     except Exception:
         logger.exception("dead_letters.untold", extra={"letter_id": letter.id, "job_id": letter.job_id})
+
+
+def _log_burial(letter: DeadLetter) -> None:
+    """A line for a job that the broker itself buried, which nobody else can tell of (RabbitMQ)."""
+    if DEAD in letter.headers:
+        return
+    fields = job_fields(ref(letter.headers, letter.queue)) if letter.job_id else {"queue": letter.queue}
+    why = letter.failure.message if letter.failure else "by the broker, not by a worker"
+    text = f"buried as a dead letter ({letter.reason}): {why}"
+    jobs_log.error(Line("job.dead", text, **fields, reason=str(letter.reason), error_message=why))
 
 
 def _dead_row(letter: DeadLetter) -> dict[str, Any]:

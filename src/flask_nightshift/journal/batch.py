@@ -99,7 +99,9 @@ def _set_aside(store: Store, batch: Batch, job_id: str | None, why: Exception, w
     except DatabaseUnavailable:
         raise
     except Exception:  # it refuses that too: the log has the last word
-        logger.exception("journal.record_refused", extra={"event_refused": data[:2000].decode()})
+        # what the job was called with does not belong into a log
+        extra = {"job_id": job_id, "record": type(what).__name__, "bytes": len(data)}
+        logger.exception("journal.record_refused", extra=extra)
 
 
 def _telling(records: list[Record]) -> list[Record]:

@@ -6,8 +6,8 @@ turns the events of jobs into lines. Grepping one job's id follows it through th
 its retries, its death and its replay. A password in a URL is never written.
 """
 
-from ..lines import Line
+from ..lines import Line, job_fields
 from .setup import configure, connect, is_taken
-from .wording import job_fields, observe
+from .wording import observe
 
 __all__ = ["Line", "configure", "connect", "is_taken", "job_fields", "observe"]

@@ -10,10 +10,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from ..context import current_job, request_id
-from ..lines import Line
+from ..lines import Line, job_fields
 from ..passwords import HIDDEN, hide_password, is_secret
 from ..printable import as_json, in_a_line, indented
-from .wording import job_fields
 
 _CELERY_JOB = re.compile(r"(?P<task>[\w.-]+)\[(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\]")
 _CELERY_EXTRA = ("data",)

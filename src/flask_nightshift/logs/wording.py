@@ -14,7 +14,7 @@ from flask import has_request_context
 
 from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..job import JobRef
-from ..lines import LOGGER, Line
+from ..lines import LOGGER, Line, job_fields
 
 logger = logging.getLogger(LOGGER)
 
@@ -110,19 +110,6 @@ def _returned(event: JobReturned) -> None:
 def _say(level: int, event: str, text: str, job: JobRef, **fields: Any) -> None:
     if logger.isEnabledFor(level):
         logger.log(level, Line(event, text, **job_fields(job), **fields))
-
-
-def job_fields(job: JobRef) -> dict[str, Any]:
-    """The fields that every line of a job carries."""
-    fields: dict[str, Any] = {
-        "job_id": job.job_id,
-        "task": job.task,
-        "attempt": job.attempt,
-        "queue": job.queue,
-    }
-    if job.request_id:
-        fields["request_id"] = job.request_id
-    return fields
 
 
 def _attempt_of(attempt: int, max_retries: int | None) -> str:

@@ -6,17 +6,14 @@ that within the lease, so that it is nowhere lost on the way.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from . import payload
+from . import payload, told
 from .lease import Destination, Lease
-
-logger = logging.getLogger("flask_nightshift.transport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,8 @@ class DeliveringMixin:
             if body is None
             else payload.bury(body, burial, queue)
         )
-        logger.error("job.dead queue=%s reason=%s: %s", claimed.queue, reason, error)
+        headers = body.get("headers") if body is not None else None
+        told.buried(headers, claimed.queue, reason=reason, why=error, worker=claimed.lease.id)
         self._move(claimed, queue, 0, 0.0, letter)
 
     def _postpone(self: Any, claimed: Claimed, due: float, body: dict[str, Any]) -> None:

@@ -303,14 +303,14 @@ def check(message: Any) -> None:
     if isinstance(payload, Mapping) and "args" in payload:
         return  # the hybrid of protocols 1 and 2: Celery checks it
     if not isinstance(payload, (list, tuple)) or len(payload) != 3:
-        raise Misshapen(f"its body is {_briefly(payload)}, not [args, kwargs, embed]")
+        raise Misshapen(f"its body is {_shape(payload)}, not [args, kwargs, embed]")
     args, kwargs, embed = payload
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
         raise Misshapen(
-            f"its args and kwargs are {_briefly(args)} and {_briefly(kwargs)}, not a list and a mapping"
+            f"its args and kwargs are {_shape(args)} and {_shape(kwargs)}, not a list and a mapping"
         )
     if embed is not None and not isinstance(embed, Mapping):
-        raise Misshapen(f"its embed is {_briefly(embed)}, not a mapping")
+        raise Misshapen(f"its embed is {_shape(embed)}, not a mapping")
 
 
 def _are_limits(value: Any) -> bool:
@@ -319,6 +319,12 @@ def _are_limits(value: Any) -> bool:
         and len(value) == 2
         and all(limit is None or (isinstance(limit, (int, float)) and 0 <= limit < inf) for limit in value)
     )
+
+
+def _shape(value: Any) -> str:
+    """What ``value`` is, without what is in it: arguments stay out of logs."""
+    kind = type(value).__name__
+    return f"{kind} of {len(value)}" if isinstance(value, (list, tuple, Mapping)) else kind
 
 
 def _briefly(value: Any) -> str:

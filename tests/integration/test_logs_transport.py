@@ -1,0 +1,91 @@
+"""Whatever ends or moves a job outside of a worker's hands, a line says which job it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opsapp import Ops, opened
+from system import running
+
+from flask_nightshift.dead_letters import Archiver
+from flask_nightshift.job import new_id
+from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from servers import Valkey
+
+SECRET = "424242"
+
+
+def fields(record: logging.LogRecord) -> dict[str, Any]:
+    return dict(record.msg.fields)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("broker", ["valkey", "rabbitmq"])
+def test_a_job_that_the_broker_buried_is_told_with_its_id(
+    broker: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path, request.getfixturevalue(broker).fresh_url()) as ops:
+        job = new_id()
+        original = ops.message(job)
+        death = {"reason": "delivery_limit", "queue": "mail", "count": 1, "time": datetime.now(UTC)}
+        if broker == "valkey":
+            death["time"] = None
+        headers = {**original.headers, "x-death": [death]}
+        ops.runtime.broker.publish(Outgoing(original.body, headers), DEAD_QUEUE)
+        for _ in range(2):
+            Archiver(ops.runtime.broker, ops.runtime.store).run_once()
+        (line,) = [fields(each) for each in caplog.records if str(each.msg).startswith("job.dead")]
+        assert line.items() >= {
+            "job_id": job, "task": "mail.send", "queue": "mail", "attempt": 1, "reason": "delivery_limit",
+            "request_id": "req-1",
+        }.items()  # fmt: skip
+
+
+def put(ops: Ops, url: str, raw: bytes) -> None:
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.lpush("mail", raw)
+
+
+def message(job: str, **members: Any) -> bytes:
+    """A job as it lies on a ready list."""
+    return json.dumps(
+        {
+            **members,
+            "body": f"[[{SECRET}], {{}}, {{}}]",
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "headers": {"id": job, "task": "mail.send", "lang": "py", "root_id": job, "retries": 1},
+            "properties": {
+                "delivery_tag": job,
+                "correlation_id": job,
+                "delivery_info": {"routing_key": "mail"},
+            },
+        }
+    ).encode()
+
+
+def test_a_worker_tells_which_job_was_buried_unseen_and_no_arguments(valkey: Valkey, tmp_path: Path) -> None:
+    url = valkey.fresh_url()
+    with running(tmp_path, url) as system, opened(tmp_path, url, migrate=False) as ops:
+        often, misshapen = new_id(), new_id()
+        put(ops, url, message(often, **{"x-delivery-count": 5}))
+        put(ops, url, b"no JSON " + SECRET.encode())
+        put(ops, url, message(misshapen).replace(b"{}, {}]", b"{}]"))
+        worker = system.worker("--queues", "mail", "--pool", "solo")
+        system.until(lambda: len(worker.lines("job.dead")) == 3, 20, "three burials")
+        system.until(lambda: len(system.dead()) == 3, 20, "three letters")
+        (line,) = worker.lines("job.dead", job_id=often)
+        assert (
+            line.items()
+            >= {"task": "mail.send", "queue": "mail", "attempt": 2, "reason": "delivery_limit"}.items()
+        )
+        (line,) = worker.lines("job.dead", job_id=misshapen)
+        assert line["reason"] == "invalid"
+        assert worker.lines("job.dead", reason="undecodable", queue="mail")
+        assert SECRET not in worker.log
