@@ -37,4 +37,4 @@ def job_fields(job: JobRef) -> dict[str, Any]:
     return fields
 
 
-__all__ = ["Line", "job_fields"]
+__all__ = ["LOGGER", "Line", "job_fields"]
