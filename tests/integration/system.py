@@ -76,7 +76,7 @@ class System:
         (folder / "instance").mkdir(exist_ok=True)
         self.env = {
             **os.environ,
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
             "FLASK_APP": "jobsapp",
             "LEDGER": str(self.ledger),
             "INSTANCE": str(folder / "instance"),

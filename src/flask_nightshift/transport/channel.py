@@ -42,6 +42,8 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
     Message = Message
     crashed = False
     """Set when the consumer ends by an error that a message may have caused."""
+    draining = False
+    """Set when the worker ends what still runs, because it was told to stop: those deliveries do not count."""
 
     def __init__(self: Any, connection: Any, **kwargs: Any) -> None:
         self._lease = None
@@ -90,6 +92,7 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
                 Space(self.global_keyprefix, self.sep),
                 self.options,
                 self.connection.cycle.wake,
+                tells_starts=self.connection.slots is not None,
             )
             lease.start()
             self._lease = lease
@@ -140,7 +143,7 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
         lease, queue = found
         at = due.timestamp() if isinstance(due, datetime) else due or 0.0
         done = lease.replace(delivery_tag, queue, to, step, at, encode(message))
-        self._in_hand.pop(delivery_tag, None)
+        self._let_go(delivery_tag)
         self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
         return done
 
@@ -157,18 +160,33 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
             return False
         return found is not None
 
+    def has(self, delivery_tag: int) -> bool:
+        """Whether a delivered message is leased to us, as far as we know without asking the server."""
+        found = self._in_hand.get(delivery_tag)
+        return found is not None and found[0].holds(delivery_tag)
+
+    def begin_delivery(self, delivery_tag: int) -> bool:
+        """Have a delivered message counted, because its job begins now; False if it is no longer ours.
+
+        Raises what redis-py does; then the job must not begin.
+        """
+        if not self.holds(delivery_tag):
+            return False
+        lease, _ = self._in_hand[delivery_tag]
+        return not lease.tells_starts or self._starts.begin(delivery_tag, lease.note_begun)
+
     # settling, on behalf of QoS
     def settle_by_ack(self, tag: int) -> None:
         """Acknowledge what was delivered under ``tag``."""
-        if found := self._in_hand.pop(tag, None):
+        if found := self._let_go(tag):
             lease, queue = found
             lease.ack(queue, tag)
 
     def settle_by_return(self: Any, tag: Any) -> None:
         """Return what was delivered under ``tag`` to its queue."""
         if tag in self._in_hand:
-            self._in_hand[tag][0].give_back([tag], counted=True)
-            del self._in_hand[tag]
+            self._in_hand[tag][0].give_back([tag], counted=not self.draining)
+            self._let_go(tag)
         elif not isinstance(tag, int):  # came without a lease (kombu's own path): write it anew
             message = self.qos.get(tag)
             info = message.delivery_info
@@ -179,13 +197,13 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
         """Return what was delivered and not settled, uncounted."""
         by_lease: dict[Lease, list[int]] = {}
         for tag in tags:
-            if found := self._in_hand.pop(tag, None):
+            if found := self._let_go(tag):
                 by_lease.setdefault(found[0], []).append(tag)
         for lease, numbers in by_lease.items():
             lease.give_back(numbers, counted=False)
 
     def release_lease(self) -> None:
-        """The end of consuming: return everything at once; after a crash, what was delivered counts as such."""
+        """The end of consuming: return everything at once; after a crash, what had begun is counted."""
         lease, self._lease = self._lease, None
         self._claimed.clear()
         if lease is None:

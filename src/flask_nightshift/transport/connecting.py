@@ -20,6 +20,11 @@ resolve_aliases["flask_nightshift.transport:SentinelTransport"] = "sentinel"
 class _LeaseMixin:
     """What both transports have in common."""
 
+    slots: int | None = None
+    """How many jobs can run at once, said by a consumer that calls ``begin_delivery`` before each of them.
+
+    For any other each delivery is counted.
+    """
     # after a failover the old master refuses to write: connect anew, to the new one
     connection_errors = (*redis.Transport.connection_errors, ReadOnlyError)
 

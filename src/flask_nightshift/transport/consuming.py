@@ -30,6 +30,7 @@ from .acks import NOTHING, Batch
 from .delivering import Claimed, DeliveringMixin
 from .keeper import ACK_LINGER
 from .lease import Lease, LeaseLost
+from .message import unproven_in_hand
 from .wire import packed
 
 PROMOTE_AT_ONCE = 100
@@ -66,7 +67,7 @@ class ConsumingMixin(DeliveringMixin):
         self._asked = Asked.NOTHING
         self._claim: Claim | None = None
         self._next_number = 1
-        self._exhausted = False
+        self._exhausted = self._passed_over = False
         self._next_due: float | None = None
 
     # which queues
@@ -146,7 +147,25 @@ class ConsumingMixin(DeliveringMixin):
         ]
         turns = int(not isinstance(self._queue_cycle, priority_cycle))
         args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
+        args += self._doubts(claim)
         return names, [*args, *steps, *queues, *claim.batch.args()]
+
+    def _doubts(self: Any, claim: Claim) -> tuple[int, int]:
+        """How many unproven jobs to take, and how many of the others to note as begun.
+
+        One unproven job at a time: of two that come back together from a worker that died, the innocent would be
+        counted along with the guilty one each time.
+        """
+        slots = self.connection.slots
+        if slots is None:
+            return claim.size, 0
+        return int(not unproven_in_hand()), self._starts.with_claim(slots - len(self._in_hand))
+
+    def _look_again(self: Any) -> None:
+        """An unproven job is settled, and others were passed over because of it."""
+        self._exhausted = self._passed_over = False
+        if self._asked is Asked.WAIT and self._lease is not None:
+            self._lease.keeper.ring_at(monotonic(), self._bell)
 
     def _send_claim(self: Any, claim: Claim, *, whole: bool = False) -> None:
         command = scripts.CLAIM.by_source if whole else scripts.CLAIM.by_hash
@@ -155,6 +174,7 @@ class ConsumingMixin(DeliveringMixin):
 
     def _send_wait(self: Any, queues: Sequence[str]) -> None:
         bells = [keys.bell(self.global_keyprefix, queue) for queue in queues]
+        self._bell = bells[0]
         longest = min(self.brpop_timeout or LONGEST_WAIT, LONGEST_WAIT)
         if self._next_due is not None and self._next_due - monotonic() < longest:
             self.lease.keeper.ring_at(self._next_due, bells[0])
@@ -218,10 +238,11 @@ class ConsumingMixin(DeliveringMixin):
         claim.lease.acks.confirm(claim.batch)
         at, wait, self._exhausted = float(reply[1]), float(reply[2]), not reply[3]
         self._next_due = monotonic() + wait if wait >= 0 else None
-        found = zip(reply[4::2], reply[5::2], strict=True)
+        self._passed_over = bool(reply[4])
+        found = zip(reply[5::2], reply[6::2], strict=True)
         for number, (position, raw) in enumerate(found, claim.first):
-            queue = claim.queues[position - 1]
-            self._claimed.append(Claimed(claim.lease, number, queue, raw, at))
+            queue = claim.queues[abs(position) - 1]
+            self._claimed.append(Claimed(claim.lease, number, queue, raw, at, position < 0))
             self._queue_cycle.rotate(queue)
 
     # trouble

@@ -14,17 +14,23 @@ from redis.exceptions import RedisError
 
 from . import payload, told
 from .lease import Destination, Lease
+from .message import unproven_in_hand
+from .starting import Starts
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message in our lease that was not delivered yet. ``at`` is the server's time of the claim."""
+    """A message in our lease that was not delivered yet. ``at`` is the server's time of the claim.
+
+    ``noted``: it counts as begun.
+    """
 
     lease: Lease
     number: int
     queue: str
     raw: bytes
     at: float
+    noted: bool = False
 
 
 class DeliveringMixin:
@@ -33,6 +39,7 @@ class DeliveringMixin:
     def _init_delivering(self: Any) -> None:
         self._claimed: deque[Claimed] = deque()
         self._in_hand: dict[int, tuple[Lease, str]] = {}
+        self._starts = Starts(ahead=self.options.delivery_limit > 1)
         self._no_ack: set[str] = set()
         self._leaving: set[str] = set()
 
@@ -77,7 +84,16 @@ class DeliveringMixin:
             self._postpone(claimed, due, body)
             return None
         self._in_hand[claimed.number] = (claimed.lease, claimed.queue)
+        self._starts.delivered(claimed.number, noted=claimed.noted, unproven=count > 0)
         return payload.for_delivery(body, count, claimed.number, claimed.queue)
+
+    def _let_go(self: Any, number: int) -> tuple[Lease, str] | None:
+        """A delivered message is settled; what we knew of it, None if it is not ours (any more)."""
+        self._starts.forget(number)
+        found: tuple[Lease, str] | None = self._in_hand.pop(number, None)
+        if self._passed_over and not unproven_in_hand():
+            self._look_again()
+        return found
 
     def _bury(self: Any, claimed: Claimed, reason: str, error: str, body: dict[str, Any] | None) -> None:
         """Move what cannot be delivered to the dead-letter queue."""

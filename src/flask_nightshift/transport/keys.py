@@ -7,6 +7,7 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
     nightshift:delayed:<queue>    zset    "<step>|<message>" by due time (unix seconds)
     nightshift:bell:<queue>       list    at most one element, lives 2 s: "look, there is something"
     nightshift:lease:<consumer>   hash    number → "<queue>\0<step>\0<message>" in that consumer's hands
+    nightshift:started:<consumer> set     numbers of what it has begun; "0" if it tells at all
     nightshift:leased             hash    queue → how many of its messages are leased
     nightshift:consumers          zset    consumer by lease deadline (unix seconds)
     nightshift:clients            hash    consumer → Redis client id of its keeper
@@ -44,6 +45,11 @@ def publisher(prefix: str, name: str) -> str:
 def lease(prefix: str, consumer: str) -> str:
     """What one consumer has in its hands; with an empty name, what all leases start with."""
     return f"{prefix}nightshift:lease:{consumer}"
+
+
+def started(prefix: str, consumer: str) -> str:
+    """Which of its messages one consumer has begun; with an empty name, what all of these start with."""
+    return f"{prefix}nightshift:started:{consumer}"
 
 
 def leased(prefix: str) -> str:

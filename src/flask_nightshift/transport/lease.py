@@ -63,7 +63,13 @@ class Lease:
     """The lease of one consumer, alive from ``start()`` to ``release()``; safe to use from several threads."""
 
     def __init__(
-        self, pool: ConnectionPool, space: Space, options: Options, on_change: Callable[[], None]
+        self,
+        pool: ConnectionPool,
+        space: Space,
+        options: Options,
+        on_change: Callable[[], None],
+        *,
+        tells_starts: bool = False,
     ) -> None:
         self.id = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
         self.space, self.options = space, options
@@ -73,7 +79,9 @@ class Lease:
         self.lost = False
         self.on_change = on_change
         self.key = keys.lease(space.prefix, self.id)
-        self.owned = [keys.consumers(space.prefix), self.key, keys.leased(space.prefix)]
+        self.tells_starts = tells_starts
+        self._started = keys.started(space.prefix, self.id)
+        self.owned = [keys.consumers(space.prefix), self.key, keys.leased(space.prefix), self._started]
         self._register = [name(space.prefix) for name in (keys.clients, keys.suspects, keys.late)]
         self._pid = os.getpid()
         self._client_id: int | str = ""
@@ -91,8 +99,8 @@ class Lease:
     def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
         """Put the deadline off; False if the lease was taken."""
         self._client_id = client_id
-        args = (self.id, self.options.lease_seconds, client_id, int(register))
-        reply = scripts.RENEW.run(client, [self.owned[0], *self._register], args)
+        args = (self.id, self.options.lease_seconds, client_id, int(register), int(self.tells_starts))
+        reply = scripts.RENEW.run(client, [self.owned[0], *self._register, self._started], args)
         return reply == b"ok" or self._mark_lost()
 
     def verify(self) -> None:
@@ -127,7 +135,16 @@ class Lease:
             first, self._ended = not self._ended, True
         return first and os.getpid() == self._pid
 
+    def holds(self, number: int) -> bool:
+        """Whether a message is in our hands, as far as we know without asking the server."""
+        return not self.lost and not self._ended and (self._held is None or number in self._held)
+
     # one message
+    def note_begun(self, numbers: Sequence[int]) -> bool:
+        """Note that these deliveries begin; False if the lease was taken. Raises what redis-py does."""
+        reply = scripts.START.run(self.client, [self.owned[0], self._started], [self.id, *numbers])
+        return reply == b"ok" or self._mark_lost()
+
     def ack(self, queue: str, number: int) -> None:
         """It is done with. Sent with the next claim, or by the keeper a few milliseconds later."""
         if self.lost:

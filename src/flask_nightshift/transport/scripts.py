@@ -58,6 +58,7 @@ def _script(name: str) -> Script:
 PUBLISH = _script("publish")
 RENEW = _script("renew")
 CLAIM = _script("claim")
+START = _script("start")
 ACKNOWLEDGE = _script("acknowledge")
 REPLACE = _script("replace")
 GIVE_BACK = _script("give_back")

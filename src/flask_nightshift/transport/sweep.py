@@ -72,7 +72,7 @@ def sweep(client: Redis, lease: Lease) -> int:
     seconds, renewal = lease.options.lease_seconds, lease.options.lease_renew_seconds
     names = [name(prefix) for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
     args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), AT_ONCE]
-    args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal]
+    args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, keys.started(prefix, "")]
     args += [text for pair in missing.items() for text in pair]
     swept = scripts.SWEEP.run(client, names, args)
     for name, returned in zip(swept[::2], swept[1::2], strict=True):

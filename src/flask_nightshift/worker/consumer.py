@@ -51,7 +51,7 @@ class JobConsumer(Consumer):
     # -- the connection ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Consume until the worker stops; after a crash, what was in hand counts as delivered (invariant 3)."""
+        """Consume until the worker stops; after a crash, what had begun counts as delivered (invariant 3)."""
         try:
             super().start()
         except Exception:
@@ -62,6 +62,7 @@ class JobConsumer(Consumer):
     def connect(self) -> Any:
         """Connect; what must exist in the broker is declared before the first message is taken."""
         connection = super().connect()
+        connection.transport.slots = int(self.pool.num_processes or 1)
         self.settlement.resume()
         with self.app.connection_for_write() as side:
             self.runtime.broker.prepare(side, list(self.app.amqp.queues.values()))
@@ -193,9 +194,20 @@ class JobConsumer(Consumer):
             due = self._due(message)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)
+            if unproven(message):
+                return self._first_in_line(lambda: accept(message))
             return accept(message)
 
         return on_task_received
+
+    def _first_in_line(self, accept: Callable[[], Any]) -> Any:
+        """``accept()``; a job that waits for a child after that is the next to get one: it has waited before."""
+        line: Any = getattr(self.controller.semaphore, "_waiting", ())
+        before = len(line)
+        accepted = accept()
+        if len(line) > before:
+            line.rotate(1)
+        return accepted
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """It is no job in any protocol."""
@@ -278,6 +290,11 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 class Misshapen(ValueError):
     """The message can be read, and is not a job."""
+
+
+def unproven(message: Any) -> bool:
+    """Whether the job was begun before, and its worker did not live to settle it."""
+    return isinstance(message.headers, Mapping) and bool(message.headers.get("x-delivery-count"))
 
 
 def check(message: Any) -> None:

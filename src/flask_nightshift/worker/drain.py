@@ -57,6 +57,7 @@ class Drain:
         if self._done.wait(self._grace):
             return
         self._controller.app.draining = True
+        self._mark_channel()
         self._report_returned()
         self._kill_children()
         if self._done.wait(LAST_SECONDS):
@@ -66,6 +67,12 @@ class Drain:
         with contextlib.suppress(NightshiftError):
             self._controller.app.runtime.journal.flush(timeout=1.0)
         os._exit(0)
+
+    def _mark_channel(self) -> None:
+        """What goes back because we end it is not counted: it did not end its worker."""
+        consumer = getattr(getattr(self._controller, "consumer", None), "task_consumer", None)
+        if consumer is not None and consumer.channel is not None:
+            consumer.channel.draining = True
 
     def _report_returned(self) -> None:
         runtime = self._controller.app.runtime

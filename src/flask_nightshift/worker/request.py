@@ -80,10 +80,10 @@ class JobRequest(SettledRequest):
         target = attempt.run
         if pool.is_green and hasattr(pool, "timeout"):
             time_limit, seconds = 0, time_limit or pool.timeout
-            target = partial(attempt.run_within, seconds or None, self._still_ours)
+            target = partial(attempt.run_within, seconds or None, self._begins_in_the_pool)
         elif not pool.uses_semaphore:  # it waits in the pool now, and is asked for when its turn has come
-            target = partial(attempt.run_if, self._still_ours)
-        elif not self._still_ours():
+            target = partial(attempt.run_if, self._begins_in_the_pool)
+        elif not self._begins():
             task_ready(self)
             self.give_back(TAKEN)
             raise TaskRevokedError(self.id)
@@ -220,6 +220,22 @@ class JobRequest(SettledRequest):
             return True
         holds = getattr(self._message.channel, "holds", None)
         return holds is None or holds(self._message.delivery_tag)
+
+    def _begins(self) -> bool:
+        """Have the delivery counted before the job begins (invariant 3); False if another worker has the job.
+
+        Raises what the broker's library does: then the job must not begin.
+        """
+        begin = getattr(self._message.channel, "begin_delivery", None)
+        return begin is None or begin(self._message.delivery_tag)
+
+    def _begins_in_the_pool(self) -> bool:
+        """The same, where nobody would understand the broker's errors: the job goes back then."""
+        try:
+            return self._begins()
+        except self.settlement.runtime.broker.errors as exc:
+            logger.warning("job.not_begun", extra={"job_id": self.id, "task": self.name, "why": str(exc)})
+            return False
 
 
 def settled_by_us(kind: Any) -> type[JobRequest]:

@@ -1,8 +1,8 @@
 -- acknowledge.lua: forget messages that are done with.
--- KEYS  1 consumers, 2 lease, 3 leased
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started
 -- ARGV  1 consumer, then acknowledgements (see shared.lua)
 -- Atomic: all of them or, if this consumer's lease was taken, none. Gives "ok" or "lost".
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'lost' end
 go_on_when_full(KEYS[1])
-acknowledge(KEYS[2], KEYS[3], 2)
+acknowledge(KEYS[2], KEYS[3], KEYS[4], 2)
 return 'ok'

@@ -1,34 +1,39 @@
 -- claim.lua: take messages into this consumer's lease.
--- KEYS  1 consumers, 2 lease, 3 leased, then per queue its delayed set, then per queue its doorbell, then the
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started, then per queue its delayed set, then per queue its doorbell, then the
 --       ready lists: for each step, the most urgent first, one per queue
 -- ARGV  1 consumer, 2 how many to take, 3 number of the first, 4 "1": take turns between queues, "0": empty
 --       the first queue first, 5 up to how many ready messages due ones are promoted, 6 count of queues, 7 count of steps,
---       then the steps, the queues, and acknowledgements (see shared.lua)
--- Atomic: acknowledges; promotes what is due to the ready lists; moves messages from there to the lease. The
--- delivery is counted by being leased: whoever returns it to its queue adds it to the message.
+--       8 how many unproven messages to take, 9 how many of the others to note as begun (see start.lua), then the
+--       steps, the queues, and acknowledgements (see shared.lua)
+-- Atomic: acknowledges; promotes what is due to the ready lists; moves messages from there to the lease. An
+-- unproven message, one whose earlier delivery began and never ended, may kill its worker: those that are too many
+-- are passed over, up to PASSED of a list.
 -- Gives {"lost"} if this consumer's lease was taken, else {"ok", server time, seconds until the next delayed
--- message is due (-1: none), 1 if there is more to claim, then per message its queue's position and itself}.
-local consumers, lease, leased = KEYS[1], KEYS[2], KEYS[3]
+-- message is due (-1: none), 1 if there is more to claim, 1 if unproven messages were passed over, then per
+-- message its queue's position, below zero if it was noted as begun, and itself}.
+local consumers, lease, leased, started = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local PASSED = 200
 if not redis.call('ZSCORE', consumers, ARGV[1]) then return {'lost'} end
 go_on_when_full(consumers)
 
 local wanted, number, turns = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local budget, Q, S = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local doubtful, to_note = tonumber(ARGV[8]), tonumber(ARGV[9])
 local steps, step_at, queues = {}, {}, {}
 for s = 1, S do
-  steps[s] = ARGV[7 + s]
+  steps[s] = ARGV[9 + s]
   step_at[steps[s]] = s
 end
-for q = 1, Q do queues[q] = ARGV[7 + S + q] end
-local function ready(q, s) return KEYS[3 + 2 * Q + (s - 1) * Q + q] end
+for q = 1, Q do queues[q] = ARGV[9 + S + q] end
+local function ready(q, s) return KEYS[4 + 2 * Q + (s - 1) * Q + q] end
 
-acknowledge(lease, leased, 8 + S + Q)
+acknowledge(lease, leased, started, 10 + S + Q)
 
 local time, next_due, more = now(), -1, 0
 
 -- Promotes up to count due messages of queue q, the longest due first; gives how many it were.
 local function promote(q, count)
-  local delayed = KEYS[3 + q]
+  local delayed = KEYS[4 + q]
   local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', time), 'LIMIT', 0, count)
   for _, member in ipairs(due) do
     local bar = string.find(member, '|', 1, true)
@@ -48,10 +53,10 @@ local function room(q)
 end
 
 for q = 1, Q do
-  local first = redis.call('ZRANGE', KEYS[3 + q], 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', KEYS[4 + q], 0, 0, 'WITHSCORES')
   if first[2] and tonumber(first[2]) <= time and budget > 0 then
     budget = budget - promote(q, room(q))
-    first = redis.call('ZRANGE', KEYS[3 + q], 0, 0, 'WITHSCORES')
+    first = redis.call('ZRANGE', KEYS[4 + q], 0, 0, 'WITHSCORES')
   end
   if first[2] then
     local wait = tonumber(first[2]) - time
@@ -63,18 +68,31 @@ for q = 1, Q do
   end
 end
 
-local reply, taken, taken_of = {'ok', string.format('%.6f', time), '', 0}, 0, {}
+local reply, taken, taken_of = {'ok', string.format('%.6f', time), '', 0, 0}, 0, {}
+local passed, passed_of, took_doubtful, noted = {}, {}, false, {}
 local function take(q, s)
   local key = ready(q, s)
-  local message = redis.call('LINDEX', key, -1)
-  if not message then return false end
+  local at = -1 - (passed[key] or 0)
+  local message = redis.call('LINDEX', key, at)
+  while message and doubtful == 0 and at >= -PASSED and unproven(message) do
+    at = at - 1
+    passed[key], passed_of[q], reply[5] = -1 - at, true, 1
+    message = redis.call('LINDEX', key, at)
+  end
+  if not message or at < -PASSED then return false end
+  local where = q
+  if unproven(message) then
+    doubtful, took_doubtful = doubtful - 1, true
+  elseif #noted < to_note then
+    noted[#noted + 1], where = number + taken, -q
+  end
   if redis.call('HSETNX', lease, number + taken, pack_leased(queues[q], steps[s], message)) == 0 then
     error('number ' .. (number + taken) .. ' is in use')  -- this claim was sent twice
   end
-  redis.call('RPOP', key)
+  if at == -1 then redis.call('RPOP', key) else redis.call('LREM', key, -1, message) end
   taken = taken + 1
   taken_of[q] = (taken_of[q] or 0) + 1
-  reply[#reply + 1] = q
+  reply[#reply + 1] = where
   reply[#reply + 1] = message
   return true
 end
@@ -95,17 +113,19 @@ for s = 1, S do
   end
 end
 
+if #noted > 0 then redis.call('SADD', started, '0', unpack(noted)) end
 for q = 1, Q do
   count_leased(leased, queues[q], taken_of[q] or 0)
   if taken >= wanted then
     for s = 1, S do
-      if redis.call('LLEN', ready(q, s)) > 0 then
+      if redis.call('LLEN', ready(q, s)) > (passed[ready(q, s)] or 0) then
         more = 1
-        ring(KEYS[3 + Q + q])  -- this consumer is full: wake the next one
+        ring(KEYS[4 + Q + q])  -- this consumer is full: wake the next one
         break
       end
     end
   end
+  if took_doubtful and passed_of[q] then ring(KEYS[4 + Q + q]) end  -- another may have one of them
 end
 reply[3] = string.format('%.6f', next_due)
 reply[4] = more

@@ -1,15 +1,15 @@
 -- give_back.lua: return leased messages to the heads of their queues.
--- KEYS  1 consumers, 2 lease, 3 leased, 4 clients, 5 suspects, 6 late
--- ARGV  1 consumer, 2 "only" these numbers or all "but" these, 3 "1" to count the delivery, 4 "1" to take the
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started, 5 clients, 6 suspects, 7 late
+-- ARGV  1 consumer, 2 "only" these numbers or all "but" these, 3 "1" to count a delivery that began, 4 "1" to take the
 --       consumer off the register, 5 key prefix, 6 priority separator, 7 what doorbells start with,
 --       8 count of numbers, the numbers, and acknowledgements (see shared.lua), which come first
 -- Atomic: everything. Gives how many went back, or -1 if this consumer's lease was taken.
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return -1 end
 go_on_when_full(KEYS[1])
-local lease, leased, count = KEYS[2], KEYS[3], tonumber(ARGV[8])
+local lease, leased, started, count = KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[8])
 local named = {}
 for i = 1, count do named[i] = ARGV[8 + i] end
-acknowledge(lease, leased, 9 + count)
+acknowledge(lease, leased, started, 9 + count)
 local numbers = named
 if ARGV[2] == 'but' then
   local keep = {}
@@ -20,11 +20,13 @@ if ARGV[2] == 'but' then
   end
 end
 local names = {prefix = ARGV[5], sep = ARGV[6], bell = ARGV[7]}
-local returned = give_back(lease, leased, names, numbers, ARGV[3] == '1')
+local counts = ARGV[3] == '1' and begun(started) or function() return false end
+local returned = give_back(lease, leased, started, names, numbers, counts)
 if ARGV[4] == '1' then
   redis.call('ZREM', KEYS[1], ARGV[1])
-  redis.call('HDEL', KEYS[4], ARGV[1])
-  redis.call('ZREM', KEYS[5], ARGV[1])
+  redis.call('HDEL', KEYS[5], ARGV[1])
   redis.call('ZREM', KEYS[6], ARGV[1])
+  redis.call('ZREM', KEYS[7], ARGV[1])
+  redis.call('DEL', started)
 end
 return returned

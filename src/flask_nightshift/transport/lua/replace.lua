@@ -1,5 +1,5 @@
 -- replace.lua: write a leased message's next state and release the message.
--- KEYS  1 consumers, 2 lease, 3 leased, then per destination its ready list, delayed set, doorbell
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started, then per destination its ready list, delayed set, doorbell
 -- ARGV  1 consumer, 2 number of the leased message, 3 its queue, 4 due (unix seconds; 0: at once),
 --       5 priority step of the new message, 6 the new message
 -- Atomic: both or, if this consumer's lease was taken, neither. Gives 1 or 0; 1 too when the consumer has released
@@ -9,7 +9,7 @@ if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 1 end
 go_on_when_full(KEYS[1])
 local due = tonumber(ARGV[4])
 local later = due > 0 and due > now()
-for at = 4, #KEYS, 3 do
+for at = 5, #KEYS, 3 do
   if later then
     redis.call('ZADD', KEYS[at + 1], ARGV[4], ARGV[5] .. '|' .. ARGV[6])
   else
@@ -18,5 +18,6 @@ for at = 4, #KEYS, 3 do
   ring(KEYS[at + 2])
 end
 redis.call('HDEL', KEYS[2], ARGV[2])
+redis.call('SREM', KEYS[4], ARGV[2])
 count_leased(KEYS[3], ARGV[3], -1)
 return 1

@@ -57,9 +57,21 @@ local function counted(message)
   return message
 end
 
+-- Whether an earlier delivery of the message began and never ended.
+local function unproven(message)
+  return string.find(message, '^%s*{%s*"x%-delivery%-count":%s*[1-9]') ~= nil
+end
+
+-- Which of a consumer's deliveries count, as a function of a number: those that began, or, for a consumer that
+-- does not tell (it has no member "0"), all.
+local function begun(started)
+  if redis.call('SISMEMBER', started, '0') == 0 then return function() return true end end
+  return function(number) return redis.call('SISMEMBER', started, number) == 1 end
+end
+
 -- Acknowledgements in ARGV from position at: the number of groups, then per group its queue, how many numbers,
 -- the numbers. Gives the position after them. One that is already gone is fine: its reply was lost.
-local function acknowledge(lease, leased, at)
+local function acknowledge(lease, leased, started, at)
   local groups = tonumber(ARGV[at])
   at = at + 1
   for _ = 1, groups do
@@ -67,22 +79,25 @@ local function acknowledge(lease, leased, at)
     local numbers = {}
     for i = 1, count do numbers[i] = ARGV[at + 1 + i] end
     count_leased(leased, queue, -redis.call('HDEL', lease, unpack(numbers)))
+    redis.call('SREM', started, unpack(numbers))
     at = at + 2 + count
   end
   return at
 end
 
--- Returns leased messages to the heads of the queues they came from, the oldest foremost.
-local function give_back(lease, leased, names, numbers, count_delivery)
+-- Returns leased messages to the heads of the queues they came from, the oldest foremost. counts(number) says
+-- whether its delivery is counted.
+local function give_back(lease, leased, started, names, numbers, counts)
   table.sort(numbers, function(a, b) return tonumber(a) > tonumber(b) end)
   local returned = 0
   for _, number in ipairs(numbers) do
     local value = redis.call('HGET', lease, number)
     if value then
       local queue, step, message = unpack_leased(value)
-      if count_delivery then message = counted(message) end
+      if counts(number) then message = counted(message) end
       redis.call('RPUSH', ready_key(names, queue, step), message)
       redis.call('HDEL', lease, number)
+      redis.call('SREM', started, number)
       count_leased(leased, queue, -1)
       ring(names.bell .. queue)
       returned = returned + 1

@@ -2,12 +2,12 @@
 -- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 leased
 -- ARGV  1 what lease names start with, 2 key prefix, 3 priority separator, 4 what doorbells start with,
 --       5 how many consumers to sweep at most, 6 seconds for which a client must be missing, 7 seconds before its
---       deadline at which a consumer is late, 8 seconds for which it must have been late, then pairs of a consumer
---       and its client id that CLIENT LIST did not show
+--       deadline at which a consumer is late, 8 seconds for which it must have been late, 9 what the names of
+--       "started" begin with, then pairs of a consumer and its client id that CLIENT LIST did not show
 -- Atomic: a swept consumer is off the register before anything it still sends is looked at. A consumer is gone
 -- when its deadline has passed and it was seen late that long before (or else a server or a whole machine that
 -- stood still would make all look dead), or when its client was missing at two sightings that far apart and it
--- has named no other since. Each delivery is counted. Gives {consumer, how many returned, ...}.
+-- has named no other since. Each delivery that began is counted. Gives {consumer, how many returned, ...}.
 local consumers, clients, suspects, late, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local names = {prefix = ARGV[2], sep = ARGV[3], bell = ARGV[4]}
 local most, time = tonumber(ARGV[5]), now()
@@ -32,7 +32,7 @@ local near = redis.call('ZRANGEBYSCORE', consumers, '-inf', string.format('%.6f'
 for at = 1, #near, 2 do
   if sighted(late, near[at], late_for) and tonumber(near[at + 1]) <= time then condemn(near[at]) end
 end
-for at = 9, #ARGV, 2 do
+for at = 10, #ARGV, 2 do
   local consumer, client = ARGV[at], ARGV[at + 1]
   local named = redis.call('HGET', clients, consumer) == client and redis.call('ZSCORE', consumers, consumer)
   if named and sighted(suspects, consumer, missing_for) then condemn(consumer) end
@@ -40,12 +40,13 @@ end
 
 local reply = {}
 for _, consumer in ipairs(gone) do
-  local lease = ARGV[1] .. consumer
+  local lease, started = ARGV[1] .. consumer, ARGV[9] .. consumer
   reply[#reply + 1] = consumer
-  reply[#reply + 1] = give_back(lease, leased, names, redis.call('HKEYS', lease), true)
+  reply[#reply + 1] = give_back(lease, leased, started, names, redis.call('HKEYS', lease), begun(started))
   redis.call('ZREM', consumers, consumer)
   redis.call('HDEL', clients, consumer)
   redis.call('ZREM', suspects, consumer)
   redis.call('ZREM', late, consumer)
+  redis.call('DEL', started)
 end
 return reply

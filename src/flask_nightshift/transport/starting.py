@@ -1,0 +1,79 @@
+"""Which deliveries have begun: the server is told before they do.
+
+Invariant: a delivery is counted when it begins, not when it is claimed. A job that ends its whole worker takes along
+what was claimed behind it; those jobs have not begun, and come back uncounted.
+
+A round trip for each job would be a third of a quick job's time. So a claim notes as begun what will begin at once,
+since there are free slots, and what will begin within ``SOON`` at the present pace; what is in line by then is noted
+likewise, several jobs at a time. If their worker ends before they begin, they are counted once for nothing. That
+does no harm: a job that was counted once comes back as unproven, and is noted alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from time import monotonic
+
+from . import native
+
+SOON = 0.05
+"""Seconds of work that are noted as begun ahead of time."""
+
+
+class Starts:
+    """The deliveries of one channel that can begin, and those that may; safe to use from several threads."""
+
+    def __init__(self, *, ahead: bool) -> None:
+        self._ahead = ahead
+        self._pace = 0
+        self._seen, self._since = 0, monotonic()
+        self._line: dict[int, None] = {}
+        self._noted: set[int] = set()
+        self._lock = native.lock()
+
+    def with_claim(self, free: int) -> int:
+        """How many messages a claim is to note as begun, when ``free`` jobs more can run."""
+        self._look_at_the_clock()
+        return max(free, self._pace)
+
+    def delivered(self, number: int, *, noted: bool, unproven: bool) -> None:
+        """A message was delivered; ``noted``: the claim has noted it as begun."""
+        with self._lock:
+            if noted:
+                self._noted.add(number)
+            elif not unproven:
+                self._line[number] = None
+
+    def begin(self, number: int, note: Callable[[list[int]], bool]) -> bool:
+        """The job of ``number`` begins: have ``note`` tell the server if need be; False if that refuses."""
+        self._seen += 1
+        if number in self._noted:
+            return True
+        numbers = self._next(number)
+        if not note(numbers):
+            return False
+        self._noted.update(numbers)
+        return True
+
+    def forget(self, number: int) -> None:
+        """It is settled."""
+        with self._lock:
+            self._line.pop(number, None)
+            self._noted.discard(number)
+
+    def _next(self, number: int) -> list[int]:
+        """``number``, and those after it that will begin soon."""
+        with self._lock:
+            self._look_at_the_clock()
+            in_line = self._line.pop(number, False) is None
+            others = list(islice(self._line, max(self._pace - 1, 0))) if in_line else []
+            for other in others:
+                del self._line[other]
+            return [number, *others]
+
+    def _look_at_the_clock(self) -> None:
+        elapsed = monotonic() - self._since
+        if elapsed >= SOON and self._ahead:
+            self._pace = int(self._seen * SOON / elapsed)
+            self._seen, self._since = 0, self._since + elapsed

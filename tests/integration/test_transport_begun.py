@@ -1,0 +1,101 @@
+"""Only a delivery that began is counted, and a job that may end its worker is taken alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from transport_support import Site, bodies
+
+from flask_nightshift.transport import keys, scripts
+from servers import wait_for
+
+
+@pytest.fixture
+def site(redis_server: Any) -> Iterator[Site]:
+    made = Site(redis_server)
+    yield made
+    made.close()
+
+
+def test_what_had_not_begun_comes_back_uncounted(site: Site) -> None:
+    for number in range(6):
+        site.publish(number)
+    worker = _worker(site, slots=1)
+    first, second, *_ = worker.take(6)
+    assert worker.channel.begin_delivery(first.delivery_tag)
+    assert worker.channel.begin_delivery(second.delivery_tag)
+    _sweep(site, worker)
+    assert [_count(raw) for raw in _ready(site)] == [1, 1, 0, 0, 0, 0]
+    assert not site.redis.keys("nightshift:started:*")
+
+
+def test_those_that_came_back_are_taken_one_at_a_time_and_the_others_go_on(site: Site) -> None:
+    for number in range(3):
+        site.publish(number)
+    dead = _worker(site, slots=3)
+    dead.take(3)
+    _sweep(site, dead)
+    for number in range(3, 8):
+        site.publish(number)
+    alive = _worker(site, slots=2)
+    got = alive.within(0.7)
+    assert bodies(got) == [0, 3, 4, 5, 6, 7], "one of the three, and what came after them"
+    assert got[0].headers["x-delivery-count"] == 1
+    for message in got[1:]:
+        message.ack()
+    assert alive.within(0.5) == []
+    for body in (1, 2):
+        got[0].ack()
+        got = alive.take(1)
+        assert bodies(got) == [body], "the next one, as soon as the one before is settled"
+
+
+def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(site: Site) -> None:
+    """However it is settled: retried, given back, or its lease is lost."""
+    for number in range(3):
+        site.publish(number)
+    dead = _worker(site, slots=3)
+    dead.take(3)
+    _sweep(site, dead)
+    worker = _worker(site, slots=1)
+    (first,) = worker.take(1)
+    assert worker.replace(first, "retry", queue="other")
+    (second,) = worker.take(1)
+    assert worker.channel.begin_delivery(second.delivery_tag)
+    worker.channel.draining = True
+    second.reject(requeue=True)
+    (second,) = worker.take(1)
+    assert (second.payload, second.headers["x-delivery-count"]) == (1, 1), "a stop is not counted"
+    worker.channel.draining = False
+    assert worker.channel.begin_delivery(second.delivery_tag)
+    second.reject(requeue=True)
+    (second,) = worker.take(1)
+    assert second.headers["x-delivery-count"] == 2
+
+
+def _worker(site: Site, slots: int) -> Any:
+    """A consumer that says which deliveries begin, as our workers do."""
+    reader = site.reader(prefetch=6)
+    reader.connection.transport.slots = slots
+    return reader
+
+
+def _sweep(site: Site, reader: Any) -> None:
+    """As if ``reader``'s process had been killed long ago."""
+    reader.lease.keeper.stop()
+    site.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
+    names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
+    args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0, keys.started("", "")]
+    wait_for(lambda: scripts.SWEEP.run(site.redis, names, args), 5, "it is not swept")
+
+
+def _ready(site: Site) -> list[bytes]:
+    return list(reversed(site.redis.lrange("jobs", 0, -1)))
+
+
+def _count(raw: bytes) -> int:
+    from flask_nightshift.transport import payload
+
+    return payload.take_count(payload.parse(raw))
