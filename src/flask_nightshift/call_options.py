@@ -52,6 +52,8 @@ _KNOWN = frozenset(CALL) | {
     "replaced_task_nesting", "reply_to", "result_cls", "retries", "root_id", "route_name", "router", "stamped_headers",
     "task_type", "timeout",
 }  # fmt: skip
+_MEANT = [*CALL, "priority", "queue"]
+"""What a misspelt option may have meant."""
 _SENT_LATER = ("link", "link_error", "chain", "chord")
 
 
@@ -76,7 +78,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         kind = CALL.get(name)
         if kind is None:
-            near = None if name in _KNOWN or name in stamps else meant(name, CALL)
+            near = None if name in _KNOWN or name in stamps else meant(name, _MEANT)
             if near is not None:
                 raise Unusable(name, value, f"there is no such option; did you mean {near!r}?")
         elif value is not None and not kind.accepts(value):

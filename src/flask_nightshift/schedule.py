@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +19,10 @@ from celery.schedules import schedule as interval
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
 
+from .call_options import checked_call
 from .config import Settings
 from .errors import ConfigurationError
+from .options import Unusable, checked_priority, checked_queue
 from .runtime import Runtime
 
 KEY = "NIGHTSHIFT_SCHEDULE"
@@ -28,16 +30,6 @@ CELERY_KEY = "beat_schedule"
 PRUNE = "nightshift.prune"
 """The name of the retention task and of its entry."""
 _ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "queue", "options", "relative")
-_OPTIONS = frozenset(
-    {
-        "add_to_parent", "argsrepr", "chain", "chord", "compression", "countdown", "delivery_mode", "eta", "exchange",
-        "exchange_type", "expires", "group_id", "group_index", "headers", "ignore_result", "immediate",
-        "kwargsrepr", "link", "link_error", "mandatory", "parent_id", "priority", "producer", "queue",
-        "replaced_task_nesting", "reply_to", "retries", "retry", "retry_policy", "root_id", "routing_key", "serializer",
-        "shadow", "soft_time_limit", "stamped_headers", "task_id", "time_limit",
-    }
-)  # fmt: skip
-"""What ``apply_async`` takes."""
 _ALLOWED = (
     "seconds, a timedelta, a crontab text such as '30 3 * * *' (minute hour day-of-month month day-of-week), "
     "or a Celery schedule"
@@ -115,15 +107,14 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
         value = {name: getattr(value, name) for name in ("task", "schedule", "args", "kwargs", "options")}
     if not isinstance(value, Mapping):
         raise ConfigurationError(key, value, "give a dict: {'task': name, 'schedule': " + _ALLOWED + "}")
-    _refuse_unknown(key, value, _ENTRY_KEYS, "an entry")
+    _refuse_unknown(key, value)
     task = value.get("task")
     if not isinstance(task, str) or not task:
         raise ConfigurationError(f"{key}['task']", task, "give the name of a task")
     options = _dict(f"{key}['options']", value.get("options"))
-    named = set(_names(options.get("stamped_headers")))
-    _refuse_unknown(f"{key}['options']", options, _OPTIONS | named, "apply_async")
     if value.get("queue") is not None:
         options["queue"] = value["queue"]
+    _check_options(f"{key}['options']", options)
     args, kwargs = _arguments(key, value, options.get("serializer") or "json")
     checked = {
         "task": task,
@@ -135,12 +126,24 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
     return checked | ({"relative": True} if value.get("relative") else {})
 
 
-def _refuse_unknown(key: str, value: Mapping[str, Any], known: Iterable[str], who: str) -> None:
-    allowed = sorted(known)
-    for name in sorted(set(value) - set(allowed), key=str):
-        near = difflib.get_close_matches(str(name), allowed, n=1)
+def _refuse_unknown(key: str, value: Mapping[str, Any]) -> None:
+    for name in sorted(set(value) - set(_ENTRY_KEYS), key=str):
+        near = difflib.get_close_matches(str(name), _ENTRY_KEYS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigurationError(f"{key}[{name!r}]", value[name], f"{hint}{who} takes {', '.join(allowed)}")
+        allowed = f"{hint}an entry takes {', '.join(_ENTRY_KEYS)}"
+        raise ConfigurationError(f"{key}[{name!r}]", value[name], allowed)
+
+
+def _check_options(key: str, options: dict[str, Any]) -> None:
+    """Options of ``apply_async``, as they are checked at each call."""
+    try:
+        checked_call(options)
+        if options.get("priority") is not None:
+            checked_priority(options["priority"])
+        if options.get("queue") is not None:
+            checked_queue(options["queue"])
+    except Unusable as exc:
+        raise ConfigurationError(key, options, str(exc)) from None
 
 
 def _arguments(key: str, value: Mapping[str, Any], serializer: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -174,10 +177,6 @@ def _dict(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ConfigurationError(key, value, "give a dict whose keys are texts")
     return dict(value)
-
-
-def _names(value: Any) -> Iterable[str]:
-    return map(str, value) if isinstance(value, (list, tuple, set, frozenset)) else ()
 
 
 def _when(key: str, value: Any) -> BaseSchedule | timedelta:

@@ -164,8 +164,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "misspelt key": ({"shedule": 5}, r"\['shedule'\] = 5.*did you mean 'schedule'"),
     "misspelt option": (
         {"options": {"prority": 5}},
-        r"\['options'\]\['prority'\] = 5.*did you mean 'priority'",
+        r"\['options'\] = .*prority=5.*did you mean 'priority'",
     ),
+    "priority": ({"options": {"priority": "high"}}, r"\['options'\] = .*priority='high'"),
+    "queue": ({"queue": ""}, r"\['options'\] = .*queue=''"),
+    "countdown": ({"options": {"countdown": "5"}}, r"\['options'\] = .*countdown='5'"),
     "options": ({"options": "queue=mail"}, r"\['options'\] = 'queue=mail'.*dict"),
     "no task": ({"task": None}, r"\['task'\] = None"),
 }
