@@ -58,7 +58,9 @@ def main() -> None:
         }
         for span in exporter.get_finished_spans()
     ]
-    json.dump({"ids": ids, "left": left, "spans": spans}, sys.__stdout__)  # a worker redirects the other one
+    print(
+        json.dumps({"ids": ids, "left": left, "spans": spans}), file=sys.__stdout__
+    )  # a worker redirects the other one
 
 
 if __name__ == "__main__":
