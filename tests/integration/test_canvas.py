@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,18 +35,25 @@ from flask_nightshift import Nightshift
 PATIENCE = 60
 
 
-@pytest.fixture(params=["valkey", "rabbitmq"], scope="module")
-def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+@contextmanager
+def canvas_system(folder: Path, broker_url: str, **settings: str) -> Iterator[System]:
     """A worker of ``canvasapp``, and its app current here."""
-    broker = request.getfixturevalue(request.param)
-    folder = tmp_path_factory.mktemp("canvas")
-    with running(folder, broker.fresh_url(), FLASK_APP="canvasapp") as system:
+    with running(folder, broker_url, FLASK_APP="canvasapp", **settings) as system:
         system.worker("--concurrency", "4")
         app = create_app(
-            INSTANCE=system.env["INSTANCE"], NIGHTSHIFT_BROKER_URL=system.env["NIGHTSHIFT_BROKER_URL"]
+            INSTANCE=system.env["INSTANCE"],
+            NIGHTSHIFT_BROKER_URL=broker_url,
+            NIGHTSHIFT_DATABASE_URL=settings.get("NIGHTSHIFT_DATABASE_URL"),
         )
         with app.app_context():
             yield system
+
+
+@pytest.fixture(params=["valkey", "rabbitmq"], scope="module")
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    broker = request.getfixturevalue(request.param)
+    with canvas_system(tmp_path_factory.mktemp("canvas"), broker.fresh_url()) as system:
+        yield system
 
 
 def results(asked: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
@@ -177,3 +186,21 @@ def test_tasks_that_the_producer_knows_by_name_only(system: System) -> None:
             ]
         )
     assert given == wanted
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.postgres
+def test_results_in_postgresql(rabbitmq: Any, postgres: Any, tmp_path: Path) -> None:
+    """Where they are with RabbitMQ, if the history is there."""
+    url = postgres.fresh_url()
+    with canvas_system(tmp_path, rabbitmq.fresh_url(), NIGHTSHIFT_DATABASE_URL=url):
+        given, wanted = results(
+            [
+                (chain(add.s(1), group(add.s(n) for n in range(3)), add.s(10)), 16),
+                (chord([replaced_by_group.s([1, 2]), add.s(1)], add.s()), 7),
+                (add.chunks([(n, n) for n in range(4)], 2).group(), [[0, 2], [4, 6]]),
+            ]
+        )
+        assert given == wanted
+        with pytest.raises(Exception, match="on purpose"):
+            chord([add.s(1), fail.s()], add.s()).apply_async().get(timeout=PATIENCE)
