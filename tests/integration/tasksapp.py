@@ -118,9 +118,34 @@ class WatchedTask(celery.Task):
     Request = Watched
 
 
+class Forgetful(Request):
+    """Does not call what it overrides."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        note(self.args[0], exc_info.type.__name__)
+
+    def on_success(self, failed__retval__runtime: Any, **_: Any) -> None:
+        note(self.args[0], "told")
+
+
+class ForgetfulTask(celery.Task):
+    Request = Forgetful
+
+
+@shared_task(name="idiom.forgetful", base=ForgetfulTask, **ONCE)
+def forgetful(marker: str, how: str = "") -> None:
+    note(marker, "begun")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "fail":
+        raise ConnectionError("always")
+
+
 @shared_task(name="idiom.request", base=WatchedTask, time_limit=1, soft_time_limit=None, **ONCE)
 def with_request(marker: str, seconds: float = 0) -> str:
     note(marker, "begun")
+    if not seconds:
+        raise ConnectionError("always")
     time.sleep(seconds)
     return marker
 

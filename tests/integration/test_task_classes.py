@@ -68,6 +68,17 @@ def test_a_request_class_of_the_user_is_told_and_the_job_is_settled(system: Syst
     system.until_state(job, "dead")
     told = system.until(lambda: len(system.events(who)) == 6 and system.events(who), 10, "two attempts")
     assert sorted(told) == ["begun"] * 2 + ["hard-limit-1"] * 2 + ["request-failed"] * 2
+    who = marker()
+    system.until_state(system.enqueue("idiom.request", who), "dead")
+    told = system.until(lambda: len(system.events(who)) == 4 and system.events(who), 10, "two failures")
+    assert told == ["begun", "request-failed"] * 2
+
+
+def test_a_request_class_that_calls_nothing_of_ours_leaves_no_job_unsettled(system: System) -> None:
+    for how, state in (("", "succeeded"), ("fail", "dead"), ("kill", "dead")):
+        who = marker()
+        system.until_state(system.enqueue("idiom.forgetful", who, how), state)
+        assert system.events(who).count("begun") == (1 if state == "succeeded" else 2), how
 
 
 @pytest.mark.parametrize(

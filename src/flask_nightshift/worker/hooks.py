@@ -67,7 +67,10 @@ def failed(request: Any, exc_info: Any) -> None:
                 kwargs=request.kwargs, traceback=exc_info.traceback, einfo=exc_info,
             )  # fmt: skip
         with _logged(request, "after_return"):
-            request.task.after_return(states.FAILURE, exc, request.id, request.args, request.kwargs, exc_info)
+            if not isinstance(exc, Reject):
+                request.task.after_return(
+                    states.FAILURE, exc, request.id, request.args, request.kwargs, exc_info
+                )
     finally:
         request.task.request_stack.pop()
 

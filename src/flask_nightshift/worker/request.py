@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 class JobRequest(SettledRequest):
     """Celery's request for one attempt of a job."""
 
+    hears_failures = False
+    """Whether it is of a user's class that wants to hear of each failure."""
+    _report: Report | None = None
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Undo what Celery's ``create_request_cls`` does to any Request class.
 
@@ -153,10 +157,21 @@ class JobRequest(SettledRequest):
         ):  # pools within this process, of SystemExit and its like
             self.on_failure(failed__retval__runtime)
         elif failed__retval__runtime[1] is not None:  # gevent's for one that was terminated, and is settled
-            self._conclude(Report(*failed__retval__runtime[1]))
+            report = Report(*failed__retval__runtime[1])
+            if report.kind == "failed" and self.hears_failures:
+                failure, self._report = report.failure or Failure("unknown"), report
+                self.on_failure(hooks.info(hooks.exception_like(failure), failure.traceback), return_ok=True)
+            self._conclude(report)  # of a failure that is settled, nothing
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ARG002
-        """The pool reports that the attempt ended without a report from the child: killed, or over time."""
+        """The pool reports that the attempt ended without a report from the child: killed, or over time.
+
+        A user's request class that overrides it is also told of a failure that the child reported, as in Celery.
+        """
+        report, self._report = self._report, None
+        if report is not None:
+            self._conclude(report)
+            return
         task_ready(self)
         self._end_without_report(Report("failed", self._runtime, failure=_failure_from(exc_info)), exc_info)
 
@@ -164,6 +179,8 @@ class JobRequest(SettledRequest):
         """Have ``on_success`` settle the job, which may be a user's: whatever it raises, the job is settled."""
         try:
             self.on_success(ended, **options)
+            if not (self.settled or self._already_cancelled):  # a user's, that did not call ours
+                JobRequest.on_success(self, ended)
         except Exception as exc:  # noqa: BLE001 - whatever it is
             plain = isinstance(ended, tuple) and ended[1] is not None
             self._rescue(exc, Report(*ended[1]) if plain else None)
@@ -172,6 +189,8 @@ class JobRequest(SettledRequest):
         """The same for ``on_failure``."""
         try:
             self.on_failure(exc_info, **options)
+            if not (self.settled or self._already_cancelled):
+                JobRequest.on_failure(self, exc_info)
         except Exception as exc:  # noqa: BLE001 - whatever it is
             self._rescue(exc, Report("failed", self._runtime, failure=_failure_from(exc_info)))
 
@@ -241,11 +260,14 @@ class JobRequest(SettledRequest):
 def settled_by_us(kind: Any) -> type[JobRequest]:
     """The request class ``kind``, or the one of that name, in front of ours."""
     found = symbol_by_name(kind)
-    if issubclass(found, JobRequest):
-        return found
     if issubclass(JobRequest, found):
         return JobRequest
-    return type(found.__name__, (found, JobRequest), {"__module__": found.__module__})
+    if issubclass(found, JobRequest):
+        return found
+    hears = found.on_failure is not Request.on_failure
+    return type(
+        found.__name__, (found, JobRequest), {"__module__": found.__module__, "hears_failures": hears}
+    )
 
 
 def _failure_from(exc_info: Any) -> Failure:
