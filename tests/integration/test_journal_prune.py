@@ -13,6 +13,7 @@ from flask_nightshift import config, journal
 from flask_nightshift.events import JobEnqueued, JobEvent, JobStarted, JobSucceeded
 from flask_nightshift.job import JobRef, utcnow
 from flask_nightshift.journal import folding, retention
+from flask_nightshift.journal.tally import ALL_TIME
 from flask_nightshift.store import Store, heartbeats, tables
 
 NOW = utcnow()
@@ -71,7 +72,7 @@ def test_a_job_that_is_not_finished_is_kept_much_longer(store: Store, settings: 
 def rows(store: Store, *columns: str) -> list[tuple[object, ...]]:
     """The rows of totals but those for all time, oldest first."""
     table = tables.totals
-    query = select(*(table.c[name] for name in columns)).where(table.c.minute > retention.ALL_TIME)
+    query = select(*(table.c[name] for name in columns)).where(table.c.minute > ALL_TIME)
     with store.read() as connection:
         return [tuple(row) for row in connection.execute(query.order_by(table.c.minute, table.c.worker))]
 
@@ -145,7 +146,7 @@ def test_all_time_rows_of_workers_that_are_gone_become_one(store: Store, setting
     tell(store, *ran("b", ago(0)), worker="here")
 
     def names() -> set[str]:
-        query = select(tables.totals.c.worker).where(tables.totals.c.minute == retention.ALL_TIME)
+        query = select(tables.totals.c.worker).where(tables.totals.c.minute == ALL_TIME)
         with store.read() as connection:
             return set(connection.execute(query).scalars())
 

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, or_, select
+from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_
 
 from ..store import Store
+from ..store.tables import journals
 from ..store.tables import totals as table
 from .tally import ALL_TIME, SUMS, add
 
 CHUNK = 5_000
-"""Rows folded in one transaction, unless one minute has more."""
+"""Rows folded in one transaction, unless one span of time has more."""
+MAX_SPANS = 300
+"""Spans of time in one statement; SQLite takes no expression that is more than 1,000 deep."""
 TIMEOUT = 30.0
 
 
@@ -32,11 +35,11 @@ class Level:
 
 
 LEVELS = (
-    Level(timedelta(days=60), timedelta(days=1)),
-    Level(timedelta(days=2), timedelta(hours=1)),
     Level(timedelta(hours=1), timedelta(minutes=1)),
+    Level(timedelta(days=2), timedelta(hours=1)),
+    Level(timedelta(days=60), timedelta(days=1)),
 )
-"""The coarsest first: what is very old is folded once."""
+"""The finest first, so that a day consists of hours when it is folded, and not of each worker's minutes."""
 KEEP = timedelta(days=730)
 
 
@@ -72,7 +75,7 @@ def _chunks(targets: dict[datetime, int]) -> Iterator[list[datetime]]:
     chunk: list[datetime] = []
     size = 0
     for target, count in targets.items():
-        if chunk and size + count > CHUNK:
+        if chunk and (size + count > CHUNK or len(chunk) == MAX_SPANS):
             yield chunk
             chunk, size = [], 0
         chunk.append(target)
@@ -88,6 +91,22 @@ def _fold(connection: Connection, targets: list[datetime], span: timedelta) -> i
     gone = connection.execute(delete(table).where(within, ~folded).returning(*table.c)).mappings().all()
     add(connection, _added_up({**row, "minute": _start(row["minute"], span), "worker": ""} for row in gone))
     return len(gone)
+
+
+def fold_gone_processes(store: Store, before: datetime) -> None:
+    """Add the all-time rows of processes not heard of since ``before`` to rows without a name, never losing one."""
+    alive = select(journals.c.worker).where(journals.c.written_at >= before)
+    gone = and_(table.c.minute == ALL_TIME, table.c.worker != "", table.c.worker.not_in(alive))
+    keys = tuple_(*table.primary_key)
+    some = select(*table.primary_key).where(gone).limit(CHUNK)
+    while True:
+        with store.begin(timeout=TIMEOUT) as connection:
+            # a process that writes at this moment waits for the delete and then begins a new row
+            statement = delete(table).where(gone, keys.in_(some)).returning(*table.c)
+            rows = connection.execute(statement).mappings().all()
+            add(connection, _added_up({**row, "worker": ""} for row in rows))
+        if len(rows) < CHUNK:
+            return
 
 
 def _added_up(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,4 +142,4 @@ def _start(moment: datetime, span: timedelta) -> datetime:
     return moment - (moment - ALL_TIME) % span
 
 
-__all__ = ["LEVELS", "fold"]
+__all__ = ["LEVELS", "fold", "fold_gone_processes"]

@@ -6,19 +6,19 @@ It deletes in small transactions, so that nobody waits for it, and it can be sto
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, exists, func, or_, select
+from sqlalchemy import Connection, Table, Text, and_, delete, exists, func, or_, select, type_coerce
 
 from ..config import Settings
 from ..job import JobState
 from ..store import Store
 from ..store.refused import RECORD
-from ..store.tables import attempts, beats, jobs, journals, refused, totals, workers
+from ..store.tables import attempts, beats, jobs, journals, refused, workers
 from ..store.tables import dead_letters as letters
-from .folding import fold
-from .tally import ALL_TIME, add
+from .folding import fold, fold_gone_processes
 
 CHUNK = 500
 """Rows deleted in one transaction."""
@@ -77,7 +77,7 @@ def _prune_letters(store: Store, which: Any, before: datetime) -> int:
     old = and_(which, letters.c.status_at < before)
     for ids in _chunks(store, letters.c.id, old):
         with store.begin(timeout=TIMEOUT) as connection:
-            statement = delete(letters).where(letters.c.id.in_(ids), old)
+            statement = delete(letters).where(_stored(letters.c.id).in_(ids), old)
             gone = connection.execute(statement.returning(*_LOGGED)).mappings().all()
         deleted += len(gone)
         for row in gone:
@@ -91,15 +91,17 @@ def _prune_jobs(store: Store, now: datetime, keep: timedelta) -> dict[str, int]:
     counts = {"jobs": 0, "attempts": 0}
     for ids in _chunks(store, jobs.c.id, _old_jobs(now, keep)):
         with store.begin(timeout=TIMEOUT) as connection:
-            counts["attempts"] += _rows(connection, delete(attempts).where(attempts.c.job_id.in_(ids)))
-            counts["jobs"] += _rows(connection, delete(jobs).where(jobs.c.id.in_(ids)))
+            counts["attempts"] += _rows(
+                connection, delete(attempts).where(_stored(attempts.c.job_id).in_(ids))
+            )
+            counts["jobs"] += _rows(connection, delete(jobs).where(_stored(jobs.c.id).in_(ids)))
     return counts
 
 
 def _prune_processes(store: Store, now: datetime) -> dict[str, int]:
     """Forget processes of which nothing was heard for long, also those whose clock was far ahead once."""
     before, after = now - KEEP_PROCESSES, now + KEEP_PROCESSES
-    _fold_gone_processes(store, before)
+    fold_gone_processes(store, before)
 
     def unheard(column: Any) -> Any:
         return or_(column < before, column > after)
@@ -126,34 +128,33 @@ def _old_jobs(now: datetime, keep: timedelta) -> Any:
     return or_(finished, unfinished)
 
 
-def _fold_gone_processes(store: Store, before: datetime) -> None:
-    """Add the all-time rows of processes that have long ended to one row without a name, never losing one."""
-    alive = select(journals.c.worker).where(journals.c.written_at >= before)
-    gone = and_(totals.c.minute == ALL_TIME, totals.c.worker != "", totals.c.worker.not_in(alive))
-    with store.begin(timeout=TIMEOUT) as connection:
-        # a process that writes at this moment waits for the delete and then begins a new row
-        rows = connection.execute(delete(totals).where(gone).returning(*totals.c)).mappings().all()
-        for row in rows:
-            add(connection, [dict(row) | {"worker": ""}])
-
-
 def _delete(store: Store, table: Table, condition: Any, key: Any = None) -> int:
     key = table.c.id if key is None else key
     deleted = 0
     for keys in _chunks(store, key, condition):
         with store.begin(timeout=TIMEOUT) as connection:
-            deleted += _rows(connection, delete(table).where(key.in_(keys), condition))
+            deleted += _rows(connection, delete(table).where(_stored(key).in_(keys), condition))
     return deleted
 
 
-def _chunks(store: Store, key: Any, condition: Any) -> Any:
-    """The keys of the rows to delete, ``CHUNK`` at a time; delete each chunk before asking for the next."""
+def _chunks(store: Store, key: Any, condition: Any) -> Iterator[Sequence[str]]:
+    """The keys of the rows to delete, ``CHUNK`` at a time; delete each chunk before asking for the next.
+
+    It ends where the database keeps what it was told to delete: a rule or a policy for rows can do that.
+    """
+    before: Sequence[str] = ()
     while True:
         with store.read(timeout=TIMEOUT) as connection:
             keys = connection.execute(select(key).where(condition).limit(CHUNK)).scalars().all()
-        if not keys:
+        if not keys or keys == before:
             return
         yield keys
+        before = keys
+
+
+def _stored(key: Any) -> Any:
+    """``key`` to be compared with stored keys as they are: an earlier version did not shorten them."""
+    return type_coerce(key, Text())
 
 
 def _rows(connection: Connection, statement: Any) -> int:

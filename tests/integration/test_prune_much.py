@@ -1,0 +1,95 @@
+"""Retention of a database that is large, sparse or old: it ends, in transactions that are bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import event, insert, select, text
+
+from flask_nightshift import config, journal
+from flask_nightshift.job import utcnow
+from flask_nightshift.journal.tally import ALL_TIME
+from flask_nightshift.store import Store, tables
+from flask_nightshift.store.types import MAX_KEY
+
+NOW = utcnow().replace(hour=12, minute=30, second=20)
+SETTINGS = config.load(Flask("shop"))
+
+
+def total(minute: datetime, task: str = "t", worker: str = "w") -> dict[str, Any]:
+    counted = {column.name: 1 for column in tables.totals.c}
+    return {**counted, "minute": minute, "task": task, "queue": "q", "outcome": "succeeded", "worker": worker}
+
+
+def fill(store: Store, rows: Iterator[dict[str, Any]]) -> None:
+    with store.begin(timeout=60) as connection:
+        connection.execute(insert(tables.totals), list(rows))
+
+
+def longest_transaction(store: Store) -> list[int]:
+    """The most statements that one transaction had; it grows."""
+    most, now = [0], [0]
+
+    @event.listens_for(store.engine, "begin")
+    def begin(_: Any) -> None:
+        now[0] = 0
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def execute(_connection: Any, _cursor: Any, _statement: str, parameters: Any, *_: Any) -> None:
+        now[0] += len(parameters) if isinstance(parameters, list) else 1
+        most[0] = max(most[0], now[0])
+
+    return most
+
+
+def test_minutes_that_have_a_row_each_are_folded(store: Store) -> None:
+    """A quiet app whose Beat was away for two days: 2,000 minutes to fold, with a row each."""
+    fill(store, (total(NOW.replace(second=0, microsecond=0) - timedelta(minutes=m)) for m in range(70, 2070)))
+    assert journal.prune(store, SETTINGS, NOW)["totals"] == 2000
+    assert sum(row.count for row in journal.recent_totals(store, NOW - timedelta(days=3))) == 2000
+
+
+def test_ten_thousand_containers_are_folded_in_bounded_transactions(store: Store) -> None:
+    rows = (total(ALL_TIME, f"t{task}", f"host{host}") for host in range(3_000) for task in range(4))
+    fill(store, rows)
+    before = journal.totals(store)
+    statements = longest_transaction(store)
+    journal.prune(store, SETTINGS, NOW)
+    assert statements[0] < 100
+    assert journal.totals(store) == before
+    with store.read() as connection:
+        assert connection.execute(select(tables.totals.c.worker).distinct()).scalars().all() == [""]
+
+
+def test_keys_that_an_earlier_version_stored_whole_are_pruned(store: Store) -> None:
+    long_ago = NOW - timedelta(days=100)
+    job = "INSERT INTO nightshift_jobs (id, task, queue, state, place, run, attempts, updated_at) VALUES "
+    with store.begin() as connection:
+        for number in range(3):
+            job_id = f"{number}" + "x" * 2 * MAX_KEY
+            at = long_ago if connection.dialect.name == "postgresql" else f"{long_ago:%Y-%m-%d %H:%M:%S.%f}"
+            statement = text(f"{job} (:id, 't', 'q', 'succeeded', 1, 0, 1, :at)")
+            connection.execute(statement, {"id": job_id, "at": at})
+    assert journal.prune(store, SETTINGS, NOW)["jobs"] == 3
+
+
+@pytest.mark.postgres
+def test_a_database_that_deletes_nothing_is_no_endless_loop(postgres: Any) -> None:
+    store = Store(postgres.fresh_url())
+    store.migrate()
+    with store.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE RULE kept AS ON DELETE TO nightshift_workers WHERE old.name = 'w' DO INSTEAD NOTHING"
+            )
+        )
+        long_ago = NOW - timedelta(days=9)
+        row = dict.fromkeys(("hostname", "pool", "version"), "x") | dict.fromkeys(("pid", "concurrency"), 1)
+        times = dict.fromkeys(("started_at", "seen_at", "loop_at"), long_ago)
+        connection.execute(insert(tables.workers).values(name="w", busy=[], queues=[], **row, **times))
+    assert journal.prune(store, SETTINGS, NOW)["workers"] == 0
+    store.close()
