@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
-from servers import wait_for
+from flask_nightshift.job import JobState
+from flask_nightshift.journal import JobRecord, find_job
+from flask_nightshift.store import Store
+from servers import free_port, wait_for
 
 APPS = Path(__file__).parent / "apps"
 
@@ -52,6 +58,7 @@ class Workshop:
         self.folder = folder
         self._ledger = folder / "ledger"
         self._ledger.touch()
+        self.database = "nightshift.sqlite3"
         self.processes: list[Process] = []
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("NIGHTSHIFT_", "FLASK_"))},
@@ -92,6 +99,47 @@ class Workshop:
                 print(process.log)  # for whoever reads the failed test
         assert ready in process.log, f"{name} ended with {process.popen.poll()}: {process.log[-3000:]}"
         return process
+
+    def enqueue(self, *calls: str) -> list[str]:
+        """Evaluate each of ``calls`` in the app's module and context, in one process; the ids of their jobs."""
+        module = self.env["FLASK_APP"]
+        code = (
+            f"import json, {module} as m\n"
+            f"app = m.app\nwith app.app_context():\n"
+            f"    print(json.dumps([eval(call, vars(m)).id for call in {list(calls)!r}]))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return list(json.loads(done.stdout.splitlines()[-1]))
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """A client of the app, served by Flask's own server."""
+        port = free_port()
+        self.start("web", "flask", "run", "--port", str(port), ready="Running on")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client:
+            yield client
+
+    def until_settled(self, job_id: str) -> JobRecord:
+        """The job as the history has it once it has succeeded or died."""
+        store = Store(f"sqlite:///{self.folder}/{self.database}")
+
+        def settled() -> JobRecord | None:
+            found = find_job(store, job_id)
+            return found if found is not None and found.state in (JobState.SUCCEEDED, JobState.DEAD) else None
+
+        try:
+            found: JobRecord = self.until(settled, f"{job_id} is not settled")
+        finally:
+            store.close()
+        return found
 
     def ledger(self) -> list[str]:
         """The lines that jobs have written, in order."""
