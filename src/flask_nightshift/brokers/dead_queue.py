@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..job import DeadLetter
+from ..lighter import unwrapped
 from ..message import DEAD_QUEUE, dead_letter
 from .base import PendingDeadLetter
 from .failures import ERRORS
@@ -67,7 +68,8 @@ class DeadQueue(threading.local):
         return taken
 
     def _open(self, message: Any) -> _Taken:
-        letter = dead_letter(
-            message.body, message.headers, message.properties, message.content_type, message.content_encoding
+        body, headers, content_type, content_encoding = unwrapped(
+            message.body, message.headers, message.content_type, message.content_encoding
         )
+        letter = dead_letter(body, headers, message.properties, content_type, content_encoding)
         return _Taken(letter, message, self._link.fail)

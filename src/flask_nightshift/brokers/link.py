@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import kombu
 import kombu.pools
-from amqp.exceptions import FrameSyntaxError
+from amqp.exceptions import FrameSyntaxError, PreconditionFailed
 from kombu import Producer
 
 from ..errors import BrokerUnavailable
@@ -179,7 +179,7 @@ def attempt(
                 return work()
             except BaseException as exc:
                 drop(connection)
-                if isinstance(exc, (FrameSyntaxError, struct.error)):
+                if isinstance(exc, (FrameSyntaxError, struct.error)) or _is_too_large(exc):
                     raise Unwritable(str(exc)) from exc
                 if not isinstance(exc, ERRORS):  # interrupted, by a time limit or a signal handler
                     raise
@@ -189,6 +189,11 @@ def attempt(
                 if not (idle or mended):
                     raise fail(exc) from exc
     raise AssertionError("unreachable")
+
+
+def _is_too_large(exc: BaseException) -> bool:
+    """Whether RabbitMQ refuses a message for its size (``max_message_size``)."""
+    return isinstance(exc, PreconditionFailed) and "message size" in str(exc)
 
 
 def retry_policy(connection: kombu.Connection) -> dict[str, Any]:

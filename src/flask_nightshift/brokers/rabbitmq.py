@@ -27,6 +27,7 @@ from .dead_queue import DeadQueue
 from .declarations import Declarations
 from .declaring import in_time, open_channel
 from .failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience, unavailable
+from .frames import fitting, frame_writer
 from .link import (
     MOST_IDLE,
     Connection,
@@ -118,7 +119,13 @@ class RabbitMQBroker:
 
     def _options(self, step: float) -> dict[str, Any]:
         given = self._settings.celery.get("broker_transport_options") or {}
-        return {"confirm_publish": True, "read_timeout": step, "write_timeout": step, **given}
+        ours = {
+            "confirm_publish": True,
+            "read_timeout": step,
+            "write_timeout": step,
+            "frame_writer": frame_writer,
+        }
+        return {**ours, **given}
 
     def queue(self, name: str) -> Queue:
         """The quorum queue of a job queue's name; raises ``ConfigurationError`` for a name that may be none."""
@@ -179,7 +186,9 @@ class RabbitMQBroker:
 
         def send(connection: Any) -> None:
             exchange, key = self._destination(queue, due)
-            publish(connection.default_channel, message, exchange, key, **self.publish_options)
+            channel = connection.default_channel
+            fits = fitting(message, queue, connection.connection.frame_max)
+            publish(channel, fits, exchange, key, **self.publish_options)
 
         self._send(queue, send, consumed=consumed)
 
@@ -191,6 +200,7 @@ class RabbitMQBroker:
             batch = Batch([later(message, due) for message in outgoing[at : at + AT_ONCE]])
 
             def send(connection: Any, batch: Batch = batch) -> None:
+                batch.check(connection.default_channel.connection.frame_max)
                 exchange, key = self._destination(queue, due)
                 batch.publish(connection, exchange, key, STEP)
 

@@ -11,6 +11,7 @@ from kombu import Producer
 
 from ..message import Outgoing
 from .declaring import open_channel
+from .frames import check
 from .link import publish_by
 
 
@@ -20,6 +21,17 @@ class Batch:
     def __init__(self, outgoing: Sequence[Outgoing]) -> None:
         self.size = len(outgoing)
         self._waiting = list(outgoing)
+
+    def check(self, frame_max: int) -> None:
+        """Raise ``TooLarge`` if one has more headers than fit into a frame; nothing is published then.
+
+        They differ in their ids and in how their arguments look.
+        """
+        longest = max(
+            self._waiting,
+            key=lambda each: sum(len(each.headers.get(name) or "") for name in ("argsrepr", "kwargsrepr")),
+        )
+        check({"application_headers": longest.headers}, frame_max)
 
     def publish(self, connection: Any, exchange: str, routing_key: str, timeout: float) -> None:
         """Publish what is not confirmed yet, mandatory, and wait for the confirmations.

@@ -17,6 +17,7 @@ from ..brokers.base import Broker
 from ..errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
 from ..job import DeadLetter, Reason, utcnow
 from ..message import revived
+from ..options import Unwritable
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.types import TOO_DEEP
@@ -115,7 +116,10 @@ class _Replay:
         if why := _unfit(archived.letter, force=self.force, queue=self.queue):
             self.claims.release(letter_id)
             return "", why
-        self._publish(archived.letter, target)
+        try:
+            self._publish(archived.letter, target)
+        except Unwritable as exc:
+            return "", f"the broker does not take it: {exc}"
         self._mark(archived.letter, target)
         return target, ""
 
