@@ -14,14 +14,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-from . import celery_settings, task_options
+from . import celery_settings, database_url, task_options
 from .errors import ConfigurationError
 from .passwords import refused_url
 
@@ -66,9 +63,10 @@ def _whole(low: int, high: int, what: str) -> Callable[[str, Any], int]:
 
 def _choice(*allowed: str) -> Callable[[str, Any], str]:
     def check(key: str, value: Any) -> str:
-        if value not in allowed:
-            raise ConfigurationError(key, value, "one of " + ", ".join(map(repr, allowed)))
-        return str(value)
+        for each in allowed:
+            if isinstance(value, str) and value.strip().lower() == each.lower():
+                return each
+        raise ConfigurationError(key, value, "one of " + ", ".join(map(repr, allowed)))
 
     return check
 
@@ -124,16 +122,6 @@ def _broker_url(key: str, value: Any) -> str:
     return value
 
 
-def _database_url(key: str, value: Any) -> str:
-    try:
-        url = make_url(value)
-    except (ArgumentError, AttributeError, ValueError):
-        raise ConfigurationError(
-            key, refused_url(value), "a SQLAlchemy URL, such as postgresql+psycopg://user@host/name"
-        ) from None
-    return value if isinstance(value, str) else url.render_as_string(hide_password=False)
-
-
 def _optional_text(key: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(key, value, "give text")
@@ -163,7 +151,9 @@ class Settings:
     broker_url: str = _key(
         "embedded://", _broker_url, "Where jobs travel; several URLs separated by ;", secret=True
     )
-    database_url: str = _key("", _database_url, "Where history is kept; SQLite or PostgreSQL", secret=True)
+    database_url: str = _key(
+        "", database_url.checked, "Where history is kept; SQLite or PostgreSQL", secret=True
+    )
     schedule: dict[str, Any] = _key(
         {}, _mapping, "Jobs that Beat enqueues: name to {task, schedule, args, kwargs}"
     )
@@ -196,10 +186,12 @@ class Settings:
     log_format: str = _key(
         "auto", _choice("auto", "json", "console"), "auto: console in a terminal, else json"
     )
-    log_level: str = _key("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "Of workers and Beat")
+    log_level: str = _key(
+        "INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "Of workers and Beat"
+    )
     url_prefix: str = _key("", _prefix, "Before /health/live, /health/ready and /metrics")
     http_access: str = _key(
-        "local", _choice("local", "token", "open", "off"), "Who may read details and metrics"
+        "token", _choice("local", "token", "open", "off"), "Who may read details and metrics"
     )
     http_token: str | None = _key(
         None, _secret, "The bearer token that opens them when access is 'token'", secret=True
@@ -213,11 +205,11 @@ def load(app: Flask) -> Settings:
     for item in fields(Settings):
         key = PREFIX + item.name.upper()
         value = app.config.get(key)
-        if value is None:
-            value = os.environ.get(key) or None  # an empty variable is as good as none
-        if value is not None:
+        if value is None or value == "":  # as from_prefixed_env() reads an empty variable
+            value = os.environ.get(key)
+        if value is not None and value != "":
             values[item.name] = item.metadata["check"](key, value)
-    values["database_url"] = _resolve_database(app, values.get("database_url"))
+    values["database_url"] = database_url.resolve(app, values.get("database_url"))
     if values.get("http_access") == "token" and not values.get("http_token"):
         raise ConfigurationError(
             "NIGHTSHIFT_HTTP_TOKEN", None, "NIGHTSHIFT_HTTP_ACCESS = 'token' needs a token"
@@ -238,18 +230,6 @@ def unknown_setting(key: str) -> str:
         return ""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     return f"did you mean {near[0]}?" if near else f"the settings are {', '.join(known)}"
-
-
-def _resolve_database(app: Flask, url: str | None) -> str:
-    """The default is Flask-SQLAlchemy's database, else SQLite in the instance folder; so are its paths."""
-    if not url:
-        url = app.config.get("SQLALCHEMY_DATABASE_URI") or "sqlite:///nightshift.sqlite3"
-        _database_url("SQLALCHEMY_DATABASE_URI", url)
-    parsed = make_url(url)
-    path = parsed.database
-    if parsed.get_backend_name() == "sqlite" and path and path != ":memory:" and not path.startswith("file:"):
-        parsed = parsed.set(database=str(Path(app.instance_path) / path))
-    return parsed.render_as_string(hide_password=False)
 
 
 __all__ = ["BROKER_SCHEMES", "PREFIX", "Settings", "load", "queue_name", "unknown_setting"]

@@ -19,6 +19,7 @@ from .brokers.base import Finding, QueueDepth
 from .errors import ConfigurationError
 from .inspector import Overview
 from .leftovers import leftovers
+from .our_rules import hidden
 from .probe import Reading
 from .runtime import Runtime
 from .store.heartbeats import WorkerRow
@@ -307,12 +308,19 @@ def _beat(facts: _Facts) -> Iterator[Finding]:
 
 
 def _http(facts: _Facts) -> Iterator[Finding]:
+    for path in hidden(facts.runtime.app):
+        yield Finding(
+            "warning",
+            "http",
+            f"the app has a route {path} of its own, which hides Nightshift's",
+            "Set NIGHTSHIFT_URL_PREFIX to have both, or NIGHTSHIFT_HTTP_ACCESS to 'off'.",
+        )
     if facts.runtime.settings.http_access == "open":
         yield Finding(
             "info",
             "http",
             "details of health and metrics are open to everyone who reaches the web app",
-            "Unless the network is closed, set NIGHTSHIFT_HTTP_ACCESS to 'token' or 'local'.",
+            "Unless the network is closed, set NIGHTSHIFT_HTTP_ACCESS to 'token'.",
         )
 
 

@@ -19,6 +19,7 @@ from . import celery_setup, config, http, journal, logs, runtime, schedule, stor
 from .brokers import connect
 from .celery_app import JobCelery
 from .coroutines import refuse_generator
+from .database_url import is_apps
 from .events import Events
 from .job import utcnow
 from .leftovers import leftovers
@@ -130,7 +131,7 @@ class Nightshift:
 def _build(app: Flask) -> Runtime:
     settings = config.load(app)
     celery = JobCelery(app.import_name, set_as_current=False)
-    database = store.Store(settings.database_url)
+    database = store.Store(settings.database_url, shared=is_apps(app, settings.database_url))
     built = Runtime(
         app=app,
         settings=settings,

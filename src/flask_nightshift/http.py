@@ -1,21 +1,30 @@
 """``GET /health/live``, ``/health/ready`` and ``/metrics``: closed to strangers, never hanging.
 
-Who asks from outside learns that the service is ready or not, and nothing else (invariant 10). Details and
-metrics are for trusted callers, by ``NIGHTSHIFT_HTTP_ACCESS``: ``local`` (this machine, no proxy between),
-``token`` (``Authorization: Bearer …``, which also opens ``local``), ``open``, ``off``.
+Who asks learns that the service is ready or not, and nothing else (invariant 10). Details and metrics are for trusted
+callers, by ``NIGHTSHIFT_HTTP_ACCESS``: ``token`` (``Authorization: Bearer …``; without a token nobody), ``local`` (this
+machine too, so long as no proxy runs on it: a bare ``proxy_pass`` makes strangers look local), ``open``, ``off``.
+
+A route of the app's at the same path goes first, whether it was added before ours or after.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Mapping
 from ipaddress import ip_address
 
-from flask import Blueprint, Flask, Request, Response, jsonify, request
+from flask import Flask, Request, Response, jsonify, request
 
 from . import runtime
 from .config import Settings
 from .context import REQUEST_ID_HEADER, request_id
+from .our_rules import OurRule, hidden
+
+logger = logging.getLogger(__name__)
+_HIDDEN = (
+    "the app has a route %s of its own, which hides Nightshift's: set NIGHTSHIFT_URL_PREFIX to have both"
+)
 
 CACHE = 1.0
 """Seconds for which a check's result is used again, so that strangers cannot hammer the broker."""
@@ -25,16 +34,16 @@ _PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Vi
 def register(app: Flask, built: runtime.Runtime) -> None:
     """Add the endpoints, unless access is ``off``, and echo each request's id in its response."""
     app.after_request(_echo_request_id)
-    if built.settings.http_access != "off":
-        app.register_blueprint(_blueprint(built.settings))
-
-
-def _blueprint(settings: Settings) -> Blueprint:
-    pages = Blueprint("nightshift", __name__, url_prefix=settings.url_prefix or None)
-    pages.get("/health/live")(live)
-    pages.get("/health/ready")(ready)
-    pages.get("/metrics")(metrics)
-    return pages
+    if built.settings.http_access == "off":
+        return
+    for path, view in (("/health/live", live), ("/health/ready", ready), ("/metrics", metrics)):
+        endpoint = f"{__package__}.{view.__name__}"  # not a blueprint, whose name the app may have taken
+        rule = OurRule(built.settings.url_prefix + path, endpoint=endpoint, methods={"GET", "OPTIONS"})
+        rule.provide_automatic_options = True  # type: ignore[attr-defined] # as Flask adds its own rules
+        app.view_functions[endpoint] = view
+        app.url_map.add(rule)
+    for path in hidden(app):
+        logger.warning(_HIDDEN, path)
 
 
 def live() -> Response:
@@ -103,8 +112,8 @@ def _forbidden(settings: Settings) -> Response:
         way = "send the header 'Authorization: Bearer <NIGHTSHIFT_HTTP_TOKEN>'"
     else:
         way = (
-            "ask from this machine without a proxy, or set NIGHTSHIFT_HTTP_TOKEN and send it as a bearer "
-            "token, or set NIGHTSHIFT_HTTP_ACCESS to 'open' where the network itself is closed"
+            "set NIGHTSHIFT_HTTP_TOKEN and send it as a bearer token, or set NIGHTSHIFT_HTTP_ACCESS to 'local' where "
+            "no proxy runs on this machine, or to 'open' where the network itself is closed"
         )
     response = _json({"error": "forbidden", "message": f"Metrics are not open to strangers: {way}."}, 403)
     response.headers["WWW-Authenticate"] = "Bearer"

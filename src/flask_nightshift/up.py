@@ -77,6 +77,7 @@ def need_port(port: int) -> None:
 def _environment() -> dict[str, str]:
     """Ours, with what the processes need to be the same app and to write to a terminal through a pipe."""
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environ.setdefault("NIGHTSHIFT_HTTP_ACCESS", "local")  # it listens on this machine only, without a proxy
     context = click.get_current_context(silent=True)
     info = context.find_object(ScriptInfo) if context else None
     if info is not None and info.app_import_path:

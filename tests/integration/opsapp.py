@@ -33,7 +33,8 @@ class Ops:
         self.jobs = Nightshift()
         self.app = Flask("opsapp", instance_path=str(folder / "instance"))
         (folder / "instance").mkdir(exist_ok=True)
-        self.app.config.update({"NIGHTSHIFT_BROKER_URL": broker_url, **config})
+        self.app.config.update(NIGHTSHIFT_BROKER_URL=broker_url, NIGHTSHIFT_HTTP_ACCESS="local")
+        self.app.config.update(config)
         self.jobs.init_app(self.app)
 
         @self.jobs.task(name="mail.send", queue="mail")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import FrozenInstanceError, fields
 from datetime import timedelta
 from pathlib import Path
@@ -45,20 +46,20 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "keep_dead_days": [(365, 365.0)],
     "keep_waiting_days": [(365, 365.0), ("", None)],
     "log_format": [("json", "json"), ("console", "console")],
-    "log_level": [("DEBUG", "DEBUG")],
+    "log_level": [("DEBUG", "DEBUG"), ("info", "INFO"), ("Critical", "CRITICAL")],
     "url_prefix": [("", ""), ("/internal", "/internal"), ("/a/b-c", "/a/b-c")],
     "http_access": [("open", "open"), ("off", "off")],
     "http_token": [("s3cret", "s3cret"), ("", None)],
 }
 BAD: dict[str, list[Any]] = {
-    "broker_url": ["", "redis", "redis://", "http://host", "redis://a;ftp://b", 7],
-    "database_url": ["", "nonsense", 7],
+    "broker_url": ["redis", "redis://", "http://host", "redis://a;ftp://b", 7],
+    "database_url": ["nonsense", 7, "sqlite://", "mysql://u:p@h/n", "postgresql+pg8000://u@h/n", "sqlite+aiosqlite:///x"],
     "schedule": ["{", "[]", 7, {1: {}}],
     "celery": ["nonsense", [1], 7],
     "task_defaults": [{"max_retires": 1}, {"soft_time_limit": 10, "time_limit": 9}, {"max_retries": "3"}, "[]"],
-    "default_queue": ["", "with space", "nightshift.dead", "celery_delayed_1", 7, "x" * 201],
+    "default_queue": ["with space", "nightshift.dead", "celery_delayed_1", 7, "x" * 201],
     "queues": ["mail,,images", ["a b"], 7, {"a": 1}],
-    "redis_transport": ["stock", "", 7],
+    "redis_transport": ["stock", 7],
     "delivery_limit": [0, 1001, 1.5, "many", True, None.__class__],
     "unknown_task_wait": [-1, "soon", float("nan"), float("inf"), True],
     "stop_grace": [-0.1, "x", [1], 100_000],
@@ -67,7 +68,7 @@ BAD: dict[str, list[Any]] = {
     "keep_dead_days": [0, "for ever"],
     "keep_waiting_days": [0, "for ever"],
     "log_format": ["xml"],
-    "log_level": ["debug", "LOUD", 10],
+    "log_level": ["LOUD", 10],
     "url_prefix": ["internal", "/internal/", "/with space", 7],
     "http_access": ["everyone", True],
     "http_token": [7],
@@ -143,6 +144,16 @@ def test_none_is_as_good_as_not_set() -> None:
     assert load(NIGHTSHIFT_DELIVERY_LIMIT=None).delivery_limit == 5
 
 
+@pytest.mark.parametrize("prefix", ["", "FLASK_"])
+@pytest.mark.parametrize("name", [item.name for item in fields(Settings)])
+def test_so_is_an_empty_variable(name: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = load()
+    monkeypatch.setenv(prefix + key(name), "")
+    app = Flask("shop", instance_path="/srv/shop/instance")
+    app.config.from_prefixed_env()
+    assert config.load(app) == usual
+
+
 @pytest.mark.parametrize(
     ("typo", "hint"),
     [
@@ -187,7 +198,51 @@ class TestDatabase:
 
     @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
     def test_a_database_in_memory_stays_in_memory(self, tmp_path: Path, url: str) -> None:
-        assert str(tmp_path) not in load(tmp_path, SQLALCHEMY_DATABASE_URI=url).database_url
+        assert str(tmp_path) not in load(tmp_path, SQLALCHEMY_DATABASE_URI=url, TESTING=True).database_url
+
+    @pytest.mark.parametrize(
+        "url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"]
+    )
+    @pytest.mark.parametrize("name", ["NIGHTSHIFT_DATABASE_URL", "SQLALCHEMY_DATABASE_URI"])
+    def test_which_is_for_tests(self, name: str, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="in tests set TESTING before init_app") as caught:
+            load(**{name: url})
+        assert caught.value.key == name
+
+    def test_an_app_on_another_database_is_told_which_key_of_ours_to_set(self) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            load(SQLALCHEMY_DATABASE_URI="mysql+pymysql://u:s3cret@h/n")
+        assert str(caught.value) == (
+            "SQLALCHEMY_DATABASE_URI = 'mysql+pymysql://u:***@h/n' is not usable: Nightshift keeps its history in "
+            "SQLite or PostgreSQL: set NIGHTSHIFT_DATABASE_URL to a sqlite:// or postgresql:// URL"
+        )
+        ours = {"NIGHTSHIFT_DATABASE_URL": "sqlite:////ours.db", "SQLALCHEMY_DATABASE_URI": "mysql://h/n"}
+        assert load(**ours).database_url == "sqlite:////ours.db"
+
+    @pytest.mark.parametrize(
+        ("installed", "given", "found"),
+        [
+            ({"psycopg", "psycopg2"}, "postgresql", "postgresql+psycopg"),
+            ({"psycopg2"}, "postgresql", "postgresql+psycopg2"),
+            ({"psycopg2"}, "postgres", "postgresql+psycopg2"),
+            ({"psycopg"}, "postgres", "postgresql+psycopg"),
+            ({"psycopg", "psycopg2"}, "postgresql+psycopg2", "postgresql+psycopg2"),
+            ({"psycopg", "psycopg2"}, "postgresql+psycopg", "postgresql+psycopg"),
+        ],
+    )
+    def test_postgresql_is_reached_by_the_driver_that_is_installed(
+        self, monkeypatch: pytest.MonkeyPatch, installed: set[str], given: str, found: str
+    ) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in installed else None)
+        assert load(SQLALCHEMY_DATABASE_URI=f"{given}://u:p@h/n").database_url == f"{found}://u:p@h/n"
+
+    @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+    def test_without_one_the_start_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str
+    ) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ConfigurationError, match=r"pip install 'Flask-Nightshift\[postgres\]'"):
+            load(NIGHTSHIFT_DATABASE_URL=f"{scheme}://u:p@h/n")
 
     def test_a_relative_path_is_in_the_instance_folder_and_a_password_is_kept(self, tmp_path: Path) -> None:
         assert (

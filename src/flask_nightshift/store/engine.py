@@ -4,8 +4,9 @@ SQLite: write-ahead log; a writer takes the lock when it begins (``BEGIN IMMEDIA
 so that no transaction fails half way with "database is locked". The file is only ever created by
 ``Store.migrate()``: a path that is gone is an error, not a new empty database.
 
-PostgreSQL: psycopg 3; a connection that was idle is tried before it is used. Nothing is kept in a server's session (no
-prepared statements, ``SET``, session locks), because PgBouncer in transaction mode gives each transaction another one.
+PostgreSQL: psycopg 3, or psycopg2; a connection that was idle is tried before it is used. Nothing is kept in a server's
+session (no prepared statements, ``SET``, session locks), because PgBouncer in transaction mode gives each transaction
+another one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from ..errors import ConfigurationError
+from ..database_url import with_driver
 from .deadline import deadline
 from .fork_gate import gate
 
@@ -40,13 +41,7 @@ WAIT = "nightshift_wait"
 
 def normalise(url: URL) -> URL:
     """``url`` with the driver that we use; raises ``ConfigurationError`` for another database."""
-    backend = url.get_backend_name()
-    if backend in ("postgres", "postgresql"):
-        return url.set(drivername="postgresql+psycopg")
-    if backend == "sqlite":
-        return url.set(drivername="sqlite")
-    shown = url.render_as_string(hide_password=True)
-    raise ConfigurationError("NIGHTSHIFT_DATABASE_URL", shown, "a sqlite:// or postgresql:// URL")
+    return with_driver(url)
 
 
 def sqlite_file(url: URL) -> Path | None:
@@ -57,12 +52,19 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(path)
 
 
-def build(url: URL) -> Engine:
-    """A new engine for a normalised ``url``; it connects when it is first used."""
-    return _postgresql(url) if url.get_backend_name() == "postgresql" else _sqlite(url)
+def build(url: URL, *, shared: bool = False) -> Engine:
+    """A new engine for a normalised ``url``; it connects when it is first used.
+
+    ``shared``: a SQLite file is the app's too, which decides how it is written.
+    """
+    return _postgresql(url) if url.get_backend_name() == "postgresql" else _sqlite(url, shared)
 
 
 def _postgresql(url: URL) -> Engine:
+    psycopgs: dict[str, Any] = {"prepare_threshold": None} if url.get_driver_name() == "psycopg" else {}
+    psycopg2s = (
+        {} if psycopgs else {"executemany_mode": "values_plus_batch"}
+    )  # else a round trip for each row
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -77,8 +79,9 @@ def _postgresql(url: URL) -> Engine:
             "keepalives_idle": 10,
             "keepalives_interval": 3,
             "keepalives_count": 3,
-            "prepare_threshold": None,
+            **psycopgs,
         },
+        **psycopg2s,
     )
 
     @event.listens_for(engine, "checkin")
@@ -100,7 +103,7 @@ def _postgresql(url: URL) -> Engine:
     return engine
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, shared: bool) -> Engine:
     path = sqlite_file(url)
     size: dict[str, int] = {"pool_size": 5, "max_overflow": 20}
     if not url.database or url.database == ":memory:":
@@ -124,9 +127,13 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, record: Any) -> None:
         record.info["file"] = _identity(path)
-        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        _use_wal(connection)
+        if not shared:
+            _use_wal(connection)
+        if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            connection.execute(
+                "PRAGMA synchronous = NORMAL"
+            )  # with another journal that may corrupt the file
 
     @event.listens_for(engine, "checkout")
     def same_file(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001

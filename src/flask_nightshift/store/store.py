@@ -33,12 +33,16 @@ _inherited: list[Engine] = []
 class Store:
     """The database at ``url`` (a SQLAlchemy URL; SQLite or PostgreSQL).
 
+    ``shared``: the app keeps its own tables there. A SQLite file is then written as the app has it; else it gets a
+    write-ahead log.
+
     All methods raise ``DatabaseUnavailable``, in bounded time, when the database is away, locked for too
     long, or not migrated.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, shared: bool = False) -> None:
         self._url = engines.normalise(make_url(url))
+        self._shared = shared
         self._engine: Engine | None = None
         self._lock = threading.Lock()
         when_forked(self)
@@ -54,7 +58,7 @@ class Store:
         settle_in()
         with self._lock:
             if self._engine is None:
-                self._engine = engines.build(self._url)
+                self._engine = engines.build(self._url, shared=self._shared)
             return self._engine
 
     @contextlib.contextmanager

@@ -56,8 +56,8 @@ def is_content(exc: BaseException) -> bool:
         return isinstance(cause, _NOT_STORABLE)
     if exc.connection_invalidated:
         return False
-    if state := getattr(exc.orig, "sqlstate", None):
-        return str(state)[:2] in _CONTENT_CLASSES
+    if state := _sqlstate(exc):
+        return state[:2] in _CONTENT_CLASSES
     code = getattr(exc.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _CONTENT_CODES  # the upper bits tell which kind of constraint, and the like
@@ -66,10 +66,15 @@ def is_content(exc: BaseException) -> bool:
     return isinstance(exc, _PSYCOPG_CONTENT)
 
 
+def _sqlstate(exc: sa.DBAPIError) -> str:
+    """PostgreSQL's five characters, as psycopg or psycopg2 has them; empty if the server said none."""
+    return str(getattr(exc.orig, "sqlstate", None) or getattr(exc.orig, "pgcode", None) or "")
+
+
 def _explain(exc: sa.DBAPIError) -> str:
     text = (str(exc.orig).strip().splitlines() or [type(exc.orig).__name__])[0]
     no_table = text.startswith(("no such table", "no such column"))
-    if no_table or getattr(exc.orig, "sqlstate", None) in _NO_TABLE:
+    if no_table or _sqlstate(exc) in _NO_TABLE:
         return _REMEDY
     if text.startswith("unable to open database file"):
         return "there is no such file, or it cannot be opened; 'flask jobs migrate' creates it"
