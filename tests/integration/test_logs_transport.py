@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from flask_nightshift.message import DEAD_QUEUE, Outgoing
 from servers import Valkey
 
 SECRET = "424242"
+SHORT = json.dumps({"broker_transport_options": {"lease_seconds": 3, "lease_renew_seconds": 0.5}})
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -89,3 +91,24 @@ def test_a_worker_tells_which_job_was_buried_unseen_and_no_arguments(valkey: Val
         assert line["reason"] == "invalid"
         assert worker.lines("job.dead", reason="undecodable", queue="mail")
         assert SECRET not in worker.log
+
+
+def test_a_job_that_changes_hands_is_told_with_its_id_on_both_sides(valkey: Valkey, tmp_path: Path) -> None:
+    with running(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SHORT) as system:
+        system.web()
+        frozen = system.worker("--pool", "solo", name="frozen")
+        job = system.enqueue("test.succeed", "slow", 2)
+        system.until(lambda: system.events("slow"), 20, "it has not begun")
+        frozen.signal(signal.SIGSTOP)
+        other = system.worker("--pool", "solo", name="other")
+        system.until(lambda: other.lines("job.returned", job_id=job), 30, "nobody tells that it came back")
+        (line,) = other.lines("job.returned", job_id=job)
+        assert (
+            line.items() >= {"task": "test.succeed", "queue": "celery", "why": "its worker is gone"}.items()
+        )
+        assert [each["begun"] for each in other.lines("worker.gone")] == [1]
+        frozen.signal(signal.SIGCONT)
+        system.until(
+            lambda: frozen.lines("job.lease_lost", job_id=job), 30, "it does not tell that it was too late"
+        )
+        assert frozen.lines("job.lease_lost", job_id=job)[0]["task"] == "test.succeed"

@@ -12,6 +12,7 @@ from amqp.exceptions import PreconditionFailed
 from kombu import Queue
 
 from ..config import Settings
+from ..lines import Line
 from ..message import DEAD_QUEUE
 from . import topology
 from .failures import STEP, left
@@ -81,11 +82,9 @@ class Declarations:
             if not self.are_ours(queue):
                 self._given[queue.name] = queue
             if not topology.declare_queue(connection, queue):
-                logger.warning(
-                    "the queue %s has another delivery limit than NIGHTSHIFT_DELIVERY_LIMIT and keeps it: "
-                    "`flask jobs doctor` says what to do",
-                    queue.name,
-                )
+                text = "it has another delivery limit than NIGHTSHIFT_DELIVERY_LIMIT and keeps it: "
+                text += "`flask jobs doctor` says what to do"
+                logger.warning(Line("queue.other_limit", text, queue=queue.name))
             self._done.add(queue.name)
 
     def once(self, connection: Any, queue: Queue, *, consumed: bool = False) -> None:

@@ -23,7 +23,8 @@ from amqp.exceptions import FrameSyntaxError, PreconditionFailed
 from kombu import Producer
 
 from ..errors import BrokerUnavailable
-from ..message import Outgoing
+from ..lines import Line, job_fields
+from ..message import Outgoing, history, ref
 from ..options import Unwritable
 from ..store.forks import Own
 from .failures import ERRORS, RETRY_POLICY, is_over, patience
@@ -239,7 +240,11 @@ def acknowledge(message: Any) -> None:
     try:
         message.ack()
     except ERRORS as exc:
-        logger.warning("a settled message could not be acknowledged and will come again: %r", exc)
+        headers = message.headers if isinstance(message.headers, Mapping) else {}
+        queue = str(getattr(message, "job_queue", "") or history(headers).get("queue") or "")
+        text = f"it is settled, could not be acknowledged, and will come again: {exc!r}"
+        fields = job_fields(ref(headers, queue)) if headers.get("id") else {"queue": queue}
+        logger.warning(Line("job.unacknowledged", text, **fields, why=repr(exc)))
 
 
 def return_message(message: Any, fail: Fail) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import native
 
@@ -16,10 +17,11 @@ MOST_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """A leased message that is done with."""
+    """A leased message that is done with; ``headers`` are for the log, if it comes too late."""
 
     queue: str
     number: int
+    headers: Any = None
 
 
 @dataclass(eq=False, slots=True)

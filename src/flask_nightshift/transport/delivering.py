@@ -84,6 +84,7 @@ class DeliveringMixin:
             self._postpone(claimed, due, body)
             return None
         self._in_hand[claimed.number] = (claimed.lease, claimed.queue)
+        claimed.lease.deliver(claimed.number, claimed.queue, body.get("headers"))
         self._starts.delivered(claimed.number, noted=claimed.noted, unproven=count > 0)
         return payload.for_delivery(body, count, claimed.number, claimed.queue)
 

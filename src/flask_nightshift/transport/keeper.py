@@ -22,6 +22,7 @@ from kombu.utils.eventio import ERR, READ, poll
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from ..lines import Line
 from . import native, scripts, sweep
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Keeper:
         if self._in_trouble:
             self._in_trouble = False
             self._note_outage()
-            logger.info("lease %s is kept again", self._lease.id)
+            logger.info(Line("lease.kept_again", worker=self._lease.id))
 
     def _client_id(self) -> int | str:
         try:
@@ -227,7 +228,7 @@ class Keeper:
 
     def _trouble(self, exc: Exception) -> None:
         if not self._in_trouble:
-            logger.warning("lease %s cannot be kept: %s", self._lease.id, exc)
+            logger.warning(Line("lease.not_kept", str(exc), worker=self._lease.id, why=str(exc)))
         self._in_trouble = True
         self._client.connection.disconnect()
         self._renew_at = 0.0

@@ -25,7 +25,8 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from . import keys, native, scripts
+from ..lines import Line
+from . import keys, native, scripts, told
 from .acks import NOTHING, Ack, Acks, Batch
 from .keeper import Keeper
 from .options import Options
@@ -86,6 +87,7 @@ class Lease:
         self._pid = os.getpid()
         self._client_id: int | str = ""
         self._held: dict[int, weakref.ref[Any]] | None = None
+        self._jobs: dict[int, tuple[str, Any]] = {}  # queue and headers of what was delivered, for the log
         self._lock = native.lock()
         self._ended = False
         self.keeper = Keeper(self)
@@ -119,7 +121,7 @@ class Lease:
             if not self.lost:
                 self._leave()
         except (RedisError, OSError) as exc:
-            logger.warning("lease %s was not released, it will expire: %s", self.id, exc)
+            logger.warning(Line("lease.not_released", f"it will expire: {exc}", worker=self.id, why=str(exc)))
         finally:
             self.pool.disconnect()
 
@@ -140,6 +142,10 @@ class Lease:
         return not self.lost and not self._ended and (self._held is None or number in self._held)
 
     # one message
+    def deliver(self, number: int, queue: str, headers: Any) -> None:
+        """A message is handed to the consumer."""
+        self._jobs[number] = queue, headers
+
     def note_begun(self, numbers: Sequence[int]) -> bool:
         """Note that these deliveries begin; False if the lease was taken. Raises what redis-py does."""
         reply = scripts.START.run(self.client, [self.owned[0], self._started], [self.id, *numbers])
@@ -147,9 +153,10 @@ class Lease:
 
     def ack(self, queue: str, number: int) -> None:
         """It is done with. Sent with the next claim, or by the keeper a few milliseconds later."""
+        _, headers = self._jobs.pop(number, (queue, None))
         if self.lost:
-            self.log_lost("an acknowledgement", number)
-        elif self.acks.add(Ack(queue, number)):
+            told.came_too_late("an acknowledgement", headers, queue, worker=self.id)
+        elif self.acks.add(Ack(queue, number, headers)):
             self.keeper.nudge()
         if self._held is not None:
             self._forget(number)
@@ -161,9 +168,10 @@ class Lease:
         where = [key for place in to for key in (place.ready, place.delayed, place.bell)]
         args = (self.id, number, queue, f"{due:.6f}", step, payload)
         if self.lost or not scripts.REPLACE.run(self.client, [*self.owned, *where], args):
-            self.log_lost("a replacement", number)
+            self._late("a replacement", number)
             self.keeper.check_soon()
             return False
+        self._jobs.pop(number, None)
         self._forget(number)
         return True
 
@@ -173,8 +181,9 @@ class Lease:
         if not numbers:
             return
         if self.lost or self._give_back("only", numbers, counted=counted, acks=NOTHING) < 0:
-            self.log_lost("a return", *numbers)
+            self._late("a return", *numbers)
         for number in numbers:
+            self._jobs.pop(number, None)
             self._forget(number)
 
     def _give_back(
@@ -242,7 +251,7 @@ class Lease:
         if returned < 0:
             self._mark_lost()
         elif returned:
-            logger.info("job.returned consumer=%s messages=%d reason=connection_lost", self.id, returned)
+            told.cut_off(self.id, returned)
         return 0 if self.lost else len(held)
 
     def _forget(self, number: int) -> None:
@@ -255,7 +264,9 @@ class Lease:
     def _mark_lost(self) -> bool:
         if not self.lost:
             self.lost = True
-            self.log_lost("the lease", *(ack.number for ack in self.acks.unconfirmed()))
+            told.lost(self.id)
+            for ack in self.acks.unconfirmed():
+                told.came_too_late("an acknowledgement", ack.headers, ack.queue, worker=self.id)
             self.on_change()
         return False
 
@@ -263,14 +274,10 @@ class Lease:
         """A reply said that this consumer is not on the register any more."""
         self._mark_lost()
 
-    def log_lost(self, what: str, *numbers: int) -> None:
-        """Say that something came too late."""
-        logger.warning(
-            "job.lease_lost consumer=%s: %s came too late, the messages are another consumer's now; numbers=%s",
-            self.id,
-            what,
-            list(numbers),
-        )
+    def _late(self, what: str, *numbers: int) -> None:
+        for number in numbers:
+            queue, headers = self._jobs.pop(number, ("", None))
+            told.came_too_late(what, headers, queue, worker=self.id)
 
     def forked(self) -> None:
         """In a child: the lease is the parent's; let go of its sockets without a word to the server."""

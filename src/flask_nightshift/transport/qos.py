@@ -13,6 +13,8 @@ from typing import Any
 from kombu.transport import redis, virtual
 from redis.exceptions import ResponseError
 
+from ..lines import Line
+
 logger = logging.getLogger("flask_nightshift.transport")
 
 
@@ -80,4 +82,5 @@ class QoS(redis.QoS):
             try:
                 super().restore_visible(start=start, num=num, interval=interval)
             except ResponseError as exc:  # a full server, for example; taking jobs goes on
-                logger.warning("what kombu's workers left unacknowledged is not restored now: %s", exc)
+                text = f"what kombu's workers left unacknowledged is not restored now: {exc}"
+                logger.warning(Line("transport.not_restored", text, why=str(exc)))

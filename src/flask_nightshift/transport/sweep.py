@@ -9,19 +9,16 @@ server or the whole machine stood still, gives its consumer the time to renew.
 from __future__ import annotations
 
 import contextlib
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from . import keys, scripts
+from . import keys, scripts, told
 
 if TYPE_CHECKING:
     from .lease import Lease
-
-logger = logging.getLogger("flask_nightshift.transport")
 
 GRACE = 2.0
 """Seconds for which a client must have been missing."""
@@ -75,8 +72,8 @@ def sweep(client: Redis, lease: Lease) -> int:
     args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, keys.started(prefix, "")]
     args += [text for pair in missing.items() for text in pair]
     swept = scripts.SWEEP.run(client, names, args)
-    for name, returned in zip(swept[::2], swept[1::2], strict=True):
-        logger.warning("job.returned consumer=%s messages=%d reason=worker_gone", name.decode(), returned)
+    for name, returned, begun in zip(swept[::3], swept[1::3], swept[2::3], strict=True):
+        told.taken_over(name.decode(), returned, [text.decode(errors="replace") for text in begun])
     return len(registered)
 
 

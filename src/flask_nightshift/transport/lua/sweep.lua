@@ -7,7 +7,8 @@
 -- Atomic: a swept consumer is off the register before anything it still sends is looked at. A consumer is gone
 -- when its deadline has passed and it was seen late that long before (or else a server or a whole machine that
 -- stood still would make all look dead), or when its client was missing at two sightings that far apart and it
--- has named no other since. Each delivery that began is counted. Gives {consumer, how many returned, ...}.
+-- has named no other since. Each delivery that began is counted. Gives {consumer, how many returned, {queue, job id,
+-- task, ... of those that had begun}, ...}; what cannot be read of a message is ''.
 local consumers, clients, suspects, late, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local names = {prefix = ARGV[2], sep = ARGV[3], bell = ARGV[4]}
 local most, time = tonumber(ARGV[5]), now()
@@ -38,11 +39,29 @@ for at = 10, #ARGV, 2 do
   if named and sighted(suspects, consumer, missing_for) then condemn(consumer) end
 end
 
+-- What is told of a message, for the log: found in its text, since Lua's JSON is slow and changes what it reads.
+local LOOK = 65536
+local function described(lease, number)
+  local value = redis.call('HGET', lease, number)
+  if not value then return nil end
+  local queue, _, message = unpack_leased(value)
+  local text = string.sub(message, -LOOK)
+  local id = string.match(text, '"id":%s*"([^"]*)"') or string.match(text, '"correlation_id":%s*"([^"]*)"')
+  return queue, id or '', string.match(text, '"task":%s*"([^"]*)"') or ''
+end
+
 local reply = {}
 for _, consumer in ipairs(gone) do
   local lease, started = ARGV[1] .. consumer, ARGV[9] .. consumer
+  local had_begun, told = begun(started), {}
+  local function counts(number)
+    if not had_begun(number) then return false end
+    for _, each in ipairs({described(lease, number)}) do told[#told + 1] = each end
+    return true
+  end
   reply[#reply + 1] = consumer
-  reply[#reply + 1] = give_back(lease, leased, started, names, redis.call('HKEYS', lease), begun(started))
+  reply[#reply + 1] = give_back(lease, leased, started, names, redis.call('HKEYS', lease), counts)
+  reply[#reply + 1] = told
   redis.call('ZREM', consumers, consumer)
   redis.call('HDEL', clients, consumer)
   redis.call('ZREM', suspects, consumer)
