@@ -75,61 +75,33 @@ def test_a_request_class_of_the_user_is_told_and_the_job_is_settled(system: Syst
 
 
 def test_a_request_class_that_calls_nothing_of_ours_leaves_no_job_unsettled(system: System) -> None:
-    for how, state in (("", "succeeded"), ("fail", "dead"), ("kill", "dead")):
-        who = marker()
-        system.until_state(system.enqueue("idiom.forgetful", who, how), state)
-        assert system.events(who).count("begun") == (1 if state == "succeeded" else 2), how
+    markers = {how: marker() for how in ("well", "fail", "kill")}
+    jobs = {how: system.enqueue("idiom.forgetful", who, how) for how, who in markers.items()}
+    for how, job in jobs.items():
+        system.until_state(job, "succeeded" if how == "well" else "dead")
+        assert system.events(markers[how]).count("begun") == (1 if how == "well" else 2), how
 
 
-@pytest.mark.parametrize(
-    ("how", "told"),
-    [
-        ("well", ["before_start", "begun", "on_success", "after_return-SUCCESS"]),
-        (
-            "fails",
-            [
-                "before_start",
-                "begun",
-                "on_retry",
-                "before_start",
-                "begun",
-                "on_failure",
-                "after_return-FAILURE",
-            ],
-        ),
-        (
-            "hangs",
-            [
-                "before_start",
-                "begun",
-                "on_retry",
-                "before_start",
-                "begun",
-                "on_failure",
-                "after_return-FAILURE",
-            ],
-        ),
-        (
-            "kills",
-            [
-                "before_start",
-                "begun",
-                "on_retry",
-                "before_start",
-                "begun",
-                "on_failure",
-                "after_return-FAILURE",
-            ],
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_hooks_run_in_an_app_context_of_their_own(system: System, how: str, told: list[str]) -> None:
-    who = marker()
-    expected = [event if event == "begun" else f"{event}-in-jobsapp" for event in told]
-    system.until_state(system.enqueue("idiom.hooked", who, how), "succeeded" if how == "well" else "dead")
-    system.until(lambda: len(system.events(who)) >= len(expected), 10, f"{expected} {system.events(who)}")
-    assert system.events(who) == expected
+def test_hooks_run_in_an_app_context_of_their_own(system: System) -> None:
+    ends = [
+        "before_start",
+        "begun",
+        "on_retry",
+        "before_start",
+        "begun",
+        "on_failure",
+        "after_return-FAILURE",
+    ]
+    told = dict.fromkeys(("fails", "hangs", "kills"), ends)
+    told["well"] = ["before_start", "begun", "on_success", "after_return-SUCCESS"]
+    markers = {how: marker() for how in told}
+    jobs = {how: system.enqueue("idiom.hooked", who, how) for how, who in markers.items()}
+    for how, job in jobs.items():
+        system.until_state(job, "succeeded" if how == "well" else "dead")
+        expected = [event if event == "begun" else f"{event}-in-jobsapp" for event in told[how]]
+        who = markers[how]
+        system.until(lambda: len(system.events(who)) >= len(expected), 10, f"{expected} {system.events(who)}")  # noqa: B023
+        assert system.events(who) == expected, how
 
 
 def test_a_retry_that_the_body_swallows_still_happens(system: System) -> None:
