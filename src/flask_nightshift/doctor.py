@@ -8,7 +8,7 @@ mend it. Levels: ``error`` (jobs do not run, or can be lost), ``warning`` (will 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,7 @@ class _Facts:
     overview: Overview
     broker: Reading
     diagnosis: Reading
-    database: Reading
-    pending: Reading
-    stored: Reading
+    asked: Mapping[str, Reading]
 
     @property
     def workers(self) -> list[WorkerRow]:
@@ -74,9 +72,7 @@ def _gather(runtime: Runtime) -> _Facts:
         {
             "doctor-broker": lambda: runtime.broker.health(TIMEOUT / 2),
             "doctor-diagnosis": lambda: runtime.broker.diagnose(longest_time_limit=longest, queues=queues),
-            "doctor-database": runtime.store.ping,
-            "doctor-migrations": runtime.store.pending_migrations,
-            "doctor-stored": lambda: database_checks.examine(runtime),
+            **database_checks.questions(runtime),
         },
         timeout=TIMEOUT,
     )
@@ -85,9 +81,7 @@ def _gather(runtime: Runtime) -> _Facts:
         overview=inspector.overview(runtime, timeout=TIMEOUT / 2),
         broker=asked["doctor-broker"],
         diagnosis=asked["doctor-diagnosis"],
-        database=asked["doctor-database"],
-        pending=asked["doctor-migrations"],
-        stored=asked["doctor-stored"],
+        asked=asked,
     )
 
 
@@ -105,7 +99,7 @@ def _broker(facts: _Facts) -> Iterator[Finding]:
         yield Finding(
             "error",
             "broker",
-            _away(url, facts.broker),
+            database_checks.away(url, facts.broker),
             "Start it, or correct NIGHTSHIFT_BROKER_URL. `flask jobs broker` runs an embedded one.",
         )
         return
@@ -122,26 +116,7 @@ def _broker(facts: _Facts) -> Iterator[Finding]:
 
 
 def _database(facts: _Facts) -> Iterator[Finding]:
-    url = facts.runtime.store.url
-    if not facts.database.ok:
-        yield Finding(
-            "error",
-            "database",
-            _away(url, facts.database),
-            "Start it, or correct NIGHTSHIFT_DATABASE_URL, and run `flask jobs migrate`. "
-            "Jobs run without it; their history waits.",
-        )
-        return
-    yield Finding("ok", "database", f"{url}, {facts.database.value * 1000:.1f} ms")
-    if facts.pending.ok and facts.pending.value:
-        waiting = ", ".join(facts.pending.value)
-        yield Finding("error", "migrations", f"not applied: {waiting}", "Run `flask jobs migrate`.")
-    elif facts.pending.ok:
-        yield Finding("ok", "migrations", "all applied")
-    else:
-        yield Finding("error", "migrations", str(facts.pending.error), "Run `flask jobs migrate`.")
-    if facts.stored.ok:
-        yield from facts.stored.value
+    yield from database_checks.findings(facts.runtime, facts.asked)
     hosts = sorted({view.hostname for view in facts.workers})
     if make_url(facts.runtime.settings.database_url).get_backend_name() == "sqlite" and len(hosts) > 1:
         yield Finding(
@@ -322,11 +297,6 @@ def _http(facts: _Facts) -> Iterator[Finding]:
             "details of health and metrics are open to everyone who reaches the web app",
             "Unless the network is closed, set NIGHTSHIFT_HTTP_ACCESS to 'token'.",
         )
-
-
-def _away(url: str, reading: Reading) -> str:
-    error = str(reading.error)
-    return f"does not answer: {error}" if url in error else f"{url} does not answer: {error}"
 
 
 def _some(names: Iterable[str], limit: int = 5) -> str:

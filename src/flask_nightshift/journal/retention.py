@@ -53,11 +53,12 @@ def prune(store: Store, settings: Settings, now: datetime) -> dict[str, int]:
     counts = {
         "dead_letters": _prune_letters(store, letters.c.status.in_(_DECIDED), decided),
         "waiting_dead_letters": _prune_waiting(store, settings.keep_waiting_days, now),
-        "refused": _delete(store, refused, and_(refused.c.kind == RECORD, refused.c.at < decided)),
     }
     counts |= _prune_jobs(store, now, timedelta(days=settings.keep_jobs_days))
     counts["totals"] = fold(store, now)
     counts |= _prune_processes(store, now)
+    # the newest table last: a role that was given the rights on the earlier ones fails only here
+    counts["refused"] = _delete(store, refused, and_(refused.c.kind == RECORD, refused.c.at < decided))
     logger.info(
         "retention.pruned", extra={"counts": {kind: count for kind, count in counts.items() if count}}
     )

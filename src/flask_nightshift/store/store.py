@@ -13,16 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Engine, make_url, text
-from sqlalchemy.exc import DBAPIError
 
 from ..errors import DatabaseUnavailable
-from ..passwords import hide_password
 from . import engine as engines
 from . import migration
 from .deadline import deadline
 from .fork_gate import gate
 from .forks import settle_in, when_forked
-from .unavailable import translated
+from .unavailable import lacks_rights, translated
 
 TIMEOUT = 5.0
 """Seconds that a transaction may take, or wait for another's lock, unless it asks for more."""
@@ -118,11 +116,12 @@ class Store:
         try:
             with self.begin(timeout=migration.TIMEOUT) as connection:
                 return migration.upgrade(connection)
-        except DBAPIError as exc:  # a role without the right to make tables, for example
-            why = hide_password(str(exc.orig).partition("\n")[0])
+        except DatabaseUnavailable as exc:
+            if not lacks_rights(exc.__cause__):
+                raise
             raise DatabaseUnavailable(
-                f"{self.url}: the tables cannot be made or changed ({why}). Run "
-                "'flask jobs migrate' with a role that may do that, or grant it to this one."
+                f"{exc}. Run 'flask jobs migrate' with a role that may make and alter tables, "
+                "or give this one the right."
             ) from exc
 
     def pending_migrations(self) -> list[str]:

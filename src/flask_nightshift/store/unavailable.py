@@ -28,6 +28,7 @@ _CONTENT_CODES = (
 _PSYCOPG_CONTENT = (sa.DataError, sa.IntegrityError, sa.NotSupportedError, sa.ProgrammingError)
 """What psycopg raises before the server is asked; a connection that is gone is an ``OperationalError``."""
 _NO_TABLE = ("42P01", "42703")
+_NO_RIGHT = "42501"
 _NOT_STORABLE = (ArithmeticError, TypeError, ValueError, RecursionError)
 """What Python or a driver raises for a value that cannot be written: too large an integer, half a character, …"""
 _REMEDY = "its tables are missing or of another version: run 'flask jobs migrate'"
@@ -71,6 +72,14 @@ def _sqlstate(exc: sa.DBAPIError) -> str:
     return str(getattr(exc.orig, "sqlstate", None) or getattr(exc.orig, "pgcode", None) or "")
 
 
+def lacks_rights(exc: BaseException | None) -> bool:
+    """Whether the database said that the role, or the owner of the process, may not do that."""
+    if not isinstance(exc, sa.DBAPIError):
+        return False
+    code = getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF
+    return _sqlstate(exc) == _NO_RIGHT or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+
+
 def _explain(exc: sa.DBAPIError) -> str:
     text = (str(exc.orig).strip().splitlines() or [type(exc.orig).__name__])[0]
     no_table = text.startswith(("no such table", "no such column"))
@@ -81,4 +90,4 @@ def _explain(exc: sa.DBAPIError) -> str:
     return hide_password(text)
 
 
-__all__ = ["is_content", "translated"]
+__all__ = ["is_content", "lacks_rights", "translated"]
