@@ -54,6 +54,7 @@ _KNOWN = frozenset(CALL) | {
 }  # fmt: skip
 _MEANT = [*CALL, "priority", "queue"]
 """What a misspelt option may have meant."""
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _SENT_LATER = ("link", "link_error", "chain", "chord")
 
 
@@ -140,11 +141,38 @@ def unsendable(
     return None
 
 
-def _named(run: Callable[..., Any] | None, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
+def arguments_of_retry(
+    run: Callable[..., Any], before: tuple[Any, Any], args: Any, kwargs: Any
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a retry that was given ``args`` or ``kwargs`` or both, as in Celery.
+
+    What was not given is as ``before``, but for parameters that the new ones are about.
+    """
+    old_args, old_kwargs = list(before[0] or ()), dict(before[1] or {})
+    parameters = _parameters(run)
+    named = [name for name, each in parameters.items() if each.kind in (each.POSITIONAL_ONLY, _EITHER)]
+    either = {name for name in named if parameters[name].kind is _EITHER}
+    if args is not None:
+        taken = either & set(named[: len(args)])
+        kept = {name: value for name, value in old_kwargs.items() if name not in taken}
+        return list(args), kept if kwargs is None else dict(kwargs)
+    new_kwargs = dict(kwargs or {})
+    for at, name in enumerate(named[: len(old_args)]):
+        if name in either and name in new_kwargs:
+            old_args[at] = new_kwargs.pop(name)
+    return old_args, new_kwargs
+
+
+def _parameters(run: Callable[..., Any] | None) -> Mapping[str, inspect.Parameter]:
+    """Those of a body; none if Python cannot tell."""
     try:
-        names = list(inspect.signature(run).parameters) if run is not None else []
+        return inspect.signature(run).parameters if run is not None else {}
     except (TypeError, ValueError):
-        names = []
+        return {}
+
+
+def _named(run: Callable[..., Any] | None, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
+    names = list(_parameters(run))
     if isinstance(args, Sequence):
         for at, value in enumerate(args):
             yield f"the argument {names[at]!r}" if at < len(names) else f"argument {at + 1}", value
@@ -157,4 +185,4 @@ def _listed(value: Any) -> Sequence[Any]:
     return list(value) if isinstance(value, (list, tuple, set)) else [value]
 
 
-__all__ = ["Unsendable", "checked_call", "unsendable", "with_limits"]
+__all__ = ["Unsendable", "arguments_of_retry", "checked_call", "unsendable", "with_limits"]

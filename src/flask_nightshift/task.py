@@ -16,7 +16,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
 
-from .call_options import checked_call, unsendable
+from .call_options import arguments_of_retry, checked_call, unsendable
 from .enqueue import arguments_of
 from .errors import PermanentFailure
 from .job import Failure, utcnow
@@ -151,11 +151,7 @@ class JobTask(ResultTask):
         """The message body with other arguments: ``(content_type, content_encoding, bytes)``."""
         request = self.request
         embed = {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")}
-        payload = (
-            list(request.args if args is None else args),
-            dict(request.kwargs if kwargs is None else kwargs),
-            embed,
-        )
+        payload = (*arguments_of_retry(self.run, (request.args, request.kwargs), args, kwargs), embed)
         serializer = self.serializer or "json"
         try:
             content_type, content_encoding, body = dumps(payload, serializer)
