@@ -16,6 +16,7 @@ import os
 import queue
 import signal
 import socket
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +61,7 @@ class JobScheduler(Scheduler):
         self.name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self.memory = BeatMemory(self.runtime.store, self.name)
         self._recalled = False
+        self._shown_at = float("-inf")
         self._sent = Sent.FAILED
         self._next: dict[str, tuple[Any, datetime, datetime]] = {}
         options["max_interval"] = min(options.get("max_interval") or PULSE_SECONDS, PULSE_SECONDS)
@@ -105,7 +107,7 @@ class JobScheduler(Scheduler):
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Enqueue what is due; returns the seconds until something may be due again."""
-        self.memory.note(utcnow())
+        self._show_life()
         self._go_on()
         wait = float(self.max_interval)
         for entry in list(self.schedule.values()):
@@ -118,6 +120,13 @@ class JobScheduler(Scheduler):
                 seconds = seconds if self._run(entry) else TRY_AGAIN_AFTER
             wait = min(wait, float(seconds))
         return max(wait, 0.0)
+
+    def _show_life(self) -> None:
+        """Not at each tick: with an entry for each second that would be a write a second."""
+        now = time.monotonic()
+        if now - self._shown_at >= PULSE_SECONDS / 2:
+            self._shown_at = now
+            self.memory.note(utcnow())
 
     def is_due(self, entry: ScheduleEntry) -> tuple[bool, float]:
         """Whether it is, and the seconds until it is to be asked again."""

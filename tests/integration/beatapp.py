@@ -52,3 +52,8 @@ def entry(who: str) -> dict[str, Any]:
 @signals.beat_init.connect
 def started(sender: Any, **_: Any) -> None:
     print(f"beat_init {type(sender).__name__}", flush=True)
+
+
+@signals.beat_embedded_init.connect
+def embedded(sender: Any, **_: Any) -> None:
+    print(f"beat_embedded_init {type(sender).__name__}", flush=True)

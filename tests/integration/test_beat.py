@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -231,6 +232,32 @@ def test_a_real_beat_runs_every_entry_whenever_it_was_set_and_sends_its_signal(
         alive = system.json("stats")["beat"]["alive"]
         assert len(alive) == 1
         assert process.stop() == 0
+        stopped = system.json("stats")["beat"]
+        assert stopped["alive"] == []
+        assert stopped["last_tick"]
+
+
+def test_a_beat_embedded_in_celerys_worker_is_seen_and_remembers(valkey: Valkey, tmp_path: Path) -> None:
+    """On SQLite, too, which its fork could not open."""
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "celery_beatapp",
+        "worker",
+        "-B",
+        "-l",
+        "info",
+        "-c",
+        "1",
+    ]
+    with running(tmp_path, valkey.fresh_url(), FLASK_APP="beatapp") as system:
+        worker = system._start("worker", command, {})
+        system.until(lambda: worker.lines("job.succeeded"), 30, "no scheduled job has run")
+        system.until(lambda: len(system.json("stats")["beat"]["alive"]) == 1, 15, "Beat is not seen")
+        assert "beat_embedded_init Service" in worker.log
+        assert worker.stop() == 0
         stopped = system.json("stats")["beat"]
         assert stopped["alive"] == []
         assert stopped["last_tick"]

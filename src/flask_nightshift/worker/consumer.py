@@ -22,6 +22,7 @@ from vine import promise
 
 from .. import message as jobs
 from ..job import Failure, Reason, utcnow
+from ..lines import Line, job_fields
 from ..runtime import Runtime
 from . import monitoring
 from .announcer import Announcer
@@ -177,7 +178,9 @@ class JobConsumer(Consumer):
                 raise
             except Exception as exc:  # whatever is wrong with a message, the worker lives on
                 if message.acknowledged:
-                    logger.exception("a job was settled, and failed in the worker after that")
+                    job = jobs.ref(message.headers or {}, self._queue_of(message))
+                    text = "the job was settled, and failed in the worker after that"
+                    logger.exception(Line("job.settled_with_errors", text, **job_fields(job)))
                     return None
                 return self._bury(message, Reason.INVALID, exc)
 

@@ -20,6 +20,7 @@ from celery.exceptions import Reject
 from celery.utils.serialization import create_exception_cls
 
 from ..job import Failure
+from ..lines import Line
 from ..store.fork_gate import gate
 from .attempt import exception_of
 from .telling import Owed, owed_value
@@ -165,4 +166,5 @@ def _logged(request: Any, who: str) -> Iterator[None]:
     try:
         yield
     except Exception:
-        logger.exception("%s of %s raised; the job is settled all the same", who, request.humaninfo())
+        text = f"{who} raised; the job is settled all the same"
+        logger.exception(Line("job.hook_failed", text, job_id=request.id, task=request.type))

@@ -16,10 +16,17 @@ from .solo import JobSolo
 
 OURS = {prefork.TaskPool: JobPool, solo.TaskPool: JobSolo}
 """The pools that stand in for Celery's."""
+OUR_STEPS = {"celery.worker.components:Beat": "flask_nightshift.worker.embedded_beat:EmbeddedBeat"}
+"""The parts of a worker that stand in for Celery's."""
 
 
 class JobWorker(Worker):
-    """Celery's worker with our pools, however it was started."""
+    """Celery's worker with our pools and our Beat, however it was started."""
+
+    class Blueprint(Worker.Blueprint):  # type: ignore[misc,unused-ignore]
+        """The parts of a worker."""
+
+        default_steps = frozenset(OUR_STEPS.get(step, step) for step in Worker.Blueprint.default_steps)
 
     def on_init_blueprint(self) -> None:
         """Called when the options are settled and before any part is made."""

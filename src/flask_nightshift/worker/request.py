@@ -24,6 +24,7 @@ from celery.worker.state import task_ready
 from .. import message as jobs
 from ..events import JobReturned, JobStarted
 from ..job import Failure, Reason, utcnow
+from ..lines import Line
 from . import attempt, hooks
 from .attempt import Ended, Report
 from .outcome import REVOKED, TAKEN, SettledRequest
@@ -131,9 +132,8 @@ class JobRequest(SettledRequest):
         try:
             self._begin(pid, time_accepted)
         except Exception:  # in a pool of threads it would keep the job from running, without a word
-            logger.exception(
-                "what is told at the beginning of %s failed; it runs all the same", self.humaninfo()
-            )
+            text = "what is told at its beginning failed; it runs all the same"
+            logger.exception(Line("job.hook_failed", text, job_id=self.id, task=self.type))
 
     def _begin(self, pid: int, time_accepted: float) -> None:
         if self._task.acks_late or self._still_ours():
