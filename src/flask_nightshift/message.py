@@ -38,8 +38,11 @@ LEAST_CUT = 1000
 KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority")
 """The properties of a message that belong to the job and not to one delivery of it."""
 
-# RabbitMQ's own headers speak of one passage through the broker
-_BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", "compression")
+DELIVERIES = "x-nightshift-deliveries"
+"""On RabbitMQ: how often a job had begun when it was put aside, because it may end its worker."""
+
+# these headers speak of one passage through the broker
+_BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", DELIVERIES, "compression")
 _BROKER_PREFIXES = ("x-first-death-", "x-last-death-")
 
 _X_DEATH_REASONS = {"delivery_limit": Reason.DELIVERY_LIMIT, "expired": Reason.EXPIRED}
@@ -79,6 +82,15 @@ def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 def retries(headers: Mapping[str, Any]) -> int:
     """How many retries went before: Celery's ``retries`` header, 0 if absent or absurd."""
     return _count(headers.get("retries"))
+
+
+def deliveries(headers: Mapping[str, Any] | None, *, redelivered: bool = False) -> int:
+    """How often the message was handed out before and came back, as far as RabbitMQ and we can tell."""
+    counts = [
+        value if isinstance(value := (headers or {}).get(name), int) and 0 <= value <= MOST else 0
+        for name in (DELIVERIES, "x-delivery-count", "x-acquired-count")
+    ]
+    return counts[0] + max(*counts[1:], int(redelivered))
 
 
 def run(headers: Mapping[str, Any] | None) -> int:

@@ -175,6 +175,12 @@ class Broker(Protocol):
         ``BrokerUnavailable`` with the message still unacknowledged.
         """
 
+    def aside(self, queue: Any) -> Any:
+        """The ``kombu.Queue`` in which jobs of ``queue`` (another) wait to be run alone, as they may end their worker.
+
+        None: there is none for it, and no need of one where the broker knows which deliveries began.
+        """
+
     def give_back(self, message: Any) -> None:
         """Return a delivered message to its queue as it is, counted as a delivery where the broker counts.
 

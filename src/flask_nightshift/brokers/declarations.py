@@ -25,7 +25,6 @@ class Declarations:
     """Of one broker; a queue's name is ``in`` it when nothing is left to declare before a publish to it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._delivery_limit = settings.delivery_limit
         self._given = {queue.name: queue for queue in declared(settings.celery.get("task_queues"))}
         self._done: set[str] = set()
         self._lock = threading.Lock()
@@ -43,7 +42,9 @@ class Declarations:
 
     def ours(self, name: str) -> Queue:
         """How we declare the queue of that name."""
-        return topology.job_queue(name, self._delivery_limit)
+        if name.startswith(topology.ASIDE):
+            return topology.aside(name.removeprefix(topology.ASIDE))
+        return topology.job_queue(name)
 
     def are_ours(self, queue: Queue) -> bool:
         """Whether it is declared as we would."""
@@ -82,9 +83,9 @@ class Declarations:
             if not self.are_ours(queue):
                 self._given[queue.name] = queue
             if not topology.declare_queue(connection, queue):
-                text = "it has another delivery limit than NIGHTSHIFT_DELIVERY_LIMIT and keeps it: "
-                text += "`flask jobs doctor` says what to do"
-                logger.warning(Line("queue.other_limit", text, queue=queue.name))
+                text = "it was declared with another x-delivery-limit and keeps it: "
+                text += "`flask jobs doctor` says what that means"
+                logger.info(Line("queue.other_limit", text, queue=queue.name))
             self._done.add(queue.name)
 
     def once(self, connection: Any, queue: Queue, *, consumed: bool = False) -> None:

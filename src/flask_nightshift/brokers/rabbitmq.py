@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu import Queue
+from kombu.common import Broadcast
 
 from ..config import Settings, queue_name
 from ..errors import BrokerUnavailable
@@ -234,7 +235,7 @@ class RabbitMQBroker:
             return DEAD_QUEUE, DEAD_QUEUE
         if seconds > 0:
             return topology.delay(seconds, queue)
-        if self._declarations.is_given(queue):
+        if self._declarations.is_given(queue) or queue.startswith(topology.ASIDE):
             return "", queue  # whatever exchange it has, and perhaps it has none
         return queue, topology.routing_word(queue)
 
@@ -243,6 +244,11 @@ class RabbitMQBroker:
         self._publish(outgoing, queue, due, consumed=True)
         acknowledge(message)
         return True
+
+    def aside(self, queue: Queue) -> Queue | None:
+        """A queue of its own for each; none for what is not shared (a broadcast's), or ends with its consumer."""
+        shared = not (queue.exclusive or queue.auto_delete or isinstance(queue, Broadcast))
+        return topology.aside(queue.name) if shared else None
 
     def give_back(self, message: Any) -> None:
         """Have the transport reject it, to be given out again."""
@@ -253,7 +259,9 @@ class RabbitMQBroker:
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
         """Only ``ready`` can be told for each queue."""
         return self._link.call(
-            lambda connection: [QueueDepth(name, _ready(connection, name)) for name in queues]
+            lambda connection: [
+                QueueDepth(name, sum(_ready(connection, each) for each in _all_of(name))) for name in queues
+            ]
         )
 
     def delayed(self) -> int:
@@ -270,14 +278,7 @@ class RabbitMQBroker:
 
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``; delayed ones cannot be told from those of other queues."""
-
-        def work(connection: Any) -> int:
-            if not _ready(connection, queue):
-                return 0
-            with open_channel(connection) as channel:
-                return int(channel.queue_purge(queue))
-
-        return self._link.call(work)
+        return self._link.call(lambda connection: sum(_purge(connection, name) for name in _all_of(queue)))
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters; those not ``done()`` come back at this thread's next call."""
@@ -337,6 +338,18 @@ class RabbitMQBroker:
             ssl=given.get("broker_use_ssl") or False,
             login_method=given.get("broker_login_method"),
         )
+
+
+def _all_of(queue: str) -> tuple[str, ...]:
+    """The queues in which jobs of ``queue`` wait."""
+    return (queue,) if queue == DEAD_QUEUE else (queue, f"{topology.ASIDE}{queue}")
+
+
+def _purge(connection: Any, queue: str) -> int:
+    if not _ready(connection, queue):
+        return 0
+    with open_channel(connection) as channel:
+        return int(channel.queue_purge(queue))
 
 
 def _ready(connection: Any, queue: str) -> int:

@@ -74,7 +74,6 @@ def _consumer_timeout(version: tuple[int, ...], longest: float | None) -> Iterat
 
 def _declarations(connection: Any, queues: Iterable[Queue]) -> Iterator[Finding]:
     for queue in queues:
-        wanted = topology.deliveries(queue)
         try:
             topology.declare_foundation(connection)
             as_wanted = topology.declare_queue(connection, queue)
@@ -86,16 +85,17 @@ def _declarations(connection: Any, queues: Iterable[Queue]) -> Iterator[Finding]
                 other_queue(queue.name),
             )
         else:
-            yield _kind(queue) if as_wanted else _other_limit(queue, wanted)
+            yield _kind(queue) if as_wanted else _other_limit(queue)
 
 
-def _other_limit(queue: Queue, wanted: int | None) -> Finding:
+def _other_limit(queue: Queue) -> Finding:
+    standing = (queue.queue_arguments or {}).get(topology.DELIVERY_LIMIT, "none")
     return Finding(
         "warning",
         "queues",
-        f"NIGHTSHIFT_DELIVERY_LIMIT is {wanted}, and {queue.name} was declared with "
-        f"{topology.deliveries(queue) or 'none'}, which holds: RabbitMQ cannot change it.",
-        f"Set it back, or let {queue.name} run empty and stop its workers, then: "
+        f"{queue.name} was declared with x-delivery-limit {standing}, and RabbitMQ cannot change it: "
+        "it buries a job that comes back so often, also one that never began. Workers seldom let it come to that.",
+        f"When it suits you, let {queue.name} run empty and stop its workers, then: "
         f"rabbitmqctl delete_queue {queue.name}",
     )
 

@@ -209,6 +209,9 @@ class RedisBroker:
             message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
         return replaced
 
+    def aside(self, queue: Queue) -> None:
+        """None: the transport knows which deliveries began, and hands out one such job at a time."""
+
     def give_back(self, message: Any) -> None:
         """Have the transport reject it, to be given out again."""
         return_message(message, self._fail)

@@ -46,7 +46,20 @@ READY_MARK = Exchange("nightshift.ready", "fanout")
 CONSUMER_TIMEOUT = 24 * 3600 * 1000
 """Milliseconds that a job may stay unacknowledged; servers before 3.12 know only a setting of their own."""
 DELIVERY_LIMIT = "x-delivery-limit"
+RETURNS = 1000
+"""How often a job may come back to its queue before RabbitMQ itself buries it. It counts what was only received and
+returned, too. What counts is ``NIGHTSHIFT_DELIVERY_LIMIT``, which workers see to (``worker/aside.py``).
+"""
+ASIDE = "nightshift.aside."
+"""How the name begins of the queue in which those jobs of a queue wait that may have ended their worker."""
 
+_SAFE = {
+    DELIVERY_LIMIT: RETURNS,
+    "x-dead-letter-exchange": DEAD_QUEUE,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+    "x-consumer-timeout": CONSUMER_TIMEOUT,
+}
 _LIMIT_STANDS = re.compile(
     rf"inequivalent arg '{DELIVERY_LIMIT}'.*current is (?:none|(?:the value )?'(?P<limit>-?\d+)')"
 )
@@ -58,21 +71,22 @@ def routing_word(name: str) -> str:
     return name.translate(_ONE_WORD)
 
 
-def job_queue(name: str, delivery_limit: int) -> Queue:
-    """The declaration of a job queue; ``delivery_limit`` counts deliveries, RabbitMQ counts returns."""
+def job_queue(name: str) -> Queue:
+    """The declaration of a job queue."""
     return Queue(
         name,
         Exchange(name, "topic"),
         routing_key=routing_word(name),
         queue_arguments={
             "x-queue-type": "quorum",
-            DELIVERY_LIMIT: delivery_limit - 1,
-            "x-dead-letter-exchange": DEAD_QUEUE,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-            "x-consumer-timeout": CONSUMER_TIMEOUT,
+            **_SAFE,
         },
     )
+
+
+def aside(queue: str) -> Queue:
+    """The declaration of the queue in which jobs of ``queue`` wait to be run alone; published to by its name."""
+    return Queue(f"{ASIDE}{queue}", queue_arguments={"x-queue-type": "quorum", **_SAFE})
 
 
 def dead_queue(version: tuple[int, ...]) -> Queue:
@@ -137,12 +151,6 @@ def _declare(connection: Any, queue: Queue) -> None:
                 bound.bind_to(ARRIVALS.name, routing_key=key)
                 ARRIVALS.bind(channel).bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=key)
         bound.bind_to(ARRIVALS.name, routing_key=f"#.{_arrival(queue.name)}")
-
-
-def deliveries(queue: Queue) -> int | None:
-    """How often a job of ``queue`` is delivered before it is buried, as it is declared; None: without end."""
-    limit = (queue.queue_arguments or {}).get(DELIVERY_LIMIT)
-    return None if limit is None or limit < 0 else limit + 1
 
 
 def _arrival(queue: str) -> str:

@@ -107,6 +107,7 @@ def _close_connection(controller: Any) -> None:
     if connection is None:
         return
     try:
+        controller.consumer.leave()
         connection.close()
     except Exception as exc:  # noqa: BLE001 - the process ends; the broker notices by itself
         logger.warning("the connection to the broker did not close properly: %s", exc)

@@ -26,6 +26,7 @@ from ..lines import Line, job_fields
 from ..runtime import Runtime
 from . import monitoring
 from .announcer import Announcer
+from .aside import LET_COME, Aside
 from .children import remembered
 from .endings import unrunnable
 from .request import settled_by_us
@@ -46,6 +47,7 @@ class JobConsumer(Consumer):
         self.runtime: Runtime = self.app.runtime
         self.settlement = self.app.settlement = Settlement(self.runtime, self.hostname, self.timer.call_after)
         self.app.announcer = Announcer()
+        self._aside: Aside | None = None
         self.loop_at = monotonic()
         """When the consumer's loop last turned, on the monotonic clock: the worker's pulse."""
 
@@ -66,7 +68,7 @@ class JobConsumer(Consumer):
         connection.transport.slots = int(self.pool.num_processes or 1)
         self.settlement.resume()
         with self.app.connection_for_write() as side:
-            self.runtime.broker.prepare(side, list(self.app.amqp.queues.values()))
+            self.runtime.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
         if isinstance(self.pool, JobSolo):
             self.pool.keep_alive(connection.connection)
         return connection
@@ -89,8 +91,25 @@ class JobConsumer(Consumer):
         self._pulse()
         super().perform_pending_operations()
 
+    def _asides(self) -> list[Any]:
+        found = map(self.runtime.broker.aside, self.app.amqp.queues.consume_from.values())
+        return [queue for queue in found if queue is not None]
+
+    def on_ready(self) -> None:
+        """Jobs are taken now; those that may end their worker a moment later."""
+        super().on_ready()
+        if self._aside is not None:
+            self.timer.call_after(LET_COME, self.call_soon, (self._aside.begin,))
+
+    def leave(self) -> None:
+        """The worker has stopped, and its connection is about to be closed."""
+        if self._aside is not None:
+            self._aside.leave()
+
     def on_close(self) -> None:
         """The connection is lost: its messages come back, so forget what was to become of them."""
+        if self._aside is not None:
+            self._aside.end()
         self.settlement.drop()
         with remembered(self.pool):
             super().on_close()
@@ -134,6 +153,14 @@ class JobConsumer(Consumer):
         if exchange is None:
             self.app.amqp.queues[queue]  # makes it
         super().add_task_queue(queue, exchange, exchange_type, *rest, **options)
+        if self._aside is not None:
+            self._aside.add(self.app.amqp.queues[queue])
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Consume ``queue`` no more."""
+        super().cancel_task_queue(queue)
+        if self._aside is not None:
+            self._aside.remove(queue)
 
     def reset_rate_limits(self) -> None:
         """A limit has changed: the jobs that wait because of the old one go on under the new.
@@ -170,6 +197,7 @@ class JobConsumer(Consumer):
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
         """Celery's handler behind a check of the message."""
         accept = super().create_task_handler(promise)
+        aside = self._aside = Aside(self, self.task_consumer.queues)
 
         def on_task_received(message: Any) -> Any:
             try:
@@ -182,18 +210,21 @@ class JobConsumer(Consumer):
                     text = "the job was settled, and failed in the worker after that"
                     logger.exception(Line("job.settled_with_errors", text, **job_fields(job)))
                     return None
-                return self._bury(message, Reason.INVALID, exc)
+                return self.bury(message, Reason.INVALID, exc)
 
         def receive(message: Any) -> Any:
-            message.job_queue = self._queue_of(message)
+            if not hasattr(message, "job_queue"):
+                message.job_queue = self._queue_of(message)
             try:
                 check(message)
             except ContentDisallowed as exc:
-                return self._bury(message, Reason.INVALID, exc)
+                return self.bury(message, Reason.INVALID, exc)
             except Misshapen as exc:
-                return self._bury(message, Reason.INVALID, exc)
+                return self.bury(message, Reason.INVALID, exc)
             except Exception as exc:  # noqa: BLE001 - decoding may raise anything; the bytes are kept
-                return self._bury(message, Reason.UNDECODABLE, exc)
+                return self.bury(message, Reason.UNDECODABLE, exc)
+            if aside.wants(message):
+                return aside.put(message)
             due = self._due(message)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)
@@ -201,6 +232,7 @@ class JobConsumer(Consumer):
                 return self._first_in_line(lambda: accept(message))
             return accept(message)
 
+        self.receive = on_task_received
         return on_task_received
 
     def _first_in_line(self, accept: Callable[[], Any]) -> Any:
@@ -214,7 +246,7 @@ class JobConsumer(Consumer):
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """It is no job in any protocol."""
-        self._bury(
+        self.bury(
             message, Reason.INVALID, Misshapen("it has no 'task' header and is not a protocol 1 message")
         )
 
@@ -222,7 +254,7 @@ class JobConsumer(Consumer):
         """No such task here: a deploy may be half way, so put it off for a while."""
         name = (message.headers or {}).get("task")
         if name is None:  # protocol 1: its fields are in the body, where we do not count postponements
-            self._bury(message, Reason.UNKNOWN_TASK, exc)
+            self.bury(message, Reason.UNKNOWN_TASK, exc)
             return
         failure = Failure.of(NotRegistered(name))
         told = partial(unrunnable, self, message, Reason.UNKNOWN_TASK, exc)
@@ -230,15 +262,16 @@ class JobConsumer(Consumer):
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """Celery will not have it: wrong shape, or a content type that is not accepted."""
-        self._bury(message, Reason.INVALID, exc)
+        self.bury(message, Reason.INVALID, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Its bytes cannot be read."""
         if not hasattr(message, "job_queue"):
             message.job_queue = self._queue_of(message)
-        self._bury(message, Reason.UNDECODABLE, exc)
+        self.bury(message, Reason.UNDECODABLE, exc)
 
-    def _bury(self, message: Any, reason: Reason, exc: Exception) -> None:
+    def bury(self, message: Any, reason: Reason, exc: Exception) -> None:
+        """Make a dead letter of a message that this worker cannot run, and tell who wants to know."""
         queue = getattr(message, "job_queue", "")
         told = partial(unrunnable, self, message, reason, exc)
         self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc), then=told)

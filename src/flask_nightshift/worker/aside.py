@@ -1,0 +1,170 @@
+"""Jobs that may end their worker, on a broker that cannot tell which of its deliveries began.
+
+RabbitMQ counts how often a message came back, also one that was only received. So whatever comes back goes to a queue
+of its own first (``Broker.aside``). From there a worker takes one job at a time, and no other before that one is
+settled. What comes back from *there* had begun, and is counted; at ``NIGHTSHIFT_DELIVERY_LIMIT`` it is buried
+(invariant 3). Ordinary jobs go on beside it. One that is hit when it ends the worker comes here, too, and never again
+runs beside another of its kind: so however many there are, only the guilty one reaches the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from billiard.exceptions import WorkerLostError
+from kombu import Consumer
+
+from .. import message as jobs
+from ..job import Reason
+from .settle import Step, outgoing
+
+if TYPE_CHECKING:
+    from .consumer import JobConsumer
+
+LET_COME = 1.0
+"""Seconds after connecting before the first such job is taken: by then what came back from a dead worker has been put
+aside, and does not come back once more.
+"""
+
+
+class Aside:
+    """Of one connection of ``consumer``; ``queues`` are those that it consumes (``kombu.Queue``)."""
+
+    def __init__(self, consumer: JobConsumer, queues: Any) -> None:
+        self._owner = consumer
+        broker = consumer.runtime.broker
+        found = {queue.name: broker.aside(queue) for queue in queues}
+        self.queues = {name: queue for name, queue in found.items() if queue is not None}
+        self._job_queue = {queue.name: name for name, queue in self.queues.items()}
+        self._limit = max(consumer.runtime.settings.delivery_limit, 1)
+        self._consumer: Any = None
+        self._current: Any = None
+        self._others: list[Any] = []
+        self._over = False
+
+    # -- what comes back to an ordinary queue ------------------------------------------------------------------
+
+    def wants(self, message: Any) -> bool:
+        """Whether ``message`` was handed out before and is to be put aside."""
+        if message.job_queue not in self.queues or getattr(message, "aside", False):
+            return False
+        return jobs.deliveries(message.headers, redelivered=_redelivered(message)) > 0
+
+    def put(self, message: Any) -> None:
+        """Put aside a message that came back to its queue. Whether it had begun nobody knows, so that counts as once.
+
+        With a limit of one delivery it counts as none: a job that never began must not be buried.
+        """
+        self._write(message, int(self._limit > 1))
+
+    def _write(self, message: Any, count: int) -> None:
+        headers = {**jobs.job_headers(message.headers), jobs.DELIVERIES: count}
+        queue = self.queues[message.job_queue].name
+        job = jobs.ref(headers, message.job_queue)
+        self._owner.settlement.write(
+            Step(message, outgoing(message, headers), queue, None, job, lambda: None)
+        )
+
+    # -- what is taken from there ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Consume, from now on."""
+        if self._over or not self.queues:
+            return
+        channel = self._owner.connection.channel()
+        channel.basic_qos(0, 1, False)  # for each queue
+        self._consumer = Consumer(
+            channel,
+            list(self.queues.values()),
+            on_message=self._arrived,
+            auto_declare=False,
+            accept=self._accept,
+        )
+        self._consumer.consume()
+
+    @property
+    def _accept(self) -> Any:
+        return self._owner.task_consumer.accept
+
+    def add(self, queue: Any) -> None:
+        """``queue`` is consumed, too."""
+        aside = self._owner.runtime.broker.aside(queue)
+        if aside is None or queue.name in self.queues:
+            return
+        self.queues[queue.name] = aside
+        self._job_queue[aside.name] = queue.name
+        if self._consumer is not None:
+            aside.bind(self._consumer.channel).declare()
+            self._consumer.add_queue(aside)
+            if self._current is None:
+                self._consumer.consume()
+
+    def remove(self, name: str) -> None:
+        """The queue of that name is consumed no more."""
+        aside = self.queues.pop(name, None)
+        if aside is not None and self._consumer is not None:
+            self._consumer.cancel_by_queue(aside.name)
+
+    def _arrived(self, message: Any) -> None:
+        message.aside = True
+        message.job_queue = self._job_queue[message.delivery_info["routing_key"]]
+        if self._current is not None:
+            self._others.append(message)  # it was on its way from another of the queues
+            return
+        self._current = message
+        if len(self.queues) > 1:
+            self._consumer.cancel()
+        self._put_others_back()
+        self._when_settled(message)
+        count = jobs.deliveries(message.headers, redelivered=_redelivered(message))
+        if count >= max(self._limit, 1):
+            exc = WorkerLostError(f"delivered {count} times, and never settled")
+            self._owner.bury(message, Reason.DELIVERY_LIMIT, exc)
+            return
+        message.headers["x-delivery-count"] = count
+        self._owner.receive(message)
+
+    def _put_others_back(self) -> None:
+        others, self._others = self._others, []
+        for other in others:
+            self._write(other, jobs.deliveries(other.headers, redelivered=_redelivered(other)))
+
+    def _when_settled(self, message: Any) -> None:
+        """Go on when ``message`` is acknowledged or rejected, by whatever thread."""
+
+        def then(settle: Callable[..., Any]) -> Callable[..., Any]:
+            def settled(*args: Any, **options: Any) -> None:
+                settle(*args, **options)
+                self._owner.call_soon(self._next, message)
+
+            return settled
+
+        message.ack, message.reject = then(message.ack), then(message.reject)
+
+    def _next(self, message: Any) -> None:
+        if self._over or message is not self._current:
+            return
+        self._current = None
+        if self._others:  # it came as soon as there was room, before we were told
+            self._arrived(self._others.pop(0))
+        elif len(self.queues) > 1:
+            self._consumer.consume()
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The connection is gone, or about to be closed."""
+        self._over = True
+
+    def leave(self) -> None:
+        """The worker stops in good order: a job in hand goes back uncounted."""
+        self._over = True
+        message = self._current
+        if message is not None and not message.acknowledged:
+            self._write(message, jobs.deliveries(message.headers))
+
+
+def _redelivered(message: Any) -> bool:
+    info = message.delivery_info
+    return bool(info.get("redelivered")) if isinstance(info, Mapping) else False
