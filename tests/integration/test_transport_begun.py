@@ -31,6 +31,37 @@ def test_what_had_not_begun_comes_back_uncounted(site: Site) -> None:
     assert not site.redis.keys("nightshift:started:*")
 
 
+def test_what_ends_its_worker_by_being_read_is_counted_too(site: Site) -> None:
+    """It never begins. As nobody knows which it was, all of that claim count, but none of the one before."""
+    for number in range(3):
+        site.publish(number)
+    worker = _worker(site, slots=1)
+    worker.take(3)
+    for number in range(3, 5):
+        site.publish(number)
+    lease, channel = worker.lease, worker.channel
+    scripts.CLAIM.run(
+        site.redis, *channel._call(channel._new_claim(["jobs"], 3))
+    )  # the answer ends the process
+    _sweep(site, worker)
+    assert [_count(raw) for raw in _ready(site)] == [1, 0, 0, 1, 1], lease.received
+
+
+def test_an_exception_in_the_loop_is_blamed_on_the_unproven_job(site: Site) -> None:
+    site.publish(0)
+    dead = _worker(site, slots=1)
+    dead.take(1)
+    _sweep(site, dead)
+    for number in (1, 2):
+        site.publish(number)
+    for crashes in (1, 2):
+        crashing = _worker(site, slots=1)
+        crashing.take(3)
+        crashing.channel.crashed = True
+        crashing.channel.close()
+        assert [_count(raw) for raw in _ready(site)] == [1 + crashes, 0, 0]
+
+
 def test_those_that_came_back_are_taken_one_at_a_time_and_the_others_go_on(site: Site) -> None:
     for number in range(3):
         site.publish(number)

@@ -210,10 +210,15 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
             return
         if self.crashed:
             with contextlib.suppress(RedisError, OSError):
-                lease.give_back(
-                    [tag for tag, (its, _) in self._in_hand.items() if its is lease], counted=True
-                )
+                self._count_what_may_have_crashed(lease)
         lease.release()
+
+    def _count_what_may_have_crashed(self: Any, lease: Lease) -> None:
+        """A message need not begin to end its worker. If one of those in hand did so before, it was that one."""
+        in_hand = [tag for tag, (its, _) in self._in_hand.items() if its is lease]
+        doubtful = [tag for tag in in_hand if self._starts.is_unproven(tag)]
+        lease.note_begun(doubtful or in_hand)
+        lease.give_back(in_hand, counted=True)
 
     # ending
     def close(self: Any) -> None:

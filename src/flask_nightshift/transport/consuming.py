@@ -147,7 +147,7 @@ class ConsumingMixin(DeliveringMixin):
         ]
         turns = int(not isinstance(self._queue_cycle, priority_cycle))
         args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
-        args += self._doubts(claim)
+        args += [*self._doubts(claim), claim.lease.received]
         return names, [*args, *steps, *queues, *claim.batch.args()]
 
     def _doubts(self: Any, claim: Claim) -> tuple[int, int]:
@@ -158,7 +158,7 @@ class ConsumingMixin(DeliveringMixin):
         """
         slots = self.connection.slots
         if slots is None:
-            return claim.size, 0
+            return claim.size, -1
         return int(not unproven_in_hand()), self._starts.with_claim(slots - len(self._in_hand))
 
     def _look_again(self: Any) -> None:
@@ -240,6 +240,7 @@ class ConsumingMixin(DeliveringMixin):
         self._next_due = monotonic() + wait if wait >= 0 else None
         self._passed_over = bool(reply[4])
         found = zip(reply[5::2], reply[6::2], strict=True)
+        self._receiving = claim.first
         for number, (position, raw) in enumerate(found, claim.first):
             queue = claim.queues[abs(position) - 1]
             self._claimed.append(Claimed(claim.lease, number, queue, raw, at, position < 0))

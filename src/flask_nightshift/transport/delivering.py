@@ -40,10 +40,12 @@ class DeliveringMixin:
         self._claimed: deque[Claimed] = deque()
         self._in_hand: dict[int, tuple[Lease, str]] = {}
         self._starts = Starts(ahead=self.options.delivery_limit > 1)
+        self._receiving = 0
         self._no_ack: set[str] = set()
         self._leaving: set[str] = set()
 
     def _deliver_claimed(self: Any) -> None:
+        lease = self._claimed[-1].lease
         while self._claimed:
             claimed = self._claimed.popleft()
             callbacks = self.connection._callbacks  # noqa: SLF001 - as kombu's channel does
@@ -53,6 +55,7 @@ class DeliveringMixin:
                 self.connection._deliver(body, claimed.queue)  # noqa: SLF001 - as kombu's channel does
                 if claimed.queue in self._no_ack:
                     self.settle_by_ack(claimed.number)
+        lease.received = self._receiving
 
     def _open(self: Any, claimed: Claimed) -> dict[str, Any] | None:
         """What to deliver; None if it was not for delivery and has been put where it belongs."""

@@ -7,7 +7,8 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
     nightshift:delayed:<queue>    zset    "<step>|<message>" by due time (unix seconds)
     nightshift:bell:<queue>       list    at most one element, lives 2 s: "look, there is something"
     nightshift:lease:<consumer>   hash    number → "<queue>\0<step>\0<message>" in that consumer's hands
-    nightshift:started:<consumer> set     numbers of what it has begun; "0" if it tells at all
+    nightshift:started:<consumer> set     numbers of what it has begun; "r<first number>" of what it is
+                                          just receiving; "0" if it tells at all
     nightshift:leased             hash    queue → how many of its messages are leased
     nightshift:consumers          zset    consumer by lease deadline (unix seconds)
     nightshift:clients            hash    consumer → Redis client id of its keeper

@@ -81,6 +81,8 @@ class Lease:
         self.on_change = on_change
         self.key = keys.lease(space.prefix, self.id)
         self.tells_starts = tells_starts
+        self.received: int | str = ""
+        """First number of the latest claim of which every message has been received."""
         self._started = keys.started(space.prefix, self.id)
         self.owned = [keys.consumers(space.prefix), self.key, keys.leased(space.prefix), self._started]
         self._register = [name(space.prefix) for name in (keys.clients, keys.suspects, keys.late)]
@@ -101,7 +103,14 @@ class Lease:
     def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
         """Put the deadline off; False if the lease was taken."""
         self._client_id = client_id
-        args = (self.id, self.options.lease_seconds, client_id, int(register), int(self.tells_starts))
+        args = (
+            self.id,
+            self.options.lease_seconds,
+            client_id,
+            int(register),
+            int(self.tells_starts),
+            self.received,
+        )
         reply = scripts.RENEW.run(client, [self.owned[0], *self._register, self._started], args)
         return reply == b"ok" or self._mark_lost()
 
@@ -148,7 +157,9 @@ class Lease:
 
     def note_begun(self, numbers: Sequence[int]) -> bool:
         """Note that these deliveries begin; False if the lease was taken. Raises what redis-py does."""
-        reply = scripts.START.run(self.client, [self.owned[0], self._started], [self.id, *numbers])
+        reply = scripts.START.run(
+            self.client, [self.owned[0], self._started], [self.id, self.received, *numbers]
+        )
         return reply == b"ok" or self._mark_lost()
 
     def ack(self, queue: str, number: int) -> None:

@@ -1,7 +1,8 @@
 """Which deliveries have begun: the server is told before they do.
 
 Invariant: a delivery is counted when it begins, not when it is claimed. A job that ends its whole worker takes along
-what was claimed behind it; those jobs have not begun, and come back uncounted.
+what was claimed behind it; those jobs have not begun, and come back uncounted. One exception: a message may end its
+worker by being read. So a claim counts as a whole until the worker has told that it received all of it.
 
 A round trip for each job would be a third of a quick job's time. So a claim notes as begun what will begin at once,
 since there are free slots, and what will begin within ``SOON`` at the present pace; what is in line by then is noted
@@ -30,6 +31,7 @@ class Starts:
         self._seen, self._since = 0, monotonic()
         self._line: dict[int, None] = {}
         self._noted: set[int] = set()
+        self._unproven: set[int] = set()
         self._lock = native.lock()
 
     def with_claim(self, free: int) -> int:
@@ -40,10 +42,16 @@ class Starts:
     def delivered(self, number: int, *, noted: bool, unproven: bool) -> None:
         """A message was delivered; ``noted``: the claim has noted it as begun."""
         with self._lock:
-            if noted:
+            if unproven:
+                self._unproven.add(number)
+            elif noted:
                 self._noted.add(number)
-            elif not unproven:
+            else:
                 self._line[number] = None
+
+    def is_unproven(self, number: int) -> bool:
+        """Whether the message had begun before and was never settled, when it was delivered."""
+        return number in self._unproven
 
     def begin(self, number: int, note: Callable[[list[int]], bool]) -> bool:
         """The job of ``number`` begins: have ``note`` tell the server if need be; False if that refuses."""
@@ -61,6 +69,7 @@ class Starts:
         with self._lock:
             self._line.pop(number, None)
             self._noted.discard(number)
+            self._unproven.discard(number)
 
     def _next(self, number: int) -> list[int]:
         """``number``, and those after it that will begin soon."""

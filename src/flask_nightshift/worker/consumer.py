@@ -215,6 +215,8 @@ class JobConsumer(Consumer):
         def receive(message: Any) -> Any:
             if not hasattr(message, "job_queue"):
                 message.job_queue = self._queue_of(message)
+            if aside.wants(message):  # before anything is done with it
+                return aside.put(message)
             try:
                 check(message)
             except ContentDisallowed as exc:
@@ -223,8 +225,6 @@ class JobConsumer(Consumer):
                 return self.bury(message, Reason.INVALID, exc)
             except Exception as exc:  # noqa: BLE001 - decoding may raise anything; the bytes are kept
                 return self.bury(message, Reason.UNDECODABLE, exc)
-            if aside.wants(message):
-                return aside.put(message)
             due = self._due(message)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)

@@ -3,8 +3,9 @@
 --       ready lists: for each step, the most urgent first, one per queue
 -- ARGV  1 consumer, 2 how many to take, 3 number of the first, 4 "1": take turns between queues, "0": empty
 --       the first queue first, 5 up to how many ready messages due ones are promoted, 6 count of queues, 7 count of steps,
---       8 how many unproven messages to take, 9 how many of the others to note as begun (see start.lua), then the
---       steps, the queues, and acknowledgements (see shared.lua)
+--       8 how many unproven messages to take, 9 how many of the others to note as begun (see start.lua; -1:
+--       this consumer tells nothing), 10 what it has received (see shared.lua), then the steps, the queues, and
+--       acknowledgements (see shared.lua)
 -- Atomic: acknowledges; promotes what is due to the ready lists; moves messages from there to the lease. An
 -- unproven message, one whose earlier delivery began and never ended, may kill its worker: those that are too many
 -- are passed over, up to PASSED of a list.
@@ -19,15 +20,17 @@ go_on_when_full(consumers)
 local wanted, number, turns = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local budget, Q, S = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local doubtful, to_note = tonumber(ARGV[8]), tonumber(ARGV[9])
+local tells = to_note >= 0
 local steps, step_at, queues = {}, {}, {}
 for s = 1, S do
-  steps[s] = ARGV[9 + s]
+  steps[s] = ARGV[10 + s]
   step_at[steps[s]] = s
 end
-for q = 1, Q do queues[q] = ARGV[9 + S + q] end
+for q = 1, Q do queues[q] = ARGV[10 + S + q] end
 local function ready(q, s) return KEYS[4 + 2 * Q + (s - 1) * Q + q] end
 
-acknowledge(lease, leased, started, 10 + S + Q)
+acknowledge(lease, leased, started, 11 + S + Q)
+note_received(started, ARGV[10])
 
 local time, next_due, more = now(), -1, 0
 
@@ -82,7 +85,7 @@ local function take(q, s)
   if not message or at < -PASSED then return false end
   local where = q
   if unproven(message) then
-    doubtful, took_doubtful = doubtful - 1, true
+    doubtful, to_note, took_doubtful = doubtful - 1, to_note - 1, true
   elseif #noted < to_note then
     noted[#noted + 1], where = number + taken, -q
   end
@@ -113,7 +116,7 @@ for s = 1, S do
   end
 end
 
-if #noted > 0 then redis.call('SADD', started, '0', unpack(noted)) end
+if taken > 0 and tells then redis.call('SADD', started, '0', 'r' .. number, unpack(noted)) end
 for q = 1, Q do
   count_leased(leased, queues[q], taken_of[q] or 0)
   if taken >= wanted then

@@ -62,11 +62,25 @@ local function unproven(message)
   return string.find(message, '^%s*{%s*"x%-delivery%-count":%s*[1-9]') ~= nil
 end
 
--- Which of a consumer's deliveries count, as a function of a number: those that began, or, for a consumer that
--- does not tell (it has no member "0"), all.
+-- Which of a consumer's deliveries count, as a function of a number: those that began, and those of a claim that
+-- it has not told to have received, because one of them may have ended it; or, of a consumer that tells nothing (it
+-- has no member "0"), all.
 local function begun(started)
-  if redis.call('SISMEMBER', started, '0') == 0 then return function() return true end end
-  return function(number) return redis.call('SISMEMBER', started, number) == 1 end
+  local tells, counts, receiving = false, {}, math.huge
+  for _, member in ipairs(redis.call('SMEMBERS', started)) do
+    if member == '0' then tells = true end
+    if string.sub(member, 1, 1) == 'r' then
+      receiving = math.min(receiving, tonumber(string.sub(member, 2)))
+    else
+      counts[member] = true
+    end
+  end
+  return function(number) return not tells or counts[number] or tonumber(number) >= receiving end
+end
+
+-- A consumer has received all messages of the claim whose first number it tells ('': of none).
+local function note_received(started, first)
+  if first ~= '' then redis.call('SREM', started, 'r' .. first) end
 end
 
 -- Acknowledgements in ARGV from position at: the number of groups, then per group its queue, how many numbers,
