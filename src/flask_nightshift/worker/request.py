@@ -245,6 +245,8 @@ class JobRequest(SettledRequest):
 
         Raises what the broker's library does: then the job must not begin.
         """
+        if self.acknowledged:  # already, with ``acks_late=False``: nothing is left to count
+            return True
         begin = getattr(self._message.channel, "begin_delivery", None)
         return begin is None or begin(self._message.delivery_tag)
 
