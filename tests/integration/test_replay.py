@@ -142,6 +142,33 @@ class TestWaysBack:
         assert status(desk, letter_id) is Status.REPLAYED
         assert desk.in_queue("mail") == 1
 
+    def test_a_job_id_that_was_used_before_counts_as_begun_only_if_it_began_since(self, desk: Desk) -> None:
+        """An app may name its jobs by what they are about, so that an earlier job of that name was replayed."""
+        [first] = desk.died("invoice-7")
+        assert replay(desk, filters=Filters(ids=(first,))).ids == (first,)
+        writer = journal.Journal(desk.store, worker="w")
+        began = utcnow() - timedelta(minutes=10)
+        writer(JobStarted(JobRef("invoice-7", "mail.send", "mail", 1, run=1), began, "w"))
+        assert writer.flush()
+        writer.close()
+        [second] = desk.died("invoice-7")
+        assert claims.Claims(desk.store).claim(second, [Status.WAITING]) is not None  # and its process dies
+        age(desk, claims.STALE + 1)
+        assert replay(desk).ids == (second,)
+        assert desk.in_queue("mail") == 2
+
+    def test_a_discarded_letter_whose_publish_fails_is_discarded_again(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        [letter_id] = desk.died("j1")
+        named = Filters(ids=(letter_id,))
+        dead_letters.discard(desk.store, named)
+        monkeypatch.setattr(claims.Claims, "holds", False)
+        with pytest.raises(Exception, match="took too long"):
+            replay(desk, filters=named, force=True)
+        assert status(desk, letter_id) is Status.DISCARDED
+        assert replay(desk).ids == ()
+
     def test_a_running_worker_takes_back_what_a_dead_replay_claimed(self, desk: Desk) -> None:
         [letter_id] = desk.died("j1")
         assert claims.Claims(desk.store).claim(letter_id, [Status.WAITING]) is not None

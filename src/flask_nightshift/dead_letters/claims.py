@@ -6,7 +6,8 @@
 
 A claim is one conditional ``UPDATE``, so of two operators, or of a replay and a discard, exactly one gets the letter.
 A crash between the publish and the mark leaves a claim behind. ``take_back`` ends it: as ``replayed`` if the job has
-begun its next run since, and otherwise as ``waiting``, because a job that runs twice is better than one that is lost.
+begun its next run since the claim, and otherwise as ``waiting``, because a job that runs twice is better than one that
+is lost. That a next run began before says nothing: apps may use the id of a job again.
 """
 
 from __future__ import annotations
@@ -43,20 +44,24 @@ class Claims:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._before = Status.WAITING
         self._until = 0.0
 
     def claim(self, letter_id: str, among: Sequence[Status]) -> ArchivedLetter | None:
         """The letter, claimed, if its status is ``among`` those; None if it is not, or there is none."""
-        with self._store.begin() as connection:
-            statement = (
-                update(table)
-                .where(table.c.id == letter_id, table.c.status.in_(among))
-                .values(status=Status.REPLAYING, status_at=_clock(connection), claimed_by=self._name)
-                .returning(*table.c)
-            )
-            row = connection.execute(statement).one_or_none()
-        self._until = time.monotonic() + STALE / 2
-        return archived(row) if row is not None else None
+        for status in among:
+            with self._store.begin() as connection:
+                statement = (
+                    update(table)
+                    .where(table.c.id == letter_id, table.c.status == status)
+                    .values(status=Status.REPLAYING, status_at=_clock(connection), claimed_by=self._name)
+                    .returning(*table.c)
+                )
+                row = connection.execute(statement).one_or_none()
+            if row is not None:
+                self._before, self._until = status, time.monotonic() + STALE / 2
+                return archived(row)
+        return None
 
     @property
     def holds(self) -> bool:
@@ -64,10 +69,10 @@ class Claims:
         return time.monotonic() < self._until
 
     def release(self, letter_id: str) -> None:
-        """Give a letter back that was not published."""
+        """Give a letter back that was not published: it is what it was before the last claim."""
         mine = (table.c.id == letter_id, table.c.claimed_by == self._name)
         with self._store.begin() as connection:
-            connection.execute(update(table).where(*mine).values(_WAITING))
+            connection.execute(update(table).where(*mine).values(_WAITING | {"status": self._before}))
 
     def published(self, letter: DeadLetter, queue: str, sleep: Callable[[float], object]) -> None:
         """Mark a letter whose job is in ``queue`` again; raises ``DatabaseUnavailable`` after ``MARK_TIMEOUT``."""
@@ -100,10 +105,11 @@ def take_back(store: Store) -> int:
             table.c.status == Status.REPLAYING,
             table.c.status_at < _clock(connection, timedelta(seconds=STALE)),
         )
-        query = select(table.c.id, table.c.headers, jobs.c.run).outerjoin(jobs, jobs.c.id == table.c.job_id)
+        job = (jobs.c.run, (jobs.c.started_at > table.c.status_at).label("since"))
+        query = select(table.c.id, table.c.headers, *job).outerjoin(jobs, jobs.c.id == table.c.job_id)
         found = connection.execute(query.where(*stale).limit(CHUNK)).all()
         for row in found:
-            begun = row.run is not None and row.run > run(row.headers)
+            begun = row.since and row.run > run(row.headers)
             values = {"status": Status.REPLAYED, "claimed_by": None} if begun else _WAITING
             connection.execute(update(table).where(table.c.id == row.id, *stale).values(values))
     return len(found)
