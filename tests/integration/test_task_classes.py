@@ -152,8 +152,8 @@ def _is_json(line: str) -> bool:
 
 
 @pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
-def test_other_pools_run_them_alike(valkey: Any, at: Callable[..., System], pool: str) -> None:
-    system = at(valkey.fresh_url(), FLASK_APP="tasksapp", NIGHTSHIFT_TASK_DEFAULTS=FAST)
+def test_other_pools_run_them_alike(redis_server: Any, at: Callable[..., System], pool: str) -> None:
+    system = at(redis_server.fresh_url(), FLASK_APP="tasksapp", NIGHTSHIFT_TASK_DEFAULTS=FAST)
     system.worker("--pool", pool, "--concurrency", "4")
     one, two, asking, failing, hooked, swallow = (marker() for _ in range(6))
     coroutines = [system.enqueue("idiom.async", who, 0.3) for who in (one, two)]
