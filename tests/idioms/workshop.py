@@ -101,12 +101,15 @@ class Workshop:
         return process
 
     def enqueue(self, *calls: str) -> list[str]:
-        """Evaluate each of ``calls`` in the app's module and context, in one process; the ids of their jobs."""
-        module = self.env["FLASK_APP"]
+        """Make ``calls`` in the app's module, in one process; the ids of their jobs."""
+        return self.evaluate(*(f"{call}.id" for call in calls))
+
+    def evaluate(self, *expressions: str) -> list[Any]:
+        """The values of ``expressions`` in the app's module (also as ``m``) and context, by JSON."""
         code = (
-            f"import json, {module} as m\n"
-            f"app = m.app\nwith app.app_context():\n"
-            f"    print(json.dumps([eval(call, vars(m)).id for call in {list(calls)!r}]))\n"
+            f"import json, {self.env['FLASK_APP']} as m\n"
+            "with m.app.app_context():\n"
+            f"    print(json.dumps([eval(each, vars(m) | {{'m': m}}) for each in {list(expressions)!r}]))\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -127,18 +130,22 @@ class Workshop:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client:
             yield client
 
-    def until_settled(self, job_id: str) -> JobRecord:
-        """The job as the history has it once it has succeeded or died."""
+    def job(self, job_id: str) -> JobRecord | None:
+        """The job as the history has it."""
         store = Store(f"sqlite:///{self.folder}/{self.database}")
-
-        def settled() -> JobRecord | None:
-            found = find_job(store, job_id)
-            return found if found is not None and found.state in (JobState.SUCCEEDED, JobState.DEAD) else None
-
         try:
-            found: JobRecord = self.until(settled, f"{job_id} is not settled")
+            return find_job(store, job_id)
         finally:
             store.close()
+
+    def until_settled(self, job_id: str) -> JobRecord:
+        """The job once it has succeeded or died."""
+
+        def settled() -> JobRecord | None:
+            found = self.job(job_id)
+            return found if found is not None and found.state in (JobState.SUCCEEDED, JobState.DEAD) else None
+
+        found: JobRecord = self.until(settled, f"{job_id} is not settled")
         return found
 
     def ledger(self) -> list[str]:
