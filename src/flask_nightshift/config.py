@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 
@@ -117,9 +118,29 @@ def _broker_url(key: str, value: Any) -> str:
         raise ConfigurationError(key, refused_url(value), allowed)
     for url in value.split(";"):
         scheme, separator, rest = url.partition("://")
+        if "cluster" in scheme:
+            allowed = f"Redis Cluster is not supported; give one server, or Sentinels: {allowed}"
         if not separator or scheme not in BROKER_SCHEMES or (scheme != "embedded" and not rest):
             raise ConfigurationError(key, refused_url(value), allowed)
+        _check_parts(key, value, url)
     return value
+
+
+def _check_parts(key: str, value: str, url: str) -> None:
+    """Refuse a port or a number of a database that is none."""
+    if url.startswith(("embedded:", "redis+socket:")):
+        return
+    try:
+        parts = urlsplit(url)
+        wrong = parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        allowed = "its port is no number from 1 to 65535 (in a password, write / # ? as %2F %23 %3F)"
+        raise ConfigurationError(key, refused_url(value), allowed)
+    database = parts.path.strip("/")
+    if parts.scheme in ("redis", "rediss", "sentinel") and database and not database.isdecimal():
+        raise ConfigurationError(key, refused_url(value), "its path is the number of a database, such as /0")
 
 
 def _optional_text(key: str, value: Any) -> str | None:

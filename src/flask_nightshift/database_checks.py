@@ -63,7 +63,7 @@ def findings(runtime: Runtime, asked: Mapping[str, Reading]) -> Iterator[Finding
 def away(url: str, reading: Reading) -> str:
     """That what is at ``url`` does not answer, and why."""
     error = str(reading.error)
-    return f"does not answer: {error}" if url in error else f"{url} does not answer: {error}"
+    return error if url in error or "NIGHTSHIFT_BROKER_URL" in error else f"{url} does not answer: {error}"
 
 
 def _migrations(pending: Reading) -> Iterator[Finding]:

@@ -100,12 +100,14 @@ def _broker(facts: _Facts) -> Iterator[Finding]:
             "error",
             "broker",
             database_checks.away(url, facts.broker),
-            "Start it, or correct NIGHTSHIFT_BROKER_URL. `flask jobs broker` runs an embedded one.",
+            "Start it, or correct NIGHTSHIFT_BROKER_URL, as the case may be. `flask jobs broker` runs an embedded one.",
         )
         return
     health = facts.broker.value
     yield Finding(
-        "ok", "broker", f"{health.product} {health.version} at {url}, {health.latency * 1000:.1f} ms"
+        "ok",
+        "broker",
+        f"{' '.join(filter(None, (health.product, health.version)))} at {url}, {health.latency * 1000:.1f} ms",
     )
     if facts.diagnosis.ok:
         yield from facts.diagnosis.value

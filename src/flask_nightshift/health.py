@@ -100,7 +100,7 @@ def _judge(part: str, reading: probe.Reading, worker: str | None, now: datetime)
     if reading.error is not None:
         return Check(False, reading.latency, reading.error)
     if part == "broker":
-        return Check(True, reading.value.latency, f"{reading.value.product} {reading.value.version}")
+        return Check(True, reading.value.latency, f"{reading.value.product} {reading.value.version}".strip())
     if part == "database":
         return Check(True, reading.value, "answers")
     ok, detail = _beat(reading.value, now) if part == "beat" else _workers(reading.value, worker)

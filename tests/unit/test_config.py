@@ -52,8 +52,13 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "http_token": [("s3cret", "s3cret"), ("", None)],
 }
 BAD: dict[str, list[Any]] = {
-    "broker_url": ["redis", "redis://", "http://host", "redis://a;ftp://b", 7],
-    "database_url": ["nonsense", 7, "sqlite://", "mysql://u:p@h/n", "postgresql+pg8000://u@h/n", "sqlite+aiosqlite:///x"],
+    "broker_url": [
+        "redis", "redis://", "http://host", "redis://a;ftp://b", 7, "redis://h:notaport/0", "redis://h:0",
+        "amqp://u:p@h:99999//", "redis://h/zero", "redis+cluster://h",
+    ],
+    "database_url": [
+        "nonsense", 7, "sqlite://", "mysql://u:p@h/n", "postgresql+pg8000://u@h/n", "sqlite+aiosqlite:///x",
+    ],
     "schedule": ["{", "[]", 7, {1: {}}],
     "celery": ["nonsense", [1], 7],
     "task_defaults": [{"max_retires": 1}, {"soft_time_limit": 10, "time_limit": 9}, {"max_retries": "3"}, "[]"],

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from ..errors import BrokerUnavailable
 from ..passwords import hide_password
+from .causes import cause, in_short
 
 STEP = 2.0
 """Seconds that one network step may take: connecting, a handshake, a command, a confirmation."""
@@ -40,10 +41,9 @@ RETRY_POLICY: dict[str, Any] = {
 
 def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:
     """``exc`` as the error that callers handle: names the broker and the cause, shows no password."""
-    cause = hide_password(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
-    return BrokerUnavailable(
-        f"The broker at {hide_password(url)} did not do it in time, or refused ({cause})."
-    )
+    meaning, told = cause(exc, url), hide_password(in_short(exc))
+    what = f"cannot be used: {meaning}" if meaning else "did not do it in time, or refused"
+    return BrokerUnavailable(f"The broker at {hide_password(url)} {what} ({told}).")
 
 
 _FOR_EVER = float("inf")

@@ -245,7 +245,8 @@ class RedisBroker:
         """PING on a new connection."""
         started = monotonic()
         try:
-            with connect(self._broker_url, self._options, self._tls, timeout) as client:
+            step = 0.8 * timeout  # its error says more than that nobody answered in time
+            with connect(self._broker_url, self._options, self._tls, step) as client:
                 client.ping()
                 latency = monotonic() - started
                 name, version = product(client)

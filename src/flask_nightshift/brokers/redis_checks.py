@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from .base import Finding
-from .redis_client import product
+from .redis_client import product, told
 
 NEARLY_FULL = 0.8
 
@@ -18,13 +18,24 @@ def findings(client: redis.Redis, longest_time_limit: float | None, visible: flo
     """Every check on a client; ``visible`` is the stock transport's visibility timeout (s), or None."""
     name, version = product(client)
     return [
-        Finding("ok", "version", f"{name} {version}"),
+        _version(name, version),
         _eviction(client),
         _persistence(client),
         _memory(client),
         *_replicas(client),
         *_visibility(visible, longest_time_limit),
     ]
+
+
+def _version(name: str, version: str) -> Finding:
+    if not version:
+        return _untold("version", "INFO", "Make sure that it is Redis 6.2 or later, or Valkey.")
+    return Finding("ok", "version", f"{name} {version}")
+
+
+def _untold(check: str, command: str, remedy: str) -> Finding:
+    """The server does not let us look; that is no fault of the jobs."""
+    return Finding("info", check, f"cannot be checked: the server does not allow {command}.", remedy)
 
 
 def _config(client: redis.Redis, name: str) -> str | None:
@@ -39,14 +50,16 @@ def _config(client: redis.Redis, name: str) -> str | None:
 def _eviction(client: redis.Redis) -> Finding:
     policy = _config(client, "maxmemory-policy")
     if policy is None:
-        info: Any = client.info("memory")
-        policy = info.get("maxmemory_policy")
+        policy = (told(client, "memory") or {}).get("maxmemory_policy")
     if policy is None:
+        return _untold("eviction", "CONFIG and INFO", "Make sure that maxmemory-policy is noeviction.")
+    if policy.startswith("volatile-"):
         return Finding(
             "warning",
             "eviction",
-            "cannot check maxmemory-policy: the server refuses.",
-            "Make sure it is noeviction.",
+            f"maxmemory-policy is {policy}: a full server keeps the jobs, and deletes results and what chords have "
+            "counted, because these expire.",
+            "CONFIG SET maxmemory-policy noeviction, or keep results elsewhere: NIGHTSHIFT_RESULT_BACKEND.",
         )
     if policy != "noeviction":
         return Finding(
@@ -59,7 +72,9 @@ def _eviction(client: redis.Redis) -> Finding:
 
 
 def _persistence(client: redis.Redis) -> Finding:
-    info: Any = client.info("persistence")
+    info = told(client, "persistence")
+    if info is None:
+        return _untold("persistence", "INFO", "Make sure that appendonly is yes.")
     if info.get("aof_enabled"):
         if info.get("aof_last_write_status", "ok") != "ok":
             return Finding(
@@ -93,7 +108,9 @@ def _persistence(client: redis.Redis) -> Finding:
 
 
 def _memory(client: redis.Redis) -> Finding:
-    info: Any = client.info("memory")
+    info = told(client, "memory")
+    if info is None:
+        return _untold("memory", "INFO", "Watch how full it is elsewhere: publishing fails when it is.")
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     if limit and used >= NEARLY_FULL * limit:
         return Finding(
@@ -107,7 +124,7 @@ def _memory(client: redis.Redis) -> Finding:
 
 
 def _replicas(client: redis.Redis) -> Iterator[Finding]:
-    info: Any = client.info("replication")
+    info = told(client, "replication") or {}
     if info.get("role") != "master" or not info.get("connected_slaves"):
         return
     least = _config(client, "min-replicas-to-write")

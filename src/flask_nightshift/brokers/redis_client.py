@@ -9,8 +9,12 @@ from typing import Any
 import redis
 from kombu.utils.url import parse_url, url_to_parts
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from ..errors import ConfigurationError
+from .causes import CLUSTER
 
 SENTINEL_PORT = 26379
 REDIS_PORT = 6379
@@ -72,11 +76,27 @@ def connect(url: str, options: Mapping[str, Any], tls: Mapping[str, Any] | None,
 
 
 def product(client: redis.Redis) -> tuple[str, str]:
-    """``("Valkey", "9.1.0")`` or ``("Redis", "7.0.15")``."""
-    info: dict[str, Any] = client.info("server")
+    """``("Valkey", "9.1.0")`` or ``("Redis", "7.0.15")``; no version where the server does not let us ask.
+
+    Raises ``ConfigurationError`` for a node of a cluster.
+    """
+    info = told(client, "server")
+    if info is None:
+        return "Redis or Valkey", ""
+    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
+        raise ConfigurationError("NIGHTSHIFT_BROKER_URL", "***", CLUSTER)
     if info.get("server_name") == "valkey" or "valkey_version" in info:
         return "Valkey", str(info.get("valkey_version", ""))
     return "Redis", str(info.get("redis_version", ""))
+
+
+def told(client: redis.Redis, section: str) -> dict[str, Any] | None:
+    """A section of ``INFO``; None where the server does not let us ask, as managed ones do."""
+    try:
+        info: Any = client.info(section)
+    except ResponseError:
+        return None
+    return dict(info)
 
 
 def _unix(url: str, step: float) -> redis.Redis:

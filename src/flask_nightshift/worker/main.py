@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from celery.apps.worker import Worker
 from celery.concurrency import get_implementation, prefork, solo
 
+from ..errors import BrokerUnavailable
 from ..runtime import Runtime
 from .boot import default_name
 from .monitoring import HEARTBEAT_SECONDS
 from .pool import JobPool
 from .solo import JobSolo
 
+START_PATIENCE = 1.0
+"""Seconds that a start waits for the broker to say what it is."""
 OURS = {prefork.TaskPool: JobPool, solo.TaskPool: JobSolo}
 """The pools that stand in for Celery's."""
 OUR_STEPS = {"celery.worker.components:Beat": "flask_nightshift.worker.embedded_beat:EmbeddedBeat"}
@@ -29,8 +33,13 @@ class JobWorker(Worker):
         default_steps = frozenset(OUR_STEPS.get(step, step) for step in Worker.Blueprint.default_steps)
 
     def on_init_blueprint(self) -> None:
-        """Called when the options are settled and before any part is made."""
+        """Called when the options are settled and before any part is made.
+
+        Raises ``ConfigurationError`` for a broker that can never serve; one that is away is waited for.
+        """
         super().on_init_blueprint()
+        with suppress(BrokerUnavailable):
+            self.app.runtime.broker.health(START_PATIENCE)
         self.pool_cls = OURS.get(self.pool_cls, self.pool_cls)  # type: ignore[has-type]
         if self.pool_cls is JobSolo:
             self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one

@@ -1,0 +1,85 @@
+"""What the error of a client library means for the person who set ``NIGHTSHIFT_BROKER_URL``, in one sentence.
+
+The libraries tell a wrong password, a port without TLS and a server that is down in many words, or in the same ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_KEY = "NIGHTSHIFT_BROKER_URL"
+CLUSTER = (
+    "Redis Cluster is not supported: give the URL of one server, or of Sentinels (sentinel://), in " + _KEY
+)
+_CAUSES = (
+    (r"access to (queue|exchange|topic)\b", f"the user in {_KEY} lacks a right: see rabbitmqctl set_permissions"),
+    (r"access to vhost", f"the user in {_KEY} may not use that virtual host: see rabbitmqctl set_permissions"),
+    (
+        r"vhost .* not found",
+        f"RabbitMQ has no such virtual host: correct the path of {_KEY} (the host '/' is %2F), or add that one",
+    ),
+    (
+        r"AuthenticationError|AccessRefused|ACCESS_REFUSED|WRONGPASS|NOAUTH|refuses the user",
+        f"it refuses the user or the password in {_KEY}",
+    ),
+    (r"NoPermissionError|NOPERM", f"it does not let the user in {_KEY} do this: see its ACL"),
+    (r"MovedError|Cluster\w*Error|CROSSSLOT|CLUSTERDOWN|\bMOVED\b", CLUSTER),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not trusted: give ssl_ca_certs in NIGHTSHIFT_CELERY['broker_use_ssl']",
+    ),
+    (
+        r"WRONG_VERSION_NUMBER|record layer|UNEXPECTED_EOF|SSLEOFError",
+        f"no TLS is spoken at that port: correct the port or the scheme in {_KEY} (redis, amqp: without TLS)",
+    ),
+    (r"Connection refused", f"nothing listens there: start it, or correct host and port in {_KEY}"),
+    (
+        r"gaierror|Name or service not known|name resolution|nodename nor servname|No address associated",
+        f"there is no such host: correct {_KEY}",
+    ),
+    (r"No such file or directory", f"there is no such socket: start it, or correct the path in {_KEY}"),
+    (r"DB index is out of range|invalid DB index", f"it has no database of that number: correct the path of {_KEY}"),
+    (r"MasterNotFound", f"no Sentinel in {_KEY} knows that master: correct it, or `master_name` in NIGHTSHIFT_CELERY"),
+    (r"OutOfMemory|OOM command", "it is full (maxmemory): drain queues, or give it more"),
+    (r"ReadOnlyError|READONLY", "it is a replica, which takes no jobs: a failover is under way, or the URL is wrong"),
+    (
+        r"timed out|[Tt]imeout",
+        "it did not answer in time",
+    ),
+    (
+        r"reset by peer|closed (the )?connection|closed by server|InvalidResponse|Protocol Error",
+        f"it closed the connection: perhaps it speaks TLS, or another protocol, at the port in {_KEY}",
+    ),
+)  # fmt: skip
+_TLS = re.compile(r"(rediss|amqps)://")
+LONGEST = 200
+"""Characters of a library's own words."""
+
+
+def cause(exc: BaseException, url: str) -> str:
+    """What ``exc`` means, empty if it is none of the known troubles; ``url`` is the broker's."""
+    told = " ".join(f"{type(each).__name__}: {each}" for each in _chain(exc))
+    for pattern, sentence in _CAUSES:
+        if re.search(pattern, told):
+            if sentence.endswith("in time") and _TLS.match(url):
+                return f"{sentence}; perhaps no TLS is spoken at the port in {_KEY}"
+            return sentence
+    return ""
+
+
+def in_short(exc: BaseException) -> str:
+    """The library's own words."""
+    text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    while exc is not None and exc not in seen:
+        seen.append(exc)
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+__all__ = ["CLUSTER", "cause", "in_short"]
