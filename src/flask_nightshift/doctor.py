@@ -23,6 +23,7 @@ from .our_rules import hidden
 from .probe import Reading
 from .runtime import Runtime
 from .store.heartbeats import WorkerRow
+from .unheard import near
 
 TIMEOUT = 8.0
 """Seconds for all that is asked of the broker and the database."""
@@ -223,16 +224,20 @@ def _queues(facts: _Facts) -> Iterator[Finding]:
     if not facts.overview.workers.ok:
         return
     consumed = {queue for view in facts.workers for queue in view.queues}
+    named = set(facts.runtime.queues())
     for depth in _depths(facts):
         if depth.queue in consumed:
             continue
         waiting = depth.ready + (depth.delayed or 0)
         if waiting:
-            message = f"{waiting} jobs wait in {depth.queue!r} and no worker consumes it"
+            hint = "" if depth.queue in named else near(depth.queue, consumed | named)
+            message = f"{waiting} jobs wait in {depth.queue!r} and no worker consumes it.{hint}".removesuffix(
+                "."
+            )
             yield Finding(
                 "error", "queues", message, f"Start one: `flask jobs worker --queues {depth.queue}`."
             )
-        elif facts.workers:
+        elif facts.workers and depth.queue in named:
             message = f"no worker consumes {depth.queue!r}, which the configuration or a task names"
             yield Finding(
                 "warning", "queues", message, f"Start one: `flask jobs worker --queues {depth.queue}`."

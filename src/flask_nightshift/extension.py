@@ -15,7 +15,7 @@ from typing import Any
 from celery import _state
 from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 
-from . import celery_setup, config, http, journal, logs, runtime, schedule, store, task_options
+from . import celery_setup, config, http, journal, logs, runtime, schedule, store, task_options, unheard
 from .brokers import connect
 from .celery_app import JobCelery
 from .coroutines import refuse_generator
@@ -145,6 +145,7 @@ def _build(app: Flask) -> Runtime:
     celery_setup.configure(celery, built)
     built.events.subscribe(logs.observe)
     built.events.subscribe(built.journal)
+    built.events.subscribe(unheard.Watch(built))
     logs.connect(built)
     for leftover in leftovers(app, settings):
         logger.warning("%s", leftover)

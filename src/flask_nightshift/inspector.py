@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import dead_letters, journal, probe
+from . import dead_letters, journal, probe, unheard
 from .brokers.base import QueueDepth
 from .job import Outcome, utcnow
 from .message import DEAD_QUEUE
@@ -77,7 +77,7 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
     now = utcnow()
     store, broker = runtime.store, runtime.broker
     questions: dict[str, Callable[[], Any]] = {
-        "queues": lambda: broker.depths(runtime.queues()),
+        "queues": lambda: broker.depths(unheard.queues(runtime)),
         "delayed": lambda: _delayed(runtime),
         "dead_pending": lambda: _sum(broker.depths([DEAD_QUEUE])),
         "dead_letters": lambda: dead_letters.count(store),

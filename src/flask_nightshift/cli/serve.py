@@ -50,7 +50,11 @@ def broker(ctx: click.Context) -> None:
     type=click.Choice(["prefork", "threads", "solo", "gevent"]),
     help="[default: prefork, or NIGHTSHIFT_CELERY['worker_pool']]",
 )
-@click.option("--name", "-n", help="Name of this worker.  [default: worker@HOST]")
+@click.option(
+    "--name",
+    "-n",
+    help="Name of this worker, with Celery's %h, %n and %d.  [default: worker@HOST, worker2@HOST, …]",
+)
 @click.option("--log-level", "-l", type=_LEVELS, help="[default: NIGHTSHIFT_LOG_LEVEL]")
 @click.option(
     "--max-jobs-per-child", type=click.IntRange(1), help="Replace a child process after so many jobs."

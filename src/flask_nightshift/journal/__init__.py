@@ -7,6 +7,7 @@ database is away for long.
 
 from .jobs import dead_row, record_progress, record_replayed
 from .jobs import write as write_jobs
+from .queues import waiting_queues
 from .recorder import Journal
 from .records import AttemptRecord, JobRecord, find_job
 from .retention import prune
@@ -30,5 +31,6 @@ __all__ = [
     "record_progress",
     "record_replayed",
     "totals",
+    "waiting_queues",
     "write_jobs",
 ]

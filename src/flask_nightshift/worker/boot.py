@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
-from celery.utils.nodenames import gethostname
 
 from ..dead_letters import Archiver
 from ..runtime import Runtime
@@ -141,8 +140,3 @@ def dispose_inherited_engines(runtime: Runtime) -> None:
     with runtime.app.app_context():
         for engine in database.engines.values():
             engine.dispose(close=False)
-
-
-def default_name() -> str:
-    """The name of a worker that was given none: ``worker@host``."""
-    return f"worker@{gethostname()}"

@@ -35,6 +35,8 @@ from .solo import JobSolo
 
 logger = logging.getLogger(__name__)
 
+RESOURCE_LOCKED = 405
+"""What RabbitMQ says to who wants another connection's exclusive queue: that of a worker's remote control."""
 DUE_TOLERANCE = 1.0
 """Seconds: a delay shorter than this is waited for in memory (RabbitMQ counts whole seconds)."""
 
@@ -57,7 +59,12 @@ class JobConsumer(Consumer):
         """Consume until the worker stops; after a crash, what had begun counts as delivered (invariant 3)."""
         try:
             super().start()
-        except Exception:
+        except Exception as exc:
+            if getattr(exc, "reply_code", None) == RESOURCE_LOCKED:
+                text = (
+                    f"another worker is called {self.hostname}; give each a name of its own: --name mail2@%h"
+                )
+                logger.critical(Line("worker.name_taken", text))
             if self.task_consumer is not None and self.task_consumer.channel is not None:
                 self.task_consumer.channel.crashed = True
             raise

@@ -11,7 +11,7 @@ from celery.concurrency import get_implementation, prefork, solo
 
 from ..errors import BrokerUnavailable
 from ..runtime import Runtime
-from .boot import default_name
+from . import names
 from .monitoring import HEARTBEAT_SECONDS
 from .pool import JobPool
 from .solo import JobSolo
@@ -60,7 +60,8 @@ def run(
 
     ``queues``: the queues to consume (default: all that the configuration or a task names);
     ``concurrency``: child processes or threads (default: one per core); ``max_jobs_per_child``: attempts
-    after which a child process is replaced, against leaks; ``task_events``: tell monitors such as Flower of
+    after which a child process is replaced, against leaks; ``name``: as Celery's ``-n`` (default: the first free one of
+    ``worker@HOST``, ``worker2@HOST``, …); ``task_events``: tell monitors such as Flower of
     each job, as Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
     """
     app = runtime.celery
@@ -68,7 +69,7 @@ def run(
     app.loader.import_default_modules()
     app.finalize()
     options: dict[str, Any] = {
-        "hostname": name or default_name(),
+        "hostname": names.full(name) if name else names.free(runtime.broker.url),
         "pool_cls": get_implementation(pool or app.conf.worker_pool),
         "loglevel": log_level or runtime.settings.log_level,
         "concurrency": concurrency,
@@ -81,5 +82,8 @@ def run(
         "quiet": True,
     }
     worker = app.Worker(**options)
-    worker.start()
+    try:
+        worker.start()
+    finally:
+        names.release()
     return int(worker.exitcode or 0)
