@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from celery.app.amqp import AMQP, Queues
@@ -29,6 +30,7 @@ from .celery_settings import is_meant
 from .context import request_id
 from .draft import brief
 from .enqueue import Enqueuer
+from .errors import BrokerUnavailable
 from .events import JobEnqueued
 from .job import JobRef, new_id, utcnow
 from .late_signals import LateSignal
@@ -38,11 +40,15 @@ from .options import check_serializer, checked_priority, checked_queue, culprit
 from .plumbing import is_plumbing
 from .registry import TaskMaker
 from .store.forks import settle_in, when_forked
+from .verdict import in_worker
 
 if TYPE_CHECKING:
     from .runtime import Runtime
     from .worker.announcer import Announcer
     from .worker.settle import Settlement
+
+FOLLOWS_WITHIN = 30.0
+"""Seconds for which an attempt tries to enqueue what follows its job."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +82,21 @@ class JobAMQP(AMQP):
     def forget_pool(self) -> None:
         """Make another one when it is needed."""
         self._producer_pool = None
+
+    def _retry_publish(self, publish: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Enqueue what follows a job: its links, the rest of its chain, the body of its chord.
+
+        Its body has returned and should not run again for a broker that is away for a moment, so this waits for it.
+        """
+        until = monotonic() + FOLLOWS_WITHIN
+        while True:
+            try:
+                return super()._retry_publish(publish, *args, **options)
+            except BrokerUnavailable as exc:
+                if not in_worker() or monotonic() > until:
+                    raise
+                logger.warning("job.follow_up_waits", extra={"why": str(exc)})
+                sleep(1.0)
 
     def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
         """The queues to use: the given ones, else all that the configuration or a task names."""

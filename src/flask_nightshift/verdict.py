@@ -68,6 +68,12 @@ def verdict_of(request: Any) -> Verdict | None:
     return verdict if same else None
 
 
+def in_worker() -> bool:
+    """Whether the code that runs now belongs to an attempt in a worker."""
+    verdict = _current.get()
+    return verdict is not None and not verdict.eager
+
+
 def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failure:
     """The failure that ``exc`` describes, its traceback from the task's own code on.
 
@@ -81,4 +87,4 @@ def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failur
 
 _AROUND = frozenset({celery_task.__file__, celery_trace.__file__})
 
-__all__ = ["Verdict", "attempt", "failure_of", "verdict_of"]
+__all__ = ["Verdict", "attempt", "failure_of", "in_worker", "verdict_of"]

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from typing import Any
 
 from celery.exceptions import Reject
@@ -27,6 +28,16 @@ def note(marker: str, event: str) -> None:
 def fine(marker: str) -> str:
     note(marker, "done")
     return marker
+
+
+@jobs.task(name="after.held", ignore_result=False, **FAST)
+def held(marker: str) -> str:
+    """Done when there is a file."""
+    note(marker, "begun")
+    while not os.path.exists(f"{os.environ['LEDGER']}.{marker}"):
+        time.sleep(0.05)
+    note(marker, "done")
+    return f"after-{marker}"
 
 
 @jobs.task(name="after.fails", ignore_result=False, max_retries=0)

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from afterapp import body, copies, create_app, fails, fine, hooks, jobs, torn_down, turned_away, unstorable
+from afterapp import (
+    body,
+    copies,
+    create_app,
+    fails,
+    fine,
+    held,
+    hooks,
+    jobs,
+    torn_down,
+    turned_away,
+    unstorable,
+)
 from celery import chord, states
 from system import System, running
 
@@ -84,6 +96,20 @@ def test_a_database_that_is_away_is_told_later(
     with working(tmp_path, rabbitmq.fresh_url(), NIGHTSHIFT_DATABASE_URL=url) as system:
         outlives(system, postgres.freeze, postgres.thaw)
         outlives(system, postgres.stop, postgres.start)
+
+
+def test_what_follows_a_job_waits_for_the_broker(valkey: Any, tmp_path: Path) -> None:
+    with working(tmp_path, valkey.fresh_url()) as system:
+        who, worker = mark(), system.processes[-1]
+        job = held.apply_async((who,), link=fine.s())
+        system.until(lambda: system.events(who) == ["begun"], 20, "it does not begin")
+        valkey.freeze()
+        Path(f"{system.ledger}.{who}").touch()
+        system.until(lambda: worker.lines("job.follow_up_waits"), 20, "it does not wait")
+        valkey.thaw()
+        system.until(lambda: system.events(f"after-{who}") == ["done"], 30, "what follows it does not run")
+        system.until(lambda: state(job) == "succeeded", 20, "it is not done")
+        assert system.events(who) == ["begun", "done"]
 
 
 def outlives(system: System, down: Callable[[], Any], up: Callable[[], Any]) -> None:

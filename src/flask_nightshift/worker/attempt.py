@@ -17,7 +17,7 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import TimeLimitExceeded
 from celery import current_app
 from celery.app import trace
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.utils.log import LoggingProxy
 
 from .. import message as jobs
@@ -173,5 +173,5 @@ def _cut_off(exc: BaseException, failure: Failure) -> Report:
     It runs again only for a broker that was away for too long (invariant 13); otherwise somebody has to look at it.
     """
     failure = failure.because("its body had returned, but what follows it was not enqueued")
-    decision = None if isinstance(exc, BrokerUnavailable) else Dead(Reason.PERMANENT)
+    decision = None if isinstance(exc, (BrokerUnavailable, SoftTimeLimitExceeded)) else Dead(Reason.PERMANENT)
     return Report("failed", failure=failure, decision=decision)
