@@ -31,13 +31,15 @@ def unrunnable(consumer: Any, message: Any, reason: Reason, exc: Exception) -> N
     name, job_id = _of(headers, "task"), _of(headers, "id")
     if reason is Reason.UNKNOWN_TASK:
         signals.task_unknown.send(sender=consumer, message=message, exc=exc, name=name, id=job_id)
-    else:
+    elif reason is not Reason.DELIVERY_LIMIT:
         signals.task_rejected.send(sender=consumer, message=message, exc=exc)
     if job_id:
         body = message.body, message.content_type, message.content_encoding
         request = _request(app, headers, *body, message.properties)
         error = NotRegistered(name) if reason is Reason.UNKNOWN_TASK else exc
         hooks.tell(request, hooks.failure_of(request, error))
+        if reason is Reason.DELIVERY_LIMIT:
+            _signal_failure(request, exc)
 
 
 def buried_by_the_broker(app: Any, letter: DeadLetter) -> None:
@@ -58,6 +60,10 @@ def buried_by_the_broker(app: Any, letter: DeadLetter) -> None:
     killed = letter.reason is Reason.DELIVERY_LIMIT
     exc = WorkerLostError(why) if killed else Reject(why, requeue=False)
     hooks.tell(request, hooks.failure_of(request, exc))
+    _signal_failure(request, exc)
+
+
+def _signal_failure(request: Any, exc: Exception) -> None:
     if request.known:
         einfo = hooks.info(exc)
         signals.task_failure.send(
