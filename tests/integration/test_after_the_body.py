@@ -147,4 +147,4 @@ def test_a_copy_of_its_process_reports_for_nobody(valkey: Any, pool: str, tmp_pa
         worker = system.processes[-1]
         assert len(worker.lines("job.started", job_id=job.id)) == 1
         assert not worker.lines("job.retrying")
-        assert worker.popen.poll() is None
+        assert worker.stop() == 0

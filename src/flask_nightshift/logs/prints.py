@@ -32,6 +32,8 @@ class Prints(LoggingProxy):
 
     def flush(self) -> None:
         """Log what is kept, if anything."""
+        if sys.is_finalizing():  # gevent's locals are gone by then, and an error would be the exit code
+            return
         kept, self._own.kept = getattr(self._own, "kept", ""), ""
         if kept:
             super().write(kept)
