@@ -88,7 +88,9 @@ class Story:
         answer = self.stage.request("/signup", {"name": "Ada", "email": "ada@example.org"})
         took = (time.monotonic() - started) * 1000
         job = answer.get("job") or _fail(f"/signup answered {answer}")
-        self._seen(f"POST /signup → 202 in {took:.0f} ms, job [cyan]{job['id'][:8]}[/] [dim]{job['task']}[/]")
+        self._seen(
+            f"POST /signup → 202 in {took:.0f} ms, job [cyan]{job['id'][-8:]}[/] [dim]{job['task']}[/]"
+        )
         with self._busy("The postman is on the way"):
             wait_for(self.stage.mails, 15)
             self.stage.wait_for_state(job["id"], "succeeded")
@@ -133,7 +135,7 @@ class Story:
         last = self.stage.calls(job_id)[-1]
         _check(last["status"] == 200 and last["payload"] == {"lamps": 3}, f"the partner heard {last}")
         self._seen(
-            f"Same job [cyan]{job['id'][:8]}[/], same key, the payload untouched: [green]succeeded[/]."
+            f"Same job [cyan]{job['id'][-8:]}[/], same key, the payload untouched: [green]succeeded[/]."
         )
 
     def _close_up(self) -> None:

@@ -83,7 +83,7 @@ function addTicket(list, id) {
   const ticket = document.getElementById("ticket").content.firstElementChild.cloneNode(true);
   const link = ticket.querySelector(".id");
   link.href = `/jobs/${id}`;
-  link.textContent = id.slice(0, 8);
+  link.textContent = id.slice(-8);
   link.title = `Job ${id}`;
   show(ticket, { id, state: "queued", attempts: 0 });
   list.prepend(ticket);
