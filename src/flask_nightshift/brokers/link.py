@@ -61,6 +61,12 @@ class Connection(kombu.Connection):
         super().switch(conn_str)
         self._keep_transport()
 
+    def info(self) -> dict[str, Any]:
+        """What ``celery inspect stats`` sends: without the options that are functions, which no message carries."""
+        told: dict[str, Any] = super().info()
+        options = told.get("transport_options") or {}
+        return {**told, "transport_options": {k: v for k, v in options.items() if not callable(v)}}
+
     def _keep_transport(self) -> None:
         if self._given_transport:
             self.transport_cls = self._given_transport
