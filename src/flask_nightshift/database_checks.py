@@ -42,9 +42,14 @@ def questions(runtime: Runtime) -> dict[str, Callable[[], Any]]:
 def findings(runtime: Runtime, asked: Mapping[str, Reading]) -> Iterator[Finding]:
     """What the answers to ``questions`` mean."""
     yield from asked["doctor-app-migrations"].value or ()
-    yield from _parked(asked["doctor-parked"])
     answer, url = asked["doctor-database"], runtime.store.url
-    if not answer.ok:
+    if answer.ok:
+        yield Finding("ok", "database", f"{url}, {answer.value * 1000:.1f} ms")
+        yield from _migrations(asked["doctor-migrations"])
+        yield from _missing(asked["doctor-missing"])
+        yield from _writable(asked["doctor-read-only"], asked["doctor-denied"])
+        yield from _refused(asked["doctor-refused"])
+    else:
         yield Finding(
             "error",
             "database",
@@ -52,12 +57,7 @@ def findings(runtime: Runtime, asked: Mapping[str, Reading]) -> Iterator[Finding
             "Start it, or correct NIGHTSHIFT_DATABASE_URL, and run `flask jobs migrate`. "
             "Jobs run without it; their history waits.",
         )
-        return
-    yield Finding("ok", "database", f"{url}, {answer.value * 1000:.1f} ms")
-    yield from _migrations(asked["doctor-migrations"])
-    yield from _missing(asked["doctor-missing"])
-    yield from _writable(asked["doctor-read-only"], asked["doctor-denied"])
-    yield from _refused(asked["doctor-refused"])
+    yield from _parked(asked["doctor-parked"])
 
 
 def away(url: str, reading: Reading) -> str:

@@ -82,6 +82,21 @@ def test_the_doctor_finds_a_database_that_only_reads(owner: Owner, valkey: Valke
     assert "read-only" in findings(valkey, tmp_path, owner.url)["database"]["message"]
 
 
+@pytest.mark.postgres
+def test_history_goes_on_when_the_database_takes_writes_again(owner: Owner) -> None:
+    """A managed database may only read for a while; sessions keep what they began with."""
+    owner.store.migrate()
+    database = owner.url.rpartition("/")[2]
+    owner.sql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    used = Store(owner.url)
+    with pytest.raises(DatabaseUnavailable, match="read-only"), used.begin() as connection:
+        connection.execute(text("DELETE FROM nightshift_jobs"))
+    owner.sql(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+    with used.begin() as connection:
+        connection.execute(text("DELETE FROM nightshift_jobs"))
+    used.close()
+
+
 def test_the_doctor_finds_a_sqlite_file_that_is_locked(valkey: Valkey, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     store = Store(url)

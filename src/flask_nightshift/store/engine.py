@@ -26,6 +26,7 @@ from sqlalchemy.pool import QueuePool
 from ..database_url import with_driver
 from .deadline import deadline
 from .fork_gate import gate
+from .unavailable import READ_ONLY, sqlstate
 
 CONNECT_TIMEOUT = 3
 """Seconds to connect in."""
@@ -99,6 +100,12 @@ def _postgresql(url: URL) -> Engine:
             raise exc.DisconnectionError(str(error)) from error
         if not alive:
             raise exc.DisconnectionError("the server has closed the connection")
+
+    @event.listens_for(engine, "handle_error")
+    def begin_anew(context: Any) -> None:
+        # a session may stay read-only, or lead to what has become a standby, when the database takes writes again
+        if sqlstate(context.original_exception) == READ_ONLY:
+            context.is_disconnect = True
 
     return engine
 

@@ -29,6 +29,8 @@ _PSYCOPG_CONTENT = (sa.DataError, sa.IntegrityError, sa.NotSupportedError, sa.Pr
 """What psycopg raises before the server is asked; a connection that is gone is an ``OperationalError``."""
 _NO_TABLE = ("42P01", "42703")
 _NO_RIGHT = "42501"
+READ_ONLY = "25006"
+"""The SQLSTATE of a write in a session that may only read."""
 _NOT_STORABLE = (ArithmeticError, TypeError, ValueError, RecursionError)
 """What Python or a driver raises for a value that cannot be written: too large an integer, half a character, …"""
 _REMEDY = "its tables are missing or of another version: run 'flask jobs migrate'"
@@ -57,7 +59,7 @@ def is_content(exc: BaseException) -> bool:
         return isinstance(cause, _NOT_STORABLE)
     if exc.connection_invalidated:
         return False
-    if state := _sqlstate(exc):
+    if state := sqlstate(exc.orig):
         return state[:2] in _CONTENT_CLASSES
     code = getattr(exc.orig, "sqlite_errorcode", None)
     if code is not None:
@@ -67,9 +69,9 @@ def is_content(exc: BaseException) -> bool:
     return isinstance(exc, _PSYCOPG_CONTENT)
 
 
-def _sqlstate(exc: sa.DBAPIError) -> str:
-    """PostgreSQL's five characters, as psycopg or psycopg2 has them; empty if the server said none."""
-    return str(getattr(exc.orig, "sqlstate", None) or getattr(exc.orig, "pgcode", None) or "")
+def sqlstate(exc: BaseException | None) -> str:
+    """PostgreSQL's five characters in an error of psycopg or psycopg2; empty if the server said none."""
+    return str(getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None) or "")
 
 
 def lacks_rights(exc: BaseException | None) -> bool:
@@ -77,17 +79,17 @@ def lacks_rights(exc: BaseException | None) -> bool:
     if not isinstance(exc, sa.DBAPIError):
         return False
     code = getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF
-    return _sqlstate(exc) == _NO_RIGHT or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+    return sqlstate(exc.orig) == _NO_RIGHT or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
 
 
 def _explain(exc: sa.DBAPIError) -> str:
     text = (str(exc.orig).strip().splitlines() or [type(exc.orig).__name__])[0]
     no_table = text.startswith(("no such table", "no such column"))
-    if no_table or _sqlstate(exc) in _NO_TABLE:
+    if no_table or sqlstate(exc.orig) in _NO_TABLE:
         return _REMEDY
     if text.startswith("unable to open database file"):
         return "there is no such file, or it cannot be opened; 'flask jobs migrate' creates it"
     return hide_password(text)
 
 
-__all__ = ["is_content", "lacks_rights", "translated"]
+__all__ = ["READ_ONLY", "is_content", "lacks_rights", "sqlstate", "translated"]
