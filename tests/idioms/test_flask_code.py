@@ -42,8 +42,8 @@ def test_migrations_and_a_shell_with_a_login(workshop: Make) -> None:
 
 
 def test_a_suite_with_an_app_for_each_test(tmp_path: Path) -> None:
-    shop = Workshop(tmp_path, "redis://127.0.0.1:1/0", "suite", APPS="60")
+    shop = Workshop(tmp_path, "redis://127.0.0.1:1/0", "suite", APPS="20")
     said = shop.run(
         "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(APPS / "suite" / "shop_tests.py")
     )
-    assert "120 passed" in said
+    assert "40 passed" in said
