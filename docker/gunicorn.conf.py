@@ -32,7 +32,7 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 keepalive = 5
 """Seconds that the head of a request may take, from the first byte to the last, and a connection may rest."""
 REQUEST_SECONDS = float(os.environ.get("WEB_REQUEST_SECONDS") or 60)
-"""Seconds that the rest may take: reading the body, making the answer, sending it. 8 MB at 1 Mbit/s are 64 s."""
+"""Seconds that the rest may take: the body, the answer and its way. 60 s suffice for 8 MB at 1.1 Mbit/s."""
 graceful_timeout = 25
 """Seconds that requests may take to finish after SIGTERM."""
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn's heartbeat file: on a disk it can block a worker
