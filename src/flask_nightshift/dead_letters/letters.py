@@ -122,7 +122,8 @@ def list_letters(
 
     A body of more than ``MAX_TEXT`` bytes is left empty: ``find`` has it. ``arguments()`` then are Celery's short form.
     """
-    query = select(*(column for column in table.c if column is not table.c.body), _SHORT_BODY)
+    columns: list[Any] = [column for column in table.c if column is not table.c.body]
+    query: Any = select(*columns, _SHORT_BODY)
     query = query.where(*(filters or Filters()).conditions()).order_by(table.c.at.desc(), table.c.id)
     with store.read() as connection:
         rows = connection.execute(query.limit(limit)).all()
