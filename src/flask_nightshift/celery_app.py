@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -226,7 +227,8 @@ class JobCelery(TaskMaker):
         if self._pool is None:
             self._ensure_after_fork()
             made = self._pool = self.connection_for_write().Pool(limit=self.conf.broker_pool_limit)
-            self.runtime.holdings.add("pool", made.force_close_all)
+            mine = os.getpid()  # to close a socket in a forked child is to close it for its parent
+            self.runtime.holdings.add("pool", lambda: made.force_close_all() if os.getpid() == mine else None)
         return self._pool
 
     def close_connections(self) -> None:
