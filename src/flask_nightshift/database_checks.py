@@ -140,8 +140,8 @@ def _parked(depths: Reading) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "refused",
-            f"the database takes {count} dead letters nowhere; they are in the queue {REFUSED_QUEUE!r}",
-            "The log has dead_letters.letter_parked with the error. They are too large, probably.",
+            f"the database stores {count} dead letters in no table; they are in the queue {REFUSED_QUEUE!r}",
+            "The log has dead_letters.letter_parked with the error. The letters are probably too large.",
         )
 
 

@@ -81,7 +81,8 @@ def short_error(error: str | None, message: str | None) -> str | None:
 
 def one_line(exc: BaseException) -> str:
     """An error for people with its notes, without passwords."""
-    told = " ".join([str(exc) or type(exc).__name__, *getattr(exc, "__notes__", ())])
+    said, notes = str(exc) or type(exc).__name__, getattr(exc, "__notes__", ())
+    told = " ".join([f"{said.rstrip('.')}.", *notes]) if notes else said
     return printable(hide_password(" ".join(told.split())))
 
 

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from ..printable import in_a_line
-from . import ids
+from . import ids, letter_views
 from .base import (
     MOST,
     Moment,
     Rate,
-    ago,
-    cells,
     confirm,
     console,
     echo_json,
     plural,
     runtime,
     say,
-    short_error,
-    table,
-    when,
 )
 from .running import INTERRUPTED, interruptible, progress_bar
 
 if TYPE_CHECKING:
-    from ..dead_letters import ArchivedLetter, Filters, Result
+    from ..dead_letters import Filters, Result
     from ..store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,25 +79,11 @@ def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
         click.echo("No dead letters." if filters == dead_letters.Filters() else "No dead letters match.")
         _note_unarchived()
         return
-    console().print(_table(letters, with_status=status != "waiting"))
+    console().print(letter_views.listed(letters, with_status=status != "waiting"))
     total = dead_letters.count(store, filters)
     if total > len(letters):
         click.echo(f"The latest {len(letters)} of {total}; --limit shows more.")
     _note_unarchived()
-
-
-def _table(letters: list[ArchivedLetter], *, with_status: bool) -> Any:
-    now = datetime.now(UTC)
-    extra = ["status"] if with_status else []
-    columns = ("id", "died", ("task", {"ratio": 2}), "reason", ("error", {"ratio": 3}), "fingerprint")
-    shown = table(*columns, *extra)
-    for archived in letters:
-        letter, failure = archived.letter, archived.letter.failure
-        age = ago(max(0.0, (now - letter.at).total_seconds()))
-        error = short_error(failure.error, failure.message) if failure else None
-        row = [ids.tail(letter.id), age, letter.task, letter.reason, error, archived.fingerprint]
-        shown.add_row(*cells(row + ([archived.status] if with_status else [])))
-    return shown
 
 
 def _note_unarchived() -> None:
@@ -139,48 +118,7 @@ def show(letter_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(archived.as_dict())
     else:
-        _print(archived)
-
-
-def _print(archived: ArchivedLetter) -> None:
-    letter = archived.letter
-    args, kwargs = archived.arguments()
-    status = f"{archived.status}" + (
-        "" if archived.status == "waiting" else f" since {when(archived.status_at)} UTC"
-    )
-    lines = {
-        "dead letter": letter.id,
-        "job": letter.job_id,
-        "task": letter.task,
-        "queue": letter.queue,
-        "reason": letter.reason,
-        "error": letter.failure,
-        "died": f"{when(letter.at)} UTC" + (f", on {letter.worker}" if letter.worker else ""),
-        "status": status,
-        "fingerprint": archived.fingerprint,
-        "args": args,
-        "kwargs": kwargs,
-    }
-    for name, value in lines.items():
-        if value is not None and value != "":
-            say(f"{name:<12} {in_a_line(value)}")
-    if not letter.task:
-        say(f"{'body':<12} {letter.body[:300]!r}")
-    if archived.attempts:
-        console().print(_attempts(archived.attempts))
-    if letter.failure and letter.failure.traceback:
-        click.secho("Traceback", bold=True)
-        say(letter.failure.traceback.rstrip())
-
-
-def _attempts(attempts: list[dict[str, Any]]) -> Any:
-    right = {"justify": "right"}
-    shown = table(("#", right), "started (UTC)", ("took", right), ("error", {"ratio": 1}), title="Attempts")
-    for attempt in attempts:
-        started = str(attempt.get("at") or "")[:19].replace("T", " ")
-        error = short_error(attempt.get("error"), attempt.get("message"))
-        shown.add_row(*cells([attempt.get("number"), started, ago(attempt.get("runtime")), error]))
-    return shown
+        letter_views.show(archived)
 
 
 @dead.command()

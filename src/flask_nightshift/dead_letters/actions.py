@@ -234,7 +234,7 @@ def _status_refusal(archived: ArchivedLetter | None, *, force: bool) -> str:
 def _unfit(letter: DeadLetter, *, force: bool, queue: str | None) -> str:
     """Why a letter cannot be replayed, whatever its status; empty if it can."""
     if not (letter.queue or queue):
-        return "nobody knows which queue it came from: name one"
+        return "the queue that it came from is not known: name one with --queue"
     if letter.headers == TOO_DEEP:
         return "its headers are nested too deeply to be read; the column 'headers' has them all"
     if not force and (letter.reason in _NOT_A_JOB or not letter.job_id or not letter.task):

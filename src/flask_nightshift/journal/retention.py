@@ -66,7 +66,7 @@ def prune(store: Store, settings: Settings, now: datetime) -> dict[str, int]:
 
 
 def _prune_waiting(store: Store, days: float | None, now: datetime) -> int:
-    """Only if somebody wants it: a job that died is lost with the letter that nobody has decided on."""
+    """Delete letters that still wait, if the user has set a limit: their jobs can never be replayed again."""
     if days is None:
         return 0
     return _prune_letters(store, letters.c.status.not_in(_DECIDED), now - timedelta(days=days))

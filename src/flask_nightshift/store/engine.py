@@ -63,9 +63,8 @@ def build(url: URL, *, shared: bool = False) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     psycopgs: dict[str, Any] = {"prepare_threshold": None} if url.get_driver_name() == "psycopg" else {}
-    psycopg2s = (
-        {} if psycopgs else {"executemany_mode": "values_plus_batch"}
-    )  # else a round trip for each row
+    # without it psycopg2 makes a round trip for each row
+    psycopg2s = {} if psycopgs else {"executemany_mode": "values_plus_batch"}
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -138,9 +137,8 @@ def _sqlite(url: URL, shared: bool) -> Engine:
         if not shared:
             _use_wal(connection)
         if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-            connection.execute(
-                "PRAGMA synchronous = NORMAL"
-            )  # with another journal that may corrupt the file
+            # only here: with another journal it may corrupt the file
+            connection.execute("PRAGMA synchronous = NORMAL")
 
     @event.listens_for(engine, "checkout")
     def same_file(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001

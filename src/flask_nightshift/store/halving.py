@@ -31,9 +31,8 @@ def halve(
     except DatabaseUnavailable:
         raise
     except Exception as exc:
-        if isinstance(exc, DBAPIError) and not is_content(
-            exc
-        ):  # inside a transaction, where nothing translates it
+        # inside a transaction nothing has translated an outage yet
+        if isinstance(exc, DBAPIError) and not is_content(exc):
             raise
         if len(items) == 1:
             set_aside(items[0], exc)

@@ -31,9 +31,8 @@ _lock = threading.Lock()  # alembic keeps what it is doing in module globals
 
 logger = logging.getLogger(__name__)
 
-with contextlib.suppress(
-    ValueError
-):  # Alembic knows it by its entry point, where packages have their metadata
+# Alembic has registered it by its entry point already, unless the installation has no metadata
+with contextlib.suppress(ValueError):
     Plugin.setup_plugin_from_module(flask_nightshift_alembic, flask_nightshift_alembic.NAME)
 
 

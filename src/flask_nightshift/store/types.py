@@ -140,11 +140,8 @@ def to_json(value: Any) -> str:
     """Any value as JSON, which ``JsonText`` reads."""
     try:
         return json.dumps(value, default=_encode)
-    except (
-        RecursionError,
-        TypeError,
-        ValueError,
-    ):  # too deep; a key that is no text; a value that contains itself
+    # too deep; a key that is no text; a value that contains itself
+    except (RecursionError, TypeError, ValueError):
         return "".join(_tokens(value))
 
 

@@ -1,0 +1,77 @@
+"""Dead letters as people see them in a terminal: a list, and one with its attempts and traceback."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..printable import in_a_line
+from . import ids
+from .base import ago, cells, console, say, short_error, table, when
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..dead_letters import ArchivedLetter
+
+
+def listed(letters: list[ArchivedLetter], *, with_status: bool) -> Table:
+    """A table of ``letters`` for a terminal."""
+    now = datetime.now(UTC)
+    extra = ["status"] if with_status else []
+    columns = ("id", "died", ("task", {"ratio": 2}), "reason", ("error", {"ratio": 3}), "fingerprint")
+    shown = table(*columns, *extra)
+    for archived in letters:
+        letter, failure = archived.letter, archived.letter.failure
+        age = ago(max(0.0, (now - letter.at).total_seconds()))
+        error = short_error(failure.error, failure.message) if failure else None
+        row = [ids.tail(letter.id), age, letter.task, letter.reason, error, archived.fingerprint]
+        shown.add_row(*cells(row + ([archived.status] if with_status else [])))
+    return shown
+
+
+def show(archived: ArchivedLetter) -> None:
+    """Print all that is known of one letter."""
+    letter = archived.letter
+    args, kwargs = archived.arguments()
+    status = f"{archived.status}" + (
+        "" if archived.status == "waiting" else f" since {when(archived.status_at)} UTC"
+    )
+    lines = {
+        "dead letter": letter.id,
+        "job": letter.job_id,
+        "task": letter.task,
+        "queue": letter.queue,
+        "reason": letter.reason,
+        "error": letter.failure,
+        "died": f"{when(letter.at)} UTC" + (f", on {letter.worker}" if letter.worker else ""),
+        "status": status,
+        "fingerprint": archived.fingerprint,
+        "args": args,
+        "kwargs": kwargs,
+    }
+    for name, value in lines.items():
+        if value is not None and value != "":
+            say(f"{name:<12} {in_a_line(value)}")
+    if not letter.task:
+        say(f"{'body':<12} {letter.body[:300]!r}")
+    if archived.attempts:
+        console().print(_attempts(archived.attempts))
+    if letter.failure and letter.failure.traceback:
+        click.secho("Traceback", bold=True)
+        say(letter.failure.traceback.rstrip())
+
+
+def _attempts(attempts: list[dict[str, Any]]) -> Table:
+    right = {"justify": "right"}
+    shown = table(("#", right), "started (UTC)", ("took", right), ("error", {"ratio": 1}), title="Attempts")
+    for attempt in attempts:
+        started = str(attempt.get("at") or "")[:19].replace("T", " ")
+        error = short_error(attempt.get("error"), attempt.get("message"))
+        shown.add_row(*cells([attempt.get("number"), started, ago(attempt.get("runtime")), error]))
+    return shown
+
+
+__all__ = ["listed", "show"]
