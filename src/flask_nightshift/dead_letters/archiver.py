@@ -32,8 +32,12 @@ from .letters import Status, packed
 BATCH = 100
 MAX_BYTES = 4_000_000
 """Bytes of the letters that are taken at once, but for the last: one costs a few times its size in memory."""
-INTERVAL = 1.0
-"""Seconds between two looks into the dead-letter queue."""
+INTERVAL = 5.0
+"""Seconds between two looks into the dead-letter queue, for what others buried; this worker's own burials wake it."""
+GATHER = 0.2
+"""Seconds for which a letter waits for others, to be stored with them."""
+AGAIN = 1.0
+"""Seconds before the first new try while the database or the broker is away; then twice as long each time."""
 BACKOFF_MAX = 30.0
 """Seconds between two tries while the database or the broker is away."""
 TIMEOUT = 20.0
@@ -160,14 +164,17 @@ class Archiver:
             thread.join(timeout)
 
     def _run(self) -> None:
-        pause = 0.0
+        pause, failures = 0.0, 0
         while self._wait(pause):
-            pause = INTERVAL if self._try() else min(BACKOFF_MAX, max(INTERVAL, pause * 2))
+            failures = 0 if self._try() else failures + 1
+            pause = min(BACKOFF_MAX, AGAIN * 2 ** min(failures - 1, 10)) if failures else INTERVAL
 
     def _wait(self, pause: float) -> bool:
         """Rest for ``pause`` seconds, or until told; False when it is time to stop."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or (self._wanted and not self._away), pause)
+            if self._wanted:
+                self._changed.wait_for(lambda: self._stopping, GATHER)
             self._wanted = False
             return not self._stopping
 

@@ -21,6 +21,7 @@ from queue import Empty
 from time import monotonic
 from typing import Any
 
+from kombu.transport.redis import _socket_readable
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
@@ -35,8 +36,12 @@ from .wire import packed
 
 PROMOTE_AT_ONCE = 100
 """Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
-LONGEST_WAIT = 1.0
-"""Seconds after which a consumer looks by itself: not every producer rings."""
+LONGEST_WAIT = 10.0
+"""Seconds for which a consumer waits at the doorbells; its keeper looks every second, and rings."""
+KOMBUS_WAIT = 1
+"""What kombu waits, unless the user says otherwise (``polling_interval``)."""
+QUIET = 0.5
+"""Seconds after which a server may have closed a connection on which nothing is under way (its ``timeout``)."""
 
 
 class Asked(enum.Enum):
@@ -73,7 +78,7 @@ class ConsumingMixin(DeliveringMixin):
     # which queues
     def basic_consume(self: Any, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Consume from ``queue``."""
-        self._exhausted = False
+        self._look_again()
         self._leaving.discard(queue)
         if no_ack:
             self._no_ack.add(queue)
@@ -113,7 +118,8 @@ class ConsumingMixin(DeliveringMixin):
         queues = self._queue_cycle.consume(len(self.active_queues)) if size else ()
         if not queues:
             return
-        if self._exhausted and (self._next_due is None or self._next_due > monotonic()):
+        idle = self._exhausted and (self._next_due is None or self._next_due > monotonic())
+        if idle and self._lease is not None:
             self._send_wait(queues)
         else:
             self._send_claim(self._new_claim(queues, size))
@@ -139,16 +145,11 @@ class ConsumingMixin(DeliveringMixin):
     def _call(self: Any, claim: Claim) -> tuple[list[str], list[Any]]:
         """The keys and arguments of ``claim.lua``."""
         prefix, steps, queues = self.global_keyprefix, self.priority_steps, claim.queues
-        names = [
-            *claim.lease.owned,
-            *(keys.delayed(prefix, queue) for queue in queues),
-            *(keys.bell(prefix, queue) for queue in queues),
-            *(keys.ready(prefix, queue, step, self.sep) for step in steps for queue in queues),
-        ]
         turns = int(not isinstance(self._queue_cycle, priority_cycle))
         args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
         args += [*self._doubts(claim), claim.lease.received]
-        return names, [*args, *steps, *queues, *claim.batch.args()]
+        args += [prefix, self.sep, keys.bell(prefix, ""), keys.delayed(prefix, "")]
+        return claim.lease.owned, [*args, *steps, *queues, *claim.batch.args()]
 
     def _doubts(self: Any, claim: Claim) -> tuple[int, int]:
         """How many unproven jobs to take, and how many of the others to note as begun.
@@ -162,7 +163,7 @@ class ConsumingMixin(DeliveringMixin):
         return int(not unproven_in_hand()), self._starts.with_claim(slots - len(self._in_hand))
 
     def _look_again(self: Any) -> None:
-        """An unproven job is settled, and others were passed over because of it."""
+        """An unproven job is settled, and others were passed over because of it; or there is one queue more."""
         self._exhausted = self._passed_over = False
         if self._asked is Asked.WAIT and self._lease is not None:
             self._lease.keeper.ring_at(monotonic(), self._bell)
@@ -175,10 +176,11 @@ class ConsumingMixin(DeliveringMixin):
     def _send_wait(self: Any, queues: Sequence[str]) -> None:
         bells = [keys.bell(self.global_keyprefix, queue) for queue in queues]
         self._bell = bells[0]
-        longest = min(self.brpop_timeout or LONGEST_WAIT, LONGEST_WAIT)
+        longest = LONGEST_WAIT if self.brpop_timeout in (0, KOMBUS_WAIT) else self.brpop_timeout
         if self._next_due is not None and self._next_due - monotonic() < longest:
             self.lease.keeper.ring_at(self._next_due, bells[0])
         self._send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
+        self._lease.watched = (tuple(self.priority_steps), tuple(queues))
 
     def _send(self: Any, asked: Asked, command: Sequence[Any]) -> None:
         self._in_poll, self._asked = self.client.connection, asked
@@ -189,8 +191,20 @@ class ConsumingMixin(DeliveringMixin):
             self.client.connection.disconnect()
             raise
 
+    def leave_closed(self: Any) -> None:
+        """Before something is asked: let go of a connection that the server has closed since the last answer."""
+        connection = getattr(self.client, "connection", None)
+        if self._in_poll or connection is None or monotonic() - (self._brpop_sent_at or 0.0) < QUIET:
+            return
+        sock = connection._sock  # noqa: SLF001 - redis-py has no public word for it
+        if sock is not None and _socket_readable(sock):
+            connection.disconnect()
+
     # being answered
     def _brpop_read(self: Any, **options: Any) -> Any:
+        if self._asked is Asked.NOTHING:  # closed by the server, while nothing was under way
+            self.client.connection.disconnect()
+            raise Empty
         if self._asked is Asked.BRPOP:
             self._asked = Asked.NOTHING
             return super()._brpop_read(**options)  # type: ignore[misc]  # a mixin
@@ -202,6 +216,8 @@ class ConsumingMixin(DeliveringMixin):
             raise Empty from None
         self._flush_brpop_reauth()
         if claim is None:
+            if self._lease is not None:
+                self._lease.watched = None
             self._exhausted, self._next_due = False, None
             self.connection.cycle.maybe_restore_messages()
         else:

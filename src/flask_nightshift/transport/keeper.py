@@ -34,6 +34,10 @@ ACK_LINGER = 0.01
 """Seconds for which an acknowledgement waits for others to travel with, in one claim."""
 NO_CLAIM = 2 * ACK_LINGER
 """Seconds after which it is sent without a claim, because the consumer is busy or waits at the doorbell."""
+PULSE = 1.0
+"""Seconds between two signs of life, with each of which it looks for jobs that nobody rang for. Less where a renewal is
+due sooner, or where the server closes connections that say nothing for so long (its ``timeout``).
+"""
 RECONNECT_PAUSE = 0.25
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """One that also counts the time for which the machine slept, where there is one."""
@@ -57,7 +61,10 @@ class Keeper:
         self._settle = False
         self._collections = COLLECTIONS
         self._renewed = 0.0
+        self._every = PULSE
+        self._named_as: tuple[Any, int | str] = (None, "")
         self._renew_at = self._sweep_at = 0.0
+        self._confirm_at = math.inf
         self._in_trouble = False
         self._ring: tuple[float, str] | None = None
 
@@ -66,7 +73,7 @@ class Keeper:
         """Register the lease, then run."""
         try:
             self._client = Redis(connection_pool=self._lease.pool, single_connection_client=True)
-            self._renew(register=True)
+            self._register()
             self._sweep_at = self._renewed + sweep.patience(self._client)
         except BaseException:
             self._close()
@@ -144,8 +151,10 @@ class Keeper:
         if self._stopped:
             return
         now = _now()
-        if now >= self._renew_at:
-            self._renew()
+        sweeping = now >= (self._sweep_at if now >= self._renew_at else self._confirm_at)
+        late, registered = 0, dict[str, str]()
+        if now >= self._renew_at or sweeping:
+            late, registered = self._pulse(others=sweeping)
         if self._lease.lost:
             self._stopped = True
             return
@@ -157,30 +166,54 @@ class Keeper:
         elif (self._lease.acks.age() or 0.0) >= NO_CLAIM:
             self._lease.flush(self._client)
             self._lease.on_change()
-        if now >= self._sweep_at and not self._stopped:
-            others = sweep.sweep(self._client, self._lease)
-            self._sweep_at = now + sweep.interval(others) * random.uniform(0.8, 1.2)  # noqa: S311
+        if sweeping and not self._stopped:
+            missing = sweep.sweep(self._client, self._lease, late, registered)
+            crowded = len(registered) > sweep.CROWD
+            spread = random.uniform(0.8, 1.2) if crowded else 1.0  # noqa: S311
+            self._sweep_at = now + spread * sweep.interval(len(registered))
+            self._confirm_at = now + sweep.GRACE + 0.05 if missing else math.inf
 
-    def _renew(self, *, register: bool = False) -> None:
-        self._client.connection.connect()  # where Sentinel says; a command would go where it went before
-        client_id = self._client_id()
+    def _register(self) -> None:
+        client_id = self._introduce()
         asked = _now()  # the server puts the deadline off later than that, however long its answer takes
-        self._lease.renew(self._client, client_id, register=register)
-        self._renewed, self._renew_at = asked, asked + self._lease.options.lease_renew_seconds
+        self._lease.renew(self._client, client_id, register=True)
+        self._kept(asked)
+
+    def _pulse(self, *, others: bool) -> tuple[int, dict[str, str]]:
+        client_id = self._introduce()
+        asked = _now()
+        seen = self._lease.pulse(self._client, client_id, others=others)
+        self._kept(asked)
+        return seen
+
+    def _kept(self, asked: float) -> None:
+        self._renewed, self._renew_at = asked, asked + self._every
         if self._in_trouble:
             self._in_trouble = False
             self._note_outage()
             logger.info(Line("lease.kept_again", worker=self._lease.id))
 
-    def _client_id(self) -> int | str:
+    def _introduce(self) -> int | str:
+        """Connect where need be, and see who the server takes us for; '' where we are not allowed to ask."""
+        connection = self._client.connection
+        connection.connect()  # where Sentinel says; a command would go where it went before
+        if connection._sock is not self._named_as[0]:  # noqa: SLF001
+            self._named_as = connection._sock, self._ask("client_id") or ""  # noqa: SLF001
+            answer = self._ask("config_get", "timeout") or {}
+            timeout = float(answer.get("timeout") or answer.get(b"timeout") or 0)
+            self._every = min(PULSE, self._lease.options.lease_renew_seconds, (timeout or math.inf) / 2)
+        client_id: int | str = self._named_as[1]
+        return client_id
+
+    def _ask(self, command: str, *words: str) -> Any:
         try:
-            return int(self._client.client_id())
-        except ResponseError:  # not allowed to ask: the deadline alone decides
-            return ""
+            return getattr(self._client, command)(*words)
+        except ResponseError:  # not allowed to
+            return None
 
     def _note_outage(self) -> None:
         sweep.note_outage()
-        self._sweep_at = _now() + sweep.AFTER_OUTAGE
+        self._sweep_at, self._confirm_at = _now() + sweep.AFTER_OUTAGE, math.inf
 
     def _look_after_detached(self) -> None:
         if not self._lease.detached:
@@ -218,7 +251,7 @@ class Keeper:
     def _seconds(self) -> float:
         if self._settle:
             return 0.0
-        until = min(self._renew_at, self._sweep_at, self._ring[0] if self._ring else math.inf) - _now()
+        until = min(self._renew_at, self._confirm_at, self._ring[0] if self._ring else math.inf) - _now()
         self._armed = False
         age = self._lease.acks.age()
         if age is None:

@@ -81,6 +81,8 @@ class Lease:
         self.on_change = on_change
         self.key = keys.lease(space.prefix, self.id)
         self.tells_starts = tells_starts
+        self.watched: tuple[tuple[int, ...], tuple[str, ...]] | None = None
+        """The priority steps and queues for which its consumer waits at the doorbells."""
         self.received: int | str = ""
         """First number of the latest claim of which every message has been received."""
         self._started = keys.started(space.prefix, self.id)
@@ -113,6 +115,26 @@ class Lease:
         )
         reply = scripts.RENEW.run(client, [self.owned[0], *self._register, self._started], args)
         return reply == b"ok" or self._mark_lost()
+
+    def pulse(self, client: Redis, client_id: int | str, *, others: bool) -> tuple[int, dict[str, str]]:
+        """Put the deadline off, and ring if there is something that our consumer waits for.
+
+        Gives, if asked for ``others``, how many consumers are late, and the client id of each.
+        """
+        self._client_id = client_id
+        options, prefix = self.options, self.space.prefix
+        late = (options.lease_seconds - options.lease_renew_seconds) / 2
+        steps, queues = self.watched or ((), ())
+        args = [self.id, options.lease_seconds, client_id, self.received, int(others), late]
+        args += [prefix, self.space.sep, keys.bell(prefix, ""), keys.delayed(prefix, ""), len(steps)]
+        reply = scripts.PULSE.run(
+            client, [self.owned[0], *self._register, self._started], [*args, *steps, *queues]
+        )
+        if reply[0] != b"ok":
+            self._mark_lost()
+            return 0, {}
+        texts = [text.decode() for text in reply[2:]]
+        return int(reply[1]), dict(zip(texts[::2], texts[1::2], strict=True))
 
     def verify(self) -> None:
         """Raise ``LeaseLost`` if it was taken; asks the server when it was not renewed in time."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -24,7 +24,8 @@ GRACE = 2.0
 """Seconds for which a client must have been missing."""
 AFTER_OUTAGE = 5.0
 """Seconds after an outage in which nobody is declared gone: the others are just coming back too."""
-INTERVAL = 1.0
+INTERVAL = 1.9
+"""Seconds; a little less than two of a keeper's pulses, with which it goes."""
 LATE_FOR = 1.5
 """Renewals for which a consumer must have been seen late, half a lease without one and more, to be gone. With the
 default of five renewals to a lease that is so at its deadline.
@@ -56,16 +57,18 @@ def note_outage() -> None:
     _outage_at = monotonic()
 
 
-def sweep(client: Redis, lease: Lease) -> int:
-    """Look once for consumers that are gone, other than ``lease``'s own; how many consumers there are."""
+def sweep(client: Redis, lease: Lease, late: int, registered: dict[str, str]) -> int:
+    """Look once for consumers that are gone, other than ``lease``'s own; how many seem to be.
+
+    ``late`` and ``registered`` are what ``lease.pulse`` gave.
+    """
     prefix = lease.space.prefix
-    registered = _text(client.hgetall(keys.clients(prefix)))
-    if set(registered) <= {lease.id}:
-        return 1
     own = registered.get(lease.id, "")
     missing = _missing(
         client, own, {name: cid for name, cid in registered.items() if name != lease.id and cid}
     )
+    if not (late or missing):
+        return 0
     seconds, renewal = lease.options.lease_seconds, lease.options.lease_renew_seconds
     names = [name(prefix) for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
     args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), AT_ONCE]
@@ -74,11 +77,7 @@ def sweep(client: Redis, lease: Lease) -> int:
     swept = scripts.SWEEP.run(client, names, args)
     for name, returned, begun in zip(swept[::3], swept[1::3], swept[2::3], strict=True):
         told.taken_over(name.decode(), returned, [text.decode(errors="replace") for text in begun])
-    return len(registered)
-
-
-def _text(raw: Any) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in raw.items()}
+    return len(missing)
 
 
 def _missing(client: Redis, own: str, others: dict[str, str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 -- shared.lua: put before every script; no script by itself.
 --
 -- Names follow keys.py, which passes what they are made of:
---   names = {prefix = global key prefix, sep = priority separator, bell = what doorbell names start with}
+--   names = {prefix = global key prefix, sep = priority separator, bell = what doorbell names start with,
+--            delayed = what the names of delayed sets start with}
 -- A leased value is "<queue>\0<step>\0<message>". A script is atomic but does not roll back: each writes the
 -- copy first and removes the original after, so that an error in between leaves a message twice, never nowhere.
 
@@ -27,6 +28,38 @@ end
 local function ready_key(names, queue, step)
   if step == '0' then return names.prefix .. queue end
   return names.prefix .. queue .. names.sep .. step
+end
+
+-- The keys of the queues, as {delayed = one per queue, ready = one per step and queue, all = both}.
+local function keys_of(names, queues, steps)
+  local found = {delayed = {}, ready = {}, all = {}}
+  for q, queue in ipairs(queues) do
+    found.delayed[q] = names.delayed .. queue
+    found.all[q] = found.delayed[q]
+  end
+  for s, step in ipairs(steps) do
+    found.ready[s] = {}
+    for q, queue in ipairs(queues) do
+      local key = ready_key(names, queue, step)
+      found.ready[s][q] = key
+      found.all[#found.all + 1] = key
+    end
+  end
+  return found
+end
+
+-- Those of keys[from] to keys[to] that exist, as a set; by halves, so that empty queues cost next to nothing.
+local function existing(keys, from, to, found)
+  if to - from >= 1000 or redis.call('EXISTS', unpack(keys, from, to)) > 0 then
+    if from == to then
+      found[keys[from]] = true
+    else
+      local middle = math.floor((from + to) / 2)
+      existing(keys, from, middle, found)
+      existing(keys, middle + 1, to, found)
+    end
+  end
+  return found
 end
 
 local function pack_leased(queue, step, message)
