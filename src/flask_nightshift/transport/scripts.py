@@ -56,10 +56,9 @@ def _script(name: str) -> Script:
 
 
 PUBLISH = _script("publish")
-RENEW = _script("renew")
+TEND = _script("tend")
 CLAIM = _script("claim")
 START = _script("start")
-PULSE = _script("pulse")
 ACKNOWLEDGE = _script("acknowledge")
 REPLACE = _script("replace")
 GIVE_BACK = _script("give_back")
