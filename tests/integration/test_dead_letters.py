@@ -32,9 +32,6 @@ class LosesAcknowledgements:
 
     broker: Broker
 
-    def has_dead_letters(self) -> bool:
-        return self.broker.has_dead_letters()
-
     def take_dead_letters(self, limit: int = 100, max_bytes: int = 10**7) -> list[PendingDeadLetter]:
         return [_Unheard(item.letter) for item in self.broker.take_dead_letters(limit, max_bytes)]
 
@@ -177,7 +174,7 @@ class TestThread:
     def test_with_the_database_away_letters_stay_in_the_queue_and_it_is_said_once(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(archiver, "PAUSE", 0.1)
+        monkeypatch.setattr(archiver, "INTERVAL", 0.1)
         monkeypatch.setattr(archiver, "BACKOFF_MAX", 0.2)
         back = take_away(desk)
         for number in range(3):

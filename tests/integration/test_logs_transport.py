@@ -106,6 +106,7 @@ def test_a_job_that_changes_hands_is_told_with_its_id_on_both_sides(valkey: Valk
         assert (
             line.items() >= {"task": "test.succeed", "queue": "celery", "why": "its worker is gone"}.items()
         )
+        system.until(lambda: other.lines("worker.gone"), 5, "the line that follows")
         assert [each["begun"] for each in other.lines("worker.gone")] == [1]
         frozen.signal(signal.SIGCONT)
         system.until(

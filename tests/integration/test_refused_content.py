@@ -80,9 +80,6 @@ class Box:
         assert queue == message.REFUSED_QUEUE
         self.parked.append(outgoing.headers["id"])
 
-    def has_dead_letters(self) -> bool:
-        return bool(self.letters)
-
     def take_dead_letters(self, limit: int = 100, max_bytes: int = 4_000_000) -> list[PendingDeadLetter]:
         found: list[PendingDeadLetter] = []
         size = 0

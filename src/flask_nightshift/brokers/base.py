@@ -202,9 +202,6 @@ class Broker(Protocol):
     def purge(self, queue: str) -> int:
         """Delete the ready and delayed jobs of ``queue``, as far as it can tell them; how many they were."""
 
-    def has_dead_letters(self) -> bool:
-        """Whether there is any dead letter to take, by one cheap question."""
-
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters to archive, oldest first; one that is not ``done()`` stays or comes back.
 

@@ -21,6 +21,7 @@ class _Taken:
     letter: DeadLetter
     message: Any
     fail: Fail
+    unsettled: set[Any]
 
     def done(self) -> None:
         """Acknowledge it; raises ``BrokerUnavailable`` if the channel is gone, and the letter comes back."""
@@ -28,51 +29,31 @@ class _Taken:
             self.message.ack()
         except ERRORS as exc:
             raise self.fail(exc) from exc
+        self.unsettled.discard(self.message.delivery_tag)
 
 
 class DeadQueue(threading.local):
-    """The channel of this thread on the dead-letter queue: what is not ``done()`` goes back with its end."""
+    """The channel of this thread on the dead-letter queue: what is not ``done()`` goes back with its end.
+
+    It stays open as long as all is done: a quorum queue delays acknowledgements, and those whose channel closes
+    meanwhile are lost, so that archived letters would come again.
+    """
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._channel: Any = None
-        self._asking: Any = None
-
-    def holds_any(self) -> bool:
-        """Whether there is a letter to take; those of the last call of ``take`` that are not done go back before."""
-        return self._link.call(self._count) > 0
+        self._unsettled: set[Any] = set()
 
     def take(self, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
         """Up to ``limit`` letters, oldest first; those of the last call that are not done go back before."""
         return self._link.call(lambda connection: self._take(connection, limit, max_bytes))
 
     def close(self) -> None:
-        """Forget the channels."""
-        self._channel = self._asking = None
-
-    def _return_rest(self, connection: Any) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None and channel.connection is connection.connection:
-            channel.close()
-
-    def _count(self, connection: Any) -> int:
-        self._return_rest(connection)
-        channel, self._asking = self._asking, None
-        if channel is None or channel.connection is not connection.connection:
-            channel = connection.channel()
-        try:
-            found = channel.queue_declare(DEAD_QUEUE, passive=True)
-        except connection.channel_errors as exc:
-            if getattr(exc, "reply_code", None) != 404:
-                raise
-            return 0  # nobody has died yet
-        self._asking = channel
-        return int(found.message_count)
+        """Forget the channel."""
+        self._channel = None
 
     def _take(self, connection: Any, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
-        self._return_rest(connection)
-        channel = connection.channel()
-        channel.auto_decode = False  # bodies are kept as bytes
+        channel = self._settled_channel(connection)
         taken: list[PendingDeadLetter] = []
         size = 0
         try:
@@ -80,7 +61,9 @@ class DeadQueue(threading.local):
                 raw = channel.basic_get(DEAD_QUEUE, no_ack=False)
                 if raw is None:
                     break
-                taken.append(self._open(channel.message_to_python(raw)))
+                message = channel.message_to_python(raw)
+                self._unsettled.add(message.delivery_tag)
+                taken.append(self._open(message))
                 size += len(taken[-1].letter.body)
         except connection.channel_errors as exc:
             if getattr(exc, "reply_code", None) != 404:
@@ -89,9 +72,21 @@ class DeadQueue(threading.local):
         self._channel = channel
         return taken
 
+    def _settled_channel(self, connection: Any) -> Any:
+        """The channel of the last call if nothing is left on it, else a new one."""
+        channel, self._channel = self._channel, None
+        if channel is not None and channel.connection is connection.connection and channel.is_open:
+            if not self._unsettled:
+                return channel
+            channel.close()
+        self._unsettled = set()
+        channel = connection.channel()
+        channel.auto_decode = False  # bodies are kept as bytes
+        return channel
+
     def _open(self, message: Any) -> _Taken:
         body, headers, content_type, content_encoding = unwrapped(
             message.body, message.headers, message.content_type, message.content_encoding
         )
         letter = dead_letter(body, headers, message.properties, content_type, content_encoding)
-        return _Taken(letter, message, self._link.fail)
+        return _Taken(letter, message, self._link.fail, self._unsettled)

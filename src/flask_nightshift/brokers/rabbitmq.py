@@ -280,10 +280,6 @@ class RabbitMQBroker:
         """Delete the ready jobs of ``queue``; delayed ones cannot be told from those of other queues."""
         return self._link.call(lambda connection: sum(_purge(connection, name) for name in _all_of(queue)))
 
-    def has_dead_letters(self) -> bool:
-        """By the queue's count, which a look does not change; those taken and not ``done()`` go back before."""
-        return self._dead.holds_any()
-
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters; those not ``done()`` come back at this thread's next call."""
         return self._dead.take(limit, max_bytes)

@@ -237,10 +237,6 @@ class RedisBroker:
         """Delete the ready and the delayed jobs of ``queue``."""
         return self._ask(lambda queues: queues.purge(queue))
 
-    def has_dead_letters(self) -> bool:
-        """Whether one of the lists is there."""
-        return self._ask(lambda queues: bool(queues.client.exists(*self._keys.ready(DEAD_QUEUE))))
-
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters, oldest first; they stay in the list until ``done()``."""
         return self._ask(lambda queues: take(queues.client, self._keys, limit, max_bytes, self._fail))

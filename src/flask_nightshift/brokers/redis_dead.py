@@ -62,7 +62,8 @@ def take(
     """The ``limit`` oldest dead letters, without removing them: several workers may get the same ones."""
     taken: list[PendingDeadLetter] = []
     size = 0
-    for key in keys.ready(DEAD_QUEUE):
+    lists = keys.ready(DEAD_QUEUE)
+    for key in lists if client.exists(*lists) else ():
         if len(taken) < limit and size < max_bytes:
             raws: Any = client.eval(_OLDEST, 1, key, limit - len(taken), max_bytes - size)
             taken += [_Taken(read(raw), client, key, raw, fail) for raw in raws]

@@ -16,7 +16,6 @@ from typing import Any
 
 from ..brokers.base import Broker, PendingDeadLetter
 from ..errors import BrokerUnavailable, DatabaseUnavailable
-from ..events import JobDied
 from ..job import DeadLetter, Outcome, utcnow
 from ..journal import UNKNOWN, Tally, add_totals, dead_row, write_jobs
 from ..lines import LOGGER, Line, job_fields
@@ -34,11 +33,11 @@ BATCH = 100
 MAX_BYTES = 4_000_000
 """Bytes of the letters that are taken at once, but for the last: one costs a few times its size in memory."""
 INTERVAL = 5.0
-"""Seconds between two looks into the dead-letter queue, for letters of which nobody told: those of other workers,
-and of the broker itself.
-"""
-PAUSE = 1.0
-"""Seconds from one look to the next, if told of a letter meanwhile; the first one tried after an outage, too."""
+"""Seconds between two looks into the dead-letter queue, for what others buried; this worker's own burials wake it."""
+GATHER = 0.2
+"""Seconds for which a letter waits for others, to be stored with them."""
+AGAIN = 1.0
+"""Seconds before the first new try while the database or the broker is away; then twice as long each time."""
 BACKOFF_MAX = 30.0
 """Seconds between two tries while the database or the broker is away."""
 TIMEOUT = 20.0
@@ -86,8 +85,6 @@ class Archiver:
         """
         total = 0
         while True:
-            if not self._broker.has_dead_letters():
-                return total
             self._store.ping()  # before a letter is taken: one that cannot be stored is left where it is
             kept = self._archive(self._broker.take_dead_letters(BATCH, MAX_BYTES))
             for item in kept:
@@ -151,13 +148,8 @@ class Archiver:
             self._thread = threading.Thread(target=self._run, name="nightshift-archiver", daemon=True)
             self._thread.start()
 
-    def observe(self, event: object) -> None:
-        """An observer of events: this worker has buried a job."""
-        if isinstance(event, JobDied):
-            self.notify()
-
     def notify(self) -> None:
-        """A letter has just been buried: archive it now, or with others in a moment."""
+        """A letter has just been buried: archive it now."""
         with self._changed:
             self._wanted = True
             self._changed.notify_all()
@@ -172,17 +164,17 @@ class Archiver:
             thread.join(timeout)
 
     def _run(self) -> None:
-        pause = 0.0
+        pause, failures = 0.0, 0
         while self._wait(pause):
-            pause = INTERVAL if self._try() else min(BACKOFF_MAX, max(PAUSE, pause * 2))
+            failures = 0 if self._try() else failures + 1
+            pause = min(BACKOFF_MAX, AGAIN * 2 ** min(failures - 1, 10)) if failures else INTERVAL
 
     def _wait(self, pause: float) -> bool:
-        """Rest for ``pause`` seconds, or ``PAUSE`` and until told; False when it is time to stop."""
+        """Rest for ``pause`` seconds, or until told; False when it is time to stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping, min(pause, PAUSE))
-            self._changed.wait_for(
-                lambda: self._stopping or (self._wanted and not self._away), max(0.0, pause - PAUSE)
-            )
+            self._changed.wait_for(lambda: self._stopping or (self._wanted and not self._away), pause)
+            if self._wanted:
+                self._changed.wait_for(lambda: self._stopping, GATHER)
             self._wanted = False
             return not self._stopping
 

@@ -2,7 +2,7 @@
 
 One connection per channel serves both the event loop (prefork) and ``drain_events``. It always has at most
 one command under way, a claim (answered at once) or a wait (answered when a doorbell rings, at the latest
-after ``LONGEST_WAIT``). kombu's poller starts it (``_brpop_start``) and hands over the reply (``_brpop_read``).
+after a second). kombu's poller starts it (``_brpop_start``) and hands over the reply (``_brpop_read``).
 
 A claim whose reply never came may have been executed, now or later. Its lease is then set aside: what nobody
 here refers to returns to its queue, and consuming goes on with a new lease.
@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
+from kombu.transport.redis import _socket_readable
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
@@ -29,16 +30,18 @@ from . import keys, scripts
 from .acks import NOTHING, Batch
 from .delivering import Claimed, DeliveringMixin
 from .keeper import ACK_LINGER
-from .lease import NOT_WAITING, Lease, LeaseLost, Waits
+from .lease import Lease, LeaseLost
 from .message import unproven_in_hand
 from .wire import packed
 
 PROMOTE_AT_ONCE = 100
 """Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
-LONGEST_WAIT = 15.0
-"""Seconds after which a consumer claims without having been woken. What came without a ring wakes it much sooner, as
-its keeper sees it (``keeper.LOOK``).
-"""
+LONGEST_WAIT = 10.0
+"""Seconds for which a consumer waits at the doorbells; its keeper looks every second, and rings."""
+KOMBUS_WAIT = 1
+"""What kombu waits, unless the user says otherwise (``polling_interval``)."""
+QUIET = 0.5
+"""Seconds after which a server may have closed a connection on which nothing is under way (its ``timeout``)."""
 
 
 class Asked(enum.Enum):
@@ -71,12 +74,11 @@ class ConsumingMixin(DeliveringMixin):
         self._next_number = 1
         self._exhausted = self._passed_over = False
         self._next_due: float | None = None
-        self._waited_for: tuple[frozenset[str], Waits] = frozenset(), NOT_WAITING
 
     # which queues
     def basic_consume(self: Any, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Consume from ``queue``."""
-        self._look_anew()
+        self._look_again()
         self._leaving.discard(queue)
         if no_ack:
             self._no_ack.add(queue)
@@ -116,7 +118,8 @@ class ConsumingMixin(DeliveringMixin):
         queues = self._queue_cycle.consume(len(self.active_queues)) if size else ()
         if not queues:
             return
-        if self._exhausted and (self._next_due is None or self._next_due > monotonic()):
+        idle = self._exhausted and (self._next_due is None or self._next_due > monotonic())
+        if idle and self._lease is not None:
             self._send_wait(queues)
         else:
             self._send_claim(self._new_claim(queues, size))
@@ -142,16 +145,11 @@ class ConsumingMixin(DeliveringMixin):
     def _call(self: Any, claim: Claim) -> tuple[list[str], list[Any]]:
         """The keys and arguments of ``claim.lua``."""
         prefix, steps, queues = self.global_keyprefix, self.priority_steps, claim.queues
-        names = [
-            *claim.lease.owned,
-            *(keys.delayed(prefix, queue) for queue in queues),
-            *(keys.bell(prefix, queue) for queue in queues),
-            *(keys.ready(prefix, queue, step, self.sep) for step in steps for queue in queues),
-        ]
         turns = int(not isinstance(self._queue_cycle, priority_cycle))
         args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
         args += [*self._doubts(claim), claim.lease.received]
-        return names, [*args, *steps, *queues, *claim.batch.args()]
+        args += [prefix, self.sep, keys.bell(prefix, ""), keys.delayed(prefix, "")]
+        return claim.lease.owned, [*args, *steps, *queues, *claim.batch.args()]
 
     def _doubts(self: Any, claim: Claim) -> tuple[int, int]:
         """How many unproven jobs to take, and how many of the others to note as begun.
@@ -165,9 +163,10 @@ class ConsumingMixin(DeliveringMixin):
         return int(not unproven_in_hand()), self._starts.with_claim(slots - len(self._in_hand))
 
     def _look_again(self: Any) -> None:
-        """An unproven job is settled, and others were passed over because of it."""
-        self._passed_over = False
-        self._look_anew()
+        """An unproven job is settled, and others were passed over because of it; or there is one queue more."""
+        self._exhausted = self._passed_over = False
+        if self._asked is Asked.WAIT and self._lease is not None:
+            self._lease.keeper.ring_at(monotonic(), self._bell)
 
     def _send_claim(self: Any, claim: Claim, *, whole: bool = False) -> None:
         command = scripts.CLAIM.by_source if whole else scripts.CLAIM.by_hash
@@ -175,35 +174,15 @@ class ConsumingMixin(DeliveringMixin):
         self._send(Asked.CLAIM, command(*self._call(claim)))
 
     def _send_wait(self: Any, queues: Sequence[str]) -> None:
-        lease, prefix = self.lease, self.global_keyprefix
-        bells = [keys.bell(prefix, queue) for queue in queues]
-        longest = min(self.connection.polling_interval or LONGEST_WAIT, LONGEST_WAIT)
+        bells = [keys.bell(self.global_keyprefix, queue) for queue in queues]
+        self._bell = bells[0]
+        longest = LONGEST_WAIT if self.brpop_timeout in (0, KOMBUS_WAIT) else self.brpop_timeout
         if self._next_due is not None and self._next_due - monotonic() < longest:
-            lease.keeper.ring_at(self._next_due)
-        self._send(Asked.WAIT, ("BLPOP", lease.wake, *bells, f"{longest:.3f}"))
-        lease.waits = self._waits(frozenset(queues))
-
-    def _waits(self: Any, queues: frozenset[str]) -> Waits:
-        """Where something for ``queues`` may come to stand without a ring."""
-        if self._waited_for[0] != queues:
-            prefix, steps = self.global_keyprefix, self.priority_steps
-            delayed = [keys.delayed(prefix, queue) for queue in queues]
-            ready = [keys.ready(prefix, queue, step, self.sep) for queue in queues for step in steps]
-            self._waited_for = queues, Waits((*delayed, *ready), len(delayed))
-        return cast("Waits", self._waited_for[1])
-
-    def _stop_waiting(self: Any) -> None:
-        if self._lease is not None:
-            self._lease.waits = NOT_WAITING
-
-    def _look_anew(self: Any) -> None:
-        """The queues have changed: what it waits for are still the former ones."""
-        self._exhausted = False
-        if self._asked is Asked.WAIT and self._lease is not None:
-            self._lease.keeper.ring_at(monotonic())
+            self.lease.keeper.ring_at(self._next_due, bells[0])
+        self._send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
+        self._lease.watched = (tuple(self.priority_steps), tuple(queues))
 
     def _send(self: Any, asked: Asked, command: Sequence[Any]) -> None:
-        self._stop_waiting()
         self._in_poll, self._asked = self.client.connection, asked
         self._brpop_sent_at = monotonic()
         try:
@@ -212,8 +191,20 @@ class ConsumingMixin(DeliveringMixin):
             self.client.connection.disconnect()
             raise
 
+    def leave_closed(self: Any) -> None:
+        """Before something is asked: let go of a connection that the server has closed since the last answer."""
+        connection = getattr(self.client, "connection", None)
+        if self._in_poll or connection is None or monotonic() - (self._brpop_sent_at or 0.0) < QUIET:
+            return
+        sock = connection._sock  # noqa: SLF001 - redis-py has no public word for it
+        if sock is not None and _socket_readable(sock):
+            connection.disconnect()
+
     # being answered
     def _brpop_read(self: Any, **options: Any) -> Any:
+        if self._asked is Asked.NOTHING:  # closed by the server, while nothing was under way
+            self.client.connection.disconnect()
+            raise Empty
         if self._asked is Asked.BRPOP:
             self._asked = Asked.NOTHING
             return super()._brpop_read(**options)  # type: ignore[misc]  # a mixin
@@ -225,7 +216,8 @@ class ConsumingMixin(DeliveringMixin):
             raise Empty from None
         self._flush_brpop_reauth()
         if claim is None:
-            self._stop_waiting()
+            if self._lease is not None:
+                self._lease.watched = None
             self._exhausted, self._next_due = False, None
             self.connection.cycle.maybe_restore_messages()
         else:

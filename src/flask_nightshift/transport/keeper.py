@@ -1,9 +1,8 @@
 """The thread that keeps one consumer's lease, on a connection of its own.
 
 It renews the lease, sends acknowledgements that no claim picked up, sweeps consumers that are gone, and looks
-after a detached lease. While the consumer waits it looks once in ``LOOK`` whether something came without a ring: one
-cheap request for all of its queues. A thread, so that a busy ``solo`` worker keeps its lease too. Its connection is
-watched: that it ends is how other consumers learn that this process died, so one that was cut is replaced at once.
+after a detached lease. A thread, so that a busy ``solo`` worker keeps its lease too. Its connection is watched:
+that it ends is how other consumers learn that this process died, so one that was cut is replaced at once.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import contextlib
 import gc
 import logging
 import math
+import random
 import socket
 import threading
 import time
@@ -26,7 +26,7 @@ from ..lines import Line
 from . import native, scripts, sweep
 
 if TYPE_CHECKING:
-    from .lease import Lease, Others
+    from .lease import Lease
 
 logger = logging.getLogger("flask_nightshift.transport")
 
@@ -34,8 +34,10 @@ ACK_LINGER = 0.01
 """Seconds for which an acknowledgement waits for others to travel with, in one claim."""
 NO_CLAIM = 2 * ACK_LINGER
 """Seconds after which it is sent without a claim, because the consumer is busy or waits at the doorbell."""
-LOOK = 1.1
-"""Seconds between two looks for what arrived without a ring."""
+PULSE = 1.0
+"""Seconds between two signs of life, with each of which it looks for jobs that nobody rang for. Less where a renewal is
+due sooner, or where the server closes connections that say nothing for so long (its ``timeout``).
+"""
 RECONNECT_PAUSE = 0.25
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """One that also counts the time for which the machine slept, where there is one."""
@@ -59,18 +61,19 @@ class Keeper:
         self._settle = False
         self._collections = COLLECTIONS
         self._renewed = 0.0
-        self._renew_at = self._sweep_at = self._look_at = 0.0
-        self._suspects = False
+        self._every = PULSE
+        self._named_as: tuple[Any, int | str] = (None, "")
+        self._renew_at = self._sweep_at = 0.0
+        self._confirm_at = math.inf
         self._in_trouble = False
-        self._ring_at = math.inf
-        self._named: tuple[Any, int | str] = (None, "")
+        self._ring: tuple[float, str] | None = None
 
     # asked by others
     def start(self) -> None:
         """Register the lease, then run."""
         try:
             self._client = Redis(connection_pool=self._lease.pool, single_connection_client=True)
-            self._tend("register")
+            self._register()
             self._sweep_at = self._renewed + sweep.patience(self._client)
         except BaseException:
             self._close()
@@ -99,11 +102,11 @@ class Keeper:
         if not self._armed:
             self.wake()
 
-    def ring_at(self, moment: float) -> None:
-        """Wake the consumer at ``moment`` (monotonic): a delayed message is due then, and the server's own timeouts
+    def ring_at(self, moment: float, bell: str) -> None:
+        """Ring ``bell`` at ``moment`` (monotonic): a delayed message is due then, and the server's own timeouts
         come up to 100 ms late.
         """
-        self._ring_at = _now() + moment - time.monotonic()
+        self._ring = _now() + moment - time.monotonic(), bell
         self.wake()
 
     def check_soon(self) -> None:
@@ -148,64 +151,69 @@ class Keeper:
         if self._stopped:
             return
         now = _now()
-        looking = now >= self._look_at and self._lease.waits.keys
-        sweeping, others = False, None
-        if looking or now >= min(self._renew_at, self._sweep_at):
-            soon = now + LOOK / 2  # what is due then anyway goes along
-            sweeping = self._is_to_sweep(soon)
-            others = self._tend("renew" if soon >= self._renew_at else "look", sweeping=sweeping)
-            sweeping = sweeping and self._is_to_sweep(soon)  # not if that showed the end of an outage
+        sweeping = now >= (self._sweep_at if now >= self._renew_at else self._confirm_at)
+        late, registered = 0, dict[str, str]()
+        if now >= self._renew_at or sweeping:
+            late, registered = self._pulse(others=sweeping)
         if self._lease.lost:
             self._stopped = True
             return
-        if now >= self._ring_at:
-            self._ring_at = math.inf
-            scripts.RING.run(self._client, [self._lease.wake], [])
+        if self._ring and now >= self._ring[0]:
+            (_, bell), self._ring = self._ring, None
+            scripts.RING.run(self._client, [bell], [])
         if self._settle or self._lease.detached:
             self._look_after_detached()
         elif (self._lease.acks.age() or 0.0) >= NO_CLAIM:
             self._lease.flush(self._client)
             self._lease.on_change()
-        if others is not None and sweeping and not self._stopped:
-            self._suspects = sweep.sweep(self._client, self._lease, others)
-            pause = sweep.AGAIN if self._suspects else sweep.interval(len(others.registered))
-            self._sweep_at = _now() + pause
+        if sweeping and not self._stopped:
+            missing = sweep.sweep(self._client, self._lease, late, registered)
+            crowded = len(registered) > sweep.CROWD
+            spread = random.uniform(0.8, 1.2) if crowded else 1.0  # noqa: S311
+            self._sweep_at = now + spread * sweep.interval(len(registered))
+            self._confirm_at = now + sweep.GRACE + 0.05 if missing else math.inf
 
-    def _is_to_sweep(self, soon: float) -> bool:
-        return self._sweep_at <= (soon - LOOK / 2 if self._suspects else soon)
-
-    def _tend(self, what: str, *, sweeping: bool = False) -> Others:
-        """Renew, or only look, for the consumer itself and, when ``sweeping``, at the others."""
-        self._client.connection.connect()  # where Sentinel says; a command would go where it went before
-        client_id = self._client_id()
+    def _register(self) -> None:
+        client_id = self._introduce()
         asked = _now()  # the server puts the deadline off later than that, however long its answer takes
-        late = sweep.late_at(self._lease) if sweeping else None
-        others = self._lease.tend(self._client, client_id, what, late=late)
-        self._look_at = asked + LOOK
-        if what != "look":
-            self._note_renewal(asked)
-        return others
+        self._lease.renew(self._client, client_id, register=True)
+        self._kept(asked)
 
-    def _note_renewal(self, asked: float) -> None:
-        self._renewed, self._renew_at = asked, asked + self._lease.options.lease_renew_seconds
+    def _pulse(self, *, others: bool) -> tuple[int, dict[str, str]]:
+        client_id = self._introduce()
+        asked = _now()
+        seen = self._lease.pulse(self._client, client_id, others=others)
+        self._kept(asked)
+        return seen
+
+    def _kept(self, asked: float) -> None:
+        self._renewed, self._renew_at = asked, asked + self._every
         if self._in_trouble:
             self._in_trouble = False
             self._note_outage()
             logger.info(Line("lease.kept_again", worker=self._lease.id))
 
-    def _client_id(self) -> int | str:
-        """The server's number of our connection, which it has for as long as its socket."""
-        sock = self._client.connection._sock  # noqa: SLF001
-        if sock is not self._named[0]:
-            try:
-                self._named = sock, int(self._client.client_id())
-            except ResponseError:  # not allowed to ask: the deadline alone decides
-                self._named = sock, ""
-        return self._named[1]
+    def _introduce(self) -> int | str:
+        """Connect where need be, and see who the server takes us for; '' where we are not allowed to ask."""
+        connection = self._client.connection
+        connection.connect()  # where Sentinel says; a command would go where it went before
+        if connection._sock is not self._named_as[0]:  # noqa: SLF001
+            self._named_as = connection._sock, self._ask("client_id") or ""  # noqa: SLF001
+            answer = self._ask("config_get", "timeout") or {}
+            timeout = float(answer.get("timeout") or answer.get(b"timeout") or 0)
+            self._every = min(PULSE, self._lease.options.lease_renew_seconds, (timeout or math.inf) / 2)
+        client_id: int | str = self._named_as[1]
+        return client_id
+
+    def _ask(self, command: str, *words: str) -> Any:
+        try:
+            return getattr(self._client, command)(*words)
+        except ResponseError:  # not allowed to
+            return None
 
     def _note_outage(self) -> None:
         sweep.note_outage()
-        self._sweep_at = _now() + sweep.AFTER_OUTAGE
+        self._sweep_at, self._confirm_at = _now() + sweep.AFTER_OUTAGE, math.inf
 
     def _look_after_detached(self) -> None:
         if not self._lease.detached:
@@ -243,12 +251,7 @@ class Keeper:
     def _seconds(self) -> float:
         if self._settle:
             return 0.0
-        now = _now()
-        if self._look_at <= now:
-            self._look_at = now + LOOK  # the consumer does not wait
-        with_look = self._lease.waits.keys and not self._suspects
-        sweep_at = math.inf if with_look else self._sweep_at
-        until = min(self._renew_at, sweep_at, self._ring_at, self._look_at) - now
+        until = min(self._renew_at, self._confirm_at, self._ring[0] if self._ring else math.inf) - _now()
         self._armed = False
         age = self._lease.acks.age()
         if age is None:

@@ -18,7 +18,7 @@ import secrets
 import socket
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from redis import ConnectionPool, Redis
@@ -60,25 +60,6 @@ class Destination:
     bell: str
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """What a consumer waits for at its doorbells: so many delayed sets, then the ready lists."""
-
-    keys: tuple[str, ...] = ()
-    delayed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Others:
-    """The registered consumers and their keepers' client ids; whether any of them is late to renew."""
-
-    registered: Mapping[str, str] = field(default_factory=dict)
-    late: bool = False
-
-
-NOT_WAITING = Waits()
-
-
 class Lease:
     """The lease of one consumer, alive from ``start()`` to ``release()``; safe to use from several threads."""
 
@@ -99,10 +80,9 @@ class Lease:
         self.lost = False
         self.on_change = on_change
         self.key = keys.lease(space.prefix, self.id)
-        self.wake = keys.wake(space.prefix, self.id)
-        self.waits = NOT_WAITING
-        """Set while the consumer waits at its doorbells."""
         self.tells_starts = tells_starts
+        self.watched: tuple[tuple[int, ...], tuple[str, ...]] | None = None
+        """The priority steps and queues for which its consumer waits at the doorbells."""
         self.received: int | str = ""
         """First number of the latest claim of which every message has been received."""
         self._started = keys.started(space.prefix, self.id)
@@ -122,30 +102,44 @@ class Lease:
         self.keeper.start()
         _LEASES.add(self)
 
-    def tend(
-        self, client: Redis, client_id: int | str, what: str = "renew", *, late: float | None = None
-    ) -> Others:
-        """Put the deadline off (or ``what="look"``: do not), and wake the consumer if there is something for it.
+    def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
+        """Put the deadline off; False if the lease was taken."""
+        self._client_id = client_id
+        args = (
+            self.id,
+            self.options.lease_seconds,
+            client_id,
+            int(register),
+            int(self.tells_starts),
+            self.received,
+        )
+        reply = scripts.RENEW.run(client, [self.owned[0], *self._register, self._started], args)
+        return reply == b"ok" or self._mark_lost()
 
-        With ``late``, seconds before its deadline at which a consumer is late, also look at the other consumers.
-        Marks the lease as lost if it was taken.
+    def pulse(self, client: Redis, client_id: int | str, *, others: bool) -> tuple[int, dict[str, str]]:
+        """Put the deadline off, and ring if there is something that our consumer waits for.
+
+        Gives, if asked for ``others``, how many consumers are late, and the client id of each.
         """
         self._client_id = client_id
-        waits = self.waits
-        args = [self.id, self.options.lease_seconds, client_id, what, int(self.tells_starts), self.received]
-        args += [waits.delayed, "" if late is None else late]
-        names = [self.owned[0], *self._register, self._started, self.wake, *waits.keys]
-        reply = scripts.TEND.run(client, names, args)
+        options, prefix = self.options, self.space.prefix
+        late = (options.lease_seconds - options.lease_renew_seconds) / 2
+        steps, queues = self.watched or ((), ())
+        args = [self.id, options.lease_seconds, client_id, self.received, int(others), late]
+        args += [prefix, self.space.sep, keys.bell(prefix, ""), keys.delayed(prefix, ""), len(steps)]
+        reply = scripts.PULSE.run(
+            client, [self.owned[0], *self._register, self._started], [*args, *steps, *queues]
+        )
         if reply[0] != b"ok":
             self._mark_lost()
-            return Others()
-        names_and_ids = [text.decode() for text in reply[2:]]
-        return Others(dict(zip(names_and_ids[::2], names_and_ids[1::2], strict=True)), bool(reply[1]))
+            return 0, {}
+        texts = [text.decode() for text in reply[2:]]
+        return int(reply[1]), dict(zip(texts[::2], texts[1::2], strict=True))
 
     def verify(self) -> None:
         """Raise ``LeaseLost`` if it was taken; asks the server when it was not renewed in time."""
         if not self.lost and self.keeper.overdue():  # this process was frozen: nobody knows for how long
-            self.tend(self.client, self._client_id)
+            self.renew(self.client, self._client_id)
         if self.lost:
             raise LeaseLost(f"the lease of {self.id} was taken by another consumer")
 
@@ -267,7 +261,6 @@ class Lease:
             for number, message in messages.items():
                 self._held[number] = weakref.ref(message, functools.partial(self._gone, number))
         self.on_change = lambda: None
-        self.waits = NOT_WAITING
         self.keeper.settle()
 
     @property

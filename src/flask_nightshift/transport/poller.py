@@ -63,6 +63,7 @@ class Poller(MultiChannelPoller):
         for channel in list(self._channels):
             channel.check_lease()
             if not channel._in_poll and channel.has_to_ask() and channel.active_queues:  # noqa: SLF001 - as kombu does
+                channel.leave_closed()
                 self._register_BRPOP(channel)
             if not channel._in_listen and channel.active_fanout_queues:  # noqa: SLF001
                 self._register_LISTEN(channel)

@@ -80,7 +80,10 @@ class QoS(redis.QoS):
             self._restored_at = monotonic()
             self._vrestore_count = 0
             try:
-                super().restore_visible(start=start, num=num, interval=interval)
+                with self.channel.conn_or_acquire() as client:
+                    left = client.exists(self.channel.unacked_index_key)
+                if left:
+                    super().restore_visible(start=start, num=num, interval=interval)
             except ResponseError as exc:  # a full server, for example; taking jobs goes on
                 text = f"what kombu's workers left unacknowledged is not restored now: {exc}"
                 logger.warning(Line("transport.not_restored", text, why=str(exc)))

@@ -56,9 +56,10 @@ def _script(name: str) -> Script:
 
 
 PUBLISH = _script("publish")
-TEND = _script("tend")
+RENEW = _script("renew")
 CLAIM = _script("claim")
 START = _script("start")
+PULSE = _script("pulse")
 ACKNOWLEDGE = _script("acknowledge")
 REPLACE = _script("replace")
 GIVE_BACK = _script("give_back")

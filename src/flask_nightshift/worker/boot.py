@@ -15,6 +15,7 @@ from typing import Any
 from celery import bootsteps, signals
 
 from ..dead_letters import Archiver
+from ..events import JobDied
 from ..runtime import Runtime
 from . import sentry
 from .drain import Drain
@@ -52,7 +53,7 @@ class Companions(bootsteps.StartStopStep):
         sentry.watch(self._runtime)
         self._heartbeat.start()
         self._archiver.start()
-        self._runtime.events.subscribe(self._archiver.observe)
+        self._runtime.events.subscribe(self._heard)
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
         signals.worker_shutdown.connect(self._shut_down, weak=False)
         logger.info(
@@ -60,6 +61,10 @@ class Companions(bootsteps.StartStopStep):
             extra={"worker": controller.hostname, "queues": sorted(controller.app.amqp.queues.consume_from),
                    "concurrency": controller.concurrency, "broker": self._runtime.broker.url},
         )  # fmt: skip
+
+    def _heard(self, event: Any) -> None:
+        if isinstance(event, JobDied):
+            self._archiver.notify()
 
     def stop(self, controller: Any) -> None:
         """Nothing yet: attempts still run, and their ends must be recorded."""

@@ -7,6 +7,7 @@ One that was acknowledged early has failed once, and is retried by its policy.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import os
@@ -39,7 +40,9 @@ class Drain:
         """SIGTERM arrived; called in the signal handler, so it only starts a thread."""
         if not self._begun:
             self._begun = True
-            threading.Thread(target=self._watch, name="nightshift-drain", daemon=True).start()
+            _thread.start_new_thread(
+                self._watch, ()
+            )  # a Thread waits for its start, which gevent's hub may not
 
     def end(self) -> None:
         """Everything has ended in time."""

@@ -1,7 +1,8 @@
 -- shared.lua: put before every script; no script by itself.
 --
 -- Names follow keys.py, which passes what they are made of:
---   names = {prefix = global key prefix, sep = priority separator, bell = what doorbell names start with}
+--   names = {prefix = global key prefix, sep = priority separator, bell = what doorbell names start with,
+--            delayed = what the names of delayed sets start with}
 -- A leased value is "<queue>\0<step>\0<message>". A script is atomic but does not roll back: each writes the
 -- copy first and removes the original after, so that an error in between leaves a message twice, never nowhere.
 
@@ -24,37 +25,41 @@ local function ring(bell)
   end
 end
 
--- Positions, first to last, of those KEYS that hold something, found by halving: empty ones cost one command for
--- all of them. Up to "few" are not worth the question, and are all given.
-local function filled(first, last, few)
-  local found = {}
-  local function exist(from, to) return redis.call('EXISTS', unpack(KEYS, from, to)) end
-  local function look(from, to, count)
-    if count == 0 then return end
-    if count == to - from + 1 then
-      for at = from, to do found[#found + 1] = at end
-      return
-    end
-    local middle = math.floor((from + to) / 2)
-    local left = exist(from, middle)
-    look(from, middle, left)
-    look(middle + 1, to, count - left)
+local function ready_key(names, queue, step)
+  if step == '0' then return names.prefix .. queue end
+  return names.prefix .. queue .. names.sep .. step
+end
+
+-- The keys of the queues, as {delayed = one per queue, ready = one per step and queue, all = both}.
+local function keys_of(names, queues, steps)
+  local found = {delayed = {}, ready = {}, all = {}}
+  for q, queue in ipairs(queues) do
+    found.delayed[q] = names.delayed .. queue
+    found.all[q] = found.delayed[q]
   end
-  local MOST = 1000
-  if last - first < few then
-    look(first, last, last - first + 1)
-  else
-    for from = first, last, MOST do
-      local to = math.min(last, from + MOST - 1)
-      look(from, to, exist(from, to))
+  for s, step in ipairs(steps) do
+    found.ready[s] = {}
+    for q, queue in ipairs(queues) do
+      local key = ready_key(names, queue, step)
+      found.ready[s][q] = key
+      found.all[#found.all + 1] = key
     end
   end
   return found
 end
 
-local function ready_key(names, queue, step)
-  if step == '0' then return names.prefix .. queue end
-  return names.prefix .. queue .. names.sep .. step
+-- Those of keys[from] to keys[to] that exist, as a set; by halves, so that empty queues cost next to nothing.
+local function existing(keys, from, to, found)
+  if to - from >= 1000 or redis.call('EXISTS', unpack(keys, from, to)) > 0 then
+    if from == to then
+      found[keys[from]] = true
+    else
+      local middle = math.floor((from + to) / 2)
+      existing(keys, from, middle, found)
+      existing(keys, middle + 1, to, found)
+    end
+  end
+  return found
 end
 
 local function pack_leased(queue, step, message)

@@ -1,0 +1,40 @@
+-- pulse.lua: what a keeper does every second: renew its lease, see who else is there, look for jobs.
+-- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started
+-- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its keeper ('' if unknown), 4 what it has received (see
+--       shared.lua), 5 "1" to tell who is registered, 6 seconds before its deadline at which a consumer is late,
+--       7 key prefix, 8 priority separator, 9 what doorbells start with, 10 what delayed sets start with, 11 count of
+--       steps, then the steps and the queues that its consumer waits for
+-- Atomic: a consumer that was swept is not renewed back to life. Rings for queues in which something is: not every
+-- producer does. Gives {"lost"}, or {"ok", how many consumers are late, then pairs of a consumer and its client id}.
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'lost'} end
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])  -- needs no memory, so that the rest works on a full server
+local time = now()
+redis.call('ZADD', KEYS[1], string.format('%.6f', time + tonumber(ARGV[2])), ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+note_received(KEYS[5], ARGV[4])
+
+local names = {prefix = ARGV[7], sep = ARGV[8], bell = ARGV[9], delayed = ARGV[10]}
+local S, steps, queues = tonumber(ARGV[11]), {}, {}
+for s = 1, S do steps[s] = ARGV[11 + s] end
+for at = 12 + S, #ARGV do queues[#queues + 1] = ARGV[at] end
+if #queues > 0 then
+  local keys = keys_of(names, queues, steps)
+  local some = existing(keys.all, 1, #keys.all, {})
+  for q, queue in ipairs(queues) do
+    local ready = false
+    for s = 1, S do ready = ready or some[keys.ready[s][q]] end
+    if not ready and some[keys.delayed[q]] then
+      local first = redis.call('ZRANGE', keys.delayed[q], 0, 0, 'WITHSCORES')
+      ready = first[2] and tonumber(first[2]) <= time
+    end
+    if ready then ring(names.bell .. queue) end
+  end
+end
+
+local reply = {'ok', 0}
+if ARGV[5] == '1' then
+  reply[2] = redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%.6f', time + tonumber(ARGV[6])))
+  for _, text in ipairs(redis.call('HGETALL', KEYS[2])) do reply[#reply + 1] = text end
+end
+return reply

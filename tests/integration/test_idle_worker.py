@@ -1,0 +1,100 @@
+"""What a worker that has nothing to do asks of Redis, and what becomes of jobs that nobody rang for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from system import System
+from transport_support import Site
+
+from servers import RedisServer, wait_for
+
+SECONDS = 12
+MANY = ",".join(f"queue{number}" for number in range(400))
+
+
+@pytest.mark.parametrize("broker", ["redis_server"], indirect=True)
+def test_an_idle_worker_asks_seldom_however_many_queues_it_has(
+    broker: Any, new_system: Callable[..., System]
+) -> None:
+    system = new_system(NIGHTSHIFT_QUEUES=MANY)
+    worker = system.worker("--concurrency", "1", NIGHTSHIFT_QUEUES=MANY)
+    other = system.worker("--concurrency", "1", name="other", NIGHTSHIFT_QUEUES=MANY)  # they watch each other
+    client = broker.client()
+    system.until(lambda: _waiting(client) == 2, 20, "they do not come to rest")
+    requests, inside = _commands(broker)
+    assert sum(requests.values()) / SECONDS / 2 <= 2, requests
+    assert inside / SECONDS / 2 <= 20, "commands within scripts, for 400 queues in which nothing is"
+    assert worker.popen.poll() is None
+    assert other.stop() == 0
+
+
+@pytest.mark.parametrize("broker", ["redis_server"], indirect=True)
+def test_a_job_that_nobody_rang_for_begins_within_about_a_second(broker: Any) -> None:
+    site = Site(broker)
+    try:
+        reader = site.reader("some", *(f"queue{number}" for number in range(50)), "jobs")
+        assert reader.within(1.5) == []
+        for body in ("one", "two", "three"):
+            site.publish(body, stock=True)
+            began = time.monotonic()
+            reader.next(timeout=5).ack()
+            assert time.monotonic() - began < 1.5
+    finally:
+        site.close()
+
+
+def test_a_server_that_closes_idle_connections_delays_nothing(started: Any) -> None:
+    """``timeout 2`` is shorter than a job; what was closed while it ran is opened again, unnoticed."""
+    server: RedisServer = started(RedisServer())
+    server.client().config_set("timeout", 2)
+    site = Site(server)
+    try:
+        reader, other = site.reader(prefetch=1), site.reader("another", prefetch=1)
+        site.publish("warm")
+        reader.next().ack()
+        assert other.within(0.2) == []
+        for number in range(4):
+            site.publish(number)
+        lease = reader.lease
+        clients = set(site.redis.hvals("nightshift:clients"))
+        for number in range(4):
+            began = time.monotonic()
+            message = reader.next(timeout=5)
+            assert (message.payload, message.headers.get("x-delivery-count")) == (number, None)
+            assert time.monotonic() - began < 1
+            assert other.within(3.5) == []  # as long as a job: nobody reads from the connection
+            message.ack()
+        assert reader.lease is lease, "it has connected anew"
+        assert set(site.redis.hvals("nightshift:clients")) == clients, "a keeper has connected anew"
+        wait_for(lambda: not site.leased(), 3, "not acknowledged")
+    finally:
+        site.close()
+
+
+def _waiting(client: Any) -> int:
+    return sum(entry["cmd"] == "blpop" for entry in client.client_list())
+
+
+def _commands(broker: Any) -> tuple[Counter[str], int]:
+    """What clients ask for within ``SECONDS``, and how many commands scripts call meanwhile."""
+    requests: Counter[str] = Counter()
+    inside = 0
+    bell = threading.Timer(SECONDS, broker.client().echo, ("enough",))
+    with broker.client().monitor() as seen:
+        bell.start()
+        for command in seen.listen():
+            name = command["command"].split()[0].upper()
+            if name == "ECHO":
+                break
+            if command["client_type"] == "lua":
+                inside += 1
+            else:
+                requests[name] += 1
+    bell.join()
+    return requests, inside
