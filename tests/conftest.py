@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from celery import _state
 
 from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
 
@@ -54,3 +55,11 @@ def _servers_are_back() -> Iterator[None]:
     yield
     for server in list(Server.running):
         server.ensure()
+
+
+@pytest.fixture(autouse=True)
+def _shared_tasks_end() -> Iterator[None]:
+    """A ``@shared_task`` of one test would be in the apps of all others in this process."""
+    before = set(_state._on_app_finalizers)
+    yield
+    _state._on_app_finalizers.intersection_update(before)

@@ -20,7 +20,7 @@ SCREENSHOTS = os.environ.get("SCREENSHOTS")
 """A folder to put pictures of the page in, for people to look at; none are taken without it."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or missing("chromium", "chromium")
     with sync_playwright() as playwright:
@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shop(browser: Browser) -> Iterator[ShopStack]:
     """The shop and everything behind it, one for all tests of the page."""
     stack = ShopStack(

@@ -30,11 +30,6 @@ class Base(celery.Task):
         return [self.owner, super().__call__(*args, **kwargs)]
 
 
-@shared_task(name="bodies.shared", base=Base)
-def shared() -> str:
-    return current_app.name
-
-
 def nothing() -> None: ...
 
 
@@ -57,6 +52,10 @@ def make(tmp_path: Path) -> Iterator[Made]:
 
 
 def test_two_apps_share_a_task_and_each_runs_it_in_its_own_context(make: Made) -> None:
+    @shared_task(name="bodies.shared", base=Base)
+    def shared() -> str:
+        return current_app.name
+
     one = make("one", NIGHTSHIFT_TASK_DEFAULTS={"retry_backoff_max": 60})
     two = make("two", NIGHTSHIFT_TASK_DEFAULTS={"soft_time_limit": 10})
     tasks = [app.extensions["celery"].tasks["bodies.shared"] for app in (one, two)]

@@ -85,7 +85,7 @@ def test_a_busy_solo_worker_keeps_its_job_and_takes_no_other(desk: Desk, broker:
     short = {"broker_heartbeat": 1}
     if broker.program == "valkey":
         short = {"broker_transport_options": {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}}
-    long, next_ = desk.send("nap", 6, queue="both"), desk.send("succeed", queue="both")
+    long, next_ = desk.send("nap", 15, queue="both"), desk.send("succeed", queue="both")
     solo = system.worker(
         "--pool", "solo", "--queues", "both", name="busy", wait=False, NIGHTSHIFT_CELERY=json.dumps(short)
     )

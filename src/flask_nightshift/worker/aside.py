@@ -10,10 +10,10 @@ runs beside another of its kind: so however many there are, only the guilty one 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from billiard.exceptions import WorkerLostError
-from kombu import Consumer
 
 from .. import message as jobs
 from ..job import Reason
@@ -26,10 +26,17 @@ LET_COME = 1.0
 """Seconds after connecting before the first such job is taken: by then what came back from a dead worker has been put
 aside, and does not come back once more.
 """
+QUIET = 0.2
+"""Seconds after this worker put something aside before it takes such a job. One that ended the worker while the
+original of another was not acknowledged yet would leave both that and its copy.
+"""
 
 
 class Aside:
-    """Of one connection of ``consumer``; ``queues`` are those that it consumes (``kombu.Queue``)."""
+    """Of one connection of ``consumer``; ``queues`` are those that it consumes (``kombu.Queue``).
+
+    After the start it never waits for an answer of the broker: a frozen one would hold the worker's loop.
+    """
 
     def __init__(self, consumer: JobConsumer, queues: Any) -> None:
         self._owner = consumer
@@ -38,7 +45,10 @@ class Aside:
         self.queues = {name: queue for name, queue in found.items() if queue is not None}
         self._job_queue = {queue.name: name for name, queue in self.queues.items()}
         self._limit = max(consumer.runtime.settings.delivery_limit, 1)
-        self._consumer: Any = None
+        self._channel: Any = self._open() if self.queues else None
+        self._consuming: set[str] = set()
+        self._begun = False
+        self._put_at = 0.0
         self._current: Any = None
         self._others: list[Any] = []
         self._over = False
@@ -57,6 +67,7 @@ class Aside:
         With a limit of one delivery it counts as none: a job that never began must not be buried.
         """
         self._write(message, int(self._limit > 1))
+        self._put_at = monotonic()
 
     def _write(self, message: Any, count: int) -> None:
         headers = {**jobs.job_headers(message.headers), jobs.DELIVERIES: count}
@@ -68,43 +79,52 @@ class Aside:
 
     # -- what is taken from there ------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Consume, from now on."""
-        if self._over or not self.queues:
-            return
+    def _open(self) -> Any:
         channel = self._owner.connection.channel()
         channel.basic_qos(0, 1, False)  # for each queue
-        self._consumer = Consumer(
-            channel,
-            list(self.queues.values()),
-            on_message=self._arrived,
-            auto_declare=False,
-            accept=self._accept,
-        )
-        self._consumer.consume()
+        return channel
 
-    @property
-    def _accept(self) -> Any:
-        return self._owner.task_consumer.accept
+    def begin(self) -> None:
+        """Consume, from now on."""
+        self._begun = True
+        self._consume()
+
+    def _consume(self) -> None:
+        if self._over or not self._begun:
+            return
+        for queue in self.queues.values():
+            if queue.name not in self._consuming:
+                queue.bind(self._channel).consume(queue.name, self._delivered, no_ack=False, nowait=True)
+                self._consuming.add(queue.name)
+
+    def _cancel(self, names: set[str]) -> None:
+        for name in names:
+            self._channel.basic_cancel(name, nowait=True)
+        self._consuming -= names
+
+    def _delivered(self, raw: Any) -> None:
+        message = self._channel.message_to_python(raw)
+        message.accept = self._owner.task_consumer.accept
+        self._arrived(message)
 
     def add(self, queue: Any) -> None:
         """``queue`` is consumed, too."""
         aside = self._owner.runtime.broker.aside(queue)
         if aside is None or queue.name in self.queues:
             return
+        if self._channel is None:
+            self._channel = self._open()
+        aside.bind(self._channel).declare()
         self.queues[queue.name] = aside
         self._job_queue[aside.name] = queue.name
-        if self._consumer is not None:
-            aside.bind(self._consumer.channel).declare()
-            self._consumer.add_queue(aside)
-            if self._current is None:
-                self._consumer.consume()
+        if self._current is None:
+            self._consume()
 
     def remove(self, name: str) -> None:
         """The queue of that name is consumed no more."""
         aside = self.queues.pop(name, None)
-        if aside is not None and self._consumer is not None:
-            self._consumer.cancel_by_queue(aside.name)
+        if aside is not None:
+            self._cancel({aside.name} & self._consuming)
 
     def _arrived(self, message: Any) -> None:
         message.aside = True
@@ -114,9 +134,18 @@ class Aside:
             return
         self._current = message
         if len(self.queues) > 1:
-            self._consumer.cancel()
+            self._cancel(set(self._consuming))
         self._put_others_back()
         self._when_settled(message)
+        self._take(message)
+
+    def _take(self, message: Any) -> None:
+        if self._over or message is not self._current:
+            return
+        wait = self._put_at + QUIET - monotonic()
+        if wait > 0:
+            self._owner.timer.call_after(wait, self._owner.call_soon, (self._take, message))
+            return
         count = jobs.deliveries(message.headers, redelivered=_redelivered(message))
         if count >= max(self._limit, 1):
             exc = WorkerLostError(f"delivered {count} times, and never settled")
@@ -148,8 +177,8 @@ class Aside:
         self._current = None
         if self._others:  # it came as soon as there was room, before we were told
             self._arrived(self._others.pop(0))
-        elif len(self.queues) > 1:
-            self._consumer.consume()
+        else:
+            self._consume()
 
     # -- the end -----------------------------------------------------------------------------------------------
 
