@@ -7,7 +7,7 @@ comes from one source and fails alone: with the broker down the history still sh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,7 +77,8 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
     now = utcnow()
     store, broker = runtime.store, runtime.broker
     questions: dict[str, Callable[[], Any]] = {
-        "queues": lambda: broker.depths(unheard.queues(runtime)),
+        "queues": lambda: broker.depths(runtime.queues()),
+        "unheard": lambda: broker.depths(unheard.queues(runtime)),
         "delayed": lambda: _delayed(runtime),
         "dead_pending": lambda: _sum(broker.depths([DEAD_QUEUE])),
         "dead_letters": lambda: dead_letters.count(store),
@@ -86,7 +87,13 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
         "totals": lambda: journal.totals(store),
         "throughput": lambda: _throughput(store, now),
     }
-    return Overview(at=now, **probe.of(runtime).gather(questions, timeout=timeout))
+    found = probe.of(runtime).gather(questions, timeout=timeout)
+    others = found.pop(
+        "unheard"
+    )  # asked apart, because the history names them: with it away the broker still answers
+    if others.ok and found["queues"].ok:
+        found["queues"] = replace(found["queues"], value=[*found["queues"].value, *others.value])
+    return Overview(at=now, **found)
 
 
 def _delayed(runtime: Runtime) -> int | None:

@@ -27,13 +27,9 @@ MOST = 20
 
 
 def queues(runtime: Runtime) -> tuple[str, ...]:
-    """``runtime.queues()``, and those besides in which the history knows jobs that wait."""
-    known = runtime.queues()
-    try:
-        found = waiting_queues(runtime.store) - {*known, DEAD_QUEUE}
-    except DatabaseUnavailable:
-        return known
-    return (*known, *sorted(found)[:MOST])
+    """Those besides ``runtime.queues()`` in which the history knows jobs that wait; raises ``DatabaseUnavailable``."""
+    found = waiting_queues(runtime.store) - {*runtime.queues(), DEAD_QUEUE}
+    return tuple(sorted(found)[:MOST])
 
 
 def near(queue: str, names: Iterable[str]) -> str:
