@@ -447,6 +447,26 @@ def test_those_that_were_cut_off_together_have_time_to_come_back(site: Site) -> 
         assert site.leased() == ["first"]
 
 
+def test_after_a_frozen_server_those_that_are_slow_to_come_back_have_time(site: Site) -> None:
+    """Who is back first takes nothing from the rest."""
+    wait_for(lambda: site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young")
+    site.publish("first")
+    with child(site) as worker:
+        quick = site.reader(socket_timeout=1)
+        assert quick.within(1) == []
+        worker.send(signal.SIGSTOP)
+        (its,) = {int(cid) for cid in site.redis.hvals("nightshift:clients")} - {int(quick.lease._client_id)}
+        site.redis.client_kill_filter(_id=its)
+        site.server.freeze()
+        wait_for(lambda: quick.lease.keeper._in_trouble, 10, "not noticed")
+        time.sleep(2.5)  # as an outage lasts: a look at the others is overdue
+        site.server.thaw()
+        assert quick.within(4) == []
+        worker.send(signal.SIGCONT)
+        assert quick.within(4) == [], "given to another, although its worker lives"
+        assert site.leased() == ["first"]
+
+
 @pytest.mark.parametrize("refused", ["-client|id", "-client", "-@dangerous"])
 def test_a_server_that_allows_little_is_enough(site: Site, refused: str) -> None:
     site.redis.acl_setuser(

@@ -155,6 +155,8 @@ class Keeper:
         late, registered = 0, dict[str, str]()
         if now >= self._renew_at or sweeping:
             late, registered = self._pulse(others=sweeping)
+            # not if that was the end of an outage: the others are just coming back
+            sweeping = sweeping and now >= min(self._sweep_at, self._confirm_at)
         if self._lease.lost:
             self._stopped = True
             return
