@@ -59,8 +59,8 @@ def test_inspect_tells_what_runs_waits_and_is_delayed(world: World) -> None:
 def test_prefetch_does_not_grow_with_delayed_jobs(world: World) -> None:
     before = ask(world, "stats")["prefetch_count"]
     names = [f"delayed-{n}" for n in range(30)]
-    world.enqueue(*names, countdown=1.5)
-    world.enqueue("plain", stock=True, countdown=1.5)  # came through kombu: is delayed by whoever claims it
+    world.enqueue(*names, countdown=5)
+    world.enqueue("plain", stock=True, countdown=5)  # came through kombu: is delayed by whoever claims it
     world.wait(lambda: len(_delayed(world)) == 31)
     assert ask(world, "stats")["prefetch_count"] == before
     world.wait(lambda: world.finished() == Counter([*names, "plain"]))
