@@ -48,6 +48,7 @@ class JobConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.runtime: Runtime = self.app.runtime
         self.settlement = self.app.settlement = Settlement(self.runtime, self.hostname, self.timer.call_after)
+        self.settlement.start = self.controller._process_task  # noqa: SLF001 - it has no public name
         self.app.announcer = Announcer()
         self._aside: Aside | None = None
         self.loop_at = monotonic()

@@ -31,6 +31,9 @@ from .outcome import REVOKED, TAKEN, SettledRequest
 
 JSON = "application/json"
 
+BEGIN_AGAIN = 0.5
+"""Seconds until a job is begun again that could not be counted, because the broker did not answer."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -88,10 +91,16 @@ class JobRequest(SettledRequest):
             target = partial(attempt.run_within, seconds or None, self._begins_in_the_pool)
         elif not pool.uses_semaphore:  # it waits in the pool now, and is asked for when its turn has come
             target = partial(attempt.run_if, self._begins_in_the_pool)
-        elif not self._begins():
-            task_ready(self)
-            self.give_back(TAKEN)
-            raise TaskRevokedError(self.id)
+        else:
+            try:
+                begins = self._begins()
+            except self.settlement.runtime.broker.errors as exc:
+                self._begin_later(exc)
+                return None
+            if not begins:
+                task_ready(self)
+                self.give_back(TAKEN)
+                raise TaskRevokedError(self.id)
         result = pool.apply_async(
             target,
             args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),
@@ -249,6 +258,23 @@ class JobRequest(SettledRequest):
             return True
         begin = getattr(self._message.channel, "begin_delivery", None)
         return begin is None or begin(self._message.delivery_tag)
+
+    def _begin_later(self, exc: Exception) -> None:
+        """Keep the free child, and try again in a moment.
+
+        When the connection is lost meanwhile, Celery forgets the job; nobody may refer to it then, so that it goes
+        back to its queue. And nothing may be raised here: billiard frees a child, and so begins the next job, before
+        it tells of the one that has ended, and that one's report would be lost.
+        """
+        logger.warning("job.not_begun", extra={"job_id": self.id, "task": self.name, "why": str(exc)})
+        start, this = self.settlement.start, weakref.ref(self)
+
+        def again() -> None:
+            request = this()
+            if request is not None and not getattr(request.message.channel, "closed", False):
+                start(request)
+
+        self.settlement.later(BEGIN_AGAIN, again)
 
     def _begins_in_the_pool(self) -> bool:
         """The same, where nobody would understand the broker's errors: the job goes back then."""

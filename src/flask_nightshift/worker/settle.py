@@ -67,10 +67,12 @@ class Settlement:
     ) -> None:
         self.runtime = runtime
         self.worker = worker
-        self._later = later
+        self.later = later
         self._waiting: deque[Step] = deque()
         self._away_until = 0.0
         self._scheduled = False
+        self.start: Callable[[Any], None] = lambda _: None
+        """Celery's way of handing a request to the pool, when there is room for it."""
         self._lock = threading.Lock()
 
     def write(self, step: Step) -> None:
@@ -173,7 +175,7 @@ class Settlement:
         if self.runtime.broker.keeps_delays:
             self.write(step)
         else:  # kombu's stock Redis transport: nothing there would hold it back
-            self._later(wait, lambda: self.write(step))
+            self.later(wait, lambda: self.write(step))
 
     def defer(self, message: Any, queue: str, due: datetime) -> None:
         """Give a message back to the broker until ``due``: a delay never waits in a worker's memory."""
@@ -251,7 +253,7 @@ class Settlement:
                 return
             self._scheduled = True
         try:
-            self._later(TRY_AGAIN_AFTER, self._try_waiting)
+            self.later(TRY_AGAIN_AFTER, self._try_waiting)
         except Exception:  # the next step that is kept asks again
             logger.exception("the next try of what could not be settled cannot be scheduled")
             self._scheduled = False
