@@ -65,7 +65,7 @@ def test_a_new_worker_alone_finds_what_a_killed_one_left(site: Site) -> None:
         worker.send(signal.SIGKILL)
     started = time.monotonic()
     assert site.reader().next(timeout=10).payload == "first"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 def test_the_deadline_decides_where_clients_may_not_be_listed(site: Site) -> None:
