@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+from kombu import Queue
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
@@ -445,6 +446,16 @@ def test_those_that_were_cut_off_together_have_time_to_come_back(site: Site) -> 
         worker.send(signal.SIGCONT)
         assert again.within(5) == [], "given to another, although its worker lives"
         assert site.leased() == ["first"]
+
+
+def test_a_queue_that_is_added_is_served_although_another_consumer_hears_the_bell(site: Site) -> None:
+    waits_longest, grows = site.reader("old"), site.reader("old")
+    for reader in (waits_longest, grows):
+        assert reader.within(0.5) == []
+    grows.consumer.add_queue(Queue("new", routing_key="new"))
+    grows.consumer.consume()
+    site.publish("first", queue="new")
+    assert bodies(grows.within(2)) == ["first"]
 
 
 def test_after_a_frozen_server_those_that_are_slow_to_come_back_have_time(site: Site) -> None:

@@ -90,7 +90,8 @@ class Site:
 
     def keys(self) -> set[bytes]:
         """All keys but kombu's bindings and doorbells, which go by themselves."""
-        return {key for key in self._keys() if b"nightshift:bell:" not in key}
+        passing = b"nightshift:bell:", b"nightshift:wake:"
+        return {key for key in self._keys() if not any(part in key for part in passing)}
 
     def close(self) -> None:
         """Close all connections."""

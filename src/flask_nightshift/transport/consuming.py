@@ -166,7 +166,7 @@ class ConsumingMixin(DeliveringMixin):
         """An unproven job is settled, and others were passed over because of it; or there is one queue more."""
         self._exhausted = self._passed_over = False
         if self._asked is Asked.WAIT and self._lease is not None:
-            self._lease.keeper.ring_at(monotonic(), self._bell)
+            self._lease.keeper.ring_at(monotonic())
 
     def _send_claim(self: Any, claim: Claim, *, whole: bool = False) -> None:
         command = scripts.CLAIM.by_source if whole else scripts.CLAIM.by_hash
@@ -174,11 +174,10 @@ class ConsumingMixin(DeliveringMixin):
         self._send(Asked.CLAIM, command(*self._call(claim)))
 
     def _send_wait(self: Any, queues: Sequence[str]) -> None:
-        bells = [keys.bell(self.global_keyprefix, queue) for queue in queues]
-        self._bell = bells[0]
+        bells = [self._lease.wake, *(keys.bell(self.global_keyprefix, queue) for queue in queues)]
         longest = LONGEST_WAIT if self.brpop_timeout in (0, KOMBUS_WAIT) else self.brpop_timeout
         if self._next_due is not None and self._next_due - monotonic() < longest:
-            self.lease.keeper.ring_at(self._next_due, bells[0])
+            self.lease.keeper.ring_at(self._next_due)
         self._send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
         self._lease.watched = (tuple(self.priority_steps), tuple(queues))
 

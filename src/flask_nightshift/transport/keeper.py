@@ -66,7 +66,7 @@ class Keeper:
         self._renew_at = self._sweep_at = 0.0
         self._confirm_at = math.inf
         self._in_trouble = False
-        self._ring: tuple[float, str] | None = None
+        self._ring_at = math.inf
 
     # asked by others
     def start(self) -> None:
@@ -102,11 +102,11 @@ class Keeper:
         if not self._armed:
             self.wake()
 
-    def ring_at(self, moment: float, bell: str) -> None:
-        """Ring ``bell`` at ``moment`` (monotonic): a delayed message is due then, and the server's own timeouts
-        come up to 100 ms late.
+    def ring_at(self, moment: float) -> None:
+        """Wake the consumer, and no other, at ``moment`` (monotonic): a delayed message is due then, and the server's
+        own timeouts come up to 100 ms late.
         """
-        self._ring = _now() + moment - time.monotonic(), bell
+        self._ring_at = _now() + moment - time.monotonic()
         self.wake()
 
     def check_soon(self) -> None:
@@ -160,9 +160,9 @@ class Keeper:
         if self._lease.lost:
             self._stopped = True
             return
-        if self._ring and now >= self._ring[0]:
-            (_, bell), self._ring = self._ring, None
-            scripts.RING.run(self._client, [bell], [])
+        if now >= self._ring_at:
+            self._ring_at = math.inf
+            scripts.RING.run(self._client, [self._lease.wake], [])
         if self._settle or self._lease.detached:
             self._look_after_detached()
         elif (self._lease.acks.age() or 0.0) >= NO_CLAIM:
@@ -253,7 +253,7 @@ class Keeper:
     def _seconds(self) -> float:
         if self._settle:
             return 0.0
-        until = min(self._renew_at, self._confirm_at, self._ring[0] if self._ring else math.inf) - _now()
+        until = min(self._renew_at, self._confirm_at, self._ring_at) - _now()
         self._armed = False
         age = self._lease.acks.age()
         if age is None:

@@ -6,6 +6,7 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
     <queue>, <queue><sep><step>   list    ready messages; the right end is the head
     nightshift:delayed:<queue>    zset    "<step>|<message>" by due time (unix seconds)
     nightshift:bell:<queue>       list    at most one element, lives 2 s: "look, there is something"
+    nightshift:wake:<consumer>    list    the same for one consumer alone, rung by its keeper
     nightshift:lease:<consumer>   hash    number → "<queue>\0<step>\0<message>" in that consumer's hands
     nightshift:started:<consumer> set     numbers of what it has begun; "r<first number>" of what it is
                                           just receiving; "0" if it tells at all
@@ -36,6 +37,11 @@ def delayed(prefix: str, queue: str) -> str:
 def bell(prefix: str, queue: str) -> str:
     """The doorbell that a publish rings; with an empty queue name, what all doorbells start with."""
     return f"{prefix}nightshift:bell:{queue}"
+
+
+def wake(prefix: str, consumer: str) -> str:
+    """The doorbell of one consumer alone."""
+    return f"{prefix}nightshift:wake:{consumer}"
 
 
 def publisher(prefix: str, name: str) -> str:

@@ -79,7 +79,7 @@ class Lease:
         self.acks = Acks()
         self.lost = False
         self.on_change = on_change
-        self.key = keys.lease(space.prefix, self.id)
+        self.key, self.wake = keys.lease(space.prefix, self.id), keys.wake(space.prefix, self.id)
         self.tells_starts = tells_starts
         self.watched: tuple[tuple[int, ...], tuple[str, ...]] | None = None
         """The priority steps and queues for which its consumer waits at the doorbells."""
