@@ -11,6 +11,7 @@ from typing import Any
 from celery import signals
 from celery.exceptions import Reject
 from jobsapp import FAST, begun, create_app, jobs, note
+from kombu.message import Message
 
 from flask_nightshift import message
 from flask_nightshift.brokers.rabbitmq import RabbitMQBroker
@@ -42,7 +43,10 @@ STEPS: dict[str, tuple[Any, str]] = {
     "emit": (Events, "emit"),
     "send_event": (JobRequest, "send_event"),
     "hooks": (hooks, "failed"),
+    "ack": (Message, "ack"),
 }
+ERRORS = {"ack": BrokenPipeError}
+"""What is raised there, where it is not just anything."""
 
 
 @jobs.task(name="test.turned_away", **FAST)
@@ -63,7 +67,7 @@ def raises_when_told(name: str, call: Any) -> Any:
                 told = wanted.read() == name
             if told:
                 os.unlink(file)
-                raise RuntimeError(f"injected at {name}")
+                raise ERRORS.get(name, RuntimeError)(f"injected at {name}")
         return call(*args, **options)
 
     return wrapped

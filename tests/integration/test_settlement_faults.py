@@ -87,3 +87,24 @@ def test_every_step_may_raise(broker: Any, pool: str, new_system: Callable[..., 
     assert letter["error"] == "ConnectionError", "the real error is lost"
     assert "injected at ended" in letter["message"]
     assert worker.popen.poll() is None
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+def test_an_acknowledgement_that_breaks_off_takes_no_other_job_along(
+    broker: Any, new_system: Callable[..., System]
+) -> None:
+    """As that of a job whose connection was lost before its worker, which has another one by now, could tell."""
+    system = new_system(FLASK_APP="injectapp")
+    system.web()
+    worker = system.worker("--concurrency", "2")
+    inject = Path(f"{system.ledger}.inject")
+    system.enqueue("test.nap", "running", 4)
+    system.until(lambda: "begun" in system.events("running"), 20, "it does not begin")
+    inject.write_text("ack")
+    system.enqueue("test.succeed", "unlucky")
+    system.until(lambda: not inject.exists(), 20, "it is not acknowledged")
+    system.until(lambda: "done" in system.events("running"), 20, "it does not end")
+    system.enqueue("test.succeed", "last")
+    system.until(lambda: "done" in system.events("last"), 20, "the worker takes no jobs any more")
+    assert system.events("running").count("begun") == 1
+    assert worker.lines("job.unacknowledged")

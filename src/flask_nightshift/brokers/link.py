@@ -253,6 +253,15 @@ def acknowledge(message: Any) -> None:
         logger.warning(Line("job.unacknowledged", text, **fields, why=repr(exc)))
 
 
+def ack_log_error(message: Any, logger: Any, errors: Any, multiple: bool = False) -> None:  # noqa: ARG001
+    """``kombu.Message.ack_log_error``, which Celery's loop calls a moment after a job has ended, without its raise.
+
+    kombu's raises a broken pipe. If the worker has connected anew meanwhile, Celery takes that for the end of the new
+    connection, and the jobs that this one has brought would run twice.
+    """
+    acknowledge(message)
+
+
 def return_message(message: Any, fail: Fail) -> None:
     """Return a delivered message to its queue; raises what ``fail`` gives."""
     try:

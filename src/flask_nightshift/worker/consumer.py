@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from math import inf
 from time import monotonic
+from types import MethodType
 from typing import Any
 
 from celery.exceptions import NotRegistered
@@ -21,6 +22,7 @@ from kombu.exceptions import ContentDisallowed
 from vine import promise
 
 from .. import message as jobs
+from ..brokers.link import ack_log_error
 from ..job import Failure, Reason, utcnow
 from ..lines import Line, job_fields
 from ..runtime import Runtime
@@ -223,6 +225,7 @@ class JobConsumer(Consumer):
         def receive(message: Any) -> Any:
             if not hasattr(message, "job_queue"):
                 message.job_queue = self._queue_of(message)
+            message.ack_log_error = MethodType(ack_log_error, message)
             if aside.wants(message):  # before anything is done with it
                 return aside.put(message)
             try:
