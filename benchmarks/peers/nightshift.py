@@ -9,7 +9,7 @@ from functools import cache
 from flask import Flask
 
 from flask_nightshift import Nightshift
-from flask_nightshift.task import JobTask
+from flask_nightshift.task.base import JobTask
 
 from .. import jobs
 from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer

@@ -1,5 +1,6 @@
 """Background jobs for Flask, on Celery, that do not get lost."""
 
+from .domain.job import JobState, Reason
 from .errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -10,7 +11,6 @@ from .errors import (
     PermanentFailure,
 )
 from .extension import Nightshift
-from .job import JobState, Reason
 from .journal import JobRecord
 
 __all__ = [

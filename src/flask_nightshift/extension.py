@@ -15,16 +15,23 @@ from typing import Any
 from celery import _state
 from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 
-from . import celery_setup, config, http, journal, logs, runtime, schedule, store, task_options, unheard
+from . import journal, logs, store
+from . import services as runtime
+from .app import setup as celery_setup
+from .app.celery_app import JobCelery
 from .brokers import connect
-from .celery_app import JobCelery
-from .coroutines import refuse_generator
-from .database_url import is_apps
-from .events import Events
-from .job import utcnow
-from .leftovers import leftovers
-from .runtime import Runtime
-from .stand_in import TaskProxy
+from .config import settings as config
+from .config.database_url import is_apps
+from .config.leftovers import leftovers
+from .domain.events import Events
+from .domain.job import utcnow
+from .observe import unheard
+from .options import task as task_options
+from .schedule import entries as schedule
+from .services import Runtime
+from .task.coroutines import refuse_generator
+from .task.proxy import TaskProxy
+from .web import endpoints as http
 from .worker import boot
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import select
 
 from flask_nightshift import BrokerUnavailable
-from flask_nightshift.runtime import current
+from flask_nightshift.services import current
 from flask_nightshift.store.tables import dead_letters
 
 from . import jobs_app, stock_app

@@ -10,7 +10,7 @@ from flask import Flask
 from resultsapp import create_app
 from sites import NAMES, Embedded, Site, make_site
 
-from flask_nightshift.runtime import current
+from flask_nightshift.services import current
 
 
 @pytest.fixture(scope="session")

@@ -17,12 +17,12 @@ from typing import Any
 import redis
 from flask import Flask
 
-from flask_nightshift import config
 from flask_nightshift.brokers import Connection, connect
 from flask_nightshift.brokers.base import Broker
-from flask_nightshift.brokers.embedded import is_running, socket_path
-from flask_nightshift.job import utcnow
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.brokers.redis.embedded import is_running, socket_path
+from flask_nightshift.config import settings as config
+from flask_nightshift.domain.job import utcnow
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from servers import RabbitMQ, Server
 
 
@@ -42,7 +42,7 @@ class Embedded(Server):
         return "embedded://"
 
     def command(self) -> list[str]:
-        code = "import sys; from flask_nightshift.brokers.embedded import serve; serve(sys.argv[1])"
+        code = "import sys; from flask_nightshift.brokers.redis.embedded import serve; serve(sys.argv[1])"
         return [sys.executable, "-c", code, str(self.instance)]
 
     def ping(self) -> Any:

@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 from sites import Site, a_job
 
-from flask_nightshift import message as jobs
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT, QueueDepth
-from flask_nightshift.brokers.redis_client import connect
+from flask_nightshift.brokers.redis.client import connect
+from flask_nightshift.domain.job import Failure, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
-from flask_nightshift.job import Failure, Reason, utcnow
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.message import headers as jobs
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from servers import wait_for
 
 

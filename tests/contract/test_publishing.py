@@ -22,7 +22,7 @@ from sites import Site
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.errors import BrokerUnavailable
-from flask_nightshift.runtime import current
+from flask_nightshift.services import current
 from servers import wait_for
 
 

@@ -14,10 +14,10 @@ from amqp.exceptions import PreconditionFailed
 from kombu import Exchange, Queue
 from sites import Site, a_job, make_site
 
-from flask_nightshift.brokers import topology
+from flask_nightshift.brokers.rabbitmq import topology
+from flask_nightshift.domain.job import Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
-from flask_nightshift.job import Reason, utcnow
-from flask_nightshift.message import DEAD_QUEUE
+from flask_nightshift.message.headers import DEAD_QUEUE
 from servers import RabbitMQ, wait_for
 
 DELIVERIES = 3

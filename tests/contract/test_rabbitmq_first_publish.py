@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from sites import a_job, make_site
 
-from flask_nightshift.brokers import topology
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
+from flask_nightshift.brokers.rabbitmq import topology
+from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
-from flask_nightshift.job import utcnow
 from servers import RabbitMQ, wait_for
 
 pytestmark = pytest.mark.rabbitmq

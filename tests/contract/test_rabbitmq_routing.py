@@ -14,11 +14,11 @@ from kombu import Exchange, Queue, binding
 from resultsapp import add, create_app
 from sites import Site, a_job, make_site
 
-from flask_nightshift.brokers import topology
+from flask_nightshift.brokers.rabbitmq import topology
+from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import ConfigurationError
-from flask_nightshift.job import utcnow
-from flask_nightshift.message import DEAD_QUEUE
-from flask_nightshift.runtime import current
+from flask_nightshift.message.headers import DEAD_QUEUE
+from flask_nightshift.services import current
 from servers import RabbitMQ, wait_for
 
 pytestmark = pytest.mark.rabbitmq

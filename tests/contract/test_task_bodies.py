@@ -15,7 +15,7 @@ from celery.app.task import Task
 from flask import Flask, current_app
 
 from flask_nightshift import ConfigurationError, Nightshift
-from flask_nightshift.task import JobTask
+from flask_nightshift.task.base import JobTask
 
 
 class Base(celery.Task):

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
-from flask_nightshift.job import JobState
+from flask_nightshift.domain.job import JobState
 from flask_nightshift.journal import JobRecord, find_job
 from flask_nightshift.store import Store
 from servers import free_port, wait_for

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_nightshift import config, journal, message
+from flask_nightshift import journal
 from flask_nightshift.brokers import connect
 from flask_nightshift.brokers.base import Broker
+from flask_nightshift.config import settings as config
 from flask_nightshift.dead_letters import Archiver
-from flask_nightshift.job import Attempt, Failure, JobState, Reason, utcnow
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.domain.job import Attempt, Failure, JobState, Reason, utcnow
+from flask_nightshift.message import headers as message
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from flask_nightshift.store import Store
 from servers import Server, wait_for
 

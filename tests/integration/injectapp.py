@@ -13,14 +13,14 @@ from celery.exceptions import Reject
 from jobsapp import FAST, begun, create_app, jobs, note
 from kombu.message import Message
 
-from flask_nightshift import message
-from flask_nightshift.brokers.rabbitmq import RabbitMQBroker
-from flask_nightshift.brokers.redis import RedisBroker
-from flask_nightshift.events import Events
+from flask_nightshift.brokers.rabbitmq.broker import RabbitMQBroker
+from flask_nightshift.brokers.redis.broker import RedisBroker
+from flask_nightshift.domain.events import Events
+from flask_nightshift.message import headers as message
 from flask_nightshift.worker import hooks, outcome
 from flask_nightshift.worker.facts import JobFacts
 from flask_nightshift.worker.request import JobRequest
-from flask_nightshift.worker.settle import Settlement
+from flask_nightshift.worker.settlement import Settlement
 
 __all__ = ["STEPS", "create_app"]
 

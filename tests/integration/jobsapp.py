@@ -17,7 +17,7 @@ from celery.worker import loops
 from flask import Flask, current_app, jsonify, request
 
 from flask_nightshift import BrokerUnavailable, Nightshift, PermanentFailure
-from flask_nightshift.events import JobSucceeded
+from flask_nightshift.domain.events import JobSucceeded
 
 jobs = Nightshift()
 FAST = {"retry_backoff": 0.2, "retry_backoff_max": 1, "retry_jitter": False}

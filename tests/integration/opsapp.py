@@ -14,13 +14,15 @@ from typing import Any
 from click.testing import Result
 from flask import Flask
 
-from flask_nightshift import Nightshift, message, runtime
+from flask_nightshift import Nightshift
+from flask_nightshift import services as runtime
 from flask_nightshift.cli import jobs as cli
 from flask_nightshift.dead_letters import Archiver
-from flask_nightshift.events import JobDied, JobRetrying, JobStarted, JobSucceeded
-from flask_nightshift.job import Failure, JobRef, Reason, utcnow
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
-from flask_nightshift.runtime import Runtime
+from flask_nightshift.domain.events import JobDied, JobRetrying, JobStarted, JobSucceeded
+from flask_nightshift.domain.job import Failure, JobRef, Reason, utcnow
+from flask_nightshift.message import headers as message
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.services import Runtime
 from flask_nightshift.store import heartbeats
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "shop.py", line 3, in send\nOSError: refused'

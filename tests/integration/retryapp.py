@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from jobsapp import create_app, jobs, note
 
-from flask_nightshift.job import utcnow
+from flask_nightshift.domain.job import utcnow
 
 __all__ = ["create_app"]
 
@@ -16,7 +16,7 @@ __all__ = ["create_app"]
 @jobs.task(name="test.ask_unchecked", bind=True, max_retries=3)
 def ask_unchecked(self: Any, marker: str, options: dict[str, Any]) -> None:
     """As if ``retry()`` had overlooked something."""
-    with patch("flask_nightshift.task.checked_retry", lambda asked, _: options):
+    with patch("flask_nightshift.task.base.checked_retry", lambda asked, _: options):
         self.retry(countdown=0.1, **options)
 
 

@@ -18,8 +18,8 @@ from flask import Flask, current_app, g, has_app_context
 from jobsapp import begun, jobs, note
 
 from flask_nightshift import PermanentFailure
-from flask_nightshift.context import current_job
-from flask_nightshift.task import JobTask
+from flask_nightshift.domain.context import current_job
+from flask_nightshift.task.base import JobTask
 
 ONCE = {"max_retries": 1}
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from desk import Desk, sitting
 
-from flask_nightshift.transport import keys
+from flask_nightshift.brokers.redis.transport import keys
 
 POOLS = {
-    "prefork": "flask_nightshift.worker.pool:JobPool",
-    "solo": "flask_nightshift.worker.solo:JobSolo",
+    "prefork": "flask_nightshift.worker.pools.prefork:JobPool",
+    "solo": "flask_nightshift.worker.pools.solo:JobSolo",
     "threads": "celery.concurrency.thread:TaskPool",
 }
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from opsapp import Ops, opened
 
-from flask_nightshift.job import Reason, utcnow
-from flask_nightshift.message import DEAD_QUEUE
+from flask_nightshift.domain.job import Reason, utcnow
+from flask_nightshift.message.headers import DEAD_QUEUE
 from servers import Postgres, Valkey
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from opsapp import Ops, opened
 
-from flask_nightshift import inspector, message
 from flask_nightshift.dead_letters import Archiver
-from flask_nightshift.events import JobEnqueued, JobSucceeded
-from flask_nightshift.job import Failure, JobRef, Outcome, Reason, new_ids, utcnow
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.domain.events import JobEnqueued, JobSucceeded
+from flask_nightshift.domain.job import Failure, JobRef, Outcome, Reason, new_ids, utcnow
+from flask_nightshift.message import headers as message
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.observe import overview as inspector
 from servers import Postgres, Valkey
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[red]bold[/] :skull:\nstatus       replayed\r\udc80\x00"

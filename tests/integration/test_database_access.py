@@ -12,9 +12,10 @@ import pytest
 from opsapp import opened
 from sqlalchemy import insert, text
 
-from flask_nightshift import config, journal
+from flask_nightshift import journal
+from flask_nightshift.config import settings as config
+from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import DatabaseUnavailable
-from flask_nightshift.job import utcnow
 from flask_nightshift.store import Store, tables
 from servers import Postgres, Valkey
 

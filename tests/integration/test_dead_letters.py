@@ -16,12 +16,14 @@ from burials import TRACEBACK, Desk, a_desk, take_away  # noqa: F401 - a fixture
 from children import fork, join
 from sqlalchemy import select, update
 
-from flask_nightshift import config, dead_letters, journal, message
+from flask_nightshift import dead_letters, journal
 from flask_nightshift.brokers.base import Broker, PendingDeadLetter
+from flask_nightshift.config import settings as config
 from flask_nightshift.dead_letters import Archiver, Filters, Status, archiver, claims
+from flask_nightshift.domain.job import DeadLetter, Failure, JobState, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
-from flask_nightshift.job import DeadLetter, Failure, JobState, Reason, utcnow
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.message import headers as message
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from flask_nightshift.store import tables
 from servers import wait_for
 
@@ -113,7 +115,7 @@ class TestArchive:
         assert stored.headers == headers  # times and all
 
     def test_what_the_lease_transport_buries_is_counted(self, desk: Desk) -> None:
-        from flask_nightshift.transport.payload import Burial
+        from flask_nightshift.brokers.redis.transport.payload import Burial
 
         note = Burial("delivery_limit", "its worker died 5 times", "mail", "w2").header()
         headers = desk.job("killed") | {message.DEAD: note}

@@ -13,7 +13,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import text
 
 from flask_nightshift import Nightshift
-from flask_nightshift.doctor import examine
+from flask_nightshift.observe.doctor import examine
 
 BROKER = "redis://127.0.0.1:1"
 

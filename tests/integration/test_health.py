@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opsapp import Ops, opened
 
-from flask_nightshift import health
+from flask_nightshift.observe import health
 from servers import Postgres, Server, Valkey
 
 PARTS = ["broker", "database", "workers", "beat"]

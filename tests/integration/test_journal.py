@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_nightshift import journal
-from flask_nightshift.events import (
+from flask_nightshift.domain.events import (
     JobDied,
     JobEnqueued,
     JobEvent,
@@ -19,7 +19,7 @@ from flask_nightshift.events import (
     JobStarted,
     JobSucceeded,
 )
-from flask_nightshift.job import TRANSITIONS, Failure, JobRef, JobState, Outcome, Reason, utcnow
+from flask_nightshift.domain.job import TRANSITIONS, Failure, JobRef, JobState, Outcome, Reason, utcnow
 from flask_nightshift.store import Store
 
 T0 = utcnow().replace(microsecond=0)

@@ -9,9 +9,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select, update
 
-from flask_nightshift import config, journal
-from flask_nightshift.events import JobEnqueued, JobEvent, JobStarted, JobSucceeded
-from flask_nightshift.job import JobRef, utcnow
+from flask_nightshift import journal
+from flask_nightshift.config import settings as config
+from flask_nightshift.domain.events import JobEnqueued, JobEvent, JobStarted, JobSucceeded
+from flask_nightshift.domain.job import JobRef, utcnow
 from flask_nightshift.journal import folding, retention
 from flask_nightshift.journal.tally import ALL_TIME
 from flask_nightshift.store import Store, heartbeats, tables

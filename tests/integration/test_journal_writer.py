@@ -19,9 +19,9 @@ from children import fork, join
 from sqlalchemy import Connection, func, select
 
 from flask_nightshift import journal
+from flask_nightshift.domain.events import JobRetrying, JobStarted, JobSucceeded
+from flask_nightshift.domain.job import Failure, JobRef, Outcome, utcnow
 from flask_nightshift.errors import DatabaseUnavailable
-from flask_nightshift.events import JobRetrying, JobStarted, JobSucceeded
-from flask_nightshift.job import Failure, JobRef, Outcome, utcnow
 from flask_nightshift.journal import recorder
 from flask_nightshift.journal.tally import MAX_CELLS, Tally
 from flask_nightshift.store import Store, tables
@@ -341,8 +341,8 @@ class TestThread:
         Store(url).migrate()
         script = """
             import sys
-            from flask_nightshift.events import JobEnqueued
-            from flask_nightshift.job import JobRef, utcnow
+            from flask_nightshift.domain.events import JobEnqueued
+            from flask_nightshift.domain.job import JobRef, utcnow
             from flask_nightshift.journal import Journal
             from flask_nightshift.store import Store
             journal = Journal(Store(sys.argv[1]))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import tracemalloc
 
-from flask_nightshift import dead_letters, message
-from flask_nightshift.job import Attempt, Failure, Reason, utcnow
+from flask_nightshift import dead_letters
+from flask_nightshift.domain.job import Attempt, Failure, Reason, utcnow
+from flask_nightshift.message import headers as message
 from flask_nightshift.store import Store
 
 

@@ -20,9 +20,17 @@ from system import running
 
 from flask_nightshift import logs
 from flask_nightshift.config import Settings
-from flask_nightshift.context import current_job, request_id
-from flask_nightshift.events import JobDied, JobEnqueued, JobRetrying, JobReturned, JobStarted, JobSucceeded
-from flask_nightshift.job import Failure, JobRef, Reason
+from flask_nightshift.domain.context import current_job
+from flask_nightshift.domain.events import (
+    JobDied,
+    JobEnqueued,
+    JobRetrying,
+    JobReturned,
+    JobStarted,
+    JobSucceeded,
+)
+from flask_nightshift.domain.job import Failure, JobRef, Reason
+from flask_nightshift.enqueue.request_id import request_id
 from servers import Valkey
 
 JOB = JobRef("0198c7f2-5d7b-7000-8000-00000000abcd", "mail.send", "mail", 2, "req-42")

@@ -15,11 +15,12 @@ import structlog
 from flask import Flask
 from sqlalchemy import URL
 
-from flask_nightshift import Nightshift, logs, runtime
+from flask_nightshift import Nightshift, logs
+from flask_nightshift import services as runtime
 from flask_nightshift.config import Settings
+from flask_nightshift.domain.events import JobDied, JobRetrying
+from flask_nightshift.domain.job import Failure, JobRef, Reason
 from flask_nightshift.errors import ConfigurationError
-from flask_nightshift.events import JobDied, JobRetrying
-from flask_nightshift.job import Failure, JobRef, Reason
 
 JOB = JobRef("0198c7f2-5d7b-7000-8000-00000000abcd", "mail.send", "mail", 2, "req-42")
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

@@ -14,8 +14,8 @@ from opsapp import Ops, opened
 from system import running
 
 from flask_nightshift.dead_letters import Archiver
-from flask_nightshift.job import new_id
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
+from flask_nightshift.domain.job import new_id
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from servers import Valkey
 
 SECRET = "424242"

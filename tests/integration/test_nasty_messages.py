@@ -15,7 +15,7 @@ import pytest
 import redis
 from system import Process, System
 
-from flask_nightshift.job import utcnow
+from flask_nightshift.domain.job import utcnow
 
 pytestmark = pytest.mark.parametrize("broker", ["valkey", "rabbitmq"], indirect=True)
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 
-from flask_nightshift import config, dead_letters, journal, message
-from flask_nightshift.events import JobStarted, JobSucceeded
-from flask_nightshift.job import JobRef, utcnow
+from flask_nightshift import dead_letters, journal
+from flask_nightshift.config import settings as config
+from flask_nightshift.domain.events import JobStarted, JobSucceeded
+from flask_nightshift.domain.job import JobRef, utcnow
+from flask_nightshift.message import headers as message
 from flask_nightshift.store import Store, heartbeats
 from pgbouncer import PgBouncer
 from servers import Postgres

@@ -10,8 +10,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import event, insert, select, text
 
-from flask_nightshift import config, journal
-from flask_nightshift.job import utcnow
+from flask_nightshift import journal
+from flask_nightshift.config import settings as config
+from flask_nightshift.domain.job import utcnow
 from flask_nightshift.journal.tally import ALL_TIME
 from flask_nightshift.store import Store, tables
 from flask_nightshift.store.types import MAX_KEY

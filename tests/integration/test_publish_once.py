@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from flask_nightshift import Nightshift
-from flask_nightshift.runtime import current
+from flask_nightshift.services import current
 
 jobs = Nightshift()
 

@@ -22,11 +22,12 @@ from opsapp import opened
 from refusing import refuse, role, without_rights
 from sqlalchemy import event, func, select
 
-from flask_nightshift import dead_letters, journal, message
+from flask_nightshift import dead_letters, journal
 from flask_nightshift.brokers.base import PendingDeadLetter
 from flask_nightshift.dead_letters import Archiver, archiver
-from flask_nightshift.events import JobDied, JobEnqueued, JobRetrying, JobStarted, JobSucceeded
-from flask_nightshift.job import DeadLetter, Failure, JobRef, JobState, Outcome, Reason, utcnow
+from flask_nightshift.domain.events import JobDied, JobEnqueued, JobRetrying, JobStarted, JobSucceeded
+from flask_nightshift.domain.job import DeadLetter, Failure, JobRef, JobState, Outcome, Reason, utcnow
+from flask_nightshift.message import headers as message
 from flask_nightshift.store import Store, refused, tables
 from flask_nightshift.store.types import MAX_KEY, MAX_TEXT
 from servers import Postgres, Server, Valkey, wait_for
@@ -327,8 +328,8 @@ def test_each_broker_gives_no_more_bytes_than_asked_for_and_has_a_place_for_what
 ) -> None:
     from flask import Flask
 
-    from flask_nightshift import config
     from flask_nightshift.brokers import connect
+    from flask_nightshift.config import settings as config
 
     server: Server = request.getfixturevalue(broker)
     app = Flask("shop")

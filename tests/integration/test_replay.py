@@ -22,8 +22,8 @@ from sqlalchemy import text, update
 
 from flask_nightshift import dead_letters, journal
 from flask_nightshift.dead_letters import Filters, Status, claims
-from flask_nightshift.events import JobStarted
-from flask_nightshift.job import JobRef, JobState, utcnow
+from flask_nightshift.domain.events import JobStarted
+from flask_nightshift.domain.job import JobRef, JobState, utcnow
 from flask_nightshift.store import Store, migration, tables
 from servers import Valkey, wait_for
 

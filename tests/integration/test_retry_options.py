@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from system import System
 
-from flask_nightshift.job import utcnow
+from flask_nightshift.domain.job import utcnow
 from servers import RabbitMQ
 
 

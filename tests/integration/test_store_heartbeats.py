@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_nightshift.job import utcnow
+from flask_nightshift.domain.job import utcnow
 from flask_nightshift.store import Store, heartbeats
 from flask_nightshift.store.heartbeats import BeatState, EntryState, WorkerBeat
 

@@ -15,8 +15,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ResponseError
 from transport_support import BOOKS, QUEUE, Site, bodies, body_of, eta
 
-from flask_nightshift.transport import queues
-from flask_nightshift.transport.channel import AccessRefused
+from flask_nightshift.brokers.redis.transport import queues
+from flask_nightshift.brokers.redis.transport.channel import AccessRefused
 from servers import wait_for
 
 LIMIT = {"delivery_limit": 2}

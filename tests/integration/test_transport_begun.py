@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transport_support import Site, bodies
 
-from flask_nightshift.transport import keys, scripts
+from flask_nightshift.brokers.redis.transport import keys, scripts
 from servers import wait_for
 
 
@@ -127,6 +127,6 @@ def _ready(site: Site) -> list[bytes]:
 
 
 def _count(raw: bytes) -> int:
-    from flask_nightshift.transport import payload
+    from flask_nightshift.brokers.redis.transport import payload
 
     return payload.take_count(payload.parse(raw))

@@ -11,7 +11,7 @@ import pytest
 from transport_support import Site
 from transport_world import QUEUE, World
 
-from flask_nightshift.transport.sweep import AFTER_OUTAGE
+from flask_nightshift.brokers.redis.transport.reclaim import AFTER_OUTAGE
 
 
 @pytest.fixture(params=["valkey", "redis_server"])

@@ -186,6 +186,6 @@ def another(world: World) -> Iterator[Callable[..., Any]]:
 
 
 def _delayed(world: World) -> list[Any]:
-    from flask_nightshift.transport import queues
+    from flask_nightshift.brokers.redis.transport import queues
 
     return queues.delayed_list(world.site.redis, "", QUEUE, 1000)

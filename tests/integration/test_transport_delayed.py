@@ -13,7 +13,7 @@ import pytest
 from kombu import Producer
 from transport_support import QUEUE, Site, eta
 
-from flask_nightshift.transport import queues
+from flask_nightshift.brokers.redis.transport import queues
 
 
 @pytest.fixture(params=["valkey", "redis_server"])

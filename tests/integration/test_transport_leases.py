@@ -18,9 +18,9 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 
-from flask_nightshift.transport.keeper import _now
-from flask_nightshift.transport.lease import LeaseLost
-from flask_nightshift.transport.sweep import AFTER_OUTAGE
+from flask_nightshift.brokers.redis.transport.lease import LeaseLost
+from flask_nightshift.brokers.redis.transport.reclaim import AFTER_OUTAGE
+from flask_nightshift.brokers.redis.transport.renewal import _now
 from servers import wait_for
 
 SHORT = {"lease_seconds": 1.5, "lease_renew_seconds": 0.3}
@@ -252,7 +252,7 @@ def test_a_claim_without_an_answer_strands_nothing(site: Site) -> None:
 
 
 def test_a_claim_sent_twice_overwrites_nothing(site: Site) -> None:
-    from flask_nightshift.transport import scripts
+    from flask_nightshift.brokers.redis.transport import scripts
 
     for number in range(4):
         site.publish(number)
@@ -592,7 +592,7 @@ def _holding(stack: ExitStack, site: Site, body: str, **options: Any) -> Any:
 
 def _take_over(site: Site, reader: Any) -> None:
     """As if ``reader`` had been frozen for longer than its lease."""
-    from flask_nightshift.transport import keys, scripts
+    from flask_nightshift.brokers.redis.transport import keys, scripts
 
     site.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
     names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]

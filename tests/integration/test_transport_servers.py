@@ -10,7 +10,7 @@ from kombu import Producer
 from redis_servers import Group, OnSocket, Secure
 from transport_support import QUEUE, TRANSPORT, Reader
 
-from flask_nightshift.brokers.link import Connection
+from flask_nightshift.brokers.connections import Connection
 from servers import wait_for
 
 SENTINEL_TRANSPORT = "flask_nightshift.transport:SentinelTransport"
@@ -67,4 +67,4 @@ def test_a_unix_socket(started: Any) -> None:
     assert "s3cret" not in connection.as_uri()
     _works(connection)
     assert type(connection.get_transport_cls()).__name__ == "type"
-    assert connection.get_transport_cls().__module__.startswith("flask_nightshift.transport")
+    assert connection.get_transport_cls().__module__.startswith("flask_nightshift.brokers.redis.transport")

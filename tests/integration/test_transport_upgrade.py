@@ -11,7 +11,7 @@ import pytest
 from transport_support import Site
 from transport_world import QUEUE, World
 
-from flask_nightshift.transport import queues
+from flask_nightshift.brokers.redis.transport import queues
 
 EXPIRED = {"visibility_timeout": 1}
 """For tests: what a killed old worker left is taken for abandoned after a second."""

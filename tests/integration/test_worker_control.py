@@ -36,7 +36,7 @@ def test_inspect_names_what_runs_what_waits_and_what_it_is(desk: Desk) -> None:
     assert desk.ask("query_task", ids=[waiting.id, delayed.id]).keys() == {waiting.id}
     stats = desk.ask("stats")
     assert stats["prefetch_count"] == CHILDREN * EACH
-    assert stats["pool"]["implementation"] == "flask_nightshift.worker.pool:JobPool"
+    assert stats["pool"]["implementation"] == "flask_nightshift.worker.pools.prefork:JobPool"
     assert len(stats["pool"]["processes"]) == CHILDREN
     assert {queue["name"] for queue in desk.ask("active_queues")} == {"celery", "other"}
     assert {"test.succeed", "test.shared"} <= set(desk.ask("registered"))

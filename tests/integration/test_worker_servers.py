@@ -12,7 +12,7 @@ import redis
 from redis_servers import Group, OnSocket, Secure
 from system import System
 
-from flask_nightshift.transport import keys
+from flask_nightshift.brokers.redis.transport import keys
 from servers import RedisServer, wait_for
 
 ONCE = ["begun", "done"]

@@ -15,7 +15,7 @@ from flask import Flask
 from system import Process, System
 
 from flask_nightshift import Nightshift
-from flask_nightshift.transport import keys
+from flask_nightshift.brokers.redis.transport import keys
 from servers import Valkey
 
 QUEUE = "celery"

@@ -18,8 +18,8 @@ from typing import Any
 import kombu
 from kombu import Consumer, Producer, Queue
 
-from flask_nightshift.brokers.link import Connection
-from flask_nightshift.transport import sweep
+from flask_nightshift.brokers.connections import Connection
+from flask_nightshift.brokers.redis.transport import reclaim as sweep
 from servers import RedisServer, wait_for
 
 TRANSPORT = "flask_nightshift.transport:Transport"

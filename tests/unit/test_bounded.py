@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flask_nightshift.brokers.frames import TooLarge, check, fitting
-from flask_nightshift.job import MAX_TEXT, MAX_TRACEBACK, Failure, cut
-from flask_nightshift.lighter import unwrapped
-from flask_nightshift.message import DEAD, DEAD_QUEUE, HISTORY, Outgoing
+from flask_nightshift.brokers.rabbitmq.frames import TooLarge, check, fitting
+from flask_nightshift.domain.job import MAX_TEXT, MAX_TRACEBACK, Failure, cut
+from flask_nightshift.message.headers import DEAD, DEAD_QUEUE, HISTORY, Outgoing
+from flask_nightshift.message.lighter import unwrapped
 
 PILE = "\N{PILE OF POO}"
 

@@ -13,8 +13,10 @@ from celery.app.defaults import _TO_NEW_KEY, DEFAULTS
 from celery.schedules import crontab
 from flask import Flask
 
-from flask_nightshift import ConfigurationError, Nightshift, celery_settings, schedule
-from flask_nightshift.doctor import examine
+from flask_nightshift import ConfigurationError, Nightshift
+from flask_nightshift.config import celery_settings
+from flask_nightshift.observe.doctor import examine
+from flask_nightshift.schedule import entries as schedule
 
 HERE = Path(__file__).parents[2]
 REFUSED = {**celery_settings.REFUSED, **{name: why for name, (_, why) in celery_settings._FIXED.items()}}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_nightshift import config
 from flask_nightshift.config import Settings
+from flask_nightshift.config import settings as config
 from flask_nightshift.errors import ConfigurationError
-from flask_nightshift.passwords import hide_password
+from flask_nightshift.text.passwords import hide_password
 
 GOOD: dict[str, list[tuple[Any, Any]]] = {
     "broker_url": [

@@ -9,7 +9,7 @@ from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift import crontabs
+from flask_nightshift.schedule import crontabs
 
 CELERY = Celery(set_as_current=False)
 

@@ -8,7 +8,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift.job import new_id, new_ids
+from flask_nightshift.domain.job import new_id, new_ids
 
 
 @given(st.integers(0, 300))

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift import message
-from flask_nightshift.job import (
+from flask_nightshift.domain.job import (
     MAX_ATTEMPTS_CARRIED,
     MAX_TEXT,
     MAX_TRACEBACK,
@@ -20,6 +19,7 @@ from flask_nightshift.job import (
     Failure,
     Reason,
 )
+from flask_nightshift.message import headers as message
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 OURS = {message.HISTORY, message.DEAD, "retries", "eta", "expires"}

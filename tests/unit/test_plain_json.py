@@ -16,7 +16,7 @@ from hypothesis import example, given, reject
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
-from flask_nightshift.plain_json import decode, encode
+from flask_nightshift.message.codec import decode, encode
 
 
 class Text(str):

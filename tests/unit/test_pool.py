@@ -14,7 +14,7 @@ from billiard.pool import RUN, TASK, ApplyResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift.worker.pool import JobProcesses, Reports, payload, whole
+from flask_nightshift.worker.pools.prefork import JobProcesses, Reports, payload, whole
 
 
 def written(report: object) -> bytes:

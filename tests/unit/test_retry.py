@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from flask_nightshift.job import Reason
-from flask_nightshift.retry import Dead, Decision, RetryAt, RetryPolicy, decide
+from flask_nightshift.domain.job import Reason
+from flask_nightshift.domain.retry import Dead, Decision, RetryAt, RetryPolicy, decide
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_nightshift.call_options import arguments_of_retry
+from flask_nightshift.options.call import arguments_of_retry
 
 
 def body(a: int, b: int = 0, *rest: int, **more: int) -> None: ...

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from flask_nightshift.domain.events import Events, JobDied
+from flask_nightshift.domain.job import JobRef
 from flask_nightshift.errors import BrokerUnavailable
-from flask_nightshift.events import Events, JobDied
-from flask_nightshift.job import JobRef
-from flask_nightshift.message import DEAD_QUEUE, Outgoing
-from flask_nightshift.worker.settle import Settlement, Step
+from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.worker.settlement import Settlement, Step
 
 
 class Broker:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift.worker import time_limits
-from flask_nightshift.worker.time_limits import TimeLimits
+from flask_nightshift.worker.pools import time_limits
+from flask_nightshift.worker.pools.time_limits import TimeLimits
 
 
 class Clock:

@@ -11,11 +11,11 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift.transport import keys, payload
-from flask_nightshift.transport.acks import MOST_AT_ONCE, Ack, Acks
-from flask_nightshift.transport.options import Options
-from flask_nightshift.transport.queues import job_id
-from flask_nightshift.transport.wire import packed
+from flask_nightshift.brokers.redis.transport import keys, payload
+from flask_nightshift.brokers.redis.transport.acks import MOST_AT_ONCE, Ack, Acks
+from flask_nightshift.brokers.redis.transport.options import Options
+from flask_nightshift.brokers.redis.transport.queues import job_id
+from flask_nightshift.brokers.redis.transport.raw_connection import packed
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),

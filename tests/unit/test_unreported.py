@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_nightshift.job import Failure, Reason
+from flask_nightshift.domain.job import Failure, Reason
 from flask_nightshift.worker.sentry import unreported
 
 LOST = "billiard.exceptions.WorkerLostError"

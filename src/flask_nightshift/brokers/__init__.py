@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from flask import Flask
 
-from ..config import Settings
+from ..config.settings import Settings
 from .base import Broker
+from .connections import Connection
 from .failures import unavailable
-from .link import Connection
-from .routes import destination
+from .rabbitmq.routes import destination
 
 
 def connect(settings: Settings, app: Flask) -> Broker:
     """The broker of ``app``; nothing is connected yet."""
     scheme = settings.broker_url.partition("://")[0]
     if scheme == "embedded":
-        from .embedded import EmbeddedBroker
+        from .redis.embedded import EmbeddedBroker
 
         return EmbeddedBroker(settings, app.instance_path)
     if scheme in ("amqp", "amqps", "pyamqp"):
-        from .rabbitmq import RabbitMQBroker
+        from .rabbitmq.broker import RabbitMQBroker
 
         return RabbitMQBroker(settings)
-    from .redis import RedisBroker
+    from .redis.broker import RedisBroker
 
     return RedisBroker(settings)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from ..job import DeadLetter
-from ..message import Outgoing
+from ..domain.job import DeadLetter
+from ..message.headers import Outgoing
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
 from ..errors import BrokerUnavailable
-from ..passwords import hide_password
+from ..text.passwords import hide_password
 from .causes import cause, in_short
 
 STEP = 2.0

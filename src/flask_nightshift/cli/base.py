@@ -14,14 +14,14 @@ import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ..errors import NightshiftError
-from ..passwords import hide_password
-from ..printable import as_json, in_a_line, printable
+from ..text.passwords import hide_password
+from ..text.printable import as_json, in_a_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ..runtime import Runtime
+    from ..services import Runtime
 
 _DURATION = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -59,14 +59,14 @@ def _take_every_text() -> None:
 
 def runtime() -> Runtime:
     """The runtime of the app that ``flask`` loaded."""
-    from .. import runtime as runtimes
+    from .. import services as runtimes
 
     return runtimes.current()
 
 
 def load_runtime(ctx: click.Context) -> Runtime:
     """The same without pushing an app context: for processes that run jobs, each in a context of its own."""
-    from .. import runtime as runtimes
+    from .. import services as runtimes
 
     return runtimes.current(ctx.ensure_object(ScriptInfo).load_app())
 

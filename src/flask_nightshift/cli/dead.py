@@ -9,17 +9,7 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from . import ids, letter_views
-from .base import (
-    MOST,
-    Moment,
-    Rate,
-    confirm,
-    console,
-    echo_json,
-    plural,
-    runtime,
-    say,
-)
+from .base import MOST, Moment, Rate, confirm, console, echo_json, plural, runtime, say
 from .running import INTERRUPTED, interruptible, progress_bar
 
 if TYPE_CHECKING:
@@ -89,7 +79,7 @@ def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
 def _note_unarchived() -> None:
     """Say so when letters still stand in the broker, because nothing archives them."""
     from ..errors import BrokerUnavailable
-    from ..message import DEAD_QUEUE
+    from ..message.headers import DEAD_QUEUE
 
     try:
         waiting = sum(depth.ready for depth in runtime().broker.depths([DEAD_QUEUE]))
@@ -145,7 +135,7 @@ def replay(
 ) -> None:
     """Run dead jobs again: same job id, fresh attempts. Name IDs, a filter, or --all."""
     from .. import dead_letters
-    from ..config import queue_name
+    from ..config.settings import queue_name
 
     current = runtime()
     if queue is not None:
@@ -215,8 +205,8 @@ def _ask(verb: str, store: Store, filters: Filters, limit: int | None, yes: bool
 
 def _warn_of_idle_queues(result: Result) -> None:
     """Say where the jobs went if no worker will take them from there."""
+    from ..domain.job import utcnow
     from ..errors import DatabaseUnavailable
-    from ..job import utcnow
     from ..store import heartbeats
 
     try:

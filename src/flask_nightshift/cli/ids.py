@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..printable import in_a_line
+from ..text.printable import in_a_line
 
 if TYPE_CHECKING:
     from ..brokers.base import DelayedJobs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..printable import in_a_line
+from ..text.printable import in_a_line
 from . import ids
 from .base import ago, cells, console, say, short_error, table, when
 

@@ -14,7 +14,7 @@ from .base import MOST, ago, cells, confirm, console, echo_json, one_line, plura
 
 if TYPE_CHECKING:
     from ..brokers.base import DelayedJob, DelayedJobs
-    from ..runtime import Runtime
+    from ..services import Runtime
 
 _QUEUE = click.option("--queue", help="Look in this queue only.")
 
@@ -137,9 +137,9 @@ def _names(current: Runtime, queue: str | None) -> Sequence[str]:
 
 def _bury(current: Runtime, job: DelayedJob) -> None:
     """Keep a record: it was taken out already, so a broker that goes away here loses that and no job."""
+    from ..domain.job import Failure, Reason, utcnow
     from ..errors import BrokerUnavailable
-    from ..job import Failure, Reason, utcnow
-    from ..message import DEAD_QUEUE, Outgoing, buried
+    from ..message.headers import DEAD_QUEUE, Outgoing, buried
 
     sent = job.outgoing
     failure = Failure("Cancelled", "cancelled with `flask jobs delayed cancel`")

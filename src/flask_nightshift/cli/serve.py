@@ -26,7 +26,7 @@ _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=Fal
 @click.pass_context
 def up(ctx: click.Context, port: int) -> None:
     """Run everything in this terminal: broker (when embedded), web, worker, Beat."""
-    from ..up import up as run
+    from ..up.start import up as run
 
     raise SystemExit(run(load_runtime(ctx).app, port=port))
 
@@ -35,7 +35,7 @@ def up(ctx: click.Context, port: int) -> None:
 @click.pass_context
 def broker(ctx: click.Context) -> None:
     """Run the embedded broker (embedded://) in the foreground."""
-    from ..brokers import embedded
+    from ..brokers.redis import embedded
 
     embedded.serve(load_runtime(ctx).app.instance_path)
 
@@ -73,7 +73,8 @@ def worker(
 ) -> None:
     """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
     from .. import logs
-    from ..worker import green, main
+    from ..worker import main
+    from ..worker.pools import green
 
     current = load_runtime(ctx)
     pool = pool or current.celery.conf.worker_pool
@@ -98,8 +99,8 @@ def worker(
 @click.pass_context
 def beat(ctx: click.Context) -> None:
     """Run Beat, which enqueues what NIGHTSHIFT_SCHEDULE says."""
-    from .. import beat as beats
     from .. import logs
+    from ..schedule import scheduler as beats
 
     current = load_runtime(ctx)
     if not logs.is_taken():

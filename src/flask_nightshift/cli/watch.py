@@ -9,27 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import with_appcontext
 
-from ..printable import in_a_line, printable
+from ..text.printable import in_a_line, printable
 from . import ids
-from .base import (
-    Seconds,
-    ago,
-    cells,
-    console,
-    echo_json,
-    runtime,
-    say,
-    short_error,
-    table,
-    when,
-)
+from .base import Seconds, ago, cells, console, echo_json, runtime, say, short_error, table, when
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..brokers.base import Finding
-    from ..inspector import Overview
     from ..journal import JobRecord
+    from ..observe.overview import Overview
 
 _PARTS = ("broker", "database", "workers", "beat")
 _LEVEL_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
@@ -45,7 +34,7 @@ _LEVEL_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "r
 @with_appcontext
 def health(parts: tuple[str, ...], worker: str | None, timeout: float, as_json: bool) -> None:
     """Exit with 0 if broker, database, workers and Beat work, else with 1."""
-    from .. import health as checks
+    from ..observe import health as checks
 
     wanted = parts or (("workers",) if worker else checks.PARTS)
     report = checks.check(runtime(), wanted, worker=worker, timeout=timeout)
@@ -65,7 +54,7 @@ def health(parts: tuple[str, ...], worker: str | None, timeout: float, as_json: 
 @with_appcontext
 def stats(watch: bool, interval: float, as_json: bool) -> None:
     """Queues, workers, dead letters and totals."""
-    from .. import inspector
+    from ..observe import overview as inspector
 
     current = runtime()
     if not watch:
@@ -174,7 +163,7 @@ def doctor(as_json: bool) -> None:
     """Check the configuration against the live broker and database; exit with 1 on errors."""
     from dataclasses import asdict
 
-    from .. import doctor as checks
+    from ..observe import doctor as checks
 
     findings = checks.examine(runtime())
     if as_json:

@@ -3,9 +3,9 @@
 ``Archiver`` drains the queue into the table; nothing leaves the queue before the table has it.
 """
 
-from .actions import Result, discard, replay
 from .archiver import Archiver, archive
 from .letters import ArchivedLetter, Filters, Status, count, find, list_letters
+from .replay import Result, discard, replay
 
 __all__ = [
     "ArchivedLetter",

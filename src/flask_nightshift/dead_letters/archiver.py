@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..brokers.base import Broker, PendingDeadLetter
+from ..domain.job import DeadLetter, Outcome, utcnow
 from ..errors import BrokerUnavailable, DatabaseUnavailable
-from ..job import DeadLetter, Outcome, utcnow
 from ..journal import UNKNOWN, Tally, add_totals, dead_row, write_jobs
-from ..lines import LOGGER, Line, job_fields
-from ..message import DEAD, REFUSED_QUEUE, Outgoing, arguments, attempts, fingerprint, ref
+from ..lifetime.forks import when_forked
+from ..message.headers import DEAD, REFUSED_QUEUE, Outgoing, arguments, attempts, fingerprint, ref
 from ..store import Store, refused
-from ..store.forks import when_forked
 from ..store.halving import halve
 from ..store.tables import dead_letters as table
 from ..store.types import MAX_TEXT, key_of
 from ..store.upsert import insert
+from ..text.lines import LOGGER, Line, job_fields
 from .claims import STALE, take_back
 from .letters import Status, packed
 

@@ -22,10 +22,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from ..domain.job import DeadLetter, utcnow
 from ..errors import DatabaseUnavailable
-from ..job import DeadLetter, utcnow
 from ..journal import record_replayed
-from ..message import ref, run
+from ..message.headers import ref, run
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.tables import jobs

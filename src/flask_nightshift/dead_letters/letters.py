@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, func, literal, select
 
+from ..domain.job import DeadLetter, Failure, Reason
 from ..errors import DeadLetterNotFound
-from ..job import DeadLetter, Failure, Reason
-from ..message import arguments
+from ..message.headers import arguments
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.types import MAX_TEXT, to_json

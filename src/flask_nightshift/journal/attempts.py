@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, func
 from sqlalchemy.engine import Dialect
 
-from ..events import JobDied, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..domain.events import JobDied, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
 from ..store.tables import attempts
 from ..store.upsert import Upsert
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ..domain.events import JobEvent, JobStarted, JobSucceeded
+from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
-from ..events import JobEvent, JobStarted, JobSucceeded
-from ..job import utcnow
 from ..store import Store, halving, refused
 from ..store.tables import journals
 from ..store.upsert import insert

@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, literal_column, null, or_
 from sqlalchemy.engine import Dialect
 
-from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
-from ..job import Failure, JobRef, JobState, Reason, utcnow
+from ..domain.events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..domain.job import Failure, JobRef, JobState, Reason, utcnow
 from ..store import Store
 from ..store.tables import MAX_RESULT, jobs
 from ..store.types import shortened

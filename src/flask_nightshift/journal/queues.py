@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from ..job import JobState
+from ..domain.job import JobState
 from ..store import Store
 from ..store.tables import jobs
 

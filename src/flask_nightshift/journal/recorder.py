@@ -18,10 +18,10 @@ import uuid
 import weakref
 from collections import deque
 
+from ..domain.events import JobEvent
 from ..errors import DatabaseUnavailable
-from ..events import JobEvent
+from ..lifetime.forks import settle_in, when_forked
 from ..store import Store
-from ..store.forks import settle_in, when_forked
 from . import batch as batches
 from .attempts import Open
 from .batch import Batch, Record

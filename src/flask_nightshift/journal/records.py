@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy import Row, select
 
-from ..job import JobState, Outcome
+from ..domain.job import JobState, Outcome
 from ..store import Store
 from ..store.tables import attempts, jobs
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Text, and_, delete, exists, func, or_, select, type_coerce
 
-from ..config import Settings
-from ..job import JobState
+from ..config.settings import Settings
+from ..domain.job import JobState
 from ..store import Store
 from ..store.refused import RECORD
 from ..store.tables import attempts, beats, jobs, journals, refused, workers

@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from ..job import Outcome, Reason
+from ..domain.job import Outcome, Reason
 from ..store import Store
 from ..store.tables import BUCKETS, bucket_columns
 from ..store.tables import totals as table

@@ -6,7 +6,7 @@ turns the events of jobs into lines. Grepping one job's id follows it through th
 its retries, its death and its replay. A password in a URL is never written.
 """
 
-from ..lines import Line, job_fields
+from ..text.lines import Line, job_fields
 from .setup import configure, connect, is_taken
 from .wording import observe
 

@@ -9,10 +9,11 @@ from typing import IO, Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from ..context import current_job, request_id
-from ..lines import Line, job_fields
-from ..passwords import HIDDEN, hide_password, is_secret
-from ..printable import as_json, in_a_line, indented
+from ..domain.context import current_job
+from ..enqueue.request_id import request_id
+from ..text.lines import Line, job_fields
+from ..text.passwords import HIDDEN, hide_password, is_secret
+from ..text.printable import as_json, in_a_line, indented
 
 _CELERY_JOB = re.compile(r"(?P<task>[\w.-]+)\[(?P<job_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\]")
 _CELERY_EXTRA = ("data",)

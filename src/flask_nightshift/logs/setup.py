@@ -14,8 +14,8 @@ from celery import _state, signals
 from flask import Flask
 from structlog.stdlib import ProcessorFormatter
 
-from ..config import Settings
-from ..runtime import Runtime, current
+from ..config.settings import Settings
+from ..services import Runtime, current
 from .guests import CELERYS, OURS, free_console, wake
 from .prints import redirect
 from .processors import SHARED, as_lines_of_json, console

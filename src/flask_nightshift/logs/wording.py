@@ -12,9 +12,9 @@ from typing import Any
 
 from flask import has_request_context
 
-from ..events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
-from ..job import JobRef
-from ..lines import LOGGER, Line, job_fields
+from ..domain.events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..domain.job import JobRef
+from ..text.lines import LOGGER, Line, job_fields
 
 logger = logging.getLogger(LOGGER)
 

@@ -23,9 +23,9 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from ..database_url import with_driver
+from ..config.database_url import with_driver
+from ..lifetime.fork_gate import gate
 from .deadline import deadline
-from .fork_gate import gate
 from .unavailable import READ_ONLY, sqlstate
 
 CONNECT_TIMEOUT = 3

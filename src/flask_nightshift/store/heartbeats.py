@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, DateTime, delete, func, select
 
-from ..job import utcnow
+from ..domain.job import utcnow
 from . import Store, upsert
 from . import tables as t
 

@@ -11,7 +11,7 @@ import logging
 
 from sqlalchemy import func, select
 
-from ..job import utcnow
+from ..domain.job import utcnow
 from . import Store
 from .tables import refused as table
 from .upsert import insert

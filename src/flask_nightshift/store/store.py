@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, make_url, text
 
 from ..errors import DatabaseUnavailable
+from ..lifetime.fork_gate import gate
+from ..lifetime.forks import settle_in, when_forked
 from . import engine as engines
 from . import migration
 from .deadline import deadline
-from .fork_gate import gate
-from .forks import settle_in, when_forked
 from .unavailable import lacks_rights, translated
 
 TIMEOUT = 5.0

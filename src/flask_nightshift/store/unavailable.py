@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from sqlalchemy import exc as sa
 
 from ..errors import DatabaseUnavailable
-from ..passwords import hide_password
+from ..text.passwords import hide_password
 
 _CONTENT_CLASSES = ("21", "22", "23", "44", "54", "P0")
 """Cardinality, data, constraint, check option, a limit (a key too long for an index), what a trigger raises."""

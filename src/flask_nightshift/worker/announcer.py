@@ -18,8 +18,8 @@ from time import monotonic
 
 from kombu.exceptions import EncodeError
 
-from ..store.fork_gate import gate
-from ..store.forks import when_forked
+from ..lifetime.fork_gate import gate
+from ..lifetime.forks import when_forked
 
 FIRST_PAUSE = 1.0
 LAST_PAUSE = 30.0

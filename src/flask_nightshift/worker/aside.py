@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from billiard.exceptions import WorkerLostError
 
-from .. import message as jobs
-from ..job import Reason
-from .settle import Step, outgoing
+from ..domain.job import Reason
+from ..message import headers as jobs
+from .settlement import Step, outgoing
 
 if TYPE_CHECKING:
     from .consumer import JobConsumer

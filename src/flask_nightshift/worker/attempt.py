@@ -20,14 +20,14 @@ from celery.app import trace
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.utils.log import LoggingProxy
 
-from .. import message as jobs
-from ..context import current_job
+from ..domain.context import current_job
+from ..domain.job import MAX_TEXT, Failure, Reason, cut
+from ..domain.retry import Dead, RetryAt
 from ..errors import BrokerUnavailable
-from ..forking import original_only
-from ..job import MAX_TEXT, Failure, Reason, cut
-from ..retry import Dead, RetryAt
-from ..verdict import Verdict
-from ..verdict import attempt as begin
+from ..lifetime.copies import original_only
+from ..message import headers as jobs
+from ..task.verdict import Verdict
+from ..task.verdict import attempt as begin
 from .telling import Owed, Telling, telling
 
 

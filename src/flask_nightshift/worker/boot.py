@@ -15,8 +15,8 @@ from typing import Any
 from celery import bootsteps, signals
 
 from ..dead_letters import Archiver
-from ..events import JobDied
-from ..runtime import Runtime
+from ..domain.events import JobDied
+from ..services import Runtime
 from . import sentry
 from .drain import Drain
 from .endings import buried_by_the_broker

@@ -1,7 +1,7 @@
 """The consumer: what arrives is checked before Celery sees it, and what cannot be run is never discarded.
 
 Stock Celery rejects an unknown task, acknowledges an undecodable body, and trips over a misshapen one. Here
-each goes to ``worker/settle.py``: put off for a while (a deploy may be half way), or buried with its raw
+each goes to ``worker/settlement.py``: put off for a while (a deploy may be half way), or buried with its raw
 bytes (invariant 4). A message whose time has not come goes back to the broker (invariant 6).
 """
 
@@ -21,19 +21,19 @@ from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed
 from vine import promise
 
-from .. import message as jobs
-from ..brokers.link import ack_log_error
-from ..job import Failure, Reason, utcnow
-from ..lines import Line, job_fields
-from ..runtime import Runtime
+from ..brokers.connections import ack_log_error
+from ..domain.job import Failure, Reason, utcnow
+from ..message import headers as jobs
+from ..services import Runtime
+from ..text.lines import Line, job_fields
 from . import monitoring
 from .announcer import Announcer
 from .aside import LET_COME, Aside
-from .children import remembered
 from .endings import unrunnable
+from .pools.children import remembered
+from .pools.solo import JobSolo
 from .request import settled_by_us
-from .settle import Settlement
-from .solo import JobSolo
+from .settlement import Settlement
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from celery.worker.state import active_requests
 
+from ..domain.events import JobReturned
+from ..domain.job import utcnow
 from ..errors import NightshiftError
-from ..events import JobReturned
-from ..job import utcnow
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from celery.app.task import Context
 from celery.exceptions import NotRegistered, Reject
 from kombu.serialization import loads, prepare_accept_content
 
-from ..job import DeadLetter, Reason
+from ..domain.job import DeadLetter, Reason
 from . import hooks
 from .facts import JobFacts
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from .. import message as jobs
-from ..job import Attempt, Failure, JobRef, Reason, utcnow
-from ..results import counted_by_backend, ignored
-from ..retry import RetryPolicy
-from ..task import JobTask
-from .settle import Settlement
+from ..domain.job import Attempt, Failure, JobRef, Reason, utcnow
+from ..domain.retry import RetryPolicy
+from ..message import headers as jobs
+from ..task.base import JobTask
+from ..task.results import counted_by_backend, ignored
+from .settlement import Settlement
 
 
 class JobFacts(Request):
-    """Celery's request with the words of ``job.py``; it changes nothing."""
+    """Celery's request with the words of ``domain/job.py``; it changes nothing."""
 
     _ref: JobRef | None = None
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from celery.worker.state import active_requests
 
+from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
-from ..job import utcnow
-from ..runtime import Runtime
+from ..services import Runtime
 from ..store import heartbeats
 
 logger = logging.getLogger(__name__)

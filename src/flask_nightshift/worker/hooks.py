@@ -19,9 +19,9 @@ from celery import signals, states
 from celery.exceptions import Reject
 from celery.utils.serialization import create_exception_cls
 
-from ..job import Failure
-from ..lines import Line
-from ..store.fork_gate import gate
+from ..domain.job import Failure
+from ..lifetime.fork_gate import gate
+from ..text.lines import Line
 from .attempt import exception_of
 from .telling import Owed, owed_value
 

@@ -10,11 +10,11 @@ from celery.apps.worker import Worker
 from celery.concurrency import get_implementation, prefork, solo
 
 from ..errors import BrokerUnavailable
-from ..runtime import Runtime
+from ..services import Runtime
 from . import names
 from .monitoring import HEARTBEAT_SECONDS
-from .pool import JobPool
-from .solo import JobSolo
+from .pools.prefork import JobPool
+from .pools.solo import JobSolo
 
 START_PATIENCE = 1.0
 """Seconds that a start waits for the broker to say what it is."""

@@ -1,8 +1,8 @@
 """What becomes of a job in the worker's hands: each end of an attempt, turned into one step of the settlement.
 
 Celery's own ``Request`` acknowledges or rejects in half a dozen places, each with its own idea of what becomes of the
-job. Here every end comes down to a step that ``worker/settle.py`` writes (invariant 2). Whatever is raised before the
-step is made, ``_rescue`` makes one: the job is buried, or else given back, and its place in the worker is free.
+job. Here every end comes down to a step that ``worker/settlement.py`` writes (invariant 2). Whatever is raised before
+the step is made, ``_rescue`` makes one: the job is buried, or else given back, and its place in the worker is free.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from billiard.einfo import ExceptionInfo
 from celery.exceptions import Reject
 from celery.worker.state import task_ready
 
-from .. import message as jobs
-from ..events import JobRetrying, JobReturned, JobSucceeded
-from ..job import Failure, Reason, utcnow
-from ..retry import Dead, RetryAt, decide
+from ..domain.events import JobRetrying, JobReturned, JobSucceeded
+from ..domain.job import Failure, Reason, utcnow
+from ..domain.retry import Dead, RetryAt, decide
+from ..message import headers as jobs
 from . import hooks
 from .attempt import Report
 from .facts import JobFacts
-from .settle import Step, encode, outgoing, pause
+from .settlement import Step, encode, outgoing, pause
 
 REVOKED = "revoked"
 """In the history that travels with a job: when it was buried because somebody had revoked it."""

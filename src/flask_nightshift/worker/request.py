@@ -21,10 +21,10 @@ from celery.worker.request import Request
 from celery.worker.state import revoked as revoked_jobs
 from celery.worker.state import task_ready
 
-from .. import message as jobs
-from ..events import JobReturned, JobStarted
-from ..job import Failure, Reason, utcnow
-from ..lines import Line
+from ..domain.events import JobReturned, JobStarted
+from ..domain.job import Failure, Reason, utcnow
+from ..message import headers as jobs
+from ..text.lines import Line
 from . import attempt, hooks
 from .attempt import Ended, Report
 from .outcome import REVOKED, TAKEN, SettledRequest

@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ..events import JobDied, JobEvent
-from ..job import Failure, Reason
-from ..lines import LOGGER
-from ..runtime import Runtime
+from ..domain.events import JobDied, JobEvent
+from ..domain.job import Failure, Reason
+from ..services import Runtime
+from ..text.lines import LOGGER
 
 _NO_ERRORS = frozenset({Reason.EXPIRED, Reason.REVOKED, Reason.REJECTED})
 """Ends that somebody wanted: Sentry is not told of them, as with Celery."""

@@ -25,7 +25,7 @@ from kombu.serialization import dumps, loads
 from sqlalchemy import exc as sa
 
 from ..brokers.failures import ERRORS
-from ..job import MAX_TEXT, cut
+from ..domain.job import MAX_TEXT, cut
 
 PATIENCE = 5.0
 """Seconds that an attempt waits for a database that keeps results; other result backends have limits of their own."""

@@ -74,8 +74,8 @@ def create_app() -> Flask:
         """As if Beat had been away for an hour."""
         from datetime import timedelta
 
-        from flask_nightshift.job import utcnow
-        from flask_nightshift.store.beat_memory import BeatMemory
+        from flask_nightshift.domain.job import utcnow
+        from flask_nightshift.schedule.memory import BeatMemory
         from flask_nightshift.store.heartbeats import EntryState
 
         memory = BeatMemory(jobs.runtime.store, "beat@before")

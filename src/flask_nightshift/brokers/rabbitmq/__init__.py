@@ -1,0 +1,1 @@
+"""RabbitMQ: quorum queues, confirmed publishes, its own delays and dead-letter exchange."""

@@ -1,0 +1,94 @@
+"""Many messages published to RabbitMQ and confirmed together, which saves a round trip for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from amqp.exceptions import MessageNacked
+from kombu import Producer
+
+from ...message.headers import Outgoing
+from ..connections import publish_by
+from .declaring import open_channel
+from .frames import check
+
+
+class Batch:
+    """Messages on their way; those that the broker has confirmed are not published again by another try."""
+
+    def __init__(self, outgoing: Sequence[Outgoing]) -> None:
+        self.size = len(outgoing)
+        self._waiting = list(outgoing)
+
+    def check(self, frame_max: int) -> None:
+        """Raise ``TooLarge`` if one has more headers than fit into a frame; nothing is published then.
+
+        They differ in their ids and in how their arguments look.
+        """
+        longest = max(
+            self._waiting,
+            key=lambda each: sum(len(each.headers.get(name) or "") for name in ("argsrepr", "kwargsrepr")),
+        )
+        check({"application_headers": longest.headers}, frame_max)
+
+    def publish(self, connection: Any, exchange: str, routing_key: str, timeout: float) -> None:
+        """Publish what is not confirmed yet, mandatory, and wait for the confirmations.
+
+        ``timeout`` is how many seconds may pass without one. Raises what py-amqp does: a nack
+        (``MessageNacked``), a message that no queue takes (its ``reply_code`` is 312), a broken connection.
+        """
+        with open_channel(connection) as channel:
+            confirms = _Confirms(channel, len(self._waiting))
+            producer = Producer(channel, auto_declare=False)
+            try:
+                for message in self._waiting:
+                    publish_by(producer, message, exchange, routing_key, mandatory=True, timeout=timeout)
+                confirms.wait(connection, timeout)
+            finally:
+                done = confirms.done
+                self._waiting = [message for at, message in enumerate(self._waiting, 1) if at not in done]
+
+
+class _Confirms:
+    """What the broker says of the messages of one channel, which are numbered from 1."""
+
+    def __init__(self, channel: Any, count: int) -> None:
+        self._open = set(range(1, count + 1))
+        self.done: set[int] = set()
+        self._refused = False
+        self._returned: Exception | None = None
+        channel.confirm_select()
+        channel.basic_publish = channel._basic_publish  # noqa: SLF001 - the one that does not wait for each
+        channel.events["basic_ack"].add(self._acked)
+        channel.events["basic_nack"].add(self._nacked)
+        channel.events["basic_return"].add(self._returned_to_us)
+
+    def wait(self, connection: Any, timeout: float) -> None:
+        """Until each is confirmed or refused."""
+        while self._open:
+            before = len(self._open)
+            deadline = monotonic() + timeout
+            while len(self._open) == before:
+                connection.drain_events(timeout=max(0.01, deadline - monotonic()))
+        if self._returned is not None:
+            self.done.clear()  # a message that comes back is confirmed too, and does not say which it is
+            raise self._returned
+        if self._refused:
+            raise MessageNacked
+
+    def _numbers(self, delivery_tag: int, multiple: bool) -> set[int]:
+        return {at for at in self._open if at <= delivery_tag} if multiple else {delivery_tag}
+
+    def _acked(self, delivery_tag: int, multiple: bool) -> None:
+        numbers = self._numbers(delivery_tag, multiple)
+        self._open -= numbers
+        self.done |= numbers
+
+    def _nacked(self, delivery_tag: int, multiple: bool) -> None:
+        self._open -= self._numbers(delivery_tag, multiple)
+        self._refused = True
+
+    def _returned_to_us(self, exc: Exception, *_: Any) -> None:
+        self._returned = exc

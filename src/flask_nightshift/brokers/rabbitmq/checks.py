@@ -1,0 +1,136 @@
+"""What ``flask jobs doctor`` asks RabbitMQ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kombu import Producer, Queue
+
+from ..base import Finding
+from . import topology
+
+DEFAULT_CONSUMER_TIMEOUT = 1800.0
+"""Seconds after which a server (3.8.17 and later) closes a channel on which a job is unacknowledged."""
+
+
+def findings(connection: Any, longest_time_limit: float | None, queues: Iterable[Queue]) -> list[Finding]:
+    """Every check on an open connection; a lost connection raises what py-amqp raises."""
+    version = topology.server_version(connection)
+    return [
+        _version(version),
+        *_consumer_timeout(version, longest_time_limit),
+        *_declarations(connection, queues),
+        _alarms(connection),
+    ]
+
+
+def other_queue(name: str) -> str:
+    """The way out for a queue that exists and is declared in another way."""
+    return (
+        f"Let {name} run empty, then: rabbitmqctl delete_queue {name}. To keep it as it is, "
+        "declare it so in NIGHTSHIFT_CELERY['task_queues']."
+    )
+
+
+def _version(version: tuple[int, ...]) -> Finding:
+    text = ".".join(map(str, version))
+    if version < (3, 8):
+        return Finding(
+            "error", "version", f"RabbitMQ {text} has no quorum queues.", "Upgrade to 3.10 or later."
+        )
+    if version < (3, 10):
+        return Finding(
+            "error",
+            "version",
+            f"RabbitMQ {text} cannot move dead letters and delayed jobs safely (at-least-once).",
+            "Upgrade to 3.10 or later.",
+        )
+    return Finding("ok", "version", f"RabbitMQ {text}")
+
+
+def _consumer_timeout(version: tuple[int, ...], longest: float | None) -> Iterator[Finding]:
+    """Servers before 3.12 have one timeout for all, which AMQP does not show: compare with its default."""
+    per_queue = version >= (3, 12)
+    bound = topology.CONSUMER_TIMEOUT / 1000 if per_queue else DEFAULT_CONSUMER_TIMEOUT
+    if longest is not None and longest < bound:
+        yield Finding(
+            "ok", "consumer_timeout", f"jobs end within {longest:g} s, the server waits for {bound:g} s"
+        )
+        return
+    what = "a task has no time limit" if longest is None else f"a task may run for {longest:g} s"
+    remedy = f"Give every task a time_limit below {bound:g} s"
+    if not per_queue:
+        what += " and the server does not tell its timeout; by default"
+        wanted = "" if longest is None else f" to {int(longest * 1000) + 60_000}"
+        remedy += f", or raise consumer_timeout{wanted} (milliseconds) in rabbitmq.conf"
+    yield Finding(
+        "error" if per_queue and longest is not None else "warning",
+        "consumer_timeout",
+        f"{what}, RabbitMQ takes a job back after {bound:g} s.",
+        f"{remedy}.",
+    )
+
+
+def _declarations(connection: Any, queues: Iterable[Queue]) -> Iterator[Finding]:
+    for queue in queues:
+        try:
+            topology.declare_foundation(connection)
+            as_wanted = topology.declare_queue(connection, queue)
+        except connection.channel_errors as exc:
+            yield Finding(
+                "error",
+                "queues",
+                f"{queue.name} exists and is declared in another way: {exc}",
+                other_queue(queue.name),
+            )
+        else:
+            yield _kind(queue) if as_wanted else _other_limit(queue)
+
+
+def _other_limit(queue: Queue) -> Finding:
+    standing = (queue.queue_arguments or {}).get(topology.DELIVERY_LIMIT, "none")
+    return Finding(
+        "warning",
+        "queues",
+        f"{queue.name} was declared with x-delivery-limit {standing}, and RabbitMQ cannot change it: "
+        "it buries a job that comes back so often, also one that never began. Workers seldom let it come to that.",
+        f"When it suits you, let {queue.name} run empty and stop its workers, then: "
+        f"rabbitmqctl delete_queue {queue.name}",
+    )
+
+
+def _kind(queue: Queue) -> Finding:
+    """A queue of the user's own declaration may lack what ours have."""
+    arguments = queue.queue_arguments or {}
+    if arguments.get("x-queue-type") == "quorum" and arguments.get("x-dead-letter-exchange"):
+        return Finding("ok", "queues", f"{queue.name} is a quorum queue with a dead-letter exchange")
+    return Finding(
+        "warning",
+        "queues",
+        f"{queue.name} is declared in NIGHTSHIFT_CELERY['task_queues'] without what keeps jobs safe: "
+        "nobody counts its deliveries, and what RabbitMQ itself drops is gone.",
+        f"List {queue.name} in NIGHTSHIFT_QUEUES instead; an old queue must run empty and be deleted first.",
+    )
+
+
+def _alarms(connection: Any) -> Finding:
+    """Messages to nowhere: while an alarm is on, the server reads no further after the first one."""
+    producer = Producer(connection.channel(), auto_declare=False)
+    try:
+        for _ in range(2):
+            producer.publish(
+                b"",
+                exchange="",
+                routing_key="nightshift.probe",
+                content_type="text/plain",
+                confirm_timeout=1.0,
+            )
+    except TimeoutError:
+        return Finding(
+            "error",
+            "alarms",
+            "RabbitMQ takes no messages: a memory or disk alarm is on.",
+            "See rabbitmq-diagnostics alarms; free memory or disk, or raise the limits.",
+        )
+    return Finding("ok", "alarms", "no memory or disk alarm")

@@ -1,0 +1,92 @@
+"""Taking dead letters out of RabbitMQ's ``nightshift.dead`` on approval."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from ...domain.job import DeadLetter
+from ...message.headers import DEAD_QUEUE, dead_letter
+from ...message.lighter import unwrapped
+from ..base import PendingDeadLetter
+from ..connections import Fail, Link
+from ..failures import ERRORS
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A dead letter that is unacknowledged on this thread's channel."""
+
+    letter: DeadLetter
+    message: Any
+    fail: Fail
+    unsettled: set[Any]
+
+    def done(self) -> None:
+        """Acknowledge it; raises ``BrokerUnavailable`` if the channel is gone, and the letter comes back."""
+        try:
+            self.message.ack()
+        except ERRORS as exc:
+            raise self.fail(exc) from exc
+        self.unsettled.discard(self.message.delivery_tag)
+
+
+class DeadQueue(threading.local):
+    """The channel of this thread on the dead-letter queue: what is not ``done()`` goes back with its end.
+
+    It stays open as long as all is done: a quorum queue delays acknowledgements, and those whose channel closes
+    meanwhile are lost, so that archived letters would come again.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._channel: Any = None
+        self._unsettled: set[Any] = set()
+
+    def take(self, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
+        """Up to ``limit`` letters, oldest first; those of the last call that are not done go back before."""
+        return self._link.call(lambda connection: self._take(connection, limit, max_bytes))
+
+    def close(self) -> None:
+        """Forget the channel."""
+        self._channel = None
+
+    def _take(self, connection: Any, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
+        channel = self._settled_channel(connection)
+        taken: list[PendingDeadLetter] = []
+        size = 0
+        try:
+            while len(taken) < limit and size < max_bytes:
+                raw = channel.basic_get(DEAD_QUEUE, no_ack=False)
+                if raw is None:
+                    break
+                message = channel.message_to_python(raw)
+                self._unsettled.add(message.delivery_tag)
+                taken.append(self._open(message))
+                size += len(taken[-1].letter.body)
+        except connection.channel_errors as exc:
+            if getattr(exc, "reply_code", None) != 404:
+                raise
+            return []  # nobody has died yet
+        self._channel = channel
+        return taken
+
+    def _settled_channel(self, connection: Any) -> Any:
+        """The channel of the last call if nothing is left on it, else a new one."""
+        channel, self._channel = self._channel, None
+        if channel is not None and channel.connection is connection.connection and channel.is_open:
+            if not self._unsettled:
+                return channel
+            channel.close()
+        self._unsettled = set()
+        channel = connection.channel()
+        channel.auto_decode = False  # bodies are kept as bytes
+        return channel
+
+    def _open(self, message: Any) -> _Taken:
+        body, headers, content_type, content_encoding = unwrapped(
+            message.body, message.headers, message.content_type, message.content_encoding
+        )
+        letter = dead_letter(body, headers, message.properties, content_type, content_encoding)
+        return _Taken(letter, message, self._link.fail, self._unsettled)

@@ -1,0 +1,128 @@
+"""What a process has declared in RabbitMQ, and how each queue is to be declared: as the user says, else as we do."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from amqp.exceptions import PreconditionFailed
+from kombu import Queue
+
+from ...config.settings import Settings
+from ...message.headers import DEAD_QUEUE
+from ...text.lines import Line
+from ..failures import STEP, left
+from . import topology
+from .routes import declared
+
+logger = logging.getLogger("flask_nightshift.brokers.declarations")
+
+
+class Declarations:
+    """Of one broker; a queue's name is ``in`` it when nothing is left to declare before a publish to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._given = {queue.name: queue for queue in declared(settings.celery.get("task_queues"))}
+        self._done: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._done
+
+    def forget(self) -> None:
+        """The broker turned out to have lost something: declare all again."""
+        self._done.clear()
+
+    def is_given(self, name: str) -> bool:
+        """Whether the user declares the queue, in a way of their own."""
+        return name in self._given
+
+    def ours(self, name: str) -> Queue:
+        """How we declare the queue of that name."""
+        if name.startswith(topology.ASIDE):
+            return topology.aside(name.removeprefix(topology.ASIDE))
+        return topology.job_queue(name)
+
+    def are_ours(self, queue: Queue) -> bool:
+        """Whether it is declared as we would."""
+        ours = self.ours(queue.name)
+        return bool(
+            queue.exchange is not None
+            and (queue.exchange.name, queue.exchange.type) == (ours.exchange.name, ours.exchange.type)
+            and queue.routing_key == ours.routing_key
+            and _but_limit(queue.queue_arguments) == _but_limit(ours.queue_arguments)
+        )
+
+    def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
+        """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
+        try:
+            self._declare(connection, queues)
+        except connection.channel_errors as exc:
+            if getattr(exc, "reply_code", None) != 404:
+                raise
+            topology.declare_foundation(connection, anyway=True)  # somebody has deleted a part of it
+            self._declare(connection, queues)
+
+    def for_publish(self, connection: Any, queue: str, *, consumed: bool) -> None:
+        """``once``, for a queue by its name, which may be the dead-letter queue."""
+        if queue != DEAD_QUEUE:
+            self.once(connection, self.of(queue), consumed=consumed)
+            return
+        with self._declaring(DEAD_QUEUE) as missing:
+            if missing:
+                topology.declare_foundation(connection)
+
+    def _declare(self, connection: Any, queues: Sequence[Queue]) -> None:
+        if DEAD_QUEUE not in self._done:
+            topology.declare_foundation(connection)
+            self._done.add(DEAD_QUEUE)
+        for queue in queues:
+            if not self.are_ours(queue):
+                self._given[queue.name] = queue
+            if not topology.declare_queue(connection, queue):
+                text = "it was declared with another x-delivery-limit and keeps it: "
+                text += "`flask jobs doctor` says what that means"
+                logger.info(Line("queue.other_limit", text, queue=queue.name))
+            self._done.add(queue.name)
+
+    def once(self, connection: Any, queue: Queue, *, consumed: bool = False) -> None:
+        """Declare what a publisher to ``queue`` needs, once in this process, and again after ``forget``.
+
+        ``consumed``: we have a message of that queue in hand, so it will do as it is.
+        """
+        with self._declaring(queue.name) as missing:
+            if not missing:
+                return
+            try:
+                self._declare(connection, [queue])
+            except PreconditionFailed:
+                if not consumed:
+                    raise
+                self._declare(connection, [Queue(queue.name, no_declare=True)])
+
+    def of(self, name: str) -> Queue:
+        """How the queue of that name is declared: as the user says, else as we do."""
+        return self._given.get(name) or self.ours(name)
+
+    @contextmanager
+    def _declaring(self, name: str) -> Iterator[bool]:
+        """Gives whether ``name`` is still to be declared in this process, to one thread at a time."""
+        if name in self._done:
+            yield False
+            return
+        # not for ever: a thread may have been forked away while it held the lock. Declaring twice does no harm
+        locked = self._lock.acquire(timeout=max(0.0, left() - STEP))
+        try:
+            yield name not in self._done
+            self._done.add(name)
+        finally:
+            if locked:
+                self._lock.release()
+
+
+def _but_limit(arguments: dict[str, Any] | None) -> dict[str, Any]:
+    """A queue that was there before may have another delivery limit than ours."""
+    return {key: value for key, value in (arguments or {}).items() if key != topology.DELIVERY_LIMIT}

@@ -1,0 +1,1 @@
+"""Redis and Valkey: kombu's ready lists with leases on top."""

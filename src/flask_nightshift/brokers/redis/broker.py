@@ -1,0 +1,358 @@
+"""Redis and Valkey: kombu's ready lists, our lease transport on top, and a look from outside.
+
+Celery publishes and consumes through a kombu transport (ours, or the stock one when
+``NIGHTSHIFT_REDIS_TRANSPORT`` is ``kombu``); depths, dead letters and checks go straight to the server. The
+keys are kombu's: a list per queue, and one more for each further priority.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Any, TypeVar
+
+import redis
+from kombu import Exchange, Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ...config.settings import Settings
+from ...errors import BrokerUnavailable, ConfigurationError
+from ...message.headers import DEAD_QUEUE, Outgoing
+from ...text.passwords import hide_password
+from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from ..connections import MOST_IDLE, Connection, Links, acknowledge, attempt, later, most_idle, return_message
+from ..failures import ERRORS, RETRY_POLICY, STEP, unavailable
+from .checks import findings
+from .client import Keys, connect, product
+from .dead_queue import take
+from .delayed import RedisDelayed
+from .queues import LeaseQueues, Queues
+
+T = TypeVar("T")
+
+_NUMBERS = itertools.count(1)
+AT_ONCE = 500
+"""Messages that one step of ``publish_many`` publishes."""
+CONSUMER_STEP = 5.0
+"""Seconds that a consumer waits for an answer; longer than the second for which it blocks on purpose."""
+SENTINEL_STEP = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
+"""How long one Sentinel is asked for the master before the next is; redis-py would ask each four times."""
+STOCK_VISIBILITY_TIMEOUT = 12 * 3600
+"""With kombu's transport a job that runs longer than this many seconds runs twice."""
+LEASE_TRANSPORT = "flask_nightshift.transport:Transport"
+LEASE_SENTINEL_TRANSPORT = "flask_nightshift.transport:SentinelTransport"
+
+
+class RedisBroker:
+    """One Redis or Valkey server, or a Sentinel group (``sentinel://a;sentinel://b``)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._options = _options(settings)
+        self._keys = Keys.of(self._options)
+        self._client: redis.Redis | None = None
+        self._links = Links(self._connect, self._fail, idle=most_idle(settings.celery))
+
+    @property
+    def url(self) -> str:
+        """Without the password."""
+        return hide_password(self._settings.broker_url)
+
+    @property
+    def _broker_url(self) -> str:
+        """What kombu connects to."""
+        return self._settings.broker_url
+
+    @property
+    def _leases(self) -> bool:
+        return self._settings.redis_transport == "lease"
+
+    @property
+    def keeps_delays(self) -> bool:
+        """With leases; kombu's own transport leaves delayed jobs to the workers' memories."""
+        return self._leases
+
+    @property
+    def whole_seconds(self) -> bool:
+        """No: to the millisecond."""
+        return False
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its libraries raise."""
+        return ERRORS
+
+    # Celery's side
+
+    def celery_settings(self) -> dict[str, Any]:
+        """The transport and its time limits; results stay on the same server."""
+        settings: dict[str, Any] = {
+            "broker_url": self._broker_url,
+            "broker_transport_options": {"socket_timeout": CONSUMER_STEP, **self._options},
+            "broker_connection_timeout": STEP,
+            "broker_pool_limit": MOST_IDLE,  # made only when so many threads publish at once; waiting has no bound
+            "task_publish_retry": True,
+            "task_publish_retry_policy": RETRY_POLICY,
+            "result_backend": self._settings.result_backend or self._broker_url,
+            "redis_socket_timeout": CONSUMER_STEP,
+            "redis_socket_connect_timeout": STEP,
+            "redis_retry_on_timeout": False,
+        }
+        if self._transport:
+            settings["broker_transport"] = self._transport
+        if self._tls:
+            settings["broker_use_ssl"] = settings["redis_backend_use_ssl"] = self._tls
+        if "master_name" in self._options:
+            sentinel = {key: self._options[key] for key in ("master_name", "sentinel_kwargs")}
+            settings["result_backend_transport_options"] = sentinel
+        return settings
+
+    @property
+    def write_options(self) -> dict[str, Any]:
+        """Transport options of connections that publish."""
+        return {**self._options, "socket_timeout": STEP, "socket_connect_timeout": STEP, **RETRY_POLICY}
+
+    @property
+    def publish_options(self) -> dict[str, Any]:
+        """Nothing: a list takes whatever is pushed, and says so."""
+        return {}
+
+    @property
+    def _transport(self) -> str | None:
+        if not self._leases:
+            return None
+        return LEASE_SENTINEL_TRANSPORT if self._broker_url.startswith("sentinel:") else LEASE_TRANSPORT
+
+    @property
+    def _tls(self) -> dict[str, Any] | None:
+        """Certificates are checked, unless the URL's query or ``NIGHTSHIFT_CELERY`` says otherwise."""
+        given = self._settings.celery.get("broker_use_ssl")
+        if isinstance(given, dict) and given:
+            return given
+        if given or (self._broker_url.startswith("rediss:") and "ssl_cert_reqs" not in self._broker_url):
+            return {"ssl_cert_reqs": "required"}
+        return None
+
+    def queue(self, name: str) -> Queue:
+        """The declaration of a job queue; it exists when something is in it."""
+        return Queue(name, Exchange(name), routing_key=name)
+
+    def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
+        """Nothing: a list needs no declaration."""
+
+    def send(self, producer: Any, queue: Queue, publish: Callable[[], T]) -> T:  # noqa: ARG002 - the Protocol's
+        """Publish through Celery, in bounded time."""
+        connection = producer.connection
+
+        def work() -> T:
+            producer.revive(connection)
+            return publish()
+
+        return attempt(connection, work, self._fail)
+
+    # publishing
+
+    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+        """Publish; the transport keeps what is due later."""
+        message, number = later(outgoing, due), next(_NUMBERS)
+
+        def work(connection: Any) -> None:
+            channel = connection.default_channel
+            once = (connection.name, number)
+            channel.basic_publish(prepared_message(channel, message), "", queue, once=once)
+
+        self._links.call(work)
+
+    def publish_many(
+        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
+    ) -> Iterator[int]:
+        """Some hundreds in one step; one by one with kombu's transport."""
+        for at in range(0, len(outgoing), AT_ONCE):
+            some = [later(message, due) for message in outgoing[at : at + AT_ONCE]]
+
+            def work(connection: Any, some: Sequence[Outgoing] = some, number: int = next(_NUMBERS)) -> None:
+                _publish_some(connection.default_channel, some, queue, (connection.name, number))
+
+            self._links.call(work)
+            yield len(some)
+
+    def address(self, queue: Queue) -> tuple[str, str]:
+        """No exchange: the list itself."""
+        return "", queue.name
+
+    def reaches(self, queue: Queue) -> bool:
+        """Whether it is a plain list."""
+        exchange = queue.exchange
+        return bool(
+            (exchange is None or exchange.type == "direct")
+            and not queue.queue_arguments
+            and not queue.expires
+        )
+
+    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+        """One step on the lease transport; else publish, then acknowledge."""
+        swap = getattr(message.channel, "basic_replace", None)
+        if swap is None:
+            self.publish(outgoing, queue, due=due)
+            acknowledge(message)
+            return True
+        prepared = prepared_message(message.channel, later(outgoing, due))
+        try:
+            at = due.timestamp() if due is not None else None
+            replaced = bool(swap(message.delivery_tag, prepared, "", queue, due=at))
+        except ERRORS as exc:
+            raise self._fail(exc) from exc
+        if replaced:
+            message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
+        return replaced
+
+    def aside(self, queue: Queue) -> None:
+        """None: the transport knows which deliveries began, and hands out one such job at a time."""
+
+    def give_back(self, message: Any) -> None:
+        """Have the transport reject it, to be given out again."""
+        return_message(message, self._fail)
+
+    # looking
+
+    def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
+        """All four numbers with leases; with kombu's transport only ``ready`` and ``oldest``."""
+        return self._ask(lambda queues_: [queues_.depth(name) for name in queues])
+
+    def delayed(self) -> None:
+        """Nothing: ``depths`` tells it by queue, and kombu's transport keeps them in workers' memories."""
+
+    def delayed_jobs(self) -> RedisDelayed | None:
+        """With leases; kombu's own transport leaves delayed jobs to the workers' memories."""
+        return RedisDelayed(self._ask) if self._leases else None
+
+    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
+        """The next ready jobs, untouched."""
+        return self._ask(lambda queues: queues.peek(queue, limit))
+
+    def purge(self, queue: str) -> int:
+        """Delete the ready and the delayed jobs of ``queue``."""
+        return self._ask(lambda queues: queues.purge(queue))
+
+    def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
+        """Up to ``limit`` dead letters, oldest first; they stay in the list until ``done()``."""
+        return self._ask(lambda queues: take(queues.client, self._keys, limit, max_bytes, self._fail))
+
+    def health(self, timeout: float = 2.0) -> BrokerHealth:
+        """PING on a new connection."""
+        started = monotonic()
+        try:
+            step = 0.8 * timeout  # its error says more than that nobody answered in time
+            with connect(self._broker_url, self._options, self._tls, step) as client:
+                client.ping()
+                latency = monotonic() - started
+                name, version = product(client)
+        except ERRORS as exc:
+            raise self._fail(exc) from exc
+        return BrokerHealth(name, version, latency)
+
+    def diagnose(
+        self,
+        *,
+        longest_time_limit: float | None,
+        queues: Iterable[str],  # noqa: ARG002 - the Protocol's
+    ) -> list[Finding]:
+        """Persistence, eviction, memory; with kombu's transport also its visibility timeout."""
+        try:
+            visible = None if self._leases else float(self._options["visibility_timeout"])
+            return self._ask(lambda queues_: findings(queues_.client, longest_time_limit, visible))
+        except BrokerUnavailable as exc:
+            return [Finding("error", "broker", str(exc), "Start it, or correct NIGHTSHIFT_BROKER_URL.")]
+
+    def close(self) -> None:
+        """Close this thread's connection and the client's idle ones."""
+        self._links.close()
+        if self._client is not None:
+            self._client.connection_pool.disconnect(inuse_connections=False)  # other threads may be asking
+
+    def _ask(self, question: Callable[[Queues], T]) -> T:
+        try:
+            if self._client is None:
+                self._client = connect(self._broker_url, self._options, self._tls, STEP)
+            queues = (LeaseQueues if self._leases else Queues)(self._client, self._keys)
+            return question(queues)
+        except ERRORS as exc:
+            raise self._fail(exc) from exc
+
+    def _connect(self) -> Connection:
+        return Connection(
+            self._broker_url,
+            connect_timeout=STEP,
+            transport=self._transport,
+            transport_options=self.write_options,
+            ssl=self._tls or False,
+        )
+
+    def _fail(self, exc: BaseException) -> BrokerUnavailable:
+        """What callers see when the server is away."""
+        return unavailable(exc, self.url)
+
+
+def _publish_some(channel: Any, outgoing: Sequence[Outgoing], queue: str, once: tuple[str, int]) -> None:
+    messages = [prepared_message(channel, message) for message in outgoing]
+    if hasattr(channel, "basic_publish_many"):
+        channel.basic_publish_many(messages, queue, once)
+        return
+    for message in messages:
+        channel.basic_publish(message, "", queue)
+
+
+def prepared_message(channel: Any, outgoing: Outgoing) -> Any:
+    """``outgoing`` as the channel's own message, as ``kombu.Producer`` would make it."""
+    properties = {"delivery_mode": 2, **outgoing.properties}
+    if (seconds := properties.get("expiration")) is not None:
+        properties["expiration"] = str(int(seconds * 1000))
+    return channel.prepare_message(
+        outgoing.body,
+        properties.pop("priority", None),
+        outgoing.content_type,
+        outgoing.content_encoding,
+        dict(outgoing.headers),
+        properties,
+    )
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """The transport options, the user's before ours."""
+    url = settings.broker_url
+    options: dict[str, Any] = {
+        "socket_connect_timeout": STEP,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "retry_on_timeout": False,
+    }
+    if settings.redis_transport == "lease":
+        options |= {"delivery_limit": settings.delivery_limit, "dead_letter_queue": DEAD_QUEUE}
+    else:
+        options |= {"visibility_timeout": STOCK_VISIBILITY_TIMEOUT}
+    sentinel = url.startswith("sentinel:")
+    options |= settings.celery.get("broker_transport_options") or {}
+    if sentinel:
+        options["sentinel_kwargs"] = {**SENTINEL_STEP, **(options.get("sentinel_kwargs") or {})}
+    if sentinel and not options.get("master_name"):
+        raise ConfigurationError(
+            "NIGHTSHIFT_CELERY",
+            settings.celery,
+            "sentinel:// needs {'broker_transport_options': {'master_name': …}}",
+        )
+    if url.startswith(("embedded:", "redis+socket:")) and settings.celery.get("broker_use_ssl"):
+        raise ConfigurationError(
+            "NIGHTSHIFT_CELERY['broker_use_ssl']",
+            settings.celery["broker_use_ssl"],
+            "a unix socket has no TLS: drop it, or give the URL of a server in NIGHTSHIFT_BROKER_URL",
+        )
+    if ";" in url and not sentinel:
+        raise ConfigurationError(
+            "NIGHTSHIFT_BROKER_URL",
+            hide_password(url),
+            "one server; several URLs are for sentinel:// and amqp://",
+        )
+    return options

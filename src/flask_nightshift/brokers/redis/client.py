@@ -1,0 +1,122 @@
+"""A redis-py client for one broker URL, and the names of kombu's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from kombu.utils.url import parse_url, url_to_parts
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from ...errors import ConfigurationError
+from ..causes import CLUSTER
+
+SENTINEL_PORT = 26379
+REDIS_PORT = 6379
+
+
+PRIORITY_STEPS = (0, 3, 6, 9)
+PRIORITY_SEPARATOR = "\x06\x16"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names kombu gives: ``prefix`` is its ``global_keyprefix``, ``steps`` the priorities with a list."""
+
+    prefix: str = ""
+    sep: str = PRIORITY_SEPARATOR
+    steps: tuple[int, ...] = PRIORITY_STEPS
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Keys:
+        """From kombu's transport options."""
+        return cls(
+            options.get("global_keyprefix") or "",
+            options.get("sep", PRIORITY_SEPARATOR),
+            tuple(options.get("priority_steps") or PRIORITY_STEPS),
+        )
+
+    def ready(self, queue: str) -> list[str]:
+        """The lists of ``queue``, in the order in which they are served; the next job is at a list's tail."""
+        return [
+            f"{self.prefix}{queue}{self.sep}{step}" if step else f"{self.prefix}{queue}"
+            for step in self.steps
+        ]
+
+
+def connect(url: str, options: Mapping[str, Any], tls: Mapping[str, Any] | None, step: float) -> redis.Redis:
+    """A client of the server that kombu would use; no network step takes longer than ``step`` seconds."""
+    common: dict[str, Any] = {
+        "socket_timeout": step,
+        "socket_connect_timeout": step,
+        "retry": Retry(NoBackoff(), 0),
+        **(tls or {}),
+    }
+    first = url.split(";")[0]
+    if first.startswith("redis+socket:"):
+        return _unix(first, step)
+    parts = parse_url(first)
+    common |= {
+        "db": int((parts["virtual_host"] or "0").strip("/") or 0),
+        "username": parts["userid"],
+        "password": parts["password"],
+    }
+    if first.startswith("sentinel:"):
+        return _master(url, options, common)
+    if first.startswith("rediss:"):
+        common |= parts.get("ssl") or {}
+    if first.startswith("rediss:") or tls:
+        common["ssl"] = True
+    return redis.Redis(host=parts["hostname"] or "127.0.0.1", port=parts["port"] or REDIS_PORT, **common)
+
+
+def product(client: redis.Redis) -> tuple[str, str]:
+    """``("Valkey", "9.1.0")`` or ``("Redis", "7.0.15")``; no version where the server does not let us ask.
+
+    Raises ``ConfigurationError`` for a node of a cluster.
+    """
+    info = told(client, "server")
+    if info is None:
+        return "Redis or Valkey", ""
+    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
+        raise ConfigurationError("NIGHTSHIFT_BROKER_URL", "***", CLUSTER)
+    if info.get("server_name") == "valkey" or "valkey_version" in info:
+        return "Valkey", str(info.get("valkey_version", ""))
+    return "Redis", str(info.get("redis_version", ""))
+
+
+def told(client: redis.Redis, section: str) -> dict[str, Any] | None:
+    """A section of ``INFO``; None where the server does not let us ask, as managed ones do."""
+    try:
+        info: Any = client.info(section)
+    except ResponseError:
+        return None
+    return dict(info)
+
+
+def _unix(url: str, step: float) -> redis.Redis:
+    parts = url_to_parts(url.partition("+")[2])
+    return redis.Redis(
+        unix_socket_path=f"/{parts.path}",
+        db=int(parts.query.get("virtual_host") or 0),
+        username=parts.username,
+        password=parts.password,
+        socket_timeout=step,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _master(url: str, options: Mapping[str, Any], common: dict[str, Any]) -> redis.Redis:
+    nodes = [url_to_parts(part) for part in url.split(";")]
+    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+        [(node.hostname, node.port or SENTINEL_PORT) for node in nodes],
+        min_other_sentinels=options.get("min_other_sentinels", 0),
+        sentinel_kwargs=dict(options.get("sentinel_kwargs") or {}),
+    )
+    client: redis.Redis = sentinel.master_for(str(options["master_name"]), **common)
+    return client

@@ -1,0 +1,333 @@
+"""What one consumer has in its hands, and every change to it.
+
+Invariants: a message is in exactly one place on the server at every instant; only the consumer that holds it,
+or a sweep after that consumer is gone, can move it; a consumer whose lease was taken can change nothing.
+
+A lease outlives the connection that filled it. When a worker's connection breaks, the jobs that it is running
+go on, so the lease is *detached*: what nobody in this process refers to any more returns to its queue, and
+what somebody still does stays leased until it is settled.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import secrets
+import socket
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import ConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from ....text.lines import Line
+from . import keys, native, scripts, told
+from .acks import NOTHING, Ack, Acks, Batch
+from .options import Options
+from .renewal import Keeper
+
+logger = logging.getLogger("flask_nightshift.transport")
+
+_LEASES: weakref.WeakSet[Lease] = weakref.WeakSet()
+
+
+class LeaseLost(RedisConnectionError):
+    """Another consumer took over this one's messages, because it seemed to be gone.
+
+    A connection error, so that Celery drops the jobs it has not started and connects anew.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where on the server: kombu's ``global_keyprefix`` and ``sep``."""
+
+    prefix: str = ""
+    sep: str = keys.SEPARATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a message goes: its queue's ready list, delayed set and doorbell."""
+
+    ready: str
+    delayed: str
+    bell: str
+
+
+class Lease:
+    """The lease of one consumer, alive from ``start()`` to ``release()``; safe to use from several threads."""
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        space: Space,
+        options: Options,
+        on_change: Callable[[], None],
+        *,
+        tells_starts: bool = False,
+    ) -> None:
+        self.id = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        self.space, self.options = space, options
+        self.pool = pool
+        self.client = Redis(connection_pool=pool)
+        self.acks = Acks()
+        self.lost = False
+        self.on_change = on_change
+        self.key, self.wake = keys.lease(space.prefix, self.id), keys.wake(space.prefix, self.id)
+        self.tells_starts = tells_starts
+        self.watched: tuple[tuple[int, ...], tuple[str, ...]] | None = None
+        """The priority steps and queues for which its consumer waits at the doorbells."""
+        self.received: int | str = ""
+        """First number of the latest claim of which every message has been received."""
+        self._started = keys.started(space.prefix, self.id)
+        self.owned = [keys.consumers(space.prefix), self.key, keys.leased(space.prefix), self._started]
+        self._register = [name(space.prefix) for name in (keys.clients, keys.suspects, keys.late)]
+        self._pid = os.getpid()
+        self._client_id: int | str = ""
+        self._held: dict[int, weakref.ref[Any]] | None = None
+        self._jobs: dict[int, tuple[str, Any]] = {}  # queue and headers of what was delivered, for the log
+        self._lock = native.lock()
+        self._ended = False
+        self.keeper = Keeper(self)
+
+    # life
+    def start(self) -> None:
+        """Register this consumer and keep its lease from now on."""
+        self.keeper.start()
+        _LEASES.add(self)
+
+    def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
+        """Put the deadline off; False if the lease was taken."""
+        self._client_id = client_id
+        args = (
+            self.id,
+            self.options.lease_seconds,
+            client_id,
+            int(register),
+            int(self.tells_starts),
+            self.received,
+        )
+        reply = scripts.RENEW.run(client, [self.owned[0], *self._register, self._started], args)
+        return reply == b"ok" or self._mark_lost()
+
+    def pulse(self, client: Redis, client_id: int | str, *, others: bool) -> tuple[int, dict[str, str]]:
+        """Put the deadline off, and ring if there is something that our consumer waits for.
+
+        Gives, if asked for ``others``, how many consumers are late, and the client id of each.
+        """
+        self._client_id = client_id
+        options, prefix = self.options, self.space.prefix
+        late = (options.lease_seconds - options.lease_renew_seconds) / 2
+        steps, queues = self.watched or ((), ())
+        args = [self.id, options.lease_seconds, client_id, self.received, int(others), late]
+        args += [prefix, self.space.sep, keys.bell(prefix, ""), keys.delayed(prefix, ""), len(steps)]
+        reply = scripts.PULSE.run(
+            client, [self.owned[0], *self._register, self._started], [*args, *steps, *queues]
+        )
+        if reply[0] != b"ok":
+            self._mark_lost()
+            return 0, {}
+        texts = [text.decode() for text in reply[2:]]
+        return int(reply[1]), dict(zip(texts[::2], texts[1::2], strict=True))
+
+    def verify(self) -> None:
+        """Raise ``LeaseLost`` if it was taken; asks the server when it was not renewed in time."""
+        if not self.lost and self.keeper.overdue():  # this process was frozen: nobody knows for how long
+            self.renew(self.client, self._client_id)
+        if self.lost:
+            raise LeaseLost(f"the lease of {self.id} was taken by another consumer")
+
+    def release(self) -> None:
+        """Clean end: send the last acknowledgements, return everything else at once and uncounted."""
+        if not self._begin_end():
+            return
+        self.keeper.stop()
+        try:
+            if not self.lost:
+                self._leave()
+        except (RedisError, OSError) as exc:
+            logger.warning(Line("lease.not_released", f"it will expire: {exc}", worker=self.id, why=str(exc)))
+        finally:
+            self.pool.disconnect()
+
+    def _leave(self) -> None:
+        *first, last = self.acks.take_all() or [NOTHING]
+        for batch in first:
+            self._acknowledge(batch)
+        if self._give_back("but", (), counted=False, unregister=True, acks=last) < 0:
+            self._mark_lost()
+
+    def _begin_end(self) -> bool:
+        with self._lock:
+            first, self._ended = not self._ended, True
+        return first and os.getpid() == self._pid
+
+    def holds(self, number: int) -> bool:
+        """Whether a message is in our hands, as far as we know without asking the server."""
+        return not self.lost and not self._ended and (self._held is None or number in self._held)
+
+    # one message
+    def deliver(self, number: int, queue: str, headers: Any) -> None:
+        """A message is handed to the consumer."""
+        self._jobs[number] = queue, headers
+
+    def note_begun(self, numbers: Sequence[int]) -> bool:
+        """Note that these deliveries begin; False if the lease was taken. Raises what redis-py does."""
+        reply = scripts.START.run(
+            self.client, [self.owned[0], self._started], [self.id, self.received, *numbers]
+        )
+        return reply == b"ok" or self._mark_lost()
+
+    def ack(self, queue: str, number: int) -> None:
+        """It is done with. Sent with the next claim, or by the keeper a few milliseconds later."""
+        _, headers = self._jobs.pop(number, (queue, None))
+        if self.lost:
+            told.came_too_late("an acknowledgement", headers, queue, worker=self.id)
+        elif self.acks.add(Ack(queue, number, headers)):
+            self.keeper.nudge()
+        if self._held is not None:
+            self._forget(number)
+
+    def replace(
+        self, number: int, queue: str, to: Sequence[Destination], step: int, due: float, payload: bytes
+    ) -> bool:
+        """Write ``payload`` to its destinations and release the original; False if it is no longer ours."""
+        where = [key for place in to for key in (place.ready, place.delayed, place.bell)]
+        args = (self.id, number, queue, f"{due:.6f}", step, payload)
+        if self.lost or not scripts.REPLACE.run(self.client, [*self.owned, *where], args):
+            self._late("a replacement", number)
+            self.keeper.check_soon()
+            return False
+        self._jobs.pop(number, None)
+        self._forget(number)
+        return True
+
+    def give_back(self, numbers: Iterable[int], *, counted: bool) -> None:
+        """Return messages to the heads of their queues at once."""
+        numbers = list(numbers)
+        if not numbers:
+            return
+        if self.lost or self._give_back("only", numbers, counted=counted, acks=NOTHING) < 0:
+            self._late("a return", *numbers)
+        for number in numbers:
+            self._jobs.pop(number, None)
+            self._forget(number)
+
+    def _give_back(
+        self,
+        which: str,
+        numbers: Sequence[int],
+        *,
+        counted: bool,
+        acks: Batch,
+        unregister: bool = False,
+        client: Redis | None = None,
+    ) -> int:
+        args = [self.id, which, int(counted), int(unregister), self.space.prefix, self.space.sep]
+        args += [keys.bell(self.space.prefix, ""), len(numbers), *numbers, *acks.args()]
+        reply = scripts.GIVE_BACK.run(client or self.client, [*self.owned, *self._register], args)
+        self.acks.confirm(acks)
+        return int(reply)
+
+    def flush(self, client: Redis) -> None:
+        """Send what is waiting to be acknowledged."""
+        self._acknowledge(self.acks.take(), client)
+
+    def _acknowledge(self, batch: Batch, client: Redis | None = None) -> None:
+        if not batch.acks:
+            return
+        try:
+            reply = scripts.ACKNOWLEDGE.run(client or self.client, self.owned, [self.id, *batch.args()])
+        except BaseException:
+            self.acks.put_back(batch)
+            raise
+        if reply == b"lost":
+            self._mark_lost()
+        self.acks.confirm(batch)
+
+    # trouble
+    def detach(self, messages: Mapping[int, Any]) -> None:
+        """The connection broke: keep what of ``messages`` (by number) somebody still refers to, return the rest."""
+        with self._lock:
+            if self._ended or self._held is not None:
+                return
+            self._held = {}
+            for number, message in messages.items():
+                self._held[number] = weakref.ref(message, functools.partial(self._gone, number))
+        self.on_change = lambda: None
+        self.keeper.settle()
+
+    @property
+    def detached(self) -> bool:
+        """Whether the connection that filled it is gone."""
+        return self._held is not None
+
+    def settle(self, client: Redis) -> int:
+        """Return what is not held any more; how many still are. At 0 the lease has ended."""
+        held = list(self._held or ())
+        *first, batch = self.acks.take_all() or [NOTHING]
+        for earlier in first:  # before the return, or what has ended would go back with the rest
+            self._acknowledge(earlier, client)
+        try:
+            returned = self._give_back(
+                "but", held, counted=False, unregister=not held, acks=batch, client=client
+            )
+        except BaseException:
+            self.acks.put_back(batch)
+            raise
+        if returned < 0:
+            self._mark_lost()
+        elif returned:
+            told.cut_off(self.id, returned)
+        return 0 if self.lost else len(held)
+
+    def _forget(self, number: int) -> None:
+        if self._held is not None and os.getpid() == self._pid and self._held.pop(number, None) is not None:
+            self.keeper.settle()
+
+    def _gone(self, number: int, _: object) -> None:
+        self._forget(number)
+
+    def _mark_lost(self) -> bool:
+        if not self.lost:
+            self.lost = True
+            told.lost(self.id)
+            for ack in self.acks.unconfirmed():
+                told.came_too_late("an acknowledgement", ack.headers, ack.queue, worker=self.id)
+            self.on_change()
+        return False
+
+    def mark_lost(self) -> None:
+        """A reply said that this consumer is not on the register any more."""
+        self._mark_lost()
+
+    def _late(self, what: str, *numbers: int) -> None:
+        for number in numbers:
+            queue, headers = self._jobs.pop(number, ("", None))
+            told.came_too_late(what, headers, queue, worker=self.id)
+
+    def forked(self) -> None:
+        """In a child: the lease is the parent's; let go of its sockets without a word to the server."""
+        self.keeper.forked()
+        self.pool.reset()
+
+
+def _after_fork() -> None:
+    for lease in list(_LEASES):
+        lease.forked()
+    _LEASES.clear()
+
+
+def _at_exit() -> None:
+    for lease in list(_LEASES):
+        lease.release()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,69 @@
+"""The Lua scripts: what every atomic step of the transport is made of.
+
+A script is called by its hash and sent whole only when the server does not know it, so ``SCRIPT FLUSH``, a
+restart and a failover are survived without anyone noticing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+from .raw_connection import Wire
+
+Arg = str | bytes | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script: its source, and the hash that Redis knows it by."""
+
+    source: str
+    sha: str
+
+    def by_hash(self, keys: Sequence[str], args: Sequence[Any]) -> tuple[Arg, ...]:
+        """The command that calls it, cheap."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *args)
+
+    def by_source(self, keys: Sequence[str], args: Sequence[Any]) -> tuple[Arg, ...]:
+        """The command that calls it and makes the server know it."""
+        return ("EVAL", self.source, len(keys), *keys, *args)
+
+    def run(self, client: Redis | Wire, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Call it on ``client``, which must not prefix keys itself; the script's reply."""
+        call: Any = client.execute_command
+        try:
+            return call(*self.by_hash(keys, args))
+        except NoScriptError:
+            return call(*self.by_source(keys, args))
+
+
+@cache
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+def _script(name: str) -> Script:
+    source = _file("shared") + _file(name)
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+PUBLISH = _script("publish")
+RENEW = _script("renew")
+CLAIM = _script("claim")
+START = _script("start")
+PULSE = _script("pulse")
+ACKNOWLEDGE = _script("acknowledge")
+REPLACE = _script("replace")
+GIVE_BACK = _script("give_back")
+SWEEP = _script("sweep")
+RUN_NOW = _script("run_now")
+HAND_OVER = _script("hand_over")
+RING = _script("ring")

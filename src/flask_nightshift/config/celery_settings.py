@@ -1,0 +1,233 @@
+"""Celery's settings, each with what becomes of it here: taken as it is, merged with ours, or refused by name.
+
+``NIGHTSHIFT_CELERY`` goes through ``checked``, and so does what a user sets on ``celery.conf`` later, so that
+no setting is silently without effect. A test holds the table against Celery's own list of settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from celery.app.defaults import _TO_NEW_KEY, DEFAULTS
+
+from ..errors import ConfigurationError
+
+STORES = (
+    "arangodb_", "azureblockblob_", "cache_", "cassandra_", "consul_", "cosmosdbsql_", "couchbase_", "couchdb_",
+    "database_", "dynamodb_", "elasticsearch_", "filesystem_", "gcs_", "mongodb_", "redis_", "rpc_", "s3_",
+)  # fmt: skip
+"""How the settings of result stores begin: Celery reads them, as it does the others of ``result_``."""
+
+_AS_THEY_ARE = """
+    accept_content enable_utc imports include result_accept_content timezone
+
+    beat_cron_starting_deadline
+
+    broker_channel_error_retry broker_connection_max_retries broker_connection_retry
+    broker_connection_retry_on_startup broker_connection_timeout broker_heartbeat broker_heartbeat_checkrate
+    broker_login_method broker_pool_acquire_timeout broker_use_ssl
+
+    control_exchange control_queue_durable control_queue_exclusive control_queue_expires control_queue_ttl
+
+    event_exchange event_queue_durable event_queue_exclusive event_queue_expires event_queue_prefix
+    event_queue_ttl event_serializer
+
+    override_backends result_backend_always_retry result_backend_base_sleep_between_retries_ms
+    result_backend_max_retries result_backend_max_sleep_between_retries_ms result_backend_thread_safe
+    result_backend_transport_options result_cache_max result_chord_expires result_chord_join_timeout
+    result_chord_retry_interval result_compression result_exchange result_exchange_type result_expires
+    result_extended result_failure_expires result_persistent result_serializer
+
+    security_cert_store security_certificate security_digest security_key security_key_password
+
+    task_allow_error_cb_on_chord_header task_always_eager task_annotations task_compression
+    task_create_missing_queues task_eager_propagates task_inherit_parent_priority task_queues
+    task_remote_tracebacks task_send_sent_event task_serializer task_store_eager_result
+
+    worker_agent worker_autoscaler worker_cancel_long_running_tasks_on_connection_loss worker_concurrency
+    worker_deduplicate_successful_tasks worker_disable_rate_limits worker_enable_prefetch_count_reduction
+    worker_enable_remote_control worker_lost_wait worker_max_memory_per_child worker_max_tasks_per_child
+    worker_pool worker_pool_putlocks worker_pool_restarts worker_prefetch_multiplier worker_proc_alive_timeout
+    worker_redirect_stdouts worker_redirect_stdouts_level worker_send_task_events worker_state_db worker_timer
+    worker_timer_precision
+"""
+AS_THEY_ARE = frozenset(_AS_THEY_ARE.split())
+"""Honoured as Celery documents them; ours are only defaults for some."""
+
+OF_TASKS = {
+    "task_acks_late": "acks_late",
+    "task_default_priority": "priority",
+    "task_default_rate_limit": "rate_limit",
+    "task_ignore_result": "ignore_result",
+    "task_soft_time_limit": "soft_time_limit",
+    "task_store_errors_even_if_ignored": "store_errors_even_if_ignored",
+    "task_time_limit": "time_limit",
+    "task_track_started": "track_started",
+}
+"""Honoured for every task that does not set the option of the second name itself."""
+
+MERGED = {
+    "beat_schedule": "its entries are added to those of `NIGHTSHIFT_SCHEDULE` and to the retention job",
+    "broker_pool_limit": "how many idle connections are kept; none waits for one, and what is made beyond is closed",
+    "broker_transport_options": "they go before ours",
+    "task_routes": "they hold for tasks that name no queue themselves",
+}
+"""Honoured together with what we need."""
+
+_PERSISTENT = "jobs are written to disk: a job is not to be lost with the broker's memory"
+_FIXED: dict[str, tuple[Any, str]] = {
+    "task_acks_on_failure": (True, "a job that failed is retried or buried, never given out for ever"),
+    "task_acks_on_failure_or_timeout": (True, "a job that failed is retried or buried, never given out for ever"),
+    "task_acks_on_timeout": (True, "a job that took too long is retried or buried, never given out for ever"),
+    "task_default_delivery_mode": (2, _PERSISTENT),
+    "task_protocol": (2, "protocol 1 has no headers, in which a job's history travels"),
+    "task_reject_on_worker_lost": (True, "the job of a lost process is retried within max_retries"),
+    "task_retry_on_worker_lost": (True, "the job of a lost process is retried within max_retries"),
+    "worker_detect_quorum_queues": (True, "job queues on RabbitMQ are quorum queues"),
+    "worker_direct": (False, "give a worker a queue of its own: `flask jobs worker --queues NAME`"),
+    "worker_disable_prefetch": (False, "with `worker_prefetch_multiplier` 1, the default, no job is taken ahead"),
+    "worker_enable_soft_shutdown_on_idle": (False, "a worker without jobs stops at once; see NIGHTSHIFT_STOP_GRACE"),
+    "worker_pool_start_method": ("fork", "child processes share memory with the worker's main process"),
+}  # fmt: skip
+"""Only one value fits, and is what holds anyway; and why."""
+
+_BROKER = "set NIGHTSHIFT_BROKER_URL instead"
+_DEFAULT_QUEUE = "set NIGHTSHIFT_DEFAULT_QUEUE instead"
+_DECLARE = "declare a queue of another kind in `task_queues`"
+_LOGS = "set NIGHTSHIFT_LOG_FORMAT instead, or connect your own set-up to `celery.signals.setup_logging`"
+_MEMORY = "Beat keeps its memory in the database, written at each tick"
+_PUBLISH = "`delay()` answers within 3 s, with an id or `BrokerUnavailable`; trying again later is the caller's choice"
+REFUSED = {
+    "beat_enable_remote_control": "Beat takes no remote commands",
+    "beat_max_loop_interval": "Beat wakes when an entry is due, and every 5 s to show that it lives",
+    "beat_remote_control_max_tick_age": "Beat takes no remote commands; `flask jobs health` looks at its last tick",
+    "beat_schedule_filename": _MEMORY,
+    "beat_scheduler": "Beat is Nightshift's; set NIGHTSHIFT_SCHEDULE",
+    "beat_sync_every": _MEMORY,
+    "broker_failover_strategy": "each connection begins at a node that is not known to be away",
+    "broker_host": _BROKER,
+    "broker_native_delayed_delivery_queue_type": "delayed jobs wait in quorum queues",
+    "broker_password": _BROKER,
+    "broker_port": _BROKER,
+    "broker_read_url": _BROKER,
+    "broker_transport": "set NIGHTSHIFT_BROKER_URL, and on Redis NIGHTSHIFT_REDIS_TRANSPORT, instead",
+    "broker_url": _BROKER,
+    "broker_user": _BROKER,
+    "broker_vhost": _BROKER,
+    "broker_write_url": _BROKER,
+    "result_backend": "set NIGHTSHIFT_RESULT_BACKEND instead",
+    "task_create_missing_queue_exchange_type": _DECLARE,
+    "task_create_missing_queue_type": _DECLARE,
+    "task_default_exchange": _DEFAULT_QUEUE,
+    "task_default_exchange_type": _DECLARE,
+    "task_default_queue": _DEFAULT_QUEUE,
+    "task_default_queue_type": _DECLARE,
+    "task_default_routing_key": _DEFAULT_QUEUE,
+    "task_publish_retry": _PUBLISH,
+    "task_publish_retry_policy": _PUBLISH,
+    "task_queue_max_priority": "quorum queues have no such limit; a job's priority is 0 to 255",
+    "task_repr_maxlevels": "arguments are shown with at most 1,024 characters; `argsrepr=` says otherwise for a job",
+    "worker_consumer": "the consumer is Nightshift's",
+    "worker_eta_task_limit": "a delayed job waits in the broker, and not in a worker's memory",
+    "worker_hijack_root_logger": _LOGS,
+    "worker_log_color": "set NO_COLOR or FORCE_COLOR in the environment instead",
+    "worker_log_datefmt": _LOGS,
+    "worker_log_format": _LOGS,
+    "worker_soft_shutdown_timeout": "set NIGHTSHIFT_STOP_GRACE instead",
+    "worker_task_log_datefmt": _LOGS,
+    "worker_task_log_format": _LOGS,
+}
+"""What to do instead, or why it cannot be had."""
+
+AT_START = frozenset(
+    {"broker_login_method", "broker_pool_limit", "broker_transport_options", "broker_use_ssl"}
+)
+"""Read once, when the app is set up: refused afterwards."""
+
+_NAMESPACES = ("beat_", "broker_", "control_", "event_", "result_", "security_", "task_", "worker_")
+_KNOWN = AS_THEY_ARE | OF_TASKS.keys() | MERGED.keys() | _FIXED.keys() | REFUSED.keys() | DEFAULTS.keys()
+_NEAR = 0.85
+"""How much alike two names are of which one is taken for the other misspelt."""
+_SECRET = ("pass", "secret", "key", "url", "backend")
+
+
+def checked(where: str, given: Mapping[str, Any], *, late: bool = False) -> dict[str, Any]:
+    """``given`` under Celery's present (lower-case) names, if each of them can be honoured.
+
+    ``where`` is what the settings were given as; ``late``: when the app was set up already. Raises
+    ``ConfigurationError`` for one that is refused or misspelt.
+    """
+    settings: dict[str, Any] = {}
+    for key, value in given.items():
+        name = present_name(key) or key
+        if name in settings and settings[name] != value:
+            raise _refusal(where, key, value, f"{name!r}, which is the same setting, has another value")
+        _check(where, key, name, value, late)
+        settings[name] = value
+    return settings
+
+
+def _check(where: str, key: str, name: str, value: Any, late: bool) -> None:
+    if name in REFUSED and value is not None:
+        raise _refusal(where, key, value, REFUSED[name])
+    if name in _FIXED and value is not None and value != _FIXED[name][0]:
+        wanted, why = _FIXED[name]
+        raise _refusal(where, key, value, f"{why} (what holds is {wanted!r})")
+    if late and name in AT_START:
+        raise _refusal(
+            where, key, value, f"give it in NIGHTSHIFT_CELERY[{name!r}]: it is read when the app is set up"
+        )
+    if not is_known(name) and (hint := _misspelt(name)):
+        raise _refusal(where, key, value, f"Celery has no such setting; {hint}")
+
+
+def way_out(name: str) -> str:
+    """What to do about Celery's setting ``name`` that was found where nothing reads it."""
+    if name in REFUSED:
+        return REFUSED[name]
+    if name in _FIXED:
+        return f"drop it: {_FIXED[name][1]}"
+    return f"give it as NIGHTSHIFT_CELERY[{name!r}]"
+
+
+def present_name(name: str) -> str | None:
+    """Celery's present name of the setting ``name``: itself, an old one, or one with the prefix ``CELERY_``.
+
+    None if it is no setting of Celery's.
+    """
+    candidates = [name, _TO_NEW_KEY.get(name, "")]
+    if name.isupper():
+        candidates += [name.removeprefix("CELERY_").lower(), name.lower()]
+    return next((candidate for candidate in candidates if is_known(candidate)), None)
+
+
+def is_meant(name: str) -> bool:
+    """Whether ``name``, one of many in a module, stands for a setting of Celery's, perhaps misspelt."""
+    return present_name(name) is not None or bool(_misspelt(name))
+
+
+def is_known(name: str) -> bool:
+    """Whether it is a setting of Celery's, under its present name."""
+    return name in _KNOWN or name.startswith(STORES)
+
+
+def _misspelt(name: str) -> str:
+    """What a name that Celery does not know was meant to be; empty if it may be a setting of some library's."""
+    plain = name.removeprefix("CELERY_").lower()
+    near = difflib.get_close_matches(plain, _KNOWN, n=1, cutoff=_NEAR)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if plain.startswith(_NAMESPACES):
+        alike = difflib.get_close_matches(plain, _KNOWN, n=3)
+        return "see its list of settings" + (f", which has {', '.join(map(repr, alike))}" if alike else "")
+    return ""
+
+
+def _refusal(where: str, key: str, value: Any, why: str) -> ConfigurationError:
+    secret = any(word in key.lower() for word in _SECRET) or (isinstance(value, str) and "://" in value)
+    return ConfigurationError(f"{where}[{key!r}]", "***" if secret else value, why)
+
+
+__all__ = ["MERGED", "OF_TASKS", "checked", "is_known", "is_meant", "present_name", "way_out"]

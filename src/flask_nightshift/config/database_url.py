@@ -1,0 +1,109 @@
+"""Which database keeps the history: ours, else the app's, else a SQLite file in the instance folder.
+
+An error is in the name of the key that holds the wrong URL, and says which key of ours is the way out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ..errors import ConfigurationError
+from ..text.passwords import refused_url
+
+KEY = "NIGHTSHIFT_DATABASE_URL"
+APP_KEY = "SQLALCHEMY_DATABASE_URI"
+DEFAULT = "sqlite:///nightshift.sqlite3"
+DRIVERS = ("psycopg", "psycopg2")
+"""Of PostgreSQL: what is taken when it is installed, the first one first."""
+_ALLOWED = "a sqlite:// or postgresql:// URL"
+_ELSEWHERE = f"Nightshift keeps its history in SQLite or PostgreSQL: set {KEY} to {_ALLOWED}"
+
+
+def checked(key: str, value: Any) -> str:
+    """``value`` as the text of a URL, if it is one; ``sqlalchemy.URL`` objects are."""
+    try:
+        url = make_url(value)
+    except (ArgumentError, AttributeError, ValueError):
+        allowed = "a SQLAlchemy URL, such as postgresql://user@host/name"
+        raise ConfigurationError(key, refused_url(value), allowed) from None
+    return value if isinstance(value, str) else url.render_as_string(hide_password=False)
+
+
+def resolve(app: Flask, given: str | None) -> str:
+    """The URL of the history, its driver and its path made plain; ``given`` is that of ``NIGHTSHIFT_DATABASE_URL``.
+
+    Raises ``ConfigurationError``.
+    """
+    apps = app.config.get(APP_KEY)
+    key = KEY if given or not apps else APP_KEY
+    text = checked(key, given or apps or DEFAULT)
+    url = with_driver(make_url(text), key)
+    if url.get_backend_name() == "sqlite" and in_memory(url) and not app.testing:
+        raise ConfigurationError(
+            key,
+            text,
+            "a database in memory is this process's alone and gone with it: "
+            f"set {KEY} to a file or a server; in tests set TESTING before init_app()",
+        )
+    return _in_folder(url, app.instance_path).render_as_string(hide_password=False)
+
+
+def is_apps(app: Flask, url: str) -> bool:
+    """Whether the SQLite file of ``url``, a resolved one, is the app's own too."""
+    binds = [
+        bind.get("url") if isinstance(bind, dict) else bind
+        for bind in (app.config.get("SQLALCHEMY_BINDS") or {}).values()
+    ]
+    mine = _file(app, url)
+    return mine is not None and mine in [_file(app, each) for each in (app.config.get(APP_KEY), *binds)]
+
+
+def _file(app: Flask, url: Any) -> Path | None:
+    """The file of a SQLite URL; None for any other."""
+    try:
+        found = _in_folder(make_url(url), app.instance_path)
+    except (ArgumentError, AttributeError, ValueError):
+        return None
+    if found.get_backend_name() != "sqlite" or in_memory(found):
+        return None
+    return Path(found.database or "").resolve()
+
+
+def with_driver(url: URL, key: str = KEY) -> URL:
+    """``url`` with a driver that is installed; raises ``ConfigurationError`` if none is, or for another database."""
+    backend, _, driver = url.drivername.partition("+")
+    if backend == "sqlite" and driver in ("", "pysqlite"):
+        return url.set(drivername="sqlite")
+    if backend in ("postgres", "postgresql") and driver in ("", *DRIVERS):
+        wanted = [driver] if driver else DRIVERS
+        for found in (each for each in wanted if importlib.util.find_spec(each)):
+            return url.set(drivername=f"postgresql+{found}")
+        remedy = f"{' or '.join(wanted)} is not installed: pip install 'Flask-Nightshift[postgres]'"
+        raise ConfigurationError(key, url.render_as_string(hide_password=True), remedy)
+    allowed = _ELSEWHERE if key == APP_KEY else _ALLOWED
+    if backend in ("sqlite", "postgres", "postgresql"):
+        allowed += f", with the driver {' or '.join(DRIVERS)} or with none"
+    raise ConfigurationError(key, url.render_as_string(hide_password=True), allowed)
+
+
+def in_memory(url: URL) -> bool:
+    """Whether a SQLite URL names no file."""
+    path = url.database or ":memory:"
+    return ":memory:" in path or "mode=memory" in path or url.query.get("mode") == "memory"
+
+
+def _in_folder(url: URL, folder: str) -> URL:
+    """``url`` with a relative path of SQLite's made absolute, as Flask-SQLAlchemy does it."""
+    path = url.database
+    if url.get_backend_name() != "sqlite" or not path or path.startswith((":memory:", "file:")):
+        return url
+    return url.set(database=str(Path(folder) / path))
+
+
+__all__ = ["APP_KEY", "KEY", "checked", "in_memory", "is_apps", "resolve", "with_driver"]

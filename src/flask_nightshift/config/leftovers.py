@@ -1,0 +1,77 @@
+"""What stands in ``app.config`` or the environment as if it were a setting, and is read by nobody.
+
+Celery's settings of an app that used Celery before, and ``NIGHTSHIFT_*`` variables that are misspelt. A start
+warns of them, and so does ``flask jobs doctor``; they are no errors, because something else may use them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+
+from .celery_settings import present_name, way_out
+from .settings import PREFIX, Settings, unknown_setting
+
+_OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_")
+_NOT_SETTINGS = frozenset({"CELERY_LOADER", "CELERY_CONFIG_MODULE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """``name`` in ``where`` has no effect; ``remedy`` says what has. Its value may be a password."""
+
+    name: str
+    where: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.where} has no effect: {self.remedy}"
+
+
+def leftovers(app: Flask, settings: Settings) -> list[Leftover]:
+    """All of them; not those that say what is so anyway."""
+    return [*_in_config(app.config, settings), *_in_environment(settings)]
+
+
+def _in_config(config: Mapping[str, Any], settings: Settings) -> Iterator[Leftover]:
+    where = "app.config"
+    old = config.get("CELERY")
+    if isinstance(old, Mapping):
+        for name, value in old.items():
+            present = present_name(str(name))
+            if present is not None and not _is_so(present, value, settings):
+                yield Leftover(f"CELERY[{name!r}]", where, way_out(present))
+    for key, value in config.items():
+        if key.startswith((*_OLD_PREFIXES, "BROKER_")):
+            yield from _old_setting(key, value, where, settings)
+
+
+def _in_environment(settings: Settings) -> Iterator[Leftover]:
+    where = "the environment"
+    for key, value in sorted(os.environ.items()):
+        if key.startswith(_OLD_PREFIXES) and value:
+            yield from _old_setting(key, value, where, settings)
+        elif key.startswith(PREFIX) and (hint := unknown_setting(key)):
+            yield Leftover(key, where, f"there is no such setting; {hint}")
+
+
+def _old_setting(key: str, value: Any, where: str, settings: Settings) -> Iterator[Leftover]:
+    present = present_name(key)
+    if present is not None and key not in _NOT_SETTINGS and not _is_so(present, value, settings):
+        yield Leftover(key, where, way_out(present))
+
+
+def _is_so(present: str, value: Any, settings: Settings) -> bool:
+    """Whether Celery's setting has that value here."""
+    if present in ("broker_url", "broker_read_url", "broker_write_url"):
+        return bool(value == settings.broker_url)
+    if present == "result_backend":
+        return bool(value == settings.result_backend)
+    return present in settings.celery and settings.celery[present] == value
+
+
+__all__ = ["Leftover", "leftovers"]

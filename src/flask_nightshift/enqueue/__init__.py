@@ -1,0 +1,1 @@
+"""From a call of ``delay()`` to a message in the broker."""

@@ -1,0 +1,69 @@
+"""A message made lighter for a broker that takes only so many bytes of headers.
+
+Its job is the same: what was in the user's headers stays. Of ours, the attempts that travel with it become fewer. The
+headers of a dead letter go into its body, so that nothing of it is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from kombu.utils import json
+
+from ..domain.job import cut
+from .headers import DEAD, HISTORY, Outgoing, attempts, history
+
+WRAPPED = "application/x-nightshift-letter"
+"""The content type of a dead letter whose body is a line of JSON with its headers, and its own body after that."""
+BRIEF = 200
+"""Bytes that stay of an earlier attempt's error message."""
+
+
+def lighter(outgoing: Outgoing) -> Iterator[Outgoing]:
+    """``outgoing`` with ever less of what it carries of earlier attempts: brief messages, the last one only, none."""
+    past = attempts(outgoing.headers)
+    brief = [{**each, "message": cut(str(each.get("message") or ""), BRIEF)} for each in past]
+    for kept in (brief, brief[-1:], []):
+        if HISTORY in outgoing.headers:
+            headers = {**outgoing.headers, HISTORY: {**history(outgoing.headers), "attempts": kept}}
+            yield replace(outgoing, headers=headers)
+
+
+def wrapped(letter: Outgoing) -> Outgoing:
+    """A dead letter that carries its headers in its body; outside are those by which people find it."""
+    note = letter.headers.get(DEAD)
+    told: dict[str, Any] = {
+        name: cut(str(letter.headers[name]), 255) for name in ("id", "task") if letter.headers.get(name)
+    }
+    if isinstance(note, Mapping):
+        told[DEAD] = {**note, "message": cut(str(note.get("message") or ""), BRIEF), "traceback": ""}
+    inside = {
+        "headers": letter.headers,
+        "content_type": letter.content_type,
+        "content_encoding": letter.content_encoding,
+    }
+    body = json.dumps(inside).encode("utf-8", "surrogatepass") + b"\n" + letter.body
+    return replace(letter, body=body, headers=told, content_type=WRAPPED, content_encoding="binary")
+
+
+def unwrapped(
+    body: bytes | str,
+    headers: Mapping[str, Any] | None,
+    content_type: str | None,
+    content_encoding: str | None,
+) -> tuple[bytes | str, Mapping[str, Any] | None, str | None, str | None]:
+    """Body, headers, content type and encoding of a dead letter, taken out of the body if they are there."""
+    if content_type != WRAPPED:
+        return body, headers, content_type, content_encoding
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    line, _, own = raw.partition(b"\n")
+    try:
+        inside = json.loads(line.decode("utf-8", "surrogatepass"))
+        return own, dict(inside["headers"]), inside["content_type"], inside["content_encoding"]
+    except (ValueError, TypeError, KeyError, RecursionError):  # not ours: kept as it is
+        return body, headers, content_type, content_encoding
+
+
+__all__ = ["WRAPPED", "lighter", "unwrapped", "wrapped"]

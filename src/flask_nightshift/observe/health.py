@@ -1,0 +1,138 @@
+"""Is it working? Four parts, each asked at the same time and each within a bound.
+
+    broker     it answers
+    database   it answers
+    workers    at least one was seen in the last 15 s and its loop turns
+    beat       it ticked in the last 30 s (an idle Beat ticks too; Nightshift's own retention job needs it)
+
+Workers and Beat report themselves to the database, so with the database down they are not known to work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..domain.job import utcnow
+from ..services import Runtime
+from ..store import heartbeats
+from . import probe
+
+PARTS = ("broker", "database", "workers", "beat")
+TIMEOUT = 2.0
+"""Seconds within which a part answers or has failed."""
+BEAT_FRESH = heartbeats.BEAT_FRESH.total_seconds()
+"""Seconds since Beat's last tick after which it counts as gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One part: whether it works, how long the answer took, and a sentence for people."""
+
+    ok: bool
+    latency: float
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"status": "ok"|"fail", "latency_ms", "detail"}``."""
+        status = "ok" if self.ok else "fail"
+        return {"status": status, "latency_ms": round(self.latency * 1000, 1), "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All parts that were asked for, by name."""
+
+    parts: dict[str, Check]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every part works."""
+        return all(check.ok for check in self.parts.values())
+
+    @property
+    def status(self) -> str:
+        """``ready`` or ``unavailable``."""
+        return "ready" if self.ok else "unavailable"
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"status", "parts": {name: {"status", "latency_ms", "detail"}}}``."""
+        return {"status": self.status, "parts": {name: check.as_dict() for name, check in self.parts.items()}}
+
+
+def check(
+    runtime: Runtime,
+    parts: Iterable[str] = PARTS,
+    *,
+    worker: str | None = None,
+    timeout: float = TIMEOUT,
+    max_age: float = 0.0,
+) -> Report:
+    """Check ``parts``, at most ``timeout`` seconds in all; never raises.
+
+    With ``worker`` (a worker's name, or its host's) the part ``workers`` speaks of that one alone. An answer
+    younger than ``max_age`` seconds is used again.
+    """
+    questions = {f"health-{part}": _question(runtime, part, timeout) for part in dict.fromkeys(parts)}
+    readings = probe.of(runtime).gather(questions, timeout=timeout, max_age=max_age)
+    checks = {}
+    for name, reading in readings.items():
+        part = name.removeprefix("health-")
+        checks[part] = _judge(part, reading, worker, utcnow())
+    return Report(checks)
+
+
+def _question(runtime: Runtime, part: str, timeout: float) -> Callable[[], Any]:
+    if part == "broker":
+        return lambda: runtime.broker.health(timeout)
+    if part == "database":
+        return lambda: runtime.store.ping(timeout)
+    if part == "workers":
+        return lambda: heartbeats.workers(runtime.store, utcnow())
+    if part == "beat":
+        return lambda: heartbeats.beats(runtime.store, utcnow())
+    raise ValueError(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
+
+
+def _judge(part: str, reading: probe.Reading, worker: str | None, now: datetime) -> Check:
+    if reading.error is not None:
+        return Check(False, reading.latency, reading.error)
+    if part == "broker":
+        return Check(True, reading.value.latency, f"{reading.value.product} {reading.value.version}".strip())
+    if part == "database":
+        return Check(True, reading.value, "answers")
+    ok, detail = _beat(reading.value, now) if part == "beat" else _workers(reading.value, worker)
+    return Check(ok, reading.latency, detail)
+
+
+def _beat(state: heartbeats.BeatState, now: datetime) -> tuple[bool, str]:
+    if state.last_tick is None:
+        return False, "never seen; start it with `flask jobs beat`"
+    age = max(0.0, (now - state.last_tick).total_seconds())
+    if age > BEAT_FRESH:
+        return False, f"last tick {age:.0f} s ago, more than {BEAT_FRESH:.0f} s"
+    several = f"; {len(state.alive)} run, and each enqueues every entry" if len(state.alive) > 1 else ""
+    return True, f"last tick {age:.1f} s ago{several}"
+
+
+def _workers(rows: Sequence[heartbeats.WorkerRow], worker: str | None) -> tuple[bool, str]:
+    if worker is not None:
+        rows = [row for row in rows if worker in (row.name, row.hostname)]
+        if not rows:
+            return False, f"no worker {worker!r} is known"
+    if not rows:
+        return False, "none known; start one with `flask jobs worker`"
+    healthy = [row.name for row in rows if row.healthy]
+    ill = [f"{row.name}: {row.problem}" for row in rows if not row.healthy]
+    said = [f"{len(healthy)} healthy ({_some(healthy, ', ')})"] if healthy else ["none is healthy"]
+    return bool(healthy), "; ".join([*said, _some(ill, "; ")] if ill else said)
+
+
+def _some(names: Sequence[str], separator: str, limit: int = 5) -> str:
+    rest = len(names) - limit
+    return separator.join([*names[:limit], *([f"{rest} more"] if rest > 0 else [])])
+
+
+__all__ = ["BEAT_FRESH", "PARTS", "TIMEOUT", "Check", "Report", "check"]

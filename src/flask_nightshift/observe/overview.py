@@ -1,0 +1,177 @@
+"""The one read model: what stands in the queues, who works, what was done.
+
+``flask jobs stats``, ``/metrics``, ``/health/ready`` and the dashboard read it and nothing else. Each part
+comes from one source and fails alone: with the broker down the history still shows, and the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from .. import dead_letters, journal
+from ..brokers.base import QueueDepth
+from ..domain.job import Outcome, utcnow
+from ..message.headers import DEAD_QUEUE
+from ..services import Runtime
+from ..store import Store, heartbeats
+from . import probe, unheard
+from .probe import Reading
+
+TIMEOUT = 3.0
+"""Seconds that all parts together may take."""
+MINUTE = timedelta(minutes=1)
+WINDOW = timedelta(minutes=5)
+"""What ``throughput`` speaks of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Ended attempts of the last ``minutes``, by outcome."""
+
+    minutes: float
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything at ``at``; each part is a ``Reading`` whose ``value`` is described beside it.
+
+    ``queues``: list of ``QueueDepth``. ``delayed``: how many wait for their time in all queues, None if the
+    broker cannot tell. ``dead_pending``: letters still in the broker's dead-letter queue. ``dead_letters``:
+    archived letters that wait for a decision. ``workers``: list of ``heartbeats.WorkerRow``. ``beat``: a
+    ``heartbeats.BeatState``. ``totals``: list of ``journal.TotalsRow``. ``throughput``: a
+    ``Throughput``.
+    """
+
+    at: datetime
+    queues: Reading
+    delayed: Reading
+    dead_pending: Reading
+    dead_letters: Reading
+    workers: Reading
+    beat: Reading
+    totals: Reading
+    throughput: Reading
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types; a part that is unavailable is ``{"unavailable": reason}``."""
+        return {
+            "at": self.at.isoformat(),
+            "queues": _part(self.queues, lambda rows: [_depth(row) for row in rows]),
+            "delayed": _part(self.delayed, lambda count: count),
+            "dead_letters": {
+                "waiting": _part(self.dead_letters, int),
+                "unarchived": _part(self.dead_pending, int),
+            },
+            "workers": _part(self.workers, lambda rows: [_worker(row) for row in rows]),
+            "beat": _part(self.beat, _beat),
+            "totals": _part(self.totals, lambda rows: [_total(row) for row in rows]),
+            "throughput": _part(self.throughput, lambda t: {"minutes": t.minutes, "counts": t.counts}),
+        }
+
+
+def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
+    """Ask broker and database, all parts at once, ``timeout`` seconds at most; never raises."""
+    now = utcnow()
+    store, broker = runtime.store, runtime.broker
+    questions: dict[str, Callable[[], Any]] = {
+        "queues": lambda: broker.depths(runtime.queues()),
+        "unheard": lambda: broker.depths(unheard.queues(runtime)),
+        "delayed": lambda: _delayed(runtime),
+        "dead_pending": lambda: _sum(broker.depths([DEAD_QUEUE])),
+        "dead_letters": lambda: dead_letters.count(store),
+        "workers": lambda: heartbeats.workers(store, now),
+        "beat": lambda: heartbeats.beats(store, now),
+        "totals": lambda: journal.totals(store),
+        "throughput": lambda: _throughput(store, now),
+    }
+    found = probe.of(runtime).gather(questions, timeout=timeout)
+    others = found.pop(
+        "unheard"
+    )  # asked apart, because the history names them: with it away the broker still answers
+    if others.ok and found["queues"].ok:
+        found["queues"] = replace(found["queues"], value=[*found["queues"].value, *others.value])
+    return Overview(at=now, **found)
+
+
+def _delayed(runtime: Runtime) -> int | None:
+    """How many jobs wait for their time: by queue where the broker can tell, else its own total."""
+    each = [depth.delayed for depth in runtime.broker.depths(runtime.queues())]
+    known = [count for count in each if count is not None]
+    return sum(known) if len(known) == len(each) else runtime.broker.delayed()
+
+
+def _sum(depths: Iterable[QueueDepth]) -> int:
+    return sum(depth.ready + (depth.leased or 0) for depth in depths)
+
+
+def _throughput(store: Store, now: datetime) -> Throughput:
+    """What ended within ``WINDOW``; of the minute at its beginning, in proportion."""
+    begin = now - WINDOW
+    minute = begin.replace(second=0, microsecond=0)
+    inside = _counts(journal.recent_totals(store, minute + MINUTE))
+    share = (minute + MINUTE - begin) / MINUTE
+    partly = {
+        key: count - inside[key] for key, count in _counts(journal.recent_totals(store, minute)).items()
+    }
+    counts = {key: count + round(partly[key] * share) for key, count in inside.items()}
+    return Throughput(WINDOW / MINUTE, counts)
+
+
+def _counts(rows: Iterable[journal.TotalsRow]) -> dict[str, int]:
+    counts = {str(outcome): 0 for outcome in Outcome}
+    for row in rows:
+        counts[str(row.outcome)] += row.count
+    return counts
+
+
+def _part(reading: Reading, shape: Callable[[Any], Any]) -> Any:
+    return shape(reading.value) if reading.ok else {"unavailable": reading.error}
+
+
+def _depth(row: QueueDepth) -> dict[str, Any]:
+    return {
+        "queue": row.queue,
+        "ready": row.ready,
+        "delayed": row.delayed,
+        "leased": row.leased,
+        "oldest_seconds": row.oldest,
+    }
+
+
+def _worker(row: heartbeats.WorkerRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "hostname": row.hostname,
+        "pid": row.pid,
+        "healthy": row.healthy,
+        "problem": row.problem or None,
+        "pool": row.pool,
+        "concurrency": row.concurrency,
+        "running": [dict(job) for job in row.busy],
+        "queues": list(row.queues),
+        "version": row.version,
+        "started_at": row.started_at.isoformat(),
+        "seen_at": row.seen_at.isoformat(),
+    }
+
+
+def _beat(state: heartbeats.BeatState) -> dict[str, Any]:
+    return {"last_tick": state.last_tick.isoformat() if state.last_tick else None, "alive": list(state.alive)}
+
+
+def _total(row: journal.TotalsRow) -> dict[str, Any]:
+    return {
+        "task": row.task,
+        "queue": row.queue,
+        "outcome": str(row.outcome),
+        "count": row.count,
+        "runtime_seconds": round(row.runtime_sum, 3),
+        "wait_seconds": round(row.wait_sum, 3),
+    }
+
+
+__all__ = ["Overview", "Throughput", "overview"]

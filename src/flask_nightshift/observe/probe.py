@@ -1,0 +1,139 @@
+"""Ask several sources at once, each bounded in time, so that one that hangs cannot hang the rest.
+
+Each question has a thread of its own, which keeps its connection between two questions and goes when it was
+idle for a while. A call that does not answer in time is reported as failed and left behind; as long as it
+hangs no second one is started for it, so a frozen server costs one thread and not one per question.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..services import Runtime
+from ..text.passwords import hide_password
+
+KEY = "nightshift_probe"
+IDLE = 90.0
+"""Seconds without a question after which a thread goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one source said. ``error`` is None if it answered; ``latency`` in seconds; ``at`` is monotonic."""
+
+    value: Any
+    error: str | None
+    latency: float
+    at: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the source answered."""
+        return self.error is None
+
+
+@dataclass(slots=True)
+class _Call:
+    question: Callable[[], Any] | None
+    started: float = field(default_factory=time.monotonic)
+    done: threading.Event = field(default_factory=threading.Event)
+    reading: Reading | None = None
+
+    def answer(self) -> None:
+        value, error = None, None
+        question, self.question = self.question, None  # it refers to the app, and this call is kept
+        try:
+            value = question() if question is not None else None
+        except Exception as exc:  # noqa: BLE001 - whatever the source's trouble is, it is the answer
+            error = hide_password(" ".join(str(exc).split()) or type(exc).__name__)
+        now = time.monotonic()
+        self.reading = Reading(value, error, now - self.started, now)
+        self.done.set()
+
+    def wait(self, timeout: float) -> Reading:
+        self.done.wait(max(0.0, self.started + timeout - time.monotonic()))
+        if self.reading is not None:
+            return self.reading
+        now = time.monotonic()
+        return Reading(None, f"no answer within {now - self.started:.1f} s", now - self.started, now)
+
+
+class Probe:
+    """Runs named questions in threads; shares the answer between all who ask at the same time.
+
+    ``on_idle`` is called in a thread that goes, to close what it has open.
+    """
+
+    def __init__(self, on_idle: Callable[[], None]) -> None:
+        self._on_idle = on_idle
+        self._lock = threading.Lock()
+        self._calls: dict[str, _Call] = {}
+        self._lanes: dict[str, queue.SimpleQueue[_Call | None]] = {}
+
+    def gather(
+        self, questions: Mapping[str, Callable[[], Any]], *, timeout: float, max_age: float = 0.0
+    ) -> dict[str, Reading]:
+        """Ask all ``questions`` at once and wait ``timeout`` seconds at most; never raises.
+
+        An answer that is younger than ``max_age`` seconds is used again.
+        """
+        calls = {name: self._ask(name, question, max_age) for name, question in questions.items()}
+        return {name: call.wait(timeout) for name, call in calls.items()}
+
+    def _ask(self, name: str, question: Callable[[], Any], max_age: float) -> _Call:
+        with self._lock:
+            call = self._calls.get(name)
+            if call is not None and (call.reading is None or time.monotonic() - call.reading.at < max_age):
+                return call
+            call = self._calls[name] = _Call(question)
+            if name not in self._lanes:
+                lane = self._lanes[name] = queue.SimpleQueue()
+                threading.Thread(
+                    target=self._work, args=(name, lane), name=f"nightshift-{name}", daemon=True
+                ).start()
+            self._lanes[name].put(call)
+            return call
+
+    def close(self) -> None:
+        """End the threads that are idle; those that wait for an answer end when they have it."""
+        with self._lock:
+            lanes, self._lanes = self._lanes, {}
+            self._calls.clear()
+        for lane in lanes.values():
+            lane.put(None)
+
+    def _work(self, name: str, lane: queue.SimpleQueue[_Call | None]) -> None:
+        while True:
+            try:
+                call = lane.get(timeout=IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if not lane.empty():
+                        continue
+                    if self._lanes.get(name) is lane:
+                        del self._lanes[name]
+                    break
+            if call is None:
+                break
+            call.answer()
+            del call
+        self._on_idle()
+
+
+def of(runtime: Runtime) -> Probe:
+    """The probe of ``runtime`` in this process (threads do not survive a fork)."""
+    pid, probe = runtime.app.extensions.get(KEY, (0, None))
+    if probe is None or pid != os.getpid():
+        probe = Probe(runtime.broker.close)
+        runtime.holdings.add("probe", probe.close)
+        runtime.app.extensions[KEY] = (os.getpid(), probe)
+    return probe
+
+
+__all__ = ["Probe", "Reading", "of"]

@@ -1,0 +1,188 @@
+"""What is given with one call of a task: options and arguments, looked at before anything is sent.
+
+Celery takes any keyword: what it does not know becomes a property of the message, and ``apply_async(coutdown=60)``
+runs at once. Here a misspelt option is refused, and so is a value that a worker would trip over. An argument that
+cannot be sent is named.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from kombu.exceptions import EncodeError
+from kombu.serialization import dumps
+
+from .publish import WAIT, Unusable
+from .task import DATE, LIMIT, MOMENT, NAME, SWITCH, TEXT, Kind, limits, meant
+
+_MAPPING = Kind("give a dict with text keys", lambda value: isinstance(value, Mapping) and all(
+    isinstance(name, str) for name in value
+))  # fmt: skip
+_SIGNATURES = Kind(
+    "give a signature (task.s()), or a list of them",
+    lambda value: all(isinstance(each, Mapping) for each in _listed(value)),
+)
+CALL: Mapping[str, Kind] = {
+    "add_to_parent": SWITCH,
+    "compression": TEXT,
+    "countdown": WAIT,
+    "eta": DATE,
+    "expires": MOMENT,
+    "headers": _MAPPING,
+    "ignore_result": SWITCH,
+    "link": _SIGNATURES,
+    "link_error": _SIGNATURES,
+    "retry": SWITCH,
+    "retry_policy": _MAPPING,
+    "routing_key": Kind("give text", lambda value: isinstance(value, str)),
+    "serializer": TEXT,
+    "shadow": TEXT,
+    "soft_time_limit": LIMIT,
+    "task_id": NAME,
+    "time_limit": LIMIT,
+}
+"""Options of ``apply_async`` that people set; ``priority`` and ``queue`` are checked where they are written."""
+_KNOWN = frozenset(CALL) | {
+    "argsrepr", "chain", "chord", "confirm_timeout", "connection", "content_encoding", "content_type", "correlation_id",
+    "declare", "delivery_mode", "exchange", "exchange_type", "expiration", "group_id", "group_index", "immediate",
+    "kwargsrepr", "mandatory", "origin", "parent_id", "priority", "producer", "publisher", "queue", "redelivered",
+    "replaced_task_nesting", "reply_to", "result_cls", "retries", "root_id", "route_name", "router", "stamped_headers",
+    "task_type", "timeout",
+}  # fmt: skip
+_MEANT = [*CALL, "priority", "queue"]
+"""What a misspelt option may have meant."""
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_SENT_LATER = ("link", "link_error", "chain", "chord")
+
+
+class Unsendable(EncodeError, TypeError):
+    """An argument of a job cannot be encoded; the message names it and says what to pass instead."""
+
+
+def checked_call(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call, as Celery takes them; raises ``Unusable`` with the option, the value and what is allowed.
+
+    Signatures that the worker is to send later (``link``, a chain, a chord's body) are looked at too: there nobody
+    would see the error.
+    """
+    found = _checked(options)
+    for later in _later(options):
+        _checked(later)
+    return found
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    stamps = options.get("stamped_headers") or ()
+    for name, value in options.items():
+        kind = CALL.get(name)
+        if kind is None:
+            near = None if name in _KNOWN or name in stamps else meant(name, _MEANT)
+            if near is not None:
+                raise Unusable(name, value, f"there is no such option; did you mean {near!r}?")
+        elif value is not None and not kind.accepts(value):
+            raise Unusable(name, value, kind.allowed)
+    expires = options.get("expires")
+    return (
+        {**options, "expires": expires.total_seconds()} if isinstance(expires, timedelta) else dict(options)
+    )
+
+
+def _later(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The options of all signatures in ``options``, however deep."""
+    waiting: list[Any] = [options[name] for name in _SENT_LATER if options.get(name)]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, (list, tuple)):
+            waiting.extend(each)
+        elif isinstance(each, Mapping):
+            given = each.get("options")
+            if isinstance(given, Mapping):
+                yield given
+                waiting.extend(given[name] for name in _SENT_LATER if given.get(name))
+            parts = each.get("kwargs") if each.get("subtask_type") else None
+            if isinstance(parts, Mapping):
+                waiting.extend(parts[name] for name in ("tasks", "header", "body") if parts.get(name))
+
+
+def with_limits(options: dict[str, Any], task: Any) -> dict[str, Any]:
+    """``options`` with a pair of time limits, of which the call may have given one; the other one is the task's.
+
+    A hard limit below the task's soft one would else never come. Raises ``Unusable`` if the call gave both wrong.
+    """
+    own = getattr(task, "soft_time_limit", None), getattr(task, "time_limit", None)
+    soft, hard = options.get("soft_time_limit"), options.get("time_limit")
+    if soft is own[0] and hard is own[1]:
+        return options
+    checked_limits = checked_call({"soft_time_limit": soft, "time_limit": hard})
+    by_call = soft is not None and soft != own[0], hard is not None and hard != own[1]
+    if all(by_call) and soft and hard and soft > hard:
+        raise Unusable("soft_time_limit", soft, f"it must not be above time_limit={hard!r}")
+    pair = limits(own[0] if soft is None else soft, own[1] if hard is None else hard, *by_call)
+    return {**options, **checked_limits, "soft_time_limit": pair[0], "time_limit": pair[1]}
+
+
+def unsendable(
+    task: str, run: Callable[..., Any] | None, args: Any, kwargs: Any, serializer: str
+) -> Unsendable | None:
+    """The error for the first argument that ``serializer`` cannot encode; None if each can be."""
+    for name, value in _named(run, args, kwargs):
+        try:
+            dumps(value, serializer)
+        except Exception as exc:  # noqa: BLE001 - whatever an encoder raises, here is the argument
+            text = repr(value)
+            shown = text if len(text) <= 80 else text[:77] + "..."
+            return Unsendable(
+                f"{name} of {task} is {shown}, which cannot be sent as {serializer} ({exc}): "
+                "pass its id, and load it in the task; or plain data: text, numbers, lists, dicts"
+            )
+    return None
+
+
+def arguments_of_retry(
+    run: Callable[..., Any], before: tuple[Any, Any], args: Any, kwargs: Any
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a retry that was given ``args`` or ``kwargs`` or both, as in Celery.
+
+    What was not given is as ``before``, but for parameters that the new ones are about.
+    """
+    old_args, old_kwargs = list(before[0] or ()), dict(before[1] or {})
+    parameters = _parameters(run)
+    named = [name for name, each in parameters.items() if each.kind in (each.POSITIONAL_ONLY, _EITHER)]
+    either = {name for name in named if parameters[name].kind is _EITHER}
+    if args is not None:
+        taken = either & set(named[: len(args)])
+        kept = {name: value for name, value in old_kwargs.items() if name not in taken}
+        return list(args), kept if kwargs is None else dict(kwargs)
+    new_kwargs = dict(kwargs or {})
+    for at, name in enumerate(named[: len(old_args)]):
+        if name in either and name in new_kwargs:
+            old_args[at] = new_kwargs.pop(name)
+    return old_args, new_kwargs
+
+
+def _parameters(run: Callable[..., Any] | None) -> Mapping[str, inspect.Parameter]:
+    """Those of a body; none if Python cannot tell."""
+    try:
+        return inspect.signature(run).parameters if run is not None else {}
+    except (TypeError, ValueError):
+        return {}
+
+
+def _named(run: Callable[..., Any] | None, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
+    names = list(_parameters(run))
+    if isinstance(args, Sequence):
+        for at, value in enumerate(args):
+            yield f"the argument {names[at]!r}" if at < len(names) else f"argument {at + 1}", value
+    if isinstance(kwargs, Mapping):
+        for name, value in kwargs.items():
+            yield f"the argument {name!r}", value
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return list(value) if isinstance(value, (list, tuple, set)) else [value]
+
+
+__all__ = ["Unsendable", "arguments_of_retry", "checked_call", "unsendable", "with_limits"]

@@ -1,0 +1,160 @@
+"""Options that the broker has to write: looked at where a caller gives them, where the error tells who gave what.
+
+AMQP sends a priority as one byte and a name as at most 255, and does so for every broker here: an app that runs
+on Redis today need not be changed for RabbitMQ.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu.serialization import prepare_accept_content, registry
+
+from ..domain.job import utcnow
+from . import task as task_options
+from .task import LONGEST, MOST_BYTES, MOST_PRIORITY, Kind
+
+_PLAIN = (str, bytes, float, bool, type(None), Decimal, datetime)
+_WORD = 2**63
+
+
+class Unwritable(ValueError):
+    """The broker's library cannot encode a message; it says why, and not which part."""
+
+
+class Unusable(ValueError):
+    """The option ``name`` cannot be written with this ``value``; says what is allowed."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        text = repr(value)
+        super().__init__(f"{name}={text if len(text) <= 80 else text[:77] + '...'} is not usable: {allowed}")
+
+
+WAIT = Kind(
+    f"give seconds, at most {LONGEST}",
+    lambda value: value is None or task_options.is_number(value, -LONGEST, LONGEST),
+)
+_RETRY = {
+    "max_retries": task_options.RETRY_KWARGS["max_retries"],
+    "countdown": WAIT,
+    "eta": task_options.DATE,
+}
+_RETRY_OPTIONS = ("expires", "priority", "queue")
+
+
+def checked_retry(asked: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
+    """Of the arguments of a ``retry()`` those that are written: ``queue``, ``priority``, ``expires`` (as text).
+
+    Raises ``Unusable`` for a value, ``TypeError`` for an argument that ``retry()`` does not take.
+    """
+    for name, kind in _RETRY.items():
+        if not kind.accepts(asked.get(name)):
+            raise Unusable(name, asked[name], kind.allowed)
+    options = {name: value for name, value in asked.items() if name not in _RETRY}
+    if unknown := sorted(set(options) - set(_RETRY_OPTIONS)):
+        raise TypeError(
+            f"retry() does not take {', '.join(unknown)}; it takes {', '.join((*_RETRY, *_RETRY_OPTIONS))}"
+        )
+    return checked(options, timezone)
+
+
+def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
+    """``options`` with ``priority``, ``queue`` and ``expires`` as they are written; raises ``Unusable``.
+
+    None stays None. ``expires`` may be what Celery takes (seconds, a datetime, an ISO 8601 text) or a timedelta, and
+    becomes a text.
+    """
+    found = dict(options)
+    if found.get("priority") is not None:
+        found["priority"] = checked_priority(found["priority"])
+    if found.get("queue") is not None:
+        found["queue"] = checked_queue(found["queue"])
+    if found.get("expires") is not None:
+        found["expires"] = checked_expires(found["expires"], timezone)
+    return found
+
+
+def checked_priority(value: Any) -> int:
+    """A message's priority."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MOST_PRIORITY:
+        raise Unusable("priority", value, f"give a whole number from 0 to {MOST_PRIORITY}")
+    return number
+
+
+def checked_queue(value: Any) -> str:
+    """The name of a queue, given by name or as a ``kombu.Queue``."""
+    name = getattr(value, "name", value)
+    try:
+        size = len(name.encode()) if isinstance(name, str) else 0
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= MOST_BYTES:
+        raise Unusable("queue", value, f"give a name of 1 to {MOST_BYTES} bytes")
+    return str(name)
+
+
+def checked_expires(value: Any, timezone: tzinfo) -> str:
+    """When a job expires, as ISO 8601 text with its time zone."""
+    try:
+        if isinstance(value, Real):
+            value = timedelta(seconds=float(value))
+        moment = (
+            utcnow() + value if isinstance(value, timedelta)
+            else maybe_make_aware(maybe_iso8601(value), timezone)
+        )  # fmt: skip
+    except (ValueError, OverflowError, TypeError, AttributeError):
+        moment = None
+    if not isinstance(moment, datetime):
+        raise Unusable("expires", value, "give seconds, a timedelta, a datetime or an ISO 8601 text")
+    return moment.isoformat()
+
+
+def check_serializer(serializer: str | None, contents: Iterable[str]) -> None:
+    """Refuse a serializer of which workers accept nothing; ``contents`` is Celery's ``accept_content``."""
+    kind = registry.name_to_type.get(serializer)
+    if kind is not None and kind not in prepare_accept_content(contents):
+        allowed = f"workers accept {', '.join(contents)}; NIGHTSHIFT_CELERY={{'accept_content': [...]}} says otherwise"
+        raise Unusable("serializer", serializer, allowed)
+
+
+def culprit(headers: Mapping[str, Any]) -> Unusable | None:
+    """The first of the headers that no broker takes; None if they are not the reason."""
+    for name, value in headers.items():
+        if not _is_plain(value):
+            return Unusable(
+                f"headers[{name!r}]", value, "give text, numbers, dates, None, or lists and dicts of them"
+            )
+    return None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) for name in value) and all(map(_is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, int):
+        return -_WORD <= value < _WORD
+    return isinstance(value, _PLAIN)
+
+
+__all__ = [
+    "Unusable",
+    "Unwritable",
+    "check_serializer",
+    "checked",
+    "checked_expires",
+    "checked_priority",
+    "checked_queue",
+    "checked_retry",
+    "culprit",
+]

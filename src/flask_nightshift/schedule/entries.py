@@ -1,0 +1,216 @@
+"""The schedule: what Beat enqueues and when, checked before Beat starts.
+
+Entries come from ``NIGHTSHIFT_SCHEDULE``, from Celery's ``beat_schedule`` and from ``add_periodic_task``, also when
+they are set after ``init_app``. A wrong one is refused with its entry, its key and its value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from celery.beat import BeatLazyFunc, ScheduleEntry
+from celery.schedules import BaseSchedule, ParseException, crontab, solar
+from celery.schedules import schedule as interval
+from kombu.exceptions import EncodeError
+from kombu.serialization import dumps
+
+from ..config.settings import Settings
+from ..errors import ConfigurationError
+from ..options.call import checked_call
+from ..options.publish import Unusable, checked_priority, checked_queue
+from ..services import Runtime
+
+KEY = "NIGHTSHIFT_SCHEDULE"
+CELERY_KEY = "beat_schedule"
+PRUNE = "nightshift.prune"
+"""The name of the retention task and of its entry."""
+_ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "queue", "options", "relative")
+_ALLOWED = (
+    "seconds, a timedelta, a crontab text such as '30 3 * * *' (minute hour day-of-month month day-of-week), "
+    "or a Celery schedule"
+)
+
+
+class Entries(dict[str, dict[str, Any]]):
+    """The schedule that ``init_app`` made. It remembers how, so that what the app changes afterwards is known."""
+
+    def __init__(self, made: Mapping[str, dict[str, Any]]) -> None:
+        super().__init__(made)
+        self._made = {name: dict(entry) for name, entry in made.items()}
+
+    def changes(self) -> tuple[set[str], dict[str, Any]]:
+        """The names that were taken out since, and the entries that were put in or changed."""
+        changed = {name: entry for name, entry in self.items() if entry != self._made.get(name)}
+        return set(self._made) - set(self), changed
+
+
+def beat_schedule(settings: Settings, configured: Any = None) -> Entries:
+    """The configured entries as Celery's ``beat_schedule``, with our own retention job added.
+
+    ``configured`` stands for ``NIGHTSHIFT_SCHEDULE``, if it was set later. ``NIGHTSHIFT_CELERY["beat_schedule"]``
+    adds to it; of two with one name Celery's counts. Raises ``ConfigurationError``.
+    """
+    prune = {"task": PRUNE, "schedule": crontab(minute="30"), "options": {}}
+    ours = _checked(KEY, settings.schedule if configured is None else configured)
+    celerys = _checked(f"NIGHTSHIFT_CELERY['{CELERY_KEY}']", settings.celery.get(CELERY_KEY) or {})
+    return Entries({PRUNE: prune, **ours, **celerys})
+
+
+def entries(runtime: Runtime) -> dict[str, dict[str, Any]]:
+    """All entries as they stand now, whoever set them and whenever; raises ``ConfigurationError``.
+
+    A ``celery.conf.beat_schedule`` that was set after ``init_app`` adds to the configuration, as above.
+    """
+    runtime.celery.finalize()
+    runtime.celery.tell_late_receivers()
+    configured = runtime.app.config.get(KEY)
+    declared = beat_schedule(runtime.settings, None if isinstance(configured, str) else configured)
+    current = runtime.celery.conf.beat_schedule
+    removed, changed = current.changes() if isinstance(current, Entries) else (set(), current)
+    kept = {name: entry for name, entry in declared.items() if name not in removed}
+    return {**kept, **_checked(CELERY_KEY, changed)}
+
+
+def check(name: str, entry: Any, key: str = CELERY_KEY) -> dict[str, Any]:
+    """The entry ``name`` as Celery wants it; raises ``ConfigurationError``. ``key`` is where it was set."""
+    return _entry(f"{key}[{name!r}]", entry)
+
+
+def fingerprint(when: BaseSchedule) -> str:
+    """What ``when`` means, in a few characters: it differs if the schedule was changed, also its time zone."""
+    if isinstance(when, crontab):
+        fields = (when.minute, when.hour, when.day_of_month, when.month_of_year, when.day_of_week)
+        meaning: tuple[Any, ...] = (*map(sorted, fields), str(when.tz))
+    elif isinstance(when, interval):
+        meaning = (when.run_every, when.relative)
+    elif isinstance(when, solar):
+        meaning = (when.event, when.lat, when.lon)
+    else:
+        meaning = ()  # a repr may differ each time
+    kind = type(when)
+    return hashlib.sha256(repr((kind.__module__, kind.__qualname__, meaning)).encode()).hexdigest()[:16]
+
+
+def _checked(key: str, found: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(key, found, "give a dict: {'name': {'task': ..., 'schedule': ...}}")
+    return {name: check(name, entry, key) for name, entry in found.items()}
+
+
+def _entry(key: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, ScheduleEntry):
+        value = {name: getattr(value, name) for name in ("task", "schedule", "args", "kwargs", "options")}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(key, value, "give a dict: {'task': name, 'schedule': " + _ALLOWED + "}")
+    _refuse_unknown(key, value)
+    task = value.get("task")
+    if not isinstance(task, str) or not task:
+        raise ConfigurationError(f"{key}['task']", task, "give the name of a task")
+    options = _dict(f"{key}['options']", value.get("options"))
+    if value.get("queue") is not None:
+        options["queue"] = value["queue"]
+    _check_options(f"{key}['options']", options)
+    args, kwargs = _arguments(key, value, options.get("serializer") or "json")
+    checked = {
+        "task": task,
+        "schedule": _when(f"{key}['schedule']", value.get("schedule")),
+        "args": args,
+        "kwargs": kwargs,
+        "options": options,
+    }
+    return checked | ({"relative": True} if value.get("relative") else {})
+
+
+def _refuse_unknown(key: str, value: Mapping[str, Any]) -> None:
+    for name in sorted(set(value) - set(_ENTRY_KEYS), key=str):
+        near = difflib.get_close_matches(str(name), _ENTRY_KEYS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        allowed = f"{hint}an entry takes {', '.join(_ENTRY_KEYS)}"
+        raise ConfigurationError(f"{key}[{name!r}]", value[name], allowed)
+
+
+def _check_options(key: str, options: dict[str, Any]) -> None:
+    """Options of ``apply_async``, as they are checked at each call."""
+    try:
+        checked_call(options)
+        if options.get("priority") is not None:
+            checked_priority(options["priority"])
+        if options.get("queue") is not None:
+            checked_queue(options["queue"])
+    except Unusable as exc:
+        raise ConfigurationError(key, options, str(exc)) from None
+
+
+def _arguments(key: str, value: Mapping[str, Any], serializer: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the job is called with; ``BeatLazyFunc`` stays, and is called when the job is enqueued."""
+    args = value.get("args")
+    if args is not None and not isinstance(args, (list, tuple)):
+        raise ConfigurationError(f"{key}['args']", args, "give a list or a tuple of arguments")
+    kwargs = _dict(f"{key}['kwargs']", value.get("kwargs"))
+    for name, each in [*((f"{key}['args'][{n}]", arg) for n, arg in enumerate(args or ())),
+                       *((f"{key}['kwargs'][{n!r}]", arg) for n, arg in kwargs.items())]:  # fmt: skip
+        _check_argument(name, each, serializer)
+    return tuple(args or ()), kwargs
+
+
+def _check_argument(key: str, value: Any, serializer: str) -> None:
+    if isinstance(value, BeatLazyFunc):
+        return
+    if callable(value):
+        raise ConfigurationError(
+            key, value, "wrap it in celery.beat.BeatLazyFunc, which Beat calls at each tick"
+        )
+    try:
+        dumps(value, serializer=serializer)
+    except EncodeError as exc:
+        raise ConfigurationError(key, value, f"it cannot be sent as {serializer}: {exc}") from None
+
+
+def _dict(key: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError(key, value, "give a dict whose keys are texts")
+    return dict(value)
+
+
+def _when(key: str, value: Any) -> BaseSchedule | timedelta:
+    every: Any = value
+    if isinstance(value, interval):
+        every = value.run_every
+    elif isinstance(value, BaseSchedule):
+        return value if not isinstance(value, crontab) else _crontab(key, value)
+    if isinstance(every, (int, float)) and not isinstance(every, bool):
+        every = _seconds(key, every)
+    if isinstance(every, timedelta):
+        if every <= timedelta():
+            raise ConfigurationError(key, value, f"a job cannot run every {every}; give a time above zero")
+        return value if isinstance(value, interval) else every
+    if isinstance(value, str):
+        try:
+            return crontab.from_string(" ".join(value.split()))
+        except (ValueError, ParseException) as exc:
+            raise ConfigurationError(key, value, f"{_ALLOWED} ({exc})") from None
+    raise ConfigurationError(key, value, f"give {_ALLOWED}")
+
+
+def _seconds(key: str, value: float) -> timedelta:
+    try:
+        return timedelta(seconds=value) if math.isfinite(value) else timedelta()
+    except OverflowError:
+        raise ConfigurationError(key, value, "give fewer seconds") from None
+
+
+def _crontab(key: str, value: crontab) -> crontab:
+    fields = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+    for empty in (name for name in fields if not getattr(value, name)):
+        raise ConfigurationError(key, value, f"its {empty} is empty, so it never runs")
+    return value
+
+
+__all__ = ["KEY", "PRUNE", "Entries", "beat_schedule", "check", "entries", "fingerprint"]

@@ -1,0 +1,233 @@
+"""Beat, which enqueues what the schedule says and forgets no tick.
+
+Stock Beat moves an entry on before it publishes it, so a tick whose publish fails is skipped. Here an entry
+moves on only when the broker has taken its job; until then it stays due. The time of an entry's last run, or
+of the moment when it was first seen, is kept in the database, so a restarted Beat goes on where the last one
+stopped; a tick that fell into a downtime runs once. With the database away Beat goes on from memory
+(invariant 7), and waits for it only when it starts.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import logging
+import os
+import queue
+import signal
+import socket
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery.beat import ScheduleEntry, Scheduler, Service, _evaluate_entry_args, _evaluate_entry_kwargs
+from celery.schedules import schedule as interval
+
+from ..domain.job import utcnow
+from ..errors import BrokerUnavailable
+from ..services import Runtime
+from ..store.heartbeats import EntryState
+from . import crontabs
+from . import entries as schedule
+from .memory import BeatMemory
+
+logger = logging.getLogger("flask_nightshift.beat")
+
+PULSE_SECONDS = 5.0
+"""Beat wakes at least this often, to show that it lives."""
+TRY_AGAIN_AFTER = 1.0
+"""Seconds until a tick that could not be published is tried again."""
+CLOCK_STEP = timedelta(minutes=1)
+"""A last run further in the future than this was noted by a clock that was wrong."""
+
+
+class Sent(enum.Enum):
+    """What became of an entry's job."""
+
+    TAKEN = "taken"
+    WAITS = "waits"
+    """The broker is away: the entry stays due."""
+    FAILED = "failed"
+    """It cannot be sent at all: the entry moves on, or it would fail every second."""
+
+
+class JobScheduler(Scheduler):
+    """Celery's scheduler with the guarantees in the module's docstring.
+
+    ``apply_entry`` stays Celery's, and each job goes through it: tools such as Sentry's put themselves around it.
+    """
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        self.runtime: Runtime = app.runtime
+        self.name = f"beat@{socket.gethostname()}:{os.getpid()}"
+        self.memory = BeatMemory(self.runtime.store, self.name)
+        self._recalled = False
+        self._shown_at = float("-inf")
+        self._sent = Sent.FAILED
+        self._next: dict[str, tuple[Any, datetime, datetime]] = {}
+        options["max_interval"] = min(options.get("max_interval") or PULSE_SECONDS, PULSE_SECONDS)
+        super().__init__(app, **options)
+
+    def setup_schedule(self) -> None:
+        """Read the entries, and from the database when each ran last; raises ``ConfigurationError``."""
+        self.merge_inplace(schedule.entries(self.runtime))
+        self.install_default_entries(self.schedule)
+        self.memory.recall()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on where an earlier Beat stopped; also later, when the database was away at the start.
+
+        An entry that nobody has heard of begins now, and so does one whose schedule was changed. That is
+        remembered at once: otherwise each restart would put its first tick off.
+        """
+        if self._recalled or self.memory.past is None:
+            return
+        self._recalled = True
+        for entry in self.schedule.values():
+            past = self.memory.past.get(entry.name, EntryState(None))
+            ran_already = entry.total_run_count > 0
+            entry.total_run_count += past.total_run_count
+            if past.last_run_at is None or ran_already or self._is_changed(entry, past):
+                self._remember(entry)
+            else:
+                entry.last_run_at = past.last_run_at.astimezone(entry.last_run_at.tzinfo)
+
+    def _is_changed(self, entry: ScheduleEntry, past: EntryState) -> bool:
+        """Whether the schedule is another than at the last run: what it had missed is then not what it missed."""
+        changed = past.fingerprint is not None and past.fingerprint != schedule.fingerprint(entry.schedule)
+        if changed:
+            extra = {"entry": entry.name, "task": entry.task, "schedule": repr(entry.schedule)}
+            logger.info("beat.schedule_changed", extra=extra)
+        return changed
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        super().close()
+        self.memory.close()
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Enqueue what is due; returns the seconds until something may be due again."""
+        self._show_life()
+        self._go_on()
+        wait = float(self.max_interval)
+        for entry in list(self.schedule.values()):
+            try:
+                self._mend_last_run(entry)
+                due, seconds = self.is_due(entry)
+            except Exception:  # noqa: BLE001 - one bad entry must not stop the others; it is logged there
+                due, seconds = self._is_due_failed(entry)
+            if due:
+                seconds = seconds if self._run(entry) else TRY_AGAIN_AFTER
+            wait = min(wait, float(seconds))
+        return max(wait, 0.0)
+
+    def _show_life(self) -> None:
+        """Not at each tick: with an entry for each second that would be a write a second."""
+        now = time.monotonic()
+        if now - self._shown_at >= PULSE_SECONDS / 2:
+            self._shown_at = now
+            self.memory.note(utcnow())
+
+    def is_due(self, entry: ScheduleEntry) -> tuple[bool, float]:
+        """Whether it is, and the seconds until it is to be asked again."""
+        when = entry.schedule
+        if not crontabs.knows(when):
+            due, seconds = entry.is_due()
+            return due, seconds
+        spec, last, next_at = self._next.get(entry.name, (None, None, None))
+        if next_at is None or spec is not when or last != entry.last_run_at:
+            next_at = crontabs.next_run(when, when.maybe_make_aware(entry.last_run_at), when.tz)
+            self._next[entry.name] = when, entry.last_run_at, next_at
+        now = when.maybe_make_aware(when.now())
+        return crontabs.due(next_at, when, now, self.app.conf.beat_cron_starting_deadline)
+
+    def _mend_last_run(self, entry: ScheduleEntry) -> None:
+        """A last run in the future was noted by a clock that was wrong, and would silence the entry until then."""
+        now = entry.default_now()
+        when = entry.schedule
+        step = min(CLOCK_STEP, when.run_every) if isinstance(when, interval) else CLOCK_STEP
+        if entry.last_run_at <= now + step:
+            return
+        extra = {"entry": entry.name, "task": entry.task, "last_run_at": entry.last_run_at.isoformat()}
+        logger.warning("beat.last_run_in_the_future", extra=extra)
+        entry.last_run_at = now
+        self._remember(entry)
+
+    def _run(self, entry: ScheduleEntry) -> bool:
+        """Enqueue the entry's job and move the entry on; False: the broker did not take it."""
+        self._sent = Sent.FAILED
+        self.apply_entry(entry, producer=None)
+        if self._sent is Sent.WAITS:
+            return False
+        following = self.reserve(entry)
+        if self._sent is Sent.TAKEN:
+            self._remember(following)
+        return True
+
+    def apply_async(self, entry: ScheduleEntry, *_: Any, **__: Any) -> Any:
+        """Enqueue the entry's job, which ``apply_entry`` asks for; its result, None if the broker is away."""
+        options = {
+            **entry.options,
+            "headers": {**(entry.options.get("headers") or {}), "celery_beat_task": True},
+        }
+        task = self.app.tasks.get(entry.task)
+        told = {"entry": entry.name, "task": entry.task}
+        try:
+            args, kwargs = _evaluate_entry_args(entry.args), _evaluate_entry_kwargs(entry.kwargs)
+            if task is not None:
+                result = task.apply_async(args, kwargs, **options)
+            else:
+                result = self.app.send_task(entry.task, args, kwargs, **options)
+        except BrokerUnavailable as exc:
+            self._sent = Sent.WAITS
+            logger.warning("beat.tick_waits", extra={**told, "why": str(exc)})
+            return None
+        except Exception:
+            self._sent = Sent.FAILED
+            logger.exception("beat.tick_failed", extra=told)
+            return None
+        self._sent = Sent.TAKEN
+        logger.info("beat.tick", extra={**told, "job_id": result.id})
+        return result
+
+    def _remember(self, entry: ScheduleEntry) -> None:
+        fingerprint = schedule.fingerprint(entry.schedule)
+        self.memory.remember(entry.name, EntryState(entry.last_run_at, entry.total_run_count, fingerprint))
+
+
+class _Stoppable(JobScheduler):
+    """Waits between two ticks by itself, so that a signal ends the wait and never a tick."""
+
+    def __init__(self, stopping: queue.SimpleQueue[int], **options: Any) -> None:
+        self._stopping = stopping
+        super().__init__(**options)
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Enqueue what is due, and wait until something may be due again."""
+        try:
+            self._stopping.get(timeout=super().tick())
+        except queue.Empty:
+            return 0.0
+        raise SystemExit(0)  # Celery's service closes us and ends
+
+
+def run(runtime: Runtime) -> None:
+    """Run Beat in this process until SIGTERM or SIGINT; raises ``ConfigurationError`` for an unusable schedule."""
+    app = runtime.celery
+    app.set_default()
+    app.loader.import_default_modules()
+    schedule.entries(runtime)  # refused before anything is started
+    app.log.setup(runtime.settings.log_level)
+    stopping: queue.SimpleQueue[int] = queue.SimpleQueue()  # unlike an Event, safe to use in a signal handler
+    service = Service(app, scheduler_cls=functools.partial(_Stoppable, stopping))
+    names = sorted(service.scheduler.schedule)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopping.put(number))
+    logger.info("beat.started", extra={"entries": names})
+    service.start()
+    runtime.journal.close()
+    logger.info("beat.stopped")
+
+
+__all__ = ["JobScheduler", "run"]

@@ -1,0 +1,213 @@
+"""The task class: where a job is described, and what its body can ask for.
+
+``JobTask`` holds the defaults of all tasks and what they add to Celery's (``retry``, ``enqueue_many``, ``progress``).
+What guards an attempt is in ``protection.py``, which goes round whatever class the user's task is of.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from celery.exceptions import Retry
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu.exceptions import EncodeError
+from kombu.serialization import dumps
+
+from ..domain.job import Failure, utcnow
+from ..domain.retry import Dead, RetryPolicy, decide
+from ..enqueue.publisher import arguments_of
+from ..errors import PermanentFailure
+from ..options.call import arguments_of_retry, checked_call, unsendable
+from ..options.publish import checked_retry
+from .results import ResultTask
+from .verdict import Verdict, failure_of, verdict_of
+
+if TYPE_CHECKING:
+    from ..services import Runtime
+
+
+class JobTask(ResultTask):
+    """A Celery task that runs in the app context and whose jobs do not get lost.
+
+    The attributes below are the defaults; ``NIGHTSHIFT_TASK_DEFAULTS`` changes them for an app, the
+    decorator's options for one task. They carry Celery's names and meanings, but for ``queue``, which is the
+    queue that jobs go to, and ``retry_backoff``, the first wait in seconds, doubled with each retry.
+    """
+
+    abstract = True
+    Request = "flask_nightshift.worker.request:JobRequest"
+
+    acks_late = True
+    acks_on_failure_or_timeout = True
+    reject_on_worker_lost = False  # a lost child is settled by us, within max_retries
+    autoretry_for: ClassVar[tuple[type[BaseException], ...]] = (Exception,)
+    dont_autoretry_for: ClassVar[tuple[type[BaseException], ...]] = ()
+    max_retries = 5
+    retry_backoff: float | bool = 2
+    retry_backoff_max = 600
+    retry_jitter = True
+    retry_kwargs: ClassVar[dict[str, Any]] = {}
+    soft_time_limit: float | None = 300
+    time_limit: float | None = 330
+    job_queue: str | None = None
+
+    #: Celery wraps ``run`` with its own retries unless this attribute exists; the verdict is ours to make.
+    _orig_run = None
+
+    nightshift: ClassVar[Runtime]
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The retry policy of this task."""
+        wanted = dict(self.retry_kwargs or {})
+        return RetryPolicy(
+            max_retries=wanted.get("max_retries", self.max_retries),
+            backoff=0 if "countdown" in wanted else float(self.retry_backoff or 0),
+            backoff_max=float(self.retry_backoff_max),
+            jitter=bool(self.retry_jitter),
+            delay=float(wanted.get("countdown", self.default_retry_delay) or 0),
+        )
+
+    def retriable(self, exc: BaseException) -> bool:
+        """Whether another attempt may mend ``exc``: in ``autoretry_for`` and nowhere ruled out."""
+        ruled_out: tuple[type[BaseException], ...] = (PermanentFailure, *self.dont_autoretry_for)
+        return isinstance(exc, tuple(self.autoretry_for)) and not isinstance(exc, ruled_out)
+
+    def retry(
+        self,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | str | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Ask for another attempt, as in Celery: ``raise self.retry(countdown=60, exc=exc)``.
+
+        Nothing is published here: the worker writes the retry and releases the job in one step, so neither a
+        crash nor a broker that is away can lose it. Without ``countdown`` (seconds) or ``eta`` the wait is
+        the task's backoff. With ``throw=False`` the body goes on, and the job is retried however it ends then; so
+        it is when the body catches the ``Retry`` that this raises.
+        ``options`` may hold ``queue``, ``priority`` and ``expires`` (seconds from now, or a moment).
+
+        Raises ``exc``, or ``MaxRetriesExceededError``, when no retry is left, and the job dies; ``ValueError`` for
+        an option that cannot be written.
+        """
+        request, verdict = self.request, verdict_of(self.request)
+        if verdict is None or verdict.eager:
+            return self._retry_here(verdict, (args, kwargs, exc, throw, eta, countdown, max_retries), options)
+        asked_for = {"max_retries": max_retries, "countdown": countdown, "eta": eta, **options}
+        options = checked_retry(asked_for, self.app.timezone)
+        if options.get("queue"):
+            self.nightshift.broker.queue(options["queue"])  # RabbitMQ does not take every name
+        policy = self.policy if max_retries is None else self.policy.limited_to(max_retries)
+        verdict.max_retries, verdict.has_max_retries = policy.max_retries, True
+        decision = decide(
+            policy,
+            retriable=True,
+            retries=request.retries,
+            now=utcnow(),
+            rng=random.random,
+            wait=_seconds(eta, countdown, self.app.timezone),
+        )
+        if isinstance(decision, Dead):
+            self._give_up(exc)
+        if args is not None or kwargs is not None:
+            verdict.body = self._new_body(args, kwargs)
+        verdict.decision, verdict.options = decision, options
+        verdict.failure = _why(exc)
+        verdict.asked = Retry(exc=exc, when=decision.at)
+        if throw:
+            raise verdict.asked
+        return verdict.asked
+
+    def _retry_here(self, verdict: Verdict | None, call: tuple[Any, ...], options: dict[str, Any]) -> Retry:
+        """``retry()`` of an eager job (``apply()``) is Celery's; of a plain call, it raises what went wrong."""
+        try:
+            asked: Retry = super().retry(*call, **options)
+        except Retry as exc:
+            if verdict is not None:
+                verdict.asked = exc
+            raise
+        if verdict is not None:
+            verdict.asked = asked
+        return asked
+
+    def _give_up(self, exc: BaseException | None) -> NoReturn:
+        if isinstance(exc, BaseException):
+            raise exc
+        raise self.MaxRetriesExceededError(
+            f"{self.name}[{self.request.id}] has used up its {self.request.retries} retries",
+            task_args=self.request.args,
+            task_kwargs=self.request.kwargs,
+        )
+
+    def _new_body(self, args: Any, kwargs: Any) -> tuple[str, str, bytes]:
+        """The message body with other arguments: ``(content_type, content_encoding, bytes)``."""
+        request = self.request
+        embed = {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        payload = (*arguments_of_retry(self.run, (request.args, request.kwargs), args, kwargs), embed)
+        serializer = self.serializer or "json"
+        try:
+            content_type, content_encoding, body = dumps(payload, serializer)
+        except EncodeError as exc:
+            raise (unsendable(self.name, self.run, payload[0], payload[1], serializer) or exc) from exc
+        return content_type, content_encoding, body.encode() if isinstance(body, str) else body
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the body here and now, as in Celery; what a real call would refuse is refused."""
+        return super().apply(args, kwargs, **checked_call(options))
+
+    def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
+        """Enqueue one job for each item, far faster than as many calls of ``delay()``; their ids, in order.
+
+        An item is a tuple (or list) of positional or a dict of keyword arguments. ``options`` are
+        ``apply_async``'s ``countdown``, ``eta``, ``expires``, ``headers``, ``ignore_result``, ``link``,
+        ``link_error``, ``priority``, ``queue``, ``serializer``, ``soft_time_limit`` and ``time_limit``, and
+        hold for all. Every item is checked and encoded before the first is sent, so memory holds them all.
+
+        Raises ``TypeError`` for an item that is no arguments of this task (nothing is enqueued then), and
+        ``BrokerUnavailable``, whose ``enqueued`` has the ids of those that were accepted before.
+        """
+        calls = arguments_of(self, items, options)
+        app = self._get_app()
+        ids: list[str] | None = None
+        if calls and not app.conf.task_always_eager and self._dump_pydantic_arguments is None:
+            ids = app.enqueuer.many(self, calls, options)
+        if ids is None:
+            ids = [self.apply_async(args, kwargs, **options).id for args, kwargs in calls]
+        return ids
+
+    def progress(self, done: float, total: float, message: str = "") -> None:
+        """Report how far this job is, for ``jobs.job(id).progress`` and the status page.
+
+        ``done`` of ``total`` in any unit. Written to the history database; when that is away, the report is
+        dropped and the job goes on (invariant 7).
+        """
+        request = self.request
+        if request.called_directly or request.is_eager or not request.id:
+            return
+        self.nightshift.record_progress(request.id, {"done": done, "total": total, "message": str(message)})
+
+
+def _why(exc: Any) -> Failure:
+    """Why a task asks for another attempt; ``exc`` should be an exception, and Celery takes anything."""
+    if isinstance(exc, BaseException):
+        return failure_of(exc)
+    return Failure("retry", "the task asked for another attempt" if exc is None else str(exc))
+
+
+def _seconds(eta: datetime | str | None, countdown: float | None, timezone: Any) -> float | None:
+    """The wait in seconds that ``retry()`` was asked for, None if for none."""
+    if eta is None:
+        return countdown
+    moment = maybe_make_aware(maybe_iso8601(eta), timezone)
+    return float((moment - utcnow()).total_seconds())
+
+
+__all__ = ["JobTask"]

@@ -1,0 +1,43 @@
+"""Celery's own tasks (``celery.chord_unlock``, ``celery.starmap``, …): Celery's defaults in our hands.
+
+Canvas is built upon them, so they behave as Celery documents: no retry unless they ask, no time limit of ours, their
+results stored. What a job of theirs becomes is settled by us, in the app context, like any other's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import celery
+
+from .base import JobTask
+
+_PREFIX = "celery."
+_OF_PUBLISHING = frozenset({"exchange", "exchange_type", "routing_key"})
+
+
+class CeleryTask(JobTask):
+    """The base of Celery's own tasks."""
+
+    abstract = True
+    autoretry_for: ClassVar[tuple[type[BaseException], ...]] = ()
+    max_retries = celery.Task.max_retries
+    retry_backoff: float | bool = False
+    soft_time_limit: Any = None
+    time_limit: Any = None
+    ignore_result = False
+
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """Ask for another attempt, as in Celery.
+
+        ``celery.chord_unlock`` says where to publish it; a retry of ours goes back to the queue that it came from.
+        """
+        return super().retry(*args, **{k: v for k, v in options.items() if k not in _OF_PUBLISHING})
+
+
+def is_plumbing(name: str | None) -> bool:
+    """Whether ``name`` is that of a task of Celery's own."""
+    return name is not None and name.startswith(_PREFIX)
+
+
+__all__ = ["CeleryTask", "is_plumbing"]

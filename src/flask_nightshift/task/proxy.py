@@ -1,0 +1,54 @@
+"""``TaskProxy``: what ``@jobs.task`` leaves in the module in place of the function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from .base import JobTask
+
+
+class TaskProxy:
+    """Stands in, where a task is declared, for the task of whichever app is current.
+
+    What is set on it (``patch("app.mail.retry")`` in a test, ``task.max_retries = 0``) is set on that task, and what is
+    deleted from it is deleted there. Not Celery's proxy: that one pretends to be of the task's class, so a mere
+    ``isinstance`` (Flask's search for the app in a module) needs an app.
+    """
+
+    _find: Callable[[], JobTask]
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, find: Callable[[], JobTask], function: Callable[..., Any]) -> None:
+        self.__dict__["_find"] = find
+        functools.update_wrapper(self, function)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            task = self._find()
+        except RuntimeError as exc:  # hasattr() must be able to ask
+            raise AttributeError(str(exc)) from None
+        return getattr(task, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            self.__dict__[name] = value  # about the function: its name, its documentation
+        else:
+            setattr(self._find(), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__:
+            del self.__dict__[name]
+        else:
+            delattr(self._find(), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body here and now, in the app context."""
+        return self._find()(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.__wrapped__.__module__}.{self.__wrapped__.__qualname__}>"
+
+
+__all__ = ["TaskProxy"]

@@ -1,0 +1,107 @@
+"""How tasks come into an app: each way of Celery's ends in ``JobRegistry``, where the task gets our protection.
+
+``@jobs.task``, ``@shared_task``, ``@celery.task``, ``register_task`` with an object or a class, ``tasks.register``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from celery.app.registry import TaskRegistry
+
+from ..options import task as task_options
+from .base import JobTask
+from .coroutines import refuse_generator
+from .plumbing import CeleryTask, is_plumbing
+from .protection import Protected, protect
+from .results import from_library
+
+if TYPE_CHECKING:
+    from ..services import Runtime
+
+
+class JobRegistry(TaskRegistry):
+    """Celery's tasks by name; ``adopt`` makes each of them one of ours, however it comes here.
+
+    A task with a wrong option is refused before it is in here.
+    """
+
+    adopt: Callable[[Any], Any] = staticmethod(lambda task: task)
+
+    def __setitem__(self, name: str, task: Any) -> None:
+        super().__setitem__(name, self.adopt(task))
+
+    def register(self, task: Any) -> None:
+        """Add ``task``, a task or its class."""
+        instance: Any = task() if inspect.isclass(task) else task
+        super().register(self.adopt(instance) if instance.name else instance)
+
+
+class TaskMaker(Celery):
+    """The part of our Celery app that makes tasks."""
+
+    registry_cls = JobRegistry
+    task_cls = JobTask
+    job_task: type[JobTask] = JobTask
+    """The defaults of the app's tasks."""
+    runtime: Runtime
+
+    def on_init(self) -> None:
+        """Celery's hook at the end of its ``__init__``."""
+        super().on_init()
+        self._tasks.adopt = self.adopt
+
+    def adopt(self, task: Any) -> Any:
+        """Give ``task`` our protection, whatever class it is of (``protection.py``), and bind it to this app."""
+        adopted = protect(task, self.runtime, self.job_task)
+        if isinstance(adopted, Protected) and adopted.name:
+            adopted.bind(self)
+        return adopted
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Declare a task of a function, as in Celery; one that is made in a factory is this app's alone.
+
+        Celery would hand it to every app that is made later, where it would go before the app's own of that name.
+        """
+        if len(args) != 1 or not callable(args[0]):
+            return super().task(*args, **options) if args else lambda function: self.task(function, **options)
+        if "<locals>" in getattr(args[0], "__qualname__", ""):
+            options.setdefault("shared", False)
+        return super().task(**options)(args[0])
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Add a task that is a class; see Celery's. Returns the task."""
+        instance: Any = task() if inspect.isclass(task) else task
+        name = instance.name or self.gen_task_name(type(instance).__name__, type(instance).__module__)
+        instance = self.adopt(instance)
+        instance.name = type(instance).name = name
+        for option, value in _checked(options, name).items():
+            setattr(type(instance), option, value)
+        return super().register_task(instance)
+
+    def finalize(self, auto: bool = False) -> None:
+        """Make all tasks; one that is refused is refused again at the next use, and not missing then."""
+        try:
+            super().finalize(auto=auto)
+        except Exception:
+            self.finalized = False
+            raise
+
+    def _task_from_fun(self, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
+        known = name or self.gen_task_name(fun.__name__, fun.__module__)
+        refuse_generator(fun, known)
+        if base is None and is_plumbing(known):
+            base = CeleryTask
+        elif getattr(base, "ignore_result", None) is None and from_library(fun.__module__, self.main):
+            options.setdefault("ignore_result", False)  # Celery's default, which a library relies on
+        return super()._task_from_fun(fun, name=name, base=base, **_checked(options, known))
+
+
+def _checked(options: dict[str, Any], task: str) -> dict[str, Any]:
+    return task_options.checked(options, lambda option: f"{option} of the task {task!r}")
+
+
+__all__ = ["JobRegistry", "TaskMaker"]

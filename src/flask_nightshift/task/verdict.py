@@ -1,0 +1,90 @@
+"""What an attempt finds out about itself, on its way from the task's body to the worker that settles the job.
+
+It is kept in a context variable beside the request, not in it: ``self.request`` shows a task what its caller sent, and
+what it shows can be sent on.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery.app import task as celery_task
+from celery.app import trace as celery_trace
+
+from ..domain.job import Failure
+from ..domain.retry import Decision
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What becomes of the attempt of the job ``job_id`` that runs now.
+
+    ``decision`` is what follows a failure, ``failure`` that one as text; ``body`` the new message body when it is to
+    be retried with other arguments; ``options`` what it asked for besides (``queue``, ``priority``, ``expires``);
+    ``asked`` is the ``celery.exceptions.Retry`` of a ``retry()``; ``result`` the return value as JSON text, when the
+    task keeps results and it is short. ``returned``: the body has returned, so nothing that fails after it makes it run
+    again. ``eager``: it runs in its caller's process (``apply()``).
+    """
+
+    job_id: str
+    eager: bool = False
+    begun: bool = False
+    decision: Decision | None = None
+    failure: Failure | None = None
+    body: tuple[str, str, bytes] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    asked: BaseException | None = None
+    max_retries: int | None = None
+    has_max_retries: bool = False
+    result: str | None = None
+    returned: bool = False
+
+
+_current: ContextVar[Verdict | None] = ContextVar("nightshift_verdict", default=None)
+
+
+@contextmanager
+def attempt(job_id: str, *, eager: bool = False) -> Iterator[Verdict]:
+    """An attempt of the job begins; at the end its verdict is complete."""
+    verdict = Verdict(job_id, eager)
+    token = _current.set(verdict)
+    try:
+        yield verdict
+    finally:
+        _current.reset(token)
+
+
+def verdict_of(request: Any) -> Verdict | None:
+    """The verdict of the attempt that ``request``, a task's context, is about; None for a plain call."""
+    verdict = _current.get()
+    if verdict is None or request is None or request.called_directly:
+        return None
+    same = verdict.job_id == request.id and verdict.eager == bool(request.is_eager)
+    return verdict if same else None
+
+
+def in_worker() -> bool:
+    """Whether the code that runs now belongs to an attempt in a worker."""
+    verdict = _current.get()
+    return verdict is not None and not verdict.eager
+
+
+def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failure:
+    """The failure that ``exc`` describes, its traceback from the task's own code on.
+
+    ``ours`` are the files that go round the task's code, besides Celery's.
+    """
+    frames = exc.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in _AROUND | ours:
+        frames = frames.tb_next
+    return Failure.of(exc, "".join(traceback.format_exception(type(exc), exc, frames)))
+
+
+_AROUND = frozenset({celery_task.__file__, celery_trace.__file__})
+
+__all__ = ["Verdict", "attempt", "failure_of", "in_worker", "verdict_of"]

@@ -1,0 +1,103 @@
+"""Everything of one app in one terminal: the broker (when embedded), web, worker, Beat, and what it adds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo
+
+from .. import services as runtime
+from ..errors import DatabaseUnavailable
+from .stack import BROKER, Stack
+
+HOST = "127.0.0.1"
+
+
+def up(
+    app: Flask,
+    *,
+    port: int = 8000,
+    also: Mapping[str, str | Sequence[str]] | None = None,
+    workers: Mapping[str, Sequence[str]] | None = None,
+    hints: str = "",
+    environ: Mapping[str, str] | None = None,
+) -> int:
+    """Run ``app`` with all its processes until Ctrl-C, SIGTERM or the end of one of them.
+
+    ``also`` are further processes, name to command (run without a shell); ``workers`` are the workers, name to options
+    of ``flask jobs worker`` (default: one, for all queues); ``hints``, in rich's markup, is
+    printed when all is ready; ``environ`` is added to the environment of every process. Returns the exit
+    code: 0 after a stop that was asked for, else that of the process that ended by itself, or 1 when one had
+    to be killed. Raises ``click.ClickException`` when it cannot start: the port is taken, the database away.
+    """
+    need_port(port)
+    here = runtime.current(app)
+    try:
+        here.store.migrate()
+    except DatabaseUnavailable as exc:
+        raise click.ClickException(f"The database cannot be migrated: {exc}") from exc
+    environ = {**_environment(), "PORT": str(port), **(environ or {})}
+    stack = Stack(here, f"http://{HOST}:{port}", hints, environ)
+    if here.settings.broker_url.startswith("embedded:"):
+        stack.add(BROKER, _flask("jobs", "broker"))
+    for name, command in (also or {}).items():
+        stack.add(name, shlex.split(command) if isinstance(command, str) else command)
+    stack.add("web", _web(port, here.settings.stop_grace))
+    for name, options in (workers or {"worker": ()}).items():
+        stack.add(name, _flask("jobs", "worker", "--name", f"{name}@{socket.gethostname()}", *options))
+    stack.add("beat", _flask("jobs", "beat"))
+    return stack.run()
+
+
+def web_app() -> Flask:
+    """The app that ``FLASK_APP`` names, for ``gunicorn 'flask_nightshift.up.start:web_app()'``."""
+    return ScriptInfo(app_import_path=os.environ.get("FLASK_APP")).load_app()
+
+
+def need_port(port: int) -> None:
+    """Raise ``click.ClickException`` when ``port`` of 127.0.0.1 is not free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as exc:
+            raise click.ClickException(
+                f"Port {port} of {HOST} cannot be used ({exc.strerror}); is this app running in another terminal? "
+                f"Choose another port with PORT=, such as PORT={port + 1}."
+            ) from None
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with what the processes need to be the same app and to write to a terminal through a pipe."""
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environ.setdefault("NIGHTSHIFT_HTTP_ACCESS", "local")  # it listens on this machine only, without a proxy
+    context = click.get_current_context(silent=True)
+    info = context.find_object(ScriptInfo) if context else None
+    if info is not None and info.app_import_path:
+        environ["FLASK_APP"] = str(info.app_import_path)
+    if sys.stdout.isatty():
+        environ.setdefault("FORCE_COLOR", "1")
+        environ.setdefault("NIGHTSHIFT_LOG_FORMAT", "console")
+    return environ
+
+
+def _flask(*words: str) -> list[str]:
+    return [sys.executable, "-m", "flask", *words]
+
+
+def _web(port: int, grace: float) -> list[str]:
+    """Gunicorn if it is there, else Flask's own server."""
+    if importlib.util.find_spec("gunicorn") is None:
+        return _flask("run", "--host", HOST, "--port", str(port), "--no-reload")
+    options = [f"--bind={HOST}:{port}", "--workers=2", "--threads=4", f"--graceful-timeout={grace:.0f}"]
+    return [sys.executable, "-m", "gunicorn", *options, "--no-control-socket", f"{__name__}:web_app()"]
+
+
+__all__ = ["need_port", "up", "web_app"]

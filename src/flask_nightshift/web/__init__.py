@@ -1,0 +1,1 @@
+"""What the extension serves over HTTP."""
