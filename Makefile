@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
+NEWEST_ARGS = --disable-pip-version-check --quiet --retries 0 --timeout 10
 
 bin := $(VENV)/bin
 shop := $(bin)/flask --app examples/shop
@@ -16,7 +17,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint chaos bench compose-test lock clean
+.PHONY: help up demo test lint chaos bench compose-test lock seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -52,8 +53,17 @@ lock: ## write requirements.lock anew from pyproject.toml
 	  --extra embedded --extra postgres --extra shop --group test --group lint --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
+seams: $(VENV)/.test ## take the installed libraries as checked; read first what `make test` says has changed
+	@$(bin)/python scripts/seams.py --update
+
+seams-newest: $(VENV)-seams/.pip ## what the newest Celery, kombu, … change where we reach into them
+	@$(VENV)-seams/bin/python -m pip $(NEWEST_ARGS) install --editable '.[embedded]' pytest pytest-timeout
+	@$(VENV)-seams/bin/python -m pip $(NEWEST_ARGS) install --upgrade amqp billiard celery kombu redis vine
+	-@$(VENV)-seams/bin/python scripts/seams.py
+	@$(VENV)-seams/bin/python -m pytest -o addopts= -q --noconftest tests/unit/test_seams.py
+
 clean: ## delete the virtual environment, caches and builds; the shop's data (examples/instance) stays
-	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench $(VENV)-seams build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Each stamp is newer than what it was installed from, so the second start installs nothing.
@@ -70,6 +80,10 @@ $(VENV)/.app: $(VENV)/.pip pyproject.toml requirements.lock
 $(VENV)/.test: $(VENV)/.app
 	@echo "Installing what tests and linters need (once)"
 	@$(pip) install --constraint requirements.lock --group test --group lint
+	@touch $@
+
+$(VENV)-seams/.pip: scripts/make_venv.py
+	@$(PYTHON) scripts/make_venv.py $(VENV)-seams
 	@touch $@
 
 $(VENV)-bench/.bench: scripts/make_venv.py pyproject.toml

@@ -7,6 +7,7 @@ from .errors import (
     DatabaseUnavailable,
     DeadLetterNotFound,
     EmbeddedBrokerDown,
+    IncompatibleLibrary,
     NightshiftError,
     PermanentFailure,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DeadLetterNotFound",
     "EmbeddedBrokerDown",
+    "IncompatibleLibrary",
     "JobRecord",
     "JobState",
     "Nightshift",

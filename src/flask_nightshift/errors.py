@@ -6,6 +6,7 @@
     │   └── EmbeddedBrokerDown   embedded:// and no server runs for this instance folder
     ├── DatabaseUnavailable      the history cannot be read or written now
     ├── DeadLetterNotFound       no dead letter with that id
+    ├── IncompatibleLibrary      Celery, kombu, … is a version that Nightshift does not fit
     └── PermanentFailure         raised by a task: do not retry, bury
 
 A message names the value that was wrong and the way out.
@@ -55,6 +56,13 @@ class DatabaseUnavailable(NightshiftError):
 
 class DeadLetterNotFound(NightshiftError, LookupError):
     """There is no dead letter with that id."""
+
+
+class IncompatibleLibrary(NightshiftError):
+    """A library has changed where Nightshift depends on it; a worker does not start then.
+
+    The message names the place, what we need it for, and the installed and the checked version.
+    """
 
 
 class PermanentFailure(NightshiftError):

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 
 from ..brokers.base import Finding, QueueDepth
+from ..compat import check
 from ..config.leftovers import leftovers
 from ..errors import ConfigurationError
 from ..schedule import entries as schedule
@@ -53,6 +54,7 @@ def examine(runtime: Runtime) -> list[Finding]:
     """All findings, in the order of the checks; never raises for a broker or database that is away."""
     facts = _gather(runtime)
     checks = (
+        _libraries,
         _settings,
         _broker,
         _database,
@@ -86,6 +88,21 @@ def _gather(runtime: Runtime) -> _Facts:
         diagnosis=asked["doctor-diagnosis"],
         asked=asked,
     )
+
+
+def _libraries(facts: _Facts) -> Iterator[Finding]:  # noqa: ARG001 - a check like the others
+    """Other versions of Celery and the like than those that we read; their source is compared only then."""
+    unchecked = check.unchecked()
+    broken = check.broken(load=True)
+    remedy = "Install the versions that Flask-Nightshift requires: pip install Flask-Nightshift"
+    for each in broken:
+        yield Finding("error", "libraries", str(each), remedy)
+    changed = check.differing() if unchecked and not broken else []
+    for each in changed:
+        yield Finding("warning", "libraries", str(each), remedy)
+    for library in unchecked:
+        level = "warning" if broken or changed else "info"
+        yield Finding(level, "libraries", f"{library}", remedy)
 
 
 def _settings(facts: _Facts) -> Iterator[Finding]:

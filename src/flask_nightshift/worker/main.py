@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 from celery.apps.worker import Worker
 from celery.concurrency import get_implementation, prefork, solo
 
-from ..errors import BrokerUnavailable
+from ..compat import check
+from ..errors import BrokerUnavailable, IncompatibleLibrary
 from ..services import Runtime
+from ..text.lines import Line
 from . import names
 from .monitoring import HEARTBEAT_SECONDS
 from .pools.prefork import JobPool
 from .pools.solo import JobSolo
+
+logger = logging.getLogger(__name__)
 
 START_PATIENCE = 1.0
 """Seconds that a start waits for the broker to say what it is."""
@@ -32,12 +37,21 @@ class JobWorker(Worker):
 
         default_steps = frozenset(OUR_STEPS.get(step, step) for step in Worker.Blueprint.default_steps)
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if broken := check.broken():
+            remedy = "Install the versions that Flask-Nightshift requires: pip install Flask-Nightshift"
+            raise IncompatibleLibrary("\n".join([*map(str, broken), remedy]))
+        super().__init__(*args, **options)
+
     def on_init_blueprint(self) -> None:
         """Called when the options are settled and before any part is made.
 
         Raises ``ConfigurationError`` for a broker that can never serve; one that is away is waited for.
         """
         super().on_init_blueprint()
+        for each in check.unchecked():
+            fields = {"library": each.library, "installed": each.installed, "checked": each.checked}
+            logger.warning(Line("library.unchecked", str(each), **fields))
         with suppress(BrokerUnavailable):
             self.app.runtime.broker.health(START_PATIENCE)
         self.pool_cls = OURS.get(self.pool_cls, self.pool_cls)  # type: ignore[has-type]

@@ -1,0 +1,150 @@
+"""The seams of kombu: its Redis transport above all, which ours is built on."""
+
+from __future__ import annotations
+
+from .seam import imported, of, override, patch, read
+
+SEAMS = (
+    *of(
+        "kombu.transport.redis:Channel",
+        override("_brpop_start _brpop_read", "ConsumingMixin",
+                 "The poller calls them to ask the server and to take its answer; ours claim a batch in place of BRPOP, "
+                 "and without them messages leave Redis before anything holds them."),
+        override("basic_consume basic_cancel _basic_cancel", "ConsumingMixin",
+                 "We note which queues are consumed, and return what was claimed from one that no longer is."),
+        override("_on_connection_disconnect", "ConsumingMixin",
+                 "A claim whose answer never came is settled here; without it its jobs wait for the lease to expire."),
+        override("QoS", "LeaseMixin", "The channel makes its acknowledging part from this class, and ours releases leases."),
+        override("conn_or_acquire", "LeaseMixin", "One client for each channel, where kombu makes one for each operation."),
+        override("close _after_fork _disconnect_pools", "LeaseMixin",
+                 "The lease and our connections end with the channel, and are not inherited by a fork."),
+        override("_purge _delete", "LeaseMixin", "A queue has delayed jobs and a doorbell besides its list."),
+        override("_put create_publish_batch", "PublishingMixin LeaseMixin",
+                 "Every publish ends here; ours delays in the broker and rings the doorbell."),
+        override("from_transport_options", "Channel", "Our own transport options become attributes of the channel."),
+        read("_in_poll", "ConsumingMixin Poller", "It says that a command is under way on the polling connection."),
+        read("_brpop_sent_at", "ConsumingMixin", "When the last command was sent; kombu's health check reads it."),
+        read("_flush_brpop_reauth", "ConsumingMixin", "New credentials are sent between two commands."),
+        read("_queue_cycle", "ConsumingMixin", "The order in which the queues have their turn."),
+        read("_in_listen", "Poller", "It says that the channel listens for broadcasts already."),
+        read("_create_client", "LeaseMixin", "The client that prefixes keys as kombu does."),
+        read("_get_pool _sentinel_manager _async_sentinel_manager", "LeaseMixin",
+             "The lease has a pool of its own, with the channel's parameters; the channel keeps its Sentinel."),
+        read("_registered", "LeaseMixin", "A fork must not take its parent's channel out of the poller."),
+        read("_expires", "PublishingMixin", "Queues that expire are published to in kombu's own way."),
+    ),
+    *of(
+        "kombu.transport.redis:SentinelChannel",
+        override("from_transport_options", "SentinelChannel", "As for the channel of one server."),
+    ),
+    *of(
+        "kombu.transport.redis:QoS",
+        override("append ack reject", "QoS", "Celery acknowledges and rejects here; ours releases the lease."),
+        override("restore_unacked restore_visible", "QoS",
+                 "Unfinished messages return through the lease; what stock workers left is restored as in kombu."),
+        read("_vrestore_count", "QoS", "Set to zero, so that each call restores: we count by time."),
+    ),
+    *of(
+        "kombu.transport.virtual.base:QoS",
+        override("restore_unacked_once", "QoS", "Called when the channel closes or the process ends: the lease is released."),
+        read("_delivered _dirty _flush", "QoS", "What was delivered and is not settled."),
+        read("_on_collect", "QoS", "The finalizer that would restore at exit what the lease has returned already."),
+        read("_quick_ack", "LeaseMixin", "A message whose next state was written no longer counts as delivered."),
+    ),
+    *of(
+        "kombu.transport.redis:MultiChannelPoller",
+        override("on_poll_start get handle_event close fds", "Poller",
+                 "Each turn of the loop asks only what has to be asked, and can be woken from another thread."),
+        read("_channels _paused_brpop _update_brpop_polling _register_BRPOP _register_LISTEN", "Poller",
+             "What kombu's own on_poll_start does, channel by channel."),
+    ),
+    *of(
+        "kombu.transport.redis:PublishBatch",
+        override("flush", "PublishBatch", "The doorbells ring in the pipeline of the batch."),
+        read("_buffered", "PublishBatch", "Whether there is anything to ring for."),
+        read("add pipeline", "PublishBatch PublishingMixin", "How a command gets into the pipeline, prefixed or not."),
+    ),
+    *of(
+        "kombu.transport.redis:Transport",
+        override("Channel", "Transport", "The transport makes its channels from this class."),
+        override("connection_errors", "_LeaseMixin", "A read-only server is one to reconnect from."),
+        override("register_with_event_loop", "_LeaseMixin", "Our poller learns of the event loop that drives it."),
+        read("cycle", "_LeaseMixin", "The poller, which we replace by ours."),
+    ),
+    *of(
+        "kombu.transport.redis:SentinelTransport",
+        override("Channel", "SentinelTransport", "The transport makes its channels from this class."),
+    ),
+    *of(
+        "kombu.transport.redis",
+        imported("_socket_readable", "ConsumingMixin.leave_closed", "Whether the server has closed an idle connection."),
+    ),
+    *of(
+        "kombu.transport.virtual.base:Channel",
+        override("Message", "LeaseMixin", "The channel makes its messages from this class; ours decodes plain JSON quickly."),
+        override("basic_get", "ConsumingMixin", "A message that is asked for is leased like any other."),
+        override("state", "LeaseMixin", "Exchanges are still known when a closed channel settles its last jobs."),
+        override("_next_delivery_tag", "PublishingMixin", "A random one costs a system call for each message."),
+        read("_tag_to_queue", "ConsumingMixin", "Which queue a consumer tag belongs to."),
+        read("_lookup", "LeaseMixin", "The queues that an exchange and a routing key lead to."),
+        read("_inplace_augment_message", "LeaseMixin PublishingMixin", "It completes a message as kombu's publish does."),
+        read("_get_message_priority", "DeliveringMixin PublishingMixin", "The priority step of a message."),
+        read("exchange_types", "LeaseMixin", "kombu drops them when it closes, and a lease may outlive the channel."),
+    ),
+    *of(
+        "kombu.transport.virtual.base:Transport",
+        read("_avail_channels", "_LeaseMixin", "Channels that wait to be used; after trouble they are detached too."),
+        read("_callbacks _deliver", "DeliveringMixin", "How a channel hands a message to its consumer."),
+    ),
+    *of(
+        "kombu.transport.virtual.base:Message",
+        read("_raw", "LeaseMixin", "The message as it came, to be written anew."),
+    ),
+    *of(
+        "kombu.message:Message",
+        override("_decode", "Message", "Almost every job is plain JSON, and kombu's reader is slow."),
+        patch("_state", "RedisBroker", "A message released together with its next state must count as acknowledged."),
+        patch("ack reject", "Aside", "We go on with the next unproven job as soon as this one is settled."),
+        patch("ack_log_error", "JobConsumer",
+              "Celery acknowledges by it; on a connection that is lost it must not end the new one."),
+        patch("accept", "Aside", "Content types are accepted as by the worker's own consumer."),
+    ),
+    *of(
+        "kombu.connection:Connection",
+        override("switch", "Connection _Connection", "The connection keeps its transport when it goes on to another URL."),
+        override("info", "Connection", "Options that are functions cannot be sent to `celery inspect`."),
+        override("_establish_connection", "_Connection", "A node that is away is noted, so the next connection starts elsewhere."),
+        read("transport_cls", "Connection", "kombu picks it by the URL's scheme, and we set it back."),
+    ),
+    *of(
+        "kombu.connection:Connection",
+        read("collect", "_LeaseMixin drop",
+             "After trouble it calls the transport's `_collect`; ours keeps the running jobs leased to this process."),
+    ),
+    *of(
+        "kombu.connection",
+        patch("resolve_aliases", "<module>", "People see the scheme that they wrote, not the path of our transport."),
+    ),
+    *of(
+        "kombu.messaging:Consumer",
+        read("_active_tags", "JobConsumer", "The only map from a delivery to the queue that it came from, on RabbitMQ."),
+    ),
+    *of(
+        "kombu.asynchronous.hub:Hub",
+        patch("consolidate_callback", "JobProcesses _Watched", "The loop calls it with all writable pipes; ours writes to them directly too."),
+        read("writers", "_Watched", "Whether the loop watches a pipe at all: to ask it not to is a system call."),
+        read("readers", "Poller", "Whether the loop watches a socket already."),
+    ),
+    *of(
+        "kombu.asynchronous.semaphore:LaxBoundedSemaphore",
+        read("_waiting", "JobConsumer", "The line of jobs that wait for a child; an unproven job goes to its head."),
+    ),
+    *of(
+        "kombu.transport.native_delayed_delivery",
+        imported("CELERY_DELAYED_DELIVERY_EXCHANGE calculate_routing_key "
+                 "declare_native_delayed_delivery_exchanges_and_queues", "delay declare_foundation _declare",
+                 "RabbitMQ delays with Celery's own exchanges, so both must name them alike."),
+    ),
+)  # fmt: skip
+
+__all__ = ["SEAMS"]
