@@ -7,7 +7,6 @@ from .errors import (
     DatabaseUnavailable,
     DeadLetterNotFound,
     EmbeddedBrokerDown,
-    IncompatibleLibrary,
     NightshiftError,
     PermanentFailure,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "DatabaseUnavailable",
     "DeadLetterNotFound",
     "EmbeddedBrokerDown",
-    "IncompatibleLibrary",
     "JobRecord",
     "JobState",
     "Nightshift",
