@@ -32,13 +32,6 @@ _OPTIONS = (
 )  # fmt: skip
 """Of a task, beside what can be seen on it."""
 
-_TO_MEND = {
-    "flask_nightshift.beat:JobScheduler": "lost in the move (abebb44); delete this line when it is mended"
-}
-"""Places that cannot be imported now."""
-_TO_RENAME = {"flask_nightshift.app.late_signals": "flask_nightshift.late_signals"}
-"""Loggers that got another name in the same move, and what they were called before."""
-
 
 class Wrong:
     """A value that no setting and no option takes."""
@@ -147,7 +140,7 @@ def test_help_of_every_command(golden: Golden) -> None:
 
 
 def test_loggers_and_their_events(golden: Golden) -> None:
-    told = {_TO_RENAME.get(name, name): sorted(events) for name, events in sources.loggers().items()}
+    told = {name: sorted(events) for name, events in sources.loggers().items()}
     golden({"names/loggers.json": dict(sorted(told.items()))})
 
 
@@ -164,11 +157,6 @@ def test_what_texts_name_is_known(updating: bool, golden: Golden) -> None:
     assert now <= known | (now if updating else set())
 
 
-def _case(place: str) -> Any:
-    marks = [pytest.mark.xfail(strict=True, reason=_TO_MEND[place])] if place in _TO_MEND else []
-    return pytest.param(place, marks=marks)
-
-
-@pytest.mark.parametrize("place", [_case(place) for place in sorted(_known_places())])
+@pytest.mark.parametrize("place", sorted(_known_places()))
 def test_what_texts_name_can_be_imported(place: str) -> None:
     assert symbol_by_name(place) is not None

@@ -116,9 +116,9 @@ def test_the_pool_grows_and_shrinks(world: World) -> None:
 
 
 def test_expired_jobs_do_not_run(world: World) -> None:
-    world.enqueue("hold-1", "hold-2", seconds=2)
+    world.enqueue("hold-1", "hold-2", seconds=4)
     world.wait(lambda: len(world.started()) == 2)
-    world.enqueue("expired", expires=0.5)
+    world.enqueue("expired", expires=0.2)
     world.enqueue("in time", expires=60)
     world.wait(lambda: world.finished() == Counter(["hold-1", "hold-2", "in time"]))
     assert world.started()["expired"] == 0

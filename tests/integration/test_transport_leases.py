@@ -21,6 +21,7 @@ from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 from flask_nightshift.brokers.redis.transport.lease import LeaseLost
 from flask_nightshift.brokers.redis.transport.reclaim import AFTER_OUTAGE
 from flask_nightshift.brokers.redis.transport.renewal import _now
+from flask_nightshift.text.lines import LOGGER
 from servers import wait_for
 
 SHORT = {"lease_seconds": 1.5, "lease_renew_seconds": 0.3}
@@ -34,9 +35,11 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.fixture
-def lost(caplog: pytest.LogCaptureFixture) -> Any:
+def lost(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
     """How often ``job.lease_lost`` was logged."""
-    caplog.set_level(logging.INFO, logger="flask_nightshift.transport")
+    for name in ("flask_nightshift.transport", LOGGER):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)  # as another test may have left it
+        caplog.set_level(logging.INFO, logger=name)
     return lambda: sum("job.lease_lost" in record.message for record in caplog.records)
 
 
@@ -91,7 +94,7 @@ def test_a_job_that_kills_its_worker_every_time_is_buried(site: Site) -> None:
             assert worker.holds == "deadly"
             worker.send(signal.SIGKILL)
     reader = site.reader(delivery_limit=2)
-    wait_for(lambda: reader.within(0.1) or site.dead(), 8, "it was not buried")
+    wait_for(lambda: reader.within(0.1) or site.dead(), 20, "it was not buried")
     (letter,) = site.dead()
     assert letter["headers"]["nightshift_dead"]["reason"] == "delivery_limit"
 
@@ -127,7 +130,7 @@ def test_a_consumer_that_was_taken_over_changes_nothing_and_begins_anew(site: Si
     assert not reader.replace(two, "replaced", queue="other")
     three.reject(requeue=True)
     wait_for(lambda: reader.lease.lost, 5, "it does not notice")
-    assert lost() >= 3
+    wait_for(lambda: lost() >= 3, 5, "it does not say so")
     assert (site.ready(), site.ready("other"), site.leased()) == ([0, 1, 2], [], [])
     with pytest.raises(LeaseLost):
         reader.within(1)

@@ -13,7 +13,7 @@ from celery.utils.log import get_logger
 
 from ..errors import ConfigurationError
 
-logger = get_logger(__name__)
+logger = get_logger("flask_nightshift.late_signals")
 
 
 class LateSignal(Signal):

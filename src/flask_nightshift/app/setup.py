@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,  # Celery 6 will; a lease outlives its connection
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
-    "beat_scheduler": "flask_nightshift.schedule.scheduler:JobScheduler",
+    "beat_scheduler": "flask_nightshift.beat:JobScheduler",
 }
 """What we change of Celery's defaults; the broker adds its own, ``NIGHTSHIFT_CELERY`` goes before both."""
 

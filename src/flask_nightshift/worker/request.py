@@ -43,6 +43,7 @@ class JobRequest(SettledRequest):
     hears_failures = False
     """Whether it is of a user's class that wants to hear of each failure."""
     _report: Report | None = None
+    _terminate_on_ack: tuple[Any, Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Undo what Celery's ``create_request_cls`` does to any Request class.
@@ -145,6 +146,7 @@ class JobRequest(SettledRequest):
             logger.exception(Line("job.hook_failed", text, job_id=self.id, task=self.type))
 
     def _begin(self, pid: int, time_accepted: float) -> None:
+        terminate, self._terminate_on_ack = self._terminate_on_ack, None
         if self._task.acks_late or self._still_ours():
             super().on_accepted(pid, time_accepted)
         else:
@@ -153,6 +155,10 @@ class JobRequest(SettledRequest):
             self.acknowledged = False
         at = self._started_at or utcnow()
         self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
+        if (
+            terminate is not None
+        ):  # asked for before the child had said that it began: its end is told after that
+            self.terminate(*terminate)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """A time limit was reached. A hard one comes as a failure too, and is settled there."""

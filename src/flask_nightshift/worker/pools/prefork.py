@@ -25,6 +25,8 @@ from .time_limits import TimeLimits
 
 PIPE_SIZE = 65536
 """Bytes that are read at once: what fits into a pipe."""
+LOOK_AGAIN, LOOKS = 0.02, 50
+"""Seconds between looks at a child that is ending, and how many there are."""
 _SIZE = struct.Struct(">i")
 _BODY_SIZE = struct.Struct(">I")
 _EMPTY = memoryview(b"")
@@ -187,6 +189,16 @@ class JobProcesses(AsynPool):
         self.on_timeout_set = lambda job, soft, hard: limits.begin(job._job, soft, hard)  # noqa: SLF001 - billiard's
         self.on_timeout_cancel = lambda job: limits.end(job._job)  # noqa: SLF001
         limits.use(hub.call_later)
+
+    def _event_process_exit(self, hub: Any, child: Any) -> None:
+        """A child closes its pipes a moment before its exit status can be read; billiard would look again in 5 s."""
+        super()._event_process_exit(hub, child)
+        self._replace_soon(hub, child, LOOKS)
+
+    def _replace_soon(self, hub: Any, child: Any, looks: int) -> None:
+        self.maintain_pool()
+        if child in self._pool and looks:
+            hub.call_later(LOOK_AGAIN, self._replace_soon, hub, child, looks - 1)
 
     def _limit_reached(self, number: int, soft: bool) -> None:
         job = self._cache.get(number)
