@@ -170,7 +170,7 @@ def eta(seconds: float) -> dict[str, Any]:
 CHILD = """
 import sys, time
 from transport_support import Reader
-from flask_nightshift.brokers.link import Connection
+from flask_nightshift.brokers.connections import Connection
 url, transport, options = sys.argv[1], sys.argv[2], eval(sys.argv[3])
 reader = Reader(Connection(url, transport=transport, transport_options=options), ("jobs",), 10)
 message = reader.next()
