@@ -84,5 +84,32 @@ def test_what_waited_for_a_child_of_a_frozen_worker_is_not_handed_to_it(
     assert [system.events(name).count("begun") for name in waiting] == [2, 1, 1]
 
 
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_what_waited_in_a_worker_that_rabbitmq_has_given_up_is_not_begun_by_it(
+    rabbitmq: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str
+) -> None:
+    """Its job ends while it is frozen, so that it hears of the free place before it hears of the lost connection."""
+    settings = json.dumps({"worker_prefetch_multiplier": 4, "broker_heartbeat": 2})
+    system = System(tmp_path, rabbitmq.fresh_url(), NIGHTSHIFT_CELERY=settings)
+    request.addfinalizer(system.close)
+    system.web()
+    frozen = system.worker("--pool", pool, "--concurrency", "1", name="frozen")
+    system.enqueue("test.nap", "running", 1)
+    system.until(lambda: system.events("running"), 20, "it has not begun")
+    waiting = [f"waiting-{n}" for n in range(3)]
+    for name in waiting:
+        system.enqueue("test.nap", name, 0)
+    frozen.signal(signal.SIGSTOP)
+    system.worker("--pool", "threads", "--concurrency", "4", name="other")
+    system.until(lambda: all("done" in system.events(name) for name in [*waiting, "running"]), 40, "not done")
+    frozen.signal(signal.SIGCONT)
+    system.until(lambda: frozen.log.count("Connected to") == 2, 20, "it does not connect anew")
+    next(process for process in system.processes if process.name == "other").stop()
+    system.enqueue("test.nap", "after", 0)
+    system.until(lambda: "done" in system.events("after"), 20, "it does not work again")
+    assert [system.events(name).count("begun") for name in waiting] == [1, 1, 1]
+
+
 def _leased(client: Any) -> int:
     return int(client.hget("nightshift:leased", "celery") or 0)

@@ -30,6 +30,7 @@ from . import monitoring
 from .announcer import Announcer
 from .aside import LET_COME, Aside
 from .endings import unrunnable
+from .fence import StartFence
 from .pools.children import remembered
 from .pools.solo import JobSolo
 from .request import settled_by_us
@@ -76,11 +77,12 @@ class JobConsumer(Consumer):
         """Connect; what must exist in the broker is declared before the first message is taken."""
         connection = super().connect()
         connection.transport.slots = int(self.pool.num_processes or 1)
+        self.settlement.fence = StartFence(getattr(connection.connection, "heartbeat", 0) or 0)
         self.settlement.resume()
         with self.app.connection_for_write() as side:
             self.runtime.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
         if isinstance(self.pool, JobSolo):
-            self.pool.keep_alive(connection.connection)
+            self.pool.keep_alive(connection.connection, self.settlement.fence)
         return connection
 
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
@@ -126,6 +128,7 @@ class JobConsumer(Consumer):
 
     def _pulse(self) -> None:
         self.loop_at = monotonic()
+        self.settlement.fence.pulse()
 
     def _check_connection(self) -> None:
         """Raise if the connection that the jobs come by is gone and nobody noticed.

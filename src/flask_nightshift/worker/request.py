@@ -263,7 +263,9 @@ class JobRequest(SettledRequest):
         if self.acknowledged:  # already, with ``acks_late=False``: nothing is left to count
             return True
         begin = getattr(self._message.channel, "begin_delivery", None)
-        return begin is None or begin(self._message.delivery_tag)
+        if begin is None:
+            return self.settlement.fence.opens(self._message.channel)
+        return bool(begin(self._message.delivery_tag))
 
     def _begin_later(self, exc: Exception) -> None:
         """Keep the free child, and try again in a moment.

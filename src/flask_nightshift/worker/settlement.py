@@ -27,6 +27,7 @@ from ..errors import BrokerUnavailable
 from ..message import headers as jobs
 from ..message.headers import Outgoing
 from ..services import Runtime
+from .fence import StartFence
 
 logger = logging.getLogger("flask_nightshift.worker.settle")
 
@@ -71,6 +72,8 @@ class Settlement:
         self._waiting: deque[Step] = deque()
         self._away_until = 0.0
         self._scheduled = False
+        self.fence = StartFence()
+        """Whether what the present connection has brought may begin."""
         self.start: Callable[[Any], None] = lambda _: None
         """Celery's way of handing a request to the pool, when there is room for it."""
         self._lock = threading.Lock()
@@ -189,10 +192,13 @@ class Settlement:
             steps, self._waiting = list(self._waiting), deque(s for s in self._waiting if s.message is None)
             self._scheduled = False  # Celery may have cancelled the timer with the connection
         for step in steps:
-            if step.message is None:
-                continue
-            event = JobReturned(step.job, utcnow(), self.worker, "its next state could not be written")
-            self.runtime.events.emit(event)
+            if step.message is not None:
+                self._lost(step)
+
+    def _lost(self, step: Step) -> None:
+        """The broker gives its message out again by itself."""
+        event = JobReturned(step.job, utcnow(), self.worker, "its next state could not be written")
+        self.runtime.events.emit(event)
 
     def _try(self, step: Step) -> bool:
         broker, written = self.runtime.broker, True
@@ -204,6 +210,9 @@ class Settlement:
             else:
                 written = broker.replace(step.message, step.outgoing, step.queue, due=step.due)
         except BrokerUnavailable as exc:
+            if step.outgoing is None and getattr(step.message.channel, "connection", self) is None:
+                self._lost(step)
+                return True
             self._away_until = monotonic() + TRY_AGAIN_AFTER
             logger.warning(
                 "job.unsettled",

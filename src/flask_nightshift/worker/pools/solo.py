@@ -15,6 +15,8 @@ from typing import Any
 from celery.concurrency.base import apply_target
 from celery.concurrency.solo import TaskPool
 
+from ..fence import StartFence
+
 BEATS = 3
 """Signs of life in the time of one heartbeat."""
 
@@ -28,19 +30,20 @@ class JobSolo(TaskPool):
         self._connection: Any = None
         self._working = False
 
-    def keep_alive(self, connection: Any) -> None:
+    def keep_alive(self, connection: Any, fence: StartFence) -> None:
         """Have this connection (py-amqp's) stay open while a job runs; others have no heartbeat."""
         self._connection = connection
         every = getattr(connection, "heartbeat", 0) / BEATS
         if every:
             threading.Thread(
-                target=self._beat, args=(connection, every), name="nightshift-pulse", daemon=True
+                target=self._beat, args=(connection, every, fence), name="nightshift-pulse", daemon=True
             ).start()
 
-    def _beat(self, connection: Any, every: float) -> None:
+    def _beat(self, connection: Any, every: float, fence: StartFence) -> None:
         while connection is self._connection:
             time.sleep(every)
             if self._working:
+                fence.pulse()
                 with contextlib.suppress(Exception):  # the event loop will notice
                     connection.send_heartbeat()
 
