@@ -1,9 +1,8 @@
 """The start fence: whether a job may begin, where only the broker knows that the connection it came by is gone.
 
-RabbitMQ closes a connection that it has not heard of for two heartbeats, and gives its messages to others. A worker
-that was frozen for so long (SIGSTOP, a suspended machine) goes on as if nothing had happened, and would begin what waits in
-it before it reads that the connection is closed. So after a gap the broker is asked first. On Redis the lease says it
-(``begin_delivery``).
+RabbitMQ closes a connection from which two heartbeats are missing, and gives its messages to other workers. A worker that
+was frozen for so long (SIGSTOP, a suspended machine) would begin the jobs that wait in it before it reads that the
+connection is closed. So after a gap the worker asks the broker first. On Redis the lease decides (``begin_delivery``).
 """
 
 from __future__ import annotations
