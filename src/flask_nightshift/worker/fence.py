@@ -1,7 +1,7 @@
 """The start fence: whether a job may begin, where only the broker knows that the connection it came by is gone.
 
-RabbitMQ closes a connection from which two heartbeats are missing, and gives its messages to other workers. A worker that
-was frozen for so long (SIGSTOP, a suspended machine) would begin the jobs that wait in it before it reads that the
+RabbitMQ closes a connection from which two heartbeats are missing, and gives its messages to other workers. A worker
+that was frozen for so long (SIGSTOP, a suspended machine) would begin the jobs that wait in it before it reads that the
 connection is closed. So after a gap the worker asks the broker first. On Redis the lease decides (``begin_delivery``).
 """
 
