@@ -9,6 +9,7 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
+from ..domain.pools import DEFAULT, POOLS
 from .base import load_runtime, runtime
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
@@ -47,8 +48,8 @@ def broker(ctx: click.Context) -> None:
 )
 @click.option(
     "--pool",
-    type=click.Choice(["prefork", "threads", "solo", "gevent"]),
-    help="[default: prefork, or NIGHTSHIFT_CELERY['worker_pool']]",
+    type=click.Choice(list(POOLS)),
+    help=f"[default: {DEFAULT.name}, or NIGHTSHIFT_CELERY['worker_pool']]",
 )
 @click.option(
     "--name",
@@ -78,7 +79,7 @@ def worker(
 
     current = load_runtime(ctx)
     pool = pool or current.celery.conf.worker_pool
-    if pool == "gevent":
+    if pool in POOLS and POOLS[pool].replaces_modules:
         green.ensure_patched()
     if not logs.is_taken():
         logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, DateTime, delete, func, select
 
 from ..domain.job import utcnow
+from ..domain.pools import DEFAULT, POOLS
 from . import Store, upsert
 from . import tables as t
 
@@ -27,7 +28,6 @@ BEAT_FRESH = timedelta(seconds=30)
 STOPPED = "stopped"
 """The row of the Beat that stopped last in good order: its last tick counts, and it is not alive."""
 TIMEOUT = 5.0
-_BLOCKING_POOLS = ("solo",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class WorkerBeat:
     loop_at: datetime
     busy: Sequence[Mapping[str, Any]] = ()
     concurrency: int = 1
-    pool: str = "prefork"
+    pool: str = DEFAULT.name
     queues: Sequence[str] = ()
     version: str = ""
 
@@ -185,7 +185,7 @@ def _later(seconds: float | None, by: timedelta) -> float | None:
 
 def _excused(worker: WorkerBeat, now: datetime) -> bool:
     """Whether a job that blocks the loop, in a pool where jobs do, is within its time."""
-    if worker.pool not in _BLOCKING_POOLS:
+    if not (worker.pool in POOLS and POOLS[worker.pool].blocks_loop):
         return False
     return any(_within_its_time(job, now) for job in worker.busy)
 

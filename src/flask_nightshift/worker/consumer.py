@@ -26,13 +26,12 @@ from ..domain.job import Failure, Reason, utcnow
 from ..message import headers as jobs
 from ..services import Runtime
 from ..text.lines import Line, job_fields
-from . import monitoring
+from . import monitoring, pools
 from .announcer import Announcer
 from .aside import LET_COME, Aside
 from .endings import unrunnable
 from .fence import StartFence
 from .pools.children import remembered
-from .pools.solo import JobSolo
 from .request import settled_by_us
 from .settlement import Settlement
 
@@ -81,8 +80,7 @@ class JobConsumer(Consumer):
         self.settlement.resume()
         with self.app.connection_for_write() as side:
             self.runtime.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
-        if isinstance(self.pool, JobSolo):
-            self.pool.keep_alive(connection.connection, self.settlement.fence)
+        pools.keep_alive(self.pool, connection.connection, self.settlement.fence)
         return connection
 
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:

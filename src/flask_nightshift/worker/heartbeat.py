@@ -21,6 +21,7 @@ from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
 from ..services import Runtime
 from ..store import heartbeats
+from .pools import pool_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Heartbeat:
             loop_at=now - timedelta(seconds=monotonic() - loop_at)
             if loop_at is not None
             else self._started_at,
-            pool=_pool_name(controller),
+            pool=pool_of(type(controller.pool)).name,
             concurrency=int(getattr(controller.pool, "num_processes", 0) or 0),
             queues=sorted(controller.app.amqp.queues.consume_from),
             busy=[_busy(request) for request in list(active_requests)],
@@ -90,13 +91,6 @@ class Heartbeat:
         elif exc is None and self._away:
             logger.info("worker.database_back")
         self._away = exc is not None
-
-
-def _pool_name(controller: Any) -> str:
-    """The name that ``--pool`` knows it by: that of Celery's module."""
-    kinds = [kind.__module__ for kind in type(controller.pool).__mro__]
-    ours = [kind for kind in kinds if kind.startswith("celery.concurrency.")]
-    return (ours or kinds)[0].rpartition(".")[2]
 
 
 def _busy(request: Any) -> dict[str, Any]:

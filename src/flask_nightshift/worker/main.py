@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from celery.apps.worker import Worker
-from celery.concurrency import get_implementation, prefork, solo
+from celery.concurrency import get_implementation
 
 from ..compat import check
 from ..errors import BrokerUnavailable, IncompatibleLibrary
@@ -16,15 +16,12 @@ from ..services import Runtime
 from ..text.lines import Line
 from . import names
 from .monitoring import HEARTBEAT_SECONDS
-from .pools.prefork import JobPool
-from .pools.solo import JobSolo
+from .pools import OURS, pool_of
 
 logger = logging.getLogger(__name__)
 
 START_PATIENCE = 1.0
 """Seconds that a start waits for the broker to say what it is."""
-OURS = {prefork.TaskPool: JobPool, solo.TaskPool: JobSolo}
-"""The pools that stand in for Celery's."""
 OUR_STEPS = {"celery.worker.components:Beat": "flask_nightshift.worker.embedded_beat:EmbeddedBeat"}
 """The parts of a worker that stand in for Celery's."""
 
@@ -54,8 +51,9 @@ class JobWorker(Worker):
             logger.warning(Line("library.unchecked", str(each), **fields))
         with suppress(BrokerUnavailable):
             self.app.runtime.broker.health(START_PATIENCE)
-        self.pool_cls = OURS.get(self.pool_cls, self.pool_cls)  # type: ignore[has-type]
-        if self.pool_cls is JobSolo:
+        kind: Any = self.pool_cls
+        self.pool_cls = OURS.get(kind, kind)
+        if pool_of(kind).one_job:
             self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one
 
 

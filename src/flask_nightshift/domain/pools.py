@@ -1,0 +1,33 @@
+"""The pools that run a worker's jobs, and what each can do; the code of one is in ``worker/pools/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool by its name in ``--pool``.
+
+    ``blocks_loop``: while a job runs, the worker's event loop stands still. ``one_job``: it runs one job at a time,
+    whatever ``--concurrency`` says. ``replaces_modules``: it needs Python's modules replaced before any import.
+    """
+
+    name: str
+    blocks_loop: bool = False
+    one_job: bool = False
+    replaces_modules: bool = False
+
+
+POOLS = {
+    pool.name: pool
+    for pool in (
+        Pool("prefork"),
+        Pool("threads"),
+        Pool("solo", blocks_loop=True, one_job=True),
+        Pool("gevent", replaces_modules=True),
+    )
+}
+DEFAULT = POOLS["prefork"]
+
+__all__ = ["DEFAULT", "POOLS", "Pool"]
