@@ -17,7 +17,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint chaos bench compose-test lock seams seams-newest clean
+.PHONY: help up demo test unit t check lint chaos bench compose-test lock seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,8 +28,20 @@ up: $(VENV)/.app ## start the example shop: broker, web, worker, beat, a mailbox
 demo: $(VENV)/.app ## a tour in one minute that nobody has to type for
 	@$(shop) demo
 
+# Tests mostly wait for processes; in this order the short ones come last, and no process is left with a long file.
 test: $(VENV)/.test ## all tests; what misses a program skips, or fails when CI=true
-	@$(bin)/python -m pytest $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+unit: $(VENV)/.test ## the tests of pure parts, in seconds
+	@$(bin)/python -m pytest -q tests/unit
+
+t: $(VENV)/.test ## some tests in one process: make t F=tests/integration/test_replay.py
+	@$(bin)/python -m pytest $(F)
+
+check: $(VENV)/.test ## ruff and the direction of imports, in seconds
+	@$(bin)/ruff check --quiet .
+	@$(bin)/ruff format --check --quiet .
+	@$(bin)/lint-imports > /dev/null || $(bin)/lint-imports
 
 lint: $(VENV)/.test ## ruff, mypy --strict, the direction of imports
 	@$(bin)/ruff check .
@@ -38,7 +50,7 @@ lint: $(VENV)/.test ## ruff, mypy --strict, the direction of imports
 	@$(bin)/lint-imports
 
 chaos: $(VENV)/.test ## break everything under load and count every job afterwards; about twelve minutes
-	@PYTHONPATH=tests $(bin)/python -m chaos
+	@PYTHONPATH=tests:tests/support $(bin)/python -m chaos
 
 bench: $(VENV)-bench/.bench ## side by side with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… OUT=folder
 	@$(VENV)-bench/bin/python -m benchmarks

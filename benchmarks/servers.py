@@ -17,7 +17,7 @@ from typing import Any
 
 from . import jobs
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 real: Any = importlib.import_module("servers")
 
 MEMORY = Path("/dev/shm")

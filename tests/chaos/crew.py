@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_nightshift.errors import DatabaseUnavailable
+from places import python_path
 from servers import Postgres, Server, wait_for
 
 from .clients import Client, client_of
@@ -133,7 +134,7 @@ class Crew:
             "NIGHTSHIFT_CELERY": json.dumps(celery),
             "NIGHTSHIFT_LOG_FORMAT": "json",
             "FLASK_APP": "chaos.jobs_app",
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": python_path(),
             "TMPDIR": str(self.folder / "tmp"),  # a killed process leaves files there
         }
 

@@ -13,14 +13,13 @@ from pathlib import Path
 import psutil
 import redis
 
+from places import python_path
 from servers import wait_for
-
-from .crew import TESTS
 
 
 def chaos(folder: Path, **parameters: str) -> subprocess.Popen[str]:
     """Start it; its temporary files, and those of all that it starts, go to ``folder``."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(folder), **parameters}
+    environment = {**os.environ, "PYTHONPATH": python_path(), "TMPDIR": str(folder), **parameters}
     return subprocess.Popen(
         [sys.executable, "-m", "chaos"], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

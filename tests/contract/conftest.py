@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from resultsapp import create_app
-from sites import NAMES, Embedded, Site, make_site
 
 from flask_nightshift.services import current
+from resultsapp import create_app
+from sites import NAMES, Embedded, Site, make_site
 
 
 @pytest.fixture(scope="session")

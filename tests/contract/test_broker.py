@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sites import Site, a_job
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT, QueueDepth
 from flask_nightshift.brokers.redis.client import connect
@@ -17,6 +16,7 @@ from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.message import headers as jobs
 from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from servers import wait_for
+from sites import Site, a_job
 
 
 def depth(site: Site, queue: str | None = None) -> QueueDepth:

@@ -10,6 +10,7 @@ import pytest
 from celery import chain, chord, group, signature
 from flask import Flask
 from kombu.exceptions import EncodeError
+
 from resultsapp import add, total
 from sites import Site
 

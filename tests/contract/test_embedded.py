@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 from flask import Flask
-from sites import Embedded, a_job, make_site
 
 from flask_nightshift.brokers import Broker, connect
 from flask_nightshift.brokers.redis import embedded
 from flask_nightshift.config import settings as config
 from flask_nightshift.errors import BrokerUnavailable, EmbeddedBrokerDown
 from servers import wait_for
+from sites import Embedded, a_job, make_site
 
 
 def broker_of(instance: Path) -> Broker:

@@ -14,13 +14,13 @@ from celery import signals
 from celery.canvas import StampingVisitor
 from flask import Flask
 from kombu.exceptions import EncodeError
-from resultsapp import add, total
-from sites import Site
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.services import current
+from resultsapp import add, total
+from sites import Site
 
 CELERYS_WAY = {"delivery_mode": 2}
 """An option that makes no difference, but is not among those that the short way knows."""

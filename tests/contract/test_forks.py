@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from celery import group
 from flask import Flask
+
 from resultsapp import add
 from sites import Site
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
-from resultsapp import add
-from sites import Site, make_site
 
+from resultsapp import add
 from servers import RabbitMQ
+from sites import Site, make_site
 
 
 class SoftLimit(Exception):

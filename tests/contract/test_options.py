@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+
 from resultsapp import add
 from sites import Site
 

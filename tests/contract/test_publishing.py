@@ -17,13 +17,14 @@ import pytest
 from celery import chain, chord, group
 from celery.exceptions import TimeoutError as NotThereYet
 from flask import Flask
-from resultsapp import add, create_app, total
-from sites import Site
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.services import current
+from places import APPS
+from resultsapp import add, create_app, total
 from servers import wait_for
+from sites import Site
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -71,7 +72,7 @@ def worker(app: Flask, tmp_path: Path) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "flask", "--app", "resultsapp", "jobs", "worker", "--concurrency", "2"],
-            cwd=Path(__file__).parent,
+            cwd=APPS,
             env={**os.environ, **environment, "INSTANCE": app.instance_path},
             stdout=output,
             stderr=subprocess.STDOUT,

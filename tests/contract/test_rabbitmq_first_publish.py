@@ -13,13 +13,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sites import a_job, make_site
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.brokers.rabbitmq import topology
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from servers import RabbitMQ, wait_for
+from sites import a_job, make_site
 
 pytestmark = pytest.mark.rabbitmq
 

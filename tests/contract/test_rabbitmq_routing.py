@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from kombu import Exchange, Queue, binding
-from resultsapp import add, create_app
-from sites import Site, a_job, make_site
 
 from flask_nightshift.brokers.rabbitmq import topology
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import ConfigurationError
 from flask_nightshift.message.headers import DEAD_QUEUE
 from flask_nightshift.services import current
+from resultsapp import add, create_app
 from servers import RabbitMQ, wait_for
+from sites import Site, a_job, make_site
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sites import Site, a_job, make_site
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable, ConfigurationError
 from flask_nightshift.message.headers import DEAD_QUEUE
 from servers import RedisServer, free_port, wait_for
+from sites import Site, a_job, make_site
 
 
 @pytest.fixture

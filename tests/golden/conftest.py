@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "integration"))  # system.py
 
 FILES = Path(__file__).parent / "files"
 Golden = Callable[[dict[str, Any]], None]

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from system import Process, System
-
+from places import python_path
 from servers import free_port
+from system import Process, System
 
 from . import app as golden_app
 from .brokers import Rabbit, Redis
@@ -52,7 +52,7 @@ class Story:
             folder,
             url,
             FLASK_APP="golden.app",
-            PYTHONPATH=str(TESTS),
+            PYTHONPATH=python_path(),
             NIGHTSHIFT_DATABASE_URL=self._history.url,
         )
         self._app = golden_app.create_app(

@@ -24,6 +24,6 @@ def test_the_fixtures_of_celery(workshop: Callable[..., Workshop], tmp_path: Pat
     (installed / "a_library.py").write_text(LIBRARY)
     path = os.pathsep.join([str(APPS), str(installed), os.environ.get("PYTHONPATH", "")])
     shop = workshop("celery_pytest", PYTHONPATH=path)
-    own = ["-p", "no:xdist", "-p", "no:cacheprovider", f"--rootdir={shop.folder}", "-c", os.devnull]
-    said = shop.run("pytest", *own, "-q", str(APPS / "celery_pytest.py"))
+    own = ["-p", "no:xdist", "-p", "no:cacheprovider", f"--rootdir={shop.folder}", f"--confcutdir={APPS}"]
+    said = shop.run("pytest", *own, "-c", os.devnull, "-q", str(APPS / "celery_pytest.py"))
     assert "3 passed" in said

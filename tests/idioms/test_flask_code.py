@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from workshop import APPS, Workshop
 
 Make = Callable[..., Workshop]
@@ -44,6 +45,13 @@ def test_migrations_and_a_shell_with_a_login(workshop: Make) -> None:
 def test_a_suite_with_an_app_for_each_test(tmp_path: Path) -> None:
     shop = Workshop(tmp_path, "redis://127.0.0.1:1/0", "suite", APPS="20")
     said = shop.run(
-        "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(APPS / "suite" / "shop_tests.py")
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        f"--confcutdir={APPS}",
+        str(APPS / "suite" / "shop_tests.py"),
     )
     assert "40 passed" in said

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from workshop import Workshop
 
 from shop_stack import ROOT
+from workshop import Workshop
 
 PAGE = (ROOT / "docs/how-to/move.md").read_text()
 MOVE, RESTORE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from workshop import Workshop
 
 from servers import free_port
+from workshop import Workshop
 
 GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers=2", "web:create_app()"]
 UWSGI = [

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system import System, running
 
 from flask_nightshift.store import Store
 from servers import Server
+from system import System, running
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 BROKERS = ["valkey", "redis_server", "rabbitmq"]

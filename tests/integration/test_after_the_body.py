@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import chord, states
+
 from afterapp import (
     body,
     copies,
@@ -22,10 +24,8 @@ from afterapp import (
     turned_away,
     unstorable,
 )
-from celery import chord, states
-from system import System, running
-
 from servers import RedisServer
+from system import System, running
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from burials import Desk, a_desk  # noqa: F401 - a fixture
-
 from servers import wait_for
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beats import START, Beats, Clock
 from celery.beat import BeatLazyFunc
 from celery.schedules import crontab, schedule
-from opsapp import opened
-from system import running
 
+from beats import START, Beats, Clock
 from flask_nightshift.errors import ConfigurationError
 from flask_nightshift.store import heartbeats
+from opsapp import opened
 from servers import Valkey, wait_for
+from system import running
 
 Make = Callable[..., Beats]
 

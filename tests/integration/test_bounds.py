@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+
 from boundsapp import create_app, fine, loud, nested, permanent
 from system import System, running
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opsapp import opened
-from system import running
 
 from flask_nightshift import BrokerUnavailable
+from opsapp import opened
 from servers import RabbitMQ, RedisServer, free_port, wait_for
+from system import running
 
 KEY = "NIGHTSHIFT_BROKER_URL"
 TROUBLES = [

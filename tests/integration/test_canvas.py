@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import chain, chord, group
+from celery.exceptions import TimeoutError as ResultTimeout
+from flask import Flask
+
 from canvasapp import (
     add,
     after,
@@ -25,12 +29,8 @@ from canvasapp import (
     replaced_by_group,
     silent,
 )
-from celery import chain, chord, group
-from celery.exceptions import TimeoutError as ResultTimeout
-from flask import Flask
-from system import System, running
-
 from flask_nightshift import Nightshift
+from system import System, running
 
 PATIENCE = 60
 

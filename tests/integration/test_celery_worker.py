@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from desk import Desk, sitting
 
+from desk import Desk, sitting
 from flask_nightshift.brokers.redis.transport import keys
 
 POOLS = {

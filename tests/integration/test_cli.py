@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from opsapp import Ops, opened
 
 from flask_nightshift.domain.job import Reason, utcnow
 from flask_nightshift.message.headers import DEAD_QUEUE
+from opsapp import Ops, opened
 from servers import Postgres, Valkey
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from opsapp import Ops, opened
 
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.events import JobEnqueued, JobSucceeded
@@ -16,6 +15,7 @@ from flask_nightshift.domain.job import Failure, JobRef, Outcome, Reason, new_id
 from flask_nightshift.message import headers as message
 from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from flask_nightshift.observe import overview as inspector
+from opsapp import Ops, opened
 from servers import Postgres, Valkey
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[red]bold[/] :skull:\nstatus       replayed\r\udc80\x00"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from system import running
 
 from servers import RabbitMQ
+from system import running
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

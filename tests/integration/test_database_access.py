@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opsapp import opened
 from sqlalchemy import insert, text
 
 from flask_nightshift import journal
@@ -17,6 +16,7 @@ from flask_nightshift.config import settings as config
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import DatabaseUnavailable
 from flask_nightshift.store import Store, tables
+from opsapp import opened
 from servers import Postgres, Valkey
 
 FULL = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"

@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from burials import TRACEBACK, Desk, a_desk, take_away  # noqa: F401 - a fixture
-from children import fork, join
 from sqlalchemy import select, update
 
+from burials import TRACEBACK, Desk, a_desk, take_away  # noqa: F401 - a fixture
+from children import fork, join
 from flask_nightshift import dead_letters, journal
 from flask_nightshift.brokers.base import Broker, PendingDeadLetter
 from flask_nightshift.config import settings as config

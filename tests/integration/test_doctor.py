@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import redis
-from opsapp import Ops, opened
 
+from opsapp import Ops, opened
 from servers import Postgres, Valkey
 
 Finding = dict[str, str]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from celery import chord, states
-from endingsapp import body, create_app, deadly, hang, heard, jobs, part, rejected
 from kombu import Connection
+
+from endingsapp import body, create_app, deadly, hang, heard, jobs, part, rejected
 from system import System, running
 
 FATES: dict[str, tuple[str, list[str], str | None]] = {

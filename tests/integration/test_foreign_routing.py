@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from kombu import Connection, Exchange, Queue
+
 from system import System, running
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from system import System
 
 SETTINGS = json.dumps(

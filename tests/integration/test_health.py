@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opsapp import Ops, opened
 
 from flask_nightshift.observe import health
+from opsapp import Ops, opened
 from servers import Postgres, Server, Valkey
 
 PARTS = ["broker", "database", "workers", "beat"]

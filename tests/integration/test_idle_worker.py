@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from system import System
-from transport_support import Site
 
 from servers import RedisServer, wait_for
+from system import System
+from transport_support import Site
 
 SECONDS = 12
 MANY = ",".join(f"queue{number}" for number in range(400))

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system import HERE, System, running
+
+from places import APPS
+from system import System, running
 
 LIMIT = 3
 """Deliveries; fewer than the default, because finding a dead worker on Redis takes seconds."""
@@ -56,9 +58,9 @@ def _killing(folder: Path, url: str, prefetch: int) -> Any:
 
 def _fill(system: System, count: int, killer_at: int) -> None:
     subprocess.run(
-        [sys.executable, str(HERE / "killerapp.py"), str(count), str(killer_at)],
+        [sys.executable, str(APPS / "killerapp.py"), str(count), str(killer_at)],
         env=system.env,
-        cwd=HERE,
+        cwd=APPS,
         check=True,
     )
 

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 from celery import Celery
-from system import Process, System, running
 
 from servers import Valkey
+from system import Process, System, running
 
 
 class Case:

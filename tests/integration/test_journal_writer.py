@@ -15,9 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from children import fork, join
 from sqlalchemy import Connection, func, select
 
+from children import fork, join
 from flask_nightshift import journal
 from flask_nightshift.domain.events import JobRetrying, JobStarted, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Outcome, utcnow

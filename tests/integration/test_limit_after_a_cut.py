@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from celery import Celery
-from system import running
 
 from servers import Valkey
+from system import running
 
 
 def test_the_limit_of_a_job_that_was_running_when_the_connection_was_cut(

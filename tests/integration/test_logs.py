@@ -15,8 +15,6 @@ import pytest
 import structlog
 from celery.app import trace
 from flask import Flask, jsonify
-from opsapp import Ops, opened
-from system import running
 
 from flask_nightshift import logs
 from flask_nightshift.config import Settings
@@ -31,7 +29,9 @@ from flask_nightshift.domain.events import (
 )
 from flask_nightshift.domain.job import Failure, JobRef, Reason
 from flask_nightshift.enqueue.request_id import request_id
+from opsapp import Ops, opened
 from servers import Valkey
+from system import running
 
 JOB = JobRef("0198c7f2-5d7b-7000-8000-00000000abcd", "mail.send", "mail", 2, "req-42")
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opsapp import Ops, opened
-from system import running
 
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.job import new_id
 from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from opsapp import Ops, opened
 from servers import Valkey
+from system import running
 
 SECRET = "424242"
 SHORT = json.dumps({"broker_transport_options": {"lease_seconds": 3, "lease_renew_seconds": 0.5}})

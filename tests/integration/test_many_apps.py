@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from places import SUPPORT
+
 APPS = 40
 PROGRAM = """
 import gc, json, sys, tempfile, threading, weakref
@@ -98,7 +100,7 @@ def test_close_leaves_nothing_of_an_app_that_is_in_use(
 def run(request: Any, broker: str, database: str, count: int, how: str, folder: Path) -> Any:
     url = request.getfixturevalue(broker).fresh_url()
     database_url = request.getfixturevalue(database).fresh_url() if database != "sqlite" else ""
-    tests = str(Path(__file__).parents[1])
+    tests = str(SUPPORT)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, tests, url, database_url, str(count), how, str(folder)],
         capture_output=True, text=True, timeout=150, check=False,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opsapp import Ops, opened
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 
 from flask_nightshift.domain.events import JobDied, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Reason, utcnow
+from opsapp import Ops, opened
 from servers import Postgres, Valkey
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

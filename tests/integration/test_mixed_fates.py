@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kombu import Connection
+
 from system import System
 
 PLAN = {  # what to enqueue, how many, and the reason in the dead-letter queue (None: it succeeds)

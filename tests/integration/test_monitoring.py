@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from celery import Celery
-from system import System, running
 
 from servers import free_port
+from system import System, running
 
 WHOLE = ["task-received", "task-started", "task-succeeded"]
 

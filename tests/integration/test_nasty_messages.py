@@ -13,9 +13,9 @@ from typing import Any
 import kombu
 import pytest
 import redis
-from system import Process, System
 
 from flask_nightshift.domain.job import utcnow
+from system import Process, System
 
 pytestmark = pytest.mark.parametrize("broker", ["valkey", "rabbitmq"], indirect=True)
 

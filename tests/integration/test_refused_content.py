@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opsapp import opened
-from refusing import refuse, role, without_rights
 from sqlalchemy import event, func, select
 
 from flask_nightshift import dead_letters, journal
@@ -30,6 +28,8 @@ from flask_nightshift.domain.job import DeadLetter, Failure, JobRef, JobState, O
 from flask_nightshift.message import headers as message
 from flask_nightshift.store import Store, refused, tables
 from flask_nightshift.store.types import MAX_KEY, MAX_TEXT
+from opsapp import opened
+from refusing import refuse, role, without_rights
 from servers import Postgres, Server, Valkey, wait_for
 
 LONG = "mail." + "é" * 6_000

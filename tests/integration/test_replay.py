@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from burials import Desk, a_desk  # noqa: F401 - a fixture
-from children import fork, join
 from sqlalchemy import text, update
 
+from burials import Desk, a_desk  # noqa: F401 - a fixture
+from children import fork, join
 from flask_nightshift import dead_letters, journal
 from flask_nightshift.dead_letters import Filters, Status, claims
 from flask_nightshift.domain.events import JobStarted

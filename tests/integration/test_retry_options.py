@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from system import System
 
 from flask_nightshift.domain.job import utcnow
 from servers import RabbitMQ
+from system import System
 
 
 def marker() -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from system import System
 
 pytestmark = pytest.mark.parametrize("broker", ["valkey", "rabbitmq"], indirect=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beats import Beats, Clock
 from celery.schedules import BaseSchedule, crontab, schedule
-from opsapp import opened
 
+from beats import Beats, Clock
+from opsapp import opened
 from servers import Valkey, wait_for
 
 

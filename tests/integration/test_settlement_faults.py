@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from system import System
 
 FATES: dict[str, tuple[str, list[Any]]] = {

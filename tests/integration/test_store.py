@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from children import fork, join
 from sqlalchemy import insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from children import fork, join
 from flask_nightshift.errors import ConfigurationError, DatabaseUnavailable
 from flask_nightshift.store import Store, tables
 from flask_nightshift.store.migration import VERSION_TABLE

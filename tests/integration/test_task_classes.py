@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from system import System, running
 
 FAST = json.dumps({"retry_backoff": 0.1, "retry_jitter": False})

@@ -13,11 +13,11 @@ import pytest
 from kombu import Consumer, Exchange, Producer, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import ResponseError
-from transport_support import BOOKS, QUEUE, Site, bodies, body_of, eta
 
 from flask_nightshift.brokers.redis.transport import queues
 from flask_nightshift.brokers.redis.transport.channel import AccessRefused
 from servers import wait_for
+from transport_support import BOOKS, QUEUE, Site, bodies, body_of, eta
 
 LIMIT = {"delivery_limit": 2}
 

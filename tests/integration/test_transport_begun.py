@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from transport_support import Site, bodies
 
 from flask_nightshift.brokers.redis.transport import keys, scripts
 from servers import wait_for
+from transport_support import Site, bodies
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 from celery.contrib.testing.worker import start_worker
+
 from transport_support import TRANSPORT, Site
 
 

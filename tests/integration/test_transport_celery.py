@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from transport_support import Site
-from transport_world import QUEUE, World
 
 from flask_nightshift.brokers.redis.transport.reclaim import AFTER_OUTAGE
+from transport_support import Site
+from transport_world import QUEUE, World
 
 
 @pytest.fixture(params=["valkey", "redis_server"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import kombu
 import pytest
+
 from transport_support import Site
 from transport_world import QUEUE, World
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from kombu import Producer
-from transport_support import QUEUE, Site, eta
 
 from flask_nightshift.brokers.redis.transport import queues
+from transport_support import QUEUE, Site, eta
 
 
 @pytest.fixture(params=["valkey", "redis_server"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from system import System, running
-from transport_refusals import refused, who, works
 
 from servers import RedisServer, wait_for
+from system import System, running
+from transport_refusals import refused, who, works
 
 SERVERS = ["valkey", "redis_server"]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+
 from transport_support import Site
 from transport_world import World
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from system import System, running
 from transport_support import Site
 from transport_world import World

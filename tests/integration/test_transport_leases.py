@@ -16,13 +16,13 @@ import pytest
 from kombu import Queue
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 
 from flask_nightshift.brokers.redis.transport.lease import LeaseLost
 from flask_nightshift.brokers.redis.transport.reclaim import AFTER_OUTAGE
 from flask_nightshift.brokers.redis.transport.renewal import _now
 from flask_nightshift.text.lines import LOGGER
 from servers import wait_for
+from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 
 SHORT = {"lease_seconds": 1.5, "lease_renew_seconds": 0.3}
 

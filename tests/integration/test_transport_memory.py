@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from transport_support import Site
 from transport_world import QUEUE, World
 

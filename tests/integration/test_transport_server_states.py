@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import redis
+
+from servers import RedisServer, Valkey, wait_for
 from system import System, running
 from transport_refusals import refused, works
 from transport_support import Site
 from transport_world import World
-
-from servers import RedisServer, Valkey, wait_for
 
 
 @pytest.fixture(params=["valkey", "redis_server"])

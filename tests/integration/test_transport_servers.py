@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from kombu import Producer
-from redis_servers import Group, OnSocket, Secure
-from transport_support import QUEUE, TRANSPORT, Reader
 
 from flask_nightshift.brokers.connections import Connection
+from redis_servers import Group, OnSocket, Secure
 from servers import wait_for
+from transport_support import QUEUE, TRANSPORT, Reader
 
 SENTINEL_TRANSPORT = "flask_nightshift.transport:SentinelTransport"
 

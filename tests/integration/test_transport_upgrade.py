@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from transport_support import Site
-from transport_world import QUEUE, World
 
 from flask_nightshift.brokers.redis.transport import queues
+from transport_support import Site
+from transport_world import QUEUE, World
 
 EXPIRED = {"visibility_timeout": 1}
 """For tests: what a killed old worker left is taken for abandoned after a second."""

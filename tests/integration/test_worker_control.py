@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from desk import Desk, sitting
 
 CHILDREN, EACH = 2, 2  # and so many jobs are taken for each

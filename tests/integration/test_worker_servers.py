@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import redis
-from redis_servers import Group, OnSocket, Secure
-from system import System
 
 from flask_nightshift.brokers.redis.transport import keys
+from redis_servers import Group, OnSocket, Secure
 from servers import RedisServer, wait_for
+from system import System
 
 ONCE = ["begun", "done"]
 QUEUE = "celery"

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from celery import Celery
 from flask import Flask
-from system import Process, System
 
 from flask_nightshift import Nightshift
 from flask_nightshift.brokers.redis.transport import keys
 from servers import Valkey
+from system import Process, System
 
 QUEUE = "celery"
 DELAYED = keys.delayed("", QUEUE)

@@ -13,15 +13,16 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
-import private_names
 import pytest
 from packaging.requirements import Requirement
-from private_names import Override, Use
 
 import flask_nightshift
+import private_names
 from flask_nightshift.compat import check, found, source
 from flask_nightshift.compat.seam import Kind
 from flask_nightshift.compat.seams import SEAMS
+from places import SUPPORT
+from private_names import Override, Use
 
 ROOT = Path(__file__).parents[2]
 EXTENSION_POINTS = {
@@ -186,7 +187,7 @@ def test_a_worker_does_not_start_with_a_library_that_changed_a_seam(
     run = _python(
         f"""
         import importlib, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(SUPPORT)!r})
         import upstream
         upstream.change({module!r}, {owner!r}, {name!r}, {how!r})
         from flask import Flask

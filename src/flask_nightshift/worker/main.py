@@ -51,7 +51,7 @@ class JobWorker(Worker):
             logger.warning(Line("library.unchecked", str(each), **fields))
         with suppress(BrokerUnavailable):
             self.app.runtime.broker.health(START_PATIENCE)
-        kind: Any = self.pool_cls  # type: ignore[has-type]
+        kind: Any = get_implementation(self.pool_cls)  # type: ignore[has-type]
         self.pool_cls = OURS.get(kind, kind)
         if pool_of(kind).one_job:
             self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one

@@ -23,8 +23,8 @@ def pool_of(kind: type) -> Pool:
 
 
 def keep_alive(pool: Any, connection: Any, fence: Any) -> None:
-    """Have ``pool`` keep an AMQP connection open while a job blocks the event loop, and tell ``fence`` meanwhile."""
-    if pool_of(type(pool)).blocks_loop:
+    """Have our ``pool`` keep an AMQP connection open while a job blocks the loop, and tell ``fence`` meanwhile."""
+    if isinstance(pool, JobSolo):
         pool.keep_alive(connection, fence)
 
 

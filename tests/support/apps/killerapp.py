@@ -9,9 +9,9 @@ import time
 
 import psutil
 from flask import Flask
-from jobsapp import note
 
 from flask_nightshift import Nightshift
+from jobsapp import note
 
 jobs = Nightshift()
 SLOW = 4

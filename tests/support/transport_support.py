@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import kombu
@@ -20,6 +19,7 @@ from kombu import Consumer, Producer, Queue
 
 from flask_nightshift.brokers.connections import Connection
 from flask_nightshift.brokers.redis.transport import reclaim as sweep
+from places import python_path
 from servers import RedisServer, wait_for
 
 TRANSPORT = "flask_nightshift.transport:Transport"
@@ -192,8 +192,7 @@ class Child:
     """A consumer in a process of its own, holding one message."""
 
     def __init__(self, site: Site, **options: Any) -> None:
-        here = Path(__file__).parent
-        environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent}:{os.environ.get('PYTHONPATH', '')}"}
+        environment = {**os.environ, "PYTHONPATH": python_path()}
         self.process = subprocess.Popen(
             [sys.executable, "-c", CHILD, site.url, TRANSPORT, repr(options)],
             stdin=subprocess.PIPE,

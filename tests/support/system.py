@@ -15,9 +15,8 @@ from typing import Any
 import httpx
 import psutil
 
+from places import APPS, python_path
 from servers import free_port, wait_for
-
-HERE = Path(__file__).parent
 
 
 class Process:
@@ -28,7 +27,7 @@ class Process:
         self.log_file = folder / f"{name}.log"
         self._output = self.log_file.open("ab")
         self.popen = subprocess.Popen(
-            argv, env=env, cwd=HERE, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
+            argv, env=env, cwd=APPS, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
         )
 
     @property
@@ -76,7 +75,7 @@ class System:
         (folder / "instance").mkdir(exist_ok=True)
         self.env = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
+            "PYTHONPATH": python_path(),
             "FLASK_APP": "jobsapp",
             "LEDGER": str(self.ledger),
             "INSTANCE": str(folder / "instance"),
@@ -95,7 +94,7 @@ class System:
         """Run ``flask jobs …`` to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "flask", "jobs", *words],
-            env=self.env, cwd=HERE, text=True, capture_output=True, timeout=seconds, check=False,
+            env=self.env, cwd=APPS, text=True, capture_output=True, timeout=seconds, check=False,
         )  # fmt: skip
         if ok:
             assert done.returncode == 0, f"flask jobs {' '.join(words)}: {done.stdout}\n{done.stderr}"

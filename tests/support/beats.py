@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery.utils.imports import symbol_by_name
+
 from opsapp import Ops
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

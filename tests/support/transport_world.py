@@ -14,12 +14,12 @@ from typing import Any
 
 import psutil
 from celery import Celery
+
+from places import APPS
+from servers import wait_for
 from transport_support import TRANSPORT, Site
 
-from servers import wait_for
-
 QUEUE = "celery"
-HERE = Path(__file__).parent
 
 
 class Worker:
@@ -29,7 +29,7 @@ class Worker:
         self._output = tempfile.NamedTemporaryFile(prefix="worker-", suffix=".log")  # noqa: SIM115 - lives on
         self.popen = subprocess.Popen(
             command,
-            cwd=HERE,
+            cwd=APPS,
             env=environment,
             start_new_session=True,
             stdout=self._output,

@@ -6,9 +6,8 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-from jobsapp import create_app, jobs, note
-
 from flask_nightshift.domain.job import utcnow
+from jobsapp import create_app, jobs, note
 
 __all__ = ["create_app"]
 

@@ -11,15 +11,15 @@ import time
 from typing import Any
 
 import celery
-import jobsapp
 from celery import shared_task
 from celery.worker.request import Request
 from flask import Flask, current_app, g, has_app_context
-from jobsapp import begun, jobs, note
 
+import jobsapp
 from flask_nightshift import PermanentFailure
 from flask_nightshift.domain.context import current_job
 from flask_nightshift.task.base import JobTask
+from jobsapp import begun, jobs, note
 
 ONCE = {"max_retries": 1}
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from celery import signals
 from celery.exceptions import Reject
-from jobsapp import FAST, begun, create_app, jobs, note
 from kombu.message import Message
 
 from flask_nightshift.brokers.rabbitmq.broker import RabbitMQBroker
@@ -21,6 +20,7 @@ from flask_nightshift.worker import hooks, outcome
 from flask_nightshift.worker.facts import JobFacts
 from flask_nightshift.worker.request import JobRequest
 from flask_nightshift.worker.settlement import Settlement
+from jobsapp import FAST, begun, create_app, jobs, note
 
 __all__ = ["STEPS", "create_app"]
 

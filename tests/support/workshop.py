@@ -17,9 +17,10 @@ import psutil
 from flask_nightshift.domain.job import JobState
 from flask_nightshift.journal import JobRecord, find_job
 from flask_nightshift.store import Store
+from places import TESTS
 from servers import free_port, wait_for
 
-APPS = Path(__file__).parent / "apps"
+APPS = TESTS / "idioms" / "apps"
 
 
 class Process:
