@@ -45,8 +45,6 @@ from .live_settings import JobSettings
 
 if TYPE_CHECKING:
     from ..services import Runtime
-    from ..worker.announcer import Announcer
-    from ..worker.settlement import Settlement
 
 FOLLOWS_WITHIN = 30.0
 """Seconds for which an attempt tries to enqueue what follows its job."""
@@ -114,10 +112,10 @@ class JobCelery(TaskMaker):
     """Set by the extension, when there is one."""
     amqp_cls = JobAMQP
     events_cls = "flask_nightshift.worker.monitoring:JobEvents"
-    settlement: Settlement | None = None
-    """Of this process's worker."""
-    announcer: Announcer | None = None
-    """Of this process's worker, like the settlement."""
+    settlement: Any = None
+    """The ``Settlement`` of this process's worker; None where there is none."""
+    announcer: Any = None
+    """The ``Announcer`` of this process's worker; None where there is none."""
     _pool: Any = None
     draining = False
     """The grace period of a stop is over: what still runs is given back."""

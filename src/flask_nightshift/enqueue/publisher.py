@@ -15,9 +15,9 @@ from contextvars import copy_context
 from datetime import datetime
 from functools import cached_property
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from celery import signals
+from celery import Celery, signals
 from celery.app.amqp import _callback_publish_retry
 from celery.utils.functional import maybe_list
 from celery.utils.time import maybe_iso8601, maybe_make_aware
@@ -28,9 +28,6 @@ from ..message.headers import Outgoing
 from ..options.call import checked_call, unsendable, with_limits
 from ..options.publish import check_serializer, checked_priority, checked_queue, culprit
 from .draft import Draft, brief
-
-if TYPE_CHECKING:
-    from ..app.celery_app import JobCelery
 
 _MESSAGE_OPTIONS = frozenset(
     {
@@ -60,7 +57,7 @@ Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 class Enqueuer:
     """Publishes the jobs of one Celery app."""
 
-    def __init__(self, app: JobCelery) -> None:
+    def __init__(self, app: Celery) -> None:
         self._app = app
         self._queues: dict[str, Any] = {}
         self._models: dict[Any, Draft] = {}

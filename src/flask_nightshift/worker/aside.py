@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from billiard.exceptions import WorkerLostError
 
 from ..domain.job import Reason
 from ..message import headers as jobs
-from .settlement import Step, outgoing
-
-if TYPE_CHECKING:
-    from .consumer import JobConsumer
+from ..services import Runtime
+from .settlement import Settlement, Step, outgoing
 
 LET_COME = 1.0
 """Seconds after connecting before the first such job is taken: by then what came back from a dead worker has been put
@@ -32,13 +30,30 @@ original of another was not acknowledged yet would leave both that and its copy.
 """
 
 
+class Owner(Protocol):
+    """What is asked of the worker's consumer."""
+
+    connection: Any
+    task_consumer: Any
+    timer: Any
+    runtime: Runtime
+    settlement: Settlement
+    receive: Callable[[Any], Any]
+
+    def call_soon(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Have the loop call it at its next turn."""
+
+    def bury(self, message: Any, reason: Reason, exc: Exception) -> None:
+        """Make a dead letter of a message."""
+
+
 class Aside:
     """Of one connection of ``consumer``; ``queues`` are those that it consumes (``kombu.Queue``).
 
     After the start it never waits for an answer of the broker: a frozen one would hold the worker's loop.
     """
 
-    def __init__(self, consumer: JobConsumer, queues: Any) -> None:
+    def __init__(self, consumer: Owner, queues: Any) -> None:
         self._owner = consumer
         broker = consumer.runtime.broker
         found = {queue.name: broker.aside(queue) for queue in queues}
