@@ -1,0 +1,113 @@
+"""What arrives is looked at before Celery sees it: a message that would trip it up is told from a job.
+
+Nothing is settled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from math import inf
+from typing import Any
+
+from ..domain.job import utcnow
+from ..message import headers as jobs
+
+DUE_TOLERANCE = 1.0
+"""Seconds: a delay shorter than this is waited for in memory (RabbitMQ counts whole seconds)."""
+KINDS: dict[str, tuple[type, ...]] = {
+    "retries": (int,),
+    "eta": (str, datetime),
+    "expires": (str, datetime),
+    "shadow": (str,),
+    "stamped_headers": (list, tuple),
+    "stamps": (dict,),
+}
+"""What the headers are that Celery looks at in the worker's own process."""
+
+
+class Misshapen(ValueError):
+    """The message can be read, and is not a job."""
+
+
+Misshapen.__module__ = (
+    "flask_nightshift.worker.consumer"  # its name in dead letters, and so their fingerprints, stay
+)
+
+
+def when_due(message: Any, keeps_delays: bool) -> datetime | None:
+    """When a message that came too early is due; one whose time has come loses its ``eta``.
+
+    Celery would set a timer, and take one message more for each that waits. ``keeps_delays``: the broker can hold one.
+    """
+    headers = message.headers
+    served = (message.delivery_info or {}).get("eta")  # the lease transport waited, and has it moved there
+    if served:
+        headers[jobs.HISTORY] = {**jobs.history(headers), "due": served}
+    due = jobs.parse_time(headers.get("eta"))
+    if due is None:
+        return None
+    early = (due - utcnow()).total_seconds()
+    if early > DUE_TOLERANCE:
+        return due if keeps_delays else None
+    if early <= 0:
+        headers["eta"] = None
+        headers[jobs.HISTORY] = {**jobs.history(headers), "due": due.isoformat()}
+    return None
+
+
+def unproven(message: Any) -> bool:
+    """Whether the job was begun before, and its worker did not live to settle it."""
+    return isinstance(message.headers, Mapping) and bool(message.headers.get("x-delivery-count"))
+
+
+def check(message: Any) -> None:
+    """Raise ``Misshapen`` if a protocol 2 message would trip Celery up; decoding errors pass through."""
+    headers = message.headers
+    if not isinstance(headers, Mapping):
+        raise Misshapen(f"its headers are {type(headers).__name__}, not a mapping")
+    if "task" not in headers:
+        return
+    for name in ("id", "task"):
+        if not isinstance(headers.get(name), str) or not headers[name]:
+            raise Misshapen(f"its header {name!r} is {headers.get(name)!r}, not a text")
+    for name, kinds in KINDS.items():
+        value = headers.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise Misshapen(f"its header {name!r} is {_briefly(value)}, not {kinds[0].__name__}")
+    if not 0 <= (headers.get("retries") or 0) <= jobs.MOST:
+        raise Misshapen(f"its header 'retries' is {_briefly(headers['retries'])}")
+    limits = headers.get("timelimit")
+    if limits is not None and not _are_limits(limits):
+        raise Misshapen(f"its header 'timelimit' is {limits!r}, not two numbers")
+    payload = message.payload
+    if isinstance(payload, Mapping) and "args" in payload:
+        return  # the hybrid of protocols 1 and 2: Celery checks it
+    if not isinstance(payload, (list, tuple)) or len(payload) != 3:
+        raise Misshapen(f"its body is {_shape(payload)}, not [args, kwargs, embed]")
+    args, kwargs, embed = payload
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
+        raise Misshapen(
+            f"its args and kwargs are {_shape(args)} and {_shape(kwargs)}, not a list and a mapping"
+        )
+    if embed is not None and not isinstance(embed, Mapping):
+        raise Misshapen(f"its embed is {_shape(embed)}, not a mapping")
+
+
+def _are_limits(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(limit is None or (isinstance(limit, (int, float)) and 0 <= limit < inf) for limit in value)
+    )
+
+
+def _shape(value: Any) -> str:
+    """What ``value`` is, without what is in it: arguments stay out of logs."""
+    kind = type(value).__name__
+    return f"{kind} of {len(value)}" if isinstance(value, (list, tuple, Mapping)) else kind
+
+
+def _briefly(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
