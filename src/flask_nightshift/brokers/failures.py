@@ -7,6 +7,7 @@ was idle is so replaced at once, and a server that is frozen costs one step and 
 
 from __future__ import annotations
 
+import weakref
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any
@@ -48,27 +49,42 @@ def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:
 
 _FOR_EVER = float("inf")
 # not threading.local: greenlets share that if gevent replaced it later (gunicorn --preload -k gevent)
-_until: ContextVar[float] = ContextVar("nightshift_patience", default=_FOR_EVER)
+_current: ContextVar[weakref.ref[patience] | None] = ContextVar("nightshift_patience", default=None)
 
 
 class patience:  # noqa: N801 - used like a function; contextlib's generators cost more than a publish should
-    """Within this block, in this thread or greenlet, a failed network step is tried again for ``seconds`` at most."""
+    """Within this block, in this thread or greenlet, a failed network step is tried again for ``seconds`` at most.
 
-    __slots__ = ("_seconds", "_token")
+    An exception that a signal handler raises (a soft time limit) may keep the end of a block from being noted. A block
+    counts only while code is in it, so that later publishes have their full time.
+    """
+
+    __slots__ = ("__weakref__", "_outer", "_seconds", "until")
 
     def __init__(self, seconds: float = PATIENCE) -> None:
         self._seconds = seconds
+        self._outer: weakref.ref[patience] | None = None
+        self.until = _FOR_EVER
+        """When it is over, on the monotonic clock."""
 
     def __enter__(self) -> None:
-        self._token = _until.set(min(_until.get(), monotonic() + self._seconds))
+        self._outer = _current.get()
+        self.until = min(_until(), monotonic() + self._seconds)
+        _current.set(weakref.ref(self))
 
     def __exit__(self, *exc: object) -> None:
-        _until.reset(self._token)
+        _current.set(self._outer)
+
+
+def _until() -> float:
+    reference = _current.get()
+    block = reference() if reference is not None else None
+    return block.until if block is not None else _FOR_EVER
 
 
 def is_over() -> bool:
     """Whether the patience of this thread's current ``patience`` block is over; False outside of one."""
-    return monotonic() >= _until.get()
+    return monotonic() >= _until()
 
 
 def left(step: float = STEP) -> float:
@@ -76,7 +92,7 @@ def left(step: float = STEP) -> float:
 
     Within one, what keeps all of them together to patience and one ``STEP``; 0 if nothing is left.
     """
-    until = _until.get()
+    until = _until()
     return step if until == _FOR_EVER else max(0.0, until + STEP - monotonic())
 
 
