@@ -23,7 +23,7 @@ from kombu.exceptions import EncodeError
 from kombu.pools import ProducerPool
 
 from ..brokers import Connection, destination, unavailable
-from ..brokers.connections import forget_inherited
+from ..brokers.connections import close_pool, forget_inherited
 from ..brokers.failures import STEP
 from ..config.celery_settings import is_meant
 from ..domain.events import JobEnqueued
@@ -226,7 +226,7 @@ class JobCelery(TaskMaker):
             self._ensure_after_fork()
             made = self._pool = self.connection_for_write().Pool(limit=self.conf.broker_pool_limit)
             mine = os.getpid()  # to close a socket in a forked child is to close it for its parent
-            self.runtime.holdings.add("pool", lambda: made.force_close_all() if os.getpid() == mine else None)
+            self.runtime.holdings.add("pool", lambda: close_pool(made) if os.getpid() == mine else None)
         return self._pool
 
     def close_connections(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ import kombu
 import kombu.pools
 from amqp.exceptions import FrameSyntaxError, PreconditionFailed
 from kombu import Producer
+from kombu.utils.functional import lazy
 
 from ..errors import BrokerUnavailable
 from ..lifetime.forks import Own
@@ -273,4 +275,19 @@ def return_message(message: Any, fail: Fail) -> None:
 def drop(connection: kombu.Connection) -> None:
     """Close the sockets of a connection that failed, without a word to the broker, which may not answer."""
     with suppress(Exception):  # it is broken already; this must not hide the error that is on its way
-        connection.collect()
+        connection.collect(socket.getdefaulttimeout())
+
+
+def close_pool(pool: Any) -> None:
+    """Close all connections of a kombu pool, from whatever thread.
+
+    Where a transport says nothing else, kombu sets the default timeout of all new sockets of the process meanwhile, to
+    0.1 s. Two threads that do so at the same time leave it like that.
+    """
+
+    def collect(resource: Any) -> None:
+        if not isinstance(resource, lazy):
+            resource.collect(socket.getdefaulttimeout())
+
+    pool.collect_resource = collect
+    pool.force_close_all()
