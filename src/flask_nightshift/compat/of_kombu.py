@@ -110,6 +110,10 @@ SEAMS = (
         patch("accept", "Aside", "Content types are accepted as by the worker's own consumer."),
     ),
     *of(
+        "kombu.connection:ConnectionPool",
+        patch("collect_resource", "close_pool", "Closing must not set a timeout for all new sockets of the process."),
+    ),
+    *of(
         "kombu.connection:Connection",
         override("switch", "Connection _Connection", "The connection keeps its transport when it goes on to another URL."),
         override("info", "Connection", "Options that are functions cannot be sent to `celery inspect`."),
