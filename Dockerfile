@@ -1,13 +1,13 @@
-# One image for all processes of the shop; web, worker, beat and migrate differ in their command only.
-# For your own app: put it in the place of examples/shop, and its requirements beside ours.
+# One image for all processes of the shop; web, worker, Beat and migration differ only in their command.
+# For your own app, replace examples/shop by it and add its requirements to ours.
 
 FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 
-# What the project depends on, in the locked versions. An empty package stands for the source here, so that
-# this layer is made again only when a dependency changes. Nothing is compiled: that would need compilers.
+# Install the project's dependencies in the locked versions. An empty package stands in for the source, so Docker rebuilds
+# this layer only when a dependency changes. Only wheels are installed, because the image has no compilers.
 RUN mkdir -p src/flask_nightshift && touch src/flask_nightshift/__init__.py \
  && pip wheel --quiet --only-binary :all: --no-binary flask-nightshift --constraint requirements.lock \
       --wheel-dir /wheels '.[postgres,shop]' \
@@ -37,9 +37,9 @@ RUN python -m compileall -q shop
 USER 10001
 
 EXPOSE 8000
-# Of the web process; docker-compose.yml says how the others are asked.
+# The health check of the web process; docker-compose.yml has those of the others.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
-# All of them stop in order on SIGTERM: no new work, and what runs is finished.
+# On SIGTERM all processes stop in order: they accept no new work and finish running work.
 STOPSIGNAL SIGTERM
 CMD ["gunicorn", "shop:create_app()"]

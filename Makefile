@@ -1,9 +1,9 @@
-# The two commands of the README, and a few more: `make` lists them.
+# The commands of the README and some others; `make` lists them.
 #
-#   PORT=8001 make up           another port for the web app
-#   PYTHON=python3.13 make …    another Python (3.11 or newer) for the virtual environment
-#   VENV=.venv-313 make …       another place for it
-#   JOBS=1000 make chaos        its other parameters: docs/how-to/chaos.md
+#   PORT=8001 make up           use another port for the web app
+#   PYTHON=python3.13 make …    use another Python (3.11 or newer) for the virtual environment
+#   VENV=.venv-313 make …       put the virtual environment elsewhere
+#   JOBS=1000 make chaos        inject faults into 1,000 jobs; docs/how-to/chaos.md lists the parameters
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,53 +22,53 @@ export PORT
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-up: $(VENV)/.app ## start the example shop: broker, web, worker, beat, a mailbox; Ctrl-C stops it
+up: $(VENV)/.app ## start the example shop: broker, web, workers, Beat, a mailbox; Ctrl-C stops it
 	@$(shop) up
 
-demo: $(VENV)/.app ## a tour in one minute that nobody has to type for
+demo: $(VENV)/.app ## show the example shop in one minute, without typing
 	@$(shop) demo
 
-# Tests mostly wait for processes; in this order the short ones come last, and no process is left with a long file.
-test: $(VENV)/.test ## all tests; what misses a program skips, or fails when CI=true
+# Tests mostly wait for processes. In this order the short ones come last, so that no process ends with a long file.
+test: $(VENV)/.test ## run all tests; a test whose program is missing is skipped, or fails if CI=true
 	@$(bin)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-unit: $(VENV)/.test ## the tests of pure parts, in seconds
+unit: $(VENV)/.test ## run the tests of pure code, in seconds
 	@$(bin)/python -m pytest -q tests/unit
 
-t: $(VENV)/.test ## some tests in one process: make t F=tests/integration/test_replay.py
+t: $(VENV)/.test ## run some tests in one process: make t F=tests/integration/test_replay.py
 	@$(bin)/python -m pytest $(F)
 
-check: $(VENV)/.test ## ruff and the direction of imports, in seconds
+check: $(VENV)/.test ## run ruff and check the direction of imports, in seconds
 	@$(bin)/ruff check --quiet .
 	@$(bin)/ruff format --check --quiet .
 	@$(bin)/lint-imports > /dev/null || $(bin)/lint-imports
 
-lint: $(VENV)/.test ## ruff, mypy --strict, the direction of imports
+lint: $(VENV)/.test ## run ruff and mypy --strict, and check the direction of imports
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
 	@$(bin)/mypy
 	@$(bin)/lint-imports
 
-chaos: $(VENV)/.test ## break everything under load and count every job afterwards; about twelve minutes
+chaos: $(VENV)/.test ## inject faults under load and account for every job; about twelve minutes
 	@PYTHONPATH=tests:tests/support $(bin)/python -m chaos
 
-bench: $(VENV)-bench/.bench ## side by side with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… OUT=folder
+bench: $(VENV)-bench/.bench ## compare with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… OUT=folder
 	@$(VENV)-bench/bin/python -m benchmarks
 
-compose-test: ## both compose files, for real: sign up, see the mail, kill a worker, see the job finish
+compose-test: ## test both compose files in Docker: sign up, see the mail, kill a worker, see the job finish
 	@tests/compose/run
 
-lock: ## write requirements.lock anew from pyproject.toml
+lock: ## write requirements.lock from pyproject.toml
 	@$(PYTHON) scripts/make_venv.py $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
 	@$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
 	  --extra embedded --extra postgres --extra shop --group test --group lint --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
-seams: $(VENV)/.test ## take the installed libraries as checked; read first what `make test` says has changed
+seams: $(VENV)/.test ## mark the installed libraries as checked; first read which changes `make test` reports
 	@$(bin)/python scripts/seams.py --update
 
-seams-newest: $(VENV)-seams/.pip ## what the newest Celery, kombu, … change where we reach into them
+seams-newest: $(VENV)-seams/.pip ## report what the newest Celery, kombu, … change in the internals that we use
 	@$(VENV)-seams/bin/python -m pip $(NEWEST_ARGS) install --editable '.[embedded]' pytest pytest-timeout
 	@$(VENV)-seams/bin/python -m pip $(NEWEST_ARGS) install --upgrade amqp billiard celery kombu redis vine
 	-@$(VENV)-seams/bin/python scripts/seams.py
@@ -78,19 +78,19 @@ clean: ## delete the virtual environment, caches and builds; the shop's data (ex
 	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench $(VENV)-seams build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# Each stamp is newer than what it was installed from, so the second start installs nothing.
+# Each stamp file is newer than the files that it was installed from, so a second start installs nothing.
 $(VENV)/.pip: scripts/make_venv.py
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) scripts/make_venv.py $(VENV)
 	@touch $@
 
 $(VENV)/.app: $(VENV)/.pip pyproject.toml requirements.lock
-	@echo "Installing what the shop needs (once)"
+	@echo "Installing the shop's dependencies (once)"
 	@$(pip) install --constraint requirements.lock --editable '.[embedded,postgres,shop]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.app
-	@echo "Installing what tests and linters need (once)"
+	@echo "Installing tests and linters (once)"
 	@$(pip) install --constraint requirements.lock --group test --group lint
 	@touch $@
 
@@ -99,7 +99,7 @@ $(VENV)-seams/.pip: scripts/make_venv.py
 	@touch $@
 
 $(VENV)-bench/.bench: scripts/make_venv.py pyproject.toml
-	@echo "Making $(VENV)-bench with the libraries to compare with (once)"
+	@echo "Making $(VENV)-bench with the libraries to compare (once)"
 	@$(PYTHON) scripts/make_venv.py $(VENV)-bench
 	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[bench]'
 	@touch $@

@@ -1,10 +1,10 @@
-"""gunicorn in the container: read from the working directory by itself.
+"""gunicorn's configuration in the container; gunicorn reads it from the working directory.
 
-Its lines go through Nightshift's logging, so that the web container speaks the same JSON as the workers, and
-a request's line carries the ``request_id`` that the jobs it enqueued carry.
+gunicorn's log lines go through Nightshift's logging. So the web container writes the same JSON as the workers, and the
+line of a request has the same ``request_id`` as the jobs that the request enqueued.
 
-Requests are served by gevent: gunicorn's threads know no limit for reading a request, so as many clients as there are
-threads stop it by sending a byte now and then. Here such a client costs a greenlet, for a bounded time.
+gevent serves the requests. gunicorn's threads have no time limit for reading a request, so slow clients, one for each
+thread, could stop the app by sending a byte now and then. Here such a client costs a greenlet for a limited time.
 """
 
 # ruff: noqa: E402
@@ -27,28 +27,28 @@ from gunicorn.workers.ggevent import GeventWorker
 from flask_nightshift import logs
 from flask_nightshift.config import Settings
 
-bind = "0.0.0.0:8000"  # inside the container; docker-compose.yml publishes it to 127.0.0.1 alone
+bind = "0.0.0.0:8000"  # inside the container; docker-compose.yml publishes it only on 127.0.0.1
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 keepalive = 5
-"""Seconds that the head of a request may take, from the first byte to the last, and a connection may rest."""
+"""Seconds for the head of a request, from its first byte to its last, and for an idle connection."""
 REQUEST_SECONDS = float(os.environ.get("WEB_REQUEST_SECONDS") or 60)
-"""Seconds that the rest may take: the body, the answer and its way. 60 s suffice for 8 MB at 1.1 Mbit/s."""
+"""Seconds for the rest: reading the body, computing and sending the answer. 60 s suffice for 8 MB at 1.1 Mbit/s."""
 graceful_timeout = 25
-"""Seconds that requests may take to finish after SIGTERM."""
-worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn's heartbeat file: on a disk it can block a worker
+"""Seconds for requests to finish after SIGTERM."""
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn's heartbeat file, which can block a worker if it is on a disk
 control_socket_disable = True
 accesslog = "-"
 SILENT = ("/health/live", "/health/ready")
-"""Asked every few seconds: lines that say nothing as long as the answer is 200."""
+"""Paths that probes request every few seconds; a request with the answer 200 is not logged."""
 SECRET = re.compile(r"(?<=^/hello/).+")
-"""Parts of paths that are not logged: links in mails from before the token was behind a ``#``."""
+"""Parts of paths that are not logged: tokens in links of old mails, which were not yet behind a ``#``."""
 
 
 class DeadlineWorker(GeventWorker):
-    """gunicorn's gevent worker, with an end to each request."""
+    """gunicorn's gevent worker, with a deadline for each request."""
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Serve one request; closes the connection when it takes longer than ``REQUEST_SECONDS``."""
+        """Serve one request; close the connection if that takes longer than ``REQUEST_SECONDS``."""
         with gevent.Timeout(REQUEST_SECONDS, False):
             super().handle_request(listener_name, req, sock, addr)
             return
@@ -57,10 +57,10 @@ class DeadlineWorker(GeventWorker):
 
 
 class JsonLogger(Logger):
-    """Sends gunicorn's lines where all lines go."""
+    """Sends gunicorn's log lines through Nightshift's logging."""
 
     def setup(self, cfg: Any) -> None:
-        """Replace gunicorn's handlers by Nightshift's."""
+        """Replace gunicorn's handlers with Nightshift's."""
         super().setup(cfg)
         log_format = os.environ.get("NIGHTSHIFT_LOG_FORMAT") or "json"
         logs.configure(Settings(log_format=log_format), level=os.environ.get("NIGHTSHIFT_LOG_LEVEL") or None)
@@ -70,7 +70,7 @@ class JsonLogger(Logger):
             logger.setLevel(logging.INFO)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
-        """One line per request, without its query (which may hold what nobody should read in a log)."""
+        """Log one line per request, without its query string, which may contain secrets."""
         status = int(resp.status_code or 0)
         if req.path in SILENT and status == 200:
             return

@@ -1,7 +1,7 @@
--- acknowledge.lua: forget messages that are done with.
+-- acknowledge.lua: remove acknowledged messages from this consumer's lease.
 -- KEYS  1 consumers, 2 lease, 3 leased, 4 started
 -- ARGV  1 consumer, then acknowledgements (see shared.lua)
--- Atomic: all of them or, if this consumer's lease was taken, none. Gives "ok" or "lost".
+-- Atomic: removes all of them or, if another consumer took this lease over, none. Returns "ok" or "lost".
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'lost' end
 go_on_when_full(KEYS[1])
 acknowledge(KEYS[2], KEYS[3], KEYS[4], 2)

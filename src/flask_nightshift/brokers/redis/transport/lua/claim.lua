@@ -1,17 +1,17 @@
--- claim.lua: take messages into this consumer's lease.
+-- claim.lua: move messages into this consumer's lease.
 -- KEYS  1 consumers, 2 lease, 3 leased, 4 started
--- ARGV  1 consumer, 2 how many to take, 3 number of the first, 4 "1": take turns between queues, "0": empty
---       the first queue first, 5 up to how many ready messages due ones are promoted, 6 count of queues, 7 count of steps,
---       8 how many unproven messages to take, 9 how many of the others to note as begun (see start.lua; -1:
---       this consumer tells nothing), 10 what it has received (see shared.lua), 11 key prefix, 12 priority separator,
---       13 what doorbells start with, 14 what delayed sets start with, then the steps, the most urgent first, the
---       queues, and acknowledgements (see shared.lua)
--- Atomic: acknowledges; promotes what is due to the ready lists; moves messages from there to the lease. An
--- unproven message, one whose earlier delivery began and never ended, may kill its worker: those that are too many
--- are passed over, up to PASSED of a list.
--- Gives {"lost"} if this consumer's lease was taken, else {"ok", server time, seconds until the next delayed
--- message is due (-1: none), 1 if there is more to claim, 1 if unproven messages were passed over, then per
--- message its queue's position, below zero if it was noted as begun, and itself}.
+-- ARGV  1 consumer, 2 maximum number of messages, 3 number of the first message, 4 "1": take turns between queues, "0":
+--       drain the first queue first, 5 promote due messages until this many are ready, 6 count of queues, 7 count of
+--       priority steps, 8 maximum number of unproven messages, 9 how many other messages to record as started (see
+--       start.lua; -1: this consumer records no starts), 10 first number of the last claim received in full (see
+--       note_received), 11 key prefix, 12 priority separator, 13 prefix of doorbells, 14 prefix of delayed sets, then
+--       the steps, the most urgent first, the queues, and acknowledgements (see acknowledge in shared.lua)
+-- Atomic: acknowledges messages, promotes due messages to the ready lists, and moves messages from there to the lease.
+-- A message is unproven if an earlier delivery of it started and never ended, so it may kill its worker. The script
+-- skips unproven messages beyond the maximum, up to PASSED of them in a list.
+-- Returns {"lost"} if another consumer took this lease over, else {"ok", server time, seconds until the next delayed
+-- message is due (-1: none), 1 if more messages are ready, 1 if unproven messages were skipped, then for each message the
+-- position of its queue (negative if the message was recorded as started) and the message}.
 local consumers, lease, leased, started = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local PASSED = 200
 if not redis.call('ZSCORE', consumers, ARGV[1]) then return {'lost'} end
@@ -37,7 +37,7 @@ note_received(started, ARGV[10])
 local time, next_due, more = now(), -1, 0
 local some = existing(keys.all, 1, #keys.all, {})
 
--- Promotes up to count due messages of queue q, the longest due first; gives how many it were.
+-- Moves up to count due messages of queue q to the ready lists, the earliest due first; returns their number.
 local function promote(q, count)
   local delayed = keys.delayed[q]
   local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.6f', time), 'LIMIT', 0, count)
@@ -51,8 +51,8 @@ local function promote(q, count)
   return #due
 end
 
--- Room for due messages among the ready ones of queue q: they fill those up to the budget, so that what is
--- enqueued meanwhile does not wait behind all of them, and beyond that have every other turn.
+-- How many due messages may join the ready ones of queue q. They fill the ready lists up to the budget; beyond that they
+-- and ready messages take turns, so that newly enqueued messages do not wait behind all due ones.
 local function room(q)
   local free = budget
   for s = 1, S do
@@ -70,7 +70,7 @@ for q = 1, Q do
   if first[2] then
     local wait = tonumber(first[2]) - time
     if wait <= 0 then
-      more = 1  -- due, but beyond this call's budget
+      more = 1  -- it is due, but exceeds this call's budget
     elseif next_due < 0 or wait < next_due then
       next_due = wait
     end
@@ -96,7 +96,7 @@ local function take(q, s)
     noted[#noted + 1], where = number + taken, -q
   end
   if redis.call('HSETNX', lease, number + taken, pack_leased(queues[q], steps[s], message)) == 0 then
-    error('number ' .. (number + taken) .. ' is in use')  -- this claim was sent twice
+    error('number ' .. (number + taken) .. ' is in use')  -- the client sent this claim twice
   end
   if at == -1 then redis.call('RPOP', key) else redis.call('LREM', key, -1, message) end
   taken = taken + 1
@@ -131,12 +131,12 @@ for q = 1, Q do
     for s = 1, S do
       if some[ready(q, s)] and redis.call('LLEN', ready(q, s)) > (passed[ready(q, s)] or 0) then
         more = 1
-        ring(names.bell .. queues[q])  -- this consumer is full: wake the next one
+        ring(names.bell .. queues[q])  -- this consumer is full, so wake the next one
         break
       end
     end
   end
-  if took_doubtful and passed_of[q] then ring(names.bell .. queues[q]) end  -- another may have one of them
+  if took_doubtful and passed_of[q] then ring(names.bell .. queues[q]) end  -- another consumer may take one of them
 end
 reply[3] = string.format('%.6f', next_due)
 reply[4] = more

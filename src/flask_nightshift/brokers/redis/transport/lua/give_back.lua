@@ -1,9 +1,9 @@
 -- give_back.lua: return leased messages to the heads of their queues.
 -- KEYS  1 consumers, 2 lease, 3 leased, 4 started, 5 clients, 6 suspects, 7 late
--- ARGV  1 consumer, 2 "only" these numbers or all "but" these, 3 "1" to count a delivery that began, 4 "1" to take the
---       consumer off the register, 5 key prefix, 6 priority separator, 7 what doorbells start with,
---       8 count of numbers, the numbers, and acknowledgements (see shared.lua), which come first
--- Atomic: everything. Gives how many went back, or -1 if this consumer's lease was taken.
+-- ARGV  1 consumer, 2 "only": return these numbers, "but": return all others, 3 "1": count deliveries that started,
+--       4 "1": unregister the consumer, 5 key prefix, 6 priority separator, 7 prefix of doorbells, 8 count of numbers,
+--       then the numbers and acknowledgements (see acknowledge in shared.lua), which are processed first
+-- Atomic as a whole. Returns how many messages went back, or -1 if another consumer took this lease over.
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return -1 end
 go_on_when_full(KEYS[1])
 local lease, leased, started, count = KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[8])

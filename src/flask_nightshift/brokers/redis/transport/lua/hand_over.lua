@@ -1,7 +1,7 @@
--- hand_over.lua: move the next delayed messages to their ready lists as they are, before they are due.
+-- hand_over.lua: move the next delayed messages unchanged to their ready lists, before they are due.
 -- KEYS  1 delayed set, then the ready lists, one per priority step
--- ARGV  1 how many at most, then the priority steps
--- Atomic: everything. Gives how many were moved. For consumers that hold such messages back themselves.
+-- ARGV  1 maximum number of messages, then the priority steps
+-- Atomic as a whole. Returns how many messages moved. For consumers that hold delayed messages in memory.
 local lists = {}
 for s = 2, #ARGV do lists[ARGV[s]] = KEYS[s] end
 local members = redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[1]) - 1)

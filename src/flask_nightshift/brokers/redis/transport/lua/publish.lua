@@ -1,9 +1,8 @@
--- publish.lua: enqueue messages, at once or for later, and ring.
--- KEYS  1 ready list, 2 delayed set, 3 doorbell, and, if the publisher has a name, 4 its last word
--- ARGV  1 due (unix seconds; 0: at once), 2 priority step, 3 number of this publish, then the messages, the
---       first one first
--- Atomic: all or none; the server's clock decides whether they are still to wait. Gives 1 if they are, else 0;
--- -1 if this publisher's last word was the same: it was cut off from the answer, and asks again.
+-- publish.lua: enqueue messages, at once or delayed, and ring the doorbell.
+-- KEYS  1 ready list, 2 delayed set, 3 doorbell, and, if the publisher has a name, 4 the number of its last publish
+-- ARGV  1 due (unix seconds; 0: at once), 2 priority step, 3 number of this publish, then the messages in order
+-- Atomic: enqueues all or none. The server's clock decides whether they are delayed. Returns 1 if they are, else 0; -1 if
+-- the publisher's last publish had the same number, because the publisher lost the reply and repeats the publish.
 if KEYS[4] and redis.call('GET', KEYS[4]) == ARGV[3] then return -1 end
 local due = tonumber(ARGV[1])
 local later = 0

@@ -1,14 +1,15 @@
--- pulse.lua: what a keeper does every second: renew its lease, see who else is there, look for jobs.
+-- pulse.lua: renew a consumer's lease, list the other consumers and look for jobs; its keeper runs this every second.
 -- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started
--- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its keeper ('' if unknown), 4 what it has received (see
---       shared.lua), 5 "1" to tell who is registered, 6 seconds before its deadline at which a consumer is late,
---       7 key prefix, 8 priority separator, 9 what doorbells start with, 10 what delayed sets start with, 11 count of
---       steps, then the steps and the queues that its consumer waits for
--- Atomic: a consumer that was swept is not renewed back to life. Rings for queues in which something is: not every
--- producer does. Gives {"lost"}, or {"ok", how many consumers are late, then pairs of a consumer and its client id}.
+-- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its keeper ('' if unknown), 4 first number of the last claim
+--       received in full (see note_received in shared.lua), 5 "1": list the registered consumers, 6 a consumer is late this
+--       many seconds before its lease expires, 7 key prefix, 8 priority separator, 9 prefix of doorbells, 10 prefix of
+--       delayed sets, 11 count of priority steps, then the steps and the queues that the consumer waits for
+-- Atomic: cannot revive a consumer whose messages were reclaimed. Rings the doorbells of queues that have messages,
+-- because not every producer rings. Returns {"lost"}, or {"ok", number of late consumers, then pairs of a consumer and its
+-- client id}.
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'lost'} end
 redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])  -- needs no memory, so that the rest works on a full server
+redis.call('ZREM', KEYS[4], ARGV[1])  -- a write that needs no memory, so that the others work on a full server
 local time = now()
 redis.call('ZADD', KEYS[1], string.format('%.6f', time + tonumber(ARGV[2])), ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])

@@ -1,9 +1,9 @@
 -- replace.lua: write a leased message's next state and release the message.
--- KEYS  1 consumers, 2 lease, 3 leased, 4 started, then per destination its ready list, delayed set, doorbell
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started, then for each destination its ready list, delayed set and doorbell
 -- ARGV  1 consumer, 2 number of the leased message, 3 its queue, 4 due (unix seconds; 0: at once),
 --       5 priority step of the new message, 6 the new message
--- Atomic: both or, if this consumer's lease was taken, neither. Gives 1 or 0; 1 too when the consumer has released
--- the message before: it was cut off from the answer, and asks again.
+-- Atomic: does both or, if another consumer took this lease over, neither. Returns 1 or 0; also 1 if the message was
+-- released before, because the consumer lost the reply and repeats the call.
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 1 end
 go_on_when_full(KEYS[1])

@@ -1,23 +1,23 @@
--- shared.lua: put before every script; no script by itself.
+-- shared.lua: functions that are prepended to every script; not a script of its own.
 --
--- Names follow keys.py, which passes what they are made of:
---   names = {prefix = global key prefix, sep = priority separator, bell = what doorbell names start with,
---            delayed = what the names of delayed sets start with}
--- A leased value is "<queue>\0<step>\0<message>". A script is atomic but does not roll back: each writes the
--- copy first and removes the original after, so that an error in between leaves a message twice, never nowhere.
+-- Key names follow keys.py, which passes their parts:
+--   names = {prefix = global key prefix, sep = priority separator, bell = prefix of doorbells,
+--            delayed = prefix of delayed sets}
+-- A leased value is "<queue>\0<step>\0<message>". A script is atomic but does not roll back. So each script writes the
+-- copy of a message first and then removes the original: an error in between duplicates a message and never loses it.
 
 local function now()
   local time = redis.call('TIME')
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
--- A full server (maxmemory, noeviction) refuses a write that needs memory, unless the script has already made
--- one that needs none. Taking, acknowledging and returning jobs must go on, so those scripts make this one.
+-- A full server (maxmemory, noeviction) refuses a write that needs memory, unless the script has already done a write
+-- that needs none. Claiming, acknowledging and returning jobs must work on a full server, so their scripts do this one.
 local function go_on_when_full(consumers)
   redis.call('ZREM', consumers, '')
 end
 
--- Wakes one waiting consumer. It expires, so that a bell nobody hears leaves nothing behind.
+-- Wakes one waiting consumer. The doorbell expires, so an unused one leaves nothing behind.
 local function ring(bell)
   if redis.call('LLEN', bell) == 0 then
     redis.call('RPUSH', bell, 1)
@@ -30,7 +30,7 @@ local function ready_key(names, queue, step)
   return names.prefix .. queue .. names.sep .. step
 end
 
--- The keys of the queues, as {delayed = one per queue, ready = one per step and queue, all = both}.
+-- Returns the keys of the queues as {delayed = one per queue, ready = one per step and queue, all = both}.
 local function keys_of(names, queues, steps)
   local found = {delayed = {}, ready = {}, all = {}}
   for q, queue in ipairs(queues) do
@@ -48,7 +48,7 @@ local function keys_of(names, queues, steps)
   return found
 end
 
--- Those of keys[from] to keys[to] that exist, as a set; by halves, so that empty queues cost next to nothing.
+-- Returns the existing keys of keys[from] to keys[to] as a set. It bisects the range, so empty queues cost very little.
 local function existing(keys, from, to, found)
   if to - from >= 1000 or redis.call('EXISTS', unpack(keys, from, to)) > 0 then
     if from == to then
@@ -78,8 +78,8 @@ local function count_leased(leased, queue, change)
   end
 end
 
--- The message with one more delivery in its first member, "x-delivery-count". Done on the text, because Lua's
--- JSON would turn [] into {} and round large numbers. What is no JSON object is left as it is.
+-- Returns the message with its first member, "x-delivery-count", raised by one. It edits the text, because Lua's JSON
+-- would turn [] into {} and round large numbers. A message that is no JSON object stays unchanged.
 local function counted(message)
   local count, rest = string.match(message, '^%s*{%s*"x%-delivery%-count":%s*(%d+)%s*,()')
   if count then
@@ -90,14 +90,14 @@ local function counted(message)
   return message
 end
 
--- Whether an earlier delivery of the message began and never ended.
+-- Returns whether an earlier delivery of the message started and never ended.
 local function unproven(message)
   return string.find(message, '^%s*{%s*"x%-delivery%-count":%s*[1-9]') ~= nil
 end
 
--- Which of a consumer's deliveries count, as a function of a number: those that began, and those of a claim that
--- it has not told to have received, because one of them may have ended it; or, of a consumer that tells nothing (it
--- has no member "0"), all.
+-- Returns a function that says whether the delivery with a given number counts. Deliveries count if they started, or if
+-- the consumer has not confirmed the claim that brought them, because one of them may have killed it. All deliveries count
+-- if the consumer records no starts (its set has no member "0").
 local function begun(started)
   local tells, counts, receiving = false, {}, math.huge
   for _, member in ipairs(redis.call('SMEMBERS', started)) do
@@ -111,13 +111,14 @@ local function begun(started)
   return function(number) return not tells or counts[number] or tonumber(number) >= receiving end
 end
 
--- A consumer has received all messages of the claim whose first number it tells ('': of none).
+-- Records that a consumer received all messages of the claim that begins with number first ('': no claim).
 local function note_received(started, first)
   if first ~= '' then redis.call('SREM', started, 'r' .. first) end
 end
 
--- Acknowledgements in ARGV from position at: the number of groups, then per group its queue, how many numbers,
--- the numbers. Gives the position after them. One that is already gone is fine: its reply was lost.
+-- Processes the acknowledgements in ARGV from position at: the number of groups, then for each group its queue, the count
+-- of numbers and the numbers. Returns the position after them. A number that is already gone is ignored, because an
+-- acknowledgement is repeated when its reply was lost.
 local function acknowledge(lease, leased, started, at)
   local groups = tonumber(ARGV[at])
   at = at + 1
@@ -132,8 +133,8 @@ local function acknowledge(lease, leased, started, at)
   return at
 end
 
--- Returns leased messages to the heads of the queues they came from, the oldest foremost. counts(number) says
--- whether its delivery is counted.
+-- Moves leased messages back to the heads of their queues, the oldest first. counts(number) says whether the delivery
+-- with that number counts.
 local function give_back(lease, leased, started, names, numbers, counts)
   table.sort(numbers, function(a, b) return tonumber(a) > tonumber(b) end)
   local returned = 0

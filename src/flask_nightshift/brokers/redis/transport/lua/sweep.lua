@@ -1,14 +1,14 @@
--- sweep.lua: return the messages of consumers that are gone.
+-- sweep.lua: reclaim the messages of dead consumers.
 -- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 leased
--- ARGV  1 what lease names start with, 2 key prefix, 3 priority separator, 4 what doorbells start with,
---       5 how many consumers to sweep at most, 6 seconds for which a client must be missing, 7 seconds before its
---       deadline at which a consumer is late, 8 seconds for which it must have been late, 9 what the names of
---       "started" begin with, then pairs of a consumer and its client id that CLIENT LIST did not show
--- Atomic: a swept consumer is off the register before anything it still sends is looked at. A consumer is gone
--- when its deadline has passed and it was seen late that long before (or else a server or a whole machine that
--- stood still would make all look dead), or when its client was missing at two sightings that far apart and it
--- has named no other since. Each delivery that began is counted. Gives {consumer, how many returned, {queue, job id,
--- task, ... of those that had begun}, ...}; what cannot be read of a message is ''.
+-- ARGV  1 prefix of leases, 2 key prefix, 3 priority separator, 4 prefix of doorbells, 5 maximum number of consumers,
+--       6 seconds for which a client must be missing, 7 a consumer is late this many seconds before its lease expires,
+--       8 seconds for which it must have been late, 9 prefix of "started" sets, then pairs of a consumer and its client
+--       id that CLIENT LIST did not show
+-- Atomic: unregisters a dead consumer, so that whatever it still sends has no effect. A consumer is dead in two cases.
+-- Either its lease expired, and it was seen late that many seconds earlier; otherwise a server or machine that stood still
+-- would make all consumers look dead. Or its client was missing at two checks that far apart, and it has registered no
+-- other client since. Each started delivery counts. Returns {consumer, number of returned messages, {queue, job id, task,
+-- ... of those that had started}, ...}; parts of a message that cannot be read are ''.
 local consumers, clients, suspects, late, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local names = {prefix = ARGV[2], sep = ARGV[3], bell = ARGV[4]}
 local most, time = tonumber(ARGV[5]), now()
@@ -21,7 +21,7 @@ local function condemn(consumer)
   end
 end
 
--- Whether the consumer was sighted so many seconds before; the first sighting is noted.
+-- Returns whether the consumer was first seen at least that many seconds ago; records the first sighting.
 local function sighted(sightings, consumer, seconds)
   local since = redis.call('ZSCORE', sightings, consumer)
   if not since then redis.call('ZADD', sightings, string.format('%.6f', time), consumer) end
@@ -39,7 +39,8 @@ for at = 10, #ARGV, 2 do
   if named and sighted(suspects, consumer, missing_for) then condemn(consumer) end
 end
 
--- What is told of a message, for the log: found in its text, since Lua's JSON is slow and changes what it reads.
+-- Returns queue, job id and task of a message for the log. It searches the text, because Lua's JSON is slow and changes
+-- values.
 local LOOK = 65536
 local function described(lease, number)
   local value = redis.call('HGET', lease, number)
