@@ -19,6 +19,7 @@ from flask import Flask
 
 from flask_nightshift.brokers import Connection, connect
 from flask_nightshift.brokers.base import Broker
+from flask_nightshift.brokers.capabilities import Capabilities
 from flask_nightshift.brokers.redis.embedded import is_running, socket_path
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.job import utcnow
@@ -70,16 +71,8 @@ class Site:
         return self.app.config["QUEUE"]
 
     @property
-    def delays(self) -> bool:
-        return self.name != "kombu"
-
-    @property
-    def tells_delayed_by_queue(self) -> bool:
-        return self.name not in ("rabbitmq", "kombu")
-
-    @property
-    def peeks(self) -> bool:
-        return self.name != "rabbitmq"
+    def can(self) -> Capabilities:
+        return self.broker.capabilities
 
     def connection(self) -> Connection:
         """A connection as a worker makes it."""

@@ -171,7 +171,7 @@ class JobCelery(TaskMaker):
         stamp(headers, queue=queue, at=at, request_id=request_id())
         options["headers"] = headers
         wanted = {**options, **self.runtime.broker.publish_options}
-        if options.get("countdown") and self.runtime.broker.whole_seconds:
+        if options.get("countdown") and self.runtime.broker.capabilities.whole_seconds:
             wanted = to.later(options["countdown"], wanted)
         with (
             self._failing_fast(headers),
@@ -293,7 +293,7 @@ class JobCelery(TaskMaker):
     def _whole_delay(self, options: dict[str, Any]) -> dict[str, Any]:
         """RabbitMQ delays by whole seconds, at least one: rounded up, so that no job starts early."""
         eta, countdown = options.get("eta"), options.get("countdown")
-        if not self.runtime.broker.whole_seconds or (eta is None and not countdown):
+        if not self.runtime.broker.capabilities.whole_seconds or (eta is None and not countdown):
             return {}
         if eta is not None:
             moment = maybe_make_aware(maybe_iso8601(eta), self.timezone)

@@ -1,4 +1,4 @@
-"""What every broker can do for us: the Protocol, and the values that it speaks in.
+"""What Nightshift asks of a broker: small protocols, one for each use, and the values that they speak in.
 
 A broker object is cheap, holds no connection until it is asked something, and is safe to use from several
 threads. All its network calls are bounded in time and raise ``BrokerUnavailable`` when the broker is down,
@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..domain.job import DeadLetter
 from ..message.headers import Outgoing
+from .capabilities import Capabilities
 
 T = TypeVar("T")
 
@@ -99,12 +100,8 @@ class PendingDeadLetter(Protocol):
         """It is archived: remove it from the queue."""
 
 
-class Broker(Protocol):
-    """One broker, as the rest of Nightshift sees it."""
-
-    @property
-    def url(self) -> str:
-        """The broker's URL without its password, for people."""
+class Publisher(Protocol):
+    """Puts messages into queues."""
 
     @property
     def write_options(self) -> dict[str, Any]:
@@ -116,27 +113,6 @@ class Broker(Protocol):
     @property
     def publish_options(self) -> dict[str, Any]:
         """Options of every ``apply_async``: on RabbitMQ ``mandatory``, and how long to wait for a confirm."""
-
-    @property
-    def keeps_delays(self) -> bool:
-        """Whether a delayed job waits in the broker; False only for kombu's stock Redis transport."""
-
-    @property
-    def whole_seconds(self) -> bool:
-        """Whether delays must be whole seconds (RabbitMQ)."""
-
-    @property
-    def errors(self) -> tuple[type[Exception], ...]:
-        """The client library's exceptions that mean the broker cannot be used now."""
-
-    def celery_settings(self) -> dict[str, Any]:
-        """The Celery settings (new-style lower-case names) that make Celery use this broker safely."""
-
-    def queue(self, name: str) -> Any:
-        """The ``kombu.Queue`` declaration of a job queue."""
-
-    def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
-        """Declare what a consumer of ``queues`` needs, each time that it connects; ``send`` does it by itself."""
 
     def send(self, producer: Any, queue: Any, publish: Callable[[], T]) -> T:
         """Have Celery publish to ``queue`` (a ``kombu.Queue``; None: to none that is known) by calling ``publish()``.
@@ -166,6 +142,33 @@ class Broker(Protocol):
     def reaches(self, queue: Any) -> bool:
         """Whether ``publish`` by name reaches ``queue`` (a ``kombu.Queue``): its declaration is nothing special."""
 
+
+class Settler(Protocol):
+    """Decides what becomes of the messages that a worker consumes."""
+
+    def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
+        """Declare what a consumer of ``queues`` needs, each time that it connects; ``send`` does it by itself."""
+
+    def worker_begins(self, connection: Any, slots: int) -> None:
+        """A worker is about to consume over ``connection``, and runs up to ``slots`` jobs at the same time."""
+
+    def worker_ends(self, channel: Any, *, crashed: bool) -> None:
+        """A worker is about to end, and what it has of ``channel`` goes back.
+
+        ``crashed``: one of those messages may have been the cause, so their deliveries count. Else the worker was
+        told to stop, and they do not.
+        """
+
+    def begin(self, message: Any) -> bool:
+        """Count the delivery of ``message`` as its job begins; False if it is no longer ours, and must not begin.
+
+        True without more where the broker does not count starts (``Capabilities.counts_starts``). Raises one of
+        ``errors``; then the job must not begin.
+        """
+
+    def holds(self, message: Any) -> bool:
+        """Whether ``message`` is still ours; a broker that cannot tell gives it to nobody else while we live."""
+
     def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
         """Write a delivered message's next state, then acknowledge the message (invariant 1).
 
@@ -187,6 +190,10 @@ class Broker(Protocol):
         Nothing is done if it is no longer ours. Raises ``BrokerUnavailable``; the call can then be repeated.
         """
 
+
+class Inspector(Protocol):
+    """Looks at queues from outside, and operates on them."""
+
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
         """The depth of each queue; a queue that does not exist yet has depth 0."""
 
@@ -194,10 +201,13 @@ class Broker(Protocol):
         """How many jobs wait for their time, over all queues, where only that can be told; else ``None``."""
 
     def delayed_jobs(self) -> DelayedJobs | None:
-        """A hold on single delayed jobs; ``None``: this broker cannot show them."""
+        """A hold on single delayed jobs; ``None`` without ``Capabilities.lists_delayed``."""
 
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
-        """The next ready jobs, untouched: ``{"id", "task", "headers", "enqueued_at"}``, next first."""
+        """The next ready jobs, untouched: ``{"id", "task", "headers", "enqueued_at"}``, next first.
+
+        Empty without ``Capabilities.shows_ready``.
+        """
 
     def purge(self, queue: str) -> int:
         """Delete the ready and delayed jobs of ``queue``, as far as it can tell them; how many they were."""
@@ -213,6 +223,28 @@ class Broker(Protocol):
 
     def diagnose(self, *, longest_time_limit: float | None, queues: Iterable[str]) -> list[Finding]:
         """What is set up wrongly on the broker's side, each with how to mend it."""
+
+
+class Broker(Publisher, Settler, Inspector, Protocol):
+    """One broker, as the rest of Nightshift sees it."""
+
+    @property
+    def url(self) -> str:
+        """The broker's URL without its password, for people."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """The client library's exceptions that mean the broker cannot be used now."""
+
+    def celery_settings(self) -> dict[str, Any]:
+        """The Celery settings (new-style lower-case names) that make Celery use this broker safely."""
+
+    def queue(self, name: str) -> Any:
+        """The ``kombu.Queue`` declaration of a job queue."""
 
     def close(self) -> None:
         """Close this thread's connections; the object can be used again."""

@@ -45,7 +45,7 @@ def up(
         raise click.ClickException(f"The database cannot be migrated: {exc}") from exc
     environ = {**_environment(), "PORT": str(port), **(environ or {})}
     stack = Stack(here, f"http://{HOST}:{port}", hints, environ)
-    if here.settings.broker_url.startswith("embedded:"):
+    if here.broker.capabilities.started_by_us:
         stack.add(BROKER, _flask("jobs", "broker"))
     for name, command in (also or {}).items():
         stack.add(name, shlex.split(command) if isinstance(command, str) else command)

@@ -66,18 +66,18 @@ class JobConsumer(Consumer):
                 )
                 logger.critical(Line("worker.name_taken", text))
             if self.task_consumer is not None and self.task_consumer.channel is not None:
-                self.task_consumer.channel.crashed = True
+                self.runtime.broker.worker_ends(self.task_consumer.channel, crashed=True)
             raise
 
     def connect(self) -> Any:
         """Connect; what must exist in the broker is declared before the first message is taken."""
         connection = super().connect()
-        connection.transport.slots = int(self.pool.num_processes or 1)
-        self.settlement.fence = StartFence(getattr(connection.connection, "heartbeat", 0) or 0)
+        self.runtime.broker.worker_begins(connection, int(self.pool.num_processes or 1))
+        self.settlement.fence = StartFence(connection.get_heartbeat_interval() or 0)
         self.settlement.resume()
         with self.app.connection_for_write() as side:
             self.runtime.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
-        pools.keep_alive(self.pool, connection.connection, self.settlement.fence)
+        pools.keep_alive(self.pool, connection, self.settlement.fence)
         return connection
 
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
@@ -190,7 +190,7 @@ class JobConsumer(Consumer):
     def _update_qos_eventually(self, index: int) -> Any:
         """The pool has grown or shrunk by ``index``; how much to prefetch is told to the broker."""
         changed = super()._update_qos_eventually(index)
-        if self.qos_global is False and self.connection.transport.driver_type == "amqp":
+        if self.qos_global is False and self.runtime.broker.capabilities.fixes_prefetch:
             self.call_soon(self._consume_anew)
         return changed
 

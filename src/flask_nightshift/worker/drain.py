@@ -75,7 +75,7 @@ class Drain:
         """What goes back because we end it is not counted: it did not end its worker."""
         consumer = getattr(getattr(self._controller, "consumer", None), "task_consumer", None)
         if consumer is not None and consumer.channel is not None:
-            consumer.channel.draining = True
+            self._controller.app.runtime.broker.worker_ends(consumer.channel, crashed=False)
 
     def _report_returned(self) -> None:
         runtime = self._controller.app.runtime

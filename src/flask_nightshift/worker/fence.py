@@ -36,7 +36,7 @@ class StartFence:
 
         False if the connection is gone. Takes ``ANSWER`` seconds where it has to ask, else no time.
         """
-        connection = getattr(channel, "connection", None)
+        connection = channel.connection
         if connection is None:
             return False
         if not self._in_doubt and _now() - self._seen <= self._longest:

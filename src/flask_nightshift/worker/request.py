@@ -252,8 +252,7 @@ class JobRequest(SettledRequest):
         """Whether the broker did not give the job to another worker; one that cannot tell does not while we live."""
         if self.acknowledged:  # early, when it was ours; nobody else gets it
             return True
-        holds = getattr(self._message.channel, "holds", None)
-        return holds is None or holds(self._message.delivery_tag)
+        return self.settlement.runtime.broker.holds(self._message)
 
     def _begins(self) -> bool:
         """Have the delivery counted before the job begins (invariant 3); False if another worker has the job.
@@ -262,10 +261,10 @@ class JobRequest(SettledRequest):
         """
         if self.acknowledged:  # already, with ``acks_late=False``: nothing is left to count
             return True
-        begin = getattr(self._message.channel, "begin_delivery", None)
-        if begin is None:
-            return self.settlement.fence.opens(self._message.channel)
-        return bool(begin(self._message.delivery_tag))
+        broker = self.settlement.runtime.broker
+        if broker.capabilities.counts_starts:
+            return broker.begin(self._message)
+        return self.settlement.fence.opens(self._message.channel)
 
     def _begin_later(self, exc: Exception) -> None:
         """Keep the free child, and try again in a moment.
@@ -279,7 +278,7 @@ class JobRequest(SettledRequest):
 
         def again() -> None:
             request = this()
-            if request is not None and not getattr(request.message.channel, "closed", False):
+            if request is not None and request.message.channel.connection is not None:
                 start(request)
 
         self.settlement.later(BEGIN_AGAIN, again)

@@ -175,7 +175,7 @@ class Settlement:
             )  # fmt: skip
 
         step = Step(message, outgoing(message, headers), queue, due, job, postponed)
-        if self.runtime.broker.keeps_delays:
+        if self.runtime.broker.capabilities.keeps_delays:
             self.write(step)
         else:  # kombu's stock Redis transport: nothing there would hold it back
             self.later(wait, lambda: self.write(step))
@@ -210,7 +210,7 @@ class Settlement:
             else:
                 written = broker.replace(step.message, step.outgoing, step.queue, due=step.due)
         except BrokerUnavailable as exc:
-            if step.outgoing is None and getattr(step.message.channel, "connection", self) is None:
+            if step.outgoing is None and step.message.channel.connection is None:
                 self._lost(step)
                 return True
             self._away_until = monotonic() + TRY_AGAIN_AFTER

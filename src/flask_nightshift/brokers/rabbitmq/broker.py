@@ -23,6 +23,7 @@ from ...errors import BrokerUnavailable
 from ...message.headers import DEAD_QUEUE, Outgoing
 from ...text.passwords import hide_password
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from ..capabilities import Capabilities
 from ..connections import (
     MOST_IDLE,
     Connection,
@@ -50,6 +51,7 @@ from .nodes import Nodes
 T = TypeVar("T")
 
 _OTHER_QUEUE = re.compile(r"inequivalent arg '.*' for queue '([^']*)'")
+CAPABILITIES = Capabilities(whole_seconds=True, shows_ready=False, knows_age=False, fixes_prefetch=True)
 AT_ONCE = 500
 """Messages that are on their way at once, unconfirmed, in ``publish_many``."""
 CONSUMER_STEP = 10.0
@@ -73,14 +75,9 @@ class RabbitMQBroker:
         return hide_password(self._settings.broker_url)
 
     @property
-    def keeps_delays(self) -> bool:
-        """Yes: in Celery's 28 delayed queues."""
-        return True
-
-    @property
-    def whole_seconds(self) -> bool:
-        """Yes: a delay is spelt in bits of a second each."""
-        return True
+    def capabilities(self) -> Capabilities:
+        """Delays wait in Celery's 28 delayed queues, spelt in bits of a second each; a look would be a delivery."""
+        return CAPABILITIES
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -243,6 +240,20 @@ class RabbitMQBroker:
         """Publish and wait for the confirmation, then acknowledge."""
         self._publish(outgoing, queue, due, consumed=True)
         acknowledge(message)
+        return True
+
+    def worker_begins(self, connection: Any, slots: int) -> None:
+        """Nothing: RabbitMQ counts what comes back."""
+
+    def worker_ends(self, channel: Any, *, crashed: bool) -> None:
+        """Nothing: what comes back counts either way."""
+
+    def begin(self, message: Any) -> bool:  # noqa: ARG002 - the Protocol's
+        """Yes: there is nothing to count."""
+        return True
+
+    def holds(self, message: Any) -> bool:  # noqa: ARG002 - the Protocol's
+        """Yes: it goes to nobody else while the connection lives."""
         return True
 
     def aside(self, queue: Queue) -> Queue | None:

@@ -23,6 +23,7 @@ from ...errors import BrokerUnavailable, ConfigurationError
 from ...message.headers import DEAD_QUEUE, Outgoing
 from ...text.passwords import hide_password
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from ..capabilities import Capabilities
 from ..connections import MOST_IDLE, Connection, Links, acknowledge, attempt, later, most_idle, return_message
 from ..failures import ERRORS, RETRY_POLICY, STEP, unavailable
 from .checks import findings
@@ -42,6 +43,8 @@ SENTINEL_STEP = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": 
 """How long one Sentinel is asked for the master before the next is; redis-py would ask each four times."""
 STOCK_VISIBILITY_TIMEOUT = 12 * 3600
 """With kombu's transport a job that runs longer than this many seconds runs twice."""
+LEASES = Capabilities(counts_starts=True, delayed_by_queue=True, lists_delayed=True)
+STOCK = Capabilities(keeps_delays=False)
 LEASE_TRANSPORT = "flask_nightshift.transport:Transport"
 LEASE_SENTINEL_TRANSPORT = "flask_nightshift.transport:SentinelTransport"
 
@@ -71,14 +74,9 @@ class RedisBroker:
         return self._settings.redis_transport == "lease"
 
     @property
-    def keeps_delays(self) -> bool:
-        """With leases; kombu's own transport leaves delayed jobs to the workers' memories."""
-        return self._leases
-
-    @property
-    def whole_seconds(self) -> bool:
-        """No: to the millisecond."""
-        return False
+    def capabilities(self) -> Capabilities:
+        """Kombu's own transport leaves delayed jobs, and those in hand, to the workers' memories."""
+        return LEASES if self._leases else STOCK
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -174,7 +172,13 @@ class RedisBroker:
             some = [later(message, due) for message in outgoing[at : at + AT_ONCE]]
 
             def work(connection: Any, some: Sequence[Outgoing] = some, number: int = next(_NUMBERS)) -> None:
-                _publish_some(connection.default_channel, some, queue, (connection.name, number))
+                channel = connection.default_channel
+                messages = [prepared_message(channel, message) for message in some]
+                if self._leases:
+                    channel.basic_publish_many(messages, queue, (connection.name, number))
+                    return
+                for message in messages:
+                    channel.basic_publish(message, "", queue)
 
             self._links.call(work)
             yield len(some)
@@ -194,20 +198,39 @@ class RedisBroker:
 
     def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
         """One step on the lease transport; else publish, then acknowledge."""
-        swap = getattr(message.channel, "basic_replace", None)
-        if swap is None:
+        if not self._leases:
             self.publish(outgoing, queue, due=due)
             acknowledge(message)
             return True
         prepared = prepared_message(message.channel, later(outgoing, due))
         try:
             at = due.timestamp() if due is not None else None
-            replaced = bool(swap(message.delivery_tag, prepared, "", queue, due=at))
+            replaced = bool(message.channel.basic_replace(message.delivery_tag, prepared, "", queue, due=at))
         except ERRORS as exc:
             raise self._fail(exc) from exc
         if replaced:
             message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
         return replaced
+
+    def worker_begins(self, connection: Any, slots: int) -> None:
+        """A claim notes as begun what will begin at once."""
+        if self._leases:
+            connection.transport.slots = slots
+
+    def worker_ends(self, channel: Any, *, crashed: bool) -> None:
+        """The channel returns what is in hand, counted or not."""
+        if self._leases and crashed:
+            channel.crashed = True
+        elif self._leases:
+            channel.draining = True
+
+    def begin(self, message: Any) -> bool:
+        """The server is told, with leases."""
+        return not self._leases or bool(message.channel.begin_delivery(message.delivery_tag))
+
+    def holds(self, message: Any) -> bool:
+        """Whether the lease is ours; kombu's own transport cannot tell."""
+        return not self._leases or bool(message.channel.holds(message.delivery_tag))
 
     def aside(self, queue: Queue) -> None:
         """None: the transport knows which deliveries began, and hands out one such job at a time."""
@@ -294,15 +317,6 @@ class RedisBroker:
     def _fail(self, exc: BaseException) -> BrokerUnavailable:
         """What callers see when the server is away."""
         return unavailable(exc, self.url)
-
-
-def _publish_some(channel: Any, outgoing: Sequence[Outgoing], queue: str, once: tuple[str, int]) -> None:
-    messages = [prepared_message(channel, message) for message in outgoing]
-    if hasattr(channel, "basic_publish_many"):
-        channel.basic_publish_many(messages, queue, once)
-        return
-    for message in messages:
-        channel.basic_publish(message, "", queue)
 
 
 def prepared_message(channel: Any, outgoing: Outgoing) -> Any:

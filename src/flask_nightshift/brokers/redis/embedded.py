@@ -13,12 +13,14 @@ import hashlib
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
 from ...config.settings import Settings
 from ...errors import BrokerUnavailable, ConfigurationError, EmbeddedBrokerDown
+from ..capabilities import Capabilities
 from .broker import RedisBroker
 
 FOLDER = "nightshift"
@@ -38,6 +40,11 @@ class EmbeddedBroker(RedisBroker):
     def url(self) -> str:
         """``embedded://`` and the folder."""
         return f"embedded://{self._instance_path}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of any Redis; `flask jobs broker` runs the server."""
+        return replace(super().capabilities, started_by_us=True)
 
     @property
     def _broker_url(self) -> str:

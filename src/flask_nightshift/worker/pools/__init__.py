@@ -23,7 +23,7 @@ def pool_of(kind: type) -> Pool:
 
 
 def keep_alive(pool: Any, connection: Any, fence: Any) -> None:
-    """Have our ``pool`` keep an AMQP connection open while a job blocks the loop, and tell ``fence`` meanwhile."""
+    """Have our ``pool`` keep kombu's ``connection`` open while a job blocks the loop, and tell ``fence`` meanwhile."""
     if isinstance(pool, JobSolo):
         pool.keep_alive(connection, fence)
 

@@ -31,9 +31,9 @@ class JobSolo(TaskPool):
         self._working = False
 
     def keep_alive(self, connection: Any, fence: StartFence) -> None:
-        """Have this connection (py-amqp's) stay open while a job runs; others have no heartbeat."""
-        self._connection = connection
-        every = getattr(connection, "heartbeat", 0) / BEATS
+        """Have this connection (kombu's) stay open while a job runs, if it needs heartbeats for that."""
+        every = (connection.get_heartbeat_interval() or 0) / BEATS
+        self._connection = connection = connection.connection
         if every:
             threading.Thread(
                 target=self._beat, args=(connection, every, fence), name="nightshift-pulse", daemon=True
