@@ -10,7 +10,7 @@ from flask import Flask
 
 from flask_nightshift.services import current
 from resultsapp import create_app
-from sites import NAMES, Embedded, Site, make_site
+from sites import NAMES, Embedded, InProcess, Site, make_site
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,11 @@ def embedded() -> Iterator[Embedded]:
     server.close()
 
 
+@pytest.fixture
+def in_process() -> InProcess:
+    return InProcess()
+
+
 @pytest.fixture(params=NAMES)
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     name = request.param
@@ -29,6 +34,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         "redis": "redis_server",
         "kombu": "redis_server",
         "rabbitmq": "rabbitmq",
+        "memory": "in_process",
     }
     server = request.getfixturevalue(fixture[name])
     with make_site(name, server) as made:

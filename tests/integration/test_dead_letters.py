@@ -115,7 +115,7 @@ class TestArchive:
         assert stored.headers == headers  # times and all
 
     def test_what_the_lease_transport_buries_is_counted(self, desk: Desk) -> None:
-        from flask_nightshift.brokers.redis.transport.payload import Burial
+        from flask_nightshift.brokers.payload import Burial
 
         note = Burial("delivery_limit", "its worker died 5 times", "mail", "w2").header()
         headers = desk.job("killed") | {message.DEAD: note}

@@ -127,6 +127,6 @@ def _ready(site: Site) -> list[bytes]:
 
 
 def _count(raw: bytes) -> int:
-    from flask_nightshift.brokers.redis.transport import payload
+    from flask_nightshift.brokers import payload
 
     return payload.take_count(payload.parse(raw))

@@ -20,6 +20,7 @@ from flask import Flask
 from flask_nightshift.brokers import Connection, connect
 from flask_nightshift.brokers.base import Broker
 from flask_nightshift.brokers.capabilities import Capabilities
+from flask_nightshift.brokers.memory import server as memory
 from flask_nightshift.brokers.redis.embedded import is_running, socket_path
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.job import utcnow
@@ -55,12 +56,36 @@ class Embedded(Server):
         return self.url
 
 
+class InProcess:
+    """The server of ``memory://NAME``, which is no process, and can be told to be away."""
+
+    frozen = False
+
+    def __init__(self) -> None:
+        self._state = memory.server("")
+
+    def fresh_url(self) -> str:
+        name = f"contract-{secrets.token_hex(4)}"
+        self._state = memory.server(name)
+        return f"memory://{name}"
+
+    def stop(self) -> None:
+        self._state.away = True
+
+    kill = freeze = stop
+
+    def ensure(self) -> None:
+        self._state.away = False
+
+    thaw = start = ensure
+
+
 @dataclass
 class Site:
     """A broker, its server, and what it can do."""
 
     name: str
-    server: Server
+    server: Any
     url: str
     app: Flask
     broker: Broker
@@ -111,12 +136,12 @@ class Site:
                 yield receive
 
 
-NAMES = ["embedded", "redis", "kombu", "rabbitmq"]
-"""The lease transport on Valkey and on Redis, kombu's own on Redis, and RabbitMQ."""
+NAMES = ["embedded", "redis", "kombu", "rabbitmq", "memory"]
+"""The lease transport on Valkey and on Redis, kombu's own on Redis, RabbitMQ, and the broker within this process."""
 
 
 @contextmanager
-def make_site(name: str, server: Server, **settings: Any) -> Iterator[Site]:
+def make_site(name: str, server: Any, **settings: Any) -> Iterator[Site]:
     """A site on ``server``, its queues empty."""
     url = settings.pop("NIGHTSHIFT_BROKER_URL", None) or (
         emptied(server) if isinstance(server, RabbitMQ) else server.fresh_url()

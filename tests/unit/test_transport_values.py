@@ -11,7 +11,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_nightshift.brokers.redis.transport import keys, payload
+from flask_nightshift.brokers import payload
+from flask_nightshift.brokers.redis.transport import keys
 from flask_nightshift.brokers.redis.transport.acks import MOST_AT_ONCE, Ack, Acks
 from flask_nightshift.brokers.redis.transport.options import Options
 from flask_nightshift.brokers.redis.transport.queues import job_id

@@ -22,6 +22,10 @@ def connect(settings: Settings, app: Flask) -> Broker:
         from .rabbitmq.broker import RabbitMQBroker
 
         return RabbitMQBroker(settings)
+    if scheme == "memory":
+        from .memory.broker import MemoryBroker
+
+        return MemoryBroker(settings)
     from .redis.broker import RedisBroker
 
     return RedisBroker(settings)

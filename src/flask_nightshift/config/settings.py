@@ -26,6 +26,8 @@ from . import celery_settings, database_url
 
 PREFIX = "NIGHTSHIFT_"
 BROKER_SCHEMES = ("embedded", "redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
+IN_PROCESS = "memory"
+"""A scheme for tests, which a refusal therefore does not suggest."""
 
 
 def _key(default: Any, check: Callable[[str, Any], Any], help_: str, *, secret: bool = False) -> Any:
@@ -121,6 +123,8 @@ def _broker_url(key: str, value: Any) -> str:
         scheme, separator, rest = url.partition("://")
         if "cluster" in scheme:
             allowed = f"Redis Cluster is not supported; give one server, or Sentinels: {allowed}"
+        if separator and scheme == IN_PROCESS and url == value:
+            continue
         if not separator or scheme not in BROKER_SCHEMES or (scheme != "embedded" and not rest):
             raise ConfigurationError(key, refused_url(value), allowed)
         _check_parts(key, value, url)

@@ -7,14 +7,12 @@ keys are kombu's: a list per queue, and one more for each further priority.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any, TypeVar
 
 import redis
-from kombu import Exchange, Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -24,8 +22,9 @@ from ...message.headers import DEAD_QUEUE, Outgoing
 from ...text.passwords import hide_password
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from ..capabilities import Capabilities
-from ..connections import MOST_IDLE, Connection, Links, acknowledge, attempt, later, most_idle, return_message
-from ..failures import ERRORS, RETRY_POLICY, STEP, unavailable
+from ..connections import MOST_IDLE, Connection, acknowledge, later
+from ..failures import ERRORS, RETRY_POLICY, STEP
+from ..virtual import VirtualBroker, prepared_message
 from .checks import findings
 from .client import Keys, connect, product
 from .dead_queue import take
@@ -34,9 +33,6 @@ from .queues import LeaseQueues, Queues
 
 T = TypeVar("T")
 
-_NUMBERS = itertools.count(1)
-AT_ONCE = 500
-"""Messages that one step of ``publish_many`` publishes."""
 CONSUMER_STEP = 5.0
 """Seconds that a consumer waits for an answer; longer than the second for which it blocks on purpose."""
 SENTINEL_STEP = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
@@ -49,20 +45,14 @@ LEASE_TRANSPORT = "flask_nightshift.transport:Transport"
 LEASE_SENTINEL_TRANSPORT = "flask_nightshift.transport:SentinelTransport"
 
 
-class RedisBroker:
+class RedisBroker(VirtualBroker):
     """One Redis or Valkey server, or a Sentinel group (``sentinel://a;sentinel://b``)."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._options = _options(settings)
         self._keys = Keys.of(self._options)
         self._client: redis.Redis | None = None
-        self._links = Links(self._connect, self._fail, idle=most_idle(settings.celery))
-
-    @property
-    def url(self) -> str:
-        """Without the password."""
-        return hide_password(self._settings.broker_url)
 
     @property
     def _broker_url(self) -> str:
@@ -77,11 +67,6 @@ class RedisBroker:
     def capabilities(self) -> Capabilities:
         """Kombu's own transport leaves delayed jobs, and those in hand, to the workers' memories."""
         return LEASES if self._leases else STOCK
-
-    @property
-    def errors(self) -> tuple[type[Exception], ...]:
-        """What its libraries raise."""
-        return ERRORS
 
     # Celery's side
 
@@ -114,11 +99,6 @@ class RedisBroker:
         return {**self._options, "socket_timeout": STEP, "socket_connect_timeout": STEP, **RETRY_POLICY}
 
     @property
-    def publish_options(self) -> dict[str, Any]:
-        """Nothing: a list takes whatever is pushed, and says so."""
-        return {}
-
-    @property
     def _transport(self) -> str | None:
         if not self._leases:
             return None
@@ -134,67 +114,13 @@ class RedisBroker:
             return {"ssl_cert_reqs": "required"}
         return None
 
-    def queue(self, name: str) -> Queue:
-        """The declaration of a job queue; it exists when something is in it."""
-        return Queue(name, Exchange(name), routing_key=name)
+    def _publish_some(self, channel: Any, messages: Sequence[Any], queue: str, once: tuple[str, int]) -> None:
+        if self._leases:
+            channel.basic_publish_many(messages, queue, once)
+        else:
+            super()._publish_some(channel, messages, queue, once)
 
-    def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
-        """Nothing: a list needs no declaration."""
-
-    def send(self, producer: Any, queue: Queue, publish: Callable[[], T]) -> T:  # noqa: ARG002 - the Protocol's
-        """Publish through Celery, in bounded time."""
-        connection = producer.connection
-
-        def work() -> T:
-            producer.revive(connection)
-            return publish()
-
-        return attempt(connection, work, self._fail)
-
-    # publishing
-
-    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
-        """Publish; the transport keeps what is due later."""
-        message, number = later(outgoing, due), next(_NUMBERS)
-
-        def work(connection: Any) -> None:
-            channel = connection.default_channel
-            once = (connection.name, number)
-            channel.basic_publish(prepared_message(channel, message), "", queue, once=once)
-
-        self._links.call(work)
-
-    def publish_many(
-        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
-    ) -> Iterator[int]:
-        """Some hundreds in one step; one by one with kombu's transport."""
-        for at in range(0, len(outgoing), AT_ONCE):
-            some = [later(message, due) for message in outgoing[at : at + AT_ONCE]]
-
-            def work(connection: Any, some: Sequence[Outgoing] = some, number: int = next(_NUMBERS)) -> None:
-                channel = connection.default_channel
-                messages = [prepared_message(channel, message) for message in some]
-                if self._leases:
-                    channel.basic_publish_many(messages, queue, (connection.name, number))
-                    return
-                for message in messages:
-                    channel.basic_publish(message, "", queue)
-
-            self._links.call(work)
-            yield len(some)
-
-    def address(self, queue: Queue) -> tuple[str, str]:
-        """No exchange: the list itself."""
-        return "", queue.name
-
-    def reaches(self, queue: Queue) -> bool:
-        """Whether it is a plain list."""
-        exchange = queue.exchange
-        return bool(
-            (exchange is None or exchange.type == "direct")
-            and not queue.queue_arguments
-            and not queue.expires
-        )
+    # settling
 
     def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
         """One step on the lease transport; else publish, then acknowledge."""
@@ -231,13 +157,6 @@ class RedisBroker:
     def holds(self, message: Any) -> bool:
         """Whether the lease is ours; kombu's own transport cannot tell."""
         return not self._leases or bool(message.channel.holds(message.delivery_tag))
-
-    def aside(self, queue: Queue) -> None:
-        """None: the transport knows which deliveries began, and hands out one such job at a time."""
-
-    def give_back(self, message: Any) -> None:
-        """Have the transport reject it, to be given out again."""
-        return_message(message, self._fail)
 
     # looking
 
@@ -292,7 +211,7 @@ class RedisBroker:
 
     def close(self) -> None:
         """Close this thread's connection and the client's idle ones."""
-        self._links.close()
+        super().close()
         if self._client is not None:
             self._client.connection_pool.disconnect(inuse_connections=False)  # other threads may be asking
 
@@ -313,25 +232,6 @@ class RedisBroker:
             transport_options=self.write_options,
             ssl=self._tls or False,
         )
-
-    def _fail(self, exc: BaseException) -> BrokerUnavailable:
-        """What callers see when the server is away."""
-        return unavailable(exc, self.url)
-
-
-def prepared_message(channel: Any, outgoing: Outgoing) -> Any:
-    """``outgoing`` as the channel's own message, as ``kombu.Producer`` would make it."""
-    properties = {"delivery_mode": 2, **outgoing.properties}
-    if (seconds := properties.get("expiration")) is not None:
-        properties["expiration"] = str(int(seconds * 1000))
-    return channel.prepare_message(
-        outgoing.body,
-        properties.pop("priority", None),
-        outgoing.content_type,
-        outgoing.content_encoding,
-        dict(outgoing.headers),
-        properties,
-    )
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import redis
-from kombu.compression import decompress
 
-from ...domain.job import DeadLetter, Reason, utcnow
+from ...domain.job import DeadLetter
 from ...errors import BrokerUnavailable
-from ...message.headers import DEAD_QUEUE, dead_letter
+from ...message.headers import DEAD_QUEUE
 from ..base import PendingDeadLetter
 from ..failures import ERRORS
+from ..reading import read_dead_letter
 from .client import Keys
 
 
@@ -66,47 +63,6 @@ def take(
     for key in lists if client.exists(*lists) else ():
         if len(taken) < limit and size < max_bytes:
             raws: Any = client.eval(_OLDEST, 1, key, limit - len(taken), max_bytes - size)
-            taken += [_Taken(read(raw), client, key, raw, fail) for raw in raws]
+            taken += [_Taken(read_dead_letter(raw), client, key, raw, fail) for raw in raws]
             size += sum(map(len, raws))
     return taken
-
-
-def read(raw: bytes) -> DeadLetter:
-    """A dead letter from its JSON; what is not kombu's JSON is kept as it is."""
-    try:
-        payload = json.loads(raw)
-        properties = payload.get("properties") or {}
-        headers = dict(payload.get("headers") or {})
-        return dead_letter(
-            body(payload["body"], properties.get("body_encoding"), headers),
-            headers,
-            properties,
-            payload.get("content-type"),
-            payload.get("content-encoding"),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return DeadLetter(
-            id=hashlib.sha256(raw).hexdigest()[:32],
-            reason=Reason.UNDECODABLE,
-            at=utcnow(),
-            queue="",
-            job_id=None,
-            task=None,
-            failure=None,
-            body=raw,
-            content_type="application/octet-stream",
-            content_encoding="binary",
-        )
-
-
-def body(encoded: Any, encoding: str | None, headers: dict[str, Any]) -> bytes:
-    """The body as it was sent; ``compression`` leaves ``headers`` when it is undone."""
-    raw = base64.b64decode(encoded, validate=True) if encoding == "base64" else str(encoded).encode()
-    method = headers.get("compression")
-    if method:
-        try:
-            raw = decompress(raw, method)
-        except Exception:  # noqa: BLE001 - an unknown method or broken data: the letter is kept as it is
-            return raw
-        del headers["compression"]
-    return raw

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from ...message.headers import Outgoing, job_properties
 from ..base import DelayedJob
-from .dead_queue import body
+from ..reading import delayed_job
 from .queues import Queues
 from .transport import queues
 
@@ -25,7 +24,8 @@ class RedisDelayed:
         """The next delayed jobs of ``queue``, the soonest first."""
         found = self._ask(lambda q: queues.delayed_list(q.client, q.keys.prefix, queue, limit))
         return [
-            _job(job_id, queue, datetime.fromtimestamp(due, UTC), payload) for job_id, due, payload in found
+            delayed_job(job_id, queue, datetime.fromtimestamp(due, UTC), payload)
+            for job_id, due, payload in found
         ]
 
     def like(self, queue: str, part: str, limit: int) -> list[str]:
@@ -35,7 +35,7 @@ class RedisDelayed:
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
         """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
         payload = self._ask(lambda q: queues.cancel_delayed(q.client, q.keys.prefix, queue, job_id))
-        return _job(job_id, queue, None, payload) if payload is not None else None
+        return delayed_job(job_id, queue, None, payload) if payload is not None else None
 
     def run_now(self, queue: str, job_id: str) -> bool:
         """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
@@ -48,16 +48,3 @@ class RedisDelayed:
                 lambda q: queues.hand_over_delayed(q.client, q.keys.prefix, queue, q.keys.steps, q.keys.sep)
             )
         )
-
-
-def _job(job_id: str, queue: str, due: datetime | None, payload: dict[str, Any]) -> DelayedJob:
-    headers = dict(payload.get("headers") or {})
-    properties = payload.get("properties") or {}
-    outgoing = Outgoing(
-        body(payload.get("body"), properties.get("body_encoding"), headers),
-        headers,
-        job_properties(properties),
-        payload.get("content-type") or "application/json",
-        payload.get("content-encoding") or "utf-8",
-    )
-    return DelayedJob(job_id, str(headers.get("task") or ""), queue, due, outgoing)

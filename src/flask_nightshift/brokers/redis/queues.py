@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 import redis
 
-from ...domain.job import utcnow
-from ...message import headers as jobs
 from ..base import QueueDepth
+from ..reading import age, describe
 from .client import Keys
 from .transport import keys as transport_keys
 from .transport import queues
@@ -31,7 +27,7 @@ class Queues:
                 pipe.llen(key)
                 pipe.lindex(key, -1)
             answers = pipe.execute()
-        return QueueDepth(queue, sum(answers[::2]), oldest=_age(answers[1::2]))
+        return QueueDepth(queue, sum(answers[::2]), oldest=age(answers[1::2]))
 
     def peek(self, queue: str, limit: int) -> list[dict[str, Any]]:
         """The next ready jobs."""
@@ -70,35 +66,3 @@ class LeaseQueues(Queues):
             pipe.delete(key)
             count, _ = pipe.execute()
         return super().purge(queue) + int(count)
-
-
-def describe(raw: bytes) -> dict[str, Any]:
-    """``{"id", "task", "headers", "enqueued_at"}`` of a raw message; all empty if it cannot be read."""
-    headers = _headers(raw)
-    return {
-        "id": headers.get("id"),
-        "task": headers.get("task"),
-        "headers": headers,
-        "enqueued_at": jobs.history(headers).get("enqueued_at"),
-    }
-
-
-def _headers(raw: bytes | None) -> dict[str, Any]:
-    try:
-        headers = json.loads(raw or b"{}").get("headers")
-    except (ValueError, AttributeError):
-        return {}
-    return headers if isinstance(headers, dict) else {}
-
-
-def _ready_since(headers: dict[str, Any]) -> datetime | None:
-    """When it was enqueued or replayed, or when its delay was over."""
-    past = jobs.history(headers)
-    times = [jobs.parse_time(text) for text in (past.get("enqueued_at"), past.get("due"), headers.get("eta"))]
-    return max((moment for moment in times if moment is not None), default=None)
-
-
-def _age(raws: Iterable[bytes | None]) -> float | None:
-    """Seconds since the earliest of ``raws`` could start; None if none of them says."""
-    times = [moment for raw in raws if (moment := _ready_since(_headers(raw))) is not None]
-    return max(0.0, (utcnow() - min(times)).total_seconds()) if times else None

@@ -12,7 +12,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from . import payload, told
+from ... import payload
+from . import told
 from .lease import Destination, Lease
 from .message import unproven_in_hand
 from .starting import Starts

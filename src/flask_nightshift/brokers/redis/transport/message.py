@@ -9,7 +9,7 @@ from typing import Any
 from kombu.transport import virtual
 
 from ....message.codec import decode
-from .payload import COUNT
+from ...payload import COUNT
 
 JSON = "application/json"
 _UNPROVEN: weakref.WeakSet[Message] = weakref.WeakSet()

@@ -16,7 +16,8 @@ from typing import Any
 from kombu.transport import redis
 
 from ....message.codec import encode
-from . import keys, payload, scripts
+from ... import payload
+from . import keys, scripts
 from .lease import Destination
 from .raw_connection import Wire
 

@@ -13,7 +13,9 @@ from typing import Any
 from redis import Redis
 
 from ....message.codec import encode
-from . import keys, payload, scripts
+from ... import payload
+from ...payload import job_id
+from . import keys, scripts
 
 STEPS = (0, 3, 6, 9)
 PORTION = 500
@@ -151,12 +153,6 @@ def remove(
     """Delete one ready message; False if it is not there (any more)."""
     lists = [keys.ready(prefix, queue, step, sep) for step in priority_steps]
     return any(client.lrem(name, -1, raw_item) for name in lists)  # type: ignore[arg-type]  # bytes are fine
-
-
-def job_id(body: dict[str, Any]) -> str:
-    """The id people know a message by: the job's, or else its delivery tag."""
-    headers, properties = body.get("headers") or {}, body.get("properties") or {}
-    return str(headers.get("id") or properties.get("correlation_id") or properties.get("delivery_tag") or "")
 
 
 def _find(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:

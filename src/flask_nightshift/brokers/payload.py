@@ -1,6 +1,6 @@
-"""What a message on a ready list is: reading it, and writing the envelope it is buried in.
+"""A message in kombu's JSON, as its virtual transports keep it: reading it, and the envelope it is buried in.
 
-The payload is kombu's JSON object. One member may be added in front of it by the scripts,
+One member may be added in front of it by the scripts,
 ``x-delivery-count``: how many deliveries went before. Everything here is pure.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ....message.codec import decode, encode
+from ..message.codec import decode, encode
 
 COUNT = "x-delivery-count"
 DEAD = "nightshift_dead"
@@ -84,6 +84,12 @@ def take_count(payload: dict[str, Any]) -> int:
     """How many deliveries went before; removes the member that says so."""
     count = payload.pop(COUNT, 0)
     return count if isinstance(count, int) and count > 0 else 0
+
+
+def job_id(body: dict[str, Any]) -> str:
+    """The id people know a message by: the job's, or else its delivery tag."""
+    headers, properties = body.get("headers") or {}, body.get("properties") or {}
+    return str(headers.get("id") or properties.get("correlation_id") or properties.get("delivery_tag") or "")
 
 
 def due(payload: dict[str, Any]) -> float | None:

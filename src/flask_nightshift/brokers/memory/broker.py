@@ -1,0 +1,189 @@
+"""The broker of ``memory://``: the same guarantees within one process, and a clock that tests can move.
+
+Its workers run in threads of this process (``--pool solo`` or ``threads``); other processes cannot reach it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic, time
+from typing import Any, TypeVar
+
+from kombu.utils.url import url_to_parts
+
+from ...config.settings import Settings
+from ...domain.job import DeadLetter
+from ...errors import BrokerUnavailable
+from ...message.headers import DEAD_QUEUE, Outgoing
+from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from ..capabilities import Capabilities
+from ..connections import MOST_IDLE, Connection, later
+from ..failures import ERRORS, RETRY_POLICY, STEP
+from ..reading import age, describe, read_dead_letter
+from ..virtual import VirtualBroker, prepared_message
+from .delayed import MemoryDelayed
+from .server import MemoryServer, Stored, server
+from .transport import NAME
+
+T = TypeVar("T")
+
+CAPABILITIES = Capabilities(counts_starts=True, delayed_by_queue=True, lists_delayed=True, shared=False)
+UNSHARED = "no other process reaches memory://: web, workers and Beat would each have queues of their own"
+REMEDY = "Use it in tests only. Let NIGHTSHIFT_BROKER_URL be embedded://, or the URL of a server."
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A dead letter that still stands in its queue as ``stored``."""
+
+    letter: DeadLetter
+    stored: Stored
+    ask: Callable[[Callable[[MemoryServer], Any]], Any]
+
+    def done(self) -> None:
+        """Remove it; raises ``BrokerUnavailable``."""
+        self.ask(lambda server: server.remove(self.stored))
+
+
+class MemoryBroker(VirtualBroker):
+    """The queues of one app, or those that all apps of this process share which name them (``memory://NAME``).
+
+    ``now`` is the clock by which delays end, in seconds since 1970; ``advance`` moves it on.
+    """
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time) -> None:
+        super().__init__(settings)
+        self._name = url_to_parts(settings.broker_url).hostname or secrets.token_hex(8)
+        self.server = server(self._name, now)
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass for delays: what is due by then can be consumed at once."""
+        self.server.advance(seconds)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything but to be shared."""
+        return CAPABILITIES
+
+    def celery_settings(self) -> dict[str, Any]:
+        """The transport; results in the history database, where chords count too."""
+        return {
+            "broker_url": f"memory://{self._name}/",
+            "broker_transport": NAME,
+            "broker_transport_options": self.write_options,
+            "broker_connection_timeout": STEP,
+            "broker_pool_limit": MOST_IDLE,
+            "task_publish_retry": True,
+            "task_publish_retry_policy": RETRY_POLICY,
+            "result_backend": self._settings.result_backend or f"db+{self._settings.database_url}",
+        }
+
+    @property
+    def write_options(self) -> dict[str, Any]:
+        """Transport options of every connection."""
+        return {"delivery_limit": self._settings.delivery_limit}
+
+    # settling
+
+    def worker_begins(self, connection: Any, slots: int) -> None:
+        """Nothing: each delivery is counted as it comes back."""
+
+    def worker_ends(self, channel: Any, *, crashed: bool) -> None:
+        """The channel returns what is in hand, counted or not."""
+        if crashed:
+            channel.crashed = True
+        else:
+            channel.draining = True
+
+    def begin(self, message: Any) -> bool:
+        """It counts if it comes back."""
+        return bool(message.channel.begin(message.delivery_tag))
+
+    def holds(self, message: Any) -> bool:
+        """Whether it is in hand."""
+        return self.server.holds(message.delivery_tag)
+
+    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+        """One step."""
+        prepared = prepared_message(message.channel, later(outgoing, due))
+        try:
+            replaced = bool(message.channel.replace(message.delivery_tag, prepared, queue))
+        except ERRORS as exc:
+            raise self._fail(exc) from exc
+        if replaced:
+            message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
+        return replaced
+
+    # looking
+
+    def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
+        """All four numbers."""
+        return self._ask(lambda server: [_depth(server, name) for name in queues])
+
+    def delayed(self) -> None:
+        """Nothing: ``depths`` tells it by queue."""
+
+    def delayed_jobs(self) -> MemoryDelayed:
+        """A hold on them."""
+        return MemoryDelayed(self._ask)
+
+    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
+        """The next ready jobs, untouched."""
+        return self._ask(lambda server: [describe(each.payload) for each in server.ready(queue)[:limit]])
+
+    def purge(self, queue: str) -> int:
+        """Delete the ready and the delayed jobs of ``queue``."""
+        return self._ask(lambda server: server.purge(queue))
+
+    def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
+        """Up to ``limit`` dead letters, oldest first; they stay in the queue until ``done()``."""
+        taken: list[PendingDeadLetter] = []
+        size = 0
+        for stored in self._ask(lambda server: server.ready(DEAD_QUEUE))[:limit]:
+            if size >= max_bytes:
+                break
+            taken.append(_Taken(read_dead_letter(stored.payload), stored, self._ask))
+            size += len(stored.payload)
+        return taken
+
+    def health(self, timeout: float = 2.0) -> BrokerHealth:  # noqa: ARG002 - the Protocol's
+        """It is here."""
+        started = monotonic()
+        self._ask(lambda server: server.check())
+        return BrokerHealth("Memory", "", monotonic() - started)
+
+    def diagnose(
+        self,
+        *,
+        longest_time_limit: float | None,  # noqa: ARG002 - the Protocol's
+        queues: Iterable[str],  # noqa: ARG002 - the Protocol's
+    ) -> list[Finding]:
+        """That it is not shared."""
+        try:
+            self.health()
+        except BrokerUnavailable as exc:
+            return [Finding("error", "broker", str(exc), REMEDY)]
+        return [Finding("error", "broker", UNSHARED, REMEDY)]
+
+    def _ask(self, question: Callable[[MemoryServer], T]) -> T:
+        try:
+            return question(self.server)
+        except ERRORS as exc:
+            raise self._fail(exc) from exc
+
+    def _connect(self) -> Connection:
+        return Connection(
+            f"memory://{self._name}/",
+            transport=NAME,
+            transport_options={**self.write_options, **RETRY_POLICY},
+            connect_timeout=STEP,
+        )
+
+
+def _depth(server: MemoryServer, queue: str) -> QueueDepth:
+    counts = server.counts(queue)
+    oldest = age(stored.payload for stored in server.ready(queue)[:1])
+    return QueueDepth(queue, counts.ready, counts.delayed, counts.leased, oldest)

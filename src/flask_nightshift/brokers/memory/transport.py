@@ -1,0 +1,196 @@
+"""The kombu transport of ``memory://``: kombu's virtual channel on top of a ``MemoryServer``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty
+from time import monotonic
+from typing import Any
+
+from kombu.connection import resolve_aliases
+from kombu.transport import virtual
+
+from ...domain.job import Failure, Reason, utcnow
+from ...message import headers as jobs
+from ...message.codec import decode, encode
+from .. import payload
+from .server import MemoryServer, Stored, server
+
+NAME = "flask_nightshift.brokers.memory.transport:Transport"
+resolve_aliases[NAME] = "memory"  # the scheme that people see
+
+
+class QoS(virtual.QoS):
+    """Acknowledges and rejects through the server."""
+
+    def ack(self, delivery_tag: int) -> None:
+        """Done with it."""
+        self.channel.server.ack(delivery_tag)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: int, requeue: bool = False) -> None:
+        """Back to the head of its queue, counted as a delivery; or away."""
+        if requeue:
+            self.channel.server.give_back(delivery_tag, counted=not self.channel.draining)
+        else:
+            self.channel.server.ack(delivery_tag)
+        super().ack(delivery_tag)
+
+    def restore_unacked(self) -> list[Any]:
+        """Everything back to the heads of the queues; after a crash, what had begun is counted."""
+        self._flush()
+        tags = list(self._delivered)
+        begun = self.channel.begun.intersection(tags) or set(tags)
+        for tag in reversed(tags):
+            self.channel.server.give_back(tag, counted=self.channel.crashed and tag in begun)
+        self._delivered.clear()
+        return []
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002 - kombu's signature
+        """The channel closes, or the process ends."""
+        self._on_collect.cancel()
+        self.restore_unacked()
+
+
+class Channel(virtual.Channel):
+    """A channel to the queues of this process."""
+
+    QoS = QoS
+    supports_fanout = True
+    from_transport_options = (*virtual.Channel.from_transport_options, "delivery_limit")
+    delivery_limit = 5
+    crashed = False
+    """Set when the consumer ends by an error that a message may have caused."""
+    draining = False
+    """Set when the worker ends what still runs, because it was told to stop: those deliveries do not count."""
+
+    def __init__(self, connection: Any, **options: Any) -> None:
+        self.server: MemoryServer = connection.server
+        self._broker_state = connection.state
+        self.begun: set[int] = set()
+        """The delivery tags whose jobs have begun."""
+        super().__init__(connection, **options)
+
+    @property
+    def state(self) -> Any:
+        """Exchanges and bindings, also when the channel is closed and its last jobs are settled."""
+        return self._broker_state
+
+    # -- of the next state of a job ------------------------------------------------------------------------
+
+    def replace(self, delivery_tag: int, message: dict[str, Any], queue: str) -> bool:
+        """Write a delivered message's next state and release the message, in one step; False if it is not ours."""
+        self._inplace_augment_message(message, "", queue)
+        written = self.server.replace(delivery_tag, queue, *self._stored(message))
+        self.begun.discard(delivery_tag)
+        self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
+        return written
+
+    def begin(self, delivery_tag: int) -> bool:
+        """Its job begins; False if it is not ours."""
+        self.server.check()
+        self.begun.add(delivery_tag)
+        return self.server.holds(delivery_tag)
+
+    # -- what kombu's virtual channel asks -----------------------------------------------------------------
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **options: Any
+    ) -> None:
+        """Consume; what nobody acknowledges is forgotten when it is delivered."""
+
+        def settled(message: Any) -> Any:
+            self.server.ack(message.delivery_tag)
+            return callback(message)
+
+        super().basic_consume(queue, no_ack, settled if no_ack else callback, consumer_tag, **options)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
+        """The next message, or None."""
+        message = super().basic_get(queue, no_ack, **options)
+        if message is not None and no_ack:
+            self.server.ack(message.delivery_tag)
+        return message
+
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        self.server.publish(queue, *self._stored(message))
+
+    def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
+        for queue in self._lookup(exchange, routing_key):
+            self._put(queue, message)
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's
+        while (stored := self.server.claim(queue)) is not None:
+            body = decode(stored.payload)
+            if stored.deliveries < self.delivery_limit or queue == jobs.DEAD_QUEUE:
+                return payload.for_delivery(body, stored.deliveries, stored.number, queue)
+            self._bury(stored, body)
+        raise Empty
+
+    def _bury(self, stored: Stored, body: dict[str, Any]) -> None:
+        """It was delivered too often."""
+        why = f"delivered {stored.deliveries} times, and never settled"
+        body["headers"] = jobs.buried(
+            body.get("headers"),
+            reason=Reason.DELIVERY_LIMIT,
+            failure=Failure(why),
+            queue=stored.queue,
+            worker="memory://",
+            at=utcnow(),
+        )
+        self.server.replace(stored.number, jobs.DEAD_QUEUE, encode(body), stored.priority)
+
+    def _stored(self, message: dict[str, Any]) -> tuple[bytes, int, float]:
+        """What the server keeps of ``message``: its bytes, its priority, and when it is due."""
+        due = 0.0 if jobs.DEAD in (message.get("headers") or {}) else payload.due(message) or 0.0
+        return encode(message), self._get_message_priority(message), due
+
+    def _size(self, queue: str) -> int:
+        return self.server.counts(queue).ready
+
+    def _purge(self, queue: str) -> int:
+        return self.server.purge(queue)
+
+    def _queue_bind(self, *_: Any) -> None:
+        """The bindings stand in ``state``."""
+
+
+class Transport(virtual.Transport):
+    """``memory://NAME``: the server of that name in this process."""
+
+    Channel = Channel
+    driver_type = driver_name = "memory"
+    implements = virtual.Transport.implements.extend(exchange_type=frozenset({"direct", "topic", "fanout"}))
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self.server = server(client.hostname)
+        self.state = self.server.exchanges
+
+    def driver_version(self) -> str:
+        """It has none."""
+        return "N/A"
+
+    def establish_connection(self) -> Any:
+        """Raise ``ConnectionError`` in another process, and when the broker is told to be away."""
+        self.server.check()
+        return super().establish_connection()
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's
+        """Deliver one message; raises ``TimeoutError`` when none comes within ``timeout`` seconds."""
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            self.server.check()
+            seen = self.server.changes
+            try:
+                self.cycle.get(self._deliver, timeout=timeout)
+            except Empty:
+                left = self.polling_interval if until is None else until - monotonic()
+                if left <= 0:
+                    raise TimeoutError from None
+                self.server.wait(seen, left)
+            else:
+                return
+
+
+__all__ = ["NAME", "Channel", "Transport"]

@@ -1,0 +1,148 @@
+"""What brokers on kombu's virtual transports have in common: a queue is a plain list, published to by its name."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from kombu import Exchange, Queue
+
+from ..config.settings import Settings
+from ..errors import BrokerUnavailable
+from ..message.headers import Outgoing
+from ..text.passwords import hide_password
+from .connections import Connection, Links, attempt, later, most_idle, return_message
+from .failures import ERRORS, unavailable
+
+T = TypeVar("T")
+
+_NUMBERS = itertools.count(1)
+AT_ONCE = 500
+"""Messages that one step of ``publish_many`` publishes."""
+
+
+class VirtualBroker(ABC):
+    """Publishes through a kombu connection, which a subclass makes, and settles through a message's channel."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._links = Links(self._connect, self._fail, idle=most_idle(settings.celery))
+
+    @property
+    def url(self) -> str:
+        """Without the password."""
+        return hide_password(self._settings.broker_url)
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its libraries raise."""
+        return ERRORS
+
+    @property
+    def publish_options(self) -> dict[str, Any]:
+        """Nothing: a list takes whatever is pushed, and says so."""
+        return {}
+
+    def queue(self, name: str) -> Queue:
+        """The declaration of a job queue; it exists when something is in it."""
+        return Queue(name, Exchange(name), routing_key=name)
+
+    def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:  # noqa: B027 - nothing is right for all
+        """Nothing: a list needs no declaration."""
+
+    def send(self, producer: Any, queue: Queue, publish: Callable[[], T]) -> T:  # noqa: ARG002 - the Protocol's
+        """Publish through Celery, in bounded time."""
+        connection = producer.connection
+
+        def work() -> T:
+            producer.revive(connection)
+            return publish()
+
+        return attempt(connection, work, self._fail)
+
+    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+        """Publish; the transport keeps what is due later."""
+        message, number = later(outgoing, due), next(_NUMBERS)
+
+        def work(connection: Any) -> None:
+            channel = connection.default_channel
+            once = (connection.name, number)
+            channel.basic_publish(prepared_message(channel, message), "", queue, once=once)
+
+        self._links.call(work)
+
+    def publish_many(
+        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
+    ) -> Iterator[int]:
+        """Some hundreds in one step."""
+        for at in range(0, len(outgoing), AT_ONCE):
+            some = [later(message, due) for message in outgoing[at : at + AT_ONCE]]
+
+            def work(connection: Any, some: Sequence[Outgoing] = some, number: int = next(_NUMBERS)) -> None:
+                channel = connection.default_channel
+                messages = [prepared_message(channel, message) for message in some]
+                self._publish_some(channel, messages, queue, (connection.name, number))
+
+            self._links.call(work)
+            yield len(some)
+
+    def address(self, queue: Queue) -> tuple[str, str]:
+        """No exchange: the list itself."""
+        return "", queue.name
+
+    def reaches(self, queue: Queue) -> bool:
+        """Whether it is a plain list."""
+        exchange = queue.exchange
+        return bool(
+            (exchange is None or exchange.type == "direct")
+            and not queue.queue_arguments
+            and not queue.expires
+        )
+
+    def aside(self, queue: Queue) -> None:  # noqa: B027 - likewise
+        """None: the transport knows which deliveries began, and hands out one such job at a time."""
+
+    def give_back(self, message: Any) -> None:
+        """Have the transport reject it, to be given out again."""
+        return_message(message, self._fail)
+
+    def close(self) -> None:
+        """Close the connections that publish."""
+        self._links.close()
+
+    @abstractmethod
+    def _connect(self) -> Connection:
+        """A connection that publishes."""
+
+    def _publish_some(
+        self,
+        channel: Any,
+        messages: Sequence[Any],
+        queue: str,
+        once: tuple[str, int],  # noqa: ARG002 - not every transport can tell a repetition
+    ) -> None:
+        """Publish up to ``AT_ONCE`` messages; ``once`` names this publish, also when it is repeated."""
+        for message in messages:
+            channel.basic_publish(message, "", queue)
+
+    def _fail(self, exc: BaseException) -> BrokerUnavailable:
+        """What callers see when the broker is away."""
+        return unavailable(exc, self.url)
+
+
+def prepared_message(channel: Any, outgoing: Outgoing) -> Any:
+    """``outgoing`` as the channel's own message, as ``kombu.Producer`` would make it."""
+    properties = {"delivery_mode": 2, **outgoing.properties}
+    if (seconds := properties.get("expiration")) is not None:
+        properties["expiration"] = str(int(seconds * 1000))
+    return channel.prepare_message(
+        outgoing.body,
+        properties.pop("priority", None),
+        outgoing.content_type,
+        outgoing.content_encoding,
+        dict(outgoing.headers),
+        properties,
+    )
