@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from celery import chain, chord, group
+from celery.contrib.testing.worker import start_worker
 from celery.exceptions import TimeoutError as NotThereYet
 from flask import Flask
 
@@ -66,7 +67,11 @@ def test_many_threads_all_get_their_answer_in_time(site: Site, app: Flask) -> No
 
 @contextmanager
 def worker(app: Flask, tmp_path: Path) -> Iterator[None]:
-    """``flask jobs worker`` with this app's settings, until the block ends."""
+    """``flask jobs worker`` with this app's settings, until the block ends; or one in a thread of this process."""
+    if not current(app).broker.capabilities.shared:
+        with start_worker(current(app).celery, 2, "threads", perform_ping_check=False):
+            yield
+        return
     environment = {key: str(value) for key, value in app.config.items() if key.startswith("NIGHTSHIFT_")}
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
@@ -121,7 +126,9 @@ def test_a_result_is_subscribed_to_while_somebody_waits_for_it(
 
 
 def test_transport_options_of_the_user_join_ours(site: Site, tmp_path: Path) -> None:
-    if site.name == "rabbitmq":
+    if site.name == "memory":
+        given, ours = {"client_name": "shop"}, "delivery_limit"
+    elif site.name == "rabbitmq":
         given, ours = {"client_properties": {"connection_name": "shop"}}, "confirm_publish"
     else:
         given, ours = {"client_name": "shop"}, "socket_connect_timeout"

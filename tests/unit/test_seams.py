@@ -34,6 +34,8 @@ EXTENSION_POINTS = {
     "click.core:Group": "invoke",
     "click.types:ParamType": "convert",
     "click.types:_NumberRangeBase": "convert",
+    "kombu.transport.base:Transport": "driver_name driver_type driver_version",
+    "kombu.transport.virtual.base:AbstractChannel": "_get _purge _put _size",
     "prometheus_client.registry:Collector": "collect",
     "sqlalchemy.sql.type_api:ExternalType": "cache_ok",
     "sqlalchemy.sql.type_api:TypeDecorator": "bind_processor process_bind_param process_result_value",

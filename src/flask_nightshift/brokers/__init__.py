@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from ..config.settings import Settings
-from .base import Broker
+from .base import Broker, need_shared
 from .connections import Connection
 from .failures import unavailable
 from .rabbitmq.routes import destination
@@ -31,4 +31,4 @@ def connect(settings: Settings, app: Flask) -> Broker:
     return RedisBroker(settings)
 
 
-__all__ = ["Broker", "Connection", "connect", "destination", "unavailable"]
+__all__ = ["Broker", "Connection", "connect", "destination", "need_shared", "unavailable"]

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from ..domain.job import DeadLetter
+from ..errors import ConfigurationError
 from ..message.headers import Outgoing
 from .capabilities import Capabilities
 
@@ -23,6 +24,11 @@ PUBLISH_TIMEOUT = 3.0
 
 MAX_TAKEN = 4_000_000
 """Bytes of dead letters that are taken at once, but for the last."""
+
+UNSHARED = "no other process reaches memory://: web, workers and Beat would each have queues of their own"
+UNSHARED_REMEDY = (
+    "Use it in tests only; else let NIGHTSHIFT_BROKER_URL be embedded://, or the URL of a server."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +254,9 @@ class Broker(Publisher, Settler, Inspector, Protocol):
 
     def close(self) -> None:
         """Close this thread's connections; the object can be used again."""
+
+
+def need_shared(broker: Broker) -> None:
+    """Raise ``ConfigurationError`` where a process of its own would have nothing to do with the others' jobs."""
+    if not broker.capabilities.shared:
+        raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, f"{UNSHARED}. {UNSHARED_REMEDY}")

@@ -11,18 +11,20 @@ class Pool:
 
     ``blocks_loop``: while a job runs, the worker's event loop stands still. ``one_job``: it runs one job at a time,
     whatever ``--concurrency`` says. ``replaces_modules``: it needs Python's modules replaced before any import.
+    ``forks``: jobs run in child processes.
     """
 
     name: str
     blocks_loop: bool = False
     one_job: bool = False
     replaces_modules: bool = False
+    forks: bool = False
 
 
 POOLS = {
     pool.name: pool
     for pool in (
-        Pool("prefork"),
+        Pool("prefork", forks=True),
         Pool("threads"),
         Pool("solo", blocks_loop=True, one_job=True),
         Pool("gevent", replaces_modules=True),

@@ -23,6 +23,7 @@ from typing import Any
 from celery.beat import ScheduleEntry, Scheduler, Service, _evaluate_entry_args, _evaluate_entry_kwargs
 from celery.schedules import schedule as interval
 
+from ..brokers import need_shared
 from ..domain.job import utcnow
 from ..errors import BrokerUnavailable
 from ..services import Runtime
@@ -214,6 +215,7 @@ class _Stoppable(JobScheduler):
 
 def run(runtime: Runtime) -> None:
     """Run Beat in this process until SIGTERM or SIGINT; raises ``ConfigurationError`` for an unusable schedule."""
+    need_shared(runtime.broker)
     app = runtime.celery
     app.set_default()
     app.loader.import_default_modules()

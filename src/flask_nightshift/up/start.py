@@ -14,6 +14,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from .. import services as runtime
+from ..brokers import need_shared
 from ..errors import DatabaseUnavailable
 from .stack import BROKER, Stack
 
@@ -37,8 +38,9 @@ def up(
     code: 0 after a stop that was asked for, else that of the process that ended by itself, or 1 when one had
     to be killed. Raises ``click.ClickException`` when it cannot start: the port is taken, the database away.
     """
-    need_port(port)
     here = runtime.current(app)
+    need_shared(here.broker)
+    need_port(port)
     try:
         here.store.migrate()
     except DatabaseUnavailable as exc:

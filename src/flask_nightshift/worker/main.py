@@ -10,8 +10,9 @@ from typing import Any
 from celery.apps.worker import Worker
 from celery.concurrency import get_implementation
 
+from ..brokers import need_shared
 from ..compat import check
-from ..errors import BrokerUnavailable, IncompatibleLibrary
+from ..errors import BrokerUnavailable, ConfigurationError, IncompatibleLibrary
 from ..services import Runtime
 from ..text.lines import Line
 from . import names
@@ -53,6 +54,12 @@ class JobWorker(Worker):
             self.app.runtime.broker.health(START_PATIENCE)
         kind: Any = get_implementation(self.pool_cls)  # type: ignore[has-type]
         self.pool_cls = OURS.get(kind, kind)
+        if pool_of(kind).forks and not self.app.runtime.broker.capabilities.shared:
+            url, allowed = (
+                self.app.runtime.broker.url,
+                "its jobs run in this process: use --pool solo or threads",
+            )
+            raise ConfigurationError("NIGHTSHIFT_BROKER_URL", url, allowed)
         if pool_of(kind).one_job:
             self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one
 
@@ -76,6 +83,7 @@ def run(
     ``worker@HOST``, ``worker2@HOST``, …); ``task_events``: tell monitors such as Flower of
     each job, as Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
     """
+    need_shared(runtime.broker)
     app = runtime.celery
     app.set_default()
     app.loader.import_default_modules()

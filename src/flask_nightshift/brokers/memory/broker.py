@@ -18,7 +18,15 @@ from ...config.settings import Settings
 from ...domain.job import DeadLetter
 from ...errors import BrokerUnavailable
 from ...message.headers import DEAD_QUEUE, Outgoing
-from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from ..base import (
+    MAX_TAKEN,
+    UNSHARED,
+    UNSHARED_REMEDY,
+    BrokerHealth,
+    Finding,
+    PendingDeadLetter,
+    QueueDepth,
+)
 from ..capabilities import Capabilities
 from ..connections import MOST_IDLE, Connection, later
 from ..failures import ERRORS, RETRY_POLICY, STEP
@@ -31,8 +39,6 @@ from .transport import NAME
 T = TypeVar("T")
 
 CAPABILITIES = Capabilities(counts_starts=True, delayed_by_queue=True, lists_delayed=True, shared=False)
-UNSHARED = "no other process reaches memory://: web, workers and Beat would each have queues of their own"
-REMEDY = "Use it in tests only. Let NIGHTSHIFT_BROKER_URL be embedded://, or the URL of a server."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,8 @@ class MemoryBroker(VirtualBroker):
     @property
     def write_options(self) -> dict[str, Any]:
         """Transport options of every connection."""
-        return {"delivery_limit": self._settings.delivery_limit}
+        given = self._settings.celery.get("broker_transport_options") or {}
+        return {"delivery_limit": self._settings.delivery_limit, **given}
 
     # settling
 
@@ -165,8 +172,8 @@ class MemoryBroker(VirtualBroker):
         try:
             self.health()
         except BrokerUnavailable as exc:
-            return [Finding("error", "broker", str(exc), REMEDY)]
-        return [Finding("error", "broker", UNSHARED, REMEDY)]
+            return [Finding("error", "broker", str(exc), UNSHARED_REMEDY)]
+        return [Finding("error", "broker", UNSHARED, UNSHARED_REMEDY)]
 
     def _ask(self, question: Callable[[MemoryServer], T]) -> T:
         try:

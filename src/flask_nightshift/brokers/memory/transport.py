@@ -16,11 +16,11 @@ from ...message.codec import decode, encode
 from .. import payload
 from .server import MemoryServer, Stored, server
 
-NAME = "flask_nightshift.brokers.memory.transport:Transport"
+NAME = "flask_nightshift.brokers.memory.transport:MemoryTransport"
 resolve_aliases[NAME] = "memory"  # the scheme that people see
 
 
-class QoS(virtual.QoS):
+class MemoryQoS(virtual.QoS):
     """Acknowledges and rejects through the server."""
 
     def ack(self, delivery_tag: int) -> None:
@@ -52,10 +52,10 @@ class QoS(virtual.QoS):
         self.restore_unacked()
 
 
-class Channel(virtual.Channel):
+class MemoryChannel(virtual.Channel):
     """A channel to the queues of this process."""
 
-    QoS = QoS
+    QoS = MemoryQoS
     supports_fanout = True
     from_transport_options = (*virtual.Channel.from_transport_options, "delivery_limit")
     delivery_limit = 5
@@ -117,7 +117,7 @@ class Channel(virtual.Channel):
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         for queue in self._lookup(exchange, routing_key):
-            self._put(queue, message)
+            self.server.publish(queue, *self._stored(message))
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's
         while (stored := self.server.claim(queue)) is not None:
@@ -155,10 +155,10 @@ class Channel(virtual.Channel):
         """The bindings stand in ``state``."""
 
 
-class Transport(virtual.Transport):
+class MemoryTransport(virtual.Transport):
     """``memory://NAME``: the server of that name in this process."""
 
-    Channel = Channel
+    Channel = MemoryChannel
     driver_type = driver_name = "memory"
     implements = virtual.Transport.implements.extend(exchange_type=frozenset({"direct", "topic", "fanout"}))
 
@@ -193,4 +193,4 @@ class Transport(virtual.Transport):
                 return
 
 
-__all__ = ["NAME", "Channel", "Transport"]
+__all__ = ["NAME", "MemoryChannel", "MemoryTransport"]
