@@ -234,7 +234,7 @@ class JobConsumer(Consumer):
                 return self.bury(message, Reason.INVALID, exc)
             except Exception as exc:  # noqa: BLE001 - decoding may raise anything; the bytes are kept
                 return self.bury(message, Reason.UNDECODABLE, exc)
-            due = when_due(message, self.runtime.broker.keeps_delays)
+            due = when_due(message, self.runtime.broker.capabilities.keeps_delays)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)
             if unproven(message):

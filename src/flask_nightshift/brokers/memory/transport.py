@@ -16,9 +16,6 @@ from ...message.codec import decode, encode
 from .. import payload
 from .server import MemoryServer, Stored, server
 
-NAME = "flask_nightshift.brokers.memory.transport:MemoryTransport"
-resolve_aliases[NAME] = "memory"  # the scheme that people see
-
 
 class MemoryQoS(virtual.QoS):
     """Acknowledges and rejects through the server."""
@@ -192,5 +189,9 @@ class MemoryTransport(virtual.Transport):
             else:
                 return
 
+
+NAME = f"{__name__}:{MemoryTransport.__name__}"
+"""How Celery's settings name the transport."""
+resolve_aliases[NAME] = "memory"  # the scheme that people see
 
 __all__ = ["NAME", "MemoryChannel", "MemoryTransport"]
