@@ -57,7 +57,7 @@ class _Taken:
 class MemoryBroker(VirtualBroker):
     """The queues of one app, or those that all apps of this process share which name them (``memory://NAME``).
 
-    ``now`` is the clock by which delays end, in seconds since 1970; ``advance`` moves it on.
+    ``now`` is the clock by which delays end, in seconds since 1970; ``advance`` shortens what is delayed.
     """
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time) -> None:
@@ -66,7 +66,7 @@ class MemoryBroker(VirtualBroker):
         self.server = server(self._name, now)
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass for delays: what is due by then can be consumed at once."""
+        """Let ``seconds`` pass for the jobs that are delayed now: what is due by then can be consumed at once."""
         self.server.advance(seconds)
 
     @property

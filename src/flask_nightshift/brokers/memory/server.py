@@ -52,7 +52,6 @@ class MemoryServer:
         self.away = False
         """Set by tests: the broker answers nobody."""
         self._now = now
-        self._ahead = 0.0
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._changes = 0
@@ -65,12 +64,16 @@ class MemoryServer:
 
     def now(self) -> float:
         """The broker's time."""
-        return self._now() + self._ahead
+        return self._now()
 
     def advance(self, seconds: float) -> None:
-        """Move the broker's time on: what is due by then is ready."""
+        """Let ``seconds`` pass for what is delayed now.
+
+        The clock stays: whoever publishes later reckons by the machine's, and would else find the delay over.
+        """
         with self._step():
-            self._ahead += seconds
+            for line in self._delayed.values():
+                line[:] = [(due - seconds, number, stored) for due, number, stored in line]
 
     # -- publishing and consuming --------------------------------------------------------------------------
 
