@@ -6,83 +6,52 @@ ones are (looking would count as a delivery, and ``x-delivery-limit`` buries wha
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu import Queue
 from kombu.common import Broadcast
 
 from ...config.settings import Settings, queue_name
-from ...domain.job import utcnow
 from ...errors import BrokerUnavailable
-from ...message.headers import DEAD_QUEUE, Outgoing
-from ...text.passwords import hide_password
+from ...message.headers import Outgoing
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from ..capabilities import Capabilities
 from ..connections import (
     MOST_IDLE,
-    Connection,
     Link,
-    Links,
     acknowledge,
-    attempt,
     drop,
-    later,
-    most_idle,
-    publish,
     retry_policy,
     return_message,
 )
-from ..failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience, unavailable
+from ..failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience
 from . import topology
-from .batch import Batch
-from .checks import findings, other_queue
+from .checks import findings
 from .dead_queue import DeadQueue
-from .declarations import Declarations
-from .declaring import in_time, open_channel
-from .frames import fitting, frame_writer
-from .nodes import Nodes
+from .declaring import in_time
+from .publisher import RabbitMQPublisher
+from .queues import all_of, purge, ready
 
-T = TypeVar("T")
-
-_OTHER_QUEUE = re.compile(r"inequivalent arg '.*' for queue '([^']*)'")
 CAPABILITIES = Capabilities(whole_seconds=True, shows_ready=False, knows_age=False, fixes_prefetch=True)
-AT_ONCE = 500
-"""Messages that are on their way at once, unconfirmed, in ``publish_many``."""
 CONSUMER_STEP = 10.0
 """Seconds that a consumer waits for the answer to a command."""
 
 
-class RabbitMQBroker:
+class RabbitMQBroker(RabbitMQPublisher):
     """One RabbitMQ server or cluster; several URLs, separated by ``;``, are its nodes."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._nodes = Nodes(settings.broker_url)
-        self._declarations = Declarations(settings)
+        super().__init__(settings)
         self._link = Link(self._connect, self._fail, self._repair)
-        self._links = Links(self._connect, self._fail, self._repair, idle=most_idle(settings.celery))
         self._dead = DeadQueue(self._link)
-
-    @property
-    def url(self) -> str:
-        """Without the password."""
-        return hide_password(self._settings.broker_url)
 
     @property
     def capabilities(self) -> Capabilities:
         """Delays wait in Celery's 28 delayed queues, spelt in bits of a second each; a look would be a delivery."""
         return CAPABILITIES
-
-    @property
-    def errors(self) -> tuple[type[Exception], ...]:
-        """What its libraries raise."""
-        return ERRORS
 
     # Celery's side
 
@@ -105,26 +74,6 @@ class RabbitMQBroker:
             "result_backend": self._settings.result_backend or f"db+{self._settings.database_url}",
         }
 
-    @property
-    def write_options(self) -> dict[str, Any]:
-        """Transport options of connections that publish."""
-        return {**self._options(STEP), **RETRY_POLICY}
-
-    @property
-    def publish_options(self) -> dict[str, Any]:
-        """A message that no queue takes comes back; a confirmation that does not come is an error."""
-        return {"mandatory": True, "timeout": STEP, "confirm_timeout": STEP}
-
-    def _options(self, step: float) -> dict[str, Any]:
-        given = self._settings.celery.get("broker_transport_options") or {}
-        ours = {
-            "confirm_publish": True,
-            "read_timeout": step,
-            "write_timeout": step,
-            "frame_writer": frame_writer,
-        }
-        return {**ours, **given}
-
     def queue(self, name: str) -> Queue:
         """The quorum queue of a job queue's name; raises ``ConfigurationError`` for a name that may be none."""
         return self._declarations.ours(queue_name("queue", name))
@@ -133,108 +82,6 @@ class RabbitMQBroker:
         """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
         with in_time(connection, CONSUMER_STEP):
             self._declarations.prepare(connection, queues)
-
-    def send(self, producer: Any, queue: Queue | None, publish: Callable[[], T]) -> T:
-        """Publish through Celery: topology first, an unroutable message mends it and goes out again."""
-        connection = producer.connection
-
-        def work() -> T:
-            if queue is None or queue.name in self._declarations:
-                return publish()
-            with in_time(connection, STEP):
-                self._declarations.once(connection, queue)
-                return publish()
-
-        def repair(exc: BaseException) -> bool:
-            producer.revive(connection)
-            return self._repair(exc)
-
-        return attempt(connection, work, self._fail, repair)
-
-    def _repair(self, exc: BaseException) -> bool:
-        """Whether a second try may succeed.
-
-        The broker lost a queue or an exchange (312 no route, 404 not found): then declare everything again. Or
-        it refused the message for the moment, because a queue has no leader yet.
-        """
-        if isinstance(exc, MessageNacked):
-            return True
-        if getattr(exc, "reply_code", None) not in (312, 404):
-            return False
-        self._declarations.forget()
-        connection = self._connect()
-        try:
-            topology.declare_foundation(connection, anyway=True)
-        except ERRORS:
-            return False
-        finally:
-            drop(connection)
-        return True
-
-    # publishing
-
-    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
-        """Publish, mandatory and confirmed; a delay is rounded up to whole seconds."""
-        self._publish(outgoing, queue, due)
-
-    def _publish(
-        self, outgoing: Outgoing, queue: str, due: datetime | None, *, consumed: bool = False
-    ) -> None:
-        message = later(outgoing, due)
-
-        def send(connection: Any) -> None:
-            exchange, key = self._destination(queue, due)
-            channel = connection.default_channel
-            fits = fitting(message, queue, connection.connection.frame_max)
-            publish(channel, fits, exchange, key, **self.publish_options)
-
-        self._send(queue, send, consumed=consumed)
-
-    def publish_many(
-        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
-    ) -> Iterator[int]:
-        """Some hundreds in one step, confirmed together."""
-        for at in range(0, len(outgoing), AT_ONCE):
-            batch = Batch([later(message, due) for message in outgoing[at : at + AT_ONCE]])
-
-            def send(connection: Any, batch: Batch = batch) -> None:
-                batch.check(connection.default_channel.connection.frame_max)
-                exchange, key = self._destination(queue, due)
-                batch.publish(connection, exchange, key, STEP)
-
-            self._send(queue, send)
-            yield batch.size
-
-    def address(self, queue: Queue) -> tuple[str, str]:
-        """Its own exchange."""
-        return queue.exchange.name, queue.routing_key
-
-    def reaches(self, queue: Queue) -> bool:
-        """Whether it is declared as we would."""
-        return self._declarations.are_ours(queue)
-
-    def _send(self, queue: str, send: Callable[[Any], None], *, consumed: bool = False) -> None:
-        """``send(connection)`` when what ``queue`` needs is declared; in bounded time, once more if mended."""
-
-        def work(connection: Any) -> None:
-            if queue in self._declarations:
-                send(connection)
-                return
-            with in_time(connection, STEP):
-                self._declarations.for_publish(connection, queue, consumed=consumed)
-                send(connection)
-
-        self._links.call(work)
-
-    def _destination(self, queue: str, due: datetime | None) -> tuple[str, str]:
-        seconds = math.ceil((due - utcnow()).total_seconds()) if due is not None else 0
-        if queue == DEAD_QUEUE:
-            return DEAD_QUEUE, DEAD_QUEUE
-        if seconds > 0:
-            return topology.delay(seconds, queue)
-        if self._declarations.is_given(queue) or queue.startswith(topology.ASIDE):
-            return "", queue  # whatever exchange it has, and perhaps it has none
-        return queue, topology.routing_word(queue)
 
     def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
         """Publish and wait for the confirmation, then acknowledge."""
@@ -271,14 +118,14 @@ class RabbitMQBroker:
         """Only ``ready`` can be told for each queue."""
         return self._link.call(
             lambda connection: [
-                QueueDepth(name, sum(_ready(connection, each) for each in _all_of(name))) for name in queues
+                QueueDepth(name, sum(ready(connection, each) for each in all_of(name))) for name in queues
             ]
         )
 
     def delayed(self) -> int:
         """Jobs in the 28 delayed queues."""
         names = [f"celery_delayed_{level}" for level in range(topology.LEVELS)]
-        return self._link.call(lambda connection: sum(_ready(connection, name) for name in names))
+        return self._link.call(lambda connection: sum(ready(connection, name) for name in names))
 
     def delayed_jobs(self) -> None:
         """Not to be seen: a look would count as a delivery."""
@@ -289,7 +136,7 @@ class RabbitMQBroker:
 
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``; delayed ones cannot be told from those of other queues."""
-        return self._link.call(lambda connection: sum(_purge(connection, name) for name in _all_of(queue)))
+        return self._link.call(lambda connection: sum(purge(connection, name) for name in all_of(queue)))
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters; those not ``done()`` come back at this thread's next call."""
@@ -334,41 +181,3 @@ class RabbitMQBroker:
         self._dead.close()
         self._link.close()
         self._links.close()
-
-    def _fail(self, exc: BaseException) -> BrokerUnavailable:
-        failure = unavailable(exc, self.url)
-        queue = _OTHER_QUEUE.search(str(exc)) if isinstance(exc, PreconditionFailed) else None
-        return failure if queue is None else BrokerUnavailable(f"{failure} {other_queue(queue[1])}")
-
-    def _connect(self, step: float = STEP) -> Connection:
-        options = {**self._options(step), "read_timeout": step, "write_timeout": step, **RETRY_POLICY}
-        given = self._settings.celery
-        return self._nodes.connect(
-            connect_timeout=step,
-            transport_options=options,
-            ssl=given.get("broker_use_ssl") or False,
-            login_method=given.get("broker_login_method"),
-        )
-
-
-def _all_of(queue: str) -> tuple[str, ...]:
-    """The queues in which jobs of ``queue`` wait."""
-    return (queue,) if queue == DEAD_QUEUE else (queue, f"{topology.ASIDE}{queue}")
-
-
-def _purge(connection: Any, queue: str) -> int:
-    if not _ready(connection, queue):
-        return 0
-    with open_channel(connection) as channel:
-        return int(channel.queue_purge(queue))
-
-
-def _ready(connection: Any, queue: str) -> int:
-    """The messages that stand ready in ``queue``, 0 if there is no such queue."""
-    try:
-        with open_channel(connection) as channel:
-            return int(channel.queue_declare(queue, passive=True).message_count)
-    except connection.channel_errors as exc:
-        if getattr(exc, "reply_code", None) == 404:
-            return 0
-        raise

@@ -1,0 +1,198 @@
+"""Publishing to RabbitMQ: topology first, confirmed and mandatory, and once more where something was lost."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from amqp.exceptions import MessageNacked, PreconditionFailed
+from kombu import Queue
+
+from ...config.settings import Settings
+from ...domain.job import utcnow
+from ...errors import BrokerUnavailable
+from ...message.headers import DEAD_QUEUE, Outgoing
+from ...text.passwords import hide_password
+from ..connections import (
+    Connection,
+    Links,
+    attempt,
+    drop,
+    later,
+    most_idle,
+    publish,
+)
+from ..failures import ERRORS, RETRY_POLICY, STEP, unavailable
+from . import topology
+from .batch import Batch
+from .checks import other_queue
+from .declarations import Declarations
+from .declaring import in_time
+from .frames import fitting, frame_writer
+from .nodes import Nodes
+
+T = TypeVar("T")
+
+_OTHER_QUEUE = re.compile(r"inequivalent arg '.*' for queue '([^']*)'")
+AT_ONCE = 500
+"""Messages that are on their way at once, unconfirmed, in ``publish_many``."""
+
+
+class RabbitMQPublisher:
+    """The publishing half of ``RabbitMQBroker``: its nodes, its declarations, its connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._nodes = Nodes(settings.broker_url)
+        self._declarations = Declarations(settings)
+        self._links = Links(self._connect, self._fail, self._repair, idle=most_idle(settings.celery))
+
+    @property
+    def url(self) -> str:
+        """Without the password."""
+        return hide_password(self._settings.broker_url)
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its libraries raise."""
+        return ERRORS
+
+    @property
+    def write_options(self) -> dict[str, Any]:
+        """Transport options of connections that publish."""
+        return {**self._options(STEP), **RETRY_POLICY}
+
+    @property
+    def publish_options(self) -> dict[str, Any]:
+        """A message that no queue takes comes back; a confirmation that does not come is an error."""
+        return {"mandatory": True, "timeout": STEP, "confirm_timeout": STEP}
+
+    def _options(self, step: float) -> dict[str, Any]:
+        given = self._settings.celery.get("broker_transport_options") or {}
+        ours = {
+            "confirm_publish": True,
+            "read_timeout": step,
+            "write_timeout": step,
+            "frame_writer": frame_writer,
+        }
+        return {**ours, **given}
+
+    def send(self, producer: Any, queue: Queue | None, publish: Callable[[], T]) -> T:
+        """Publish through Celery: topology first, an unroutable message mends it and goes out again."""
+        connection = producer.connection
+
+        def work() -> T:
+            if queue is None or queue.name in self._declarations:
+                return publish()
+            with in_time(connection, STEP):
+                self._declarations.once(connection, queue)
+                return publish()
+
+        def repair(exc: BaseException) -> bool:
+            producer.revive(connection)
+            return self._repair(exc)
+
+        return attempt(connection, work, self._fail, repair)
+
+    def _repair(self, exc: BaseException) -> bool:
+        """Whether a second try may succeed.
+
+        The broker lost a queue or an exchange (312 no route, 404 not found): then declare everything again. Or
+        it refused the message for the moment, because a queue has no leader yet.
+        """
+        if isinstance(exc, MessageNacked):
+            return True
+        if getattr(exc, "reply_code", None) not in (312, 404):
+            return False
+        self._declarations.forget()
+        connection = self._connect()
+        try:
+            topology.declare_foundation(connection, anyway=True)
+        except ERRORS:
+            return False
+        finally:
+            drop(connection)
+        return True
+
+    # publishing
+
+    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+        """Publish, mandatory and confirmed; a delay is rounded up to whole seconds."""
+        self._publish(outgoing, queue, due)
+
+    def _publish(
+        self, outgoing: Outgoing, queue: str, due: datetime | None, *, consumed: bool = False
+    ) -> None:
+        message = later(outgoing, due)
+
+        def send(connection: Any) -> None:
+            exchange, key = self._destination(queue, due)
+            channel = connection.default_channel
+            fits = fitting(message, queue, connection.connection.frame_max)
+            publish(channel, fits, exchange, key, **self.publish_options)
+
+        self._send(queue, send, consumed=consumed)
+
+    def publish_many(
+        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
+    ) -> Iterator[int]:
+        """Some hundreds in one step, confirmed together."""
+        for at in range(0, len(outgoing), AT_ONCE):
+            batch = Batch([later(message, due) for message in outgoing[at : at + AT_ONCE]])
+
+            def send(connection: Any, batch: Batch = batch) -> None:
+                batch.check(connection.default_channel.connection.frame_max)
+                exchange, key = self._destination(queue, due)
+                batch.publish(connection, exchange, key, STEP)
+
+            self._send(queue, send)
+            yield batch.size
+
+    def address(self, queue: Queue) -> tuple[str, str]:
+        """Its own exchange."""
+        return queue.exchange.name, queue.routing_key
+
+    def reaches(self, queue: Queue) -> bool:
+        """Whether it is declared as we would."""
+        return self._declarations.are_ours(queue)
+
+    def _send(self, queue: str, send: Callable[[Any], None], *, consumed: bool = False) -> None:
+        """``send(connection)`` when what ``queue`` needs is declared; in bounded time, once more if mended."""
+
+        def work(connection: Any) -> None:
+            if queue in self._declarations:
+                send(connection)
+                return
+            with in_time(connection, STEP):
+                self._declarations.for_publish(connection, queue, consumed=consumed)
+                send(connection)
+
+        self._links.call(work)
+
+    def _destination(self, queue: str, due: datetime | None) -> tuple[str, str]:
+        seconds = math.ceil((due - utcnow()).total_seconds()) if due is not None else 0
+        if queue == DEAD_QUEUE:
+            return DEAD_QUEUE, DEAD_QUEUE
+        if seconds > 0:
+            return topology.delay(seconds, queue)
+        if self._declarations.is_given(queue) or queue.startswith(topology.ASIDE):
+            return "", queue  # whatever exchange it has, and perhaps it has none
+        return queue, topology.routing_word(queue)
+
+    def _fail(self, exc: BaseException) -> BrokerUnavailable:
+        failure = unavailable(exc, self.url)
+        queue = _OTHER_QUEUE.search(str(exc)) if isinstance(exc, PreconditionFailed) else None
+        return failure if queue is None else BrokerUnavailable(f"{failure} {other_queue(queue[1])}")
+
+    def _connect(self, step: float = STEP) -> Connection:
+        options = {**self._options(step), "read_timeout": step, "write_timeout": step, **RETRY_POLICY}
+        given = self._settings.celery
+        return self._nodes.connect(
+            connect_timeout=step,
+            transport_options=options,
+            ssl=given.get("broker_use_ssl") or False,
+            login_method=given.get("broker_login_method"),
+        )
