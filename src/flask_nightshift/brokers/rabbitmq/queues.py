@@ -19,7 +19,7 @@ def purge(connection: Any, queue: str) -> int:
     if not ready(connection, queue):
         return 0
     with open_channel(connection) as channel:
-        return int(channel.queuepurge(queue))
+        return int(channel.queue_purge(queue))
 
 
 def ready(connection: Any, queue: str) -> int:

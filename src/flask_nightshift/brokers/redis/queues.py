@@ -9,12 +9,13 @@ import redis
 from ..base import QueueDepth
 from ..reading import age, describe
 from .client import Keys
-from .transport import keys as transport_keys
 from .transport import queues
 
 
 class Queues:
     """The queues of kombu's own transport, which keeps delayed and reserved jobs out of sight."""
+
+    sees_delayed = False
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self.client = client
@@ -40,16 +41,15 @@ class Queues:
         return found
 
     def purge(self, queue: str) -> int:
-        """Delete the ready jobs; how many they were."""
-        with self.client.pipeline(transaction=True) as pipe:
-            for key in self.keys.ready(queue):
-                pipe.llen(key)
-                pipe.delete(key)
-            return int(sum(pipe.execute()[::2]))
+        """Delete the jobs that ``depth`` counts as ready or delayed; how many they were."""
+        keys = self.keys
+        return queues.purge(self.client, keys.prefix, queue, keys.steps, keys.sep, delayed=self.sees_delayed)
 
 
 class LeaseQueues(Queues):
     """The queues of the lease transport, where delayed and leased jobs can be seen."""
+
+    sees_delayed = True
 
     def depth(self, queue: str) -> QueueDepth:
         """All four numbers."""
@@ -57,12 +57,3 @@ class LeaseQueues(Queues):
         delayed = queues.delayed_count(self.client, self.keys.prefix, queue)
         leased = queues.leased_count(self.client, self.keys.prefix, queue)
         return QueueDepth(queue, seen.ready, delayed, leased, seen.oldest)
-
-    def purge(self, queue: str) -> int:
-        """Delete the ready and the delayed jobs; how many they were."""
-        key = transport_keys.delayed(self.keys.prefix, queue)
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.zcard(key)
-            pipe.delete(key)
-            count, _ = pipe.execute()
-        return super().purge(queue) + int(count)

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from ....message.codec import encode
-from . import keys
+from . import keys, queues
 from .consuming import ConsumingMixin
 from .lease import Lease, Space
 from .message import Message
@@ -250,11 +250,8 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
 
     # the rest of a queue
     def _purge(self: Any, queue: str) -> int:
-        ready = int(super()._purge(queue))  # type: ignore[misc]  # a mixin
-        delayed = keys.delayed(self.global_keyprefix, queue)
-        with self.scripting.pipeline() as pipe:
-            count, _ = pipe.zcard(delayed).delete(delayed, keys.bell(self.global_keyprefix, queue)).execute()
-        return ready + int(count)
+        prefix = self.global_keyprefix
+        return queues.purge(self.scripting, prefix, queue, self.priority_steps, self.sep)
 
     def _delete(self: Any, queue: str, *args: Any, **kwargs: Any) -> None:
         super()._delete(queue, *args, **kwargs)  # type: ignore[misc]  # a mixin

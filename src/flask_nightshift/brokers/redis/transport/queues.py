@@ -21,16 +21,6 @@ STEPS = (0, 3, 6, 9)
 PORTION = 500
 
 
-def ready_depth(
-    client: Redis, prefix: str, queue: str, priority_steps: Sequence[int] = STEPS, sep: str = keys.SEPARATOR
-) -> int:
-    """How many messages can start at once."""
-    with client.pipeline(transaction=False) as pipe:
-        for step in priority_steps:
-            pipe.llen(keys.ready(prefix, queue, step, sep))
-        return int(sum(pipe.execute()))
-
-
 def delayed_count(client: Redis, prefix: str, queue: str) -> int:
     """How many messages wait for their time."""
     return int(client.zcard(keys.delayed(prefix, queue)))
@@ -104,55 +94,27 @@ def hand_over_delayed(
     return moved
 
 
-def oldest(
-    client: Redis, prefix: str, queue: str, priority_steps: Sequence[int] = STEPS, sep: str = keys.SEPARATOR
-) -> dict[str, Any] | None:
-    """The payload of the message that is next, or None."""
-    found = peek(client, prefix, queue, 1, priority_steps, sep)
-    return found[0] if found else None
-
-
-def peek(
+def purge(
     client: Redis,
     prefix: str,
     queue: str,
-    limit: int = 20,
     priority_steps: Sequence[int] = STEPS,
     sep: str = keys.SEPARATOR,
-) -> list[dict[str, Any]]:
-    """The payloads of the next ready messages, the next first; one that cannot be read is ``{}``."""
-    return [_body(raw) for raw in peek_raw(client, prefix, queue, limit, priority_steps, sep)]
-
-
-def peek_raw(
-    client: Redis,
-    prefix: str,
-    queue: str,
-    limit: int = 20,
-    priority_steps: Sequence[int] = STEPS,
-    sep: str = keys.SEPARATOR,
-) -> list[bytes]:
-    """The next ready messages as they are, for ``remove``."""
-    found: list[bytes] = []
-    for step in priority_steps:
-        wanted = limit - len(found)
-        if wanted > 0:
-            raws: Any = client.lrange(keys.ready(prefix, queue, step, sep), -wanted, -1)
-            found += reversed(raws)
-    return found
-
-
-def remove(
-    client: Redis,
-    prefix: str,
-    queue: str,
-    raw_item: bytes,
-    priority_steps: Sequence[int] = STEPS,
-    sep: str = keys.SEPARATOR,
-) -> bool:
-    """Delete one ready message; False if it is not there (any more)."""
+    *,
+    delayed: bool = True,
+) -> int:
+    """Delete the ready messages, and the ``delayed`` ones; how many they were."""
     lists = [keys.ready(prefix, queue, step, sep) for step in priority_steps]
-    return any(client.lrem(name, -1, raw_item) for name in lists)  # type: ignore[arg-type]  # bytes are fine
+    with client.pipeline(transaction=True) as pipe:
+        for name in lists:
+            pipe.llen(name)
+        pipe.delete(*lists)
+        if delayed:
+            pipe.zcard(keys.delayed(prefix, queue))
+            pipe.delete(keys.delayed(prefix, queue), keys.bell(prefix, queue))
+        answers = pipe.execute()
+    ready, rest = answers[: len(lists)], answers[len(lists) + 1 :]
+    return int(sum(ready)) + int(rest[0] if delayed else 0)
 
 
 def _find(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
