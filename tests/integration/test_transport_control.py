@@ -112,6 +112,7 @@ def test_the_pool_grows_and_shrinks(world: World) -> None:
     world.wait(lambda: len(world.finished()) == 3)
     ask(world, "pool_shrink", n=1)
     world.wait(lambda: ask(world, "stats")["prefetch_count"] == before)
+    world.wait(lambda: len(ask(world, "stats")["pool"]["processes"]) == 2)
     world.enqueue("after")
     world.wait(lambda: world.finished()["after"] == 1)
 
