@@ -1,9 +1,9 @@
-"""What keeps Alembic's autogenerate away from the tables of Flask-Nightshift: a plugin of Alembic 1.18 and later.
+"""A plugin of Alembic 1.18 and later that hides Flask-Nightshift's tables from autogenerate.
 
 Autogenerate (``flask db migrate``, ``alembic revision --autogenerate``) drops every table that the app's models do not
-know. Ours lie in the app's database by default, with the dead letters in them. Alembic loads this module by its entry
-point in every process that imports Alembic, so nobody has to call or configure anything. It is a package of its own,
-because ``flask_nightshift`` itself imports Alembic, and Celery, and much more.
+define. By default our tables, and the dead letters in them, are in the app's database. Alembic loads this module by its
+entry point in every process that imports Alembic, so users need not call or configure anything. It is a separate
+package, because ``flask_nightshift`` itself imports Alembic, Celery and much more.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from alembic.util import PriorityDispatchResult
 
 NAME = "alembic.autogenerate.nightshift"
-"""Among Alembic's own comparators, all of which are used unless an ``env.py`` says otherwise."""
+"""The plugin's name. Alembic uses all plugins below ``alembic.autogenerate`` unless an ``env.py`` says otherwise."""
 PREFIX = "nightshift_"
 CELERYS = frozenset({"celery_taskmeta", "celery_tasksetmeta"})
-"""The tables of Celery's result backend, which is our database when the broker is RabbitMQ."""
+"""The tables of Celery's result backend; with RabbitMQ as broker, it uses our database."""
 
 
 def setup(plugin: Plugin) -> None:
-    """Called by Alembic."""
+    """Set up the plugin; Alembic calls this function."""
     from alembic.util import DispatchPriority
 
     plugin.add_autogenerate_comparator(look_away, "schema", priority=DispatchPriority.FIRST)
@@ -35,7 +35,7 @@ def look_away(
     upgrade_ops: UpgradeOps,  # noqa: ARG001 - Alembic's signature
     schemas: set[str | None],  # noqa: ARG001
 ) -> PriorityDispatchResult:
-    """Have ``context`` see none of our tables; one of such a name that is in the app's own models stays visible."""
+    """Hide our tables from ``context``, except a table of the same name that the app's own models define."""
     from alembic.util import PriorityDispatchResult
 
     theirs = {table.name for table in context.sorted_tables}

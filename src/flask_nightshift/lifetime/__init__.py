@@ -1,1 +1,1 @@
-"""How long things live: over a fork, in a copy made by ``os.fork()``, and until their app is garbage."""
+"""Lifetimes: over a fork, in a copy made by ``os.fork()``, and until the app is collected as garbage."""

@@ -1,7 +1,7 @@
-"""A copy of this process that a job makes with ``os.fork()`` ends with the job's body.
+"""End a copy of this process, which a job made with ``os.fork()``, where the job's body ends.
 
-The copy returns from the body, or raises, like the original. Without this it would go on as the worker: report for the
-job, take jobs from the original's pipe, acknowledge over the original's connection.
+The copy returns from the body or raises, like the original. Without this module it would continue as a worker: it would
+report for the job, take jobs from the original's pipe, and acknowledge over the original's connection.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def original_only() -> Iterator[None]:
-    """Only the process that entered the block leaves it; a copy made within ends there, as a program would."""
+    """Let only the process that entered the block leave it; a copy made inside exits there, as a program would."""
     pid = os.getpid()
     try:
         yield
@@ -28,7 +28,7 @@ def original_only() -> Iterator[None]:
 
 
 def _end(exc: BaseException | None) -> None:
-    """End this process with the exit code of a program that ``exc`` ends; no clean-up of the worker's runs in it."""
+    """Exit with the exit code of a program that ``exc`` ends, without the worker's clean-up."""
     code = 0
     with contextlib.suppress(Exception):
         if isinstance(exc, SystemExit):

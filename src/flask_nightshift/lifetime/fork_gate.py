@@ -1,9 +1,9 @@
-"""No fork while SQLite is at work.
+"""Prevent forks while SQLite works.
 
-A worker forks children at any time, and threads of it write history. The C library of SQLite holds mutexes
-while it works; a child that is forked at that moment inherits them locked, and hangs when it opens a database.
-So a fork waits for the transactions that are under way in this process, and new ones wait for the fork. A
-transaction that waits for another process is not under way: it steps outside for as long.
+A worker forks children at any time, while its threads write history. SQLite's C library holds mutexes while it works. A
+child that is forked at that moment inherits them locked, and hangs when it opens a database. So a fork waits until this
+process has no active transaction, and new transactions wait for the fork. A transaction that waits for another process
+is not active: it leaves the gate for that time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PATIENCE = 5.0
-"""Seconds that a fork waits at most: a child that might hang is better than a worker that does."""
+"""Maximum seconds that a fork waits: a child that might hang is better than a worker that hangs."""
 
 
 class ForkGate:
-    """Any number of threads may be inside at once, and none while this process forks."""
+    """A gate that any number of threads may enter at once, but none while this process forks."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -29,7 +29,7 @@ class ForkGate:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """For the length of the block this process does not fork; blocks may be nested."""
+        """Prevent forks of this process during the block; blocks may be nested."""
         self._enter()
         try:
             yield
@@ -38,7 +38,7 @@ class ForkGate:
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Within ``inside()``: for the length of the block it may fork after all."""
+        """Within ``inside()``: allow forks during the block."""
         depth, self._mine.depth = self._depth(), 1
         self._leave()
         try:
@@ -65,7 +65,7 @@ class ForkGate:
                 self._changed.notify_all()
 
     def _close(self) -> None:
-        """Wait until the others are outside, and keep the lock that they need to come in."""
+        """Wait until the other threads have left, and hold the lock that they need to enter."""
         self._changed.acquire()
         self._closing = True
         mine = int(bool(self._depth()))
@@ -77,7 +77,7 @@ class ForkGate:
         self._changed.release()
 
     def _anew(self) -> None:
-        # the threads that were inside or waited are not in the child: only this one can be
+        # the child has no other threads, so only this one can be inside or waiting
         self._changed = threading.Condition()
         self._closing = False
         self._inside = int(bool(self._depth()))

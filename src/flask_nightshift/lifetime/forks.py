@@ -1,11 +1,11 @@
-"""Objects that are made before a server forks and used after it.
+"""Reset objects that are created before a server forks and used afterwards.
 
-Threads do not survive a fork, connections must not be shared over it, and a lock that another thread held
-would be held for ever in the child. So each object says how to begin anew there.
+Threads do not survive a fork, processes must not share connections, and a lock that another thread held stays locked
+for ever in the child. So each object says how to reset itself there.
 
-Two servers need more than Python's own hook: uWSGI forks without calling it, and ``gunicorn --preload -k gevent``
-replaces Python's threads after the fork. A lock made before that is no lock between greenlets. So whoever uses
-such an object calls ``settle_in()`` first.
+Python's own hook is not enough for two servers: uWSGI forks without calling it, and ``gunicorn --preload -k gevent``
+replaces Python's threads after the fork. A lock created before that does not lock between greenlets. So the users of
+such an object call ``settle_in()`` first.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ T = TypeVar("T")
 
 
 class Forkable(Protocol):
-    """Something that has threads, connections or locks."""
+    """An object that has threads, connections or locks."""
 
     def after_fork(self) -> None:
-        """Begin anew, in a child process; must not wait for a lock."""
+        """Reset the object in a child process, without waiting for a lock."""
 
 
 _objects: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
 def when_forked(forkable: Forkable) -> None:
-    """Have ``forkable.after_fork()`` called in each child process for as long as the object lives."""
+    """Call ``forkable.after_fork()`` in each child process as long as the object lives."""
     _objects.add(forkable)
 
 
 def settle_in() -> None:
-    """Begin anew if this process is a child that Python was not told of, or gevent has replaced its threads."""
+    """Reset if this process is a child that Python does not know of, or if gevent has replaced its threads."""
     if _home != _where():
-        with _settling:  # several threads may be the first; an RLock, since greenlets would wait for ever
+        with _settling:  # several threads may arrive first; an RLock, because greenlets would wait for ever
             if _home != _where():
                 _begin_anew()
 
 
 class Own(Generic[T]):
-    """One ``T`` for each thread or greenlet, made by ``make`` when it is first asked for."""
+    """One ``T`` for each thread or greenlet, created by ``make`` on first use."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -51,11 +51,11 @@ class Own(Generic[T]):
         when_forked(self)
 
     def after_fork(self) -> None:
-        """What the parent made is the parent's. ``threading.local`` is gevent's where gevent replaced it."""
+        """Forget the parent's objects; ``threading.local`` is gevent's if gevent replaced it."""
         self._mine = threading.local()
 
     def get(self) -> T:
-        """The one of this thread or greenlet."""
+        """The object of this thread or greenlet."""
         settle_in()
         found: T | None = getattr(self._mine, "value", None)
         if found is None:
@@ -64,7 +64,7 @@ class Own(Generic[T]):
 
 
 def _where() -> tuple[int, object]:
-    """The process, and the kind of its threads: gevent puts its own lock in the place of Python's."""
+    """The process and the kind of its threads, because gevent replaces Python's lock by its own."""
     return os.getpid(), threading.Lock
 
 

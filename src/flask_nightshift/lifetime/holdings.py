@@ -1,7 +1,7 @@
-"""What an app holds open: threads, connections, descriptors. They go with it when it is garbage, or are closed before.
+"""The threads, connections and descriptors of an app, closed on request or when the app is collected as garbage.
 
-A suite of tests makes an app for each test. So nothing that lives on its own (a thread, a receiver of a signal, a
-pool of the process) may refer to the app: then the garbage collector finds it, and what it held is closed.
+A test suite creates an app for each test. So nothing that lives on its own (a thread, a signal receiver, a pool of the
+process) may refer to the app. Then the garbage collector finds the app, and its holdings are closed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ logger = logging.getLogger("flask_nightshift.holdings")
 
 
 class Holdings:
-    """What one app holds open, by name. ``close`` of a part must not refer to the app."""
+    """The open parts of one app, by name. ``close`` of a part must not refer to the app."""
 
     def __init__(self) -> None:
         self._parts: dict[str, Callable[[], object]] = {}
 
     def add(self, name: str, close: Callable[[], object]) -> None:
-        """Have ``close`` called in the end, before what was added earlier; it may be called more than once."""
+        """Register ``close`` to be called at the end, before earlier parts; it may be called more than once."""
         self._parts.pop(name, None)
         self._parts[name] = close
 
     def close(self) -> None:
-        """Close all of them, the latest first; what cannot be closed is logged."""
+        """Close all parts, the latest first; log a part that cannot be closed."""
         for name, close in reversed(list(self._parts.items())):
             try:
                 close()
@@ -36,16 +36,16 @@ class Holdings:
                 logger.warning("%s of an app could not be closed: %r", name, exc)
 
     def go_with(self, owner: object) -> None:
-        """Close all of them when ``owner`` is garbage, in a thread: the collector may run anywhere."""
+        """Close all parts when ``owner`` is garbage, in a thread, because the collector may run anywhere."""
         weakref.finalize(
             owner, _close_in_thread, self
-        ).atexit = False  # at the end of the process all of it goes
+        ).atexit = False  # the end of the process closes everything
 
 
 def _close_in_thread(held: Holdings) -> None:
-    # not threading.Thread at once: this very thread may be in the middle of starting one, and hold its lock
+    # not threading.Thread here: this thread may be starting one and hold the lock for it
     thread = threading.Thread(target=held.close, name="nightshift-closing", daemon=True)
-    with contextlib.suppress(RuntimeError):  # the interpreter shuts down
+    with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
         _thread.start_new_thread(thread.start, ())
 
 

@@ -1,9 +1,9 @@
-"""How Nightshift logs: one line per thing that happened, each with the job it belongs to.
+"""Logging: one line for each event, with the job that it belongs to.
 
-``configure`` sends every line of the process (ours, Celery's, kombu's, the application's own loggers inside
-tasks) through the same structlog processors, as JSON in production and readable in a terminal. ``observe``
-turns the events of jobs into lines. Grepping one job's id follows it through the web process, its workers,
-its retries, its death and its replay. A password in a URL is never written.
+``configure`` sends every line of the process (ours, Celery's, kombu's, and those of the app's loggers inside tasks)
+through the same structlog processors: JSON in production, readable text in a terminal. ``observe`` turns the events of
+jobs into lines. One ``grep`` for a job's id follows it through the web process, its workers, its retries, its burial
+and its replay. Passwords in URLs are never logged.
 """
 
 from ..text.lines import Line, job_fields

@@ -1,8 +1,8 @@
-"""What others have set up: ours must neither be silenced by it nor come twice because of it, and theirs stays.
+"""Live with other logging setups: they neither silence nor double our lines, and their handlers stay.
 
-``logging.config`` disables every logger that it is not told of, unless told not to. Flask gives ``app.logger`` a
-handler for the console when nobody else has. In a worker the console is ours: handlers for files, mail or a log
-server stay.
+By default ``logging.config`` disables every logger that its configuration does not name. Flask gives ``app.logger`` a
+console handler if no other handler exists. In a worker we own the console; handlers for files, mail or a log server
+stay.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CELERYS = "celery"
 
 
 def wake(*names: str) -> None:
-    """Have the loggers of these names, and those below them, speak again after ``logging.config`` disabled them."""
+    """Enable the loggers of these names and their children again, after ``logging.config`` disabled them."""
     for name, logger in _loggers():
         if name.partition(".")[0] in names:
             logger.disabled = False
 
 
 def free_console(root: logging.Logger) -> None:
-    """Take away the handlers that write to the console, where ``root`` is about to write the same lines."""
+    """Remove handlers that write to the console, because ``root`` will write the same lines."""
     for logger in (root, *(each for _, each in _loggers() if each.propagate)):
         for handler in logger.handlers[:]:
             if _writes_to_console(handler):

@@ -1,4 +1,4 @@
-"""What a task prints, as log records: one for each ``print()``, whatever it is given."""
+"""Turn each ``print()`` in a task into one log record, whatever its arguments."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import threading
 from celery.utils.log import LoggingProxy
 
 LONGEST = 10_000
-"""Characters without an end of line that are kept back at most."""
+"""Maximum number of characters to buffer before an end of line."""
 
 
 class Prints(LoggingProxy):
-    """A stream whose lines are log records. ``print("a", 1)`` writes four times; Celery would log thrice."""
+    """A stream whose lines become log records. ``print("a", 1)`` writes four times; Celery would log three records."""
 
     def __init__(self, logger: logging.Logger, level: int | str) -> None:
         super().__init__(logger, level)
         self._own = threading.local()
 
     def write(self, data: str | bytes) -> int:
-        """Keep ``data`` until its line ends; its length."""
+        """Buffer ``data`` until its line ends; returns its length."""
         text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
         kept = getattr(self._own, "kept", "") + text
         if text.endswith("\n") or len(kept) > LONGEST:
@@ -31,8 +31,8 @@ class Prints(LoggingProxy):
         return len(data)
 
     def flush(self) -> None:
-        """Log what is kept, if anything."""
-        if sys.is_finalizing():  # gevent's locals are gone by then, and an error would be the exit code
+        """Log the buffered text, if any."""
+        if sys.is_finalizing():  # gevent's locals are gone, and an error would change the exit code
             return
         kept, self._own.kept = getattr(self._own, "kept", ""), ""
         if kept:
@@ -40,7 +40,7 @@ class Prints(LoggingProxy):
 
 
 def redirect(level: int | str) -> None:
-    """Have what this process prints logged at ``level``, by the logger that Celery has for it."""
+    """Log what this process prints, at ``level``, with Celery's logger for that."""
     sys.stdout = sys.stderr = Prints(logging.getLogger("celery.redirected"), level)
 
 

@@ -1,4 +1,4 @@
-"""What happens to a line on its way out: its job, its request, no passwords, its form."""
+"""The processors of a log line: they add its job and its request, hide passwords, and format it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST = ("timestamp", "level", "event", "message", "job_id", "task", "attempt",
 
 
 def _unfold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Our own records carry a ``Line``: its fields become the line's."""
+    """Our own records carry a ``Line``, whose fields become fields of the log line."""
     record = event.get("_record")
     if record is not None and isinstance(record.msg, Line):
         line = record.msg
@@ -32,7 +32,7 @@ def _unfold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _drop_formatted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """What a formatter of the app's has left on the record, for its own handler; nobody may log such fields."""
+    """Attributes that one of the app's formatters left on the record for its own handler; they are never logged."""
     if "_record" in event:
         for key in ("message", "asctime"):
             event.pop(key, None)
@@ -48,7 +48,7 @@ def _drop_celery_extra(_: WrappedLogger, __: str, event: EventDict) -> EventDict
 
 
 def _add_job(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """The job whose code logs; else the one that a line of Celery's names; else the web request."""
+    """Add the job whose code logs, else the job that Celery's line names, else the web request."""
     job = current_job.get()
     if job is not None:
         return {**job_fields(job), **event}
@@ -79,7 +79,7 @@ def _hidden(value: Any, name: object = None) -> Any:
 
 
 def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """In a terminal the sentence says it all; the fields that repeat it would push it out of sight."""
+    """Drop fields that repeat the sentence, because in a terminal they would push it out of sight."""
     if "message" in event:
         event["event"] = f"{event['event']} {event.pop('message')}"
         for key in ("attempts_allowed", "error", "error_message", "wait", "due", "runtime", "reason", "why"):
@@ -89,7 +89,7 @@ def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _harmless(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """What a job says does not drive the terminal, and a further line of it does not look like a line of the log."""
+    """Keep a job's text from controlling the terminal, and its further lines from looking like log lines."""
     shown = {
         in_a_line(key): indented(value) if isinstance(value, str) else value for key, value in event.items()
     }
@@ -99,12 +99,12 @@ def _harmless(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """What a person looks for first, first."""
+    """Order the fields by what a person looks for first."""
     return {**{key: event[key] for key in _FIRST if key in event}, **event}
 
 
 def console(stream: IO[str]) -> list[Processor]:
-    """The last processors of a line for people; coloured in a terminal, or where ``FORCE_COLOR`` is set."""
+    """The last processors of a line for people; with colour in a terminal or if ``FORCE_COLOR`` is set."""
     colors = "NO_COLOR" not in os.environ and (stream.isatty() or "FORCE_COLOR" in os.environ)
     renderer = structlog.dev.ConsoleRenderer(
         colors=colors, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
@@ -127,7 +127,7 @@ SHARED: list[Processor] = [
 
 
 def as_lines_of_json(*, ascii_only: bool) -> list[Processor]:
-    """The last processors of a line for programs; ``ascii_only`` for an output that is not UTF-8."""
+    """The last processors of a line for programs; set ``ascii_only`` for an output that is not UTF-8."""
 
     def render(_: WrappedLogger, __: str, event: EventDict) -> str:
         return as_json(event, ascii_only=ascii_only)

@@ -20,7 +20,7 @@ from .guests import CELERYS, OURS, free_console, wake
 from .prints import redirect
 from .processors import SHARED, as_lines_of_json, console
 
-# What Celery says of an attempt or a tick, our own lines say with more: these formats alone are dropped.
+# Our own lines say more about an attempt or a tick than these formats of Celery, so only these are dropped.
 _DUPLICATES = {
     "celery.beat": ("Scheduler: Sending due task %s (%s)",),
     "celery.worker.strategy": ("Task %(name)s[%(id)s] received",),
@@ -32,7 +32,7 @@ _DUPLICATES = {
     ),
 }
 _NAME = "nightshift"
-"""Of our handler."""
+"""Name of our handler."""
 _STRUCTLOG = [structlog.stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter]
 _CHATTY = ("amqp", "kombu", "celery.utils.functional")
 
@@ -44,12 +44,12 @@ def configure(
     stream: IO[str] | None = None,
     logfile: str | None = None,
 ) -> None:
-    """Send all logging of this process through Nightshift's processors, in place of what wrote to the console before.
+    """Send all logging of this process through Nightshift's processors, and replace handlers that write to the console.
 
-    Workers and Beat call it; call it in the application factory, after ``init_app``, to have the web
-    process's lines in the same form. ``level`` goes before ``NIGHTSHIFT_LOG_LEVEL``; lines go to ``logfile``,
-    else to ``stream`` (default: standard error). Handlers that write somewhere else, and a structlog that the app has
-    configured itself, stay as they are.
+    Workers and Beat call it. Call it in the application factory, after ``init_app``, to give the web process's lines
+    the same format. ``level`` takes precedence over ``NIGHTSHIFT_LOG_LEVEL``. Lines go to ``logfile``, else to
+    ``stream`` (default: standard error). Handlers that write elsewhere stay, and so does the app's own configuration of
+    structlog.
     """
     settings = current(app).settings if isinstance(app, Flask) else app
     stream = stream or sys.__stderr__ or sys.stderr
@@ -86,15 +86,15 @@ def configure(
 
 
 def connect(runtime: Runtime) -> None:
-    """Have a worker or Beat of this app log through ``configure``, and what tasks print go there too.
+    """Make workers and Beat of this app log through ``configure``, including what tasks print.
 
-    Not where the app has a receiver of ``celery.signals.setup_logging`` of its own: then logging is the app's.
+    If the app has its own receiver of ``celery.signals.setup_logging``, the app controls logging instead.
     """
     wake(OURS)
     mine = weakref.ref(runtime)
 
     def set_up(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
-        # One signal for all apps in this process: the one that works is Celery's current app.
+        # All apps of this process share one signal; Celery's current app is the one that works.
         working = getattr(_state.get_current_app(), "runtime", None) or mine()
         if working is None or is_taken():
             return
@@ -108,7 +108,7 @@ def connect(runtime: Runtime) -> None:
 
 
 def is_taken() -> bool:
-    """Whether somebody else sets up the logging of workers and Beat, by Celery's signal for that."""
+    """Whether another receiver of Celery's signal sets up the logging of workers and Beat."""
     return any(
         uid != __name__ and not (isinstance(receiver, weakref.ref) and receiver() is None)
         for (uid, _), receiver in signals.setup_logging.receivers or ()
@@ -122,13 +122,13 @@ def _is_console(log_format: str, stream: IO[str] | None) -> bool:
 
 
 def _is_utf8(stream: Any) -> bool:
-    """Whether ``stream`` takes every character; one without an encoding takes text as it is."""
+    """Whether ``stream`` accepts every character; one without an encoding accepts any text."""
     encoding = getattr(stream, "encoding", None)
     return encoding is None or codecs.lookup(encoding).name == "utf-8"
 
 
 class _NotADuplicate(logging.Filter):
-    """Lets pass what Celery says, but for the lines that repeat ours."""
+    """Passes Celery's records, except those that repeat our lines."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.msg not in _DUPLICATES.get(record.name, ()):

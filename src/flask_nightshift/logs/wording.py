@@ -1,7 +1,7 @@
-"""Every log line about a job: the one place where events become words.
+"""The wording of every log line about a job.
 
-Fields of a job's line: ``job_id``, ``task``, ``attempt``, ``queue`` and, when a web request enqueued it,
-``request_id``; others by event, in seconds where they are times.
+A line has the fields ``job_id``, ``task``, ``attempt``, ``queue`` and, if a web request enqueued the job,
+``request_id``. Each event may add others; durations are in seconds.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ logger = logging.getLogger(LOGGER)
 
 
 def observe(event: JobEvent) -> None:
-    """Log what happened to a job. Subscribe it to ``Events``."""
-    logger.disabled = False  # as ``logging.config`` leaves each logger that it is not told of
+    """Log an event of a job; subscribe this function to ``Events``."""
+    logger.disabled = False  # as ``logging.config`` leaves each logger that its configuration does not name
     match event:
         case JobEnqueued():
             _enqueued(event)
@@ -38,7 +38,7 @@ def observe(event: JobEvent) -> None:
 
 
 def _enqueued(event: JobEnqueued) -> None:
-    # A request that enqueues is worth a line; a script that enqueues 100,000 is not worth 100,000.
+    # Log the jobs that a request enqueues, but not 100,000 lines for a script that enqueues 100,000.
     level = logging.INFO if has_request_context() else logging.DEBUG
     if not logger.isEnabledFor(level):
         return
@@ -117,7 +117,7 @@ def _attempt_of(attempt: int, max_retries: int | None) -> str:
 
 
 def _clock(moment: datetime) -> str:
-    return moment.astimezone().strftime("%H:%M:%S")  # this machine's zone, as the terminal shows it
+    return moment.astimezone().strftime("%H:%M:%S")  # in this machine's time zone, which the terminal shows
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -1,10 +1,10 @@
-"""When a crontab runs next, also on the two days of a year on which the clock changes.
+"""Compute when a crontab runs next, also on the two days of a year on which clocks change.
 
-Celery counts in the clock's own hours: when summer time ends, the hour that comes twice is one hour to it, and an
-hourly job skips the second. Here a crontab whose hour is ``*`` runs in each hour that passes; one that names hours
-runs once at each of them, in the first of the two, or after the gap when summer time begins.
+Celery counts the hours that the clock shows. When summer time ends, it treats the repeated hour as one, and an hourly
+job skips the second. Here a crontab whose hour is ``*`` runs in every real hour. A crontab that names hours runs once
+at each: in the first of two repeated hours, or after the gap when summer time begins.
 
-Pure functions: the clock is passed in.
+All functions are pure; the caller passes the time in.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from zoneinfo import ZoneInfo
 from celery.schedules import crontab
 
 MOST_DAYS = 366 * 41
-"""Days to look ahead: 29 February falls on a given day of the week every 40 years at worst."""
+"""Days to look ahead: in the worst case, 29 February falls on a given weekday every 40 years."""
 _SMALLEST = timedelta(microseconds=1)
 
 
 def knows(spec: Any) -> bool:
-    """Whether ``spec`` is a crontab of Celery's own kind, in a zone that tells the two hours apart."""
+    """Whether ``spec`` is a crontab of Celery's own class, in a zone that distinguishes the repeated hours."""
     return type(spec) is crontab and isinstance(spec.tz, (ZoneInfo, timezone))
 
 
@@ -34,7 +34,7 @@ def next_run(spec: crontab, after: datetime, zone: tzinfo) -> datetime:
         if not _on(spec, day):
             continue
         for hour in sorted(spec.hour):
-            if days == 0 and hour < begin.hour - 1:  # an hour that the clock leaves out ends up in the next
+            if days == 0 and hour < begin.hour - 1:  # an hour that the clock skips moves to the next one
                 continue
             for moment in _moments(spec, day, hour, zone):
                 if moment > after:
@@ -43,9 +43,9 @@ def next_run(spec: crontab, after: datetime, zone: tzinfo) -> datetime:
 
 
 def due(next_at: datetime, spec: crontab, now: datetime, deadline: float | None = None) -> tuple[bool, float]:
-    """Whether a run that was to come at ``next_at`` is due, and the seconds from ``now`` until the next one.
+    """Whether the run planned for ``next_at`` is due, and the seconds from ``now`` until the next one.
 
-    ``deadline`` is Celery's ``beat_cron_starting_deadline``: a run that was missed by more seconds is left out.
+    ``deadline`` is Celery's ``beat_cron_starting_deadline``: a run that is late by more seconds is skipped.
     """
     if next_at > now:
         return False, (next_at - now).total_seconds()
@@ -66,7 +66,7 @@ def _on(spec: crontab, day: date) -> bool:
 
 
 def _moments(spec: crontab, day: date, hour: int, zone: tzinfo) -> list[datetime]:
-    """The moments of one hour of the clock at which ``spec`` runs, in order."""
+    """The moments at which ``spec`` runs within one hour of the clock, in order."""
     walls = [datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone) for minute in spec.minute]
     if len(spec.hour) < 24:
         return sorted(wall.astimezone(UTC) for wall in walls)
@@ -74,7 +74,7 @@ def _moments(spec: crontab, day: date, hour: int, zone: tzinfo) -> list[datetime
 
 
 def _passing(wall: datetime) -> Iterator[datetime]:
-    """When the clock shows ``wall``: once, twice when summer time ends, never when it begins."""
+    """The moments at which the clock shows ``wall``: one, two when summer time ends, none when it begins."""
     for fold in (0, 1):
         moment = wall.replace(fold=fold).astimezone(UTC)
         if moment.astimezone(wall.tzinfo).replace(tzinfo=None) == wall.replace(tzinfo=None):

@@ -1,7 +1,7 @@
-"""The schedule: what Beat enqueues and when, checked before Beat starts.
+"""The entries of the schedule, checked before Beat starts.
 
-Entries come from ``NIGHTSHIFT_SCHEDULE``, from Celery's ``beat_schedule`` and from ``add_periodic_task``, also when
-they are set after ``init_app``. A wrong one is refused with its entry, its key and its value.
+Entries come from ``NIGHTSHIFT_SCHEDULE``, from Celery's ``beat_schedule`` and from ``add_periodic_task``, even if the
+app sets them after ``init_app``. The error for a wrong entry names the entry, the key and the value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..services import Runtime
 KEY = "NIGHTSHIFT_SCHEDULE"
 CELERY_KEY = "beat_schedule"
 PRUNE = "nightshift.prune"
-"""The name of the retention task and of its entry."""
+"""The name of the retention task and of its schedule entry."""
 _ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "queue", "options", "relative")
 _ALLOWED = (
     "seconds, a timedelta, a crontab text such as '30 3 * * *' (minute hour day-of-month month day-of-week), "
@@ -37,14 +37,14 @@ _ALLOWED = (
 
 
 class Entries(dict[str, dict[str, Any]]):
-    """The schedule that ``init_app`` made. It remembers how, so that what the app changes afterwards is known."""
+    """The schedule that ``init_app`` made. It remembers its origin, so that later changes of the app can be found."""
 
     def __init__(self, made: Mapping[str, dict[str, Any]]) -> None:
         super().__init__(made)
         self._made = {name: dict(entry) for name, entry in made.items()}
 
     def changes(self) -> tuple[set[str], dict[str, Any]]:
-        """The names that were taken out since, and the entries that were put in or changed."""
+        """The names of entries that were removed since, and the entries that were added or changed."""
         changed = {name: entry for name, entry in self.items() if entry != self._made.get(name)}
         return set(self._made) - set(self), changed
 
@@ -52,8 +52,8 @@ class Entries(dict[str, dict[str, Any]]):
 def beat_schedule(settings: Settings, configured: Any = None) -> Entries:
     """The configured entries as Celery's ``beat_schedule``, with our own retention job added.
 
-    ``configured`` stands for ``NIGHTSHIFT_SCHEDULE``, if it was set later. ``NIGHTSHIFT_CELERY["beat_schedule"]``
-    adds to it; of two with one name Celery's counts. Raises ``ConfigurationError``.
+    ``configured`` replaces ``NIGHTSHIFT_SCHEDULE`` if the app set it later. ``NIGHTSHIFT_CELERY["beat_schedule"]`` adds
+    to it; if two entries have the same name, Celery's takes precedence. Raises ``ConfigurationError``.
     """
     prune = {"task": PRUNE, "schedule": crontab(minute="30"), "options": {}}
     ours = _checked(KEY, settings.schedule if configured is None else configured)
@@ -62,9 +62,9 @@ def beat_schedule(settings: Settings, configured: Any = None) -> Entries:
 
 
 def entries(runtime: Runtime) -> dict[str, dict[str, Any]]:
-    """All entries as they stand now, whoever set them and whenever; raises ``ConfigurationError``.
+    """All current entries, whoever set them and whenever; raises ``ConfigurationError``.
 
-    A ``celery.conf.beat_schedule`` that was set after ``init_app`` adds to the configuration, as above.
+    A ``celery.conf.beat_schedule`` that the app set after ``init_app`` adds to the configuration, as above.
     """
     runtime.celery.finalize()
     runtime.celery.tell_late_receivers()
@@ -82,7 +82,7 @@ def check(name: str, entry: Any, key: str = CELERY_KEY) -> dict[str, Any]:
 
 
 def fingerprint(when: BaseSchedule) -> str:
-    """What ``when`` means, in a few characters: it differs if the schedule was changed, also its time zone."""
+    """A short fingerprint of ``when``, which changes with the schedule or its time zone."""
     if isinstance(when, crontab):
         fields = (when.minute, when.hour, when.day_of_month, when.month_of_year, when.day_of_week)
         meaning: tuple[Any, ...] = (*map(sorted, fields), str(when.tz))
@@ -91,7 +91,7 @@ def fingerprint(when: BaseSchedule) -> str:
     elif isinstance(when, solar):
         meaning = (when.event, when.lat, when.lon)
     else:
-        meaning = ()  # a repr may differ each time
+        meaning = ()  # a repr may differ between processes
     kind = type(when)
     return hashlib.sha256(repr((kind.__module__, kind.__qualname__, meaning)).encode()).hexdigest()[:16]
 
@@ -135,7 +135,7 @@ def _refuse_unknown(key: str, value: Mapping[str, Any]) -> None:
 
 
 def _check_options(key: str, options: dict[str, Any]) -> None:
-    """Options of ``apply_async``, as they are checked at each call."""
+    """The options of ``apply_async``, checked as at each call."""
     try:
         checked_call(options)
         if options.get("priority") is not None:
@@ -147,7 +147,7 @@ def _check_options(key: str, options: dict[str, Any]) -> None:
 
 
 def _arguments(key: str, value: Mapping[str, Any], serializer: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What the job is called with; ``BeatLazyFunc`` stays, and is called when the job is enqueued."""
+    """The arguments of the job; a ``BeatLazyFunc`` stays and is called when the job is enqueued."""
     args = value.get("args")
     if args is not None and not isinstance(args, (list, tuple)):
         raise ConfigurationError(f"{key}['args']", args, "give a list or a tuple of arguments")

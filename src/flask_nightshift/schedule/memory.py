@@ -1,7 +1,7 @@
-"""What Beat tells the database, written by a thread of its own: no tick waits for a database (invariant 7).
+"""Write Beat's state to the database from a thread, so that no tick waits for a database (invariant 7).
 
-Only the latest is kept: when Beat's loop last turned, and when each entry last ran. While the database is away it
-waits here, and is written when it is back.
+The state is the time of Beat's last loop and of each entry's last run; only the latest values are kept. While the
+database is down they wait here, and are written when it is back.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..store.heartbeats import EntryState
 logger = logging.getLogger("flask_nightshift.beat")
 
 TRY_AGAIN_AFTER = 2.0
-"""Seconds until a database that was away is asked again."""
+"""Seconds between two attempts while the database is down."""
 CLOSE_TIMEOUT = 3.0
-"""Seconds that the end of Beat waits for the last of it to be written."""
+"""Seconds that Beat waits at its end for the last values to be written."""
 
 
 class BeatMemory:
@@ -28,7 +28,7 @@ class BeatMemory:
 
     def __init__(self, store: Store, name: str) -> None:
         self.past: dict[str, EntryState] | None = None
-        """What was known of each entry before this Beat began; None while the database could not be asked."""
+        """The last state of each entry before this Beat started; None until the database has answered."""
         self._store = store
         self._name = name
         self._lock = threading.Lock()
@@ -40,23 +40,23 @@ class BeatMemory:
         self._thread: threading.Thread | None = None
 
     def recall(self) -> None:
-        """Ask now for ``past``; when the database is away, the thread goes on asking."""
+        """Read ``past`` now; if the database is down, the thread keeps trying."""
         self._try(self._read)
 
     def note(self, seen_at: datetime) -> None:
-        """Beat's loop turns at ``seen_at``."""
+        """Record that Beat's loop ran at ``seen_at``."""
         with self._lock:
             self._seen_at = seen_at
         self._rouse()
 
     def remember(self, entry: str, state: EntryState) -> None:
-        """What ``entry`` is restarted from."""
+        """Record the last run of ``entry``, from which a restarted Beat continues."""
         with self._lock:
             self._ran[entry] = state
         self._rouse()
 
     def close(self) -> None:
-        """Write what is left and that this Beat stopped, for ``CLOSE_TIMEOUT`` at most."""
+        """Write the remaining values and that this Beat stopped, within ``CLOSE_TIMEOUT``."""
         self._closing.set()
         self._news.set()
         if self._thread is not None:
@@ -84,7 +84,7 @@ class BeatMemory:
         except DatabaseUnavailable as exc:
             if not self._away:
                 logger.warning("beat.database_away", extra={"why": str(exc)})
-        except Exception:  # the thread must live on
+        except Exception:  # the thread must survive
             logger.exception("beat.memory_failed")
         else:
             if self._away:

@@ -1,10 +1,10 @@
-"""Beat, which enqueues what the schedule says and forgets no tick.
+"""Beat enqueues the jobs of the schedule and skips no tick.
 
-Stock Beat moves an entry on before it publishes it, so a tick whose publish fails is skipped. Here an entry
-moves on only when the broker has taken its job; until then it stays due. The time of an entry's last run, or
-of the moment when it was first seen, is kept in the database, so a restarted Beat goes on where the last one
-stopped; a tick that fell into a downtime runs once. With the database away Beat goes on from memory
-(invariant 7), and waits for it only when it starts.
+Stock Beat advances an entry before it publishes the job, so a failed publish skips the tick. Here an entry advances
+only when the broker has accepted its job; until then it stays due. The database keeps the time of each entry's last
+run, or of its first sighting, so that a restarted Beat continues where the last one stopped. A tick that fell into a downtime
+runs once. While the database is down, Beat continues from memory (invariant 7); it waits for the database only when it
+starts.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from .memory import BeatMemory
 logger = logging.getLogger("flask_nightshift.beat")
 
 PULSE_SECONDS = 5.0
-"""Beat wakes at least this often, to show that it lives."""
+"""Maximum seconds between two loops, for Beat's heartbeat."""
 TRY_AGAIN_AFTER = 1.0
-"""Seconds until a tick that could not be published is tried again."""
+"""Seconds until Beat tries again to publish a tick."""
 CLOCK_STEP = timedelta(minutes=1)
-"""A last run further in the future than this was noted by a clock that was wrong."""
+"""A last run further in the future than this comes from a wrong clock."""
 
 
 class Sent(enum.Enum):
-    """What became of an entry's job."""
+    """The result of publishing an entry's job."""
 
     TAKEN = "taken"
     WAITS = "waits"
-    """The broker is away: the entry stays due."""
+    """The broker is unavailable, so the entry stays due."""
     FAILED = "failed"
-    """It cannot be sent at all: the entry moves on, or it would fail every second."""
+    """The job cannot be sent at all, so the entry advances; otherwise it would fail every second."""
 
 
 class JobScheduler(Scheduler):
-    """Celery's scheduler with the guarantees in the module's docstring.
+    """Celery's scheduler, with the guarantees of the module's docstring.
 
-    ``apply_entry`` stays Celery's, and each job goes through it: tools such as Sentry's put themselves around it.
+    Each job goes through Celery's ``apply_entry``, because tools such as Sentry's wrap it.
     """
 
     def __init__(self, app: Any, **options: Any) -> None:
@@ -70,17 +70,17 @@ class JobScheduler(Scheduler):
         super().__init__(app, **options)
 
     def setup_schedule(self) -> None:
-        """Read the entries, and from the database when each ran last; raises ``ConfigurationError``."""
+        """Read the entries, and their last runs from the database; raises ``ConfigurationError``."""
         self.merge_inplace(schedule.entries(self.runtime))
         self.install_default_entries(self.schedule)
         self.memory.recall()
         self._go_on()
 
     def _go_on(self) -> None:
-        """Go on where an earlier Beat stopped; also later, when the database was away at the start.
+        """Continue where an earlier Beat stopped; called later if the database was down at the start.
 
-        An entry that nobody has heard of begins now, and so does one whose schedule was changed. That is
-        remembered at once: otherwise each restart would put its first tick off.
+        A new entry, and one whose schedule changed, starts now. Beat stores that at once, because otherwise each
+        restart would postpone the entry's first tick.
         """
         if self._recalled or self.memory.past is None:
             return
@@ -95,7 +95,7 @@ class JobScheduler(Scheduler):
                 entry.last_run_at = past.last_run_at.astimezone(entry.last_run_at.tzinfo)
 
     def _is_changed(self, entry: ScheduleEntry, past: EntryState) -> bool:
-        """Whether the schedule is another than at the last run: what it had missed is then not what it missed."""
+        """Whether the schedule changed since the last run; then the entry has missed no tick of its new schedule."""
         changed = past.fingerprint is not None and past.fingerprint != schedule.fingerprint(entry.schedule)
         if changed:
             extra = {"entry": entry.name, "task": entry.task, "schedule": repr(entry.schedule)}
@@ -103,12 +103,12 @@ class JobScheduler(Scheduler):
         return changed
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Write the values that are not stored yet."""
         super().close()
         self.memory.close()
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Enqueue what is due; returns the seconds until something may be due again."""
+        """Enqueue due jobs; returns the seconds until another one may be due."""
         self._show_life()
         self._go_on()
         wait = float(self.max_interval)
@@ -124,14 +124,14 @@ class JobScheduler(Scheduler):
         return max(wait, 0.0)
 
     def _show_life(self) -> None:
-        """Not at each tick: with an entry for each second that would be a write a second."""
+        """Sync less often than each tick: an entry for each second would cause a write a second."""
         now = time.monotonic()
         if now - self._shown_at >= PULSE_SECONDS / 2:
             self._shown_at = now
             self.memory.note(utcnow())
 
     def is_due(self, entry: ScheduleEntry) -> tuple[bool, float]:
-        """Whether it is, and the seconds until it is to be asked again."""
+        """Whether the entry is due, and the seconds until the next check."""
         when = entry.schedule
         if not crontabs.knows(when):
             due, seconds = entry.is_due()
@@ -144,7 +144,7 @@ class JobScheduler(Scheduler):
         return crontabs.due(next_at, when, now, self.app.conf.beat_cron_starting_deadline)
 
     def _mend_last_run(self, entry: ScheduleEntry) -> None:
-        """A last run in the future was noted by a clock that was wrong, and would silence the entry until then."""
+        """Reset a last run in the future, which comes from a wrong clock and would silence the entry until then."""
         now = entry.default_now()
         when = entry.schedule
         step = min(CLOCK_STEP, when.run_every) if isinstance(when, interval) else CLOCK_STEP
@@ -156,7 +156,7 @@ class JobScheduler(Scheduler):
         self._remember(entry)
 
     def _run(self, entry: ScheduleEntry) -> bool:
-        """Enqueue the entry's job and move the entry on; False: the broker did not take it."""
+        """Enqueue the entry's job and advance the entry; False if the broker did not accept the job."""
         self._sent = Sent.FAILED
         self.apply_entry(entry, producer=None)
         if self._sent is Sent.WAITS:
@@ -167,7 +167,7 @@ class JobScheduler(Scheduler):
         return True
 
     def apply_async(self, entry: ScheduleEntry, *_: Any, **__: Any) -> Any:
-        """Enqueue the entry's job, which ``apply_entry`` asks for; its result, None if the broker is away."""
+        """Enqueue the entry's job for ``apply_entry``; returns its result, or None if the broker is unavailable."""
         options = {
             **entry.options,
             "headers": {**(entry.options.get("headers") or {}), "celery_beat_task": True},
@@ -198,19 +198,19 @@ class JobScheduler(Scheduler):
 
 
 class _Stoppable(JobScheduler):
-    """Waits between two ticks by itself, so that a signal ends the wait and never a tick."""
+    """Waits between ticks itself, so that a signal interrupts the wait and never a tick."""
 
     def __init__(self, stopping: queue.SimpleQueue[int], **options: Any) -> None:
         self._stopping = stopping
         super().__init__(**options)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Enqueue what is due, and wait until something may be due again."""
+        """Enqueue due jobs and wait until another one may be due."""
         try:
             self._stopping.get(timeout=super().tick())
         except queue.Empty:
             return 0.0
-        raise SystemExit(0)  # Celery's service closes us and ends
+        raise SystemExit(0)  # Celery's service closes this scheduler and ends
 
 
 def run(runtime: Runtime) -> None:
@@ -219,9 +219,9 @@ def run(runtime: Runtime) -> None:
     app = runtime.celery
     app.set_default()
     app.loader.import_default_modules()
-    schedule.entries(runtime)  # refused before anything is started
+    schedule.entries(runtime)  # refuse a wrong schedule before anything starts
     app.log.setup(runtime.settings.log_level)
-    stopping: queue.SimpleQueue[int] = queue.SimpleQueue()  # unlike an Event, safe to use in a signal handler
+    stopping: queue.SimpleQueue[int] = queue.SimpleQueue()  # unlike an Event, this is safe in a signal handler
     service = Service(app, scheduler_cls=functools.partial(_Stoppable, stopping))
     names = sorted(service.scheduler.schedule)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,1 +1,1 @@
-"""Text for people: without passwords, without control characters, a line for each event of a job."""
+"""Text for people: it hides passwords and control characters, and gives each event of a job one line."""

@@ -1,4 +1,4 @@
-"""A log message that has fields: structured where ``logs.configure`` was called, one line of text elsewhere."""
+"""A log message with fields: structured after ``logs.configure``, one line of text otherwise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOGGER = "flask_nightshift.jobs"
 
 
 class Line:
-    """``event`` is what happened, ``text`` says it in a sentence; fields that are None are left out."""
+    """``event`` names what happened, ``text`` says it in a sentence; fields that are None are omitted."""
 
     def __init__(self, event: str, text: str = "", **fields: Any) -> None:
         self.event = event
@@ -25,7 +25,7 @@ class Line:
 
 
 def job_fields(job: JobRef) -> dict[str, Any]:
-    """The fields that every line of a job carries."""
+    """The fields of every line about a job."""
     fields: dict[str, Any] = {
         "job_id": job.job_id,
         "task": job.task,

@@ -1,7 +1,7 @@
-"""Passwords in what people are shown: hidden in URLs, in connection strings and in ``password=...``.
+"""Hide passwords in URLs, in connection strings and in ``password=...`` before people see the text.
 
-Rather too much is hidden than too little. Each function reads its text a constant number of times, since anybody may
-write a long one into a log.
+When in doubt, hide too much rather than too little. Each function reads its text a constant number of times, because
+anybody can cause a long text to be logged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NAMED = re.compile(
 
 
 def hide_password(text: str) -> str:
-    """``text`` with ``***`` for the password of every URL in it, and for every value of a ``password=`` or the like."""
+    """``text`` with ``***`` in place of the password of every URL, and of every value of ``password=`` and the like."""
     if _WORTH_A_LOOK.search(text) is None:
         return text
     if "://" in text:
@@ -35,12 +35,12 @@ def hide_password(text: str) -> str:
 
 
 def is_secret(name: object) -> bool:
-    """Whether what is called ``name`` is a password."""
+    """Whether a value called ``name`` is a password."""
     return isinstance(name, str) and _SECRET.search(name) is not None
 
 
 def refused_url(value: object) -> object:
-    """A value that should have been a URL and is none, for an error: nothing that could be a password."""
+    """How an error shows a value that is not the URL it should be: without anything that could be a password."""
     if not isinstance(value, str):
         return (
             value if value is None or isinstance(value, (bool, int, float)) else f"<{type(value).__name__}>"
@@ -60,7 +60,7 @@ def _named(found: re.Match[str]) -> str:
 
 
 def _without_passwords(text: str) -> Iterator[str]:
-    """The parts of ``text``: each URL reaches to the next at most, so that none is read twice."""
+    """The parts of ``text``. Each URL ends at the next one at the latest, so that no part is read twice."""
     at = 0
     while (colon := text.find("://", at)) >= 0:
         begin = colon + 3
@@ -72,7 +72,7 @@ def _without_passwords(text: str) -> Iterator[str]:
 
 
 def _begin_of_scheme(text: str, colon: int, least: int) -> int:
-    """Where the scheme of the URL begins whose ``://`` is at ``colon``; the end of the text if there is none."""
+    """The start of the scheme of the URL whose ``://`` is at ``colon``; the end of the text if there is none."""
     if colon < 0:
         return len(text)
     while colon > least and text[colon - 1] in _SCHEME_CHARACTERS:
@@ -81,12 +81,12 @@ def _begin_of_scheme(text: str, colon: int, least: int) -> int:
 
 
 def _hidden(rest: str) -> str:
-    """What follows a ``://``, up to the next URL, without its password."""
+    """The text after a ``://``, up to the next URL, without its password."""
     user = _USER.match(rest)
     if user is None or _PORT.match(rest, user.end()):
         return rest
     begin = user.end()
-    for reach in (_WORD, _LINE):  # a password with a space or a quote in it reaches further
+    for reach in (_WORD, _LINE):  # a password that contains a space or a quote ends later
         found = reach.match(rest, begin)
         last = found[0].rfind("@") if found else -1
         if last >= 0:

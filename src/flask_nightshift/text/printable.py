@@ -1,7 +1,7 @@
-"""Text that others wrote, made safe to show: it can neither drive a terminal nor look like another line.
+"""Make text from others safe to show: it can neither control a terminal nor look like another line.
 
-What a job, a message or a partner says may hold escape sequences, line ends, marks that turn the reading direction,
-and lone surrogates, which no encoding takes (Python makes them of file names that are not UTF-8).
+The text of a job, a message or a partner may contain escape sequences, line ends, marks that change the reading
+direction, and lone surrogates, which no encoding accepts (Python makes them from file names that are not UTF-8).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-# line ends and tabs are in the first class only; then the other control characters, the marks of direction, surrogates
+# the first class adds line ends and tabs to the other control characters, direction marks and surrogates
 _OTHERS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT = re.compile(f"[{_OTHERS}]")
 _IN_LINE = re.compile(f"[\t\n{_OTHERS}]")
@@ -18,24 +18,24 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: object) -> str:
-    """``text`` with its control characters made visible, all but line ends and tabs."""
+    """``text`` with all control characters except line ends and tabs made visible."""
     return _IN_TEXT.sub(_escaped, str(text))
 
 
 def in_a_line(text: object) -> str:
-    """``text`` as one line: also its line ends and tabs are made visible."""
+    """``text`` as one line, with line ends and tabs made visible too."""
     return _IN_LINE.sub(_escaped, str(text))
 
 
 def indented(text: object, by: str = "    ") -> str:
-    """``printable(text)``, in which every line but the first begins with ``by``: none looks like a line of its own."""
+    """``printable(text)`` with every line but the first indented by ``by``, so that none looks like a separate line."""
     return printable(text).replace("\n", f"\n{by}")
 
 
 def as_json(value: Any, *, ascii_only: bool = False, indent: int | None = None) -> str:
-    """``value`` as JSON that every terminal and file takes; it reads back as what it was.
+    """``value`` as JSON that every terminal and file accepts; reading it gives the same value.
 
-    What JSON does not know becomes text. ``ascii_only`` is for an output that is not UTF-8.
+    Values that JSON does not know become text. ``ascii_only`` is for an output that is not UTF-8.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=str)
     return text if text.isascii() else _IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

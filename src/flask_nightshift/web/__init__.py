@@ -1,1 +1,1 @@
-"""What the extension serves over HTTP."""
+"""The HTTP endpoints of the extension."""

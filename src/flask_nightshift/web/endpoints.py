@@ -1,10 +1,11 @@
-"""``GET /health/live``, ``/health/ready`` and ``/metrics``: closed to strangers, never hanging.
+"""``GET /health/live``, ``/health/ready`` and ``/metrics``: closed to strangers, and never hanging.
 
-Who asks learns that the service is ready or not, and nothing else (invariant 10). Details and metrics are for trusted
-callers, by ``NIGHTSHIFT_HTTP_ACCESS``: ``token`` (``Authorization: Bearer …``; without a token nobody), ``local`` (this
-machine too, so long as no proxy runs on it: a bare ``proxy_pass`` makes strangers look local), ``open``, ``off``.
+Strangers learn only whether the service is ready (invariant 10). Trusted callers see details and metrics.
+``NIGHTSHIFT_HTTP_ACCESS`` decides who is trusted: ``token`` (callers that send ``Authorization: Bearer …``; without a
+configured token nobody), ``local`` (also this machine; use it only if no proxy runs there, because a bare
+``proxy_pass`` makes strangers look local), ``open``, ``off``.
 
-A route of the app's at the same path goes first, whether it was added before ours or after.
+A route of the app at the same path takes precedence, whether the app adds it before or after ours.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _HIDDEN = (
 )
 
 CACHE = 1.0
-"""Seconds for which a check's result is used again, so that strangers cannot hammer the broker."""
+"""Seconds for which the result of a check is reused, so that strangers cannot overload the broker."""
 _PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 
@@ -37,7 +38,7 @@ def register(app: Flask, built: runtime.Runtime) -> None:
     if built.settings.http_access == "off":
         return
     for path, view in (("/health/live", live), ("/health/ready", ready), ("/metrics", metrics)):
-        endpoint = f"{__package__}.{view.__name__}"  # not a blueprint, whose name the app may have taken
+        endpoint = f"{__package__}.{view.__name__}"  # not a blueprint, because the app may use its name
         rule = OurRule(built.settings.url_prefix + path, endpoint=endpoint, methods={"GET", "OPTIONS"})
         rule.provide_automatic_options = True  # type: ignore[attr-defined] # as Flask adds its own rules
         app.view_functions[endpoint] = view
@@ -47,12 +48,12 @@ def register(app: Flask, built: runtime.Runtime) -> None:
 
 
 def live() -> Response:
-    """Say that this process answers, and nothing of what it depends on: a restart would not mend that."""
+    """Say that this process answers. Its dependencies do not count, because a restart would not fix them."""
     return _json({"status": "live"})
 
 
 def ready() -> Response:
-    """200 if all parts (or each ``?part=``) work, else 503; trusted callers are told about each part."""
+    """Answer 200 if all parts (or each ``?part=``) work, else 503; trusted callers see each part."""
     from ..observe import health
 
     current = runtime.current()
@@ -67,7 +68,7 @@ def ready() -> Response:
 
 
 def metrics() -> Response:
-    """Prometheus metrics of the whole cluster, in the text format or OpenMetrics, as ``Accept`` asks."""
+    """Answer with Prometheus metrics of the whole cluster, in the text format or OpenMetrics, as ``Accept`` asks."""
     current = runtime.current()
     if not trusted(request, current.settings):
         return _forbidden(current.settings)
@@ -92,7 +93,7 @@ def _bearer(asked: Request, token: str) -> bool:
 
 
 def _is_local(asked: Request) -> bool:
-    """From this machine, under its local name (a page in a browser here may be made to ask for another)."""
+    """Whether the request comes from this machine and names it as local (a browser can be made to use another name)."""
     if any(header in asked.headers for header in _PROXIED) or not _is_loopback(asked.remote_addr or ""):
         return False
     host = asked.host.rpartition(":")[0] if asked.host.rpartition("]")[2].count(":") else asked.host
