@@ -2,9 +2,9 @@
 
 Stock Beat advances an entry before it publishes the job, so a failed publish skips the tick. Here an entry advances
 only when the broker has accepted its job; until then it stays due. The database keeps the time of each entry's last
-run, or of its first sighting, so that a restarted Beat continues where the last one stopped. A tick that fell into a downtime
-runs once. While the database is down, Beat continues from memory (invariant 7); it waits for the database only when it
-starts.
+run, or of its first sighting, so that a restarted Beat continues where the last one stopped. A tick that fell into a
+downtime runs once. While the database is down, Beat continues from memory (invariant 7); it waits for the database only
+when it starts.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def run(runtime: Runtime) -> None:
     app.loader.import_default_modules()
     schedule.entries(runtime)  # refuse a wrong schedule before anything starts
     app.log.setup(runtime.settings.log_level)
-    stopping: queue.SimpleQueue[int] = queue.SimpleQueue()  # unlike an Event, this is safe in a signal handler
+    stopping: queue.SimpleQueue[int] = queue.SimpleQueue()  # unlike an Event, safe in a signal handler
     service = Service(app, scheduler_cls=functools.partial(_Stoppable, stopping))
     names = sorted(service.scheduler.schedule)
     for number in (signal.SIGTERM, signal.SIGINT):

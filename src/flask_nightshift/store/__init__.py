@@ -1,4 +1,4 @@
-"""The database that remembers jobs: engine, tables, migrations, and who is alive."""
+"""The database: engine, tables, migrations, and the heartbeats of workers and Beat."""
 
 from .store import Store
 

@@ -1,4 +1,4 @@
-"""What the role may do with our tables, for ``flask jobs doctor``: found before a job's history needs it."""
+"""Check the database role's permissions on our tables for ``flask jobs doctor``, before a job's history needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from . import Store
 from .tables import metadata
 
 LOCK_TIMEOUT = 3.0
-"""Seconds that SQLite's write lock may be held by others before it is told."""
+"""Seconds for which others may hold SQLite's write lock before the doctor reports it."""
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 _DENIED = text("""
@@ -20,9 +20,9 @@ _DENIED = text("""
 
 
 def denied(store: Store) -> list[str]:
-    """Our tables that the role may not read and write as it must; none on SQLite, which has no roles.
+    """Our tables for which the role lacks permissions; none on SQLite, which has no roles.
 
-    Raises ``DatabaseUnavailable`` if the database takes no writes now: it is locked, or its file cannot be written.
+    Raises ``DatabaseUnavailable`` if the database accepts no writes: it is locked, or its file cannot be written.
     """
     with store.begin(timeout=LOCK_TIMEOUT) as connection:
         if connection.dialect.name == "sqlite":
@@ -32,7 +32,7 @@ def denied(store: Store) -> list[str]:
 
 
 def read_only(store: Store) -> bool:
-    """Whether PostgreSQL lets nobody write: a standby, or ``default_transaction_read_only``."""
+    """Whether PostgreSQL is read-only: a standby, or ``default_transaction_read_only``."""
     with store.read() as connection:
         if connection.dialect.name == "sqlite":
             return False

@@ -1,8 +1,8 @@
-"""A bound in time on a PostgreSQL connection that has stopped answering.
+"""A deadline for a PostgreSQL connection that has stopped answering.
 
-A frozen server, or a network that drops packets, keeps a connection open and silent: psycopg would wait for
-ever, and a server-side ``statement_timeout`` is no help when the server does not run. Shutting the socket
-down from another thread makes the waiting call fail at once.
+A frozen server, or a network that drops packets, keeps a connection open and silent. psycopg would wait for ever, and a
+server-side ``statement_timeout`` does not help if the server does not run. Another thread shuts the socket down, and
+the waiting call fails at once.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def deadline(connection: Any, seconds: float) -> Iterator[None]:
-    """Cut the socket of ``connection`` (a psycopg connection) if the block takes longer than ``seconds``."""
+    """Shut the socket of ``connection`` (a psycopg connection) down if the block takes longer than ``seconds``."""
     cutter = _Cutter(connection.fileno())
     timer = threading.Timer(seconds, cutter.cut)
     timer.daemon = True
-    # an interpreter that shuts down starts no thread: go on unguarded
+    # an interpreter that is shutting down starts no thread: continue without a deadline
     with contextlib.suppress(RuntimeError):
         timer.start()
     try:
@@ -40,12 +40,12 @@ class _Cutter:
         with self._lock:
             if self._descriptor is None:
                 return
-            # a duplicate: closing it leaves the descriptor itself to its owner
+            # a duplicate, so closing it leaves the original descriptor to its owner
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as sock:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def disarm(self) -> None:
-        # under the lock: after this the number may be another connection's
+        # under the lock, because the descriptor's number may belong to another connection afterwards
         with self._lock:
             self._descriptor = None
 

@@ -1,12 +1,12 @@
-"""SQLAlchemy engines as Nightshift needs them: bounded in time, and safe with several processes at once.
+"""SQLAlchemy engines with time limits, safe for several processes at once.
 
-SQLite: write-ahead log; a writer takes the lock when it begins (``BEGIN IMMEDIATE``) and waits for its turn,
-so that no transaction fails half way with "database is locked". The file is only ever created by
-``Store.migrate()``: a path that is gone is an error, not a new empty database.
+SQLite: write-ahead log. A writer takes the lock when its transaction begins (``BEGIN IMMEDIATE``) and waits for its
+turn, so that no transaction fails halfway with "database is locked". Only ``Store.migrate()`` creates the file: a
+missing file is an error, not a new empty database.
 
-PostgreSQL: psycopg 3, or psycopg2; a connection that was idle is tried before it is used. Nothing is kept in a server's
-session (no prepared statements, ``SET``, session locks), because PgBouncer in transaction mode gives each transaction
-another one.
+PostgreSQL: psycopg 3 or psycopg2. An idle connection is tested before use. We keep nothing in a server session (no
+prepared statements, ``SET``, session locks), because PgBouncer in transaction mode may give each transaction another
+session.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from .deadline import deadline
 from .unavailable import READ_ONLY, sqlstate
 
 CONNECT_TIMEOUT = 3
-"""Seconds to connect in."""
+"""Maximum seconds to connect."""
 PING_TIMEOUT = 2.0
-"""Seconds within which an idle PostgreSQL connection must prove that it lives."""
+"""Seconds within which an idle PostgreSQL connection must answer a test."""
 IDLE = 1.0
-"""Seconds after which a pooled PostgreSQL connection is tried before it is used."""
+"""Seconds of rest after which a pooled PostgreSQL connection is tested before use."""
 WRITE = "nightshift_write"
 """The execution option that makes a SQLite transaction take the write lock at its start."""
 WAIT = "nightshift_wait"
-"""The execution option with the seconds that it may wait for that lock."""
+"""The execution option with the maximum seconds to wait for that lock."""
 
 
 def normalise(url: URL) -> URL:
-    """``url`` with the driver that we use; raises ``ConfigurationError`` for another database."""
+    """``url`` with the driver to use; raises ``ConfigurationError`` for an unsupported database."""
     return with_driver(url)
 
 
 def sqlite_file(url: URL) -> Path | None:
-    """The file of a SQLite URL; None if it has none: PostgreSQL, in memory, or a ``file:`` URI."""
+    """The file of a SQLite URL; None without one: PostgreSQL, in-memory SQLite, or a ``file:`` URI."""
     path = url.database
     if url.get_backend_name() != "sqlite" or not path or path == ":memory:" or path.startswith("file:"):
         return None
@@ -54,16 +54,16 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def build(url: URL, *, shared: bool = False) -> Engine:
-    """A new engine for a normalised ``url``; it connects when it is first used.
+    """A new engine for a normalised ``url``, which connects on first use.
 
-    ``shared``: a SQLite file is the app's too, which decides how it is written.
+    ``shared``: a SQLite file is also the app's, and the app decides its journal mode.
     """
     return _postgresql(url) if url.get_backend_name() == "postgresql" else _sqlite(url, shared)
 
 
 def _postgresql(url: URL) -> Engine:
     psycopgs: dict[str, Any] = {"prepare_threshold": None} if url.get_driver_name() == "psycopg" else {}
-    # without it psycopg2 makes a round trip for each row
+    # without this, psycopg2 makes a round trip for each row
     psycopg2s = {} if psycopgs else {"executemany_mode": "values_plus_batch"}
     engine = create_engine(
         url,
@@ -102,7 +102,7 @@ def _postgresql(url: URL) -> Engine:
 
     @event.listens_for(engine, "handle_error")
     def begin_anew(context: Any) -> None:
-        # a session may stay read-only, or lead to what has become a standby, when the database takes writes again
+        # when the database accepts writes again, an old session may still be read-only, or lead to a standby
         if sqlstate(context.original_exception) == READ_ONLY:
             context.is_disconnect = True
 
@@ -116,7 +116,7 @@ def _sqlite(url: URL, shared: bool) -> Engine:
         size = {"pool_size": 1, "max_overflow": 0}  # the connection is the database: threads take turns
     engine = create_engine(
         url,
-        hide_parameters=True,  # what jobs are called with does not belong into logs
+        hide_parameters=True,  # arguments of jobs must not appear in logs
         poolclass=QueuePool,
         pool_timeout=CONNECT_TIMEOUT,
         connect_args={"check_same_thread": False},
@@ -125,7 +125,7 @@ def _sqlite(url: URL, shared: bool) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def open_existing(dialect: Any, record: Any, args: list[Any], options: dict[str, Any]) -> None:  # noqa: ARG001
-        options["isolation_level"] = None  # transactions begin where we say, not where the driver thinks
+        options["isolation_level"] = None  # we begin transactions, not the driver
         if path is not None:
             args[0] = f"file:{quote(str(path))}?mode=rw"
             options["uri"] = True
@@ -137,12 +137,12 @@ def _sqlite(url: URL, shared: bool) -> Engine:
         if not shared:
             _use_wal(connection)
         if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-            # only here: with another journal it may corrupt the file
+            # only here: with another journal mode, this may corrupt the file
             connection.execute("PRAGMA synchronous = NORMAL")
 
     @event.listens_for(engine, "checkout")
     def same_file(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001
-        # a file that was moved or replaced still takes writes, by its descriptor, and nobody would read them
+        # a moved or replaced file still accepts writes through its descriptor, and they would be lost
         if record.info.get("file") != _identity(path):
             raise exc.DisconnectionError("the database file has been moved or replaced")
 
@@ -151,7 +151,7 @@ def _sqlite(url: URL, shared: bool) -> Engine:
 
 
 def _begin(connection: Connection) -> None:
-    """Begin a SQLite transaction; one that writes takes the write lock, or waits for it outside the gate."""
+    """Begin a SQLite transaction; a writing one takes the write lock, or waits for it outside the gate."""
     options = connection.get_execution_options()
     until = time.monotonic() + options.get(WAIT, CONNECT_TIMEOUT)
     busy_timeout = f"PRAGMA busy_timeout = {int(options.get(WAIT, CONNECT_TIMEOUT) * 1000)}"
@@ -184,8 +184,8 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Switch the file to write-ahead logging, once in its life.
 
-    The switch needs the file for itself and does not wait for it. Losing against another process is no harm:
-    the other one switches it.
+    The switch needs exclusive access and does not wait for it. If another process has the file, that process makes the
+    switch.
     """
     until = time.monotonic() + CONNECT_TIMEOUT
     while True:

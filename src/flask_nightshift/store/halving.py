@@ -1,4 +1,4 @@
-"""A batch that the database refuses for its content: halve it until the bad ones stand alone (invariant 14)."""
+"""Halve a batch that the database refuses for its content until each bad item stands alone (invariant 14)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def halve(
     write: Callable[[Sequence[T]], object],
     set_aside: Callable[[T, Exception], object],
 ) -> None:
-    """``write(items)``, all or in halves; an item that is refused alone goes to ``set_aside(item, why)``.
+    """Call ``write(items)``, for all or in halves; an item refused alone goes to ``set_aside(item, why)``.
 
-    One bad item of n costs about two times log2(n) tries. An outage ends it: ``DatabaseUnavailable`` comes out, and
-    what was written or set aside until then may be written again.
+    One bad item of n costs about 2 · log2(n) attempts. An outage raises ``DatabaseUnavailable``; items that were
+    written or set aside before may then be written again.
     """
     if not items:
         return
@@ -31,7 +31,7 @@ def halve(
     except DatabaseUnavailable:
         raise
     except Exception as exc:
-        # inside a transaction nothing has translated an outage yet
+        # inside a transaction, no code has translated an outage yet
         if isinstance(exc, DBAPIError) and not is_content(exc):
             raise
         if len(items) == 1:
@@ -45,7 +45,7 @@ def halve(
 def within(
     connection: Connection, write: Callable[[Connection, Sequence[T]], object]
 ) -> Callable[[Sequence[T]], None]:
-    """``write`` for ``halve`` in one transaction: what is refused is undone to a savepoint."""
+    """A ``write`` for ``halve`` in one transaction, which rolls a refused write back to a savepoint."""
 
     def in_savepoint(items: Sequence[T]) -> None:
         with connection.begin_nested():

@@ -1,10 +1,10 @@
-"""Who is alive: workers and beats say so themselves, every few seconds.
+"""Heartbeats: workers and Beats report every few seconds that they are alive.
 
-A worker tells two times. ``seen_at`` comes from the thread that reports, ``loop_at`` from the worker's own
-loop: a process whose loop is stuck goes on reporting and is unhealthy all the same.
+A worker reports two times: ``seen_at`` comes from the reporting thread, ``loop_at`` from the worker's loop. A process
+whose loop is stuck continues to report, but counts as unhealthy.
 
-The rows keep the database's clock, and whoever reads them gets the times of its own clock: a machine whose clock is
-wrong is neither taken for dead nor alive for ever. SQLite has no clock but that of the machine which all of them share.
+The rows use the database's clock, and readers get the times converted to their own clock. So a machine with a wrong
+clock counts neither as dead nor as alive for ever. SQLite uses the clock of the machine, which all processes share.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from . import Store, upsert
 from . import tables as t
 
 FRESH = timedelta(seconds=15)
-"""How old a sign of life of a worker may be; and how far in the future, if the clock was set back since."""
+"""Maximum age of a worker's heartbeat, and maximum distance into the future if the clock was set back."""
 BEAT_FRESH = timedelta(seconds=30)
-"""The same of Beat: its last tick."""
+"""The same for Beat's last tick."""
 STOPPED = "stopped"
-"""The row of the Beat that stopped last in good order: its last tick counts, and it is not alive."""
+"""The row of the Beat that last stopped in order: its last tick counts, but it is not alive."""
 TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerBeat:
-    """What a worker says of itself. ``name`` is its Celery node name.
+    """A worker's report about itself. ``name`` is its Celery node name.
 
-    ``busy`` are the jobs that run now, each ``{"job_id", "task", "started_at", "time_limit"}``:
+    ``busy`` lists the running jobs, each ``{"job_id", "task", "started_at", "time_limit"}``:
     ``started_at`` in seconds since the epoch, ``time_limit`` the hard limit in seconds or None.
     """
 
@@ -53,13 +53,13 @@ class WorkerBeat:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow(WorkerBeat):
-    """A worker as others see it. ``problem`` says why it is not healthy, and is empty if it is."""
+    """A worker as others see it. ``problem`` says why it is unhealthy; it is empty if the worker is healthy."""
 
     problem: str = ""
 
     @property
     def healthy(self) -> bool:
-        """Whether it reports and its loop turns."""
+        """Whether the worker reports and its loop runs."""
         return not self.problem
 
 
@@ -68,7 +68,7 @@ _Worker = TypeVar("_Worker", bound=WorkerBeat)
 
 @dataclass(frozen=True, slots=True)
 class EntryState:
-    """When an entry of the schedule last ran, or was first seen; how often it ran; and what its schedule was then.
+    """The last run of a schedule entry, or its first sighting; its number of runs; and its schedule at that time.
 
     ``fingerprint`` is None where an earlier version of Nightshift wrote the row.
     """
@@ -80,14 +80,14 @@ class EntryState:
 
 @dataclass(frozen=True, slots=True)
 class BeatState:
-    """What is known of Beat: when any last looked at its schedule (None: never), and the names of those alive."""
+    """The state of Beat: when any Beat last checked its schedule (None: never), and the names of live Beats."""
 
     last_tick: datetime | None
     alive: tuple[str, ...] = ()
 
 
 def beat(store: Store, worker: WorkerBeat) -> None:
-    """Write a worker's sign of life; raises ``DatabaseUnavailable``."""
+    """Write a worker's heartbeat; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
         told = _shifted(worker, _ahead(connection))
         values = {item.name: getattr(told, item.name) for item in fields(WorkerBeat)}
@@ -95,7 +95,7 @@ def beat(store: Store, worker: WorkerBeat) -> None:
 
 
 def workers(store: Store, now: datetime) -> list[WorkerRow]:
-    """All workers heard of and not forgotten, by name, judged at ``now``; raises ``DatabaseUnavailable``."""
+    """All known workers by name, judged at ``now``; raises ``DatabaseUnavailable``."""
     with store.read(timeout=TIMEOUT) as connection:
         ahead = _ahead(connection)
         found = connection.execute(select(t.workers).order_by(t.workers.c.name)).mappings().all()
@@ -104,7 +104,7 @@ def workers(store: Store, now: datetime) -> list[WorkerRow]:
 
 
 def problem(worker: WorkerBeat, now: datetime) -> str:
-    """Why ``worker`` is not healthy at ``now``; empty if it is."""
+    """Why ``worker`` is unhealthy at ``now``; empty if it is healthy."""
     if (silent := now - worker.seen_at) > FRESH:
         return f"not heard of for {silent.total_seconds():.0f} s"
     if -silent > FRESH:
@@ -116,19 +116,19 @@ def problem(worker: WorkerBeat, now: datetime) -> str:
 
 
 def forget(store: Store, name: str) -> None:
-    """A worker that stops in good order takes its row with it; raises ``DatabaseUnavailable``."""
+    """Delete the row of a worker that stops in order; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
         connection.execute(delete(t.workers).where(t.workers.c.name == name))
 
 
 def tick(store: Store, beat_name: str, at: datetime) -> None:
-    """The beat ``beat_name`` looked at its schedule at ``at``; raises ``DatabaseUnavailable``."""
+    """Record that Beat ``beat_name`` checked its schedule at ``at``; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
         _tick(connection, beat_name, at)
 
 
 def stop(store: Store, beat_name: str, at: datetime) -> None:
-    """The beat ``beat_name`` stopped in good order at ``at``; raises ``DatabaseUnavailable``."""
+    """Record that Beat ``beat_name`` stopped in order at ``at``; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
         connection.execute(delete(t.beats).where(t.beats.c.name == beat_name))
         _tick(connection, STOPPED, at)
@@ -139,7 +139,7 @@ def _tick(connection: Connection, name: str, at: datetime) -> None:
 
 
 def beats(store: Store, now: datetime) -> BeatState:
-    """What is known of Beat at ``now``; raises ``DatabaseUnavailable``."""
+    """The state of Beat at ``now``; raises ``DatabaseUnavailable``."""
     at, name = t.beats.c.ticked_at, t.beats.c.name
     with store.read(timeout=TIMEOUT) as connection:
         ahead = _ahead(connection)
@@ -151,20 +151,20 @@ def beats(store: Store, now: datetime) -> BeatState:
 
 
 def schedule_state(store: Store) -> dict[str, EntryState]:
-    """What is known of each entry of the schedule, by name; raises ``DatabaseUnavailable``."""
+    """The stored state of each schedule entry, by name; raises ``DatabaseUnavailable``."""
     with store.read(timeout=TIMEOUT) as connection:
         rows = connection.execute(select(t.schedules)).all()
     return {row.name: EntryState(row.last_run_at, row.total_run_count, row.fingerprint) for row in rows}
 
 
 def save_schedule(store: Store, name: str, state: EntryState) -> None:
-    """Remember an entry of the schedule; raises ``DatabaseUnavailable``."""
+    """Store the state of a schedule entry; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=TIMEOUT) as connection:
         upsert.replace(connection, t.schedules, {"name": name, **asdict(state)})
 
 
 def _ahead(connection: Connection) -> timedelta:
-    """How far the database's clock is ahead of ours; less than a second may be the time of its answer."""
+    """How far the database's clock is ahead of ours; a difference below a second may be the time of the reply."""
     if connection.dialect.name == "sqlite":
         return timedelta()
     clock = func.clock_timestamp(type_=DateTime(timezone=True))
@@ -173,7 +173,7 @@ def _ahead(connection: Connection) -> timedelta:
 
 
 def _shifted(worker: _Worker, by: timedelta) -> _Worker:
-    """``worker`` with all its times later by ``by``."""
+    """``worker`` with all its times shifted by ``by``."""
     busy = [{**job, "started_at": _later(job.get("started_at"), by)} for job in worker.busy]
     times = {name: getattr(worker, name) + by for name in ("started_at", "seen_at", "loop_at")}
     return replace(worker, busy=busy, **times)
@@ -184,7 +184,7 @@ def _later(seconds: float | None, by: timedelta) -> float | None:
 
 
 def _excused(worker: WorkerBeat, now: datetime) -> bool:
-    """Whether a job that blocks the loop, in a pool where jobs do, is within its time."""
+    """Whether a job that blocks the loop is within its time limit, in a pool where jobs block the loop."""
     if not (worker.pool in POOLS and POOLS[worker.pool].blocks_loop):
         return False
     return any(_within_its_time(job, now) for job in worker.busy)

@@ -1,4 +1,4 @@
-"""Alembic without an ``alembic.ini``: the migrations of this package on a connection of the store."""
+"""Run this package's migrations with Alembic on a connection of the store, without an ``alembic.ini``."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from ..errors import DatabaseUnavailable
 from . import tables
 
 VERSION_TABLE = "nightshift_alembic_version"
-"""Our own, so that the app's migrations in the same database are left alone."""
+"""Our own version table, separate from that of the app's migrations in the same database."""
 TIMEOUT = 120.0
-"""Seconds that all migrations together may take, waiting for another process included."""
+"""Maximum seconds for all migrations together, including the wait for another process."""
 
 _DIRECTORY = Path(__file__).parent / "migrations"
-_ADVISORY_LOCK = 0x6E69676874  # "night": a number that no one else is likely to lock
-_lock = threading.Lock()  # alembic keeps what it is doing in module globals
+_ADVISORY_LOCK = 0x6E69676874  # "night": a number that nothing else is likely to lock
+_lock = threading.Lock()  # Alembic keeps its state in module globals
 
 logger = logging.getLogger(__name__)
 
-# Alembic has registered it by its entry point already, unless the installation has no metadata
+# Alembic has already registered it through its entry point, unless the installation has no metadata
 with contextlib.suppress(ValueError):
     Plugin.setup_plugin_from_module(flask_nightshift_alembic, flask_nightshift_alembic.NAME)
 
 
 def create_file(path: Path) -> None:
-    """An empty SQLite database, unless there is one; raises ``DatabaseUnavailable`` where none can be."""
+    """Create an empty SQLite database if there is none; raises ``DatabaseUnavailable`` if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -49,7 +49,7 @@ def create_file(path: Path) -> None:
 
 
 def upgrade(connection: Connection) -> list[str]:
-    """Apply what is missing, in the transaction of ``connection``; the revisions applied, oldest first."""
+    """Apply missing migrations in the transaction of ``connection``; returns their revisions, oldest first."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     with _lock:
@@ -63,14 +63,14 @@ def upgrade(connection: Connection) -> list[str]:
 
 
 def missing_tables(connection: Connection) -> list[str]:
-    """Our tables that should be there, by name: all migrations are applied, and somebody dropped them."""
+    """Names of our tables that were dropped although all migrations are applied."""
     if _applied(connection) != tuple(_known()[:1]):
         return []
     return sorted(set(tables.metadata.tables) - set(inspect(connection).get_table_names()))
 
 
 def _applied(connection: Connection) -> tuple[str, ...]:
-    """The revision that the database has; none if it was never migrated."""
+    """The revision of the database; none if it was never migrated."""
     return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads()
 
 
@@ -80,7 +80,7 @@ def _known() -> list[str]:
 
 
 def _restore(connection: Connection) -> None:
-    """Make tables anew, empty, that somebody dropped: a migration of the app's, perhaps."""
+    """Create dropped tables again, empty; a migration of the app may have dropped them."""
     if lost := missing_tables(connection):
         logger.error("store.tables_were_missing", extra={"tables": lost})
         tables.metadata.create_all(connection, tables=[tables.metadata.tables[name] for name in lost])

@@ -1,7 +1,7 @@
-"""What the database refused to store where it belongs, set aside with its bytes, for people to look at.
+"""Set aside records that the database refused in their own tables, with their bytes, for people to inspect.
 
-``flask jobs doctor`` counts it. A record of the history is kept as its ``repr``; a dead letter as JSON with its raw
-body in base64, so that nothing of the message is lost when it leaves the dead-letter queue.
+``flask jobs doctor`` counts them. A history record is kept as its ``repr``. A dead letter is kept as JSON with its raw
+body in base64, so that the whole message survives when it leaves the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from .tables import refused as table
 from .upsert import insert
 
 RECORD = "record"
-"""A record of the history, or a row of totals."""
+"""The kind of a history record or a row of totals."""
 LETTER = "letter"
-"""A dead letter."""
+"""The kind of a dead letter."""
 TIMEOUT = 20.0
 
 logger = logging.getLogger("flask_nightshift.store")
 
 
 def set_aside(store: Store, kind: str, about: str | None, worker: str, why: Exception, data: bytes) -> None:
-    """Keep ``data``, once, and log that it was refused, and why.
+    """Store ``data`` once, and log that it was refused and why.
 
-    ``about`` is the id of the job or the dead letter. Raises ``DatabaseUnavailable``, and whatever the database says
-    if it refuses this too.
+    ``about`` is the id of the job or the dead letter. Raises ``DatabaseUnavailable``, or the database's
+    error if it refuses this too.
     """
     extra = {"kind": kind, "about": about, "error": str(why)[:2000], "bytes": len(data)}
     values = {
@@ -47,7 +47,7 @@ def set_aside(store: Store, kind: str, about: str | None, worker: str, why: Exce
 
 
 def count(store: Store) -> int:
-    """How much the database has refused and is not pruned yet; raises ``DatabaseUnavailable``."""
+    """Number of refused records that are not pruned yet; raises ``DatabaseUnavailable``."""
     with store.read() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 

@@ -1,7 +1,7 @@
-"""One database, as the rest of Nightshift uses it: transactions that end in time, and migrations.
+"""The database as the rest of Nightshift uses it: transactions with a time limit, and migrations.
 
-A ``Store`` is made before a server forks and used after: it holds no connection until it is asked for one,
-and a child process starts with none.
+A ``Store`` is created before a server forks and used afterwards. It opens no connection before its first use, and a
+child process starts without connections.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .deadline import deadline
 from .unavailable import lacks_rights, translated
 
 TIMEOUT = 5.0
-"""Seconds that a transaction may take, or wait for another's lock, unless it asks for more."""
+"""Default maximum seconds for a transaction, or for its wait for a lock."""
 
 _inherited: list[Engine] = []
 
@@ -31,11 +31,11 @@ _inherited: list[Engine] = []
 class Store:
     """The database at ``url`` (a SQLAlchemy URL; SQLite or PostgreSQL).
 
-    ``shared``: the app keeps its own tables there. A SQLite file is then written as the app has it; else it gets a
+    ``shared``: the app keeps its own tables there. Then a SQLite file keeps its journal mode; otherwise it gets a
     write-ahead log.
 
-    All methods raise ``DatabaseUnavailable``, in bounded time, when the database is away, locked for too
-    long, or not migrated.
+    All methods raise ``DatabaseUnavailable`` within a time limit if the database is down, locked for too long, or not
+    migrated.
     """
 
     def __init__(self, url: str, *, shared: bool = False) -> None:
@@ -47,7 +47,7 @@ class Store:
 
     @property
     def url(self) -> str:
-        """The URL without its password, for people."""
+        """The URL without its password, for display."""
         return self._url.render_as_string(hide_password=True)
 
     @property
@@ -61,17 +61,17 @@ class Store:
 
     @contextlib.contextmanager
     def begin(self, *, timeout: float = TIMEOUT) -> Iterator[Connection]:
-        """A transaction that may write; it is committed at the end of the block, or rolled back by an error.
+        """A transaction that may write; it commits at the end of the block and rolls back on an error.
 
-        ``timeout`` in seconds bounds the wait for SQLite's lock, and the whole block on PostgreSQL. Do not
-        nest two of them in one thread: on SQLite the inner one would wait for the outer.
+        ``timeout`` in seconds limits the wait for SQLite's lock, and on PostgreSQL the whole block. Do not nest two of
+        them in one thread: on SQLite the inner one would wait for the outer one.
         """
         with self._transaction(timeout, write=True) as connection:
             yield connection
 
     @contextlib.contextmanager
     def read(self, *, timeout: float = TIMEOUT) -> Iterator[Connection]:
-        """A transaction that only reads: on SQLite it does not wait for writers, nor they for it."""
+        """A read-only transaction; on SQLite, it and writers do not wait for each other."""
         with self._transaction(timeout, write=False) as connection:
             yield connection
 
@@ -93,22 +93,22 @@ class Store:
     @contextlib.contextmanager
     def _bounded(self, connection: Connection, timeout: float) -> Iterator[None]:
         if connection.dialect.name == "sqlite":
-            yield  # there is but one wait, when it begins
+            yield  # the only wait is at its beginning
         else:
             with deadline(connection.connection.driver_connection, timeout):
                 yield
 
     def ping(self, timeout: float = 2.0) -> float:
-        """Ask the database for a sign of life; how long it took, in seconds."""
+        """Check that the database answers; returns the seconds that took."""
         started = time.perf_counter()
         with self.read(timeout=timeout) as connection:
             connection.execute(text("SELECT 1"))
         return time.perf_counter() - started
 
     def migrate(self) -> list[str]:
-        """Bring the tables up to date, creating a SQLite file that is not there; the revisions applied.
+        """Update the tables, and create a missing SQLite file; returns the applied revisions.
 
-        Safe when several processes call it at once: one works, the others wait and find nothing to do.
+        Several processes may call it at once: one works, the others wait and find nothing to do.
         """
         path = engines.sqlite_file(self._url)
         if path is not None:
@@ -130,7 +130,7 @@ class Store:
             return migration.pending(connection)
 
     def missing_tables(self) -> list[str]:
-        """Our tables that were there and have been dropped; ``migrate()`` makes them anew, empty."""
+        """Our tables that were dropped; ``migrate()`` creates them again, empty."""
         with self.read() as connection:
             return migration.missing_tables(connection)
 
@@ -142,10 +142,10 @@ class Store:
             engine.dispose()
 
     def after_fork(self) -> None:
-        """In a child: begin without connections."""
+        """In a child process: start without connections."""
         self._lock = threading.Lock()
         if self._engine is not None:
-            # neither used nor closed here: the connections are the parent's, and closing one speaks on it
+            # do not use or close the parent's connections: closing one sends data over it
             _inherited.append(self._engine)
             self._engine = None
 

@@ -1,6 +1,6 @@
-"""The tables that the database keeps, ``nightshift_*``.
+"""The tables ``nightshift_*``.
 
-What changes here needs a migration in ``migrations/versions``; a test compares the two.
+A change here needs a migration in ``migrations/versions``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, M
 from .types import JsonText, KeyText, SafeText, UtcDateTime
 
 MAX_RESULT = 1_048_576
-"""Bytes of a job's result that the history keeps; a longer one is the result backend's alone."""
+"""Maximum bytes of a job's result in the history; only the result backend keeps a longer one."""
 
 BUCKETS: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-"""Upper bounds in seconds of the histogram buckets of runtime and wait; a last bucket takes the rest."""
+"""Upper bounds in seconds of the histogram buckets of runtime and wait; a last bucket counts the rest."""
 
 
 def bucket_columns(kind: str) -> tuple[str, ...]:
-    """The names of the bucket columns of ``kind`` (``runtime`` or ``wait``), ``len(BUCKETS) + 1`` of them."""
+    """The ``len(BUCKETS) + 1`` names of the bucket columns of ``kind`` (``runtime`` or ``wait``)."""
     return (*(f"{kind}_to_{round(bound * 1000)}ms" for bound in BUCKETS), f"{kind}_over")
 
 
@@ -38,7 +38,7 @@ jobs = Table(
     Column("task", KeyText, nullable=False),
     Column("queue", KeyText, nullable=False),
     Column("state", KeyText, nullable=False),
-    # where the job is in its life, as one number that only grows: see journal/jobs.py
+    # the job's position in its life, a number that only grows: see journal/jobs.py
     Column("place", BigInteger, nullable=False),
     Column("run", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -63,7 +63,7 @@ jobs = Table(
 attempts = Table(
     "nightshift_attempts",
     metadata,
-    # an attempt whose worker died begins again under its number: only the start tells the two apart
+    # an attempt whose worker died starts again with the same number; only the start time distinguishes the two
     Column("job_id", KeyText, primary_key=True),
     Column("run", Integer, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
@@ -96,7 +96,7 @@ totals = Table(
 journals = Table(
     "nightshift_journals",
     metadata,
-    # one row for each process that writes totals: the last batch it wrote, so that none counts twice
+    # one row for each process that writes totals, with its last batch, so that no batch counts twice
     Column("id", KeyText, primary_key=True),
     Column("worker", KeyText, nullable=False),
     Column("batch", BigInteger, nullable=False),
@@ -120,7 +120,7 @@ dead_letters = Table(
     Column("status", KeyText, nullable=False),
     Column("status_at", UtcDateTime, nullable=False),
     Column("worker", KeyText),
-    Column("claimed_by", KeyText),  # who replays it now; status_at is since when
+    Column("claimed_by", KeyText),  # the operator that replays it now, since status_at
     Column("body", LargeBinary, nullable=False),
     Column("content_type", KeyText, nullable=False),
     Column("content_encoding", KeyText, nullable=False),
@@ -134,7 +134,7 @@ dead_letters = Table(
 refused = Table(
     "nightshift_refused",
     metadata,
-    # what the database refused to store where it belongs, set aside with its bytes: see refused.py
+    # records that the database refused elsewhere, with their bytes: see refused.py
     Column("id", KeyText, primary_key=True),
     Column("kind", KeyText, nullable=False),
     Column("about", KeyText),
@@ -174,7 +174,7 @@ schedules = Table(
     Column("name", KeyText, primary_key=True),
     Column("last_run_at", UtcDateTime),
     Column("total_run_count", BigInteger, nullable=False),
-    # what the schedule was at that run: a changed one begins anew
+    # the schedule at that run; an entry with a changed schedule starts again
     Column("fingerprint", SafeText),
 )
 

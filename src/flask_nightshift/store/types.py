@@ -1,6 +1,6 @@
-"""Column types that take whatever a job brings and give back what was put in, on SQLite and PostgreSQL.
+"""Column types that store and return any value of a job, on SQLite and PostgreSQL.
 
-No value is refused for its length, its characters or its depth (invariant 14).
+They refuse no value for its length, its characters or its depth (invariant 14).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 MAX_TEXT = 65_536
-"""Bytes of a text that people read: arguments, an error, a traceback."""
+"""Maximum bytes of a text for people: arguments, an error, a traceback."""
 MAX_KEY = 512
-"""Bytes of an id or a name: up to four of them stand in one row of an index."""
+"""Maximum bytes of an id or a name; an index row contains up to four of them."""
 TOO_DEEP = {"__nightshift__": "nested too deeply to be read; the column has all of it"}
-"""What an object is read as whose JSON goes deeper than Python can follow."""
+"""The value that stands for JSON too deep for Python to read."""
 _TAG = "__nightshift__"
 _TIME_ZONE_AT = len("2026-11-24 01:02:03.000000")
 
 
 class SafeText(TypeDecorator[str]):
-    """Text in which the characters that no database takes (NUL, lone surrogates) are replaced by ``�``.
+    """Text in which ``�`` replaces the characters that databases refuse (NUL, lone surrogates).
 
-    ``limit`` in bytes of UTF-8: of a longer text the beginning and the end are kept, with a note of its size.
+    ``limit`` in bytes of UTF-8: a longer text is cut to its beginning and end, with a note of its size.
     """
 
     impl = Text
@@ -42,14 +42,14 @@ class SafeText(TypeDecorator[str]):
         self.limit = limit
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
-        """What writes a value, in one call; both databases take text as it is."""
+        """The function that writes a value in one call; both databases accept text unchanged."""
         return partial(_safe, limit=self.limit, shorten=shortened)
 
 
 class KeyText(SafeText):
-    """Text that is part of an index, which on PostgreSQL takes rows of 2,704 bytes at most.
+    """Text that is part of an index, whose rows PostgreSQL limits to 2,704 bytes.
 
-    A key longer than ``MAX_KEY`` is stored as its beginning and a digest: keys that differ stay different, and a
+    A key longer than ``MAX_KEY`` is stored as its beginning and a digest. So different keys stay different, and a
     search for the whole key finds its row.
     """
 
@@ -59,15 +59,15 @@ class KeyText(SafeText):
         super().__init__(MAX_KEY)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
-        """What writes a value, or compares with it."""
+        """The function that prepares a value for writing or comparing."""
         return partial(_safe, limit=self.limit, shorten=_digested)
 
 
 class JsonText(TypeDecorator[Any]):
-    """A value as JSON in a text column; bytes, datetimes and decimals come back as what they were.
+    """A value as JSON in a text column; bytes, datetimes and decimals are restored when read.
 
-    Text and not PostgreSQL's ``jsonb``, which refuses the NUL character even when it is escaped. Every value can be
-    written. One that is nested too deeply for Python to read it again comes back as ``TOO_DEEP``.
+    PostgreSQL's ``jsonb`` would refuse an escaped NUL character, so the column is text. Every value can be written. A
+    value nested too deeply for Python reads as ``TOO_DEEP``.
     """
 
     impl = Text
@@ -88,13 +88,13 @@ class JsonText(TypeDecorator[Any]):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, always in UTC; SQLite, which has no time zones, stores it naive."""
+    """An aware datetime in UTC; SQLite has no time zones, so it stores a naive one."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        """What writes a value, in one call; on SQLite as SQLAlchemy's ``DATETIME`` would, in a third of its time."""
+        """The function that writes a value; on SQLite like SQLAlchemy's ``DATETIME``, in a third of the time."""
         return _as_sqlite_text if dialect.name == "sqlite" else _in_utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
@@ -105,7 +105,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def shortened(text: str, limit: int) -> str:
-    """``text`` in at most ``limit`` bytes of UTF-8: its beginning, its end, and how long it was."""
+    """``text`` in at most ``limit`` bytes of UTF-8: its beginning, its end and its length."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= limit:
         return text
@@ -128,26 +128,26 @@ def _digested(text: str, limit: int) -> str:
 
 
 def _safe(value: str | None, limit: int, shorten: Callable[[str, int], str]) -> str | None:
-    """``value`` without what PostgreSQL, or UTF-8, refuses, in at most ``limit`` bytes."""
+    """``value`` without characters that PostgreSQL or UTF-8 refuses, in at most ``limit`` bytes."""
     if value is None or (
         type(value) is str and len(value) <= limit and value.isascii() and "\0" not in value
     ):
-        return value  # nearly always
+        return value  # the usual case
     return shorten(str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode(), limit)
 
 
 def to_json(value: Any) -> str:
-    """Any value as JSON, which ``JsonText`` reads."""
+    """Any value as JSON that ``JsonText`` reads."""
     try:
         return json.dumps(value, default=_encode)
-    # too deep; a key that is no text; a value that contains itself
+    # too deep, a key that is no text, or a value that contains itself
     except (RecursionError, TypeError, ValueError):
         return "".join(_tokens(value))
 
 
 def _tokens(value: Any) -> Iterator[str]:
-    """The JSON of any value, however deep, without recursion; keys become texts, a value within itself null."""
-    todo: list[Any] = [value]  # values to write, and ``_Token``s to write between them
+    """The JSON of a value of any depth, without recursion; keys become texts, and a value inside itself null."""
+    todo: list[Any] = [value]  # values to write, and ``_Token``s between them
     inside: set[int] = set()
     while todo:
         item = todo.pop()
@@ -171,7 +171,7 @@ class _Token(NamedTuple):
 
 
 def _parts(item: Mapping[Any, Any] | Sequence[Any]) -> Iterator[Any]:
-    """What is written after the opening bracket of ``item``."""
+    """What to write after the opening bracket of ``item``."""
     separator = ""
     if isinstance(item, Mapping):
         for key, value in item.items():
@@ -189,7 +189,7 @@ def _parts(item: Mapping[Any, Any] | Sequence[Any]) -> Iterator[Any]:
 
 
 def _in_utc(value: datetime | None) -> datetime | None:
-    """``value`` in UTC; a naive one is taken to be in UTC."""
+    """``value`` in UTC; a naive datetime counts as UTC."""
     if value is None or value.tzinfo is UTC:
         return value
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
@@ -197,7 +197,7 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 @lru_cache(4096)
 def _as_sqlite_text(value: datetime | None) -> str | None:
-    """Remembered, since most times of a batch stand in several of its rows."""
+    """Cached, because most times of a batch occur in several of its rows."""
     moment = _in_utc(value)
     return None if moment is None else moment.isoformat(" ", "microseconds")[:_TIME_ZONE_AT]
 

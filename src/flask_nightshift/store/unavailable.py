@@ -1,9 +1,9 @@
-"""Which errors of a database say that it cannot be used now, and which that it refuses what is to be stored.
+"""Distinguish database errors that mean an outage from those that refuse the content.
 
-An outage passes, so whatever met one is tried again. Content stays what it is: trying it again stops everything behind
-it (invariant 14). The class of the error decides: PostgreSQL's SQLSTATE, SQLite's result code, and for errors that the
-driver raises before it asks the database their type. What cannot be classified counts as an outage, because an outage
-loses nothing.
+An outage passes, so the operation is repeated. Content does not change, and repeating it would block everything behind
+it (invariant 14). The class of the error decides: PostgreSQL's SQLSTATE, SQLite's result code, or the type of an error
+that the driver raises before it asks the database. An unknown error counts as an outage, because an outage loses
+nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import DatabaseUnavailable
 from ..text.passwords import hide_password
 
 _CONTENT_CLASSES = ("21", "22", "23", "44", "54", "P0")
-"""Cardinality, data, constraint, check option, a limit (a key too long for an index), what a trigger raises."""
+"""Cardinality, data, constraint, check option, a limit (a key too long for an index), errors of triggers."""
 _CONTENT_CODES = (
     sqlite3.SQLITE_TOOBIG,
     sqlite3.SQLITE_CONSTRAINT,
@@ -26,21 +26,21 @@ _CONTENT_CODES = (
     sqlite3.SQLITE_RANGE,
 )
 _PSYCOPG_CONTENT = (sa.DataError, sa.IntegrityError, sa.NotSupportedError, sa.ProgrammingError)
-"""What psycopg raises before the server is asked; a connection that is gone is an ``OperationalError``."""
+"""Errors that psycopg raises before it asks the server; a lost connection is an ``OperationalError``."""
 _NO_TABLE = ("42P01", "42703")
 _NO_RIGHT = "42501"
 READ_ONLY = "25006"
-"""The SQLSTATE of a write in a session that may only read."""
+"""The SQLSTATE of a write in a read-only session."""
 _NOT_STORABLE = (ArithmeticError, TypeError, ValueError, RecursionError)
-"""What Python or a driver raises for a value that cannot be written: too large an integer, half a character, …"""
+"""Errors of Python or a driver for a value that cannot be written: an integer too large, half a character, …"""
 _REMEDY = "its tables are missing or of another version: run 'flask jobs migrate'"
 
 
 @contextlib.contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Turn the errors of a database that cannot be used now into ``DatabaseUnavailable``; others pass.
+    """Turn errors that mean an outage into ``DatabaseUnavailable``; others pass.
 
-    ``url`` (without its password) is named in the message.
+    The message names ``url`` without its password.
     """
     try:
         yield
@@ -53,7 +53,7 @@ def translated(url: str) -> Iterator[None]:
 
 
 def is_content(exc: BaseException) -> bool:
-    """Whether ``exc`` is about what was to be stored, so that trying again changes nothing."""
+    """Whether ``exc`` is about the content, so that repeating the write changes nothing."""
     if not isinstance(exc, sa.DBAPIError):
         cause = exc.orig if isinstance(exc, sa.StatementError) else exc
         return isinstance(cause, _NOT_STORABLE)
@@ -63,19 +63,19 @@ def is_content(exc: BaseException) -> bool:
         return state[:2] in _CONTENT_CLASSES
     code = getattr(exc.orig, "sqlite_errorcode", None)
     if code is not None:
-        return code & 0xFF in _CONTENT_CODES  # the upper bits tell which kind of constraint, and the like
-    if isinstance(exc.orig, sqlite3.Error):  # raised by Python's module, which has no type for such values
+        return code & 0xFF in _CONTENT_CODES  # the upper bits give details
+    if isinstance(exc.orig, sqlite3.Error):  # raised by Python's module, which has no specific type for such values
         return isinstance(exc, sa.DataError) or str(exc.orig).startswith("Error binding parameter")
     return isinstance(exc, _PSYCOPG_CONTENT)
 
 
 def sqlstate(exc: BaseException | None) -> str:
-    """PostgreSQL's five characters in an error of psycopg or psycopg2; empty if the server said none."""
+    """The SQLSTATE in an error of psycopg or psycopg2; empty if the server sent none."""
     return str(getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None) or "")
 
 
 def lacks_rights(exc: BaseException | None) -> bool:
-    """Whether the database said that the role, or the owner of the process, may not do that."""
+    """Whether the database refused because the role, or the owner of the process, lacks permission."""
     if not isinstance(exc, sa.DBAPIError):
         return False
     code = getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF

@@ -1,9 +1,9 @@
-"""``INSERT … ON CONFLICT``, which SQLite and PostgreSQL spell alike and SQLAlchemy keeps apart.
+"""``INSERT … ON CONFLICT``: the same syntax in SQLite and PostgreSQL, but separate APIs in SQLAlchemy.
 
-``Upsert`` is for the rows that come by the thousand: SQLAlchemy compiles its statement and says how each
-column's values are written, and the driver is handed the rows. Its own ``executemany`` costs more than twice
-what the database does. SQLite takes them in groups: for each statement its driver releases Python's lock and has to
-win it back, from a thread that has jobs to run.
+``Upsert`` writes thousands of rows. SQLAlchemy compiles the statement and supplies the converter of each column, and we
+pass the rows to the driver, because SQLAlchemy's ``executemany`` costs more than twice the time of the database. SQLite
+gets several rows per statement: for each statement its driver releases the GIL and must win it back from a thread that
+runs jobs.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 GROUP = 50
-"""Rows in one statement, on SQLite."""
+"""Rows per statement on SQLite."""
 
 
 def insert(dialect: str, table: Table) -> Any:
     """An insert into ``table`` that has ``on_conflict_do_update()`` and ``on_conflict_do_nothing()``.
 
-    ``dialect`` is the name of SQLAlchemy's.
+    ``dialect`` is the name of the SQLAlchemy dialect.
     """
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def replace(connection: Connection, table: Table, values: dict[str, Any]) -> None:
-    """Write one row whole: insert it, or overwrite the one with its primary key."""
+    """Write a whole row: insert it, or overwrite the row with the same primary key."""
     keys = [column.name for column in table.primary_key]
     statement = insert(connection.dialect.name, table).values(**values)
     changes = {name: statement.excluded[name] for name in values if name not in keys}
@@ -38,10 +38,10 @@ def replace(connection: Connection, table: Table, values: dict[str, Any]) -> Non
 
 
 class Upsert:
-    """An upsert of rows that name every column of ``table``, ready to run on one dialect.
+    """An upsert of rows that contain every column of ``table``, compiled for one dialect.
 
-    ``changes`` gives what a row that exists is set to, from the statement (for its ``excluded`` row). Constants in
-    it are ``literal_column``, part of the statement: the rows bring all the values that the driver is given.
+    ``changes`` returns the new values of an existing row, given the statement (for its ``excluded`` row). Constants in
+    it must be ``literal_column``, part of the statement, because the driver gets only the values of the rows.
     """
 
     def __init__(self, table: Table, dialect: Dialect, changes: Callable[[Any], dict[str, Any]]) -> None:
@@ -53,7 +53,7 @@ class Upsert:
         compiled = statement.compile(dialect=dialect, column_keys=names)
         self._sql = compiled.string
         self._names = None if compiled.positional else names
-        # by position, that is on SQLite; PostgreSQL lets no statement change a row twice, and pipelines them anyway
+        # positional parameters mean SQLite; a PostgreSQL statement must not change a row twice, and psycopg pipelines
         self._group_sql = ""
         if compiled.positional:
             self._group_sql = statement.values([dict.fromkeys(names)] * GROUP).compile(dialect=dialect).string
@@ -64,7 +64,7 @@ class Upsert:
         ]
 
     def run(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
-        """Write ``rows``, in their order."""
+        """Write ``rows`` in order."""
         columns = zip(*map(self._values, rows), strict=True)
         written: list[Any] = list(zip(*map(_written, columns, self._writers), strict=True))
         if self._names:
@@ -77,7 +77,7 @@ class Upsert:
 
 
 def _written(column: Sequence[Any], write: Callable[[Any], Any] | None) -> Sequence[Any]:
-    """The values of one column as the driver takes them: column by column, since most need no call each."""
+    """The values of one column for the driver; by column, because most columns need no call per value."""
     if write is None or column.count(None) == len(column):
         return column
     return [None if value is None else write(value) for value in column]
