@@ -1,8 +1,8 @@
-"""The record of jobs and attempts, and totals that are exact.
+"""The history of jobs and attempts, and exact totals.
 
-``Journal`` observes events and writes them from a thread of its own, in batches: history never stops work.
-Totals are never dropped while the process lives, and none counts twice; records of single jobs are, when the
-database is away for long.
+``Journal`` observes events and writes them in batches from its own thread, so that history never stops work. Totals are
+never dropped while the process lives, and none counts twice. Records of single jobs are dropped if the database is down
+for long.
 """
 
 from .jobs import dead_row, record_progress, record_replayed

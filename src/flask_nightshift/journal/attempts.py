@@ -1,7 +1,7 @@
-"""The attempts of jobs, row by row.
+"""The rows of attempts.
 
-A row is known by its start (``job, run, number, started_at``): an attempt whose worker died begins again
-under the same number, and both starts stay in the history. An end finds its start in ``Open``, where the
+The start of an attempt identifies its row (``job, run, number, started_at``). An attempt whose worker died starts again
+with the same number, and both starts stay in the history. The end of an attempt finds its start in ``Open``, where the
 process that saw the start keeps it.
 """
 
@@ -21,7 +21,7 @@ from ..store.tables import attempts
 from ..store.upsert import Upsert
 
 MAX_OPEN = 50_000
-"""Attempts that one process keeps in mind; a worker runs far fewer at once."""
+"""Maximum number of open attempts that one process remembers; a worker runs far fewer at once."""
 
 _NOTHING = dict.fromkeys(attempts.c.keys())
 _ENDS = ("wait", "ended_at", "outcome", "runtime", "error", "message", "traceback", "due_at")
@@ -29,20 +29,20 @@ _ENDS = ("wait", "ended_at", "outcome", "runtime", "error", "message", "tracebac
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """When an attempt began and how many seconds it had waited in its queue."""
+    """The start of an attempt, and the seconds that it had waited in its queue."""
 
     at: datetime
     wait: float | None
 
 
 class Open:
-    """The attempts that began in this process and have not ended."""
+    """The attempts that started in this process and have not ended."""
 
     def __init__(self) -> None:
         self._starts: OrderedDict[tuple[str, int, int], Start] = OrderedDict()
 
     def follow(self, event: JobEvent) -> Start | None:
-        """The start of the attempt that ``event`` speaks of, if it is known or can be told."""
+        """The start of the attempt of ``event``, if it is known or can be derived."""
         key = (event.job.job_id, event.job.run, event.job.attempt)
         if isinstance(event, JobStarted):
             start = self._starts[key] = Start(event.at, event.wait)
@@ -57,7 +57,7 @@ class Open:
 
 
 def row(event: JobEvent, start: Start | None) -> dict[str, Any] | None:
-    """The row of the attempt that ``event`` begins or ends; None if it is about no attempt."""
+    """The row of the attempt that ``event`` starts or ends; None if it concerns no attempt."""
     if start is None:
         return None
     ref = event.job
@@ -88,7 +88,7 @@ def row(event: JobEvent, start: Start | None) -> dict[str, Any] | None:
 def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Merge ``rows`` into the table."""
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:  # most attempts begin and end within one batch: one row, one write
+    for row in rows:  # most attempts start and end within one batch, so write them once
         key = (row["job_id"], row["run"], row["number"], row["started_at"])
         known = merged.setdefault(key, row)
         if known is not row:

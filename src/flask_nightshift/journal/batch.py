@@ -1,8 +1,8 @@
-"""One batch of what happened, written in one transaction, and counted once.
+"""Write a batch of events in one transaction, and count it once.
 
-When the connection breaks during a commit nobody knows whether it was done. Writing the records again is
-harmless; adding the totals again is not. So the transaction also stores the batch's number in the
-journal's own row, and a batch whose number stands there already adds nothing.
+If the connection breaks during a commit, the result of the commit is unknown. Writing the records again is harmless,
+but adding the totals again is not. So the transaction also stores the batch's number in the journal's own row, and a
+batch whose number is already there adds nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..store.upsert import insert
 from . import attempts, jobs, tally
 
 TIMEOUT = 20.0
-"""Seconds that one batch may take, waiting for SQLite's lock included."""
+"""Maximum seconds for one batch, including the wait for SQLite's lock."""
 
 MAX_REFUSED = 1_048_576
-"""Bytes kept of a record that the database refused."""
+"""Maximum bytes to keep of a record that the database refused."""
 
 logger = logging.getLogger("flask_nightshift.journal")
 
@@ -35,7 +35,7 @@ Record = tuple[JobEvent, attempts.Start | None]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``number`` grows with each batch of the journal ``journal``; ``totals`` are rows to add."""
+    """``number`` grows with each batch of the journal ``journal``; ``totals`` are the rows to add."""
 
     journal: str
     worker: str
@@ -47,7 +47,7 @@ class Batch:
 def write(store: Store, batch: Batch) -> None:
     """Write ``batch``; writing it again changes nothing. Raises ``DatabaseUnavailable``.
 
-    What the database refuses for its content is set aside (``store/refused.py``), and the rest is written.
+    Records that the database refuses for their content are set aside (``store/refused.py``); the others are written.
     """
     try:
         _write(store, batch)
@@ -71,7 +71,7 @@ def _write(store: Store, batch: Batch) -> None:
 
 
 def _write_what_can_be(store: Store, batch: Batch) -> None:
-    """Each half of the records in a transaction of its own, so that many bad ones end in no timeout."""
+    """Write each half of the records in its own transaction, so that many bad records cause no timeout."""
     halving.halve(
         batch.records,
         lambda part: _write(store, replace(batch, records=list(part), totals=[])),
@@ -83,7 +83,7 @@ def _write_what_can_be(store: Store, batch: Batch) -> None:
 
 
 def _add_what_can_be(store: Store, batch: Batch) -> list[tuple[dict[str, Any], Exception]]:
-    """The totals in one transaction with the batch's number, since they must count once; what was refused."""
+    """Write the totals in one transaction with the batch's number, to count them once; returns the refused rows."""
     bad: list[tuple[dict[str, Any], Exception]] = []
     with store.begin(timeout=TIMEOUT) as connection:
         if _is_new(connection, batch):
@@ -98,14 +98,14 @@ def _set_aside(store: Store, batch: Batch, job_id: str | None, why: Exception, w
         refused.set_aside(store, refused.RECORD, job_id, batch.worker, why, data)
     except DatabaseUnavailable:
         raise
-    except Exception:  # it refuses that too: the log has the last word
-        # what the job was called with does not belong into a log
+    except Exception:  # the database refuses that too, so only the log keeps it
+        # a job's arguments must not appear in a log
         extra = {"job_id": job_id, "record": type(what).__name__, "bytes": len(data)}
         logger.exception("journal.record_refused", extra=extra)
 
 
 def _telling(records: list[Record]) -> list[Record]:
-    """``records`` without the starts of attempts whose success is among them, which tells their start too."""
+    """``records`` without the starts of attempts whose success is among them, which contains the start."""
     told = {_attempt(event) for event, start in records if isinstance(event, JobSucceeded) and start}
     return [each for each in records if not (isinstance(each[0], JobStarted) and _attempt(each[0]) in told)]
 
@@ -121,7 +121,7 @@ def _is_new(connection: Connection, batch: Batch) -> bool:
 
 @cache
 def _mark(dialect: str) -> Any:
-    """The statement that notes the number of a batch; it gives no row if that, or a later one, stands there."""
+    """The statement that stores a batch's number; it returns no row if that or a later number is already stored."""
     statement = insert(dialect, journals)
     new = statement.excluded
     return statement.on_conflict_do_update(

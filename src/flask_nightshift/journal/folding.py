@@ -1,8 +1,8 @@
-"""Totals become coarser as they age, and no sum changes.
+"""Make totals coarser as they age, without changing any sum.
 
-A row for each minute and worker for an hour; then a row for each minute, over all workers; for each hour after two
-days; for each day after sixty; nothing after two years. The rows for all time, which metrics read, are kept. What is
-folded stands at the beginning of its minute, hour or day, under no worker's name.
+There is a row for each minute and worker for an hour, then a row for each minute over all workers. After two days there
+is one for each hour, after sixty days one for each day, and after two years none. The all-time rows, which metrics
+read, are kept. A folded row has the time at which its minute, hour or day begins, and no worker's name.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..store.tables import totals as table
 from .tally import ALL_TIME, SUMS, add
 
 CHUNK = 5_000
-"""Rows folded in one transaction, unless one span of time has more."""
+"""Maximum number of rows folded in one transaction, unless one time span has more."""
 MAX_SPANS = 300
-"""Spans of time in one statement; SQLite takes no expression that is more than 1,000 deep."""
+"""Maximum number of time spans in one statement; SQLite limits the depth of an expression to 1,000."""
 TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Rows older than ``after`` stand for ``span`` each."""
+    """Rows older than ``after`` cover ``span`` each."""
 
     after: timedelta
     span: timedelta
@@ -39,12 +39,12 @@ LEVELS = (
     Level(timedelta(days=2), timedelta(hours=1)),
     Level(timedelta(days=60), timedelta(days=1)),
 )
-"""The finest first, so that a day consists of hours when it is folded, and not of each worker's minutes."""
+"""The finest first, so that a day is folded from hours, not from each worker's minutes."""
 KEEP = timedelta(days=730)
 
 
 def fold(store: Store, now: datetime) -> int:
-    """Fold what is old enough at ``now``; how many rows went. Raises ``DatabaseUnavailable``."""
+    """Fold rows that are old enough at ``now``; returns how many rows went. Raises ``DatabaseUnavailable``."""
     gone = _forget(store, now - KEEP)
     for level in LEVELS:
         before = _start(now - level.after, level.span)
@@ -55,7 +55,7 @@ def fold(store: Store, now: datetime) -> int:
 
 
 def _foldable(store: Store, before: datetime, span: timedelta) -> dict[datetime, int]:
-    """The spans of time before ``before`` that have more rows than they should, with how many."""
+    """The time spans before ``before`` that have too many rows, with the number of rows."""
     query = select(table.c.minute, func.count(), func.max(table.c.worker, type_=table.c.worker.type)).where(
         table.c.minute > ALL_TIME, table.c.minute < before
     )
@@ -85,7 +85,7 @@ def _chunks(targets: dict[datetime, int]) -> Iterator[list[datetime]]:
 
 
 def _fold(connection: Connection, targets: list[datetime], span: timedelta) -> int:
-    """Fold the rows of each of ``targets``; a worker that counts at this moment waits, and begins a new row."""
+    """Fold the rows of each of ``targets``; a worker that writes at this moment waits, and then adds a new row."""
     within = or_(*(and_(table.c.minute >= target, table.c.minute < target + span) for target in targets))
     folded = and_(table.c.worker == "", table.c.minute.in_(targets))
     gone = connection.execute(delete(table).where(within, ~folded).returning(*table.c)).mappings().all()
@@ -94,14 +94,14 @@ def _fold(connection: Connection, targets: list[datetime], span: timedelta) -> i
 
 
 def fold_gone_processes(store: Store, before: datetime) -> None:
-    """Add the all-time rows of processes not heard of since ``before`` to rows without a name, never losing one."""
+    """Add the all-time rows of processes that last reported before ``before`` to nameless rows, without loss."""
     alive = select(journals.c.worker).where(journals.c.written_at >= before)
     gone = and_(table.c.minute == ALL_TIME, table.c.worker != "", table.c.worker.not_in(alive))
     keys = tuple_(*table.primary_key)
     some = select(*table.primary_key).where(gone).limit(CHUNK)
     while True:
         with store.begin(timeout=TIMEOUT) as connection:
-            # a process that writes at this moment waits for the delete and then begins a new row
+            # a process that writes at this moment waits for the delete and then adds a new row
             statement = delete(table).where(gone, keys.in_(some)).returning(*table.c)
             rows = connection.execute(statement).mappings().all()
             add(connection, _added_up({**row, "worker": ""} for row in rows))
@@ -110,7 +110,7 @@ def fold_gone_processes(store: Store, before: datetime) -> None:
 
 
 def _added_up(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``rows`` with those of one key made into one: PostgreSQL changes no row twice in one statement."""
+    """``rows`` merged by key, because PostgreSQL cannot change a row twice in one statement."""
     sums: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = (row["minute"], row["task"], row["queue"], row["outcome"])
@@ -121,7 +121,7 @@ def _added_up(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _forget(store: Store, before: datetime) -> int:
-    """Delete what is too old, a day at a time."""
+    """Delete rows that are too old, one day at a time."""
     deleted = 0
     while True:
         with store.begin(timeout=TIMEOUT) as connection:
@@ -138,7 +138,7 @@ def _forget(store: Store, before: datetime) -> int:
 
 
 def _start(moment: datetime, span: timedelta) -> datetime:
-    """The beginning of the span of time that ``moment`` is in."""
+    """The beginning of the time span that contains ``moment``."""
     return moment - (moment - ALL_TIME) % span
 
 

@@ -1,10 +1,10 @@
-"""What an event makes of a job's row, whatever order the events arrive in.
+"""Update a job's row from its events, in whatever order they arrive.
 
-The web process writes that a job was enqueued, the worker that it started; either may be first. Each event
-therefore has a place in the job's life, one number that only grows: its run, then its attempt, then its
-state (``queued`` < ``running`` < ``retrying`` < ``succeeded``, ``dead``). A row takes an event's state only
-if the event's place is later, or the same and the event newer; what it does not know yet it takes from any.
-A replay begins the next run, so it comes after everything that was before it.
+The web process writes that a job was enqueued, and the worker that it started; either may be first. So each event has a
+position in the job's life, a number that only grows. It consists of the run, the attempt and the state (``queued`` <
+``running`` < ``retrying`` < ``succeeded``, ``dead``). A row takes an event's state only if the event's position is
+later, or if it is the same and the event is newer. A row takes missing values from any event. A replay starts the next
+run, so its position is after everything before it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _STEPS = {
     JobState.DEAD: 3,
 }
 MAX_SAID = 4_096
-"""Bytes of a text by which a job says how far it is."""
-_RETURNED = _STEPS[JobState.RUNNING]  # queued again, but only the time tells it from the next start
+"""Maximum bytes of the text with which a job reports its progress."""
+_RETURNED = _STEPS[JobState.RUNNING]  # queued again; only the time distinguishes this from the next start
 _BEFORE_ALL = -1
 _NOTHING = dict.fromkeys(jobs.c.keys())
 _MAX_RUN, _MAX_ATTEMPT = 2**20, 2**31 - 1  # a forged message must not overflow a column
@@ -44,7 +44,7 @@ _NEVER_STARTED = frozenset(
 
 
 def row(event: JobEvent, start: Start | None = None) -> dict[str, Any]:
-    """The row that ``event`` alone would make, for ``write``; ``start`` is that of its attempt, if known."""
+    """The row that ``event`` alone gives, for ``write``; ``start`` is the start of its attempt, if known."""
     ref = event.job
     match event:
         case JobEnqueued():
@@ -65,17 +65,17 @@ def row(event: JobEvent, start: Start | None = None) -> dict[str, Any]:
 
 
 def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Merge ``rows`` into the table; rows of one job in the order of their events."""
+    """Merge ``rows`` into the table; rows of the same job must be in the order of their events."""
     if rows:
-        # all processes lock the jobs that they share in one order; the sort keeps each job's events in theirs
+        # all processes lock shared jobs in one order; the sort is stable, so each job's events keep theirs
         in_order = sorted(rows, key=lambda row: str(row["id"]))
         _merge(connection.dialect).run(connection, in_order)
 
 
 def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None:
-    """Set what the running job says of itself; raises ``DatabaseUnavailable``.
+    """Store the progress that the running job reports; raises ``DatabaseUnavailable``.
 
-    It may come before the journal has written that the job started, and then makes a row for it to fill.
+    If the journal has not yet written the start of the job, this creates a row for the journal to fill.
     """
     now = utcnow()
     ref = JobRef(job_id, task="", queue="", attempt=1)
@@ -91,7 +91,7 @@ def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None
 
 
 def record_replayed(connection: Connection, ref: JobRef, at: datetime) -> None:
-    """The dead job ``ref`` was published again: it is queued, and its next run begins."""
+    """Record that the dead job ``ref`` was published again: it is queued, and its next run starts."""
     following = JobRef(
         ref.job_id, ref.task, ref.queue, 1, ref.request_id, ref.enqueued_at, run=min(ref.run, _MAX_RUN) + 1
     )
@@ -108,7 +108,7 @@ def dead_row(
     args: str | None = None,
     kwargs: str | None = None,
 ) -> dict[str, Any]:
-    """The row, for ``write``, of a job that lies in the dead-letter queue, whether or not a worker told the journal."""
+    """The row, for ``write``, of a job in the dead-letter queue, whether or not the journal knows of it."""
     row = _dead(ref, at, reason, failure or Failure(f"{reason}"), worker)
     return row | {"args": args or None, "kwargs": kwargs or None}
 
@@ -119,7 +119,7 @@ def _dead(ref: JobRef, at: datetime, reason: Reason, failure: Failure, worker: s
 
 
 def _kept(result: str | None) -> str | None:
-    """A result as the history keeps it: JSON, so one that is too long is not cut but named."""
+    """A result for the history. It is JSON, so a note replaces one that is too long to keep."""
     if (
         result is None
         or len(result) * 4 <= MAX_RESULT
@@ -183,7 +183,7 @@ def _changes(statement: Any) -> dict[str, Any]:
 
 
 class _Rules:
-    """How a column of a job follows from its old value and an event's."""
+    """How a column's new value follows from its old value and that of an event."""
 
     def __init__(self, new: Any, table: Table) -> None:
         self.new = new
@@ -197,7 +197,7 @@ class _Rules:
         return case((self.newer, self.new[name]), else_=self.old[name])
 
     def last_failure(self, name: str) -> ColumnElement[Any]:
-        """The last failure of this run; none once it has succeeded."""
+        """The last failure of this run; none after a success."""
         new, old = self.new, self.old
         forget = or_(self.next_run, new.state == _constant(JobState.SUCCEEDED))
         late = and_(new.run == old.run, old.state != _constant(JobState.SUCCEEDED))
@@ -209,19 +209,19 @@ class _Rules:
         )
 
     def progress(self, name: str) -> ColumnElement[Any]:
-        """What the job said last; forgotten when it has to begin again."""
+        """The last reported progress; cleared when the job has to start again."""
         again = or_(*(self.new.state == _constant(state) for state in (JobState.QUEUED, JobState.RETRYING)))
         said_before = self.old.progress_at <= self.new.updated_at
         return case((and_(self.newer, again, said_before), null()), else_=self.old[name])
 
     def attempts(self) -> ColumnElement[Any]:
-        """The attempts of the latest run that began."""
+        """Number of attempts that started in the latest run."""
         new, old = self.new, self.old
         more = and_(new.run == old.run, new.attempts > old.attempts)
         return case((or_(and_(self.newer, self.next_run), more), new.attempts), else_=old.attempts)
 
     def started_at(self) -> ColumnElement[Any]:
-        """When the latest attempt of the latest run began."""
+        """The start of the latest attempt in the latest run."""
         new, old = self.new.started_at, self.old.started_at
         later = and_(self.new.run == self.old.run, or_(old.is_(None), new > old))
         return case((or_(and_(self.newer, self.next_run), later), new), else_=old)

@@ -1,4 +1,4 @@
-"""Which queues the history has seen jobs enqueued to that have not begun."""
+"""Find the queues of jobs that, according to the history, have not started."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..store import Store
 from ..store.tables import jobs
 
 LATEST = 5000
-"""Jobs that are looked at, the latest: it takes milliseconds however many wait."""
+"""Number of latest jobs to read, so that the query takes milliseconds, however many jobs wait."""
 TIMEOUT = 2.0
 
 
 def waiting_queues(store: Store) -> set[str]:
-    """The queues of the latest jobs that wait; raises ``DatabaseUnavailable``."""
+    """The queues of the latest waiting jobs; raises ``DatabaseUnavailable``."""
     latest = (
         select(jobs.c.queue)
         .where(jobs.c.state == JobState.QUEUED)

@@ -1,9 +1,9 @@
 """The observer that turns events into history, off the hot path.
 
-Calling it costs a few microseconds. One daemon thread per process writes: the first event after a rest at once, then
-every ``INTERVAL`` seconds or ``BATCH`` records. Who makes events faster than they can be written waits for room when
-``MAX_RECORDS`` are unwritten. Nobody waits for a database that is away: the journal keeps all totals and the latest
-``MAX_RECORDS`` records, and catches up.
+A call takes a few microseconds. One daemon thread per process writes the first event after a rest at once, then every
+``INTERVAL`` seconds or ``BATCH`` records. A caller that makes events faster than the thread can write them waits for
+room when ``MAX_RECORDS`` are unwritten. No caller waits for a database that is down: the journal keeps all totals and
+the latest ``MAX_RECORDS`` records, and catches up later.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from .batch import Batch, Record
 from .tally import Tally
 
 INTERVAL = 0.5
-"""Seconds between two writes, unless ``BATCH`` records wait."""
+"""Seconds between two writes, unless ``BATCH`` records are waiting."""
 BATCH = 1000
 MAX_RECORDS = 10_000
-"""Records kept in memory; while the database is away, the oldest are dropped first."""
+"""Maximum number of records in memory; while the database is down, the oldest are dropped first."""
 ROOM_TIMEOUT = 1.0
-"""Seconds that the maker of an event waits for room; with none by then, the database counts as away."""
+"""Maximum seconds that a caller waits for room; after that, the database counts as down."""
 BACKOFF_MAX = 5.0
-"""Seconds between two tries while the database is away."""
+"""Seconds between two attempts while the database is down."""
 EXIT_TIMEOUT = 2.0
-"""Seconds that the end of the process waits for the last events to be written."""
+"""Maximum seconds that the end of the process waits for the last events to be written."""
 
 logger = logging.getLogger("flask_nightshift.journal")
 
 
 class Journal:
-    """Writes what happens to jobs into ``store``.
+    """Writes the events of jobs to ``store``.
 
     ``worker`` names this process in the totals (default: host name and process id). Subscribe it to
-    ``Events``. It is made before a server forks and used after: a child starts empty, with its own thread.
+    ``Events``. It is created before a server forks and used afterwards: a child starts empty, with its own thread.
     """
 
     def __init__(self, store: Store, *, worker: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Journal:
         when_forked(self)
 
     def after_fork(self) -> None:
-        """In a child: what the parent has not written yet is the parent's to write."""
+        """In a child process: forget unwritten events, because the parent writes them."""
         self._reset()
 
     def _reset(self) -> None:
@@ -68,7 +68,7 @@ class Journal:
         self._tally = Tally()
         self._pending: Batch | None = None
         self._settled = self._batches = self._dropped = self._lost = 0
-        self._resting = True  # nobody looks at the events until somebody rouses the thread
+        self._resting = True  # the thread looks at the events only when it is woken
         self._hurry = self._closing = self._away = False
         self._not_before = 0.0
         self._backoff = INTERVAL
@@ -83,7 +83,7 @@ class Journal:
         self._worker = name
 
     def __call__(self, event: JobEvent) -> None:
-        """Take note of ``event``; seldom waits for the lock, and for the database ``ROOM_TIMEOUT`` at most."""
+        """Record ``event``; rarely waits for the lock, and at most ``ROOM_TIMEOUT`` for the database."""
         settle_in()
         self._events.append(event)
         if self._resting or len(self._events) == BATCH:
@@ -92,14 +92,14 @@ class Journal:
             self._make_room()
 
     def _rouse(self) -> None:
-        """Tell the thread that there is something to do."""
+        """Wake the thread."""
         with self._changed:
             self._start_thread()
             self._changed.notify_all()
 
     def _make_room(self) -> None:
-        """Wait until some records are written; with the database away, drop the oldest."""
-        with self._changed:  # it does not wake the thread, which is writing or cannot write
+        """Wait until some records are written; if the database is down, drop the oldest."""
+        with self._changed:  # do not wake the thread, which is writing or cannot write
             if not self._changed.wait_for(lambda: self._away or self._has_room(), ROOM_TIMEOUT):
                 self._database_is_away(
                     f"too slow: {MAX_RECORDS:,} records have waited for {ROOM_TIMEOUT:g} s"
@@ -113,11 +113,11 @@ class Journal:
         return len(self._events) <= MAX_RECORDS
 
     def _waiting(self) -> int:
-        """How many events are not written yet; ask with the lock."""
+        """Number of unwritten events; the caller must hold the lock."""
         return len(self._events) + (len(self._pending.records) if self._pending else 0)
 
     def _count(self, event: JobEvent) -> Record:
-        """Add ``event`` to the totals; with the start of its attempt, to be written."""
+        """Add ``event`` to the totals, and return it with the start of its attempt, to be written."""
         start = self._open.follow(event)
         outcome = getattr(event, "outcome", None)
         if outcome is not None:
@@ -127,13 +127,13 @@ class Journal:
         return event, start
 
     def start(self) -> None:
-        """Start the thread now; the first event does it too."""
+        """Start the thread now; otherwise the first event starts it."""
         settle_in()
         with self._changed:
             self._start_thread()
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Write what has happened until now; whether it is all written within ``timeout`` seconds."""
+        """Write all events until now; returns whether that took at most ``timeout`` seconds."""
         settle_in()
         with self._changed:
             target = self._settled + self._waiting()
@@ -145,7 +145,7 @@ class Journal:
             return self._changed.wait_for(lambda: self._settled >= target, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what is left and end the thread, within ``timeout`` seconds."""
+        """Write the remaining events and end the thread, within ``timeout`` seconds."""
         settle_in()
         with self._changed:
             self._closing = True
@@ -156,7 +156,7 @@ class Journal:
         with self._changed:
             lost, told = self._waiting(), self._lost
             self._lost = lost
-        if lost not in (0, told):  # the end of the process closes once more what was closed before
+        if lost not in (0, told):  # the end of the process closes the journal a second time
             logger.error("journal.lost", extra={"records": lost})
 
     def _start_thread(self) -> None:
@@ -166,14 +166,14 @@ class Journal:
         thread = threading.Thread(target=self._run, name="nightshift-journal", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter shuts down
+        except RuntimeError:  # the interpreter is shutting down
             return
         if self._thread is None:
             atexit.register(_close_at_exit, weakref.ref(self))
         self._thread = thread
 
     def _run(self) -> None:
-        mine = self._changed  # a greenlet lives on in a forked child, where the journal has begun anew
+        mine = self._changed  # a greenlet survives in a forked child, where the journal was reset
         try:
             while (batch := self._next_batch(mine)) is not None:
                 written = self._write(batch)
@@ -195,9 +195,9 @@ class Journal:
         return False
 
     def _next_batch(self, mine: threading.Condition) -> Batch | None:
-        """Wait until there is something to write and it is time; None when closed and empty, or forked away."""
+        """Wait until a batch is due; None if the journal is closed and empty, or was reset by a fork."""
         with mine:
-            self._resting = True  # first, and then look: an event that comes in between rouses us
+            self._resting = True  # clear first and then look, so that an event in between wakes us
             mine.wait_for(lambda: self._closing or self._has_work())
             self._resting = False
             if not self._has_work():
@@ -209,7 +209,7 @@ class Journal:
             self._hurry = False
             if self._pending is None:
                 self._pending = self._take()
-                mine.notify_all()  # there is room
+                mine.notify_all()  # now there is room
             return self._pending
 
     def _has_work(self) -> bool:
@@ -225,14 +225,14 @@ class Journal:
         return Batch(self._id, self.worker, self._batches, records, rows)
 
     def _after(self, batch: Batch, *, written: bool) -> bool:
-        """Note how the write went; False when the thread is to end."""
+        """Record the outcome of the write; False if the thread must end."""
         with self._changed:
             if written:
                 self._pending = None
                 self._settled += len(batch.records)
                 self._database_is_back()
                 self._backoff = INTERVAL
-                # what is left of a long outage is written without a rest
+                # write the backlog of a long outage without a rest
                 self._hurry = self._hurry or len(self._events) >= BATCH
             else:
                 self._backoff = min(BACKOFF_MAX, self._backoff * 2)

@@ -1,4 +1,4 @@
-"""A job as the journal remembers it."""
+"""The journal's records of jobs and attempts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..store.tables import attempts, jobs
 class AttemptRecord:
     """One attempt of a job. ``run`` counts the replays before it; ``number`` starts at 1 in each run.
 
-    ``at`` is when it began. Without ``ended_at`` it runs now, or, if another follows, its worker died.
-    ``runtime`` and ``wait`` (in the queue, before it) are seconds, ``due_at`` is when the next was to come.
+    ``at`` is its start. Without ``ended_at`` it is still running, or, if another attempt follows, its worker died.
+    ``runtime`` and ``wait`` (in the queue, before the start) are seconds; ``due_at`` is the planned time of the next.
     """
 
     run: int
@@ -38,11 +38,11 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """What is known of one job.
+    """The history's information about one job.
 
-    ``attempts`` is how many began in its latest run, ``args`` and ``kwargs`` are texts for people,
-    ``result`` is what the task returned (where it keeps its result), ``error`` the last failure as
-    ``{"error", "message"}`` until a success, ``history`` every attempt of every run, oldest first.
+    ``attempts`` is the number of attempts that started in its latest run. ``args`` and ``kwargs`` are texts for people.
+    ``result`` is the task's return value (if results are stored). ``error`` is the last failure as
+    ``{"error", "message"}`` until a success. ``history`` contains every attempt of every run, oldest first.
     """
 
     id: str
@@ -67,11 +67,11 @@ class JobRecord:
 
     @classmethod
     def unknown(cls, job_id: str) -> Self:
-        """The record of a job that the journal does not know, or not yet."""
+        """The record of a job that the journal does not know (yet)."""
         return cls(job_id)
 
     def as_dict(self) -> dict[str, Any]:
-        """The record for an HTTP client, in plain JSON types."""
+        """The record in plain JSON types, for an HTTP client."""
         return {
             "id": self.id,
             "task": self.task or None,
@@ -99,7 +99,7 @@ def find_job(store: Store, job_id: str) -> JobRecord | None:
 
 
 def _storable(text: str) -> bool:
-    """Whether each database takes ``text``: no NUL (PostgreSQL), and it can be written as UTF-8."""
+    """Whether every database accepts ``text``: it has no NUL (PostgreSQL) and can be encoded as UTF-8."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:

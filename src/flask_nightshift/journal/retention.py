@@ -1,6 +1,6 @@
-"""What the database forgets, and when: an hourly job that the extension schedules itself.
+"""Delete old rows: an hourly job that the extension schedules itself.
 
-It deletes in small transactions, so that nobody waits for it, and it can be stopped at any point.
+It deletes in small transactions, so that other users of the database do not wait, and it can stop at any point.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..store.tables import dead_letters as letters
 from .folding import fold, fold_gone_processes
 
 CHUNK = 500
-"""Rows deleted in one transaction."""
+"""Maximum number of rows deleted in one transaction."""
 TIMEOUT = 30.0
 KEEP_PROCESSES = timedelta(days=1)
-"""How long a worker that was not heard of is remembered."""
+"""How long to keep a worker that no longer reports."""
 KEEP_UNFINISHED = timedelta(days=30)
-"""How much longer than a finished job one is kept whose end was never heard of."""
+"""How much longer than a finished job to keep one whose end was never reported."""
 
 _FINISHED = (JobState.SUCCEEDED, JobState.DEAD)
 _DECIDED = ("replayed", "discarded")
@@ -43,7 +43,7 @@ logger = logging.getLogger("flask_nightshift.journal")
 
 
 def prune(store: Store, settings: Settings, now: datetime) -> dict[str, int]:
-    """Delete what is older than the settings say; how many rows of each kind, which is logged, too.
+    """Delete rows that are older than the settings allow; returns and logs the number of rows of each kind.
 
     The keys are ``jobs``, ``attempts``, ``dead_letters`` (decided ones), ``waiting_dead_letters``, ``refused``,
     ``totals`` (folded; their sums stay), ``workers``, ``beats`` and ``journals``. A dead job is kept as long as its
@@ -57,7 +57,7 @@ def prune(store: Store, settings: Settings, now: datetime) -> dict[str, int]:
     counts |= _prune_jobs(store, now, timedelta(days=settings.keep_jobs_days))
     counts["totals"] = fold(store, now)
     counts |= _prune_processes(store, now)
-    # the newest table last: a role that was given the rights on the earlier ones fails only here
+    # the newest table last: a role with permissions only for the older tables fails only here
     counts["refused"] = _delete(store, refused, and_(refused.c.kind == RECORD, refused.c.at < decided))
     logger.info(
         "retention.pruned", extra={"counts": {kind: count for kind, count in counts.items() if count}}
@@ -66,14 +66,14 @@ def prune(store: Store, settings: Settings, now: datetime) -> dict[str, int]:
 
 
 def _prune_waiting(store: Store, days: float | None, now: datetime) -> int:
-    """Delete letters that still wait, if the user has set a limit: their jobs can never be replayed again."""
+    """Delete letters that still wait, if the user has set a limit; their jobs can no longer be replayed."""
     if days is None:
         return 0
     return _prune_letters(store, letters.c.status.not_in(_DECIDED), now - timedelta(days=days))
 
 
 def _prune_letters(store: Store, which: Any, before: datetime) -> int:
-    """Delete letters, and log each: it may be the last that is known of a job."""
+    """Delete letters, and log each, because it may be the last information about a job."""
     deleted = 0
     old = and_(which, letters.c.status_at < before)
     for ids in _chunks(store, letters.c.id, old):
@@ -100,7 +100,7 @@ def _prune_jobs(store: Store, now: datetime, keep: timedelta) -> dict[str, int]:
 
 
 def _prune_processes(store: Store, now: datetime) -> dict[str, int]:
-    """Forget processes of which nothing was heard for long, also those whose clock was far ahead once."""
+    """Delete processes that have not reported for long, including those whose clock was once far ahead."""
     before, after = now - KEEP_PROCESSES, now + KEEP_PROCESSES
     fold_gone_processes(store, before)
 
@@ -111,7 +111,7 @@ def _prune_processes(store: Store, now: datetime) -> dict[str, int]:
     old_beats = and_(unheard(beats.c.ticked_at), beats.c.ticked_at != func.coalesce(last, now))
     return {
         "workers": _delete(store, workers, unheard(workers.c.seen_at), key=workers.c.name),
-        # the last one is kept, so that it can be told since when no Beat runs
+        # keep the last one, which shows since when no Beat runs
         "beats": _delete(store, beats, old_beats, key=beats.c.name),
         "journals": _delete(store, journals, unheard(journals.c.written_at)),
     }
@@ -141,7 +141,7 @@ def _delete(store: Store, table: Table, condition: Any, key: Any = None) -> int:
 def _chunks(store: Store, key: Any, condition: Any) -> Iterator[Sequence[str]]:
     """The keys of the rows to delete, ``CHUNK`` at a time; delete each chunk before asking for the next.
 
-    It ends where the database keeps what it was told to delete: a rule or a policy for rows can do that.
+    It ends if the database keeps rows that it was told to delete; a rule or a row policy can cause that.
     """
     before: Sequence[str] = ()
     while True:
@@ -154,7 +154,7 @@ def _chunks(store: Store, key: Any, condition: Any) -> Iterator[Sequence[str]]:
 
 
 def _stored(key: Any) -> Any:
-    """``key`` to be compared with stored keys as they are: an earlier version did not shorten them."""
+    """``key`` for comparison with stored keys as they are, because an earlier version did not shorten them."""
     return type_coerce(key, Text())
 
 

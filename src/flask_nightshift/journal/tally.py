@@ -1,11 +1,11 @@
-"""How many attempts ended how, and how long they ran and waited: for the whole cluster, exact.
+"""Exact totals of the whole cluster: how attempts ended, and how long they ran and waited.
 
-Each process adds to rows of its own (the key ends with the worker) in one atomic statement. There is a row
-for each minute, which becomes coarser with age (``folding.py``), and one for all time, whose minute is the epoch: both
-are written together, so sums over all time read a handful of rows and folding minutes changes no sum.
+Each process adds to its own rows (the key ends with the worker) in one atomic statement. There is a row for each
+minute, which becomes coarser with age (``folding.py``), and an all-time row, whose minute is the epoch. Both are
+written together, so that all-time sums read only a few rows, and folding minutes changes no sum.
 
-A wait is counted with the outcome of the attempt that waited. Histogram buckets are not cumulative: bucket
-``i`` counts what is at most ``BUCKETS[i]`` seconds and more than the bound before; the last one the rest.
+A wait counts with the outcome of the attempt that waited. Histogram buckets are not cumulative: bucket ``i`` counts
+values of at most ``BUCKETS[i]`` seconds that exceed the previous bound; the last bucket counts the rest.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..store.tables import totals as table
 from ..store.upsert import insert
 
 ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""The minute of the row that sums up all time."""
+"""The minute of the all-time row."""
 MAX_CELLS = 5_000
 """Rows waiting for the database above which minutes are counted by the hour; above twice as many, new tasks and queues
 are counted as ``UNKNOWN``."""
 UNKNOWN = "unknown"
-"""The task under which jobs are counted whose name no worker knew: anybody can invent names without end."""
+"""The task name for jobs whose task no worker knew, because anybody can invent any number of names."""
 NEVER_KNOWN = (Reason.UNKNOWN_TASK, Reason.INVALID, Reason.UNDECODABLE)
 
 SUMS = ("count", "runtime_sum", "wait_sum", *bucket_columns("runtime"), *bucket_columns("wait"))
@@ -43,9 +43,9 @@ _KEYS = ("minute", "task", "queue", "outcome", "worker")
 class TotalsRow:
     """The sums of one task, queue and outcome.
 
-    ``runtime_sum`` and ``wait_sum`` in seconds; the buckets are not cumulative and have one more entry than
-    ``BUCKETS``. Their sum is how many were measured, which may be less than ``count``: a job that was buried
-    unrun has no runtime.
+    ``runtime_sum`` and ``wait_sum`` are in seconds. The buckets are not cumulative and have one more entry than
+    ``BUCKETS``. Their sum is the number of measured attempts, which may be less than ``count``: a job that was buried
+    before it ran has no runtime.
     """
 
     task: str
@@ -58,7 +58,7 @@ class TotalsRow:
     wait_buckets: tuple[int, ...]
 
     def __add__(self, other: TotalsRow) -> TotalsRow:
-        """The sums of both, under the names of the first."""
+        """The sums of both, with the names of the first."""
         return replace(
             self,
             count=self.count + other.count,
@@ -100,7 +100,7 @@ class _Cell:
 
 
 class Tally:
-    """Outcomes counted in memory, until they are written."""
+    """Outcomes that are counted in memory until they are written."""
 
     def __init__(self) -> None:
         self._cells: dict[tuple[datetime, str, str, str], _Cell] = {}
@@ -121,7 +121,7 @@ class Tally:
     ) -> None:
         """Count one ended attempt; ``runtime`` and ``wait`` in seconds, where they are known.
 
-        ``reason`` is why the job was buried, if it was: names that no worker knew count as ``UNKNOWN``.
+        ``reason`` says why the job was buried, if it was; task names that no worker knew count as ``UNKNOWN``.
         """
         if outcome is Outcome.DEAD and reason in NEVER_KNOWN:
             task = UNKNOWN
@@ -131,7 +131,7 @@ class Tally:
             self._coarsen()
 
     def rows(self, worker: str) -> list[dict[str, Any]]:
-        """What to add to the table for ``worker``, the all-time rows included."""
+        """The rows to add to the table for ``worker``, including the all-time rows."""
         ever: dict[tuple[datetime, str, str, str], _Cell] = {}
         for (_, *labels), cell in self._cells.items():
             ever.setdefault((ALL_TIME, *labels), _Cell()).merge(cell)  # type: ignore[arg-type]
@@ -153,29 +153,29 @@ class Tally:
         fine, self._cells = self._cells, {}
         for (minute, *labels), cell in fine.items():
             self._cell(minute.replace(minute=0), *labels).merge(cell)
-        self._coarse_above = len(self._cells) + MAX_CELLS  # not again for each new name
+        self._coarse_above = len(self._cells) + MAX_CELLS  # once, not for each new name
 
 
 def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Add ``rows`` to the table, each to the row with its key."""
+    """Add each of ``rows`` to the table's row with the same key."""
     if rows:
         in_order = sorted(rows, key=lambda row: tuple(row[key] for key in _KEYS))
         connection.execute(_add(connection.dialect.name), in_order)
 
 
 def totals(store: Store) -> list[TotalsRow]:
-    """The sums over all time, by task, queue and outcome."""
+    """The all-time sums, by task, queue and outcome."""
     return _sum(store, table.c.minute == ALL_TIME)
 
 
 def recent_totals(store: Store, since: datetime) -> list[TotalsRow]:
-    """The sums of the minutes from that of ``since`` on."""
+    """The sums of the minutes since that of ``since``."""
     minute = since.astimezone(UTC).replace(second=0, microsecond=0)
     return _sum(store, table.c.minute >= max(minute, ALL_TIME + timedelta(minutes=1)))
 
 
 def cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
-    """``buckets`` as Prometheus wants them: ``[("0.01", n), …, ("+Inf", all)]``."""
+    """``buckets`` in Prometheus' form: ``[("0.01", n), …, ("+Inf", all)]``."""
     running, found = 0, []
     for bound, count in zip((*map(str, map(float, BUCKETS)), "+Inf"), buckets, strict=True):
         running += count

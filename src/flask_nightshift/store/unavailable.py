@@ -64,7 +64,7 @@ def is_content(exc: BaseException) -> bool:
     code = getattr(exc.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _CONTENT_CODES  # the upper bits give details
-    if isinstance(exc.orig, sqlite3.Error):  # raised by Python's module, which has no specific type for such values
+    if isinstance(exc.orig, sqlite3.Error):  # of Python's module, which has no type for such values
         return isinstance(exc, sa.DataError) or str(exc.orig).startswith("Error binding parameter")
     return isinstance(exc, _PSYCOPG_CONTENT)
 
