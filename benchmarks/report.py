@@ -51,25 +51,25 @@ COLUMNS: tuple[Column, ...] = (
 
 
 EXPLANATION = """\
-Side by side in one run, on one machine and one server, interleaved round by round; each figure is the median of
-{rounds} rounds (idle: of one). Every peer has two worker processes. What differs between runs and machines is the
-absolute figures; compare within a table.
+All peers run in one benchmark, on one machine and one server, with their rounds interleaved. Each figure is the median
+of {rounds} rounds (idle: of one). Every peer has two worker processes. Absolute figures differ between runs and
+machines, so compare only within a table.
 
-- **enqueue/s**: single calls of `delay()`, `send()` and their like, one after another, no workers. **bulk/s**: the
-  library's own way to enqueue many, {bulk} at a time; empty where it has none.
-- **drain/s**: a job that does nothing but `INCR` a key on a Redis through a cached client, the same code for every
-  peer. The queue is filled while jobs wait at a gate, then the clock starts: booting does not count.
-  **5 ms job**: the same, after a sleep of 5 ms; prefork, solo and process workers run two at a time, so 400/s is
-  their limit.
-- **+2 ms**: the workers reach the broker through a proxy that adds 1 ms each way (measured: {added}); counting does
-  not go through it. The proxy runs on the same cores.
-- **start p50, p99**: from before the call that enqueues to the first line of the job, on an idle queue.
-- **memory**: the whole tree of worker processes at its peak, what is shared counted once (PSS). **idle**: processor
-  time of one worker, children included, over {idle} s without jobs.
-- **10,000 and 1,000,000 queued**: the rate of the first {watched} jobs of a queue that long.
+- **enqueue/s**: single calls of `delay()`, `send()` and their like, one after another, without workers. **bulk/s**: the
+  library's own way to enqueue many jobs, {bulk} at a time; empty if it has none.
+- **drain/s**: a job that only increments a key on a Redis server (`INCR`) through a cached client, with the same code
+  for every peer. The queue is filled while jobs wait at a gate; then the clock starts, so the start of workers does not
+  count. **5 ms job**: the same after a sleep of 5 ms. Prefork, solo and process workers run two jobs at a time, so
+  their limit is 400/s.
+- **+2 ms**: the workers reach the broker through a proxy that adds 1 ms each way (measured: {added}). Counting bypasses
+  the proxy. The proxy runs on the same cores.
+- **start p50, p99**: the time from before the enqueuing call to the first line of the job, on an idle queue.
+- **memory**: the peak of the whole tree of worker processes, with shared memory counted once (PSS). **idle**: processor
+  time of one worker, including its children, over {idle} s without jobs.
+- **10,000 and 1,000,000 queued**: the rate of the first {watched} jobs of a queue of that length.
 
-Servers are private to the run and write nothing to a disk: Redis and Valkey without an append-only file, RabbitMQ
-with its folder in memory. That flatters all peers alike, and those most that ask for more confirmation."""
+The servers are private to the run and write nothing to a disk: Redis and Valkey have no append-only file, and RabbitMQ
+keeps its folder in memory. That favours all peers, and most of all those that ask for more confirmations."""
 
 
 def page(results: Results, plot: str, data: str) -> str:
@@ -85,7 +85,7 @@ def page(results: Results, plot: str, data: str) -> str:
     )
     parts = [
         "# Benchmarks",
-        f"Made by `make bench` on {about['made']}; every round is in [{data}]({data}).",
+        f"`make bench` made this page on {about['made']}. [{data}]({data}) contains every round.",
         explanation,
         f"![drain and enqueue rates]({plot})",
         *(_section(results, server) for server in results.servers()),
@@ -100,7 +100,7 @@ def _goals(results: Results) -> str:
     found = goals(results)
     if not found:
         return ""
-    lines = ["## To be seen", "", "| server | | found | wanted | |", "|---|---|--:|--:|---|"]
+    lines = ["## Goals", "", "| server | figure | measured | wanted | reached |", "|---|---|--:|--:|---|"]
     lines += [_goal(goal) for goal in found]
     return "\n".join(lines)
 
@@ -120,7 +120,7 @@ def _configuration(results: Results) -> str:
     lines = ["## How the peers are configured", ""]
     for peer, how in results.about["peers"].items():
         bulk = results.about["bulk"][peer]
-        lines.append(f"- **{peer}**: {how}. Bulk: {bulk or 'it has no way of its own'}.")
+        lines.append(f"- **{peer}**: {how}. Bulk: {bulk or 'no way of its own'}.")
     return "\n".join(lines)
 
 
