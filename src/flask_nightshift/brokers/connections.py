@@ -1,7 +1,7 @@
 """Connections of ours: made when needed, dropped when they fail, not inherited by a fork.
 
-``Link`` keeps one for each thread. ``Links`` lends them to whoever publishes just now, so that it takes no
-more of them than publish at the same time, however many threads or greenlets come and go.
+``ThreadConnection`` keeps one for each thread. ``ConnectionPool`` lends one for each call, so it opens no more than
+there are calls at the same time, however many threads or greenlets come and go.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Connection(kombu.Connection):
             self.transport_cls = self._given_transport
 
 
-class _Link:
+class _LazyConnection:
     """A connection to a broker, made by ``connect``, used by one thread at a time."""
 
     def __init__(
@@ -100,14 +100,14 @@ class _Link:
             drop(connection)
 
 
-class Link:
-    """The connection of this thread or greenlet."""
+class ThreadConnection:
+    """One connection for each thread or greenlet."""
 
     def __init__(
         self, connect: Callable[[], kombu.Connection], fail: Fail, repair: Repair | None = None
     ) -> None:
         self.fail = fail
-        self._own = Own(lambda: _Link(connect, fail, repair))
+        self._own = Own(lambda: _LazyConnection(connect, fail, repair))
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
         """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
@@ -118,8 +118,8 @@ class Link:
         self._own.get().close()
 
 
-class Links:
-    """Connections that are lent for one call."""
+class ConnectionPool:
+    """Lends a connection for each call, and keeps up to ``idle`` of them for the next ones."""
 
     def __init__(
         self,
@@ -131,23 +131,23 @@ class Links:
     ) -> None:
         self._how = connect, fail, repair
         self._most_idle = idle
-        self._idle: deque[_Link] = deque()
+        self._idle: deque[_LazyConnection] = deque()
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
         """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
         try:
-            link = self._idle.pop()
+            held = self._idle.pop()
         except IndexError:
-            link = _Link(*self._how)
+            held = _LazyConnection(*self._how)
         try:
-            result = link.call(work)
+            result = held.call(work)
         except BaseException:  # also when it is interrupted twice
-            link.close()
+            held.close()
             raise
         if len(self._idle) < self._most_idle:
-            self._idle.append(link)
+            self._idle.append(held)
         else:
-            link.close()
+            held.close()
         return result
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from ..config.settings import Settings
 from ..errors import BrokerUnavailable
 from ..message.headers import Outgoing
 from ..text.passwords import hide_password
-from .connections import Connection, Links, attempt, later, most_idle, return_message
+from .connections import Connection, ConnectionPool, attempt, later, most_idle, return_message
 from .failures import ERRORS, unavailable
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class VirtualBroker(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._links = Links(self._connect, self._fail, idle=most_idle(settings.celery))
+        self._pool = ConnectionPool(self._connect, self._fail, idle=most_idle(settings.celery))
 
     @property
     def url(self) -> str:
@@ -72,7 +72,7 @@ class VirtualBroker(ABC):
             once = (connection.name, number)
             channel.basic_publish(prepared_message(channel, message), "", queue, once=once)
 
-        self._links.call(work)
+        self._pool.call(work)
 
     def publish_many(
         self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
@@ -86,7 +86,7 @@ class VirtualBroker(ABC):
                 messages = [prepared_message(channel, message) for message in some]
                 self._publish_some(channel, messages, queue, (connection.name, number))
 
-            self._links.call(work)
+            self._pool.call(work)
             yield len(some)
 
     def address(self, queue: Queue) -> tuple[str, str]:
@@ -111,7 +111,7 @@ class VirtualBroker(ABC):
 
     def close(self) -> None:
         """Close the connections that publish."""
-        self._links.close()
+        self._pool.close()
 
     @abstractmethod
     def _connect(self) -> Connection:

@@ -21,7 +21,7 @@ from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDep
 from ..capabilities import Capabilities
 from ..connections import (
     MOST_IDLE,
-    Link,
+    ThreadConnection,
     acknowledge,
     drop,
     retry_policy,
@@ -45,8 +45,8 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._link = Link(self._connect, self._fail, self._repair)
-        self._dead = DeadQueue(self._link)
+        self._connection = ThreadConnection(self._connect, self._fail, self._repair)
+        self._dead = DeadQueue(self._connection)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -116,7 +116,7 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
         """Only ``ready`` can be told for each queue."""
-        return self._link.call(
+        return self._connection.call(
             lambda connection: [
                 QueueDepth(name, sum(ready(connection, each) for each in all_of(name))) for name in queues
             ]
@@ -125,7 +125,7 @@ class RabbitMQBroker(RabbitMQPublisher):
     def delayed(self) -> int:
         """Jobs in the 28 delayed queues."""
         names = [f"celery_delayed_{level}" for level in range(topology.LEVELS)]
-        return self._link.call(lambda connection: sum(ready(connection, name) for name in names))
+        return self._connection.call(lambda connection: sum(ready(connection, name) for name in names))
 
     def delayed_jobs(self) -> None:
         """Not to be seen: a look would count as a delivery."""
@@ -136,7 +136,9 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``; delayed ones cannot be told from those of other queues."""
-        return self._link.call(lambda connection: sum(purge(connection, name) for name in all_of(queue)))
+        return self._connection.call(
+            lambda connection: sum(purge(connection, name) for name in all_of(queue))
+        )
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters; those not ``done()`` come back at this thread's next call."""
@@ -166,7 +168,7 @@ class RabbitMQBroker(RabbitMQPublisher):
     def diagnose(self, *, longest_time_limit: float | None, queues: Iterable[str]) -> list[Finding]:
         """Version, queue declarations, consumer timeout, memory and disk alarms."""
         try:
-            return self._link.call(
+            return self._connection.call(
                 lambda connection: findings(
                     connection, longest_time_limit, [self._declarations.of(name) for name in queues]
                 )
@@ -174,10 +176,10 @@ class RabbitMQBroker(RabbitMQPublisher):
         except BrokerUnavailable as exc:
             return [Finding("error", "broker", str(exc), "Start it, or correct NIGHTSHIFT_BROKER_URL.")]
         finally:
-            self._link.close()  # under an alarm the server has stopped reading from it
+            self._connection.close()  # under an alarm the server has stopped reading from it
 
     def close(self) -> None:
         """Close this thread's connection, and those that nobody publishes over just now."""
         self._dead.close()
-        self._link.close()
-        self._links.close()
+        self._connection.close()
+        self._pool.close()

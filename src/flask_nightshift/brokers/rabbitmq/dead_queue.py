@@ -10,7 +10,7 @@ from ...domain.job import DeadLetter
 from ...message.headers import DEAD_QUEUE, dead_letter
 from ...message.lighter import unwrapped
 from ..base import PendingDeadLetter
-from ..connections import Fail, Link
+from ..connections import Fail, ThreadConnection
 from ..failures import ERRORS
 
 
@@ -39,14 +39,14 @@ class DeadQueue(threading.local):
     meanwhile are lost, so that archived letters would come again.
     """
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connection: ThreadConnection) -> None:
+        self._connection = connection
         self._channel: Any = None
         self._unsettled: set[Any] = set()
 
     def take(self, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
         """Up to ``limit`` letters, oldest first; those of the last call that are not done go back before."""
-        return self._link.call(lambda connection: self._take(connection, limit, max_bytes))
+        return self._connection.call(lambda connection: self._take(connection, limit, max_bytes))
 
     def close(self) -> None:
         """Forget the channel."""
@@ -89,4 +89,4 @@ class DeadQueue(threading.local):
             message.body, message.headers, message.content_type, message.content_encoding
         )
         letter = dead_letter(body, headers, message.properties, content_type, content_encoding)
-        return _Taken(letter, message, self._link.fail, self._unsettled)
+        return _Taken(letter, message, self._connection.fail, self._unsettled)

@@ -18,7 +18,7 @@ from ...message.headers import DEAD_QUEUE, Outgoing
 from ...text.passwords import hide_password
 from ..connections import (
     Connection,
-    Links,
+    ConnectionPool,
     attempt,
     drop,
     later,
@@ -48,7 +48,7 @@ class RabbitMQPublisher:
         self._settings = settings
         self._nodes = Nodes(settings.broker_url)
         self._declarations = Declarations(settings)
-        self._links = Links(self._connect, self._fail, self._repair, idle=most_idle(settings.celery))
+        self._pool = ConnectionPool(self._connect, self._fail, self._repair, idle=most_idle(settings.celery))
 
     @property
     def url(self) -> str:
@@ -170,7 +170,7 @@ class RabbitMQPublisher:
                 self._declarations.for_publish(connection, queue, consumed=consumed)
                 send(connection)
 
-        self._links.call(work)
+        self._pool.call(work)
 
     def _destination(self, queue: str, due: datetime | None) -> tuple[str, str]:
         seconds = math.ceil((due - utcnow()).total_seconds()) if due is not None else 0
