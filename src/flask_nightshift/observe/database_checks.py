@@ -17,7 +17,7 @@ from ..services import Runtime
 from ..store import access, refused
 from ..store.migration import VERSION_TABLE
 from ..store.tables import metadata
-from .probe import Reading
+from .bounded_calls import Answer
 
 MAX_FILES = 5_000
 """Migrations of the app that are read, the newest first."""
@@ -39,7 +39,7 @@ def questions(runtime: Runtime) -> dict[str, Callable[[], Any]]:
     }
 
 
-def findings(runtime: Runtime, asked: Mapping[str, Reading]) -> Iterator[Finding]:
+def findings(runtime: Runtime, asked: Mapping[str, Answer]) -> Iterator[Finding]:
     """What the answers to ``questions`` mean."""
     yield from asked["doctor-app-migrations"].value or ()
     answer, url = asked["doctor-database"], runtime.store.url
@@ -60,13 +60,13 @@ def findings(runtime: Runtime, asked: Mapping[str, Reading]) -> Iterator[Finding
     yield from _parked(asked["doctor-parked"])
 
 
-def away(url: str, reading: Reading) -> str:
+def away(url: str, answer: Answer) -> str:
     """That what is at ``url`` does not answer, and why."""
-    error = str(reading.error)
+    error = str(answer.error)
     return error if url in error or "NIGHTSHIFT_BROKER_URL" in error else f"{url} does not answer: {error}"
 
 
-def _migrations(pending: Reading) -> Iterator[Finding]:
+def _migrations(pending: Answer) -> Iterator[Finding]:
     if not pending.ok:
         yield Finding(
             "error",
@@ -81,7 +81,7 @@ def _migrations(pending: Reading) -> Iterator[Finding]:
         yield Finding("ok", "migrations", "all applied")
 
 
-def _writable(read_only: Reading, denied: Reading) -> Iterator[Finding]:
+def _writable(read_only: Answer, denied: Answer) -> Iterator[Finding]:
     waits = "Jobs run; their history waits in memory, and dead letters in the broker."
     if read_only.value:
         yield Finding(
@@ -114,7 +114,7 @@ def _dropping(app: Flask) -> Iterator[Finding]:
             )
 
 
-def _missing(missing: Reading) -> Iterator[Finding]:
+def _missing(missing: Answer) -> Iterator[Finding]:
     if missing.value:
         yield Finding(
             "error",
@@ -124,7 +124,7 @@ def _missing(missing: Reading) -> Iterator[Finding]:
         )
 
 
-def _refused(count: Reading) -> Iterator[Finding]:
+def _refused(count: Answer) -> Iterator[Finding]:
     if count.value:
         yield Finding(
             "warning",
@@ -134,7 +134,7 @@ def _refused(count: Reading) -> Iterator[Finding]:
         )
 
 
-def _parked(depths: Reading) -> Iterator[Finding]:
+def _parked(depths: Answer) -> Iterator[Finding]:
     count = sum(depth.ready for depth in depths.value or ())
     if count:
         yield Finding(

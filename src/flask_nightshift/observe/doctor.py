@@ -21,11 +21,11 @@ from ..errors import ConfigurationError
 from ..schedule import entries as schedule
 from ..services import Runtime
 from ..store.heartbeats import WorkerRow
-from . import database_checks, probe
+from . import bounded_calls, database_checks
 from . import overview as inspector
+from .bounded_calls import Answer
 from .our_rules import hidden
 from .overview import Overview
-from .probe import Reading
 from .unheard import near
 
 TIMEOUT = 8.0
@@ -39,9 +39,9 @@ UNSAFE_CONTENT = frozenset({"pickle", "yaml", "application/x-python-serialize", 
 class _Facts:
     runtime: Runtime
     overview: Overview
-    broker: Reading
-    diagnosis: Reading
-    asked: Mapping[str, Reading]
+    broker: Answer
+    diagnosis: Answer
+    asked: Mapping[str, Answer]
 
     @property
     def workers(self) -> list[WorkerRow]:
@@ -73,7 +73,7 @@ def examine(runtime: Runtime) -> list[Finding]:
 def _gather(runtime: Runtime) -> _Facts:
     queues = runtime.queues()
     longest = runtime.longest_time_limit()
-    asked = probe.of(runtime).gather(
+    asked = bounded_calls.of(runtime).gather(
         {
             "doctor-broker": lambda: runtime.broker.health(TIMEOUT / 2),
             "doctor-diagnosis": lambda: runtime.broker.diagnose(longest_time_limit=longest, queues=queues),

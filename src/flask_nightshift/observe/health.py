@@ -18,7 +18,7 @@ from typing import Any
 from ..domain.job import utcnow
 from ..services import Runtime
 from ..store import heartbeats
-from . import probe
+from . import bounded_calls
 
 PARTS = ("broker", "database", "workers", "beat")
 TIMEOUT = 2.0
@@ -76,11 +76,11 @@ def check(
     younger than ``max_age`` seconds is used again.
     """
     questions = {f"health-{part}": _question(runtime, part, timeout) for part in dict.fromkeys(parts)}
-    readings = probe.of(runtime).gather(questions, timeout=timeout, max_age=max_age)
+    answers = bounded_calls.of(runtime).gather(questions, timeout=timeout, max_age=max_age)
     checks = {}
-    for name, reading in readings.items():
+    for name, answer in answers.items():
         part = name.removeprefix("health-")
-        checks[part] = _judge(part, reading, worker, utcnow())
+        checks[part] = _judge(part, answer, worker, utcnow())
     return Report(checks)
 
 
@@ -96,15 +96,15 @@ def _question(runtime: Runtime, part: str, timeout: float) -> Callable[[], Any]:
     raise ValueError(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
 
 
-def _judge(part: str, reading: probe.Reading, worker: str | None, now: datetime) -> Check:
-    if reading.error is not None:
-        return Check(False, reading.latency, reading.error)
+def _judge(part: str, answer: bounded_calls.Answer, worker: str | None, now: datetime) -> Check:
+    if answer.error is not None:
+        return Check(False, answer.latency, answer.error)
     if part == "broker":
-        return Check(True, reading.value.latency, f"{reading.value.product} {reading.value.version}".strip())
+        return Check(True, answer.value.latency, f"{answer.value.product} {answer.value.version}".strip())
     if part == "database":
-        return Check(True, reading.value, "answers")
-    ok, detail = _beat(reading.value, now) if part == "beat" else _workers(reading.value, worker)
-    return Check(ok, reading.latency, detail)
+        return Check(True, answer.value, "answers")
+    ok, detail = _beat(answer.value, now) if part == "beat" else _workers(answer.value, worker)
+    return Check(ok, answer.latency, detail)
 
 
 def _beat(state: heartbeats.BeatState, now: datetime) -> tuple[bool, str]:

@@ -17,8 +17,8 @@ from ..domain.job import Outcome, utcnow
 from ..message.headers import DEAD_QUEUE
 from ..services import Runtime
 from ..store import Store, heartbeats
-from . import probe, unheard
-from .probe import Reading
+from . import bounded_calls, unheard
+from .bounded_calls import Answer
 
 TIMEOUT = 3.0
 """Seconds that all parts together may take."""
@@ -37,7 +37,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at ``at``; each part is a ``Reading`` whose ``value`` is described beside it.
+    """Everything at ``at``; each part is an ``Answer`` whose ``value`` is described beside it.
 
     ``queues``: list of ``QueueDepth``. ``delayed``: how many wait for their time in all queues, None if the
     broker cannot tell. ``dead_pending``: letters still in the broker's dead-letter queue. ``dead_letters``:
@@ -47,14 +47,14 @@ class Overview:
     """
 
     at: datetime
-    queues: Reading
-    delayed: Reading
-    dead_pending: Reading
-    dead_letters: Reading
-    workers: Reading
-    beat: Reading
-    totals: Reading
-    throughput: Reading
+    queues: Answer
+    delayed: Answer
+    dead_pending: Answer
+    dead_letters: Answer
+    workers: Answer
+    beat: Answer
+    totals: Answer
+    throughput: Answer
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types; a part that is unavailable is ``{"unavailable": reason}``."""
@@ -88,7 +88,7 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
         "totals": lambda: journal.totals(store),
         "throughput": lambda: _throughput(store, now),
     }
-    found = probe.of(runtime).gather(questions, timeout=timeout)
+    found = bounded_calls.of(runtime).gather(questions, timeout=timeout)
     others = found.pop(
         "unheard"
     )  # asked apart, because the history names them: with it away the broker still answers
@@ -128,8 +128,8 @@ def _counts(rows: Iterable[journal.TotalsRow]) -> dict[str, int]:
     return counts
 
 
-def _part(reading: Reading, shape: Callable[[Any], Any]) -> Any:
-    return shape(reading.value) if reading.ok else {"unavailable": reading.error}
+def _part(answer: Answer, shape: Callable[[Any], Any]) -> Any:
+    return shape(answer.value) if answer.ok else {"unavailable": answer.error}
 
 
 def _depth(row: QueueDepth) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ask several sources at once, each bounded in time, so that one that hangs cannot hang the rest.
+"""Call several sources at once, each bounded in time, so that one that hangs cannot hang the rest.
 
 Each question has a thread of its own, which keeps its connection between two questions and goes when it was
 idle for a while. A call that does not answer in time is reported as failed and left behind; as long as it
@@ -18,13 +18,13 @@ from typing import Any
 from ..services import Runtime
 from ..text.passwords import hide_password
 
-KEY = "nightshift_probe"
+KEY = "nightshift_bounded_calls"
 IDLE = 90.0
 """Seconds without a question after which a thread goes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Answer:
     """What one source said. ``error`` is None if it answered; ``latency`` in seconds; ``at`` is monotonic."""
 
     value: Any
@@ -43,9 +43,9 @@ class _Call:
     question: Callable[[], Any] | None
     started: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
-    reading: Reading | None = None
+    answer: Answer | None = None
 
-    def answer(self) -> None:
+    def run(self) -> None:
         value, error = None, None
         question, self.question = self.question, None  # it refers to the app, and this call is kept
         try:
@@ -53,18 +53,18 @@ class _Call:
         except Exception as exc:  # noqa: BLE001 - whatever the source's trouble is, it is the answer
             error = hide_password(" ".join(str(exc).split()) or type(exc).__name__)
         now = time.monotonic()
-        self.reading = Reading(value, error, now - self.started, now)
+        self.answer = Answer(value, error, now - self.started, now)
         self.done.set()
 
-    def wait(self, timeout: float) -> Reading:
+    def wait(self, timeout: float) -> Answer:
         self.done.wait(max(0.0, self.started + timeout - time.monotonic()))
-        if self.reading is not None:
-            return self.reading
+        if self.answer is not None:
+            return self.answer
         now = time.monotonic()
-        return Reading(None, f"no answer within {now - self.started:.1f} s", now - self.started, now)
+        return Answer(None, f"no answer within {now - self.started:.1f} s", now - self.started, now)
 
 
-class Probe:
+class BoundedCalls:
     """Runs named questions in threads; shares the answer between all who ask at the same time.
 
     ``on_idle`` is called in a thread that goes, to close what it has open.
@@ -74,11 +74,11 @@ class Probe:
         self._on_idle = on_idle
         self._lock = threading.Lock()
         self._calls: dict[str, _Call] = {}
-        self._lanes: dict[str, queue.SimpleQueue[_Call | None]] = {}
+        self._threads: dict[str, queue.SimpleQueue[_Call | None]] = {}
 
     def gather(
         self, questions: Mapping[str, Callable[[], Any]], *, timeout: float, max_age: float = 0.0
-    ) -> dict[str, Reading]:
+    ) -> dict[str, Answer]:
         """Ask all ``questions`` at once and wait ``timeout`` seconds at most; never raises.
 
         An answer that is younger than ``max_age`` seconds is used again.
@@ -89,51 +89,51 @@ class Probe:
     def _ask(self, name: str, question: Callable[[], Any], max_age: float) -> _Call:
         with self._lock:
             call = self._calls.get(name)
-            if call is not None and (call.reading is None or time.monotonic() - call.reading.at < max_age):
+            if call is not None and (call.answer is None or time.monotonic() - call.answer.at < max_age):
                 return call
             call = self._calls[name] = _Call(question)
-            if name not in self._lanes:
-                lane = self._lanes[name] = queue.SimpleQueue()
+            if name not in self._threads:
+                waiting = self._threads[name] = queue.SimpleQueue()
                 threading.Thread(
-                    target=self._work, args=(name, lane), name=f"nightshift-{name}", daemon=True
+                    target=self._work, args=(name, waiting), name=f"nightshift-{name}", daemon=True
                 ).start()
-            self._lanes[name].put(call)
+            self._threads[name].put(call)
             return call
 
     def close(self) -> None:
         """End the threads that are idle; those that wait for an answer end when they have it."""
         with self._lock:
-            lanes, self._lanes = self._lanes, {}
+            queues, self._threads = self._threads, {}
             self._calls.clear()
-        for lane in lanes.values():
-            lane.put(None)
+        for waiting in queues.values():
+            waiting.put(None)
 
-    def _work(self, name: str, lane: queue.SimpleQueue[_Call | None]) -> None:
+    def _work(self, name: str, waiting: queue.SimpleQueue[_Call | None]) -> None:
         while True:
             try:
-                call = lane.get(timeout=IDLE)
+                call = waiting.get(timeout=IDLE)
             except queue.Empty:
                 with self._lock:
-                    if not lane.empty():
+                    if not waiting.empty():
                         continue
-                    if self._lanes.get(name) is lane:
-                        del self._lanes[name]
+                    if self._threads.get(name) is waiting:
+                        del self._threads[name]
                     break
             if call is None:
                 break
-            call.answer()
+            call.run()
             del call
         self._on_idle()
 
 
-def of(runtime: Runtime) -> Probe:
-    """The probe of ``runtime`` in this process (threads do not survive a fork)."""
-    pid, probe = runtime.app.extensions.get(KEY, (0, None))
-    if probe is None or pid != os.getpid():
-        probe = Probe(runtime.broker.close)
-        runtime.holdings.add("probe", probe.close)
-        runtime.app.extensions[KEY] = (os.getpid(), probe)
-    return probe
+def of(runtime: Runtime) -> BoundedCalls:
+    """The threads of ``runtime`` in this process (they do not survive a fork)."""
+    pid, calls = runtime.app.extensions.get(KEY, (0, None))
+    if calls is None or pid != os.getpid():
+        calls = BoundedCalls(runtime.broker.close)
+        runtime.holdings.add("bounded_calls", calls.close)
+        runtime.app.extensions[KEY] = (os.getpid(), calls)
+    return calls
 
 
-__all__ = ["Probe", "Reading", "of"]
+__all__ = ["Answer", "BoundedCalls", "of"]
