@@ -2,93 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from flask import Flask
+
+from flask_nightshift.brokers import Connection
+from flask_nightshift.brokers.memory.broker import MemoryBroker
+from flask_nightshift.config import settings
 from flask_nightshift.domain.events import Events, JobDied
 from flask_nightshift.domain.job import JobRef
-from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
 from flask_nightshift.worker.settlement import Settlement, Step
 
 
-class Broker:
-    """Remembers what it took; ``away`` is a broker that is down, ``bad`` are queues that cannot be written to."""
+class Broker(MemoryBroker):
+    """``bad`` are queues that cannot be written to."""
 
-    def __init__(self, *bad: str) -> None:
-        self.away = False
-        self.bad = bad
-        self.taken: list[tuple[str, str]] = []
+    bad: tuple[str, ...] = ()
 
     def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: Any = None) -> bool:
-        if self.away:
-            raise BrokerUnavailable("down")
         if queue in self.bad:
             raise ValueError("no such colour")
-        self.taken.append((message.headers["id"], queue))
-        return True
+        return super().replace(message, outgoing, queue, due=due)
 
-    def give_back(self, message: Any) -> None:
-        self.taken.append((message.headers["id"], "back"))
+    def ids(self, queue: str) -> list[str]:
+        """The jobs that are ready in ``queue``."""
+        return [job["id"] for job in self.peek(queue)]
 
 
-def make(broker: Broker) -> tuple[Settlement, list[Callable[[], None]], list[JobDied]]:
+class Desk:
     """A settlement, what it wants to be called later, and the deaths that it tells of."""
-    events, later, died = Events(), [], []
-    events.subscribe(lambda event: died.append(event) if isinstance(event, JobDied) else None)
-    runtime: Any = SimpleNamespace(broker=broker, events=events)
-    return Settlement(runtime, "worker@test", lambda _, call: later.append(call)), later, died
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.later: list[Callable[[], None]] = []
+        self.died: list[JobDied] = []
+        events = Events()
+        events.subscribe(lambda event: self.died.append(event) if isinstance(event, JobDied) else None)
+        runtime: Any = SimpleNamespace(broker=broker, events=events)
+        self.settlement = Settlement(runtime, "worker@test", lambda _, call: self.later.append(call))
+        conf = broker.celery_settings()
+        connection = Connection(conf["broker_url"], transport=conf["broker_transport"])
+        self.channel = connection.channel()
+
+    def step(self, job_id: str, queue: str, then: Callable[[], None] = lambda: None) -> Step:
+        """Of a job that was delivered from ``work``, to be written to ``queue``."""
+        headers = {"id": job_id, "task": "mail.send"}
+        self.broker.publish(Outgoing(b"[]", headers), "work")
+        message = self.channel.basic_get("work")
+        return Step(
+            message, Outgoing(b"[]", headers), queue, None, JobRef(job_id, "mail.send", "work", 1), then
+        )
 
 
-def a_step(job_id: str, queue: str, then: Callable[[], None] = lambda: None) -> Step:
-    headers = {"id": job_id, "task": "mail.send"}
-    message = SimpleNamespace(
-        headers=headers, properties={}, body=b"[]", content_type="application/json", content_encoding="utf-8"
-    )
-    job = JobRef(job_id, "mail.send", "mail", 1)
-    return Step(message, Outgoing(b"[]", headers, {}), queue, None, job, then)
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    app = Flask("shop", instance_path=str(tmp_path))
+    app.config["NIGHTSHIFT_BROKER_URL"] = "memory://"
+    made = Desk(Broker(settings.load(app)))
+    yield made
+    made.channel.close()
+    made.broker.close()
 
 
-def test_a_step_that_cannot_be_written_is_buried_with_the_reason() -> None:
-    broker = Broker("purple")
-    settlement, later, died = make(broker)
-    settlement.write(a_step("a", "purple"))
-    settlement.write(a_step("b", "mail"))
-    assert broker.taken == [("a", DEAD_QUEUE), ("b", "mail")]
-    assert str(died[0].failure) == "ValueError: its next state cannot be written: no such colour"
-    assert not later, "it counted as a broker that is away"
+def test_a_step_that_cannot_be_written_is_buried_with_the_reason(desk: Desk) -> None:
+    desk.broker.bad = ("purple",)
+
+    desk.settlement.write(desk.step("a", "purple"))
+    desk.settlement.write(desk.step("b", "mail"))
+
+    assert (desk.broker.ids(DEAD_QUEUE), desk.broker.ids("mail")) == (["a"], ["b"])
+    assert str(desk.died[0].failure) == "ValueError: its next state cannot be written: no such colour"
+    assert not desk.later, "it counted as a broker that is away"
 
 
-def test_among_waiting_steps_it_does_not_take_the_others_with_it() -> None:
-    broker = Broker("purple")
-    settlement, later, _ = make(broker)
-    broker.away = True
-    for job_id, queue in (("a", "mail"), ("b", "purple"), ("c", "mail")):
-        settlement.write(a_step(job_id, queue))
-    broker.away = False
-    settlement._away_until = 0.0
-    later.pop()()
-    assert broker.taken == [("a", "mail"), ("b", DEAD_QUEUE), ("c", "mail")]
+def test_among_waiting_steps_it_does_not_take_the_others_with_it(desk: Desk) -> None:
+    desk.broker.bad = ("purple",)
+    steps = [desk.step(*each) for each in (("a", "mail"), ("b", "purple"), ("c", "mail"))]
+    desk.broker.server.away = True
+    for step in steps:
+        desk.settlement.write(step)
+    desk.broker.server.away = False
+    assert desk.broker.depths(["work"])[0].leased == 3, "they stay unacknowledged"
+
+    desk.settlement._away_until = 0.0
+    desk.later.pop()()
+
+    assert (desk.broker.ids("mail"), desk.broker.ids(DEAD_QUEUE)) == (["a", "c"], ["b"])
+    assert desk.broker.depths(["work"])[0].leased == 0
 
 
-def test_one_whose_dead_letter_cannot_be_written_either_goes_back() -> None:
-    broker = Broker("purple", DEAD_QUEUE)
-    settlement, later, died = make(broker)
-    settlement.write(a_step("a", "purple"))
-    assert broker.taken == [("a", "back")]
-    assert not later
-    assert not died
+def test_one_whose_dead_letter_cannot_be_written_either_goes_back(desk: Desk) -> None:
+    desk.broker.bad = ("purple", DEAD_QUEUE)
+
+    desk.settlement.write(desk.step("a", "purple"))
+
+    assert desk.broker.ids("work") == ["a"]
+    assert not desk.later
+    assert not desk.died
 
 
-def test_an_error_after_the_settlement_is_not_one_of_the_settlement() -> None:
-    broker = Broker()
-    settlement, later, _ = make(broker)
-
+def test_an_error_after_the_settlement_is_not_one_of_the_settlement(desk: Desk) -> None:
     def fail() -> None:
         raise RuntimeError("of a hook")
 
-    settlement.write(a_step("a", "mail", fail))
-    settlement.write(a_step("b", "mail"))
-    assert broker.taken == [("a", "mail"), ("b", "mail")]
-    assert not later
+    desk.settlement.write(desk.step("a", "mail", fail))
+    desk.settlement.write(desk.step("b", "mail"))
+
+    assert desk.broker.ids("mail") == ["a", "b"]
+    assert not desk.later
