@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select, update
 
-from ..brokers.base import Broker
+from ..brokers.base import Publisher
 from ..domain.job import DeadLetter, Reason, utcnow
 from ..errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
 from ..message.headers import revived
@@ -45,7 +45,7 @@ class Result:
 
 def replay(
     store: Store,
-    broker: Broker,
+    broker: Publisher,
     filters: Filters,
     *,
     limit: int | None = None,
@@ -100,7 +100,7 @@ class _Replay:
     """How one replay deals with each letter."""
 
     claims: Claims
-    broker: Broker
+    broker: Publisher
     force: bool
     queue: str | None
     sleep: Callable[[float], object]
