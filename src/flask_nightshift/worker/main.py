@@ -39,7 +39,16 @@ class JobWorker(Worker):
         if broken := check.broken():
             remedy = "Install the versions that Flask-Nightshift requires: pip install Flask-Nightshift"
             raise IncompatibleLibrary("\n".join([*map(str, broken), remedy]))
+        self._need_reachable_broker(options.get("pool_cls"))  # before Celery sets up the process
         super().__init__(*args, **options)
+
+    def _need_reachable_broker(self, pool: Any) -> None:
+        """Raise ``ConfigurationError`` if the jobs would run in processes that the broker's queues are not in."""
+        kind = get_implementation(pool or self.app.conf.worker_pool)
+        broker = self.app.runtime.broker
+        if pool_of(kind).forks and not broker.capabilities.shared:
+            allowed = "its jobs run in this process: use --pool solo or threads"
+            raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, allowed)
 
     def on_init_blueprint(self) -> None:
         """Called when the options are settled and before any part is made.
@@ -54,12 +63,6 @@ class JobWorker(Worker):
             self.app.runtime.broker.health(START_PATIENCE)
         kind: Any = get_implementation(self.pool_cls)  # type: ignore[has-type]
         self.pool_cls = OURS.get(kind, kind)
-        if pool_of(kind).forks and not self.app.runtime.broker.capabilities.shared:
-            url, allowed = (
-                self.app.runtime.broker.url,
-                "its jobs run in this process: use --pool solo or threads",
-            )
-            raise ConfigurationError("NIGHTSHIFT_BROKER_URL", url, allowed)
         if pool_of(kind).one_job:
             self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one
 
