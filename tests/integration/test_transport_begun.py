@@ -115,7 +115,7 @@ def _worker(site: Site, slots: int) -> Any:
 
 def _sweep(site: Site, reader: Any) -> None:
     """As if ``reader``'s process had been killed long ago."""
-    reader.lease.keeper.stop()
+    reader.lease.renewer.stop()
     site.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
     names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
     args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0, keys.started("", "")]

@@ -88,6 +88,7 @@ def test_the_deadline_decides_where_clients_may_not_be_listed(site: Site) -> Non
 
 
 def test_a_job_that_kills_its_worker_every_time_is_buried(site: Site) -> None:
+    wait_for(lambda: site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young")
     site.publish("deadly", headers={"id": "j"})
     for _ in range(2):
         with child(site, delivery_limit=2) as worker:
@@ -424,12 +425,12 @@ def test_a_renewal_counts_from_when_it_was_sent(site: Site) -> None:
     def slow(*args: Any, **options: Any) -> Any:
         done = pulse(*args, **options)
         time.sleep(1)
-        before.append(lease.keeper._renewed)
+        before.append(lease.renewer._renewed)
         return done
 
     lease.pulse = slow
-    wait_for(lambda: before and lease.keeper._renewed != before[0], 8, "not renewed")
-    assert _now() - lease.keeper._renewed > 0.9
+    wait_for(lambda: before and lease.renewer._renewed != before[0], 8, "not renewed")
+    assert _now() - lease.renewer._renewed > 0.9
 
 
 def test_those_that_were_cut_off_together_have_time_to_come_back(site: Site) -> None:
@@ -472,7 +473,7 @@ def test_after_a_frozen_server_those_that_are_slow_to_come_back_have_time(site: 
         (its,) = {int(cid) for cid in site.redis.hvals("nightshift:clients")} - {int(quick.lease._client_id)}
         site.redis.client_kill_filter(_id=its)
         site.server.freeze()
-        wait_for(lambda: quick.lease.keeper._in_trouble, 10, "not noticed")
+        wait_for(lambda: quick.lease.renewer._in_trouble, 10, "not noticed")
         time.sleep(2.5)  # as an outage lasts: a look at the others is overdue
         site.server.thaw()
         assert quick.within(4) == []

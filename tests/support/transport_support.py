@@ -173,7 +173,7 @@ from transport_support import Reader
 from flask_nightshift.brokers.connections import Connection
 url, transport, options = sys.argv[1], sys.argv[2], eval(sys.argv[3])
 reader = Reader(Connection(url, transport=transport, transport_options=options), ("jobs",), 10)
-message = reader.next()
+message = reader.next(20)
 print(message.payload, flush=True)
 sys.stdin.readline()
 import logging

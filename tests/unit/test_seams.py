@@ -262,7 +262,11 @@ def test_a_signature_is_told_as_python_writes_it() -> None:
 def test_a_new_private_name_or_override_is_found() -> None:
     """The finders find: a private read, a private override, one by a mixin, a name in ``getattr``, a patch."""
     uses = {(use.name, use.where) for use in private_names.private_uses()}
-    assert {("_sock", "Keeper._wait"), ("_write_to", "_given"), ("_tls", "_follow_context.pushed")} <= uses
+    assert {
+        ("_sock", "LeaseRenewer._wait"),
+        ("_write_to", "_given"),
+        ("_tls", "_follow_context.pushed"),
+    } <= uses
     known = {(override.name, override.where) for override in private_names.overrides()}
     assert {
         ("_recv_message", "Reports"),

@@ -6,7 +6,7 @@ It runs no message twice while its worker lives. ``Transport`` serves ``redis://
     app.conf.broker_transport = "flask_nightshift.transport:Transport"
 
 Read in this order: ``keys`` (what is on the server), ``lua/`` (every atomic step), ``publishing``, ``lease`` and
-``keeper`` (what a consumer holds, and how it keeps it), ``consuming`` and ``channel`` (what kombu sees),
+``renewer`` (what a consumer holds, and how it keeps it), ``consuming`` and ``channel`` (what kombu sees),
 ``queues`` (what operators see).
 """
 

@@ -18,7 +18,8 @@ from redis.exceptions import AuthenticationError, RedisError
 from ....message.codec import encode
 from . import keys, queues
 from .consuming import ConsumingMixin
-from .lease import Lease, Space
+from .keys import KeySpace
+from .lease import Lease
 from .message import Message
 from .options import Options
 from .publishing import PublishingMixin
@@ -89,7 +90,7 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
         if self._lease is None:
             lease = Lease(
                 self._lease_pool(),
-                Space(self.global_keyprefix, self.sep),
+                KeySpace(self.global_keyprefix, self.sep),
                 self.options,
                 self.connection.cycle.wake,
                 tells_starts=self.connection.slots is not None,

@@ -37,7 +37,7 @@ from .renewal import ACK_LINGER
 PROMOTE_AT_ONCE = 100
 """Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
 LONGEST_WAIT = 10.0
-"""Seconds for which a consumer waits at the doorbells; its keeper looks every second, and rings."""
+"""Seconds for which a consumer waits at the doorbells; its renewer looks every second, and rings."""
 KOMBUS_WAIT = 1
 """What kombu waits, unless the user says otherwise (``polling_interval``)."""
 QUIET = 0.5
@@ -166,7 +166,7 @@ class ConsumingMixin(DeliveringMixin):
         """An unproven job is settled, and others were passed over because of it; or there is one queue more."""
         self._exhausted = self._passed_over = False
         if self._asked is Asked.WAIT and self._lease is not None:
-            self._lease.keeper.ring_at(monotonic())
+            self._lease.renewer.ring_at(monotonic())
 
     def _send_claim(self: Any, claim: Claim, *, whole: bool = False) -> None:
         command = scripts.CLAIM.by_source if whole else scripts.CLAIM.by_hash
@@ -177,7 +177,7 @@ class ConsumingMixin(DeliveringMixin):
         bells = [self._lease.wake, *(keys.bell(self.global_keyprefix, queue) for queue in queues)]
         longest = LONGEST_WAIT if self.brpop_timeout in (0, KOMBUS_WAIT) else self.brpop_timeout
         if self._next_due is not None and self._next_due - monotonic() < longest:
-            self.lease.keeper.ring_at(self._next_due)
+            self.lease.renewer.ring_at(self._next_due)
         self._send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
         self._lease.watched = (tuple(self.priority_steps), tuple(queues))
 

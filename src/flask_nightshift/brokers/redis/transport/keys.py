@@ -6,13 +6,13 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
     <queue>, <queue><sep><step>   list    ready messages; the right end is the head
     nightshift:delayed:<queue>    zset    "<step>|<message>" by due time (unix seconds)
     nightshift:bell:<queue>       list    at most one element, lives 2 s: "look, there is something"
-    nightshift:wake:<consumer>    list    the same for one consumer alone, rung by its keeper
+    nightshift:wake:<consumer>    list    the same for one consumer alone, rung by its renewer
     nightshift:lease:<consumer>   hash    number → "<queue>\0<step>\0<message>" in that consumer's hands
     nightshift:started:<consumer> set     numbers of what it has begun; "r<first number>" of what it is
                                           just receiving; "0" if it tells at all
     nightshift:leased             hash    queue → how many of its messages are leased
     nightshift:consumers          zset    consumer by lease deadline (unix seconds)
-    nightshift:clients            hash    consumer → Redis client id of its keeper
+    nightshift:clients            hash    consumer → Redis client id of its renewer
     nightshift:publisher:<name>   string  number of that publisher's last publish, lives 10 s
     nightshift:suspects           zset    consumer whose client is missing, by first sighting
     nightshift:late               zset    consumer whose deadline is near or past, by first sighting
@@ -20,8 +20,18 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 SEPARATOR = "\x06\x16"
 """What kombu puts between a queue and a priority step."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpace:
+    """Where on the server: kombu's ``global_keyprefix`` and ``sep``."""
+
+    prefix: str = ""
+    sep: str = SEPARATOR
 
 
 def ready(prefix: str, queue: str, step: int | str = 0, sep: str = SEPARATOR) -> str:
@@ -70,7 +80,7 @@ def consumers(prefix: str) -> str:
 
 
 def clients(prefix: str) -> str:
-    """The Redis client id of each consumer's keeper."""
+    """The Redis client id of each consumer's renewer."""
     return f"{prefix}nightshift:clients"
 
 

@@ -28,8 +28,9 @@ from redis.exceptions import RedisError
 from ....text.lines import Line
 from . import keys, native, scripts, told
 from .acks import NOTHING, Ack, Acks, Batch
+from .keys import KeySpace
 from .options import Options
-from .renewal import Keeper
+from .renewal import LeaseRenewer
 
 logger = logging.getLogger("flask_nightshift.transport")
 
@@ -41,14 +42,6 @@ class LeaseLost(RedisConnectionError):
 
     A connection error, so that Celery drops the jobs it has not started and connects anew.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Where on the server: kombu's ``global_keyprefix`` and ``sep``."""
-
-    prefix: str = ""
-    sep: str = keys.SEPARATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +59,7 @@ class Lease:
     def __init__(
         self,
         pool: ConnectionPool,
-        space: Space,
+        space: KeySpace,
         options: Options,
         on_change: Callable[[], None],
         *,
@@ -94,12 +87,12 @@ class Lease:
         self._jobs: dict[int, tuple[str, Any]] = {}  # queue and headers of what was delivered, for the log
         self._lock = native.lock()
         self._ended = False
-        self.keeper = Keeper(self)
+        self.renewer = LeaseRenewer(self)
 
     # life
     def start(self) -> None:
         """Register this consumer and keep its lease from now on."""
-        self.keeper.start()
+        self.renewer.start()
         _LEASES.add(self)
 
     def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
@@ -138,7 +131,7 @@ class Lease:
 
     def verify(self) -> None:
         """Raise ``LeaseLost`` if it was taken; asks the server when it was not renewed in time."""
-        if not self.lost and self.keeper.overdue():  # this process was frozen: nobody knows for how long
+        if not self.lost and self.renewer.overdue():  # this process was frozen: nobody knows for how long
             self.renew(self.client, self._client_id)
         if self.lost:
             raise LeaseLost(f"the lease of {self.id} was taken by another consumer")
@@ -147,7 +140,7 @@ class Lease:
         """Clean end: send the last acknowledgements, return everything else at once and uncounted."""
         if not self._begin_end():
             return
-        self.keeper.stop()
+        self.renewer.stop()
         try:
             if not self.lost:
                 self._leave()
@@ -185,12 +178,12 @@ class Lease:
         return reply == b"ok" or self._mark_lost()
 
     def ack(self, queue: str, number: int) -> None:
-        """It is done with. Sent with the next claim, or by the keeper a few milliseconds later."""
+        """It is done with. Sent with the next claim, or by the renewer a few milliseconds later."""
         _, headers = self._jobs.pop(number, (queue, None))
         if self.lost:
             told.came_too_late("an acknowledgement", headers, queue, worker=self.id)
         elif self.acks.add(Ack(queue, number, headers)):
-            self.keeper.nudge()
+            self.renewer.nudge()
         if self._held is not None:
             self._forget(number)
 
@@ -202,7 +195,7 @@ class Lease:
         args = (self.id, number, queue, f"{due:.6f}", step, payload)
         if self.lost or not scripts.REPLACE.run(self.client, [*self.owned, *where], args):
             self._late("a replacement", number)
-            self.keeper.check_soon()
+            self.renewer.check_soon()
             return False
         self._jobs.pop(number, None)
         self._forget(number)
@@ -261,7 +254,7 @@ class Lease:
             for number, message in messages.items():
                 self._held[number] = weakref.ref(message, functools.partial(self._gone, number))
         self.on_change = lambda: None
-        self.keeper.settle()
+        self.renewer.settle()
 
     @property
     def detached(self) -> bool:
@@ -289,7 +282,7 @@ class Lease:
 
     def _forget(self, number: int) -> None:
         if self._held is not None and os.getpid() == self._pid and self._held.pop(number, None) is not None:
-            self.keeper.settle()
+            self.renewer.settle()
 
     def _gone(self, number: int, _: object) -> None:
         self._forget(number)
@@ -314,7 +307,7 @@ class Lease:
 
     def forked(self) -> None:
         """In a child: the lease is the parent's; let go of its sockets without a word to the server."""
-        self.keeper.forked()
+        self.renewer.forked()
         self.pool.reset()
 
 

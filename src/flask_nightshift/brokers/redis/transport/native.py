@@ -1,7 +1,7 @@
 """Threads and locks of the operating system, also where gevent has put greenlets in their place.
 
-A lease is kept while a job computes and gives no other greenlet a turn, so its keeper is no greenlet. Under
-gevent a socket belongs to the thread that opened it: the keeper uses its own connection and no other.
+A lease is kept while a job computes and gives no other greenlet a turn, so its renewer is no greenlet. Under
+gevent a socket belongs to the thread that opened it: the renewer uses its own connection and no other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finding consumers that are gone and returning what they had.
 
-Every keeper sweeps. A consumer is gone when its deadline has passed, or, much sooner, when its keeper's
+Every renewer sweeps. A consumer is gone when its deadline has passed, or, much sooner, when its renewer's
 connection is missing from the server's list of clients at two sightings ``GRACE`` seconds apart. Where the
 server refuses or mistells that list, the deadline alone decides. A deadline that nobody saw coming, because the
 server or the whole machine stood still, gives its consumer the time to renew.
@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import contextlib
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
 from . import keys, scripts, told
-
-if TYPE_CHECKING:
-    from .lease import Lease
+from .keys import KeySpace
+from .options import Options
 
 GRACE = 2.0
 """Seconds for which a client must have been missing."""
 AFTER_OUTAGE = 5.0
 """Seconds after an outage in which nobody is declared gone: the others are just coming back too."""
 INTERVAL = 1.9
-"""Seconds; a little less than two of a keeper's pulses, with which it goes."""
+"""Seconds; a little less than two of a renewer's pulses, with which it goes."""
 LATE_FOR = 1.5
 """Renewals for which a consumer must have been seen late, half a lease without one and more, to be gone. With the
 default of five renewals to a lease that is so at its deadline.
@@ -52,26 +50,26 @@ def patience(client: Redis) -> float:
 
 
 def note_outage() -> None:
-    """A keeper of this process has lost its connection."""
-    global _outage_at  # of the process: a consumer that connects again has a new keeper
+    """A renewer of this process has lost its connection."""
+    global _outage_at  # of the process: a consumer that connects again has a new renewer
     _outage_at = monotonic()
 
 
-def sweep(client: Redis, lease: Lease, late: int, registered: dict[str, str]) -> int:
-    """Look once for consumers that are gone, other than ``lease``'s own; how many seem to be.
+def reclaim(
+    client: Redis, own_id: str, space: KeySpace, options: Options, late: int, registered: dict[str, str]
+) -> int:
+    """Look once for consumers that are gone, other than ``own_id``; how many seem to be.
 
-    ``late`` and ``registered`` are what ``lease.pulse`` gave.
+    ``late`` and ``registered`` are what ``Lease.pulse`` gave.
     """
-    prefix = lease.space.prefix
-    own = registered.get(lease.id, "")
-    missing = _missing(
-        client, own, {name: cid for name, cid in registered.items() if name != lease.id and cid}
-    )
+    prefix = space.prefix
+    own = registered.get(own_id, "")
+    missing = _missing(client, own, {name: cid for name, cid in registered.items() if name != own_id and cid})
     if not (late or missing):
         return 0
-    seconds, renewal = lease.options.lease_seconds, lease.options.lease_renew_seconds
+    seconds, renewal = options.lease_seconds, options.lease_renew_seconds
     names = [name(prefix) for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
-    args = [keys.lease(prefix, ""), prefix, lease.space.sep, keys.bell(prefix, ""), AT_ONCE]
+    args = [keys.lease(prefix, ""), prefix, space.sep, keys.bell(prefix, ""), AT_ONCE]
     args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, keys.started(prefix, "")]
     args += [text for pair in missing.items() for text in pair]
     swept = scripts.SWEEP.run(client, names, args)

@@ -16,18 +16,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kombu.utils.eventio import ERR, READ, poll
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.exceptions import ResponseError
 
 from ....text.lines import Line
-from . import native, scripts
-from . import reclaim as sweep
-
-if TYPE_CHECKING:
-    from .lease import Lease
+from . import native, reclaim, scripts
+from .acks import Acks
+from .keys import KeySpace
+from .options import Options
 
 logger = logging.getLogger("flask_nightshift.transport")
 
@@ -46,10 +45,39 @@ COLLECTIONS = 2
 """Times that the garbage collector is run for a detached lease, to find what nobody refers to."""
 
 
-class Keeper:
-    """Keeps ``lease``; ``start()`` registers it."""
+class Renewable(Protocol):
+    """What is asked of the lease."""
 
-    def __init__(self, lease: Lease) -> None:
+    id: str
+    wake: str
+    lost: bool
+    acks: Acks
+    pool: ConnectionPool
+    space: KeySpace
+    options: Options
+    on_change: Callable[[], None]
+
+    @property
+    def detached(self) -> bool:
+        """Whether the connection that filled it is gone."""
+
+    def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
+        """Put the deadline off; False if the lease was taken."""
+
+    def pulse(self, client: Redis, client_id: int | str, *, others: bool) -> tuple[int, dict[str, str]]:
+        """Put the deadline off, ring where there is something, and look at the other consumers."""
+
+    def flush(self, client: Redis) -> None:
+        """Send what is waiting to be acknowledged."""
+
+    def settle(self, client: Redis) -> int:
+        """Return what is not held any more; how many messages still are."""
+
+
+class LeaseRenewer:
+    """Renews ``lease``; ``start()`` registers it."""
+
+    def __init__(self, lease: Renewable) -> None:
         self._lease = lease
         self._client: Any = None
         self._join: Callable[[float], Any] | None = None
@@ -75,7 +103,7 @@ class Keeper:
         try:
             self._client = Redis(connection_pool=self._lease.pool, single_connection_client=True)
             self._register()
-            self._sweep_at = self._renewed + sweep.patience(self._client)
+            self._sweep_at = self._renewed + reclaim.patience(self._client)
         except BaseException:
             self._close()
             raise
@@ -170,11 +198,13 @@ class Keeper:
             self._lease.flush(self._client)
             self._lease.on_change()
         if sweeping and not self._stopped:
-            missing = sweep.sweep(self._client, self._lease, late, registered)
-            crowded = len(registered) > sweep.CROWD
+            missing = reclaim.reclaim(
+                self._client, self._lease.id, self._lease.space, self._lease.options, late, registered
+            )
+            crowded = len(registered) > reclaim.CROWD
             spread = random.uniform(0.8, 1.2) if crowded else 1.0  # noqa: S311
-            self._sweep_at = now + spread * sweep.interval(len(registered))
-            self._confirm_at = now + sweep.GRACE + 0.05 if missing else math.inf
+            self._sweep_at = now + spread * reclaim.interval(len(registered))
+            self._confirm_at = now + reclaim.GRACE + 0.05 if missing else math.inf
 
     def _register(self) -> None:
         client_id = self._introduce()
@@ -215,8 +245,8 @@ class Keeper:
             return None
 
     def _note_outage(self) -> None:
-        sweep.note_outage()
-        self._sweep_at, self._confirm_at = _now() + sweep.AFTER_OUTAGE, math.inf
+        reclaim.note_outage()
+        self._sweep_at, self._confirm_at = _now() + reclaim.AFTER_OUTAGE, math.inf
 
     def _look_after_detached(self) -> None:
         if not self._lease.detached:

@@ -1,6 +1,6 @@
--- pulse.lua: renew a consumer's lease, list the other consumers and look for jobs; its keeper runs this every second.
+-- pulse.lua: renew a consumer's lease, list the other consumers and look for jobs; its renewer runs this every second.
 -- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started
--- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its keeper ('' if unknown), 4 first number of the last claim
+-- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its renewer ('' if unknown), 4 first number of the last claim
 --       received in full (see note_received in shared.lua), 5 "1": list the registered consumers, 6 a consumer is late this
 --       many seconds before its lease expires, 7 key prefix, 8 priority separator, 9 prefix of doorbells, 10 prefix of
 --       delayed sets, 11 count of priority steps, then the steps and the queues that the consumer waits for

@@ -1,6 +1,6 @@
 -- renew.lua: register a consumer, or renew its lease.
 -- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started
--- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its keeper ('' if unknown), 4 "1": register, 5 "1": it
+-- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its renewer ('' if unknown), 4 "1": register, 5 "1": it
 --       records which deliveries start (see start.lua), 6 first number of the last claim received in full (see
 --       note_received in shared.lua)
 -- Atomic: cannot revive a consumer whose messages were reclaimed. Returns "ok" or "lost".
