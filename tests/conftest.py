@@ -6,6 +6,7 @@ or froze one, it is brought back before the next.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -77,3 +78,15 @@ def _shared_tasks_end() -> Iterator[None]:
     before = set(_state._on_app_finalizers)
     yield
     _state._on_app_finalizers.intersection_update(before)
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays() -> Iterator[None]:
+    """A worker in this process sets the level of the root logger; other tests look at what is logged."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for name, logger in list(root.manager.loggerDict.items()):
+        if name.startswith("flask_nightshift") and isinstance(logger, logging.Logger):
+            logger.disabled = False
