@@ -81,7 +81,7 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
         return self._script_client
 
     def _disconnect_pools(self: Any) -> None:
-        self._cached_client = self._script_client = self._publish_wire = None
+        self._cached_client = self._script_client = self._publish_connection = None
         super()._disconnect_pools()  # type: ignore[misc]  # a mixin
 
     @property

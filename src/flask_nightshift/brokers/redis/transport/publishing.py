@@ -19,7 +19,7 @@ from ....message.codec import encode
 from ... import payload
 from . import keys, scripts
 from .lease import Destination
-from .raw_connection import Wire
+from .raw_connection import RawConnection
 
 Once = tuple[str, int]
 """The name of a publisher, which publishes one after the other, and the number of a publish of its."""
@@ -31,7 +31,7 @@ class PublishingMixin:
     """The publishing half of a channel; needs the rest of it (``channel.LeaseMixin``)."""
 
     def _init_publishing(self: Any) -> None:
-        self._publish_wire: Wire | None = None
+        self._publish_connection: RawConnection | None = None
 
     def _next_delivery_tag(self) -> str:
         """Unlike any other's, for kombu's own consumers; a random one costs a system call for each message."""
@@ -62,14 +62,14 @@ class PublishingMixin:
     def _publish(
         self: Any, queue: str, step: int, due: float, payloads: Sequence[bytes], once: Once | None
     ) -> None:
-        if self._publish_wire is None:
-            self._publish_wire = Wire(self.pool)
+        if self._publish_connection is None:
+            self._publish_connection = RawConnection(self.pool)
         to = self.destination(queue, step)
         where, number = [to.ready, to.delayed, to.bell], 0
         if once is not None:
             name, number = once
             where.append(keys.publisher(self.global_keyprefix, name))
-        scripts.PUBLISH.run(self._publish_wire, where, [f"{due:.6f}", step, number, *payloads])
+        scripts.PUBLISH.run(self._publish_connection, where, [f"{due:.6f}", step, number, *payloads])
 
     def basic_publish_many(
         self: Any, messages: Sequence[dict[str, Any]], queue: str, once: Once | None = None

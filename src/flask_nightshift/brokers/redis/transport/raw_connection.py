@@ -10,7 +10,7 @@ from redis import ConnectionPool
 from redis.exceptions import ResponseError
 
 
-class Wire:
+class RawConnection:
     """Sends commands over one connection of ``pool``, from one thread at a time; connects when it has to.
 
     No command is sent twice: whether that would do harm only the caller knows. A child of this process takes

@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-from .raw_connection import Wire
+from .raw_connection import RawConnection
 
 Arg = str | bytes | int | float
 
@@ -36,7 +36,7 @@ class Script:
         """The command that calls it and makes the server know it."""
         return ("EVAL", self.source, len(keys), *keys, *args)
 
-    def run(self, client: Redis | Wire, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    def run(self, client: Redis | RawConnection, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Call it on ``client``, which must not prefix keys itself; the script's reply."""
         call: Any = client.execute_command
         try:
