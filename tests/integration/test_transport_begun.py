@@ -26,7 +26,7 @@ def test_what_had_not_begun_comes_back_uncounted(site: Site) -> None:
     first, second, *_ = worker.take(6)
     assert worker.channel.begin_delivery(first.delivery_tag)
     assert worker.channel.begin_delivery(second.delivery_tag)
-    _sweep(site, worker)
+    _reclaim(site, worker)
     assert [_count(raw) for raw in _ready(site)] == [1, 1, 0, 0, 0, 0]
     assert not site.redis.keys("nightshift:started:*")
 
@@ -43,7 +43,7 @@ def test_what_ends_its_worker_by_being_read_is_counted_too(site: Site) -> None:
     scripts.CLAIM.run(
         site.redis, *channel._call(channel._new_claim(["jobs"], 3))
     )  # the answer ends the process
-    _sweep(site, worker)
+    _reclaim(site, worker)
     assert [_count(raw) for raw in _ready(site)] == [1, 0, 0, 1, 1], lease.received
 
 
@@ -51,7 +51,7 @@ def test_an_exception_in_the_loop_is_blamed_on_the_unproven_job(site: Site) -> N
     site.publish(0)
     dead = _worker(site, slots=1)
     dead.take(1)
-    _sweep(site, dead)
+    _reclaim(site, dead)
     for number in (1, 2):
         site.publish(number)
     for crashes in (1, 2):
@@ -67,7 +67,7 @@ def test_those_that_came_back_are_taken_one_at_a_time_and_the_others_go_on(site:
         site.publish(number)
     dead = _worker(site, slots=3)
     dead.take(3)
-    _sweep(site, dead)
+    _reclaim(site, dead)
     for number in range(3, 8):
         site.publish(number)
     alive = _worker(site, slots=2)
@@ -89,7 +89,7 @@ def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(site: Site) -
         site.publish(number)
     dead = _worker(site, slots=3)
     dead.take(3)
-    _sweep(site, dead)
+    _reclaim(site, dead)
     worker = _worker(site, slots=1)
     (first,) = worker.take(1)
     assert worker.replace(first, "retry", queue="other")
@@ -113,13 +113,13 @@ def _worker(site: Site, slots: int) -> Any:
     return reader
 
 
-def _sweep(site: Site, reader: Any) -> None:
+def _reclaim(site: Site, reader: Any) -> None:
     """As if ``reader``'s process had been killed long ago."""
     reader.lease.renewer.stop()
     site.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
     names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
     args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0, keys.started("", "")]
-    wait_for(lambda: scripts.SWEEP.run(site.redis, names, args), 5, "it is not swept")
+    wait_for(lambda: scripts.RECLAIM.run(site.redis, names, args), 5, "it is not reclaimed")
 
 
 def _ready(site: Site) -> list[bytes]:

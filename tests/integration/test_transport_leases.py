@@ -601,9 +601,9 @@ def _take_over(site: Site, reader: Any) -> None:
     site.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
     names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
     args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0, keys.started("", "")]
-    assert scripts.SWEEP.run(site.redis, names, args) == [], "seen for the first time"
-    swept = scripts.SWEEP.run(site.redis, names, args)
-    assert swept[0].decode() == reader.lease.id
+    assert scripts.RECLAIM.run(site.redis, names, args) == [], "seen for the first time"
+    reclaimed = scripts.RECLAIM.run(site.redis, names, args)
+    assert reclaimed[0].decode() == reader.lease.id
 
 
 def _renewed(site: Site, reader: Any) -> bool:

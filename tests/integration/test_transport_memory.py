@@ -36,7 +36,7 @@ def test_nothing_is_left_after_ten_thousand_jobs_and_three_kills(world: World) -
         worker.kill()
     last = _worker(world)
     world.wait(lambda: not _left(client), 90)
-    # what stands while workers live is theirs alone: the killed ones have been swept
+    # what stands while workers live is theirs alone: the killed ones have been reclaimed
     assert client.zcard("nightshift:consumers") == client.hlen("nightshift:clients") == 1
     assert client.zcard("nightshift:suspects") == 0
     assert last.stop() == 0
@@ -65,7 +65,7 @@ def _enqueue(world: World, jobs: int) -> None:
 
 
 def _left(client: Any) -> int:
-    """How many keys hold jobs, at one moment: a sweep moves them from one to another."""
+    """How many keys hold jobs, at one moment: reclaiming moves them from one to another."""
     keys = QUEUE, f"{QUEUE}\x06\x163", f"nightshift:delayed:{QUEUE}", "nightshift:leased"
     return int(client.exists(*keys))
 

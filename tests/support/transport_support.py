@@ -18,7 +18,7 @@ import kombu
 from kombu import Consumer, Producer, Queue
 
 from flask_nightshift.brokers.connections import Connection
-from flask_nightshift.brokers.redis.transport import reclaim as sweep
+from flask_nightshift.brokers.redis.transport import reclaim
 from places import python_path
 from servers import RedisServer, wait_for
 
@@ -35,7 +35,7 @@ class Site:
         self.server = server
         self.url = server.fresh_url()
         self.redis = server.client()
-        sweep._outage_at = float("-inf")  # as in a new process
+        reclaim._outage_at = float("-inf")  # as in a new process
         self._open = ExitStack()
         self._producers: dict[Any, Any] = {}
 

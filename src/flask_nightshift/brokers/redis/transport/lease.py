@@ -1,7 +1,7 @@
 """What one consumer has in its hands, and every change to it.
 
 Invariants: a message is in exactly one place on the server at every instant; only the consumer that holds it,
-or a sweep after that consumer is gone, can move it; a consumer whose lease was taken can change nothing.
+or another that reclaims it after that one is gone, can move it; a consumer whose lease was taken can change nothing.
 
 A lease outlives the connection that filled it. When a worker's connection breaks, the jobs that it is running
 go on, so the lease is *detached*: what nobody in this process refers to any more returns to its queue, and

@@ -1,6 +1,6 @@
 """Finding consumers that are gone and returning what they had.
 
-Every renewer sweeps. A consumer is gone when its deadline has passed, or, much sooner, when its renewer's
+Every renewer looks for them. A consumer is gone when its deadline has passed, or, much sooner, when its renewer's
 connection is missing from the server's list of clients at two sightings ``GRACE`` seconds apart. Where the
 server refuses or mistells that list, the deadline alone decides. A deadline that nobody saw coming, because the
 server or the whole machine stood still, gives its consumer the time to renew.
@@ -29,18 +29,18 @@ LATE_FOR = 1.5
 default of five renewals to a lease that is so at its deadline.
 """
 CROWD = 32
-"""With more consumers than this each sweeps less often; together they still sweep often enough."""
+"""With more consumers than this each looks less often; together they still look often enough."""
 AT_ONCE = 20
 _outage_at = float("-inf")
 
 
 def interval(consumers: int) -> float:
-    """Seconds between two sweeps of one consumer among ``consumers``."""
+    """Seconds between two looks of one consumer among ``consumers``."""
     return INTERVAL * max(1.0, consumers / CROWD)
 
 
 def patience(client: Redis) -> float:
-    """Seconds to wait before the first sweep: a server that has just started knows nobody yet, and whatever cut
+    """Seconds to wait before the first look: a server that has just started knows nobody yet, and whatever cut
     this process off may have cut off the others.
     """
     calm = monotonic() - _outage_at
@@ -72,8 +72,8 @@ def reclaim(
     args = [keys.lease(prefix, ""), prefix, space.sep, keys.bell(prefix, ""), AT_ONCE]
     args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, keys.started(prefix, "")]
     args += [text for pair in missing.items() for text in pair]
-    swept = scripts.SWEEP.run(client, names, args)
-    for name, returned, begun in zip(swept[::3], swept[1::3], swept[2::3], strict=True):
+    reclaimed = scripts.RECLAIM.run(client, names, args)
+    for name, returned, begun in zip(reclaimed[::3], reclaimed[1::3], reclaimed[2::3], strict=True):
         told.taken_over(name.decode(), returned, [text.decode(errors="replace") for text in begun])
     return len(missing)
 

@@ -1,6 +1,6 @@
 """The thread that keeps one consumer's lease, on a connection of its own.
 
-It renews the lease, sends acknowledgements that no claim picked up, sweeps consumers that are gone, and looks
+It renews the lease, sends acknowledgements that no claim picked up, reclaims what dead consumers had, and looks
 after a detached lease. A thread, so that a busy ``solo`` worker keeps its lease too. Its connection is watched:
 that it ends is how other consumers learn that this process died, so one that was cut is replaced at once.
 """
@@ -92,7 +92,7 @@ class LeaseRenewer:
         self._renewed = 0.0
         self._every = PULSE
         self._named_as: tuple[Any, int | str] = (None, "")
-        self._renew_at = self._sweep_at = 0.0
+        self._renew_at = self._reclaim_at = 0.0
         self._confirm_at = math.inf
         self._in_trouble = False
         self._ring_at = math.inf
@@ -103,7 +103,7 @@ class LeaseRenewer:
         try:
             self._client = Redis(connection_pool=self._lease.pool, single_connection_client=True)
             self._register()
-            self._sweep_at = self._renewed + reclaim.patience(self._client)
+            self._reclaim_at = self._renewed + reclaim.patience(self._client)
         except BaseException:
             self._close()
             raise
@@ -180,12 +180,12 @@ class LeaseRenewer:
         if self._stopped:
             return
         now = _now()
-        sweeping = now >= (self._sweep_at if now >= self._renew_at else self._confirm_at)
+        reclaiming = now >= (self._reclaim_at if now >= self._renew_at else self._confirm_at)
         late, registered = 0, dict[str, str]()
-        if now >= self._renew_at or sweeping:
-            late, registered = self._pulse(others=sweeping)
+        if now >= self._renew_at or reclaiming:
+            late, registered = self._pulse(others=reclaiming)
             # not if that was the end of an outage: the others are just coming back
-            sweeping = sweeping and now >= min(self._sweep_at, self._confirm_at)
+            reclaiming = reclaiming and now >= min(self._reclaim_at, self._confirm_at)
         if self._lease.lost:
             self._stopped = True
             return
@@ -197,13 +197,13 @@ class LeaseRenewer:
         elif (self._lease.acks.age() or 0.0) >= NO_CLAIM:
             self._lease.flush(self._client)
             self._lease.on_change()
-        if sweeping and not self._stopped:
+        if reclaiming and not self._stopped:
             missing = reclaim.reclaim(
                 self._client, self._lease.id, self._lease.space, self._lease.options, late, registered
             )
             crowded = len(registered) > reclaim.CROWD
             spread = random.uniform(0.8, 1.2) if crowded else 1.0  # noqa: S311
-            self._sweep_at = now + spread * reclaim.interval(len(registered))
+            self._reclaim_at = now + spread * reclaim.interval(len(registered))
             self._confirm_at = now + reclaim.GRACE + 0.05 if missing else math.inf
 
     def _register(self) -> None:
@@ -246,7 +246,7 @@ class LeaseRenewer:
 
     def _note_outage(self) -> None:
         reclaim.note_outage()
-        self._sweep_at, self._confirm_at = _now() + reclaim.AFTER_OUTAGE, math.inf
+        self._reclaim_at, self._confirm_at = _now() + reclaim.AFTER_OUTAGE, math.inf
 
     def _look_after_detached(self) -> None:
         if not self._lease.detached:

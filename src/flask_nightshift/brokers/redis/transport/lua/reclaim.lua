@@ -1,4 +1,4 @@
--- sweep.lua: reclaim the messages of dead consumers.
+-- reclaim.lua: reclaim the messages of dead consumers.
 -- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 leased
 -- ARGV  1 prefix of leases, 2 key prefix, 3 priority separator, 4 prefix of doorbells, 5 maximum number of consumers,
 --       6 seconds for which a client must be missing, 7 a consumer is late this many seconds before its lease expires,
