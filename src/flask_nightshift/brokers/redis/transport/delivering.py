@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from ... import payload
-from . import told
+from . import log
 from .lease import Destination, Lease
 from .message import unproven_in_hand
 from .starting import Starts
@@ -110,7 +110,7 @@ class DeliveringMixin:
             else payload.bury(body, burial, queue)
         )
         headers = body.get("headers") if body is not None else None
-        told.buried(headers, claimed.queue, reason=reason, why=error, worker=claimed.lease.id)
+        log.buried(headers, claimed.queue, reason=reason, why=error, worker=claimed.lease.id)
         self._move(claimed, queue, 0, 0.0, letter)
 
     def _postpone(self: Any, claimed: Claimed, due: float, body: dict[str, Any]) -> None:

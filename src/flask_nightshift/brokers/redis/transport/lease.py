@@ -26,7 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from ....text.lines import Line
-from . import keys, native, scripts, told
+from . import keys, log, native, scripts
 from .acks import NOTHING, Ack, Acks, Batch
 from .keys import KeySpace
 from .options import Options
@@ -181,7 +181,7 @@ class Lease:
         """It is done with. Sent with the next claim, or by the renewer a few milliseconds later."""
         _, headers = self._jobs.pop(number, (queue, None))
         if self.lost:
-            told.came_too_late("an acknowledgement", headers, queue, worker=self.id)
+            log.came_too_late("an acknowledgement", headers, queue, worker=self.id)
         elif self.acks.add(Ack(queue, number, headers)):
             self.renewer.nudge()
         if self._held is not None:
@@ -277,7 +277,7 @@ class Lease:
         if returned < 0:
             self._mark_lost()
         elif returned:
-            told.cut_off(self.id, returned)
+            log.cut_off(self.id, returned)
         return 0 if self.lost else len(held)
 
     def _forget(self, number: int) -> None:
@@ -290,9 +290,9 @@ class Lease:
     def _mark_lost(self) -> bool:
         if not self.lost:
             self.lost = True
-            told.lost(self.id)
+            log.lost(self.id)
             for ack in self.acks.unconfirmed():
-                told.came_too_late("an acknowledgement", ack.headers, ack.queue, worker=self.id)
+                log.came_too_late("an acknowledgement", ack.headers, ack.queue, worker=self.id)
             self.on_change()
         return False
 
@@ -303,7 +303,7 @@ class Lease:
     def _late(self, what: str, *numbers: int) -> None:
         for number in numbers:
             queue, headers = self._jobs.pop(number, ("", None))
-            told.came_too_late(what, headers, queue, worker=self.id)
+            log.came_too_late(what, headers, queue, worker=self.id)
 
     def forked(self) -> None:
         """In a child: the lease is the parent's; let go of its sockets without a word to the server."""

@@ -14,7 +14,7 @@ from time import monotonic
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from . import keys, scripts, told
+from . import keys, log, scripts
 from .keys import KeySpace
 from .options import Options
 
@@ -74,7 +74,7 @@ def reclaim(
     args += [text for pair in missing.items() for text in pair]
     reclaimed = scripts.RECLAIM.run(client, names, args)
     for name, returned, begun in zip(reclaimed[::3], reclaimed[1::3], reclaimed[2::3], strict=True):
-        told.taken_over(name.decode(), returned, [text.decode(errors="replace") for text in begun])
+        log.taken_over(name.decode(), returned, [text.decode(errors="replace") for text in begun])
     return len(missing)
 
 
