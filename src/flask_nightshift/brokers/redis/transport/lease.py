@@ -26,7 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from ....text.lines import Line
-from . import keys, log, native, scripts
+from . import keys, log, os_threads, scripts
 from .acks import NOTHING, Ack, Acks, Batch
 from .keys import KeySpace
 from .options import Options
@@ -85,7 +85,7 @@ class Lease:
         self._client_id: int | str = ""
         self._held: dict[int, weakref.ref[Any]] | None = None
         self._jobs: dict[int, tuple[str, Any]] = {}  # queue and headers of what was delivered, for the log
-        self._lock = native.lock()
+        self._lock = os_threads.lock()
         self._ended = False
         self.renewer = LeaseRenewer(self)
 

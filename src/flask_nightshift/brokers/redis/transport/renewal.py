@@ -23,7 +23,7 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import ResponseError
 
 from ....text.lines import Line
-from . import native, reclaim, scripts
+from . import os_threads, reclaim, scripts
 from .acks import Acks
 from .keys import KeySpace
 from .options import Options
@@ -107,10 +107,10 @@ class LeaseRenewer:
         except BaseException:
             self._close()
             raise
-        if native.patched():  # the thread opens a connection of its own, and names it at once
+        if os_threads.patched():  # the thread opens a connection of its own, and names it at once
             self._client.connection.disconnect()
             self._renew_at = 0.0
-        self._join = native.spawn(self._run, f"nightshift-lease-{self._lease.id}")
+        self._join = os_threads.spawn(self._run, f"nightshift-lease-{self._lease.id}")
 
     def stop(self) -> None:
         """End the thread, after what it is just doing."""
