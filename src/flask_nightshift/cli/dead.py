@@ -135,7 +135,7 @@ def replay(
 ) -> None:
     """Run dead jobs again: same job id, fresh attempts. Name IDs, a filter, or --all."""
     from .. import dead_letters
-    from ..config.settings import queue_name
+    from ..config.queue_names import queue_name
 
     current = runtime()
     if queue is not None:

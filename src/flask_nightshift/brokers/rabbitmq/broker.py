@@ -14,7 +14,8 @@ from typing import Any
 from kombu import Queue
 from kombu.common import Broadcast
 
-from ...config.settings import Settings, queue_name
+from ...config.queue_names import queue_name
+from ...config.settings import Settings
 from ...errors import BrokerUnavailable
 from ...message.headers import Outgoing
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth

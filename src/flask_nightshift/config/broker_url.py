@@ -1,0 +1,50 @@
+"""The URL of the broker, or several: which schemes there are, and what the rest of a URL must be."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError
+from ..text.passwords import refused_url
+
+SCHEMES = ("embedded", "redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
+IN_PROCESS = "memory"
+"""A scheme for tests, which a refusal therefore does not suggest."""
+
+
+def checked(key: str, value: Any) -> str:
+    """``value``, one URL or several with ``;`` between; raises ``ConfigurationError``, which shows no password."""
+    allowed = "a URL that starts with " + ", ".join(f"{s}://" for s in SCHEMES)
+    if not isinstance(value, str):
+        raise ConfigurationError(key, refused_url(value), allowed)
+    for url in value.split(";"):
+        scheme, separator, rest = url.partition("://")
+        if "cluster" in scheme:
+            allowed = f"Redis Cluster is not supported; give one server, or Sentinels: {allowed}"
+        if separator and scheme == IN_PROCESS and url == value:
+            continue
+        if not separator or scheme not in SCHEMES or (scheme != "embedded" and not rest):
+            raise ConfigurationError(key, refused_url(value), allowed)
+        _check_parts(key, value, url)
+    return value
+
+
+def _check_parts(key: str, value: str, url: str) -> None:
+    """Refuse a port or a number of a database that is none."""
+    if url.startswith(("embedded:", "redis+socket:")):
+        return
+    try:
+        parts = urlsplit(url)
+        wrong = parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        allowed = "its port is no number from 1 to 65535 (in a password, write / # ? as %2F %23 %3F)"
+        raise ConfigurationError(key, refused_url(value), allowed)
+    database = parts.path.strip("/")
+    if parts.scheme in ("redis", "rediss", "sentinel") and database and not database.isdecimal():
+        raise ConfigurationError(key, refused_url(value), "its path is the number of a database, such as /0")
+
+
+__all__ = ["IN_PROCESS", "SCHEMES", "checked"]

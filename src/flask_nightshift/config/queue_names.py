@@ -1,0 +1,30 @@
+"""What the name of a queue may be, on every broker."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import ConfigurationError
+
+
+def queue_name(key: str, value: Any) -> str:
+    """``value``, if it may be the name of a queue; ``key`` is what it was given as. Raises ``ConfigurationError``."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
+        raise ConfigurationError(key, value, "a queue name is 1 to 200 letters, digits and . _ : -")
+    if value.startswith(("nightshift.", "celery_delayed")):
+        raise ConfigurationError(
+            key, value, "names starting with 'nightshift.' or 'celery_delayed' are taken"
+        )
+    return value
+
+
+def queue_names(key: str, value: Any) -> tuple[str, ...]:
+    """Several of them: a list, or a text with commas between; raises ``ConfigurationError``."""
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple, set, frozenset)):
+        raise ConfigurationError(key, value, "give a list of queue names, or names with commas between")
+    return tuple(queue_name(key, name) for name in names)
+
+
+__all__ = ["queue_name", "queue_names"]
