@@ -43,10 +43,11 @@ check: $(VENV)/.test ## run ruff and check the direction of imports, in seconds
 	@$(bin)/ruff format --check --quiet .
 	@$(bin)/lint-imports > /dev/null || $(bin)/lint-imports
 
-lint: $(VENV)/.test ## run ruff and mypy --strict, and check the direction of imports
+lint: $(VENV)/.test ## run ruff, mypy --strict and pyright, and check the direction of imports
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
 	@$(bin)/mypy
+	@$(bin)/basedpyright
 	@$(bin)/lint-imports
 
 chaos: $(VENV)/.test ## inject faults under load and account for every job; about twelve minutes

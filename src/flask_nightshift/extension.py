@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from celery import _state
 from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
@@ -31,10 +31,13 @@ from .schedule import entries as schedule
 from .services import Runtime
 from .task.coroutines import refuse_generator
 from .task.proxy import TaskProxy
+from .task.typed import BoundTaskDecorator, Task, TaskDecorator
 from .web import endpoints as http
 from .worker import boot
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Nightshift:
@@ -67,6 +70,29 @@ class Nightshift:
         _follow_context(app, current.celery)
         http.register(app, current)
 
+    @overload
+    def task(
+        self,
+        function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+        /,
+        *,
+        bind: Literal[True],
+        **options: Any,
+    ) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, function: Callable[Concatenate[Any, P], R], /, *, bind: Literal[True], **options: Any
+    ) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /, **options: Any) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /, **options: Any) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, function: None = None, /, *, bind: Literal[True], **options: Any
+    ) -> BoundTaskDecorator: ...
+    @overload
+    def task(self, function: None = None, /, **options: Any) -> TaskDecorator: ...
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a task: ``@jobs.task`` or ``@jobs.task(name="mail.send", queue="mail", max_retries=3)``.
 
