@@ -38,9 +38,10 @@ unit: $(VENV)/.test ## run the tests of pure code, in seconds
 t: $(VENV)/.test ## run some tests in one process: make t F=tests/integration/test_replay.py
 	@$(bin)/python -m pytest $(F)
 
-check: $(VENV)/.test ## run ruff and check the direction of imports, in seconds
+check: $(VENV)/.test ## run ruff, mypy and the import contracts, quietly and in seconds
 	@$(bin)/ruff check --quiet .
 	@$(bin)/ruff format --check --quiet .
+	@$(bin)/mypy --no-error-summary
 	@$(bin)/lint-imports > /dev/null || $(bin)/lint-imports
 
 lint: $(VENV)/.test ## run ruff, mypy --strict and pyright, and check the direction of imports
