@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import jobs, peers
@@ -63,7 +64,12 @@ def latency(peer: Peer, samples: int) -> list[float]:
     return found
 
 
-ORDERS = {"rate": rate, "bulk_rate": bulk_rate, "fill": fill, "latency": latency}
+ORDERS: dict[str, Callable[..., Any]] = {
+    "rate": rate,
+    "bulk_rate": bulk_rate,
+    "fill": fill,
+    "latency": latency,
+}
 
 
 def main(name: str) -> None:

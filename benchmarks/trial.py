@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Trial:
             self._stage("far", self._far)
         if "million" in wanted and self.site.name in REDIS:
             for depth in DEPTHS:
-                self._stage("million", lambda env, depth=depth: self._deep(env, depth))
+                self._stage("million", partial(self._deep, depth=depth))
         return self.figures
 
     def _stage(self, name: str, stage: Callable[[dict[str, str]], None]) -> None:

@@ -97,7 +97,9 @@ def deliver(
     try:
         with (
             httpcore.ConnectionPool(network_backend=backend) as pool,
-            pool.stream("POST", target, headers=headers, content=json.dumps(payload).encode()) as response,
+            pool.stream(
+                "POST", target, headers=[*headers.items()], content=json.dumps(payload).encode()
+            ) as response,
         ):
             return _judge(response, max_wait)
     except NotCallable:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, String, Text, or_, update
+from sqlalchemy import JSON, CursorResult, Delete, ForeignKey, LargeBinary, String, Text, Update, or_, update
 from sqlalchemy.orm import Mapped, deferred, mapped_column, relationship
 
 from .extensions import db
@@ -19,6 +19,11 @@ CLAIM_SECONDS = 25.0
 def utcnow() -> datetime:
     """The time now, in UTC, without a zone: the same in SQLite, which knows none, and in PostgreSQL."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def changed(statement: Update | Delete) -> int:
+    """Execute ``statement``; how many rows it changed."""
+    return cast("CursorResult[Any]", db.session.execute(statement)).rowcount
 
 
 def _token() -> str:
@@ -85,9 +90,9 @@ class WelcomeMail(db.Model):
     def _update(self, condition: Any, **values: Any) -> bool:
         """One UPDATE, so that of two processes only one succeeds; whether this one did."""
         mine = WelcomeMail.user_id == self.user_id
-        done = db.session.execute(update(WelcomeMail).where(mine & condition).values(**values))
+        done = changed(update(WelcomeMail).where(mine & condition).values(**values))
         db.session.commit()
-        return done.rowcount == 1
+        return done == 1
 
 
 class Session(db.Model):

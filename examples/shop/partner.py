@@ -35,7 +35,7 @@ def create_partner() -> Flask:
     """The partner as a Flask app."""
     app = Flask(__name__)
     calls: deque[dict[str, Any]] = deque(maxlen=KEPT)
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     repaired = threading.Event()
     lock = threading.Lock()
 

@@ -21,7 +21,7 @@ from flask_nightshift import PermanentFailure
 from . import hooks, images, mail
 from .errors import brief
 from .extensions import db, jobs
-from .models import Delivery, Photo, Session, Thumbnail, User, utcnow
+from .models import Delivery, Photo, Session, Thumbnail, User, changed, utcnow
 
 log = structlog.get_logger(__name__)
 
@@ -129,8 +129,8 @@ def deliver_hook(self: Any, url: str, payload: dict[str, Any]) -> dict[str, Any]
 def clean_up() -> dict[str, int]:
     """Delete expired sessions and old deliveries: every night. Running again finds nothing left to do."""
     old = utcnow() - timedelta(days=current_app.config["SHOP_KEEP_DELIVERIES_DAYS"])
-    sessions = db.session.execute(delete(Session).where(Session.expires_at < utcnow())).rowcount
-    deliveries = db.session.execute(delete(Delivery).where(Delivery.at < old)).rowcount
+    sessions = changed(delete(Session).where(Session.expires_at < utcnow()))
+    deliveries = changed(delete(Delivery).where(Delivery.at < old))
     db.session.commit()
     log.info("shop.cleaned_up", sessions=sessions, deliveries=deliveries)
     return {"sessions": sessions, "deliveries": deliveries}

@@ -18,7 +18,7 @@ from flask_nightshift import BrokerUnavailable
 from . import hooks, images, mail, tasks
 from .errors import BadInput, TooOften
 from .extensions import db, jobs
-from .models import Photo, Session, Thumbnail, User, WelcomeMail, utcnow
+from .models import Photo, Session, Thumbnail, User, WelcomeMail, changed, utcnow
 
 shop = Blueprint("shop", __name__)
 
@@ -57,7 +57,7 @@ def come_in() -> str:
     user = session.user if session is not None else None
     valid = (Session.token == session.token) & (Session.expires_at >= utcnow()) if session else None
     # one DELETE, so that of two who come at once only one is let in
-    if valid is None or db.session.execute(delete(Session).where(valid)).rowcount != 1:
+    if valid is None or changed(delete(Session).where(valid)) != 1:
         abort(404, "This link has expired or was used before. Sign up again and a new one is made.")
     page = render_template("index.html", user=user)
     db.session.commit()
@@ -121,7 +121,8 @@ def thumbnail(photo_id: str, size: str) -> Response:
     response = Response(found.data, mimetype="image/jpeg")
     response.cache_control.max_age = 3600
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 @shop.post("/hooks")

@@ -31,7 +31,7 @@ from .schedule import entries as schedule
 from .services import Runtime
 from .task.coroutines import refuse_generator
 from .task.proxy import TaskProxy
-from .task.typed import BoundTaskDecorator, Task, TaskDecorator
+from .task.typed import BoundTaskDecorator, CoroutineTask, Task, TaskDecorator
 from .web import endpoints as http
 from .worker import boot
 
@@ -78,13 +78,15 @@ class Nightshift:
         *,
         bind: Literal[True],
         **options: Any,
-    ) -> Task[P, R]: ...
+    ) -> CoroutineTask[P, R]: ...
     @overload
     def task(
         self, function: Callable[Concatenate[Any, P], R], /, *, bind: Literal[True], **options: Any
     ) -> Task[P, R]: ...
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /, **options: Any) -> Task[P, R]: ...
+    def task(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /, **options: Any
+    ) -> CoroutineTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /, **options: Any) -> Task[P, R]: ...
     @overload

@@ -115,7 +115,9 @@ def test_the_link_in_the_letter_greets(open_page: Any, shop: ShopStack) -> None:
     expect(ticket(page, "Become a regular")).to_have_attribute("data-state", "succeeded")
     mail = next(mail for mail in shop.mails() if mail["To"][0]["Address"] == "hedy@example.org")
     text = shop.request(f"{shop.mailbox}/api/v1/message/{mail['ID']}")["Text"]
-    link = re.search(r"http\S+", text)[0]
+    found = re.search(r"http\S+", text)
+    assert found is not None
+    link = found[0]
     page.goto(link)
     expect(page).to_have_url(f"{shop.url}/hello")  # the token has gone from the address bar
     page.get_by_role("button", name="Come in").click()

@@ -90,7 +90,8 @@ class Book:
             self.runs.append(run)
             self._by_job[job].append(run)
             self._open[key] = run
-        elif (run := self._open.pop(key, None)) is not None:
+        elif key in self._open:
+            run = self._open.pop(key)
             run.ended, run.finished = float(at), event == "finish"
             if run.finished:
                 self.finished.add(job)

@@ -62,7 +62,7 @@ class Plan:
         if self.fault is not Fault.MIXED:
             often = max(1, self.kills // 3) if FACTS[self.fault].slow else self.kills
             return [self.fault] * often
-        kinds = [kind for kind in Fault if kind not in (Fault.MIXED, Fault.RETRY_STORM)]
+        kinds: list[Fault] = [kind for kind in Fault if kind not in (Fault.MIXED, Fault.RETRY_STORM)]
         more = [rng.choice(kinds) for _ in range(self.kills - len(kinds))]
         rng.shuffle(kinds)
         return kinds[: max(self.kills, 1)] + more

@@ -351,7 +351,7 @@ def test_everything_fails_fast_when_the_server_is_away(site: Site, trouble: str,
 
     # when it is back, all goes on by itself
     site.server.ensure()
-    wait_for(lambda: site.broker.publish(a_job(), site.queue) is None, 20, "a publish")
+    wait_for(lambda: site.accepts(), 20, "a publish")
     wait_for(lambda: depth(site).ready >= 1, 5, "a ready job")
 
 

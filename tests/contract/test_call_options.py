@@ -14,7 +14,7 @@ from kombu.exceptions import EncodeError
 from resultsapp import add, total
 from sites import Site
 
-CELERYS_WAY = {"delivery_mode": 2}
+CELERYS_WAY: dict[str, Any] = {"delivery_mode": 2}
 WAYS: dict[str, Callable[..., Any]] = {
     "delay": lambda **options: add.apply_async((1, 2), **options),
     "celery": lambda **options: add.apply_async((1, 2), **options, **CELERYS_WAY),
@@ -68,10 +68,13 @@ class Order:
 
 def test_an_argument_that_cannot_be_sent_is_named(site: Site, app: Flask) -> None:
     order = r"<Order 5>, which cannot be sent as json \(.*\): pass its id, and load it in the task"
-    for call, said in [
-        (lambda: add.delay(Order(), 2), rf"the argument 'a' of results\.add is {order}"),
-        (lambda: add.delay(1, b=Order()), rf"the argument 'b' of results\.add is {order}"),
-        (lambda: add.delay(1, {2}), r"the argument 'b' of results\.add is \{2\}, which cannot be sent"),
+    unsendable: Any = Order()
+    unordered: Any = {2}
+    raw: tuple[Any, Any] = (b"bytes", b"\xff")
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (lambda: add.delay(unsendable, 2), rf"the argument 'a' of results\.add is {order}"),
+        (lambda: add.delay(1, b=unsendable), rf"the argument 'b' of results\.add is {order}"),
+        (lambda: add.delay(1, unordered), r"the argument 'b' of results\.add is \{2\}, which cannot be sent"),
         (
             lambda: add.apply_async((1, [Order()]), **CELERYS_WAY),
             r"the argument 'b' of results\.add is \[<Order 5>\]",
@@ -81,11 +84,12 @@ def test_an_argument_that_cannot_be_sent_is_named(site: Site, app: Flask) -> Non
             lambda: signature("results.unknown", (Order(),), app=add.app).delay(),
             r"argument 1 of results\.unknown is",
         ),
-    ]:
+    ]
+    for call, said in calls:
         with pytest.raises(EncodeError, match=said):
             call()
     assert site.broker.depths([site.queue])[0].ready == 0
-    add.delay(b"bytes", b"\xff")  # kombu's JSON has a form for them
+    add.delay(*raw)  # kombu's JSON has a form for them
     with site.consumer() as receive:
         message = receive()
         message.ack()
@@ -93,13 +97,14 @@ def test_an_argument_that_cannot_be_sent_is_named(site: Site, app: Flask) -> Non
 
 
 def test_a_time_limit_of_one_call_brings_the_other_one_along(site: Site, app: Flask) -> None:
-    for options, expected in [
+    cases: list[tuple[dict[str, Any], list[float]]] = [
         ({"time_limit": 10}, [10, 9]),
         ({"soft_time_limit": 400}, [430, 400]),
         ({"time_limit": 900}, [900, 300]),
         ({}, [330, 300]),
         ({"expires": timedelta(minutes=1)}, [330, 300]),
-    ]:
+    ]
+    for options, expected in cases:
         for way in ("delay", "celery", "by name", "signature"):
             WAYS[way](**options)
             with site.consumer() as receive:

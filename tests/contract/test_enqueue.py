@@ -22,7 +22,7 @@ from flask_nightshift.services import current
 from resultsapp import add, total
 from sites import Site
 
-CELERYS_WAY = {"delivery_mode": 2}
+CELERYS_WAY: dict[str, Any] = {"delivery_mode": 2}
 """An option that makes no difference, but is not among those that the short way knows."""
 
 

@@ -117,7 +117,7 @@ def test_a_late_confirmation_is_not_taken_for_the_next_jobs(
     release.join()
 
     with site.consumer() as receive:
-        got = []
+        got: list[int] = []
         while message := receive(10 if len(got) < 3 else 0.5):
             got.append(message.payload[0][0])
             message.ack()

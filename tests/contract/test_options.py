@@ -11,14 +11,14 @@ from flask import Flask
 from resultsapp import add
 from sites import Site
 
-CELERYS_WAY = {"delivery_mode": 2}
+CELERYS_WAY: dict[str, Any] = {"delivery_mode": 2}
 """An option that makes no difference, but is not among those that the short way knows."""
 WAYS: dict[str, Callable[..., Any]] = {
     "delay": lambda **options: add.apply_async((1, 2), **options),
     "celery": lambda **options: add.apply_async((1, 2), **options, **CELERYS_WAY),
     "many": lambda **options: add.enqueue_many([(1, 2), (3, 4)], **options),
 }
-REFUSED = [
+REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"priority": 300}, r"priority=300 is not usable: give a whole number from 0 to 255"),
     ({"priority": "high"}, r"priority='high' is not usable: give a whole number from 0 to 255"),
     (

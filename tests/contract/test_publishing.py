@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import chain, chord, group
@@ -126,6 +127,7 @@ def test_a_result_is_subscribed_to_while_somebody_waits_for_it(
 
 
 def test_transport_options_of_the_user_join_ours(site: Site, tmp_path: Path) -> None:
+    given: dict[str, Any]
     if site.name == "memory":
         given, ours = {"client_name": "shop"}, "delivery_limit"
     elif site.name == "rabbitmq":

@@ -226,7 +226,7 @@ def test_under_a_memory_alarm_publishing_fails_fast_and_doctor_says_why(site: Si
     finally:
         site.server.memory_alarm(False)
 
-    wait_for(lambda: site.broker.publish(a_job(), site.queue) is None, 10, "a publish")
+    wait_for(lambda: site.accepts(), 10, "a publish")
     assert site.broker.diagnose(longest_time_limit=60, queues=[])[-1].level == "ok"
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.brokers.rabbitmq import topology
+from flask_nightshift.brokers.rabbitmq.broker import RabbitMQBroker
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from servers import RabbitMQ, wait_for
@@ -106,7 +107,9 @@ def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
     """The broker freezes while one thread declares and five have connected and wait for it."""
     threads, waiting = 6, threading.Semaphore(0)
     with make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=rabbitmq.fresh_url()) as site:
-        declaring, foundation = site.broker._declarations._declaring, topology.declare_foundation  # type: ignore[attr-defined]
+        assert isinstance(site.broker, RabbitMQBroker)
+        declarations = site.broker._declarations
+        declaring, foundation = declarations._declaring, topology.declare_foundation
 
         def counted(name: str) -> Any:
             waiting.release()
@@ -119,7 +122,7 @@ def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
                 site.server.freeze()
             foundation(connection, **options)
 
-        monkeypatch.setattr(site.broker._declarations, "_declaring", counted)
+        monkeypatch.setattr(declarations, "_declaring", counted)
         monkeypatch.setattr(topology, "declare_foundation", frozen)
 
         def late(_: int) -> float:

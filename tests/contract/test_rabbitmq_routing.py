@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -169,9 +169,14 @@ def test_doctor_tells_of_a_queue_that_is_not_safe(site: Site, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["*", "#", "mail.*", "#.mail", "nightshift.dead", "celery_delayed_0"])
 def test_a_name_that_is_a_pattern_or_taken_is_refused(site: Site, tmp_path: Path, name: str) -> None:
+    def many(args: tuple[int, int], **options: Any) -> list[str]:
+        return add.enqueue_many([args], **options)
+
+    delays: list[dict[str, Any]] = [{}, {"countdown": 1}]
     with app(site, tmp_path):
-        for enqueue in (add.apply_async, lambda args, **options: add.enqueue_many([args], **options)):
-            for delay in ({}, {"countdown": 1}):
+        ways: list[Callable[..., Any]] = [add.apply_async, many]
+        for enqueue in ways:
+            for delay in delays:
                 with pytest.raises(ConfigurationError) as caught:
                     enqueue((1, 2), queue=name, **delay)
                 assert f"queue = {name!r} is not usable" in str(caught.value)

@@ -31,7 +31,8 @@ def levels(site: Site, limit: float | None = 60) -> dict[str, str]:
 @pytest.fixture
 def configured(redis_server: RedisServer) -> Iterator[Any]:
     """Sets a configuration value; all are put back."""
-    client, before = redis_server.client(), {}
+    client = redis_server.client()
+    before: dict[str, Any] = {}
 
     def configure(name: str, value: str) -> None:
         before.setdefault(name, client.config_get(name)[name])
@@ -61,7 +62,7 @@ def test_doctor_finds_a_server_that_forgets(site: Site, configured: Any) -> None
 
 
 def test_doctor_finds_a_server_that_is_nearly_full(site: Site, configured: Any) -> None:
-    used = site.server.client().info("memory")["used_memory"]  # type: ignore[attr-defined]
+    used = site.server.client().info("memory")["used_memory"]
     configured("maxmemory", str(int(used * 1.1)))
 
     assert levels(site)["memory"] in ("warning", "error")

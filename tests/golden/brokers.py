@@ -32,9 +32,10 @@ class Redis:
     """A database of Redis or Valkey that a story has for itself."""
 
     def __init__(self, server: RedisServer, url: str) -> None:
-        self._client: Any = redis.Redis.from_url(url)
+        client: Any = redis.Redis.from_url(url)  # typed by redis-py in part
+        self._client = client
         self._client.config_set("notify-keyspace-events", "KA")
-        self._written = self._client.pubsub()
+        self._written = client.pubsub()
         self._written.psubscribe("__keyspace@0__:*")
 
     def close(self) -> None:

@@ -21,13 +21,14 @@ def _in_a_request() -> None:
         plain.delay(1)
 
 
+_DECIMAL: tuple[Any] = (Decimal("1.50"),)
 WAYS: dict[str, Callable[[], Any]] = {
     "delay": lambda: plain.delay(7, name="Jörg"),
     "no-arguments": lambda: plain.delay(),
     "kept-result": lambda: kept.delay(7),
     "in-a-request": _in_a_request,
     "typed-arguments": lambda: plain.delay(
-        Decimal("1.50"),
+        *_DECIMAL,
         at=datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC),
         id=uuid.UUID(int=7),
         tags=["a", None, True],

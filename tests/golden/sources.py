@@ -43,8 +43,8 @@ def loggers() -> dict[str, set[str]]:
         for logger in named.values():
             found.setdefault(logger, set())
         for call in _calls(tree):
-            if logger := _told_by(call, named):
-                found[logger] |= _events(call)
+            if teller := _told_by(call, named):
+                found[teller] |= _events(call)
     return {name: events for name, events in found.items() if name.startswith("flask_nightshift")}
 
 

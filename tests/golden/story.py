@@ -166,7 +166,7 @@ class Story:
         changes = [(line, "-") for line in before - lines] + [(line, "+") for line in lines - before]
         self.seen[f"entities/{moment}.txt"] = "\n".join(f"{sign} {line}" for line, sign in sorted(changes))
 
-    def _worker(self, name: str, **env: str) -> Process:
+    def _worker(self, name: str, **env: Any) -> Process:
         return self._system.worker("--queues", "celery,mail", "--concurrency", "2", name=name, **env)
 
     def _run(self, worker: Process, task: str, event: str) -> str:

@@ -58,7 +58,7 @@ def test_the_table(workshop: Callable[..., Workshop], restore: bool) -> None:
         assert lines.count("moved fails 0") == 1
         assert "moved task_retry moved.fails" not in lines
     else:
-        shop.until(lambda: shop.job(fails).state in ("retrying", "running"), "no retry")
+        shop.until(lambda: (job := shop.job(fails)) and job.state in ("retrying", "running"), "no retry")
         assert state(shop, value, late) == [["PENDING", "None"], ["REVOKED", "expired"]]
         assert "moved limits 300 330" in lines
         assert wait < 60

@@ -53,7 +53,7 @@ def test_what_fails_after_the_body(request: pytest.FixtureRequest, broker: str, 
     ) as system:
         away = mark()
         returned = turned_away.delay(away, 3)
-        tasks = {"unstorable": unstorable, "torn down": torn_down, "hooks": hooks}
+        tasks: dict[str, Any] = {"unstorable": unstorable, "torn down": torn_down, "hooks": hooks}
         marks = {how: mark() for how in (*tasks, "chord", "link")}
         sent = {how: task.delay(marks[how]) for how, task in tasks.items()}
         whole = chord([fine.s(mark()), unstorable.s(marks["chord"])])(body.s())

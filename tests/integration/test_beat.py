@@ -69,7 +69,7 @@ def test_a_last_run_in_the_future_does_not_silence_an_entry(
     lives.turn()
     clock.at += timedelta(minutes=2)
     assert lives.turn() == 1
-    assert [r.entry for r in caplog.records if r.msg == "beat.last_run_in_the_future"] == ["often"]
+    assert [vars(r)["entry"] for r in caplog.records if r.msg == "beat.last_run_in_the_future"] == ["often"]
 
     clock.at -= timedelta(minutes=30)  # or while it runs
     lives.turn()

@@ -82,7 +82,7 @@ def test_a_pool_that_scales_itself_and_knows_what_was_revoked_before(desk: Desk)
 def test_a_busy_solo_worker_keeps_its_job_and_takes_no_other(desk: Desk, broker: Any) -> None:
     """With a lease, or a heartbeat of RabbitMQ's, that is shorter than the job."""
     system = desk.system
-    short = {"broker_heartbeat": 1}
+    short: dict[str, Any] = {"broker_heartbeat": 1}
     if broker.program == "valkey":
         short = {"broker_transport_options": {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}}
     long, next_ = desk.send("nap", 15, queue="both"), desk.send("succeed", queue="both")

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -240,7 +241,7 @@ def test_delayed_jobs_are_handed_over_to_plain_celery(ops: Ops) -> None:
 def test_a_broker_that_cannot_show_delayed_jobs_says_so(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    config = {"NIGHTSHIFT_REDIS_TRANSPORT": "kombu"} if kind == "stock" else {}
+    config: dict[str, Any] = {"NIGHTSHIFT_REDIS_TRANSPORT": "kombu"} if kind == "stock" else {}
     server = request.getfixturevalue("valkey" if kind == "stock" else "rabbitmq")
     with opened(tmp_path, server.fresh_url(), **config) as ops:
         done = ops.run("delayed", "list")

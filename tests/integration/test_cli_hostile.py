@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,10 +143,13 @@ def test_a_role_that_may_not_make_tables_is_told_in_a_line(postgres: Postgres, t
 
 def test_hidden_arguments_stay_hidden(ops_lite: Ops) -> None:
     ops = ops_lite
-    secrets = {"hidden": {"argsrepr": "(<hidden>)", "kwargsrepr": "{<hidden>}"}, "dots": {"argsrepr": "..."}}
+    secrets: dict[str, dict[str, Any]] = {
+        "hidden": {"argsrepr": "(<hidden>)", "kwargsrepr": "{<hidden>}"},
+        "dots": {"argsrepr": "..."},
+    }
     jobs = {}
     for name, options in secrets.items():
-        slow = {"link": ops.send.s()} if name == "dots" else {}
+        slow: dict[str, Any] = {"link": ops.send.s()} if name == "dots" else {}
         jobs[name] = ops.send.apply_async((424242,), queue="mail", **options, **slow).id
     ops.flush()
     for job in jobs.values():

@@ -141,7 +141,7 @@ class TestArchive:
     ) -> None:
         good = desk.bury("good")
         desk.bury("bad", body=b"keep me")
-        plain = archiver.fingerprint
+        plain = message.fingerprint
 
         def refuses(letter: DeadLetter) -> str:
             if letter.job_id == "bad":

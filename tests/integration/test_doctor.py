@@ -163,7 +163,10 @@ def test_beat(ops: Ops) -> None:
 
 
 def test_content_that_can_run_code(valkey: Valkey, tmp_path: Path) -> None:
-    config = {"NIGHTSHIFT_CELERY": {"accept_content": ["json", "pickle"]}, "NIGHTSHIFT_HTTP_ACCESS": "open"}
+    config: dict[str, Any] = {
+        "NIGHTSHIFT_CELERY": {"accept_content": ["json", "pickle"]},
+        "NIGHTSHIFT_HTTP_ACCESS": "open",
+    }
     with opened(tmp_path, valkey.fresh_url(), **config) as ops:
         assert "pickle" in about(ops, "content")["message"]
         assert about(ops, "http")["level"] == "info"

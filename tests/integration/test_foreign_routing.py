@@ -26,7 +26,9 @@ def test_what_came_by_a_topic_exchange_is_retried_in_its_queue(
     assert [letter["queue"] for letter in system.dead()] == ["feed"]
     succeeded = 'nightshift_jobs_total{outcome="succeeded",queue="feed",task="test.flaky"} 1'
     assert system.http is not None
-    system.until(lambda: succeeded in system.http.get("/metrics").text, 20, "the history names another queue")
+    http = system.http
+    assert http is not None
+    system.until(lambda: succeeded in http.get("/metrics").text, 20, "the history names another queue")
 
 
 def _publish(system: System, job_id: str, task: str, *args: Any) -> None:

@@ -37,7 +37,7 @@ class TestRoutes:
         assert client.get("/health/ready", **local).json == {"status": "unavailable"}
         answer = client.get("/metrics", **local)
         assert answer.status_code == 403
-        assert "NIGHTSHIFT_HTTP_TOKEN" in answer.json["message"]
+        assert "NIGHTSHIFT_HTTP_TOKEN" in answer.get_json()["message"]
 
     @pytest.mark.parametrize("first", ["app", "nightshift"])
     def test_the_app_s_own_go_first_whoever_came_first(
@@ -61,7 +61,7 @@ class TestRoutes:
         client = app.test_client()
         assert client.get("/metrics").text == "the app's"
         assert client.head("/metrics").status_code == 200
-        assert "parts" in client.get("/health/ready").json
+        assert "parts" in client.get("/health/ready").get_json()
         assert client.post("/health/ready").text == "posted"
         assert client.options("/health/live").status_code == 200
         assert client.post("/health/live").status_code == 405
@@ -84,7 +84,7 @@ class TestSQLite:
     @pytest.mark.parametrize("how", ["default", "named", "bind"])
     def test_the_app_s_own_file_keeps_its_journal(self, tmp_path: Path, how: str) -> None:
         file = tmp_path / "instance" / "app.db"
-        apps = {"SQLALCHEMY_DATABASE_URI": "sqlite:///app.db"}
+        apps: dict[str, Any] = {"SQLALCHEMY_DATABASE_URI": "sqlite:///app.db"}
         if how == "named":
             apps["NIGHTSHIFT_DATABASE_URL"] = f"sqlite:///{file}"
         elif how == "bind":

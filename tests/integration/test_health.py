@@ -220,7 +220,7 @@ def test_this_machine_may_know(ops: Ops, remote: str, host: str) -> None:
 def test_who_may_know_is_configured(
     valkey: Valkey, tmp_path: Path, access: str, token: str | None, caller: dict[str, str], knows: bool
 ) -> None:
-    config = {"NIGHTSHIFT_HTTP_ACCESS": access, "NIGHTSHIFT_HTTP_TOKEN": token}
+    config: dict[str, Any] = {"NIGHTSHIFT_HTTP_ACCESS": access, "NIGHTSHIFT_HTTP_TOKEN": token}
     with opened(tmp_path, valkey.fresh_url(), **config) as ops:
         assert ("parts" in ops.get("/health/ready", **caller).json) is knows
         assert ops.get("/metrics", **caller).status_code == (200 if knows else 403)

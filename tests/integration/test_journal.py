@@ -128,7 +128,7 @@ class TestOneJob:
         assert (record.state, record.args, record.due_at) == (JobState.SUCCEEDED, "[7]", None)
 
     def test_an_error_stays_until_a_success(self, store: Store) -> None:
-        events = [enqueued(), started(1, 1), retrying(1, 2), started(2, 4)]
+        events: list[JobEvent] = [enqueued(), started(1, 1), retrying(1, 2), started(2, 4)]
         assert tell(store, *events).error == {"error": "ValueError", "message": "boom"}
         assert tell(store, succeeded(2, 5)).error is None
 

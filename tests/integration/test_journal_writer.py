@@ -331,8 +331,13 @@ class TestThread:
 
     def test_a_lock_held_during_the_fork_is_free_in_the_child(self, store: Store) -> None:
         writer = journal.Journal(store)
+
+        def works() -> None:
+            run_jobs(writer, 1)
+            writer.close()
+
         with writer._changed:
-            child = fork(lambda: (run_jobs(writer, 1), writer.close()))
+            child = fork(works)
         join(child)
         assert counted(store) == {"succeeded": 1}
 

@@ -22,6 +22,7 @@ from flask_nightshift.domain.context import current_job
 from flask_nightshift.domain.events import (
     JobDied,
     JobEnqueued,
+    JobEvent,
     JobRetrying,
     JobReturned,
     JobStarted,
@@ -62,7 +63,7 @@ def lines() -> Lines:
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-EVENTS = {
+EVENTS: dict[str, JobEvent] = {
     "job.enqueued": JobEnqueued(JOB, AT),
     "job.started": JobStarted(JOB, AT, "worker@one", 0.25),
     "job.succeeded": JobSucceeded(JOB, AT, "worker@one", 1.5),

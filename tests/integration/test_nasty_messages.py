@@ -172,9 +172,9 @@ def _post_to_redis(system: System) -> dict[str, tuple[str, list[bytes]]]:
         raw = raw.replace(f'"{DEEPER}"', "[" * DEEP + "]" * DEEP)
         messages.append((name, KEPT.get(name, body), raw.encode(), fate))
     with closing(redis.Redis.from_url(system.env["NIGHTSHIFT_BROKER_URL"])) as client:
-        for number, (name, body, raw, fate) in enumerate(messages):
-            client.lpush("celery", raw)
-            sent[name] = fate, [body, raw]
+        for number, (name, body, sent_raw, fate) in enumerate(messages):
+            client.lpush("celery", sent_raw)
+            sent[name] = fate, [body, sent_raw]
             if number % 10 == 0:
                 system.enqueue("test.pid", f"good-{number}")
                 sent[f"good-{number}"] = RUNS, []
@@ -277,8 +277,8 @@ def _left(system: System) -> dict[str, int]:
             }
     with closing(redis.Redis.from_url(url)) as client:
         return {
-            "celery": int(client.llen("celery")),  # type: ignore[arg-type]
-            "nightshift.dead": int(client.llen("nightshift.dead")),  # type: ignore[arg-type]
-            "delayed": int(client.zcard("nightshift:delayed:celery")),  # type: ignore[arg-type]
-            "leased": len(client.hvals("nightshift:leased")),  # type: ignore[arg-type]
+            "celery": int(client.llen("celery")),
+            "nightshift.dead": int(client.llen("nightshift.dead")),
+            "delayed": int(client.zcard("nightshift:delayed:celery")),
+            "leased": len(client.hvals("nightshift:leased")),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from flask import Flask
@@ -67,7 +68,7 @@ def test_history_heartbeats_and_dead_letters(pooler: PgBouncer, postgres: Postgr
             dead_letters.discard(stores[number], dead_letters.Filters(ids=(letter.id,)))
         writer.close()
 
-    at_once(*(lambda number=number: write(number) for number in range(4)))  # type: ignore[misc]
+    at_once(*(partial(write, number) for number in range(4)))
     counts = {row.outcome: row.count for row in journal.totals(stores[0])}
     assert counts == {"succeeded": 100, "dead": 100}
     assert dead_letters.count(stores[0], dead_letters.Filters(status="discarded")) == 100

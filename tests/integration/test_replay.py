@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import text, update
 
 from burials import Desk, a_desk  # noqa: F401 - a fixture
@@ -125,8 +126,8 @@ class TestWaysBack:
         publish = desk.broker.publish
 
         def dies() -> None:
-            def then_die(*args: Any) -> None:
-                publish(*args)
+            def then_die(*args: Any, **options: Any) -> None:
+                publish(*args, **options)
                 os._exit(0)
 
             desk.broker.publish = then_die  # type: ignore[method-assign]
@@ -203,7 +204,7 @@ def test_the_migration_keeps_letters_that_were_there_and_they_can_be_replayed(
     with desk.store.begin(timeout=30) as connection:
         config = migration._config()
         config.attributes["connection"] = connection
-        migration.command.downgrade(config, "0002")
+        command.downgrade(config, "0002")
     with desk.store.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM nightshift_dead_letters")).scalar() == 1
     assert desk.store.migrate()[0] == "0003"
@@ -292,8 +293,8 @@ class TestTerminal:
         [letter_id] = desk.died("j1")
         publish, locks = desk.broker.publish, []
 
-        def then_lock(*args: Any) -> None:
-            publish(*args)
+        def then_lock(*args: Any, **options: Any) -> None:
+            publish(*args, **options)
             locks.append(_lock(desk.store))
 
         desk.broker.publish = then_lock  # type: ignore[method-assign]
@@ -338,8 +339,8 @@ def test_the_notes_of_an_error_are_printed(valkey: Valkey, tmp_path: Path, monke
         publish = ops.runtime.broker.publish
         locks = []
 
-        def then_lock(*args: Any) -> None:
-            publish(*args)
+        def then_lock(*args: Any, **options: Any) -> None:
+            publish(*args, **options)
             locks.append(_lock(ops.runtime.store))
 
         monkeypatch.setattr(ops.runtime.broker, "publish", then_lock)

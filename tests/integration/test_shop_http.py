@@ -6,6 +6,7 @@ import io
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ ADA = {"name": "Ada", "email": "ada@example.org"}
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, valkey: Valkey) -> Flask:
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, valkey: Valkey) -> Iterator[Flask]:
     app = make_app(tmp_path, monkeypatch, NIGHTSHIFT_BROKER_URL=valkey.fresh_url())
     yield app
     with app.app_context():
@@ -64,7 +65,7 @@ def upload(client: FlaskClient, data: bytes, name: str = "p.png") -> Any:
 
 def count(app: Flask, model: Any) -> int:
     with app.app_context():
-        return db.session.scalar(select(func.count()).select_from(model))
+        return db.session.scalars(select(func.count()).select_from(model)).one()
 
 
 def test_each_counter_answers_202_with_its_job(client: FlaskClient) -> None:
@@ -77,18 +78,18 @@ def test_each_counter_answers_202_with_its_job(client: FlaskClient) -> None:
         ),
     ):
         assert answer.status_code == 202
-        job = answer.json["job"]
-        assert set(answer.json) == {"job"}
+        job = answer.get_json()["job"]
+        assert set(answer.get_json()) == {"job"}
         assert job == {"id": job["id"], "task": task, "status_url": f"/jobs/{job['id']}"}
         assert answer.headers["Location"] == job["status_url"]
         status = client.get(job["status_url"])
         assert status.status_code == 200
-        assert set(status.json) == {"id", "task", "state", "attempts", "progress", "result", "error"}
-        assert status.json["state"] in {"queued", "unknown"}
+        assert set(status.get_json()) == {"id", "task", "state", "attempts", "progress", "result", "error"}
+        assert status.get_json()["state"] in {"queued", "unknown"}
 
 
 def test_a_job_that_nobody_knows_is_unknown(client: FlaskClient) -> None:
-    assert client.get("/jobs/no-such-job").json["state"] == "unknown"
+    assert client.get("/jobs/no-such-job").get_json()["state"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_wrong_sign_up_names_field_value_and_way_out(
     client: FlaskClient, app: Flask, body: Any, field: str, value: Any
 ) -> None:
     answer = client.post("/signup", json=body)
-    error = answer.json["error"]
+    error = answer.get_json()["error"]
     assert answer.status_code == 400
     assert error["field"] == field
     assert error["value"] == value
@@ -129,18 +130,18 @@ def test_a_wrong_sign_up_names_field_value_and_way_out(
 )
 def test_what_is_not_a_json_object_is_refused(client: FlaskClient, payload: str, field: str) -> None:
     answer = client.post("/signup", data=payload, content_type="application/json")
-    assert (answer.status_code, answer.json["error"]["field"]) == (400, field)
+    assert (answer.status_code, answer.get_json()["error"]["field"]) == (400, field)
 
 
 def test_a_form_instead_of_json_is_told_the_content_type(client: FlaskClient) -> None:
     answer = client.post("/signup", data=ADA)
     assert answer.status_code == 400
-    assert "application/json" in answer.json["error"]["remedy"]
+    assert "application/json" in answer.get_json()["error"]["remedy"]
 
 
 def test_bodies_are_bounded(client: FlaskClient, app: Flask) -> None:
     answer = client.post("/hooks", json={"url": "https://example.org/", "payload": {"x": "y" * 70_000}})
-    assert (answer.status_code, "message" in answer.json["error"]) == (413, True)
+    assert (answer.status_code, "message" in answer.get_json()["error"]) == (413, True)
     answer = upload(client, b"\0" * (app.config["SHOP_MAX_PHOTO_BYTES"] + 1))
     assert answer.status_code == 413
     assert count(app, Photo) == 0
@@ -161,15 +162,15 @@ def test_bodies_are_bounded(client: FlaskClient, app: Flask) -> None:
 def test_what_is_not_a_picture_is_refused(client: FlaskClient, app: Flask, data: bytes, says: str) -> None:
     answer = upload(client, data, "evil.png")
     assert answer.status_code == 400
-    assert answer.json["error"]["field"] == "file"
-    assert answer.json["error"]["value"] == "evil.png"
-    assert says in answer.json["error"]["remedy"]
+    assert answer.get_json()["error"]["field"] == "file"
+    assert answer.get_json()["error"]["value"] == "evil.png"
+    assert says in answer.get_json()["error"]["remedy"]
     assert count(app, Photo) == 0
 
 
 def test_a_photo_without_a_file_and_a_size_that_is_none(client: FlaskClient) -> None:
-    assert client.post("/photos", data={}).json["error"]["field"] == "file"
-    assert client.get("/photos/abc/enormous").json["error"]["field"] == "size"
+    assert client.post("/photos", data={}).get_json()["error"]["field"] == "file"
+    assert client.get("/photos/abc/enormous").get_json()["error"]["field"] == "size"
     assert client.get("/photos/abc/small").status_code == 404
 
 
@@ -188,15 +189,15 @@ def test_a_photo_without_a_file_and_a_size_that_is_none(client: FlaskClient) -> 
 def test_a_hook_to_where_nobody_should_be_sent_is_refused(client: FlaskClient, url: str) -> None:
     answer = client.post("/hooks", json={"url": url, "payload": {}})
     assert answer.status_code == 400, url
-    assert answer.json["error"]["field"] == "url"
-    assert answer.json["error"]["value"] == url
+    assert answer.get_json()["error"]["field"] == "url"
+    assert answer.get_json()["error"]["value"] == url
 
 
 @pytest.mark.parametrize("payload", ['"text"', "[1]", "3", "null", '{"x": "\\ud800"}'])
 def test_a_payload_that_cannot_be_sent_is_refused(client: FlaskClient, payload: str) -> None:
     body = f'{{"url": "https://example.org/", "payload": {payload}}}'
     answer = client.post("/hooks", data=body, content_type="application/json")
-    assert (answer.status_code, answer.json["error"]["field"]) == (400, "payload")
+    assert (answer.status_code, answer.get_json()["error"]["field"]) == (400, "payload")
 
 
 def test_a_frozen_broker_is_503_in_time_and_the_same_request_works_afterwards(
@@ -210,7 +211,7 @@ def test_a_frozen_broker_is_503_in_time_and_the_same_request_works_afterwards(
 
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
-    assert "Send it again" in answer.json["error"]["message"]
+    assert "Send it again" in answer.get_json()["error"]["message"]
     assert took < 8, "3 s for the broker; the rest is for a busy machine"
 
     assert client.post("/signup", json=ADA).status_code == 202
@@ -227,7 +228,7 @@ def test_a_database_that_is_away_is_503(
     for answer in (client.post("/signup", json=ADA), client.get("/jobs/some-job")):
         assert answer.status_code == 503
         assert answer.headers["Retry-After"]
-        assert "message" in answer.json["error"]
+        assert "message" in answer.get_json()["error"]
 
 
 def test_nothing_of_a_stranger_is_run_by_the_page(client: FlaskClient, app: Flask) -> None:
@@ -241,7 +242,7 @@ def test_nothing_of_a_stranger_is_run_by_the_page(client: FlaskClient, app: Flas
 
 
 def test_unknown_paths_and_wrong_methods_are_json_too(client: FlaskClient) -> None:
-    assert client.get("/nowhere").json["error"]["message"]
+    assert client.get("/nowhere").get_json()["error"]["message"]
     answer = client.get("/signup")
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -71,7 +72,7 @@ class SlowClients(threading.Thread):
             self._open.register(client, selectors.EVENT_READ)
 
     def run(self) -> None:
-        while clients := [key.fileobj for key in self._open.get_map().values()]:
+        while clients := [cast("socket.socket", key.fileobj) for key in self._open.get_map().values()]:
             ended = {key.fileobj for key, _ in self._open.select(0.5)}
             for client in clients:
                 with contextlib.suppress(OSError):

@@ -42,6 +42,10 @@ class Postman(Mailbox):
     after: Callable[[], Any] = staticmethod(lambda: None)
     refuse: str | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
     ) -> str:
@@ -62,7 +66,6 @@ class Postman(Mailbox):
 @pytest.fixture
 def postman() -> Iterator[Postman]:
     postman = Postman()
-    postman.port = free_port()
     controller = Controller(postman, hostname="127.0.0.1", port=postman.port)
     controller.start()
     yield postman
@@ -173,7 +176,8 @@ class TestWelcomeMail:
     def test_killed_before_the_mail_was_taken_it_is_sent_by_the_next_run(
         self, app: Flask, ada: User, postman: Postman
     ) -> None:
-        holder, started = [], threading.Event()
+        holder: list[Any] = []
+        started = threading.Event()
         kill = killer(holder, started)
         postman.before = lambda: kill() or "451 not now"
         holder.append(process := in_a_process(app, ada))
@@ -189,7 +193,8 @@ class TestWelcomeMail:
     def test_killed_after_the_mail_was_taken_the_copy_says_that_it_is_one(
         self, app: Flask, ada: User, postman: Postman
     ) -> None:
-        holder, started = [], threading.Event()
+        holder: list[Any] = []
+        started = threading.Event()
         postman.after = killer(holder, started)
         holder.append(process := in_a_process(app, ada))
         started.set()
@@ -363,7 +368,7 @@ class TestHooks:
 
     @pytest.mark.parametrize(("path", "status"), [("gone", 410), ("unheard-of", 404), ("elsewhere", 307)])
     def test_a_final_answer_is_permanent(self, app: Flask, partner: str, path: str, status: int) -> None:
-        with pytest.raises(PermanentFailure) as caught:
+        with pytest.raises(hooks.HookRefused) as caught:
             deliver(f"{partner}/{path}")
         assert caught.value.status == status
         assert not tasks.deliver_hook.retriable(caught.value)
@@ -375,6 +380,7 @@ class TestHooks:
         for when, low, high in (("7", 7, 7), (date, 117, 120), (past, 0, 0), ("99999999", 3600, 3600)):
             with pytest.raises(hooks.HookFailed) as caught:
                 deliver(f"{partner}/later/{when}")
+            assert caught.value.retry_after is not None, when
             assert low <= caught.value.retry_after <= high, when
         absurd = "Wed, 21 Oct 2015 07:28:00 +999999999999"
         for when in ("soon", "-5", "1e9", absurd, "Wed, 21 Oct 99999 07:28:00 GMT"):

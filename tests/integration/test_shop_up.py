@@ -62,6 +62,11 @@ def stopped_in_order(text: str) -> bool:
     return lines[-1].endswith("broker stopped") and any(line.endswith("worker stopped") for line in lines)
 
 
+def process_of(shop: ShopStack) -> subprocess.Popen[bytes]:
+    assert shop.process is not None, "it was not started"
+    return shop.process
+
+
 def test_ctrl_c_lets_a_running_job_finish_and_leaves_no_process(
     shop: ShopStack, partner: SlowPartner
 ) -> None:
@@ -69,12 +74,12 @@ def test_ctrl_c_lets_a_running_job_finish_and_leaves_no_process(
     job_id = shop.enqueue("/hooks", {"url": f"{partner.url}/slow", "payload": {}})
     assert partner.called.wait(20)
 
-    shop.process.send_signal(signal.SIGINT)
+    process_of(shop).send_signal(signal.SIGINT)
     wait_for(lambda: "SIGINT: stopping" in shop.text(), 10, "it does not stop")
     wait_for(lambda: "worker.stopping" in shop.text(), 10, "the worker does not stop")
     partner.answer.set()
 
-    assert shop.process.wait(30) == 0, shop.text()[-3000:]
+    assert process_of(shop).wait(30) == 0, shop.text()[-3000:]
     assert shop.events("job.succeeded", job_id)
     assert shop.family() == []
     assert stopped_in_order(shop.text())
@@ -106,7 +111,7 @@ def test_beat_cleans_up_for_real(shop: ShopStack) -> None:
 def test_a_process_that_ends_by_itself_ends_the_rest_with_its_exit_code(shop: ShopStack) -> None:
     shop.start()
     shop.named("worker").kill()
-    assert shop.process.wait(40) == 128 + signal.SIGKILL
+    assert process_of(shop).wait(40) == 128 + signal.SIGKILL
     assert "worker was killed by signal 9: the rest is stopped too" in shop.text()
     assert shop.family() == []
 
@@ -115,10 +120,10 @@ def test_asked_twice_it_stops_at_once(shop: ShopStack, partner: SlowPartner) -> 
     shop.start()
     shop.enqueue("/hooks", {"url": f"{partner.url}/slow", "payload": {}})
     assert partner.called.wait(20)
-    shop.process.send_signal(signal.SIGTERM)
+    process_of(shop).send_signal(signal.SIGTERM)
     wait_for(lambda: "SIGTERM: stopping" in shop.text(), 10, "it does not stop")
-    shop.process.send_signal(signal.SIGTERM)
-    assert shop.process.wait(10) == 1
+    process_of(shop).send_signal(signal.SIGTERM)
+    assert process_of(shop).wait(10) == 1
     assert "worker is killed: asked again to stop" in shop.text()
     assert shop.family() == []
 
@@ -131,8 +136,8 @@ def test_killed_it_takes_its_processes_along_and_the_next_start_goes_on(
     assert partner.called.wait(20)
     delayed = shop.enqueue("/hooks", {"url": f"{partner.url}/busy", "payload": {"order": 1}})
     wait_for(lambda: shop.events("job.retrying", delayed), 20, "no retry")
-    shop.process.kill()
-    shop.process.wait()
+    process_of(shop).kill()
+    process_of(shop).wait()
     wait_for(lambda: shop.family() == [], 10, "some of its processes live on")
 
     partner.answer.set()

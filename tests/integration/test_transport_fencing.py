@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from transport_support import Site
 from transport_world import World
 
-SHORT = {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}
+SHORT: dict[str, Any] = {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}
 
 
 @pytest.fixture(params=["valkey", "redis_server"])

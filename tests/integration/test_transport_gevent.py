@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_the_jobs_of_a_killed_worker_run_again_and_a_warm_stop_is_clean(world: W
 
 
 def test_a_job_that_gives_nobody_a_turn_keeps_its_lease(world: World) -> None:
-    short = {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}
+    short: dict[str, Any] = {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}
     busy = world.worker("gevent", concurrency=4, **short)
     world.app.send_task("spin", ["busy", 7.0])
     world.wait(lambda: world.started() == Counter(["busy"]))

@@ -24,7 +24,7 @@ from flask_nightshift.text.lines import LOGGER
 from servers import wait_for
 from transport_support import BOOKS, QUEUE, Site, bodies, child, eta
 
-SHORT = {"lease_seconds": 1.5, "lease_renew_seconds": 0.3}
+SHORT: dict[str, Any] = {"lease_seconds": 1.5, "lease_renew_seconds": 0.3}
 
 
 @pytest.fixture(params=["valkey", "redis_server"])
@@ -78,7 +78,7 @@ def test_the_deadline_decides_where_clients_may_not_be_listed(site: Site) -> Non
     )
     site.publish("first")
     site.url = site.url.replace(f":{site.server.password}@", "worker:any@")
-    options = {"lease_seconds": 3, "lease_renew_seconds": 0.5}
+    options: dict[str, Any] = {"lease_seconds": 3, "lease_renew_seconds": 0.5}
     with child(site, **options) as worker:
         reader = site.reader(**options)
         worker.send(signal.SIGKILL)
@@ -197,7 +197,7 @@ def test_a_keeper_whose_connection_is_cut_is_back_before_anyone_takes_over(site:
 def test_a_machine_that_slept_longer_than_the_leases_gives_nothing_out_twice(site: Site) -> None:
     """Whoever wakes first finds every deadline passed, its own and those of who is still asleep."""
     wait_for(lambda: site.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young")
-    options = {"lease_seconds": 6, "lease_renew_seconds": 1.5}
+    options: dict[str, Any] = {"lease_seconds": 6, "lease_renew_seconds": 1.5}
     with ExitStack() as stack:
         worker, early = (_holding(stack, site, body, **options) for body in ("first", "second"))
         worker.send(signal.SIGSTOP)
@@ -526,9 +526,12 @@ def test_a_process_that_just_ends_returns_its_messages_at_once(site: Site) -> No
 
 def test_a_cancelled_consumer_returns_what_it_had_not_delivered(site: Site) -> None:
     reader = site.reader("a", "b", prefetch=4)
-    reader.consumer.on_message = lambda message: (
-        reader.consumer.cancel_by_queue("b") or reader.got.append(message)
-    )
+
+    def cancel_and_keep(message: Any) -> None:
+        reader.consumer.cancel_by_queue("b")
+        reader.got.append(message)
+
+    reader.consumer.on_message = cancel_and_keep
     for queue in "abab":
         site.publish(queue, queue=queue)
     got = bodies(reader.within(0.5))

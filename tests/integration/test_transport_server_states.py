@@ -19,7 +19,7 @@ from transport_world import World
 
 @pytest.fixture(params=["valkey", "redis_server"])
 def server(request: pytest.FixtureRequest) -> RedisServer:
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+    return request.getfixturevalue(request.param)
 
 
 def test_forgotten_scripts_are_sent_again_in_mid_work(server: RedisServer) -> None:

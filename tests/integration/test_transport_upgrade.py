@@ -13,7 +13,7 @@ from flask_nightshift.brokers.redis.transport import queues
 from transport_support import Site
 from transport_world import QUEUE, World
 
-EXPIRED = {"visibility_timeout": 1}
+EXPIRED: dict[str, Any] = {"visibility_timeout": 1}
 """For tests: what a killed old worker left is taken for abandoned after a second."""
 
 

@@ -209,10 +209,11 @@ class Reader(ast.NodeVisitor):
         if function not in ("getattr", "setattr", "hasattr", "delattr"):
             return
         name = node.args[1]
-        if isinstance(name, ast.Constant) and PRIVATE.fullmatch(name.value):
-            self.use(name.value, node)
+        given = str(name.value) if isinstance(name, ast.Constant) else ANY
+        if PRIVATE.fullmatch(given):
+            self.use(given, node)
         elif function in ("setattr", "delattr"):
-            self.use(name.value if isinstance(name, ast.Constant) else ANY, node, self.patches)
+            self.use(given, node, self.patches)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and PRIVATE.fullmatch(node.value) and node.value not in _our_names():

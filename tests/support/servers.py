@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import psutil
 import pytest
@@ -27,7 +27,7 @@ RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
 PR_SET_PDEATHSIG = 1
 
 
-def missing(program: str, package: str) -> None:
+def missing(program: str, package: str) -> NoReturn:
     """Skip the test, or fail it where everything must be there."""
     text = f"{program} is not installed (Debian package: {package})"
     if os.environ.get("CI") == "true":
@@ -41,7 +41,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def wait_for(check: Callable[[], Any], seconds: float, what: str) -> Any:
+def wait_for(check: Callable[..., Any], seconds: float, what: str) -> Any:
     """Call ``check`` until it returns something true; exceptions count as not yet."""
     deadline = time.monotonic() + seconds
     while True:
@@ -67,6 +67,10 @@ class Server:
     stop_signal: ClassVar[int] = signal.SIGTERM
     start_seconds: ClassVar[float] = 10
     running: ClassVar[list[Server]] = []
+
+    def fresh_url(self) -> str:
+        """The URL of an empty part of this server: a flushed Redis, a new virtual host or database."""
+        raise NotImplementedError
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -186,7 +190,7 @@ class RedisServer(Server):
     password = "s3cret-redis"  # it must never be seen in an error
 
     def binary(self) -> str:
-        return shutil.which("redis-server") or missing("redis-server", "redis-server")  # type: ignore[return-value]
+        return shutil.which("redis-server") or missing("redis-server", "redis-server")
 
     @property
     def url(self) -> str:

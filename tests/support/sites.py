@@ -109,8 +109,13 @@ class Site:
             connect_timeout=settings["broker_connection_timeout"],
         )
 
+    def accepts(self) -> bool:
+        """Publish a job, which raises while the broker refuses it."""
+        self.broker.publish(a_job(), self.queue)
+        return True
+
     @contextmanager
-    def consumer(self, queue: str | None = None, prefetch: int = 10) -> Iterator[Callable[[float], Any]]:
+    def consumer(self, queue: str | None = None, prefetch: int = 10) -> Iterator[Callable[..., Any]]:
         """Consume as a worker does; gives ``receive(seconds)``: the next ``kombu.Message``, or None."""
         received: list[Any] = []
         with self.connection() as connection, connection.channel() as channel:

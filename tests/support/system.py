@@ -139,8 +139,8 @@ class System:
             f"{self.env['FLASK_APP']}:create_app()",
         ]
         process = self._start("web", argv, {})
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15)
-        self.until(lambda: self.http.get("/health/live").status_code == 200, 30, "the web app is not up")
+        http = self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15)
+        self.until(lambda: http.get("/health/live").status_code == 200, 30, "the web app is not up")
         return process
 
     def _start(self, name: str, argv: list[str], env: dict[str, str]) -> Process:
@@ -185,7 +185,7 @@ class System:
         lines = (line.split(" ", 1) for line in self.ledger.read_text().splitlines())
         return [event for who, event in lines if who == marker]
 
-    def until(self, check: Callable[[], Any], seconds: float, what: str) -> Any:
+    def until(self, check: Callable[..., Any], seconds: float, what: str) -> Any:
         return wait_for(check, seconds, what)
 
 

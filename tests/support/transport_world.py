@@ -142,7 +142,7 @@ class World:
         return Counter(name.decode() for name in self.site.redis.lrange("finished", 0, -1))
 
     def wait(
-        self, check: Callable[[], Any], seconds: float = 30, what: str = "the jobs did not get there"
+        self, check: Callable[..., Any], seconds: float = 30, what: str = "the jobs did not get there"
     ) -> Any:
         """Wait for something."""
         return wait_for(check, seconds, what)

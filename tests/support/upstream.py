@@ -44,7 +44,8 @@ class _Changing(Loader):
             )
             return
         exec(compile(code, str(module.__file__), "exec"), vars(module))
-        exec(textwrap.dedent(self._how), vars(module), given := {})
+        given: dict[str, Any] = {}
+        exec(textwrap.dedent(self._how), vars(module), given)
         setattr(getattr(module, self._owner), self._name, given[self._name])
 
 

@@ -57,7 +57,6 @@ def right() -> None:
     assert_type(bare.delay(1).id, str)
     assert_type(with_options.delay(1, subject="Hi").get(), dict[str, int])
     assert_type(bound.delay(1).get(), float)
-    assert_type(coroutine(1), bytes)
     assert_type(coroutine.delay(1).get(), bytes)
     assert_type(bound_coroutine.delay(1).get(), int)
     assert_type(nothing.delay().get(), None)

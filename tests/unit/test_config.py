@@ -81,6 +81,10 @@ BAD: dict[str, list[Any]] = {
 
 
 def load(instance: Path | None = None, **values: Any) -> Settings:
+    return loaded(values, instance)
+
+
+def loaded(values: dict[str, Any], instance: Path | None = None) -> Settings:
     app = Flask("shop", instance_path=str(instance or "/srv/shop/instance"))
     app.config.update(values)
     return config.load(app)
@@ -169,7 +173,7 @@ def test_so_is_an_empty_variable(name: str, prefix: str, monkeypatch: pytest.Mon
 )
 def test_an_unknown_key_is_refused_with_a_hint(typo: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load(**{typo: "x"})
+        loaded({typo: "x"})
     assert typo in str(caught.value)
     assert hint in str(caught.value)
 
@@ -211,7 +215,7 @@ class TestDatabase:
     @pytest.mark.parametrize("name", ["NIGHTSHIFT_DATABASE_URL", "SQLALCHEMY_DATABASE_URI"])
     def test_which_is_for_tests(self, name: str, url: str) -> None:
         with pytest.raises(ConfigurationError, match="in tests set TESTING before init_app") as caught:
-            load(**{name: url})
+            loaded({name: url})
         assert caught.value.key == name
 
     def test_an_app_on_another_database_is_told_which_key_of_ours_to_set(self) -> None:
@@ -222,7 +226,7 @@ class TestDatabase:
             "SQLite or PostgreSQL: set NIGHTSHIFT_DATABASE_URL to a sqlite:// or postgresql:// URL"
         )
         ours = {"NIGHTSHIFT_DATABASE_URL": "sqlite:////ours.db", "SQLALCHEMY_DATABASE_URI": "mysql://h/n"}
-        assert load(**ours).database_url == "sqlite:////ours.db"
+        assert loaded(ours).database_url == "sqlite:////ours.db"
 
     @pytest.mark.parametrize(
         ("installed", "given", "found"),

@@ -178,7 +178,8 @@ class TestBurial:
 
     @given(bodies, strangers_headers)
     def test_anything_in_the_dead_letter_queue_can_be_read(self, body: bytes, found: dict[str, Any]) -> None:
-        for odd in (None, 7, [], {}, {"id": None}, {"id": "x", "reason": "?", "at": "?"}):
+        oddities: tuple[Any, ...] = (None, 7, [], {}, {"id": None}, {"id": "x", "reason": "?", "at": "?"})
+        for odd in oddities:
             letter = message.dead_letter(body, {**found, message.DEAD: odd, "x-death": odd}, None, None, None)
             assert letter.body == body
             assert letter.id

@@ -30,7 +30,8 @@ reports = st.lists(st.tuples(st.integers(), st.text(max_size=50)), max_size=8)
 def test_in_whatever_pieces_they_come_they_are_the_same(
     sent: list[tuple[int, str]], sizes: list[int]
 ) -> None:
-    stream, data, got, piece = b"".join(map(written, sent)), bytearray(), [], 0
+    stream, data, piece = b"".join(map(written, sent)), bytearray(), 0
+    got: list[Any] = []
     while stream:
         size = sizes[piece % len(sizes)]
         data += stream[:size]
@@ -113,7 +114,7 @@ def test_a_handed_job_is_what_billiard_expects_of_one() -> None:
     written: list[Any] = []
     pool = JobProcesses.__new__(JobProcesses)
     settings = {"_state": RUN, "_cache": {}, "soft_timeout": None, "timeout": 5, "lost_worker_timeout": 3}
-    vars(pool).update(settings, on_timeout_set=print, on_timeout_cancel=None, _quick_put=written.append)
+    pool.__dict__.update(settings, on_timeout_set=print, on_timeout_cancel=None, _quick_put=written.append)
     handed = pool.apply_async(max, (1, 2), callback=print, correlation_id="id", waitforslot=False)
     theirs = ApplyResult(
         {}, print, timeout=5, lost_worker_timeout=3, on_timeout_set=print, correlation_id="id"

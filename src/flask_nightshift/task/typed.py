@@ -93,11 +93,18 @@ class Task(Protocol[P, R_co]):
     def __setattr__(self, name: str, value: Any, /) -> None: ...
 
 
+class CoroutineTask(Task[P, R_co], Protocol[P, R_co]):
+    """A declared task whose body is a coroutine."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Run the body here and now; inside a coroutine, return one to await."""
+
+
 class TaskDecorator(Protocol):
     """What ``@jobs.task(...)`` returns."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
     def __call__(self, function: Any, /) -> Any:
@@ -108,11 +115,13 @@ class BoundTaskDecorator(Protocol):
     """What ``@jobs.task(bind=True, ...)`` returns: the function's first parameter is the task itself."""
 
     @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(
+        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
     def __call__(self, function: Any, /) -> Any:
         """Declare ``function`` as a task."""
 
 
-__all__ = ["BoundTaskDecorator", "JobResult", "Task", "TaskDecorator"]
+__all__ = ["BoundTaskDecorator", "CoroutineTask", "JobResult", "Task", "TaskDecorator"]

@@ -18,7 +18,7 @@ from flask_nightshift import Nightshift
 from flask_nightshift import services as runtime
 from flask_nightshift.cli import jobs as cli
 from flask_nightshift.dead_letters import Archiver
-from flask_nightshift.domain.events import JobDied, JobRetrying, JobStarted, JobSucceeded
+from flask_nightshift.domain.events import JobDied, JobEvent, JobRetrying, JobStarted, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Reason, utcnow
 from flask_nightshift.message import headers as message
 from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
@@ -105,7 +105,7 @@ class Ops:
         """A job that ran once, as a worker would tell it; ``flush()`` writes it."""
         job, now, worker = self.ref(), utcnow(), "worker@one"
         failure = Failure("OSError", "refused", TRACEBACK)
-        ends = {
+        ends: dict[str, JobEvent] = {
             "succeeded": JobSucceeded(job, now, worker, runtime),
             "retried": JobRetrying(job, now, worker, runtime, failure, now + timedelta(seconds=4), 4.0, 5),
             "dead": JobDied(job, now, worker, runtime, failure, Reason.EXHAUSTED),

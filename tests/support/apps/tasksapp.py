@@ -277,7 +277,7 @@ def create_app() -> Flask:
     app_celery.register_task(ByClass)
     app_celery.register_task(ByInstance())
 
-    class ContextTask(app_celery.Task):
+    class ContextTask(app_celery.Task):  # type: ignore[name-defined]  # made by the app
         """Of Flask's documentation as it was for years."""
 
         max_retries = 1
