@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import structlog
@@ -39,7 +40,7 @@ def _logging_as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def configured(form: str, encoding: str = "utf-8") -> io.TextIOWrapper:
+def configured(form: Literal["json", "console"], encoding: str = "utf-8") -> io.TextIOWrapper:
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
     logs.configure(Settings(log_format=form), stream=stream)
     return stream
@@ -66,7 +67,7 @@ def written(stream: io.TextIOWrapper) -> str:
     ],
 )
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_no_line_says_a_password(form: str, text: str) -> None:
+def test_no_line_says_a_password(form: Literal["json", "console"], text: str) -> None:
     stream = configured(form)
     try:
         raise ConnectionError(text)
@@ -142,7 +143,9 @@ def attack() -> None:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_what_a_job_says_drives_no_terminal_and_forges_no_line(form: str, encoding: str) -> None:
+def test_what_a_job_says_drives_no_terminal_and_forges_no_line(
+    form: Literal["json", "console"], encoding: str
+) -> None:
     stream = configured(form, encoding)
     attack()
     out = written(stream)
