@@ -13,8 +13,9 @@ from flask_nightshift.brokers.base import PUBLISH_TIMEOUT, QueueDepth
 from flask_nightshift.brokers.redis.client import connect
 from flask_nightshift.domain.job import Failure, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
-from flask_nightshift.message import headers as jobs
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message import burial
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from servers import wait_for
 from sites import Site, a_job
 
@@ -205,7 +206,7 @@ def test_replace_with_a_delay_is_a_retry(site: Site) -> None:
 
 
 def bury(site: Site, job: Outgoing, message: object) -> None:
-    headers = jobs.buried(
+    headers = burial.buried(
         job.headers,
         reason=Reason.PERMANENT,
         failure=Failure("ValueError", "no such user", "Traceback"),

@@ -20,7 +20,9 @@ from flask_nightshift.config import settings as config
 from flask_nightshift.dead_letters import Filters, replay
 from flask_nightshift.domain.job import Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable, ConfigurationError
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing, deliveries
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.headers import deliveries
 from flask_nightshift.observe import doctor
 from flask_nightshift.services import current
 from flask_nightshift.worker import main

@@ -16,7 +16,7 @@ from kombu import Exchange, Queue
 from flask_nightshift.brokers.rabbitmq import topology
 from flask_nightshift.domain.job import Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
-from flask_nightshift.message.headers import DEAD_QUEUE
+from flask_nightshift.message.burial import DEAD_QUEUE
 from servers import RabbitMQ, wait_for
 from sites import Site, a_job, make_site
 

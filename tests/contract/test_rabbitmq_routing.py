@@ -15,7 +15,7 @@ from kombu import Exchange, Queue, binding
 from flask_nightshift.brokers.rabbitmq import topology
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import ConfigurationError
-from flask_nightshift.message.headers import DEAD_QUEUE
+from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.services import current
 from resultsapp import add, create_app
 from servers import RabbitMQ, wait_for

@@ -13,7 +13,7 @@ import pytest
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable, ConfigurationError
-from flask_nightshift.message.headers import DEAD_QUEUE
+from flask_nightshift.message.burial import DEAD_QUEUE
 from servers import RedisServer, free_port, wait_for
 from sites import Site, a_job, make_site
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flask_nightshift.domain.job import Reason, utcnow
-from flask_nightshift.message.headers import DEAD_QUEUE
+from flask_nightshift.message.burial import DEAD_QUEUE
 from opsapp import Ops, opened
 from servers import Postgres, Valkey
 

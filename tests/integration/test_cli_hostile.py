@@ -13,8 +13,9 @@ import pytest
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.events import JobEnqueued, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Outcome, Reason, new_ids, utcnow
-from flask_nightshift.message import headers as message
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message import burial
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from flask_nightshift.observe import overview as inspector
 from opsapp import Ops, opened
 from servers import Postgres, Valkey
@@ -169,7 +170,7 @@ def test_hidden_arguments_stay_hidden(ops_lite: Ops) -> None:
 def bury_with_headers(ops: Ops, job: str) -> None:
     """The job as it was published dies."""
     found = next(each for each in ops.runtime.broker.peek("mail", 10) if each["id"] == job)
-    headers = message.buried(
+    headers = burial.buried(
         found["headers"],
         reason=REASON,
         failure=Failure("OSError", "x"),

@@ -22,8 +22,10 @@ from flask_nightshift.config import settings as config
 from flask_nightshift.dead_letters import Archiver, Filters, Status, archiver, claims
 from flask_nightshift.domain.job import DeadLetter, Failure, JobState, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
-from flask_nightshift.message import headers as message
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message import burial
+from flask_nightshift.message import headers as message_headers
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from flask_nightshift.store import tables
 from servers import wait_for
 
@@ -62,7 +64,7 @@ class TestArchive:
         assert archived.arguments() == ("[7]", '{"name": "Zoë"}')
         assert [attempt["number"] for attempt in archived.attempts] == [3]
         assert archived.status is Status.WAITING
-        assert archived.fingerprint == message.fingerprint(letter)
+        assert archived.fingerprint == burial.fingerprint(letter)
         assert json.loads(json.dumps(archived.as_dict()))["args"] == "[7]"
 
     def test_bytes_that_are_no_text(self, desk: Desk) -> None:
@@ -104,7 +106,7 @@ class TestArchive:
         headers = desk.job("killed") | {
             "x-death": [{"reason": "delivery_limit", "queue": "mail", "count": 1, "time": utcnow()}]
         }
-        letter = message.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
+        letter = burial.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
         for _ in range(2):  # the acknowledgement was lost
             dead_letters.archive(desk.store, [letter], worker="w9")
         [row] = journal.totals(desk.store)
@@ -118,8 +120,8 @@ class TestArchive:
         from flask_nightshift.brokers.payload import Burial
 
         note = Burial("delivery_limit", "its worker died 5 times", "mail", "w2").header()
-        headers = desk.job("killed") | {message.DEAD: note}
-        letter = message.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
+        headers = desk.job("killed") | {message_headers.DEAD: note}
+        letter = burial.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
         dead_letters.archive(desk.store, [letter], worker="w9")
         assert [row.count for row in journal.totals(desk.store)] == [1]
 
@@ -265,14 +267,14 @@ class TestReplay:
     def test_it_dies_again_and_is_replayed_again(self, desk: Desk) -> None:
         [first] = desk.died("j1")
         self.replay(desk)
-        published = message.revived(dead_letters.find(desk.store, first).letter)
-        headers = message.buried(
+        published = burial.revived(dead_letters.find(desk.store, first).letter)
+        headers = burial.buried(
             published.headers, reason=Reason.PERMANENT, failure=None, queue="mail", worker="w1", at=utcnow()
         )
         desk.broker.publish(Outgoing(published.body, headers), DEAD_QUEUE)
         assert desk.archive() == 1
         assert desk.state("j1") is JobState.DEAD
-        second = headers[message.DEAD]["id"]
+        second = headers[message_headers.DEAD]["id"]
         assert self.replay(desk).ids == (second,)
         record = journal.find_job(desk.store, "j1")
         assert record is not None

@@ -7,18 +7,19 @@ import tracemalloc
 
 from flask_nightshift import dead_letters
 from flask_nightshift.domain.job import Attempt, Failure, Reason, utcnow
-from flask_nightshift.message import headers as message
+from flask_nightshift.message import burial
+from flask_nightshift.message import headers as message_headers
 from flask_nightshift.store import Store
 
 
 def archived(store: Store, job_id: str, body: bytes, **more: str) -> str:
     headers = {"id": job_id, "task": "t", "retries": 0, "eta": None, "expires": None, **more}
-    message.stamp(headers, queue="q", at=utcnow(), request_id=None)
+    message_headers.stamp(headers, queue="q", at=utcnow(), request_id=None)
     ended = Attempt(1, utcnow().isoformat(), "w", 0.5, "OSError", "refused")
     failure = Failure("OSError", "refused", "traceback")
-    headers = message.buried(headers, reason=Reason.EXHAUSTED, failure=failure, queue="q", worker="w",
+    headers = burial.buried(headers, reason=Reason.EXHAUSTED, failure=failure, queue="q", worker="w",
                              at=utcnow(), ended=ended)  # fmt: skip
-    letter = message.dead_letter(body, headers, {}, "application/json", "utf-8")
+    letter = burial.dead_letter(body, headers, {}, "application/json", "utf-8")
     assert dead_letters.archive(store, [letter], worker="w") == 1
     return letter.id
 

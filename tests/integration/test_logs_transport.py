@@ -13,7 +13,8 @@ import pytest
 
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.job import new_id
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from opsapp import Ops, opened
 from servers import Valkey
 from system import running

@@ -13,7 +13,7 @@ from flask_nightshift import dead_letters, journal
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.events import JobStarted, JobSucceeded
 from flask_nightshift.domain.job import JobRef, utcnow
-from flask_nightshift.message import headers as message
+from flask_nightshift.message import burial
 from flask_nightshift.store import Store, heartbeats
 from pgbouncer import PgBouncer
 from servers import Postgres
@@ -63,7 +63,7 @@ def test_history_heartbeats_and_dead_letters(pooler: PgBouncer, postgres: Postgr
             now = utcnow()
             heartbeats.beat(stores[number], heartbeats.WorkerBeat(f"w{number}", "h", 1, now, now, now))
             headers = {"id": f"d{number}-{turn}", "task": "t", "nightshift": {"queue": "q"}}
-            letter = message.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
+            letter = burial.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
             dead_letters.archive(stores[number], [letter], worker=f"w{number}")
             dead_letters.discard(stores[number], dead_letters.Filters(ids=(letter.id,)))
         writer.close()

@@ -25,7 +25,8 @@ from flask_nightshift.brokers.base import PendingDeadLetter
 from flask_nightshift.dead_letters import Archiver, archiver
 from flask_nightshift.domain.events import JobDied, JobEnqueued, JobRetrying, JobStarted, JobSucceeded
 from flask_nightshift.domain.job import DeadLetter, Failure, JobRef, JobState, Outcome, Reason, utcnow
-from flask_nightshift.message import headers as message
+from flask_nightshift.message import burial, envelope
+from flask_nightshift.message import headers as message_headers
 from flask_nightshift.store import Store, refused, tables
 from flask_nightshift.store.types import MAX_KEY, MAX_TEXT
 from opsapp import opened
@@ -75,10 +76,10 @@ class Box:
     taken: list[int] = field(default_factory=list)
     """The bytes of each take."""
     parked: list[str] = field(default_factory=list)
-    """Jobs in ``message.REFUSED_QUEUE``."""
+    """Jobs in ``burial.REFUSED_QUEUE``."""
 
-    def publish(self, outgoing: message.Outgoing, queue: str) -> None:
-        assert queue == message.REFUSED_QUEUE
+    def publish(self, outgoing: envelope.Outgoing, queue: str) -> None:
+        assert queue == burial.REFUSED_QUEUE
         self.parked.append(outgoing.headers["id"])
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = 4_000_000) -> list[PendingDeadLetter]:
@@ -104,11 +105,11 @@ class _Boxed:
 
 def letter(job_id: str, *, task: str = "t", body: bytes = b"[[1], {}, {}]", **headers: Any) -> DeadLetter:
     sent: dict[str, Any] = {"id": job_id, "task": task, **headers}
-    message.stamp(sent, queue="q", at=utcnow(), request_id=None)
-    made = message.buried(
+    message_headers.stamp(sent, queue="q", at=utcnow(), request_id=None)
+    made = burial.buried(
         sent, reason=Reason.EXHAUSTED, failure=Failure("E", "no"), queue="q", worker="w", at=utcnow()
     )
-    return message.dead_letter(body, made, {}, "application/json", "utf-8")
+    return burial.dead_letter(body, made, {}, "application/json", "utf-8")
 
 
 def archive(store: Store, *letters: DeadLetter) -> Box:
@@ -337,7 +338,7 @@ def test_each_broker_gives_no_more_bytes_than_asked_for_and_has_a_place_for_what
     made = connect(config.load(app), app)
     for number in range(6):
         big = letter(f"j{number}", body=bytes(1_000_000))
-        made.publish(message.Outgoing(big.body, big.headers), message.DEAD_QUEUE)
+        made.publish(envelope.Outgoing(big.body, big.headers), burial.DEAD_QUEUE)
 
     def take(**limits: int) -> list[str | None]:
         return [item.letter.job_id for item in made.take_dead_letters(**limits)]
@@ -345,8 +346,8 @@ def test_each_broker_gives_no_more_bytes_than_asked_for_and_has_a_place_for_what
     wait_for(lambda: take(limit=100, max_bytes=10**9) == [f"j{n}" for n in range(6)], 5, "not there")
     wait_for(lambda: take(limit=100, max_bytes=2_500_000) in (["j0", "j1"], ["j0", "j1", "j2"]), 5, "more")
     wait_for(lambda: take(limit=1, max_bytes=10**9) == ["j0"], 5, "more")
-    made.publish(message.Outgoing(b"too large for the database", {}), message.REFUSED_QUEUE)
-    wait_for(lambda: made.depths([message.REFUSED_QUEUE])[0].ready == 1, 5, "not parked")
+    made.publish(envelope.Outgoing(b"too large for the database", {}), burial.REFUSED_QUEUE)
+    wait_for(lambda: made.depths([burial.REFUSED_QUEUE])[0].ready == 1, 5, "not parked")
     made.close()
 
 
@@ -358,7 +359,7 @@ def test_names_that_no_worker_knew_count_as_one(store: Store, writer: journal.Jo
     burials = [{"reason": "delivery_limit", "queue": "q", "count": 1, "time": utcnow()}]
     for number in range(3):
         headers = {"id": f"k{number}", "task": f"invented.k{number}", "x-death": burials}
-        dead = message.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
+        dead = burial.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
         dead_letters.archive(store, [dead], worker="w", known=lambda name: name == "mail.send")
     [row] = journal.totals(store)
     assert (row.task, row.outcome, row.count) == (journal.UNKNOWN, Outcome.DEAD, 53)
@@ -381,7 +382,7 @@ def test_the_doctor_tells_of_what_was_refused_and_a_long_progress_is_bounded(
     with opened(tmp_path, valkey.fresh_url()) as ops:
         assert "refused" not in {one["check"] for one in json.loads(ops.run("doctor", "--json").stdout)}
         refused.set_aside(ops.runtime.store, refused.RECORD, "j", "w", ValueError("no"), b"its bytes")
-        ops.runtime.broker.publish(message.Outgoing(b"large", {}), message.REFUSED_QUEUE)
+        ops.runtime.broker.publish(envelope.Outgoing(b"large", {}), burial.REFUSED_QUEUE)
         found = json.loads(ops.run("doctor", "--json").stdout)
         told = [one["message"] for one in found if one["check"] == "refused"]
         assert told[0].startswith("the database refused 1 ")

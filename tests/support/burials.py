@@ -16,8 +16,10 @@ from flask_nightshift.brokers.base import Broker
 from flask_nightshift.config import settings as config
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.job import Attempt, Failure, JobState, Reason, utcnow
-from flask_nightshift.message import headers as message
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message import burial
+from flask_nightshift.message import headers as message_headers
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from flask_nightshift.store import Store
 from servers import Server, wait_for
 
@@ -36,7 +38,7 @@ class Desk:
 
     def job(self, job_id: str, task: str = "mail.send") -> dict[str, Any]:
         headers: dict[str, Any] = {"id": job_id, "task": task, "retries": 2, "eta": None, "expires": None}
-        message.stamp(headers, queue="mail", at=utcnow(), request_id="req-1")
+        message_headers.stamp(headers, queue="mail", at=utcnow(), request_id="req-1")
         return headers
 
     def bury(
@@ -50,7 +52,7 @@ class Desk:
         queue: str = "mail",
     ) -> str:
         """Put a dead letter into the broker's dead-letter queue; its id."""
-        headers = message.buried(
+        headers = burial.buried(
             self.job(job_id, task),
             reason=reason,
             failure=failure or Failure("OSError", f"refused {job_id}", TRACEBACK),
@@ -60,7 +62,7 @@ class Desk:
             ended=Attempt(3, utcnow().isoformat(), "w1", 0.5, "OSError", "refused"),
         )
         self.broker.publish(Outgoing(body, headers, {"correlation_id": job_id}), DEAD_QUEUE)
-        return str(headers[message.DEAD]["id"])
+        return str(headers[message_headers.DEAD]["id"])
 
     def archive(self) -> int:
         return Archiver(self.broker, self.store).run_once()

@@ -24,7 +24,8 @@ from flask_nightshift.brokers.memory import server as memory
 from flask_nightshift.brokers.redis.embedded import is_running, socket_path
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.job import utcnow
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from servers import RabbitMQ, Server
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from flask_nightshift.brokers.rabbitmq.frames import TooLarge, check, fitting
 from flask_nightshift.domain.job import MAX_TEXT, MAX_TRACEBACK, Failure, cut
-from flask_nightshift.message.headers import DEAD, DEAD_QUEUE, HISTORY, Outgoing
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.headers import DEAD, HISTORY
 from flask_nightshift.message.lighter import unwrapped
 
 PILE = "\N{PILE OF POO}"

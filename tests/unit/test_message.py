@@ -19,10 +19,11 @@ from flask_nightshift.domain.job import (
     Failure,
     Reason,
 )
-from flask_nightshift.message import headers as message
+from flask_nightshift.message import arguments, burial
+from flask_nightshift.message import headers as message_headers
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-OURS = {message.HISTORY, message.DEAD, "retries", "eta", "expires"}
+OURS = {message_headers.HISTORY, message_headers.DEAD, "retries", "eta", "expires"}
 
 plain_values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
 json_values = (
@@ -48,7 +49,7 @@ def attempt(number: int) -> Attempt:
 
 def stamped(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"id": "j1", "task": "mail.send", "retries": 0, "lang": "py", **more}
-    message.stamp(found, queue="mail", at=NOW, request_id="r1")
+    message_headers.stamp(found, queue="mail", at=NOW, request_id="r1")
     return found
 
 
@@ -64,24 +65,24 @@ def bury(headers: dict[str, Any], body: bytes = b"[[], {}, {}]", **more: Any) ->
         "worker": "w1",
         "at": NOW,
     }
-    dead = message.buried(headers, **{**options, **more})
-    return message.dead_letter(body, dead, {"priority": 3, "delivery_tag": "x"}, "application/json", "utf-8")
+    dead = burial.buried(headers, **{**options, **more})
+    return burial.dead_letter(body, dead, {"priority": 3, "delivery_tag": "x"}, "application/json", "utf-8")
 
 
 class TestStamp:
     def test_it_says_when_where_and_for_whom(self) -> None:
-        ref = message.ref(stamped(), "mail")
+        ref = message_headers.ref(stamped(), "mail")
         assert (ref.job_id, ref.task, ref.queue, ref.attempt, ref.run) == ("j1", "mail.send", "mail", 1, 0)
         assert (ref.request_id, ref.enqueued_at) == ("r1", NOW)
 
     def test_a_message_that_has_a_history_keeps_it(self) -> None:
         found = stamped()
-        message.stamp(found, queue="other", at=NOW + timedelta(hours=1), request_id="r2")
-        assert message.history(found)["queue"] == "mail"
+        message_headers.stamp(found, queue="other", at=NOW + timedelta(hours=1), request_id="r2")
+        assert message_headers.history(found)["queue"] == "mail"
 
     def test_a_message_of_a_plain_celery_producer_has_no_history(self) -> None:
         plain = {"id": "j1", "task": "t", "retries": 2}
-        ref = message.ref(plain, "celery")
+        ref = message_headers.ref(plain, "celery")
         assert (ref.attempt, ref.request_id, ref.enqueued_at) == (3, None, None)
 
     @given(strangers_headers)
@@ -96,44 +97,44 @@ class TestStamp:
             {"run": "x"},
             {"run": -1},
         ):
-            odd = {**found, message.HISTORY: value, "retries": value}
-            assert message.retries(odd) >= 0
-            assert message.run(odd) >= 0
-            assert all(isinstance(item, dict) for item in message.attempts(odd))
-            assert message.lost_since(odd) is None
-            message.ref(odd, "q")
+            odd = {**found, message_headers.HISTORY: value, "retries": value}
+            assert message_headers.retries(odd) >= 0
+            assert message_headers.run(odd) >= 0
+            assert all(isinstance(item, dict) for item in message_headers.attempts(odd))
+            assert message_headers.lost_since(odd) is None
+            message_headers.ref(odd, "q")
 
 
 class TestRetry:
     @given(headers)
     def test_it_counts_and_keeps_every_other_header(self, found: dict[str, Any]) -> None:
         before = json.dumps(found)
-        following = message.next_attempt(found, attempt(1), due=NOW)
+        following = message_headers.next_attempt(found, attempt(1), due=NOW)
         assert following["retries"] == found["retries"] + 1
         assert following["eta"] == NOW.isoformat()
-        assert others(following) == others(message.job_headers(found))
+        assert others(following) == others(message_headers.job_headers(found))
         assert json.dumps(found) == before  # the delivered message is untouched
 
     @given(st.integers(1, 40))
     def test_the_latest_attempts_travel_along(self, count: int) -> None:
         found = stamped()
         for number in range(1, count + 1):
-            found = message.next_attempt(found, attempt(number), due=NOW)
-        carried = [item["number"] for item in message.attempts(found)]
+            found = message_headers.next_attempt(found, attempt(number), due=NOW)
+        carried = [item["number"] for item in message_headers.attempts(found)]
         assert carried == list(range(1, count + 1))[-MAX_ATTEMPTS_CARRIED:]
-        assert message.ref(found, "mail").attempt == count + 1
-        assert message.ref(found, "mail").enqueued_at == NOW
+        assert message_headers.ref(found, "mail").attempt == count + 1
+        assert message_headers.ref(found, "mail").enqueued_at == NOW
 
     def test_what_belongs_to_one_passage_through_the_broker_stays_behind(self) -> None:
         found = stamped(**{"x-death": [{}], "x-delivery-count": 3, "x-first-death-queue": "q", "x-mine": 1})
-        following = message.next_attempt(found, attempt(1), due=NOW)
+        following = message_headers.next_attempt(found, attempt(1), due=NOW)
         assert [name for name in following if name.startswith("x-")] == ["x-mine"]
 
     def test_a_message_that_is_put_off_remembers_since_when(self) -> None:
-        found = message.postponed(stamped(), since=NOW, due=NOW + timedelta(seconds=5))
-        assert message.lost_since(found) == NOW
+        found = message_headers.postponed(stamped(), since=NOW, due=NOW + timedelta(seconds=5))
+        assert message_headers.lost_since(found) == NOW
         assert found["eta"] == (NOW + timedelta(seconds=5)).isoformat()
-        assert message.ref(found, "q").attempt == 1
+        assert message_headers.ref(found, "q").attempt == 1
 
 
 class TestBurial:
@@ -149,23 +150,23 @@ class TestBurial:
         assert letter.properties == {"priority": 3}
 
     def test_each_burial_has_an_id_of_its_own_and_keeps_it(self) -> None:
-        dead = message.buried(stamped(), reason=Reason.REJECTED, failure=None, queue="q", worker="w", at=NOW)
-        again = [message.dead_letter(b"", dead, None, None, None).id for _ in range(2)]
+        dead = burial.buried(stamped(), reason=Reason.REJECTED, failure=None, queue="q", worker="w", at=NOW)
+        again = [burial.dead_letter(b"", dead, None, None, None).id for _ in range(2)]
         assert again[0] == again[1] != bury(stamped()).id
 
     def test_the_attempt_that_killed_it_comes_last(self) -> None:
-        found = message.next_attempt(stamped(), attempt(1), due=NOW)
+        found = message_headers.next_attempt(stamped(), attempt(1), due=NOW)
         letter = bury(found, ended=attempt(2))
-        assert [item["number"] for item in message.attempts(letter.headers)] == [1, 2]
+        assert [item["number"] for item in message_headers.attempts(letter.headers)] == [1, 2]
 
     def test_a_letter_that_rabbitmq_wrote(self) -> None:
         deaths = [{"reason": "delivery_limit", "queue": "mail", "count": 1, "time": NOW.replace(tzinfo=None)}]
         found = stamped(**{"x-death": deaths})
-        letter = message.dead_letter("[[],{},{}]", found, None, "application/json", "utf-8")
+        letter = burial.dead_letter("[[],{},{}]", found, None, "application/json", "utf-8")
         assert (letter.reason, letter.queue, letter.at) == (Reason.DELIVERY_LIMIT, "mail", NOW)
         assert (letter.job_id, letter.worker, letter.failure) == ("j1", None, None)
-        assert letter.id == message.dead_letter("[[],{},{}]", found, None, None, None).id
-        other = message.dead_letter("[[1],{},{}]", found, None, None, None)
+        assert letter.id == burial.dead_letter("[[],{},{}]", found, None, None, None).id
+        other = burial.dead_letter("[[1],{},{}]", found, None, None, None)
         assert letter.id != other.id
 
     @pytest.mark.parametrize(
@@ -174,44 +175,45 @@ class TestBurial:
     )
     def test_what_rabbitmq_calls_it(self, cause: str, reason: Reason) -> None:
         found = stamped(**{"x-death": [{"reason": cause, "queue": "mail", "count": 1, "time": NOW}]})
-        assert message.dead_letter(b"", found, None, None, None).reason is reason
+        assert burial.dead_letter(b"", found, None, None, None).reason is reason
 
     @given(bodies, strangers_headers)
     def test_anything_in_the_dead_letter_queue_can_be_read(self, body: bytes, found: dict[str, Any]) -> None:
         oddities: tuple[Any, ...] = (None, 7, [], {}, {"id": None}, {"id": "x", "reason": "?", "at": "?"})
         for odd in oddities:
-            letter = message.dead_letter(body, {**found, message.DEAD: odd, "x-death": odd}, None, None, None)
+            found_too = {**found, message_headers.DEAD: odd, "x-death": odd}
+            letter = burial.dead_letter(body, found_too, None, None, None)
             assert letter.body == body
             assert letter.id
             assert isinstance(letter.reason, Reason)
-            message.fingerprint(letter)
-            message.arguments(letter.headers, letter.body)
+            burial.fingerprint(letter)
+            arguments.arguments(letter.headers, letter.body)
 
 
 class TestReplay:
     @given(headers, bodies)
     def test_it_is_the_job_that_it_was(self, found: dict[str, Any], body: bytes) -> None:
         letter = bury(found, body)
-        back = message.revived(letter)
+        back = burial.revived(letter)
         assert back.body == body
         assert (back.headers["id"], back.headers["retries"]) == (found["id"], 0)
         assert (back.headers["eta"], back.headers["expires"]) == (None, None)
-        assert message.DEAD not in back.headers
-        assert others(back.headers) == others(message.job_headers(found))
+        assert message_headers.DEAD not in back.headers
+        assert others(back.headers) == others(message_headers.job_headers(found))
         assert (back.content_type, back.content_encoding) == ("application/json", "utf-8")
         assert back.properties == {"priority": 3}
 
     def test_each_replay_begins_a_run_in_one_history(self) -> None:
-        found = message.postponed(stamped(), since=NOW, due=NOW)
+        found = message_headers.postponed(stamped(), since=NOW, due=NOW)
         for run in range(1, 4):
-            found = message.revived(bury(found, ended=attempt(run))).headers
-            ref = message.ref(found, "mail")
+            found = burial.revived(bury(found, ended=attempt(run))).headers
+            ref = message_headers.ref(found, "mail")
             assert (ref.run, ref.attempt, ref.enqueued_at) == (run, 1, NOW)
-            assert len(message.attempts(found)) == run
-            assert message.lost_since(found) is None
+            assert len(message_headers.attempts(found)) == run
+            assert message_headers.lost_since(found) is None
 
     def test_it_can_expire_no_more(self) -> None:
-        assert message.revived(bury(stamped(expires=NOW.isoformat()))).headers["expires"] is None
+        assert burial.revived(bury(stamped(expires=NOW.isoformat()))).headers["expires"] is None
 
 
 class TestFingerprint:
@@ -229,7 +231,7 @@ class TestFingerprint:
         reason: Reason = Reason.EXHAUSTED,
     ) -> str:
         failure = Failure(error, text, self.TRACE.format(line, text))
-        return message.fingerprint(bury({"id": text, "task": task}, reason=reason, failure=failure))
+        return burial.fingerprint(bury({"id": text, "task": task}, reason=reason, failure=failure))
 
     @given(texts, texts)
     def test_ids_and_messages_do_not_matter(self, one: str, other: str) -> None:
@@ -246,18 +248,18 @@ class TestFingerprint:
 
 class TestWords:
     def test_arguments_for_people(self) -> None:
-        assert message.arguments({}, '[["Zoë"], {"a": 1}, null]'.encode()) == ('["Zoë"]', '{"a": 1}')
+        assert arguments.arguments({}, '[["Zoë"], {"a": 1}, null]'.encode()) == ('["Zoë"]', '{"a": 1}')
         reprs = {"argsrepr": "(1,)", "kwargsrepr": "{}"}
-        assert message.arguments(reprs, b"\x80pickled") == ("(1,)", "{}")
-        assert message.arguments({}, b"[1]") == ("", "")
+        assert arguments.arguments(reprs, b"\x80pickled") == ("(1,)", "{}")
+        assert arguments.arguments({}, b"[1]") == ("", "")
 
     @given(st.text() | st.none() | st.integers())
     def test_a_time_is_aware_or_none(self, value: object) -> None:
-        found = message.parse_time(value)
+        found = message_headers.parse_time(value)
         assert found is None or found.tzinfo is not None
 
     def test_a_naive_time_is_in_utc(self) -> None:
-        assert message.parse_time("2026-05-01T12:00:00") == NOW
+        assert message_headers.parse_time("2026-05-01T12:00:00") == NOW
 
     @given(st.text(max_size=5000), st.text(max_size=20_000))
     def test_a_failure_is_cut_to_size(self, text: str, trace: str) -> None:

@@ -15,7 +15,8 @@ from flask_nightshift.brokers.memory.broker import MemoryBroker
 from flask_nightshift.config import settings
 from flask_nightshift.domain.events import Events, JobDied
 from flask_nightshift.domain.job import JobRef
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from flask_nightshift.worker.settlement import Settlement, Step
 
 

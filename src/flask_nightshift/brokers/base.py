@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..domain.job import DeadLetter
 from ..errors import ConfigurationError
-from ..message.headers import Outgoing
+from ..message.envelope import Outgoing
 from .capabilities import Capabilities
 
 T = TypeVar("T")

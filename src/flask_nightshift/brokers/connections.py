@@ -26,7 +26,8 @@ from kombu.utils.functional import lazy
 
 from ..errors import BrokerUnavailable
 from ..lifetime.forks import Own
-from ..message.headers import Outgoing, history, ref
+from ..message.envelope import Outgoing
+from ..message.headers import history, ref
 from ..options.publish import Unwritable
 from ..text.lines import Line, job_fields
 from .failures import ERRORS, RETRY_POLICY, is_over, patience

@@ -12,8 +12,10 @@ from typing import Any
 from kombu.compression import decompress
 
 from ..domain.job import DeadLetter, Reason, utcnow
-from ..message import headers as jobs
-from ..message.headers import Outgoing, dead_letter, job_properties
+from ..message import headers as message_headers
+from ..message.burial import dead_letter
+from ..message.envelope import Outgoing
+from ..message.headers import job_properties
 from .base import DelayedJob
 
 
@@ -24,7 +26,7 @@ def describe(raw: bytes) -> dict[str, Any]:
         "id": headers.get("id"),
         "task": headers.get("task"),
         "headers": headers,
-        "enqueued_at": jobs.history(headers).get("enqueued_at"),
+        "enqueued_at": message_headers.history(headers).get("enqueued_at"),
     }
 
 
@@ -38,8 +40,11 @@ def _headers(raw: bytes | None) -> dict[str, Any]:
 
 def _ready_since(headers: dict[str, Any]) -> datetime | None:
     """When it was enqueued or replayed, or when its delay was over."""
-    past = jobs.history(headers)
-    times = [jobs.parse_time(text) for text in (past.get("enqueued_at"), past.get("due"), headers.get("eta"))]
+    past = message_headers.history(headers)
+    times = [
+        message_headers.parse_time(text)
+        for text in (past.get("enqueued_at"), past.get("due"), headers.get("eta"))
+    ]
     return max((moment for moment in times if moment is not None), default=None)
 
 

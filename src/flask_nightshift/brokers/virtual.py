@@ -12,7 +12,7 @@ from kombu import Exchange, Queue
 
 from ..config.settings import Settings
 from ..errors import BrokerUnavailable
-from ..message.headers import Outgoing
+from ..message.envelope import Outgoing
 from ..text.passwords import hide_password
 from .connections import Connection, ConnectionPool, attempt, later, most_idle, return_message
 from .failures import ERRORS, unavailable

@@ -79,7 +79,7 @@ def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
 def _note_unarchived() -> None:
     """Say so when letters still stand in the broker, because nothing archives them."""
     from ..errors import BrokerUnavailable
-    from ..message.headers import DEAD_QUEUE
+    from ..message.burial import DEAD_QUEUE
 
     try:
         waiting = sum(depth.ready for depth in runtime().broker.depths([DEAD_QUEUE]))

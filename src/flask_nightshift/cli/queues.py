@@ -139,7 +139,8 @@ def _bury(current: Runtime, job: DelayedJob) -> None:
     """Keep a record: it was taken out already, so a broker that goes away here loses that and no job."""
     from ..domain.job import Failure, Reason, utcnow
     from ..errors import BrokerUnavailable
-    from ..message.headers import DEAD_QUEUE, Outgoing, buried
+    from ..message.burial import DEAD_QUEUE, buried
+    from ..message.envelope import Outgoing
 
     sent = job.outgoing
     failure = Failure("Cancelled", "cancelled with `flask jobs delayed cancel`")

@@ -19,7 +19,10 @@ from ..domain.job import DeadLetter, Outcome, utcnow
 from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..journal import UNKNOWN, Tally, add_totals, dead_row, write_jobs
 from ..lifetime.forks import when_forked
-from ..message.headers import DEAD, REFUSED_QUEUE, Outgoing, arguments, attempts, fingerprint, ref
+from ..message.arguments import arguments
+from ..message.burial import REFUSED_QUEUE, fingerprint
+from ..message.envelope import Outgoing
+from ..message.headers import DEAD, attempts, ref
 from ..store import Store, refused
 from ..store.halving import halve
 from ..store.tables import dead_letters as table

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, case, func, literal, select
 
 from ..domain.job import DeadLetter, Failure, Reason
 from ..errors import DeadLetterNotFound
-from ..message.headers import arguments
+from ..message.arguments import arguments
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.types import MAX_TEXT, to_json

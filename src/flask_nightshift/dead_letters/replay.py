@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from ..brokers.base import Publisher
 from ..domain.job import DeadLetter, Reason, utcnow
 from ..errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
-from ..message.headers import revived
+from ..message.burial import revived
 from ..options.publish import Unwritable
 from ..store import Store
 from ..store.tables import dead_letters as table

@@ -15,7 +15,8 @@ from kombu.serialization import dumps
 from ..domain.events import JobEnqueued
 from ..domain.job import JobRef, utcnow
 from ..message.codec import encode
-from ..message.headers import HISTORY, Outgoing, parse_time, stamp
+from ..message.envelope import Outgoing
+from ..message.headers import HISTORY, parse_time, stamp
 from .request_id import request_id
 
 

@@ -24,7 +24,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from ..domain.job import new_id, new_ids, utcnow
 from ..errors import BrokerUnavailable
-from ..message.headers import Outgoing
+from ..message.envelope import Outgoing
 from ..options.call import checked_call, unsendable, with_limits
 from ..options.publish import check_serializer, checked_priority, checked_queue, culprit
 from .draft import Draft, brief

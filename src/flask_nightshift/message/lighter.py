@@ -13,7 +13,8 @@ from typing import Any
 from kombu.utils import json
 
 from ..domain.job import cut
-from .headers import DEAD, HISTORY, Outgoing, attempts, history
+from .envelope import Outgoing
+from .headers import DEAD, HISTORY, attempts, history
 
 WRAPPED = "application/x-nightshift-letter"
 """The content type of a dead letter whose body is a line of JSON with its headers, and its own body after that."""

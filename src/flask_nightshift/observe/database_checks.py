@@ -12,7 +12,7 @@ from flask import Flask
 from flask_nightshift_alembic import CELERYS
 
 from ..brokers.base import Finding
-from ..message.headers import REFUSED_QUEUE
+from ..message.burial import REFUSED_QUEUE
 from ..services import Runtime
 from ..store import access, refused
 from ..store.migration import VERSION_TABLE

@@ -14,7 +14,7 @@ from typing import Any
 from .. import dead_letters, journal
 from ..brokers.base import QueueDepth
 from ..domain.job import Outcome, utcnow
-from ..message.headers import DEAD_QUEUE
+from ..message.burial import DEAD_QUEUE
 from ..services import Runtime
 from ..store import Store, heartbeats
 from . import bounded_calls, unheard

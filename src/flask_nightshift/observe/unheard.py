@@ -15,7 +15,7 @@ from ..domain.events import JobEnqueued, JobEvent
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
 from ..journal import waiting_queues
-from ..message.headers import DEAD_QUEUE
+from ..message.burial import DEAD_QUEUE
 from ..services import Runtime
 from ..store import heartbeats
 from ..text.lines import Line

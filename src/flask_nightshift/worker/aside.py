@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from billiard.exceptions import WorkerLostError
 
 from ..domain.job import Reason
-from ..message import headers as jobs
+from ..message import headers as message_headers
 from ..services import Runtime
 from .settlement import Settlement, Step, outgoing
 
@@ -74,7 +74,7 @@ class Aside:
         """Whether ``message`` was handed out before and is to be put aside."""
         if message.job_queue not in self.queues or getattr(message, "aside", False):
             return False
-        return jobs.deliveries(message.headers, redelivered=_redelivered(message)) > 0
+        return message_headers.deliveries(message.headers, redelivered=_redelivered(message)) > 0
 
     def put(self, message: Any) -> None:
         """Put aside a message that came back to its queue. Whether it had begun nobody knows, so that counts as once.
@@ -85,9 +85,9 @@ class Aside:
         self._put_at = monotonic()
 
     def _write(self, message: Any, count: int) -> None:
-        headers = {**jobs.job_headers(message.headers), jobs.DELIVERIES: count}
+        headers = {**message_headers.job_headers(message.headers), message_headers.DELIVERIES: count}
         queue = self.queues[message.job_queue].name
-        job = jobs.ref(headers, message.job_queue)
+        job = message_headers.ref(headers, message.job_queue)
         self._owner.settlement.write(
             Step(message, outgoing(message, headers), queue, None, job, lambda: None)
         )
@@ -161,7 +161,7 @@ class Aside:
         if wait > 0:
             self._owner.timer.call_after(wait, self._owner.call_soon, (self._take, message))
             return
-        count = jobs.deliveries(message.headers, redelivered=_redelivered(message))
+        count = message_headers.deliveries(message.headers, redelivered=_redelivered(message))
         if count >= max(self._limit, 1):
             exc = WorkerLostError(f"delivered {count} times, and never settled")
             self._owner.bury(message, Reason.DELIVERY_LIMIT, exc)
@@ -172,7 +172,7 @@ class Aside:
     def _put_others_back(self) -> None:
         others, self._others = self._others, []
         for other in others:
-            self._write(other, jobs.deliveries(other.headers, redelivered=_redelivered(other)))
+            self._write(other, message_headers.deliveries(other.headers, redelivered=_redelivered(other)))
 
     def _when_settled(self, message: Any) -> None:
         """Go on when ``message`` is acknowledged or rejected, by whatever thread."""
@@ -206,7 +206,7 @@ class Aside:
         self._over = True
         message = self._current
         if message is not None and not message.acknowledged:
-            self._write(message, jobs.deliveries(message.headers))
+            self._write(message, message_headers.deliveries(message.headers))
 
 
 def _redelivered(message: Any) -> bool:

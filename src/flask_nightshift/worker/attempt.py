@@ -25,7 +25,7 @@ from ..domain.job import MAX_TEXT, Failure, Reason, cut
 from ..domain.retry import Dead, RetryAt
 from ..errors import BrokerUnavailable
 from ..lifetime.copies import original_only
-from ..message import headers as jobs
+from ..message import headers as message_headers
 from ..task.verdict import Verdict
 from ..task.verdict import attempt as begin
 from .telling import Owed, Telling, telling
@@ -97,11 +97,11 @@ def run(
     fast = bool(trace._localized)  # noqa: SLF001
     tracer = trace.fast_trace_task if fast else trace.trace_task_ret
     tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
-    token = current_job.set(jobs.ref(request, _queue(request)))
+    token = current_job.set(message_headers.ref(request, _queue(request)))
     try:
         with original_only(), begin(uuid) as verdict, telling(tasks[task].backend) as told:
             failed, returned, runtime = tracer(
-                task, uuid, jobs.shown(request), body, content_type, content_encoding, **options
+                task, uuid, message_headers.shown(request), body, content_type, content_encoding, **options
             )
     except Exception:  # noqa: BLE001 - a hook's ``Reject``, no memory, an error of the tracer's own
         failed, returned, runtime = 1, ExceptionInfo(), None
@@ -121,7 +121,7 @@ def _ended(report: Report) -> Ended:
 
 def _queue(request: dict[str, Any]) -> str:
     info = request.get("delivery_info") or {}
-    return info.get("queue") or jobs.history(request).get("queue") or info.get("routing_key") or ""
+    return info.get("queue") or message_headers.history(request).get("queue") or info.get("routing_key") or ""
 
 
 def exception_of(einfo: ExceptionInfo) -> BaseException:

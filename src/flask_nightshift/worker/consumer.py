@@ -21,7 +21,7 @@ from vine import promise
 
 from ..brokers.connections import ack_log_error
 from ..domain.job import Failure, Reason
-from ..message import headers as jobs
+from ..message import headers as message_headers
 from ..services import Runtime
 from ..text.lines import Line, job_fields
 from . import monitoring, pools
@@ -214,7 +214,7 @@ class JobConsumer(Consumer):
                 raise
             except Exception as exc:  # whatever is wrong with a message, the worker lives on
                 if message.acknowledged:
-                    job = jobs.ref(message.headers or {}, self._queue_of(message))
+                    job = message_headers.ref(message.headers or {}, self._queue_of(message))
                     text = "the job was settled, and failed in the worker after that"
                     logger.exception(Line("job.settled_with_errors", text, **job_fields(job)))
                     return None
@@ -297,4 +297,4 @@ class JobConsumer(Consumer):
                     return str(queue)
         if not info.get("exchange") and info.get("routing_key"):
             return str(info["routing_key"])
-        return str(jobs.history(message.headers).get("queue") or info.get("routing_key") or "")
+        return str(message_headers.history(message.headers).get("queue") or info.get("routing_key") or "")

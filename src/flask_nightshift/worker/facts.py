@@ -9,7 +9,7 @@ from celery.worker.request import Request
 
 from ..domain.job import Attempt, Failure, JobRef, Reason, utcnow
 from ..domain.retry import RetryPolicy
-from ..message import headers as jobs
+from ..message import headers as message_headers
 from ..task.base import JobTask
 from ..task.results import counted_by_backend, ignored
 from .settlement import Settlement
@@ -24,7 +24,7 @@ class JobFacts(Request):
         super().__init__(*args, **options)
         self._ignore_result = self._request_dict["ignore_result"] = self._ignores_result()
         if self._eta is None:  # the wait is over, and the task may still ask for what time it was
-            self._request_dict["eta"] = jobs.history(self._request_dict).get("due")
+            self._request_dict["eta"] = message_headers.history(self._request_dict).get("due")
 
     def _ignores_result(self) -> bool:
         """Whether its result is not stored.
@@ -52,7 +52,7 @@ class JobFacts(Request):
     def job(self) -> JobRef:
         """Which attempt of which job this is."""
         if self._ref is None:  # no cached_property, which takes a lock
-            self._ref = jobs.ref(self._request_dict, self.queue)
+            self._ref = message_headers.ref(self._request_dict, self.queue)
         return self._ref
 
     @property
@@ -93,12 +93,12 @@ class JobFacts(Request):
 
     def _ended(self, failure: Failure, runtime: float | None) -> Attempt:
         at = self._started_at or utcnow()
-        number = jobs.retries(self._request_dict) + 1
+        number = message_headers.retries(self._request_dict) + 1
         return Attempt(number, at.isoformat(), self._hostname, runtime, failure.error, failure.message)
 
     def _wait_before(self, at: datetime) -> float | None:
         """Seconds that the job stood ready: since it was enqueued, or since its delay was over."""
-        due = jobs.parse_time(jobs.history(self._request_dict).get("due"))
+        due = message_headers.parse_time(message_headers.history(self._request_dict).get("due"))
         enqueued = self.job.enqueued_at
         ready = max(enqueued, due) if enqueued and due else enqueued or due
         return max(0.0, (at - ready).total_seconds()) if ready else None

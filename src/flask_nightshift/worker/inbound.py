@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from ..domain.job import utcnow
-from ..message import headers as jobs
+from ..message import headers as message_headers
 
 DUE_TOLERANCE = 1.0
 """Seconds: a delay shorter than this is waited for in memory (RabbitMQ counts whole seconds)."""
@@ -43,8 +43,8 @@ def when_due(message: Any, keeps_delays: bool) -> datetime | None:
     headers = message.headers
     served = (message.delivery_info or {}).get("eta")  # the lease transport waited, and has it moved there
     if served:
-        headers[jobs.HISTORY] = {**jobs.history(headers), "due": served}
-    due = jobs.parse_time(headers.get("eta"))
+        headers[message_headers.HISTORY] = {**message_headers.history(headers), "due": served}
+    due = message_headers.parse_time(headers.get("eta"))
     if due is None:
         return None
     early = (due - utcnow()).total_seconds()
@@ -52,7 +52,7 @@ def when_due(message: Any, keeps_delays: bool) -> datetime | None:
         return due if keeps_delays else None
     if early <= 0:
         headers["eta"] = None
-        headers[jobs.HISTORY] = {**jobs.history(headers), "due": due.isoformat()}
+        headers[message_headers.HISTORY] = {**message_headers.history(headers), "due": due.isoformat()}
     return None
 
 
@@ -75,7 +75,7 @@ def check(message: Any) -> None:
         value = headers.get(name)
         if value is not None and not isinstance(value, kinds):
             raise Misshapen(f"its header {name!r} is {_briefly(value)}, not {kinds[0].__name__}")
-    if not 0 <= (headers.get("retries") or 0) <= jobs.MOST:
+    if not 0 <= (headers.get("retries") or 0) <= message_headers.MOST:
         raise Misshapen(f"its header 'retries' is {_briefly(headers['retries'])}")
     limits = headers.get("timelimit")
     if limits is not None and not _are_limits(limits):

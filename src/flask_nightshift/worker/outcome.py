@@ -21,7 +21,7 @@ from celery.worker.state import task_ready
 from ..domain.events import JobRetrying, JobReturned, JobSucceeded
 from ..domain.job import Failure, Reason, utcnow
 from ..domain.retry import Dead, RetryAt, decide
-from ..message import headers as jobs
+from ..message import headers as message_headers
 from . import hooks
 from .attempt import Report
 from .facts import JobFacts
@@ -130,14 +130,14 @@ class SettledRequest(JobFacts):
         return decide(
             self.policy,
             retriable=True,
-            retries=jobs.retries(self._request_dict),
+            retries=message_headers.retries(self._request_dict),
             now=utcnow(),
             rng=random.random,
         )
 
     def _retry(self, decision: RetryAt, failure: Failure, report: Report, exc_info: Any) -> None:
         options = report.options or {}
-        headers = jobs.next_attempt(
+        headers = message_headers.next_attempt(
             self._job_headers(), self._ended(failure, report.runtime), due=decision.at
         )
         if "expires" in options:
@@ -215,9 +215,9 @@ class SettledRequest(JobFacts):
 
         It is published anew, so that the broker does not count it among the deliveries that killed a worker.
         """
-        wait = pause(jobs.returns(self._request_dict))
+        wait = pause(message_headers.returns(self._request_dict))
         due = utcnow() + timedelta(seconds=wait)
-        headers = jobs.returned(self._job_headers(), due=due)
+        headers = message_headers.returned(self._job_headers(), due=due)
 
         def returned() -> None:
             self.acknowledged = True

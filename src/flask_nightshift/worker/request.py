@@ -23,7 +23,7 @@ from celery.worker.state import task_ready
 
 from ..domain.events import JobReturned, JobStarted
 from ..domain.job import Failure, Reason, utcnow
-from ..message import headers as jobs
+from ..message import headers as message_headers
 from ..text.lines import Line
 from . import attempt, hooks
 from .attempt import Ended, Report
@@ -123,7 +123,7 @@ class JobRequest(SettledRequest):
         job wants it to run.
         """
         if self.id in revoked_jobs:
-            buried = jobs.parse_time(jobs.history(self._request_dict).get(REVOKED))
+            buried = message_headers.parse_time(message_headers.history(self._request_dict).get(REVOKED))
             ago = timedelta(seconds=monotonic() - revoked_jobs.as_dict()[self.id])
             if buried and utcnow() - ago < buried:
                 revoked_jobs.discard(self.id)
@@ -232,7 +232,10 @@ class JobRequest(SettledRequest):
         self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
         if not expired:
             headers = self._message.headers
-            headers[jobs.HISTORY] = {**jobs.history(headers), REVOKED: utcnow().isoformat()}
+            headers[message_headers.HISTORY] = {
+                **message_headers.history(headers),
+                REVOKED: utcnow().isoformat(),
+            }
         self._bury(
             Reason.EXPIRED if expired else Reason.REVOKED,
             Failure("celery.exceptions.TaskRevokedError", f"{reason} ({signum})" if signum else reason),

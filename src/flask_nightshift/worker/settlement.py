@@ -24,8 +24,9 @@ from kombu.serialization import dumps
 from ..domain.events import JobDied, JobReturned
 from ..domain.job import MAX_TEXT, Attempt, Failure, JobRef, Reason, cut, utcnow
 from ..errors import BrokerUnavailable
-from ..message import headers as jobs
-from ..message.headers import Outgoing
+from ..message import burial
+from ..message import headers as message_headers
+from ..message.envelope import Outgoing
 from ..services import Runtime
 from .fence import StartFence
 
@@ -129,7 +130,7 @@ class Settlement:
         ``released``: it was acknowledged before the attempt. ``then`` is called when it is buried.
         """
         at = utcnow()
-        headers = jobs.buried(
+        headers = burial.buried(
             message.headers,
             reason=reason,
             failure=failure,
@@ -138,14 +139,14 @@ class Settlement:
             at=at,
             ended=ended,
         )
-        job = jobs.ref(message.headers or {}, queue)
+        job = message_headers.ref(message.headers or {}, queue)
 
         def buried() -> None:
             self.runtime.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
             then()
 
         letter = outgoing(message, headers)
-        return Step(None if released else message, letter, jobs.DEAD_QUEUE, None, job, buried)
+        return Step(None if released else message, letter, burial.DEAD_QUEUE, None, job, buried)
 
     def give_back(self, message: Any, job: JobRef, then: Callable[[], None]) -> None:
         """Return ``message`` to the head of its queue, counted as a delivery."""
@@ -156,7 +157,7 @@ class Settlement:
     ) -> None:
         """Put off a message that this worker cannot run; bury it, and call ``then``, when that goes on for too long."""
         now = utcnow()
-        since = jobs.lost_since(message.headers) or now
+        since = message_headers.lost_since(message.headers) or now
         elapsed = (now - since).total_seconds()
         limit = self.runtime.settings.unknown_task_wait
         if elapsed >= limit:
@@ -164,8 +165,8 @@ class Settlement:
             return
         wait = min(max(FIRST_POSTPONEMENT, elapsed), LAST_POSTPONEMENT, max(limit - elapsed, 1.0))
         due = now + timedelta(seconds=wait)
-        headers = jobs.postponed(message.headers, since=since, due=due)
-        job = jobs.ref(message.headers, queue)
+        headers = message_headers.postponed(message.headers, since=since, due=due)
+        job = message_headers.ref(message.headers, queue)
 
         def postponed() -> None:
             logger.warning(
@@ -182,8 +183,8 @@ class Settlement:
 
     def defer(self, message: Any, queue: str, due: datetime) -> None:
         """Give a message back to the broker until ``due``: a delay never waits in a worker's memory."""
-        headers = jobs.job_headers(message.headers)
-        job = jobs.ref(headers, queue)
+        headers = message_headers.job_headers(message.headers)
+        job = message_headers.ref(headers, queue)
         self.write(Step(message, outgoing(message, headers), queue, due, job, lambda: None))
 
     def drop(self) -> None:
@@ -233,7 +234,7 @@ class Settlement:
         if step.outgoing is None:
             return  # it comes back with the connection
         failure = Failure(Failure.of(exc).error, cut(f"its next state cannot be written: {exc}", MAX_TEXT))
-        if step.queue != jobs.DEAD_QUEUE:
+        if step.queue != burial.DEAD_QUEUE:
             self._tell(step, lambda: self._bury_instead(step, failure))
         elif step.message is not None:
             self.give_back(step.message, step.job, lambda: None)
@@ -284,7 +285,7 @@ def outgoing(
     message: Any, headers: dict[str, Any], body: tuple[str, str, bytes] | None = None, **properties: Any
 ) -> Outgoing:
     """The message to publish in place of a delivered one: its raw body, unless another is given."""
-    kept = {**jobs.job_properties(message.properties or {}), **properties}
+    kept = {**message_headers.job_properties(message.properties or {}), **properties}
     if body is None:
         raw = message.body or b""
         if isinstance(raw, str):

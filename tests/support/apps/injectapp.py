@@ -15,7 +15,8 @@ from kombu.message import Message
 from flask_nightshift.brokers.rabbitmq.broker import RabbitMQBroker
 from flask_nightshift.brokers.redis.broker import RedisBroker
 from flask_nightshift.domain.events import Events
-from flask_nightshift.message import headers as message
+from flask_nightshift.message import burial
+from flask_nightshift.message import headers as message_headers
 from flask_nightshift.worker import hooks, outcome
 from flask_nightshift.worker.facts import JobFacts
 from flask_nightshift.worker.request import JobRequest
@@ -31,12 +32,12 @@ STEPS: dict[str, tuple[Any, str]] = {
     "acknowledge": (JobRequest, "acknowledge"),
     "decide": (outcome, "decide"),
     "ended": (JobFacts, "_ended"),
-    "next_attempt": (message, "next_attempt"),
+    "next_attempt": (message_headers, "next_attempt"),
     "outgoing": (outcome, "outgoing"),
     "step": (outcome, "Step"),
     "burial": (Settlement, "burial"),
-    "buried": (message, "buried"),
-    "returned": (message, "returned"),
+    "buried": (burial, "buried"),
+    "returned": (message_headers, "returned"),
     "write": (Settlement, "_try"),
     "replace": (RedisBroker, "replace"),
     "replace_amqp": (RabbitMQBroker, "replace"),

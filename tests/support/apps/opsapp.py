@@ -20,8 +20,10 @@ from flask_nightshift.cli import jobs as cli
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.events import JobDied, JobEvent, JobRetrying, JobStarted, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Reason, utcnow
-from flask_nightshift.message import headers as message
-from flask_nightshift.message.headers import DEAD_QUEUE, Outgoing
+from flask_nightshift.message import burial
+from flask_nightshift.message import headers as message_headers
+from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.envelope import Outgoing
 from flask_nightshift.services import Runtime
 from flask_nightshift.store import heartbeats
 
@@ -126,7 +128,7 @@ class Ops:
 
     def message(self, job_id: str, queue: str = "mail", task: str = "mail.send", number: int = 7) -> Outgoing:
         headers: dict[str, Any] = {"id": job_id, "task": task, "retries": 0, "lang": "py", "root_id": job_id}
-        message.stamp(headers, queue=queue, at=utcnow(), request_id="req-1")
+        message_headers.stamp(headers, queue=queue, at=utcnow(), request_id="req-1")
         return Outgoing(json.dumps([[number], {}, {}]).encode(), headers, {"correlation_id": job_id})
 
     def bury(
@@ -137,7 +139,7 @@ class Ops:
         job_id = str(uuid.uuid4())
         original = self.message(job_id, task=task)
         original.headers["nightshift"]["enqueued_at"] = (utcnow() - enqueued).isoformat()
-        headers = message.buried(
+        headers = burial.buried(
             original.headers,
             reason=reason,
             failure=Failure(error, text, TRACEBACK),

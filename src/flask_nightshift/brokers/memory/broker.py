@@ -17,7 +17,8 @@ from kombu.utils.url import url_to_parts
 from ...config.settings import Settings
 from ...domain.job import DeadLetter
 from ...errors import BrokerUnavailable
-from ...message.headers import DEAD_QUEUE, Outgoing
+from ...message.burial import DEAD_QUEUE
+from ...message.envelope import Outgoing
 from ..base import (
     MAX_TAKEN,
     UNSHARED,

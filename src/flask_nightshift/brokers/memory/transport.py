@@ -11,7 +11,8 @@ from kombu.connection import resolve_aliases
 from kombu.transport import virtual
 
 from ...domain.job import Failure, Reason, utcnow
-from ...message import headers as jobs
+from ...message import burial
+from ...message import headers as message_headers
 from ...message.codec import decode, encode
 from .. import payload
 from .server import MemoryServer, Stored, server
@@ -119,7 +120,7 @@ class MemoryChannel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's
         while (stored := self.server.claim(queue)) is not None:
             body = decode(stored.payload)
-            if stored.deliveries < self.delivery_limit or queue == jobs.DEAD_QUEUE:
+            if stored.deliveries < self.delivery_limit or queue == burial.DEAD_QUEUE:
                 return payload.for_delivery(body, stored.deliveries, stored.number, queue)
             self._bury(stored, body)
         raise Empty
@@ -127,7 +128,7 @@ class MemoryChannel(virtual.Channel):
     def _bury(self, stored: Stored, body: dict[str, Any]) -> None:
         """It was delivered too often."""
         why = f"delivered {stored.deliveries} times, and never settled"
-        body["headers"] = jobs.buried(
+        body["headers"] = burial.buried(
             body.get("headers"),
             reason=Reason.DELIVERY_LIMIT,
             failure=Failure(why),
@@ -135,11 +136,11 @@ class MemoryChannel(virtual.Channel):
             worker="memory://",
             at=utcnow(),
         )
-        self.server.replace(stored.number, jobs.DEAD_QUEUE, encode(body), stored.priority)
+        self.server.replace(stored.number, burial.DEAD_QUEUE, encode(body), stored.priority)
 
     def _stored(self, message: dict[str, Any]) -> tuple[bytes, int, float]:
         """What the server keeps of ``message``: its bytes, its priority, and when it is due."""
-        due = 0.0 if jobs.DEAD in (message.get("headers") or {}) else payload.due(message) or 0.0
+        due = 0.0 if message_headers.DEAD in (message.get("headers") or {}) else payload.due(message) or 0.0
         return encode(message), self._get_message_priority(message), due
 
     def _size(self, queue: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from amqp.exceptions import MessageNacked
 from kombu import Producer
 
-from ...message.headers import Outgoing
+from ...message.envelope import Outgoing
 from ..connections import publish_by
 from .declaring import open_channel
 from .frames import check

@@ -17,7 +17,7 @@ from kombu.common import Broadcast
 from ...config.queue_names import queue_name
 from ...config.settings import Settings
 from ...errors import BrokerUnavailable
-from ...message.headers import Outgoing
+from ...message.envelope import Outgoing
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from ..capabilities import Capabilities
 from ..connections import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...domain.job import DeadLetter
-from ...message.headers import DEAD_QUEUE, dead_letter
+from ...message.burial import DEAD_QUEUE, dead_letter
 from ...message.lighter import unwrapped
 from ..base import PendingDeadLetter
 from ..connections import Fail, ThreadConnection

@@ -12,7 +12,7 @@ from amqp.exceptions import PreconditionFailed
 from kombu import Queue
 
 from ...config.settings import Settings
-from ...message.headers import DEAD_QUEUE
+from ...message.burial import DEAD_QUEUE
 from ...text.lines import Line
 from ..failures import STEP, left
 from . import topology

@@ -14,7 +14,8 @@ from typing import Any
 from amqp import Message
 from amqp.method_framing import frame_writer as amqp_frame_writer
 
-from ...message.headers import DEAD_QUEUE, REFUSED_QUEUE, Outgoing
+from ...message.burial import DEAD_QUEUE, REFUSED_QUEUE
+from ...message.envelope import Outgoing
 from ...message.lighter import lighter, wrapped
 from ...options.publish import Unwritable
 

@@ -14,7 +14,8 @@ from kombu import Queue
 from ...config.settings import Settings
 from ...domain.job import utcnow
 from ...errors import BrokerUnavailable
-from ...message.headers import DEAD_QUEUE, Outgoing
+from ...message.burial import DEAD_QUEUE
+from ...message.envelope import Outgoing
 from ...text.passwords import hide_password
 from ..connections import (
     Connection,

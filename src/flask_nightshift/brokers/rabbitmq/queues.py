@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...message.headers import DEAD_QUEUE
+from ...message.burial import DEAD_QUEUE
 from . import topology
 from .declaring import open_channel
 

@@ -30,7 +30,7 @@ from kombu.transport.native_delayed_delivery import (
 )
 from kombu.utils.text import version_string_as_tuple
 
-from ...message.headers import DEAD_QUEUE
+from ...message.burial import DEAD_QUEUE
 from .declaring import open_channel, unanswered
 
 DELAYED_EXCHANGE = "celery_delayed_27"

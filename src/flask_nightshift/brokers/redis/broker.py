@@ -18,7 +18,8 @@ from redis.retry import Retry
 
 from ...config.settings import Settings
 from ...errors import BrokerUnavailable, ConfigurationError
-from ...message.headers import DEAD_QUEUE, Outgoing
+from ...message.burial import DEAD_QUEUE
+from ...message.envelope import Outgoing
 from ...text.passwords import hide_password
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from ..capabilities import Capabilities

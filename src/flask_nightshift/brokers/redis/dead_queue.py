@@ -10,7 +10,7 @@ import redis
 
 from ...domain.job import DeadLetter
 from ...errors import BrokerUnavailable
-from ...message.headers import DEAD_QUEUE
+from ...message.burial import DEAD_QUEUE
 from ..base import PendingDeadLetter
 from ..failures import ERRORS
 from ..reading import read_dead_letter

@@ -1,0 +1,172 @@
+"""A message becomes a dead letter, is read again, and is revived by a replay.
+
+A dead letter is the original message, byte for byte, with the header ``nightshift_dead``:
+
+    nightshift_dead  {id, reason, error, message, traceback, at, queue, worker}
+
+Pure functions on plain values: nothing here talks to a broker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ..domain.job import MAX_ATTEMPTS_CARRIED, Attempt, DeadLetter, Failure, Reason, utcnow
+from .envelope import Outgoing
+from .headers import DEAD, HISTORY, attempts, history, job_headers, job_properties, parse_time, run
+
+DEAD_QUEUE = "nightshift.dead"
+"""The name of the dead-letter queue, on every broker."""
+REFUSED_QUEUE = "nightshift.refused"
+"""Where the archiver puts the dead letters that the database takes nowhere."""
+
+_X_DEATH_REASONS = {"delivery_limit": Reason.DELIVERY_LIMIT, "expired": Reason.EXPIRED}
+
+
+def buried(
+    headers: Mapping[str, Any] | None,
+    *,
+    reason: Reason,
+    failure: Failure | None,
+    queue: str,
+    worker: str,
+    at: datetime,
+    ended: Attempt | None = None,
+) -> dict[str, Any]:
+    """The headers of a dead letter; ``ended`` is the attempt that killed it, if it ran."""
+    past = history(headers)
+    if ended is not None:
+        past["attempts"] = [*attempts(headers), ended.as_dict()][-MAX_ATTEMPTS_CARRIED:]
+    return {
+        **job_headers(headers or {}),
+        HISTORY: past,
+        DEAD: {
+            "id": uuid.uuid4().hex,
+            "reason": str(reason),
+            "error": failure.error if failure else "",
+            "message": failure.message if failure else "",
+            "traceback": failure.traceback if failure else "",
+            "at": at.isoformat(),
+            "queue": queue,
+            "worker": worker,
+        },
+    }
+
+
+def revived(letter: DeadLetter, at: datetime | None = None) -> Outgoing:
+    """The message that a replay publishes: same id and history, attempts start afresh, nothing delays it."""
+    headers = job_headers(letter.headers)
+    headers.pop(DEAD, None)
+    past = history(headers)
+    past.pop("lost_since", None)
+    past.pop("returns", None)
+    past["run"] = run(headers) + 1
+    past["due"] = (at or utcnow()).isoformat()  # its wait counts from now
+    headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})
+    return Outgoing(
+        letter.body, headers, job_properties(letter.properties), letter.content_type, letter.content_encoding
+    )
+
+
+def dead_letter(
+    body: bytes | str,
+    headers: Mapping[str, Any] | None,
+    properties: Mapping[str, Any] | None,
+    content_type: str | None,
+    content_encoding: str | None,
+) -> DeadLetter:
+    """Read a message of the dead-letter queue, put there by us or by RabbitMQ's dead-letter exchange."""
+    headers = dict(headers or {})
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    note = _our_note(headers) or _rabbitmq_note(headers, raw) or _stranger_note(headers, raw)
+    failure = Failure(note["error"], note["message"], note["traceback"]) if note["error"] else None
+    job_id, task = headers.get("id"), headers.get("task")
+    return DeadLetter(
+        id=note["id"],
+        reason=note["reason"],
+        at=note["at"],
+        queue=note["queue"],
+        job_id=str(job_id) if job_id else None,
+        task=str(task) if task else None,
+        failure=failure,
+        body=raw,
+        content_type=content_type or "application/octet-stream",
+        content_encoding=content_encoding or "binary",
+        headers=headers,
+        properties=job_properties(properties or {}),
+        worker=note.get("worker"),
+    )
+
+
+def fingerprint(letter: DeadLetter) -> str:
+    """What groups dead letters with the same cause: reason, task, error type and the last frame of ours.
+
+    Twelve hex digits. Messages are left out: they carry ids and times that differ each time.
+    """
+    frames = [f for f in (letter.failure.traceback if letter.failure else "").splitlines() if "File " in f]
+    parts = (letter.reason, letter.task, letter.failure.error if letter.failure else "", frames[-1:])
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _our_note(headers: Mapping[str, Any]) -> dict[str, Any] | None:
+    note = headers.get(DEAD)
+    if not isinstance(note, Mapping) or "id" not in note:
+        return None
+    try:
+        reason = Reason(str(note.get("reason")))
+    except ValueError:
+        reason = Reason.REJECTED
+    return {
+        "id": str(note["id"]),
+        "reason": reason,
+        "error": str(note.get("error") or ""),
+        "message": str(note.get("message") or ""),
+        "traceback": str(note.get("traceback") or ""),
+        "at": parse_time(note.get("at")) or utcnow(),
+        "queue": str(note.get("queue") or ""),
+        "worker": note.get("worker"),
+    }
+
+
+def _rabbitmq_note(headers: Mapping[str, Any], body: bytes) -> dict[str, Any] | None:
+    deaths = headers.get("x-death")
+    if not isinstance(deaths, (list, tuple)) or not deaths or not isinstance(deaths[0], Mapping):
+        return None
+    last = deaths[0]  # the latest
+    cause, queue = str(last.get("reason")), str(last.get("queue") or "")
+    at = last.get("time")
+    note = {
+        "id": _digest(headers.get("id"), cause, last.get("queue"), last.get("count"), at, body),
+        "reason": _X_DEATH_REASONS.get(cause, Reason.REJECTED),
+        "error": "",
+        "message": "",
+        "traceback": "",
+        "at": at.replace(tzinfo=at.tzinfo or utcnow().tzinfo) if isinstance(at, datetime) else utcnow(),
+        "queue": queue,
+    }
+    if queue.startswith("celery_delayed_"):  # its delay was over, and there was no queue for it to go to
+        missing = str(history(headers).get("queue") or "")
+        gone = f"the queue {missing!r} did not exist when the job's delay was over"
+        note |= {"reason": Reason.REJECTED, "queue": missing, "error": "QueueMissing", "message": gone}
+    return note
+
+
+def _stranger_note(headers: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    past = history(headers)
+    return {
+        "id": _digest(headers.get("id"), body),
+        "reason": Reason.REJECTED,
+        "error": "",
+        "message": "",
+        "traceback": "",
+        "at": utcnow(),
+        "queue": str(past.get("queue") or ""),
+    }
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
