@@ -15,7 +15,7 @@ from flask_nightshift.domain.job import Failure, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.message import burial
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from servers import wait_for
 from sites import Site, a_job
 
@@ -205,7 +205,7 @@ def test_replace_with_a_delay_is_a_retry(site: Site) -> None:
         message.ack()
 
 
-def bury(site: Site, job: Outgoing, message: object) -> None:
+def bury(site: Site, job: Envelope, message: object) -> None:
     headers = burial.buried(
         job.headers,
         reason=Reason.PERMANENT,
@@ -214,8 +214,8 @@ def bury(site: Site, job: Outgoing, message: object) -> None:
         worker="w@host",
         at=utcnow(),
     )
-    outgoing = Outgoing(job.body, headers, job.properties, job.content_type, job.content_encoding)
-    assert site.broker.replace(message, outgoing, DEAD_QUEUE) is True
+    envelope = Envelope(job.body, headers, job.properties, job.content_type, job.content_encoding)
+    assert site.broker.replace(message, envelope, DEAD_QUEUE) is True
 
 
 def test_a_buried_job_is_taken_until_it_is_done(site: Site) -> None:
@@ -267,7 +267,7 @@ def test_a_dead_letter_with_a_priority_is_found(site: Site) -> None:
 
 
 def test_garbage_in_the_dead_letter_queue_does_not_block_it(site: Site) -> None:
-    site.broker.publish(Outgoing(b"\xff\xfe not json", {}, {}, "application/x-unknown", "binary"), DEAD_QUEUE)
+    site.broker.publish(Envelope(b"\xff\xfe not json", {}, {}, "application/x-unknown", "binary"), DEAD_QUEUE)
     if site.name == "memory":
         site.broker.server.publish(DEAD_QUEUE, b"\x00garbage")  # type: ignore[attr-defined]
     elif site.name != "rabbitmq":

@@ -21,7 +21,7 @@ from flask_nightshift.dead_letters import Filters, replay
 from flask_nightshift.domain.job import Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable, ConfigurationError
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.message.headers import deliveries
 from flask_nightshift.observe import doctor
 from flask_nightshift.services import current
@@ -70,7 +70,7 @@ def test_a_clock_can_be_given(tmp_path: Path) -> None:
 
 def test_the_lowest_priority_is_served_first(site: Site) -> None:
     for priority in (5, 0, 9, 0):
-        site.broker.publish(Outgoing(b"[[], {}, {}]", a_job().headers, {"priority": priority}), site.queue)
+        site.broker.publish(Envelope(b"[[], {}, {}]", a_job().headers, {"priority": priority}), site.queue)
 
     with site.consumer(prefetch=1) as receive:
         served = []
@@ -139,7 +139,7 @@ def test_delayed_jobs_can_be_seen_taken_and_started(site: Site) -> None:
     assert hold.like(site.queue, ids[0][:12], 5) == [ids[0]]
     taken = hold.take(site.queue, ids[0])
     assert taken is not None
-    assert taken.outgoing.body == jobs[0].body
+    assert taken.envelope.body == jobs[0].body
     assert hold.take(site.queue, ids[0]) is None
     assert hold.run_now(site.queue, ids[1])
     assert not hold.run_now(site.queue, ids[1])

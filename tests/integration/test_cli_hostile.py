@@ -15,7 +15,7 @@ from flask_nightshift.domain.events import JobEnqueued, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Outcome, Reason, new_ids, utcnow
 from flask_nightshift.message import burial
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.observe import overview as inspector
 from opsapp import Ops, opened
 from servers import Postgres, Valkey
@@ -178,7 +178,7 @@ def bury_with_headers(ops: Ops, job: str) -> None:
         worker="w",
         at=utcnow(),
     )
-    ops.runtime.broker.publish(Outgoing(b"[[424242], {}, {}]", headers), DEAD_QUEUE)
+    ops.runtime.broker.publish(Envelope(b"[[424242], {}, {}]", headers), DEAD_QUEUE)
     Archiver(ops.runtime.broker, ops.runtime.store).run_once()
 
 

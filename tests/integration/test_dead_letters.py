@@ -25,7 +25,7 @@ from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable, Dead
 from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.store import tables
 from servers import wait_for
 
@@ -126,7 +126,7 @@ class TestArchive:
         assert [row.count for row in journal.totals(desk.store)] == [1]
 
     def test_a_message_of_strangers(self, desk: Desk) -> None:
-        desk.broker.publish(Outgoing(b"\xff\x00garbage", {}, content_type="application/x-what"), DEAD_QUEUE)
+        desk.broker.publish(Envelope(b"\xff\x00garbage", {}, content_type="application/x-what"), DEAD_QUEUE)
         assert desk.archive() == 1
         [found] = dead_letters.list_letters(desk.store)
         assert (found.letter.body, found.letter.job_id) == (b"\xff\x00garbage", None)
@@ -271,7 +271,7 @@ class TestReplay:
         headers = burial.buried(
             published.headers, reason=Reason.PERMANENT, failure=None, queue="mail", worker="w1", at=utcnow()
         )
-        desk.broker.publish(Outgoing(published.body, headers), DEAD_QUEUE)
+        desk.broker.publish(Envelope(published.body, headers), DEAD_QUEUE)
         assert desk.archive() == 1
         assert desk.state("j1") is JobState.DEAD
         second = headers[message_headers.DEAD]["id"]

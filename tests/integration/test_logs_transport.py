@@ -14,7 +14,7 @@ import pytest
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.job import new_id
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from opsapp import Ops, opened
 from servers import Valkey
 from system import running
@@ -39,7 +39,7 @@ def test_a_job_that_the_broker_buried_is_told_with_its_id(
         if broker == "valkey":
             death["time"] = None
         headers = {**original.headers, "x-death": [death]}
-        ops.runtime.broker.publish(Outgoing(original.body, headers), DEAD_QUEUE)
+        ops.runtime.broker.publish(Envelope(original.body, headers), DEAD_QUEUE)
         for _ in range(2):
             Archiver(ops.runtime.broker, ops.runtime.store).run_once()
         (line,) = [fields(each) for each in caplog.records if str(each.msg).startswith("job.dead")]

@@ -78,9 +78,9 @@ class Box:
     parked: list[str] = field(default_factory=list)
     """Jobs in ``burial.REFUSED_QUEUE``."""
 
-    def publish(self, outgoing: envelope.Outgoing, queue: str) -> None:
+    def publish(self, envelope: envelope.Envelope, queue: str) -> None:
         assert queue == burial.REFUSED_QUEUE
-        self.parked.append(outgoing.headers["id"])
+        self.parked.append(envelope.headers["id"])
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = 4_000_000) -> list[PendingDeadLetter]:
         found: list[PendingDeadLetter] = []
@@ -338,7 +338,7 @@ def test_each_broker_gives_no_more_bytes_than_asked_for_and_has_a_place_for_what
     made = connect(config.load(app), app)
     for number in range(6):
         big = letter(f"j{number}", body=bytes(1_000_000))
-        made.publish(envelope.Outgoing(big.body, big.headers), burial.DEAD_QUEUE)
+        made.publish(envelope.Envelope(big.body, big.headers), burial.DEAD_QUEUE)
 
     def take(**limits: int) -> list[str | None]:
         return [item.letter.job_id for item in made.take_dead_letters(**limits)]
@@ -346,7 +346,7 @@ def test_each_broker_gives_no_more_bytes_than_asked_for_and_has_a_place_for_what
     wait_for(lambda: take(limit=100, max_bytes=10**9) == [f"j{n}" for n in range(6)], 5, "not there")
     wait_for(lambda: take(limit=100, max_bytes=2_500_000) in (["j0", "j1"], ["j0", "j1", "j2"]), 5, "more")
     wait_for(lambda: take(limit=1, max_bytes=10**9) == ["j0"], 5, "more")
-    made.publish(envelope.Outgoing(b"too large for the database", {}), burial.REFUSED_QUEUE)
+    made.publish(envelope.Envelope(b"too large for the database", {}), burial.REFUSED_QUEUE)
     wait_for(lambda: made.depths([burial.REFUSED_QUEUE])[0].ready == 1, 5, "not parked")
     made.close()
 
@@ -382,7 +382,7 @@ def test_the_doctor_tells_of_what_was_refused_and_a_long_progress_is_bounded(
     with opened(tmp_path, valkey.fresh_url()) as ops:
         assert "refused" not in {one["check"] for one in json.loads(ops.run("doctor", "--json").stdout)}
         refused.set_aside(ops.runtime.store, refused.RECORD, "j", "w", ValueError("no"), b"its bytes")
-        ops.runtime.broker.publish(envelope.Outgoing(b"large", {}), burial.REFUSED_QUEUE)
+        ops.runtime.broker.publish(envelope.Envelope(b"large", {}), burial.REFUSED_QUEUE)
         found = json.loads(ops.run("doctor", "--json").stdout)
         told = [one["message"] for one in found if one["check"] == "refused"]
         assert told[0].startswith("the database refused 1 ")

@@ -28,7 +28,7 @@ COMMON = [
     ("conclude", "retry"),
     ("ended", "retry"),
     ("next_attempt", "retry"),
-    ("outgoing", "retry"),
+    ("envelope", "retry"),
     ("step", "retry"),
     ("write", "retry"),
     ("{replace}", "retry"),

@@ -19,7 +19,7 @@ from flask_nightshift.domain.job import Attempt, Failure, JobState, Reason, utcn
 from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.store import Store
 from servers import Server, wait_for
 
@@ -61,7 +61,7 @@ class Desk:
             at=utcnow(),
             ended=Attempt(3, utcnow().isoformat(), "w1", 0.5, "OSError", "refused"),
         )
-        self.broker.publish(Outgoing(body, headers, {"correlation_id": job_id}), DEAD_QUEUE)
+        self.broker.publish(Envelope(body, headers, {"correlation_id": job_id}), DEAD_QUEUE)
         return str(headers[message_headers.DEAD]["id"])
 
     def archive(self) -> int:

@@ -25,7 +25,7 @@ from flask_nightshift.brokers.redis.embedded import is_running, socket_path
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from servers import RabbitMQ, Server
 
 
@@ -183,13 +183,13 @@ def emptied(server: RabbitMQ) -> str:
 
 def a_job(
     name: str = "mail.send", *args: Any, enqueued_at: datetime | None = None, **headers: Any
-) -> Outgoing:
+) -> Envelope:
     """A job's message as Celery writes it."""
     history = {"enqueued_at": (enqueued_at or utcnow()).isoformat(), "attempts": []}
     body = json.dumps(
         [list(args), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
     ).encode()
-    return Outgoing(
+    return Envelope(
         body,
         {
             "id": secrets.token_hex(8),

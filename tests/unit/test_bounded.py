@@ -9,7 +9,7 @@ import pytest
 from flask_nightshift.brokers.rabbitmq.frames import TooLarge, check, fitting
 from flask_nightshift.domain.job import MAX_TEXT, MAX_TRACEBACK, Failure, cut
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.message.headers import DEAD, HISTORY
 from flask_nightshift.message.lighter import unwrapped
 
@@ -39,10 +39,10 @@ def test_a_failure_is_bounded_in_bytes_and_keeps_its_beginning() -> None:
     assert len(because.message.encode()) <= MAX_TEXT
 
 
-def a_message(user: int, attempts: int = 10) -> Outgoing:
+def a_message(user: int, attempts: int = 10) -> Envelope:
     past = [{"number": n, "error": "ValueError", "message": PILE * 500} for n in range(attempts)]
     headers = {"id": "1", "task": "t", "x-user": "u" * user, HISTORY: {"attempts": past, "request_id": "r"}}
-    return Outgoing(b"[[], {}, {}]", headers)
+    return Envelope(b"[[], {}, {}]", headers)
 
 
 def test_a_retry_carries_fewer_attempts_until_it_fits() -> None:

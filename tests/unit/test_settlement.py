@@ -16,7 +16,7 @@ from flask_nightshift.config import settings
 from flask_nightshift.domain.events import Events, JobDied
 from flask_nightshift.domain.job import JobRef
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.worker.settlement import Settlement, Step
 
 
@@ -25,10 +25,10 @@ class Broker(MemoryBroker):
 
     bad: tuple[str, ...] = ()
 
-    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: Any = None) -> bool:
+    def replace(self, message: Any, envelope: Envelope, queue: str, *, due: Any = None) -> bool:
         if queue in self.bad:
             raise ValueError("no such colour")
-        return super().replace(message, outgoing, queue, due=due)
+        return super().replace(message, envelope, queue, due=due)
 
     def ids(self, queue: str) -> list[str]:
         """The jobs that are ready in ``queue``."""
@@ -53,10 +53,10 @@ class Desk:
     def step(self, job_id: str, queue: str, then: Callable[[], None] = lambda: None) -> Step:
         """Of a job that was delivered from ``work``, to be written to ``queue``."""
         headers = {"id": job_id, "task": "mail.send"}
-        self.broker.publish(Outgoing(b"[]", headers), "work")
+        self.broker.publish(Envelope(b"[]", headers), "work")
         message = self.channel.basic_get("work")
         return Step(
-            message, Outgoing(b"[]", headers), queue, None, JobRef(job_id, "mail.send", "work", 1), then
+            message, Envelope(b"[]", headers), queue, None, JobRef(job_id, "mail.send", "work", 1), then
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..domain.job import DeadLetter
 from ..errors import ConfigurationError
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from .capabilities import Capabilities
 
 T = TypeVar("T")
@@ -67,13 +67,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DelayedJob:
-    """A job that waits in ``queue`` until ``due`` (None: not told); ``outgoing`` is its message."""
+    """A job that waits in ``queue`` until ``due`` (None: not told); ``envelope`` is its message."""
 
     job_id: str
     task: str
     queue: str
     due: datetime | None
-    outgoing: Outgoing
+    envelope: Envelope
 
 
 class DelayedJobs(Protocol):
@@ -127,14 +127,14 @@ class Publisher(Protocol):
         so be called twice. Raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
         """
 
-    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+    def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
         """Publish durably to ``queue``, at once or delayed in the broker until ``due``.
 
         Returns when the broker has confirmed it; raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
         """
 
     def publish_many(
-        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
+        self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
     ) -> Iterator[int]:
         """Publish all to ``queue``, in few steps; all have one priority.
 
@@ -175,7 +175,7 @@ class Settler(Protocol):
     def holds(self, message: Any) -> bool:
         """Whether ``message`` is still ours; a broker that cannot tell gives it to nobody else while we live."""
 
-    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+    def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
         """Write a delivered message's next state, then acknowledge the message (invariant 1).
 
         ``message`` is the ``kombu.Message`` being settled. Atomic where the broker can; else written and

@@ -14,8 +14,6 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 import kombu
@@ -26,7 +24,7 @@ from kombu.utils.functional import lazy
 
 from ..errors import BrokerUnavailable
 from ..lifetime.forks import Own
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from ..message.headers import history, ref
 from ..options.publish import Unwritable
 from ..text.lines import Line, job_fields
@@ -211,33 +209,24 @@ def retry_policy(connection: kombu.Connection) -> dict[str, Any]:
     return {**RETRY_POLICY, "max_retries": max(RETRY_POLICY["max_retries"], len(connection.alt))}
 
 
-def publish(channel: Any, outgoing: Outgoing, exchange: str, routing_key: str, **options: Any) -> None:
-    """Publish the raw body of ``outgoing``, persistently; ``options`` are ``kombu.Producer.publish``'s."""
-    publish_by(Producer(channel, auto_declare=False), outgoing, exchange, routing_key, **options)
+def publish(channel: Any, envelope: Envelope, exchange: str, routing_key: str, **options: Any) -> None:
+    """Publish the raw body of ``envelope``, persistently; ``options`` are ``kombu.Producer.publish``'s."""
+    publish_by(Producer(channel, auto_declare=False), envelope, exchange, routing_key, **options)
 
 
 def publish_by(
-    producer: Producer, outgoing: Outgoing, exchange: str, routing_key: str, **options: Any
+    producer: Producer, envelope: Envelope, exchange: str, routing_key: str, **options: Any
 ) -> None:
     """The same, by a producer that is there already."""
     producer.publish(
-        outgoing.body,
+        envelope.body,
         exchange=exchange,
         routing_key=routing_key,
-        content_type=outgoing.content_type,
-        content_encoding=outgoing.content_encoding,
-        headers=dict(outgoing.headers),
+        content_type=envelope.content_type,
+        content_encoding=envelope.content_encoding,
+        headers=dict(envelope.headers),
         delivery_mode=2,
-        **{**outgoing.properties, **options},
-    )
-
-
-def later(outgoing: Outgoing, due: datetime | None) -> Outgoing:
-    """``outgoing`` with the ``eta`` header that says ``due``; None: it may start at once."""
-    if due is None and not outgoing.headers.get("eta"):
-        return outgoing
-    return replace(
-        outgoing, headers={**outgoing.headers, "eta": due.isoformat() if due is not None else None}
+        **{**envelope.properties, **options},
     )
 
 

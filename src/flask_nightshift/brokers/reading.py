@@ -14,7 +14,7 @@ from kombu.compression import decompress
 from ..domain.job import DeadLetter, Reason, utcnow
 from ..message import headers as message_headers
 from ..message.burial import dead_letter
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from ..message.headers import job_properties
 from .base import DelayedJob
 
@@ -58,14 +58,14 @@ def delayed_job(job_id: str, queue: str, due: datetime | None, payload: dict[str
     """The job of a message that waits until ``due``."""
     headers = dict(payload.get("headers") or {})
     properties = payload.get("properties") or {}
-    outgoing = Outgoing(
+    envelope = Envelope(
         body(payload.get("body"), properties.get("body_encoding"), headers),
         headers,
         job_properties(properties),
         payload.get("content-type") or "application/json",
         payload.get("content-encoding") or "utf-8",
     )
-    return DelayedJob(job_id, str(headers.get("task") or ""), queue, due, outgoing)
+    return DelayedJob(job_id, str(headers.get("task") or ""), queue, due, envelope)
 
 
 def read_dead_letter(raw: bytes) -> DeadLetter:

@@ -12,9 +12,9 @@ from kombu import Exchange, Queue
 
 from ..config.settings import Settings
 from ..errors import BrokerUnavailable
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from ..text.passwords import hide_password
-from .connections import Connection, ConnectionPool, attempt, later, most_idle, return_message
+from .connections import Connection, ConnectionPool, attempt, most_idle, return_message
 from .failures import ERRORS, unavailable
 
 T = TypeVar("T")
@@ -63,9 +63,9 @@ class VirtualBroker(ABC):
 
         return attempt(connection, work, self._fail)
 
-    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+    def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
         """Publish; the transport keeps what is due later."""
-        message, number = later(outgoing, due), next(_NUMBERS)
+        message, number = envelope.due_at(due), next(_NUMBERS)
 
         def work(connection: Any) -> None:
             channel = connection.default_channel
@@ -75,13 +75,13 @@ class VirtualBroker(ABC):
         self._pool.call(work)
 
     def publish_many(
-        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
+        self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
     ) -> Iterator[int]:
         """Some hundreds in one step."""
-        for at in range(0, len(outgoing), AT_ONCE):
-            some = [later(message, due) for message in outgoing[at : at + AT_ONCE]]
+        for at in range(0, len(envelopes), AT_ONCE):
+            some = [message.due_at(due) for message in envelopes[at : at + AT_ONCE]]
 
-            def work(connection: Any, some: Sequence[Outgoing] = some, number: int = next(_NUMBERS)) -> None:
+            def work(connection: Any, some: Sequence[Envelope] = some, number: int = next(_NUMBERS)) -> None:
                 channel = connection.default_channel
                 messages = [prepared_message(channel, message) for message in some]
                 self._publish_some(channel, messages, queue, (connection.name, number))
@@ -133,16 +133,16 @@ class VirtualBroker(ABC):
         return unavailable(exc, self.url)
 
 
-def prepared_message(channel: Any, outgoing: Outgoing) -> Any:
-    """``outgoing`` as the channel's own message, as ``kombu.Producer`` would make it."""
-    properties = {"delivery_mode": 2, **outgoing.properties}
+def prepared_message(channel: Any, envelope: Envelope) -> Any:
+    """``envelope`` as the channel's own message, as ``kombu.Producer`` would make it."""
+    properties = {"delivery_mode": 2, **envelope.properties}
     if (seconds := properties.get("expiration")) is not None:
         properties["expiration"] = str(int(seconds * 1000))
     return channel.prepare_message(
-        outgoing.body,
+        envelope.body,
         properties.pop("priority", None),
-        outgoing.content_type,
-        outgoing.content_encoding,
-        dict(outgoing.headers),
+        envelope.content_type,
+        envelope.content_encoding,
+        dict(envelope.headers),
         properties,
     )

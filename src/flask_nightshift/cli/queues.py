@@ -140,9 +140,9 @@ def _bury(current: Runtime, job: DelayedJob) -> None:
     from ..domain.job import Failure, Reason, utcnow
     from ..errors import BrokerUnavailable
     from ..message.burial import DEAD_QUEUE, buried
-    from ..message.envelope import Outgoing
+    from ..message.envelope import Envelope
 
-    sent = job.outgoing
+    sent = job.envelope
     failure = Failure("Cancelled", "cancelled with `flask jobs delayed cancel`")
     headers = buried(
         sent.headers,
@@ -152,7 +152,7 @@ def _bury(current: Runtime, job: DelayedJob) -> None:
         worker="flask jobs",
         at=utcnow(),
     )
-    letter = Outgoing(sent.body, headers, sent.properties, sent.content_type, sent.content_encoding)
+    letter = Envelope(sent.body, headers, sent.properties, sent.content_type, sent.content_encoding)
     try:
         current.broker.publish(letter, DEAD_QUEUE)
     except BrokerUnavailable as exc:

@@ -21,7 +21,7 @@ from ..journal import UNKNOWN, Tally, add_totals, dead_row, write_jobs
 from ..lifetime.forks import when_forked
 from ..message.arguments import arguments
 from ..message.burial import REFUSED_QUEUE, fingerprint
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from ..message.headers import DEAD, attempts, ref
 from ..store import Store, refused
 from ..store.halving import halve
@@ -129,7 +129,7 @@ class Archiver:
 
     def _park(self, letter: DeadLetter, why: Exception) -> bool:
         extra = {"letter_id": letter.id, "job_id": letter.job_id, "error": str(why)[:2000]}
-        whole = Outgoing(
+        whole = Envelope(
             letter.body, letter.headers, letter.properties, letter.content_type, letter.content_encoding
         )
         try:

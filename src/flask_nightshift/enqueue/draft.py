@@ -15,7 +15,7 @@ from kombu.serialization import dumps
 from ..domain.events import JobEnqueued
 from ..domain.job import JobRef, utcnow
 from ..message.codec import encode
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from ..message.headers import HISTORY, parse_time, stamp
 from .request_id import request_id
 
@@ -49,16 +49,16 @@ class Draft:
         if again:
             self.at = parse_time(self.headers[HISTORY].get("enqueued_at")) or self.at
 
-    def outgoing(self, serializer: str) -> Outgoing:
+    def envelope(self, serializer: str) -> Envelope:
         """Its message; raises what kombu does for a body that ``serializer`` cannot encode."""
         if serializer == "json":
             try:
-                return Outgoing(encode(self.body), self.headers, self.properties)
+                return Envelope(encode(self.body), self.headers, self.properties)
             except (TypeError, ValueError):
                 pass  # let kombu say what is wrong with it
         content_type, content_encoding, body = dumps(self.body, serializer)
         raw = body.encode() if isinstance(body, str) else body
-        return Outgoing(raw, self.headers, self.properties, content_type, content_encoding)
+        return Envelope(raw, self.headers, self.properties, content_type, content_encoding)
 
     def enqueued(self, task: str, queue: str, due: datetime | None) -> JobEnqueued:
         """That the broker has it."""

@@ -24,7 +24,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from ..domain.job import new_id, new_ids, utcnow
 from ..errors import BrokerUnavailable
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from ..options.call import checked_call, unsendable, with_limits
 from ..options.publish import check_serializer, checked_priority, checked_queue, culprit
 from .draft import Draft, brief
@@ -235,15 +235,15 @@ class Enqueuer:
             self._declare(declare[1:])
         if serializer and serializer != "json":
             check_serializer(serializer, self._app.conf.accept_content)
-        outgoing = [self._encoded(job, name, serializer or self._serializer) for job in jobs]
+        envelopes = [self._encoded(job, name, serializer or self._serializer) for job in jobs]
         due = self._due(jobs[0])
         done = 0
         try:
             if len(jobs) == 1:
-                broker.publish(outgoing[0], queue.name, due=due)
+                broker.publish(envelopes[0], queue.name, due=due)
                 done = 1
             else:
-                for count in broker.publish_many(outgoing, queue.name, due=due):
+                for count in broker.publish_many(envelopes, queue.name, due=due):
                     done += count
         except BrokerUnavailable as exc:
             exc.enqueued = tuple(job.id for job in jobs[:done])
@@ -260,9 +260,9 @@ class Enqueuer:
                 if not name.startswith("celery."):  # plumbing, not anybody's jobs
                     self._app.runtime.events.emit(job.enqueued(name, queue.name, due))
 
-    def _encoded(self, job: Draft, name: str, serializer: str) -> Outgoing:
+    def _encoded(self, job: Draft, name: str, serializer: str) -> Envelope:
         try:
-            return job.outgoing(serializer)
+            return job.envelope(serializer)
         except Exception as exc:
             run = getattr(self._app._tasks.get(name), "run", None)  # noqa: SLF001 - as Celery, without finalizing
             found = unsendable(name, run, job.body[0], job.body[1], serializer)

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from ..domain.job import MAX_ATTEMPTS_CARRIED, Attempt, DeadLetter, Failure, Reason, utcnow
-from .envelope import Outgoing
+from .envelope import Envelope
 from .headers import DEAD, HISTORY, attempts, history, job_headers, job_properties, parse_time, run
 
 DEAD_QUEUE = "nightshift.dead"
@@ -57,7 +57,7 @@ def buried(
     }
 
 
-def revived(letter: DeadLetter, at: datetime | None = None) -> Outgoing:
+def revived(letter: DeadLetter, at: datetime | None = None) -> Envelope:
     """The message that a replay publishes: same id and history, attempts start afresh, nothing delays it."""
     headers = job_headers(letter.headers)
     headers.pop(DEAD, None)
@@ -67,7 +67,7 @@ def revived(letter: DeadLetter, at: datetime | None = None) -> Outgoing:
     past["run"] = run(headers) + 1
     past["due"] = (at or utcnow()).isoformat()  # its wait counts from now
     headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})
-    return Outgoing(
+    return Envelope(
         letter.body, headers, job_properties(letter.properties), letter.content_type, letter.content_encoding
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class Envelope:
     """A message ready to be published: raw body and headers, without a destination."""
 
     body: bytes
@@ -15,3 +16,12 @@ class Outgoing:
     properties: dict[str, Any] = field(default_factory=dict)
     content_type: str = "application/json"
     content_encoding: str = "utf-8"
+
+    def due_at(self, due: datetime | None) -> Envelope:
+        """The same message with ``due`` in its ``eta`` header; None: it may start at once."""
+        if due is None and not self.headers.get("eta"):
+            return self
+        return replace(self, headers={**self.headers, "eta": due.isoformat() if due is not None else None})
+
+
+__all__ = ["Envelope"]

@@ -13,7 +13,7 @@ from typing import Any
 from kombu.utils import json
 
 from ..domain.job import cut
-from .envelope import Outgoing
+from .envelope import Envelope
 from .headers import DEAD, HISTORY, attempts, history
 
 WRAPPED = "application/x-nightshift-letter"
@@ -22,17 +22,17 @@ BRIEF = 200
 """Bytes that stay of an earlier attempt's error message."""
 
 
-def lighter(outgoing: Outgoing) -> Iterator[Outgoing]:
-    """``outgoing`` with ever less of what it carries of earlier attempts: brief messages, the last one only, none."""
-    past = attempts(outgoing.headers)
+def lighter(envelope: Envelope) -> Iterator[Envelope]:
+    """``envelope`` with ever less of what it carries of earlier attempts: brief messages, the last one only, none."""
+    past = attempts(envelope.headers)
     brief = [{**each, "message": cut(str(each.get("message") or ""), BRIEF)} for each in past]
     for kept in (brief, brief[-1:], []):
-        if HISTORY in outgoing.headers:
-            headers = {**outgoing.headers, HISTORY: {**history(outgoing.headers), "attempts": kept}}
-            yield replace(outgoing, headers=headers)
+        if HISTORY in envelope.headers:
+            headers = {**envelope.headers, HISTORY: {**history(envelope.headers), "attempts": kept}}
+            yield replace(envelope, headers=headers)
 
 
-def wrapped(letter: Outgoing) -> Outgoing:
+def wrapped(letter: Envelope) -> Envelope:
     """A dead letter that carries its headers in its body; outside are those by which people find it."""
     note = letter.headers.get(DEAD)
     told: dict[str, Any] = {

@@ -25,7 +25,7 @@ from ..message import headers as message_headers
 from . import hooks
 from .attempt import Report
 from .facts import JobFacts
-from .settlement import Step, encode, outgoing, pause
+from .settlement import Step, encode, envelope_of, pause
 
 REVOKED = "revoked"
 """In the history that travels with a job: when it was buried because somebody had revoked it."""
@@ -162,7 +162,7 @@ class SettledRequest(JobFacts):
         self._write(
             Step(
                 None if self.acknowledged else self._message,
-                outgoing(self._message, headers, report.body or self._new_body, **changed),
+                envelope_of(self._message, headers, report.body or self._new_body, **changed),
                 options.get("queue") or self.queue,
                 decision.at if decision.wait > 0 else None,
                 job,
@@ -224,7 +224,7 @@ class SettledRequest(JobFacts):
             self.send_event("task-rejected", requeue=True)
             self._emit(JobReturned(self.job, utcnow(), self._hostname, f"{why}; it waits for {wait:g} s"))
 
-        message = outgoing(self._message, headers, self._new_body)
+        message = envelope_of(self._message, headers, self._new_body)
         original = None if self.acknowledged else self._message
         self._write(Step(original, message, self.queue, due, self.job, returned))
 

@@ -26,7 +26,7 @@ from ..domain.job import MAX_TEXT, Attempt, Failure, JobRef, Reason, cut, utcnow
 from ..errors import BrokerUnavailable
 from ..message import burial
 from ..message import headers as message_headers
-from ..message.envelope import Outgoing
+from ..message.envelope import Envelope
 from ..services import Runtime
 from .fence import StartFence
 
@@ -48,12 +48,12 @@ class Step:
     """A next state to be written in place of ``message``; ``then`` is called when it is durable.
 
     ``otherwise`` is called when it never will be, because of what is in it; by default the message is buried as it is.
-    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``outgoing`` is
+    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``envelope`` is
     None if it goes back to its queue as it is.
     """
 
     message: Any
-    outgoing: Outgoing | None
+    envelope: Envelope | None
     queue: str
     due: datetime | None
     job: JobRef
@@ -145,7 +145,7 @@ class Settlement:
             self.runtime.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
             then()
 
-        letter = outgoing(message, headers)
+        letter = envelope_of(message, headers)
         return Step(None if released else message, letter, burial.DEAD_QUEUE, None, job, buried)
 
     def give_back(self, message: Any, job: JobRef, then: Callable[[], None]) -> None:
@@ -175,7 +175,7 @@ class Settlement:
                        "why": str(failure), "gives_up_in": round(limit - elapsed, 1)},
             )  # fmt: skip
 
-        step = Step(message, outgoing(message, headers), queue, due, job, postponed)
+        step = Step(message, envelope_of(message, headers), queue, due, job, postponed)
         if self.runtime.broker.capabilities.keeps_delays:
             self.write(step)
         else:  # kombu's stock Redis transport: nothing there would hold it back
@@ -185,7 +185,7 @@ class Settlement:
         """Give a message back to the broker until ``due``: a delay never waits in a worker's memory."""
         headers = message_headers.job_headers(message.headers)
         job = message_headers.ref(headers, queue)
-        self.write(Step(message, outgoing(message, headers), queue, due, job, lambda: None))
+        self.write(Step(message, envelope_of(message, headers), queue, due, job, lambda: None))
 
     def drop(self) -> None:
         """The connection is lost: its messages come back by themselves."""
@@ -204,14 +204,14 @@ class Settlement:
     def _try(self, step: Step) -> bool:
         broker, written = self.runtime.broker, True
         try:
-            if step.outgoing is None:
+            if step.envelope is None:
                 broker.give_back(step.message)
             elif step.message is None:
-                broker.publish(step.outgoing, step.queue, due=step.due)
+                broker.publish(step.envelope, step.queue, due=step.due)
             else:
-                written = broker.replace(step.message, step.outgoing, step.queue, due=step.due)
+                written = broker.replace(step.message, step.envelope, step.queue, due=step.due)
         except BrokerUnavailable as exc:
-            if step.outgoing is None and step.message.channel.connection is None:
+            if step.envelope is None and step.message.channel.connection is None:
                 self._lost(step)
                 return True
             self._away_until = monotonic() + TRY_AGAIN_AFTER
@@ -231,7 +231,7 @@ class Settlement:
 
     def _refuse(self, step: Step, exc: Exception) -> None:
         """Bury a job whose next state cannot be written; if that cannot be either, the delivery limit decides."""
-        if step.outgoing is None:
+        if step.envelope is None:
             return  # it comes back with the connection
         failure = Failure(Failure.of(exc).error, cut(f"its next state cannot be written: {exc}", MAX_TEXT))
         if step.queue != burial.DEAD_QUEUE:
@@ -281,9 +281,9 @@ def pause(returns: int) -> float:
     return float(min(FIRST_PAUSE * 2.0 ** min(returns, 16), LAST_PAUSE))
 
 
-def outgoing(
+def envelope_of(
     message: Any, headers: dict[str, Any], body: tuple[str, str, bytes] | None = None, **properties: Any
-) -> Outgoing:
+) -> Envelope:
     """The message to publish in place of a delivered one: its raw body, unless another is given."""
     kept = {**message_headers.job_properties(message.properties or {}), **properties}
     if body is None:
@@ -293,7 +293,7 @@ def outgoing(
         kind, encoding = message.content_type or "application/data", message.content_encoding or "binary"
         body = (str(kind), str(encoding), bytes(raw))
     content_type, content_encoding, raw = body
-    return Outgoing(raw, headers, kept, content_type, content_encoding)
+    return Envelope(raw, headers, kept, content_type, content_encoding)
 
 
 def encode(payload: Any) -> tuple[str, str, bytes]:

@@ -33,7 +33,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "decide": (outcome, "decide"),
     "ended": (JobFacts, "_ended"),
     "next_attempt": (message_headers, "next_attempt"),
-    "outgoing": (outcome, "outgoing"),
+    "envelope": (outcome, "envelope_of"),
     "step": (outcome, "Step"),
     "burial": (Settlement, "burial"),
     "buried": (burial, "buried"),

@@ -23,7 +23,7 @@ from flask_nightshift.domain.job import Failure, JobRef, Reason, utcnow
 from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
 from flask_nightshift.message.burial import DEAD_QUEUE
-from flask_nightshift.message.envelope import Outgoing
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.services import Runtime
 from flask_nightshift.store import heartbeats
 
@@ -126,10 +126,10 @@ class Ops:
             self.runtime.broker.publish(self.message(job_id, queue), queue)
         return ids
 
-    def message(self, job_id: str, queue: str = "mail", task: str = "mail.send", number: int = 7) -> Outgoing:
+    def message(self, job_id: str, queue: str = "mail", task: str = "mail.send", number: int = 7) -> Envelope:
         headers: dict[str, Any] = {"id": job_id, "task": task, "retries": 0, "lang": "py", "root_id": job_id}
         message_headers.stamp(headers, queue=queue, at=utcnow(), request_id="req-1")
-        return Outgoing(json.dumps([[number], {}, {}]).encode(), headers, {"correlation_id": job_id})
+        return Envelope(json.dumps([[number], {}, {}]).encode(), headers, {"correlation_id": job_id})
 
     def bury(
         self, *, task: str = "mail.send", reason: Reason = Reason.EXHAUSTED, error: str = "OSError",
@@ -147,7 +147,7 @@ class Ops:
             worker="worker@one",
             at=utcnow(),
         )
-        self.runtime.broker.publish(Outgoing(original.body, headers, original.properties), DEAD_QUEUE)
+        self.runtime.broker.publish(Envelope(original.body, headers, original.properties), DEAD_QUEUE)
         if archive:
             Archiver(self.runtime.broker, self.runtime.store).run_once()
         return job_id

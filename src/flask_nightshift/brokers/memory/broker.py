@@ -18,7 +18,7 @@ from ...config.settings import Settings
 from ...domain.job import DeadLetter
 from ...errors import BrokerUnavailable
 from ...message.burial import DEAD_QUEUE
-from ...message.envelope import Outgoing
+from ...message.envelope import Envelope
 from ..base import (
     MAX_TAKEN,
     UNSHARED,
@@ -29,7 +29,7 @@ from ..base import (
     QueueDepth,
 )
 from ..capabilities import Capabilities
-from ..connections import MOST_IDLE, Connection, later
+from ..connections import MOST_IDLE, Connection
 from ..failures import ERRORS, RETRY_POLICY, STEP
 from ..reading import age, describe, read_dead_letter
 from ..virtual import VirtualBroker, prepared_message
@@ -114,9 +114,9 @@ class MemoryBroker(VirtualBroker):
         """Whether it is in hand."""
         return self.server.holds(message.delivery_tag)
 
-    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+    def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
         """One step."""
-        prepared = prepared_message(message.channel, later(outgoing, due))
+        prepared = prepared_message(message.channel, envelope.due_at(due))
         try:
             replaced = bool(message.channel.replace(message.delivery_tag, prepared, queue))
         except ERRORS as exc:

@@ -9,7 +9,7 @@ from typing import Any
 from amqp.exceptions import MessageNacked
 from kombu import Producer
 
-from ...message.envelope import Outgoing
+from ...message.envelope import Envelope
 from ..connections import publish_by
 from .declaring import open_channel
 from .frames import check
@@ -18,9 +18,9 @@ from .frames import check
 class Batch:
     """Messages on their way; those that the broker has confirmed are not published again by another try."""
 
-    def __init__(self, outgoing: Sequence[Outgoing]) -> None:
-        self.size = len(outgoing)
-        self._waiting = list(outgoing)
+    def __init__(self, envelopes: Sequence[Envelope]) -> None:
+        self.size = len(envelopes)
+        self._waiting = list(envelopes)
 
     def check(self, frame_max: int) -> None:
         """Raise ``TooLarge`` if one has more headers than fit into a frame; nothing is published then.

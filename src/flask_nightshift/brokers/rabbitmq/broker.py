@@ -17,7 +17,7 @@ from kombu.common import Broadcast
 from ...config.queue_names import queue_name
 from ...config.settings import Settings
 from ...errors import BrokerUnavailable
-from ...message.envelope import Outgoing
+from ...message.envelope import Envelope
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from ..capabilities import Capabilities
 from ..connections import (
@@ -84,9 +84,9 @@ class RabbitMQBroker(RabbitMQPublisher):
         with in_time(connection, CONSUMER_STEP):
             self._declarations.prepare(connection, queues)
 
-    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+    def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
         """Publish and wait for the confirmation, then acknowledge."""
-        self._publish(outgoing, queue, due, consumed=True)
+        self._publish(envelope, queue, due, consumed=True)
         acknowledge(message)
         return True
 

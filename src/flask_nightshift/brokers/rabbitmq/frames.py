@@ -15,7 +15,7 @@ from amqp import Message
 from amqp.method_framing import frame_writer as amqp_frame_writer
 
 from ...message.burial import DEAD_QUEUE, REFUSED_QUEUE
-from ...message.envelope import Outgoing
+from ...message.envelope import Envelope
 from ...message.lighter import lighter, wrapped
 from ...options.publish import Unwritable
 
@@ -41,22 +41,22 @@ def frame_writer(connection: Any, transport: Any) -> Callable[..., None]:
     return write_frame
 
 
-def fitting(outgoing: Outgoing, queue: str, frame_max: int) -> Outgoing:
-    """``outgoing``, as it is or so that it fits; raises ``TooLarge`` if it cannot be made to."""
-    if _fits(outgoing, frame_max):
-        return outgoing
+def fitting(envelope: Envelope, queue: str, frame_max: int) -> Envelope:
+    """``envelope``, as it is or so that it fits; raises ``TooLarge`` if it cannot be made to."""
+    if _fits(envelope, frame_max):
+        return envelope
     if queue in (DEAD_QUEUE, REFUSED_QUEUE):
-        return wrapped(outgoing)
-    for version in lighter(outgoing):
+        return wrapped(envelope)
+    for version in lighter(envelope):
         if _fits(version, frame_max):
             return version
-    check({"application_headers": outgoing.headers, **outgoing.properties}, frame_max)
-    return outgoing
+    check({"application_headers": envelope.headers, **envelope.properties}, frame_max)
+    return envelope
 
 
-def _fits(outgoing: Outgoing, frame_max: int) -> bool:
+def _fits(envelope: Envelope, frame_max: int) -> bool:
     try:
-        check({"application_headers": outgoing.headers}, frame_max)
+        check({"application_headers": envelope.headers}, frame_max)
     except TooLarge:
         return False
     return True

@@ -15,14 +15,13 @@ from ...config.settings import Settings
 from ...domain.job import utcnow
 from ...errors import BrokerUnavailable
 from ...message.burial import DEAD_QUEUE
-from ...message.envelope import Outgoing
+from ...message.envelope import Envelope
 from ...text.passwords import hide_password
 from ..connections import (
     Connection,
     ConnectionPool,
     attempt,
     drop,
-    later,
     most_idle,
     publish,
 )
@@ -120,14 +119,14 @@ class RabbitMQPublisher:
 
     # publishing
 
-    def publish(self, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> None:
+    def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
         """Publish, mandatory and confirmed; a delay is rounded up to whole seconds."""
-        self._publish(outgoing, queue, due)
+        self._publish(envelope, queue, due)
 
     def _publish(
-        self, outgoing: Outgoing, queue: str, due: datetime | None, *, consumed: bool = False
+        self, envelope: Envelope, queue: str, due: datetime | None, *, consumed: bool = False
     ) -> None:
-        message = later(outgoing, due)
+        message = envelope.due_at(due)
 
         def send(connection: Any) -> None:
             exchange, key = self._destination(queue, due)
@@ -138,11 +137,11 @@ class RabbitMQPublisher:
         self._send(queue, send, consumed=consumed)
 
     def publish_many(
-        self, outgoing: Sequence[Outgoing], queue: str, *, due: datetime | None = None
+        self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
     ) -> Iterator[int]:
         """Some hundreds in one step, confirmed together."""
-        for at in range(0, len(outgoing), AT_ONCE):
-            batch = Batch([later(message, due) for message in outgoing[at : at + AT_ONCE]])
+        for at in range(0, len(envelopes), AT_ONCE):
+            batch = Batch([message.due_at(due) for message in envelopes[at : at + AT_ONCE]])
 
             def send(connection: Any, batch: Batch = batch) -> None:
                 batch.check(connection.default_channel.connection.frame_max)

@@ -19,11 +19,11 @@ from redis.retry import Retry
 from ...config.settings import Settings
 from ...errors import BrokerUnavailable, ConfigurationError
 from ...message.burial import DEAD_QUEUE
-from ...message.envelope import Outgoing
+from ...message.envelope import Envelope
 from ...text.passwords import hide_password
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from ..capabilities import Capabilities
-from ..connections import MOST_IDLE, Connection, acknowledge, later
+from ..connections import MOST_IDLE, Connection, acknowledge
 from ..failures import ERRORS, RETRY_POLICY, STEP
 from ..virtual import VirtualBroker, prepared_message
 from .checks import findings
@@ -123,13 +123,13 @@ class RedisBroker(VirtualBroker):
 
     # settling
 
-    def replace(self, message: Any, outgoing: Outgoing, queue: str, *, due: datetime | None = None) -> bool:
+    def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
         """One step on the lease transport; else publish, then acknowledge."""
         if not self._leases:
-            self.publish(outgoing, queue, due=due)
+            self.publish(envelope, queue, due=due)
             acknowledge(message)
             return True
-        prepared = prepared_message(message.channel, later(outgoing, due))
+        prepared = prepared_message(message.channel, envelope.due_at(due))
         try:
             at = due.timestamp() if due is not None else None
             replaced = bool(message.channel.basic_replace(message.delivery_tag, prepared, "", queue, due=at))
