@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
+from .domain.job import is_plumbing
 from .errors import DatabaseUnavailable
 from .journal import record_progress
 from .lifetime.holdings import Holdings
@@ -59,7 +60,7 @@ class Runtime:
     def tasks(self) -> Iterator[Any]:
         """The registered tasks without Celery's own (``celery.chord`` and the like)."""
         for name, task in sorted(self.celery.tasks.items()):
-            if not name.startswith("celery."):
+            if not is_plumbing(name):
                 yield task
 
     def queues(self) -> tuple[str, ...]:

@@ -132,6 +132,12 @@ def test_old_names_and_those_with_the_prefix_are_honoured(shop: Any) -> None:
         shop({"CELERYD_TASK_TIME_LIMIT": 60, "task_time_limit": 61})
 
 
+def published_to(celery: Any, task: Any) -> str:
+    """The queue that a ``delay()`` of ``task`` goes to, by its name."""
+    call = celery.publisher._calls.checked(task.name, (), {}, {"task_type": task})
+    return str(celery.publisher._queues.of(call).name)
+
+
 def check_the_settings_of_tasks(celery: Any) -> None:
     plain, own = celery.tasks["mail.send"], celery.tasks["mail.own"]
     assert (plain.time_limit, own.time_limit) == (60, 11)
@@ -144,8 +150,8 @@ def check_the_settings_of_tasks(celery: Any) -> None:
     assert queue_of(celery, "mail.send") == "routed"
     assert queue_of(celery, "mail.own") == "own"
     assert set(celery.runtime.queues()) == {"celery", "own", "routed"}
-    assert celery.enqueuer._queue("mail.send", (), {}, {"task_type": plain}).name == "routed"
-    assert celery.enqueuer._queue("mail.own", (), {}, {"task_type": own}).name == "own"
+    assert published_to(celery, plain) == "routed"
+    assert published_to(celery, own) == "own"
 
 
 OF_TASKS = {
@@ -170,7 +176,7 @@ def test_they_may_be_changed_when_the_app_is_set_up(shop: Any, how: str, used: b
     if used:
         assert celery.tasks["mail.send"]._get_exec_options()["time_limit"] == 330
         assert queue_of(celery, "mail.send") == "celery"
-        assert celery.enqueuer._queue("mail.send", (), {}, {"task_type": celery.tasks["mail.send"]})
+        assert published_to(celery, celery.tasks["mail.send"]) == "celery"
     if how == "update":
         celery.conf.update(OF_TASKS)
     elif how == "object":

@@ -60,7 +60,7 @@ OURS = {
 """Names that only look like somebody else's attributes, by where they are used."""
 OUR_PATCHES = {
     "Companions.__init__": "worker",
-    "Enqueuer.one": "ignored",
+    "JobPublisher.one": "ignored",
     "JobConsumer.__init__": "start",
     "JobTask.retry": "body options failure",
     "Own.get": "value",

@@ -1,108 +1,31 @@
 """Our Celery app: every publish of a job goes through ``JobCelery.send_task``.
 
-``delay``, ``apply_async``, canvas, ``send_task`` by name and Beat all end there, so there is one place that
-declares the topology, marks the message, and turns a broker that is away into ``BrokerUnavailable``.
+``delay``, ``apply_async``, canvas, ``send_task`` by name and Beat all end there, and it hands all to one publisher
+(``enqueue/publisher.py``).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
 from functools import cached_property
-from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from celery.app.amqp import AMQP, Queues
-from celery.utils.time import maybe_iso8601, maybe_make_aware
-from kombu import Queue
-from kombu.exceptions import EncodeError
-from kombu.pools import ProducerPool
-
-from ..brokers import Connection, destination, unavailable
 from ..brokers.connections import close_pool, forget_inherited
 from ..brokers.failures import STEP
 from ..config.celery_settings import is_meant
-from ..domain.events import JobEnqueued
-from ..domain.job import JobRef, new_id, utcnow
-from ..enqueue.draft import brief
-from ..enqueue.publisher import Enqueuer
-from ..enqueue.request_id import request_id
-from ..errors import BrokerUnavailable
-from ..lifetime.forks import settle_in, when_forked
-from ..message.headers import HISTORY, stamp
-from ..options.call import checked_call, unsendable, with_limits
-from ..options.publish import check_serializer, checked_priority, checked_queue, culprit
+from ..enqueue.publisher import JobPublisher
+from ..lifetime.forks import when_forked
 from ..schedule import entries as schedule
-from ..task.plumbing import is_plumbing
 from ..task.registry import TaskMaker
-from ..task.verdict import in_worker
+from .amqp import JobAMQP
 from .late_signals import LateSignal
 from .live_settings import JobSettings
 
 if TYPE_CHECKING:
     from ..services import Runtime
 
-FOLLOWS_WITHIN = 30.0
-"""Seconds for which an attempt tries to enqueue what follows its job."""
-
 logger = logging.getLogger("flask_nightshift.celery_app")
-
-
-class JobQueues(Queues):
-    """Celery's queues, declared as our broker wants them, also those that nobody listed."""
-
-    def __init__(self, *args: Any, declare: Any, **kwargs: Any) -> None:
-        self._declare = declare
-        super().__init__(*args, **kwargs)
-
-    def new_missing(self, name: str) -> Queue:
-        """A queue that nobody listed."""
-        return self._declare(name)
-
-
-class JobAMQP(AMQP):
-    """Celery's messaging with ``JobQueues``."""
-
-    Connection = Connection
-    _producer_pool: Any = None
-
-    @property
-    def producer_pool(self) -> Any:
-        """The producers on the connections of the app's pool."""
-        if self._producer_pool is None:
-            pool = self.app.pool
-            self._producer_pool = ProducerPool(pool, limit=pool.limit)
-        return self._producer_pool
-
-    def forget_pool(self) -> None:
-        """Make another one when it is needed."""
-        self._producer_pool = None
-
-    def _retry_publish(self, publish: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Enqueue what follows a job: its links, the rest of its chain, the body of its chord.
-
-        Its body has returned and should not run again for a broker that is away for a moment, so this waits for it.
-        """
-        until = monotonic() + FOLLOWS_WITHIN
-        while True:
-            try:
-                return super()._retry_publish(publish, *args, **options)
-            except BrokerUnavailable as exc:
-                if not in_worker() or monotonic() > until:
-                    raise
-                logger.warning("job.follow_up_waits", extra={"why": str(exc)})
-                sleep(1.0)
-
-    def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
-        """The queues to use: the given ones, else all that the configuration or a task names."""
-        runtime: Runtime = self.app.runtime
-        if not queues:
-            queues = [runtime.broker.queue(name) for name in runtime.queues()]
-        return JobQueues(queues, default_exchange=None, declare=runtime.broker.queue, **options)
 
 
 class JobCelery(TaskMaker):
@@ -153,38 +76,7 @@ class JobCelery(TaskMaker):
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""
-        settle_in()
-        result = self.enqueuer.one(name, args, kwargs, options)
-        if result is not None:
-            return result
-        options = with_limits(checked_call(options), options.get("task_type") or self._tasks.get(name))
-        options["task_id"] = options.get("task_id") or new_id()
-        options.update(self._whole_delay(options))
-        to = destination(self, name, args, kwargs, options)
-        queue, at = to.name, utcnow()
-        if options.get("queue") is not None:
-            checked_queue(options["queue"])
-        if options.get("priority") is not None:
-            options["priority"] = checked_priority(options["priority"])
-        check_serializer(options.get("serializer"), self.conf.accept_content)
-        headers = dict(options.get("headers") or {})
-        stamp(headers, queue=queue, at=at, request_id=request_id())
-        options["headers"] = headers
-        wanted = {**options, **self.runtime.broker.publish_options}
-        if options.get("countdown") and self.runtime.broker.capabilities.whole_seconds:
-            wanted = to.later(options["countdown"], wanted)
-        with (
-            self._failing_fast(headers),
-            self._naming_arguments(name, args, kwargs, options),
-            self.producer_or_acquire(wanted.pop("producer", None)) as producer,
-        ):
-            result = self.runtime.broker.send(
-                producer,
-                to.queue,
-                lambda: super(JobCelery, self).send_task(name, args, kwargs, producer=producer, **wanted),
-            )
-        self._tell(name, options, queue, headers[HISTORY], at, args, kwargs)
-        return result
+        return self.publisher.one(name, args, kwargs, options)
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
@@ -214,7 +106,7 @@ class JobCelery(TaskMaker):
 
     def forget_settings(self) -> None:
         """A setting has changed: look up anew what was derived from them."""
-        for name in ("_uses_utc", "annotations", "deduplicates", "enqueuer", "timezone"):
+        for name in ("_uses_utc", "annotations", "deduplicates", "publisher", "timezone"):
             self.__dict__.pop(name, None)
         for task in self._tasks.values():
             vars(task).pop("_exec_options", None)  # Celery's memory of a task's options
@@ -239,9 +131,15 @@ class JobCelery(TaskMaker):
             pool.disconnect()
 
     @cached_property
-    def enqueuer(self) -> Enqueuer:
-        """The short way of a job into the broker, for all that is ordinary."""
-        return Enqueuer(self)
+    def publisher(self) -> JobPublisher:
+        """What publishes this app's jobs."""
+        runtime, celerys = self.runtime, cast("Any", super())
+        return JobPublisher(
+            self,
+            runtime.broker,
+            runtime.events.emit,
+            lambda *args, **given: celerys.send_task(*args, **given),
+        )
 
     @cached_property
     def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
@@ -289,67 +187,6 @@ class JobCelery(TaskMaker):
         options["connect_timeout"] = options.get("connect_timeout") or STEP
         wanted = {**self.runtime.broker.write_options, **given}
         return super().connection_for_write(url, transport_options=wanted, **options)
-
-    def _whole_delay(self, options: dict[str, Any]) -> dict[str, Any]:
-        """RabbitMQ delays by whole seconds, at least one: rounded up, so that no job starts early."""
-        eta, countdown = options.get("eta"), options.get("countdown")
-        if not self.runtime.broker.capabilities.whole_seconds or (eta is None and not countdown):
-            return {}
-        if eta is not None:
-            moment = maybe_make_aware(maybe_iso8601(eta), self.timezone)
-            countdown = (moment - utcnow()).total_seconds()
-        seconds = math.ceil(max(0.0, float(countdown or 0)))
-        return {"eta": None, "countdown": seconds or None}
-
-    @contextmanager
-    def _failing_fast(self, headers: dict[str, Any]) -> Iterator[None]:
-        try:
-            yield
-        except (TypeError, ValueError) as exc:
-            found = culprit(headers)
-            if found is None:
-                raise
-            raise found from exc
-        except self.runtime.broker.errors as exc:
-            raise unavailable(exc, self.runtime.broker.url) from exc
-
-    @contextmanager
-    def _naming_arguments(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Iterator[None]:
-        try:
-            yield
-        except EncodeError as exc:
-            run = getattr(self._tasks.get(name), "run", None)
-            found = unsendable(
-                name, run, args, kwargs, options.get("serializer") or self.conf.task_serializer
-            )
-            if found is None:
-                raise
-            raise found from exc
-
-    def _tell(
-        self,
-        name: str,
-        options: dict[str, Any],
-        queue: str,
-        past: dict[str, Any],
-        at: datetime,
-        args: Any,
-        kwargs: Any,
-    ) -> None:
-        if is_plumbing(name):
-            return
-        retries = int(options.get("retries") or 0)
-        job = JobRef(options["task_id"], name, queue, retries + 1, past.get("request_id"), at)
-        due = _due(options, at, self.timezone)
-        shown = options.get("argsrepr") or brief(args or ()), options.get("kwargsrepr") or brief(kwargs or {})
-        self.runtime.events.emit(JobEnqueued(job, at, *shown, due))
-
-
-def _due(options: dict[str, Any], at: datetime, timezone: Any) -> datetime | None:
-    if options.get("countdown"):
-        return at + timedelta(seconds=float(options["countdown"]))
-    eta = options.get("eta")
-    return maybe_make_aware(maybe_iso8601(eta), timezone) if eta else None
 
 
 def _awaited(backend: Any, result: Any) -> bool:

@@ -8,7 +8,6 @@ from ..config.settings import Settings
 from .base import Broker, need_shared
 from .connections import Connection
 from .failures import unavailable
-from .rabbitmq.routes import destination
 
 
 def connect(settings: Settings, app: Flask) -> Broker:
@@ -31,4 +30,4 @@ def connect(settings: Settings, app: Flask) -> Broker:
     return RedisBroker(settings)
 
 
-__all__ = ["Broker", "Connection", "connect", "destination", "need_shared", "unavailable"]
+__all__ = ["Broker", "Connection", "connect", "need_shared", "unavailable"]

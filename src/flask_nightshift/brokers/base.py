@@ -145,6 +145,13 @@ class Publisher(Protocol):
     def address(self, queue: Any) -> tuple[str, str]:
         """The exchange and routing key that a message to ``queue`` (a ``kombu.Queue``) is sent to, undelayed."""
 
+    def delayed_address(self, queue: str, seconds: int) -> tuple[str, str]:
+        """The exchange and routing key by which a message reaches ``queue`` after ``seconds`` (at least 1).
+
+        Where delays are not whole seconds (``Capabilities.whole_seconds``) it is that of an undelayed message: the
+        header ``eta`` delays it.
+        """
+
     def reaches(self, queue: Any) -> bool:
         """Whether ``publish`` by name reaches ``queue`` (a ``kombu.Queue``): its declaration is nothing special."""
 

@@ -93,6 +93,10 @@ class VirtualBroker(ABC):
         """No exchange: the list itself."""
         return "", queue.name
 
+    def delayed_address(self, queue: str, seconds: int) -> tuple[str, str]:  # noqa: ARG002 - the Protocol's
+        """The same: the transport reads when a message is due."""
+        return "", queue
+
     def reaches(self, queue: Queue) -> bool:
         """Whether it is a plain list."""
         exchange = queue.exchange

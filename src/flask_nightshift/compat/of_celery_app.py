@@ -18,7 +18,7 @@ SEAMS = (
         override("AsyncResult timezone uses_utc_timezone", "JobCelery",
                  "Asked for with each job, and Celery's kind of property takes a lock for it."),
         override("Worker", "JobCelery", "`celery worker` has to start our worker."),
-        read("_tasks", "JobCelery TaskMaker Enqueuer _Guard destination", "The tasks, without finalizing the app."),
+        read("_tasks", "JobCelery TaskMaker Calls _Guard", "The tasks, without finalizing the app."),
         read("_conf", "JobCelery", "The settings are replaced by ours, which look at what is set later."),
         read("_ensure_after_fork", "JobCelery", "A pool made here is forgotten in a forked child."),
         read("_after_fork", "JobCelery", "Celery does not know of plain forks, such as gunicorn's preload."),
@@ -38,7 +38,7 @@ SEAMS = (
     ),
     *of(
         "celery.app.amqp",
-        imported("_callback_publish_retry", "Enqueuer", "Signals get the options that Celery's own publish tells of."),
+        imported("_callback_publish_retry", "NamedQueues", "What follows a job is published by Celery's producer, which waits for the broker."),
     ),
     *of(
         "celery.app.autoretry",
@@ -58,7 +58,7 @@ SEAMS = (
     ),
     *of(
         "celery.app.task:Task",
-        read("_get_exec_options _exec_options", "Enqueuer _of_task _options_of JobCelery protect",
+        read("_get_exec_options _exec_options", "_of_task _options_of JobCelery protect",
              "The options of a task's publishes, which Celery computes once and keeps."),
         read("_get_app", "JobTask", "The app that a task is bound to."),
         read("_dump_pydantic_arguments", "JobTask", "Arguments of such a task are for Celery to convert."),

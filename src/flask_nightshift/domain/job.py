@@ -233,6 +233,11 @@ def new_id() -> str:
     return new_ids(1)[0]
 
 
+def is_plumbing(task: str | None) -> bool:
+    """Whether ``task`` is the name of one of Celery's own tasks (``celery.chord_unlock``): nobody's job."""
+    return task is not None and task.startswith("celery.")
+
+
 def utcnow() -> datetime:
     """The time now, aware, in UTC: the only clock reading that is not passed in."""
     return datetime.now(UTC)

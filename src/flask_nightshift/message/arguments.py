@@ -10,6 +10,12 @@ LEAST_CUT = 1000
 """Characters of a text for people that was cut because it was too long, and not given that way."""
 
 
+def brief(value: Any, limit: int = 1024) -> str:
+    """``value`` as Python writes it, with at most ``limit`` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
     """The arguments as text for people: as JSON from the body, or as Celery's reprs where it is not JSON.
 

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any
 
 import msgspec
+from kombu.serialization import dumps
 from kombu.utils.json import JSONEncoder, loads
 
 TYPED = b"__type__"
@@ -33,6 +34,12 @@ def encode(value: Any) -> bytes:
     except (TypeError, ValueError, RecursionError):
         pass
     return _kombu(value).encode()
+
+
+def serialized(value: Any, serializer: str) -> tuple[str, str, bytes]:
+    """``value`` as kombu's ``serializer`` writes it: content type, encoding and bytes; raises ``EncodeError``."""
+    content_type, content_encoding, body = dumps(value, serializer)
+    return content_type, content_encoding, body.encode() if isinstance(body, str) else body
 
 
 def decode(raw: bytes) -> Any:

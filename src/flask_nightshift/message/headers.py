@@ -33,12 +33,20 @@ _BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", DELIVERIES
 _BROKER_PREFIXES = ("x-first-death-", "x-last-death-")
 
 
-def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str | None) -> None:
-    """Mark a message that is being enqueued for the first time; one that has a history keeps it."""
-    headers.setdefault(
-        HISTORY,
-        {"enqueued_at": at.isoformat(), "request_id": request_id, "queue": queue, "attempts": []},
-    )
+def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str | None) -> datetime:
+    """Mark a message that is being enqueued at ``at``; one that has a history keeps it.
+
+    Returns when its job was enqueued for the first time.
+    """
+    if HISTORY in headers:
+        return parse_time(history(headers).get("enqueued_at")) or at
+    headers[HISTORY] = {
+        "enqueued_at": at.isoformat(),
+        "request_id": request_id,
+        "queue": queue,
+        "attempts": [],
+    }
+    return at
 
 
 def history(headers: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from celery.exceptions import Retry
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.exceptions import EncodeError
-from kombu.serialization import dumps
 
 from ..domain.job import Failure, utcnow
 from ..domain.retry import Dead, RetryPolicy, decide
-from ..enqueue.publisher import arguments_of
+from ..enqueue.items import arguments_of
 from ..errors import PermanentFailure
+from ..message.codec import serialized
 from ..options.call import arguments_of_retry, checked_call, unsendable
 from ..options.publish import checked_retry
 from .results import ResultTask
@@ -154,10 +154,9 @@ class JobTask(ResultTask):
         payload = (*arguments_of_retry(self.run, (request.args, request.kwargs), args, kwargs), embed)
         serializer = self.serializer or "json"
         try:
-            content_type, content_encoding, body = dumps(payload, serializer)
+            return serialized(payload, serializer)
         except EncodeError as exc:
             raise (unsendable(self.name, self.run, payload[0], payload[1], serializer) or exc) from exc
-        return content_type, content_encoding, body.encode() if isinstance(body, str) else body
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run the body here and now, as in Celery; what a real call would refuse is refused."""
@@ -178,7 +177,7 @@ class JobTask(ResultTask):
         app = self._get_app()
         ids: list[str] | None = None
         if calls and not app.conf.task_always_eager and self._dump_pydantic_arguments is None:
-            ids = app.enqueuer.many(self, calls, options)
+            ids = app.publisher.many(self, calls, options)
         if ids is None:
             ids = [self.apply_async(args, kwargs, **options).id for args, kwargs in calls]
         return ids

@@ -12,7 +12,6 @@ import celery
 
 from .base import JobTask
 
-_PREFIX = "celery."
 _OF_PUBLISHING = frozenset({"exchange", "exchange_type", "routing_key"})
 
 
@@ -35,9 +34,4 @@ class CeleryTask(JobTask):
         return super().retry(*args, **{k: v for k, v in options.items() if k not in _OF_PUBLISHING})
 
 
-def is_plumbing(name: str | None) -> bool:
-    """Whether ``name`` is that of a task of Celery's own."""
-    return name is not None and name.startswith(_PREFIX)
-
-
-__all__ = ["CeleryTask", "is_plumbing"]
+__all__ = ["CeleryTask"]

@@ -31,7 +31,7 @@ from celery.local import Proxy
 from flask import Flask, current_app, has_app_context
 
 from ..domain.context import current_job
-from ..domain.job import utcnow
+from ..domain.job import is_plumbing, utcnow
 from ..domain.retry import Dead, decide
 from ..lifetime.copies import original_only
 from ..message.headers import ref
@@ -41,7 +41,6 @@ from ..options.task import HOOKS
 from .app_context import in_context
 from .base import JobTask
 from .coroutines import finished, refuse_generator
-from .plumbing import is_plumbing
 from .verdict import Verdict, attempt, failure_of, verdict_of
 
 if TYPE_CHECKING:

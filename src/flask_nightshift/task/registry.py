@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.app.registry import TaskRegistry
 
+from ..domain.job import is_plumbing
 from ..options import task as task_options
 from .base import JobTask
 from .coroutines import refuse_generator
-from .plumbing import CeleryTask, is_plumbing
+from .plumbing import CeleryTask
 from .protection import Protected, protect
 from .results import from_library
 

@@ -19,13 +19,14 @@ from celery.exceptions import Reject
 from celery.worker.state import task_ready
 
 from ..domain.events import JobRetrying, JobReturned, JobSucceeded
-from ..domain.job import Failure, Reason, utcnow
+from ..domain.job import Failure, Reason, is_plumbing, utcnow
 from ..domain.retry import Dead, RetryAt, decide
 from ..message import headers as message_headers
+from ..message.codec import serialized
 from . import hooks
 from .attempt import Report
 from .facts import JobFacts
-from .settlement import Step, encode, envelope_of, pause
+from .settlement import Step, envelope_of, pause
 
 REVOKED = "revoked"
 """In the history that travels with a job: when it was buried because somebody had revoked it."""
@@ -262,9 +263,9 @@ class SettledRequest(JobFacts):
     @property
     def _new_body(self) -> tuple[str, str, bytes] | None:
         """The body to publish where the message's own is not in protocol 2; None: the message's own."""
-        return encode(self._body) if self._decoded else None
+        return serialized(self._body, "json") if self._decoded else None
 
     def _emit(self, event: Any) -> None:
         # Celery's own helpers (chord_unlock, backend_cleanup, …) are plumbing, not anybody's jobs
-        if not self._type.startswith("celery."):
+        if not is_plumbing(self._type):
             self.settlement.runtime.events.emit(event)

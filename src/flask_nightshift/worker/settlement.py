@@ -19,8 +19,6 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from kombu.serialization import dumps
-
 from ..domain.events import JobDied, JobReturned
 from ..domain.job import MAX_TEXT, Attempt, Failure, JobRef, Reason, cut, utcnow
 from ..errors import BrokerUnavailable
@@ -294,9 +292,3 @@ def envelope_of(
         body = (str(kind), str(encoding), bytes(raw))
     content_type, content_encoding, raw = body
     return Envelope(raw, headers, kept, content_type, content_encoding)
-
-
-def encode(payload: Any) -> tuple[str, str, bytes]:
-    """A decoded body as JSON: ``(content_type, content_encoding, bytes)``."""
-    content_type, content_encoding, body = dumps(payload, "json")
-    return content_type, content_encoding, body.encode() if isinstance(body, str) else body

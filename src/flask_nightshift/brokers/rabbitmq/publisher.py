@@ -155,6 +155,10 @@ class RabbitMQPublisher:
         """Its own exchange."""
         return queue.exchange.name, queue.routing_key
 
+    def delayed_address(self, queue: str, seconds: int) -> tuple[str, str]:
+        """Through the exchange that holds messages back."""
+        return topology.delay(seconds, queue)
+
     def reaches(self, queue: Queue) -> bool:
         """Whether it is declared as we would."""
         return self._declarations.are_ours(queue)

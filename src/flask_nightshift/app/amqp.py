@@ -1,0 +1,80 @@
+"""Celery's messaging, with queues and connections of ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from celery.app.amqp import AMQP, Queues
+from kombu import Queue
+from kombu.pools import ProducerPool
+
+from ..brokers import Connection
+from ..errors import BrokerUnavailable
+from ..task.verdict import in_worker
+
+if TYPE_CHECKING:
+    from ..services import Runtime
+
+FOLLOWS_WITHIN = 30.0
+"""Seconds for which an attempt tries to enqueue what follows its job."""
+
+logger = logging.getLogger("flask_nightshift.celery_app")
+
+
+class JobQueues(Queues):
+    """Celery's queues, declared as our broker wants them, also those that nobody listed."""
+
+    def __init__(self, *args: Any, declare: Any, **kwargs: Any) -> None:
+        self._declare = declare
+        super().__init__(*args, **kwargs)
+
+    def new_missing(self, name: str) -> Queue:
+        """A queue that nobody listed."""
+        return self._declare(name)
+
+
+class JobAMQP(AMQP):
+    """Celery's messaging with ``JobQueues``."""
+
+    Connection = Connection
+    _producer_pool: Any = None
+
+    @property
+    def producer_pool(self) -> Any:
+        """The producers on the connections of the app's pool."""
+        if self._producer_pool is None:
+            pool = self.app.pool
+            self._producer_pool = ProducerPool(pool, limit=pool.limit)
+        return self._producer_pool
+
+    def forget_pool(self) -> None:
+        """Make another one when it is needed."""
+        self._producer_pool = None
+
+    def _retry_publish(self, publish: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Enqueue what follows a job: its links, the rest of its chain, the body of its chord.
+
+        Its body has returned and should not run again for a broker that is away for a moment, so this waits for it.
+        """
+        until = monotonic() + FOLLOWS_WITHIN
+        while True:
+            try:
+                return super()._retry_publish(publish, *args, **options)
+            except BrokerUnavailable as exc:
+                if not in_worker() or monotonic() > until:
+                    raise
+                logger.warning("job.follow_up_waits", extra={"why": str(exc)})
+                sleep(1.0)
+
+    def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
+        """The queues to use: the given ones, else all that the configuration or a task names."""
+        runtime: Runtime = self.app.runtime
+        if not queues:
+            queues = [runtime.broker.queue(name) for name in runtime.queues()]
+        return JobQueues(queues, default_exchange=None, declare=runtime.broker.queue, **options)
+
+
+__all__ = ["JobAMQP", "JobQueues"]

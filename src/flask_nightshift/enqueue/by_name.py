@@ -1,0 +1,85 @@
+"""Which jobs the broker takes by the name of their queue; the others need Celery's producer."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from celery import Celery, signals
+from celery.app.amqp import _callback_publish_retry
+
+from ..brokers.base import Publisher
+from .call import Call
+from .composer import MESSAGE_OPTIONS
+
+_ORDINARY = MESSAGE_OPTIONS | {
+    "add_to_parent", "headers", "ignore_result", "priority", "queue", "result_cls", "serializer", "task_id",
+    "task_type",
+}  # fmt: skip
+
+
+class NamedQueues:
+    """The queues of one Celery app that a publish by name reaches."""
+
+    def __init__(self, app: Celery, broker: Publisher) -> None:
+        self._app = app
+        self._broker = broker
+        self._known: dict[str, Any] = {}
+
+    def of(self, call: Call) -> Any | None:
+        """The ``kombu.Queue`` that the job goes to.
+
+        None if a publish by name would not reach it, or something else is expected of the publish: an exchange of the
+        caller's own, stamps, a producer, events.
+        """
+        return self._queue(call) if call.options.keys() <= _ORDINARY and self._is_ordinary(call) else None
+
+    def _is_ordinary(self, call: Call) -> bool:
+        if (
+            "task_type" not in call.options
+            or _callback_publish_retry.get()
+            or signals.task_sent.receivers
+            or not self._plain_settings
+        ):
+            return False
+        return bool(call.options.get("ignore_result")) or not self._backend_listens
+
+    def _queue(self, call: Call) -> Any | None:
+        wanted = call.options.get("queue")
+        if wanted is None and self._routed_by_task:
+            wanted = getattr(call.task, "job_queue", None) or self._default_queue
+        elif wanted is None:
+            route = self._app.amqp.router.route({}, call.name, call.args, call.kwargs, call.task)
+            if route.keys() - {"queue"}:
+                return None
+            wanted = route.get("queue")
+        if not isinstance(wanted, str):
+            declaration, wanted = wanted, getattr(wanted, "name", None) or self._default_queue
+            if declaration is not None and self._app.amqp.queues.get(wanted) is not declaration:
+                return None  # one that only this caller knows
+        if wanted not in self._known:
+            queue = self._app.amqp.queues[wanted]
+            self._known[wanted] = queue if self._broker.reaches(queue) else None
+        return self._known[wanted]
+
+    @cached_property
+    def _plain_settings(self) -> bool:
+        conf = self._app.conf
+        return conf.task_protocol == 2 and not (conf.task_send_sent_event or conf.task_compression)
+
+    @cached_property
+    def _backend_listens(self) -> bool:
+        """Whether the result backend must be told of a job by way of Celery's producer."""
+        return type(self._app.backend).__module__ == "celery.backends.rpc"
+
+    @cached_property
+    def _default_queue(self) -> str:
+        return str(self._app.conf.task_default_queue)
+
+    @cached_property
+    def _routed_by_task(self) -> bool:
+        """Whether nothing routes but the task itself."""
+        return not self._app.conf.task_routes.given
+
+
+__all__ = ["NamedQueues"]

@@ -1,0 +1,75 @@
+"""One call that enqueues a job: what the caller gives, checked once, whichever wire its message takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from celery import Celery
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+
+from ..options.call import checked_call, with_limits
+from ..options.publish import check_serializer, checked_priority, checked_queue
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The task called ``name``, its arguments, and the options that were given, by Celery's names.
+
+    ``cleared`` are the options that were given as None, which Celery tells from those that were not given. ``task`` is
+    the task, if this process knows it. ``due`` is when the job may start, None for at once; it stands for the options
+    ``countdown`` and ``eta``.
+    """
+
+    name: str
+    args: Any
+    kwargs: Any
+    options: dict[str, Any]
+    cleared: tuple[str, ...]
+    task: Any
+    due: datetime | None
+
+
+class Calls:
+    """Checks the calls of one Celery app."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._serializers: set[str] = set()
+
+    def checked(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Call:
+        """The call with these ``options`` of ``Celery.send_task``; raises ``Unusable`` for one that is wrong."""
+        given = {key: value for key, value in options.items() if value is not None}
+        task = given.get("task_type") or self._app._tasks.get(name)  # noqa: SLF001 - as Celery, without finalizing
+        given = with_limits(checked_call(given), task)
+        if "queue" in given:
+            checked_queue(given["queue"])
+        if "priority" in given:
+            given["priority"] = checked_priority(given["priority"])
+        if "serializer" in given:
+            self._check_serializer(given["serializer"])
+        due = self._due(given.pop("countdown", None), given.pop("eta", None))
+        cleared = tuple([key for key, value in options.items() if value is None])
+        return Call(name, args, kwargs, given, cleared, task, due)
+
+    def _check_serializer(self, serializer: str) -> None:
+        if serializer not in self._serializers:
+            check_serializer(serializer, self._app.conf.accept_content)
+            self._serializers.add(serializer)
+
+    def _due(self, countdown: float | None, eta: datetime | str | None) -> datetime | None:
+        if countdown:
+            now: datetime = self._app.now()
+            return now + timedelta(seconds=countdown)
+        return moment(eta, self._app.timezone)
+
+
+def moment(eta: datetime | str | None, timezone: tzinfo) -> datetime | None:
+    """An ``eta`` as an aware datetime; None if there is none."""
+    found: datetime | None = maybe_make_aware(maybe_iso8601(eta), timezone) if eta else None
+    return found
+
+
+__all__ = ["Call", "Calls", "moment"]

@@ -1,0 +1,52 @@
+"""The wire for jobs that need Celery's own producer.
+
+Such a job has an exchange of its caller's own, stamps, a producer, an event to be sent, or a name that no task of this
+process has. ``Celery.send_task`` makes its message, so tools that wrap it (Sentry, for example) see the call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+
+from ..brokers.base import Broker
+from ..domain.job import utcnow
+from .call import Call
+from .destination import Destination
+
+
+class CeleryProducer:
+    """Publishes through Celery's producer, which ``Broker.send`` bounds in time and precedes with topology."""
+
+    def __init__(self, app: Celery, broker: Broker, send_task: Callable[..., Any]) -> None:
+        self._app = app
+        self._broker = broker
+        self._send_task = send_task
+
+    def publish(self, call: Call, job_id: str, to: Destination, headers: dict[str, Any]) -> Any:
+        """Publish the job with these ``headers``; its ``AsyncResult``."""
+        options = {**dict.fromkeys(call.cleared), **call.options, "task_id": job_id, "headers": headers}
+        options = self._delayed(call, to, {**options, **self._broker.publish_options})
+        with self._app.producer_or_acquire(options.pop("producer", None)) as producer:
+            return self._broker.send(
+                producer,
+                to.queue,
+                lambda: self._send_task(call.name, call.args, call.kwargs, producer=producer, **options),
+            )
+
+    def _delayed(self, call: Call, to: Destination, options: dict[str, Any]) -> dict[str, Any]:
+        """``options`` with what delays the job until it is due; whole seconds are rounded up, so none starts early."""
+        if call.due is None:
+            return options
+        if not self._broker.capabilities.whole_seconds:
+            return {**options, "eta": call.due}
+        seconds = math.ceil((call.due - utcnow()).total_seconds())
+        if seconds <= 0:
+            return options
+        return to.delayed(options, self._broker.delayed_address(to.only_queue(), seconds), seconds)
+
+
+__all__ = ["CeleryProducer"]

@@ -1,0 +1,49 @@
+"""The items of an ``enqueue_many``: each is checked as the arguments of one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..message.arguments import brief
+
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+"""Positional and keyword arguments of one job."""
+_OPTIONS = frozenset(
+    {"countdown", "eta", "expires", "headers", "ignore_result", "link", "link_error", "priority", "queue",
+     "serializer", "soft_time_limit", "time_limit"}
+)  # fmt: skip
+
+
+def arguments_of(task: Any, items: Iterable[Any], options: Iterable[str]) -> list[Arguments]:
+    """The arguments of each job of an ``enqueue_many``; raises ``TypeError`` for an item that is none."""
+    if unknown := sorted(set(options) - _OPTIONS):
+        raise TypeError(
+            f"enqueue_many() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}"
+        )
+    return [_arguments(task, at, item) for at, item in enumerate(items)]
+
+
+def _arguments(task: Any, at: int, item: Any) -> Arguments:
+    """The arguments of one job, checked against the task's signature as ``delay()`` does."""
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    if isinstance(item, Mapping):
+        kwargs = item
+    elif isinstance(item, (tuple, list)):
+        args = item
+    else:
+        raise TypeError(
+            f"item {at} of enqueue_many() is {brief(item, 80)}: "
+            "give a tuple of positional or a dict of keyword arguments"
+        )
+    header = getattr(task, "__header__", None)  # a task that is a class has none
+    if task.typing and header is not None:
+        try:
+            header(*args, **kwargs)
+        except TypeError as exc:
+            raise TypeError(f"item {at} of enqueue_many(), {brief(item, 80)}: {exc}") from None
+    return args, kwargs
+
+
+__all__ = ["Arguments", "arguments_of"]

@@ -1,0 +1,47 @@
+"""Celery's signals of a publish, sent once for each message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import copy_context
+from typing import Any
+
+from celery import signals
+
+
+class PublishSignals:
+    """``before_task_publish`` and ``after_task_publish`` for ``count`` messages of one publish.
+
+    A message's two signals share a context of their own: a tracer opens a span in the first, to close it in the second.
+    """
+
+    def __init__(self, task: str, exchange: str, routing_key: str, count: int) -> None:
+        self._about = {"sender": task, "exchange": exchange, "routing_key": routing_key}
+        receivers = signals.before_task_publish.receivers
+        self._contexts = [copy_context() for _ in range(count)] if receivers else []
+
+    def before(self, queue: Any, messages: Sequence[Any]) -> list[Any]:
+        """Receivers may change the messages; returns what they want to be declared besides ``queue``."""
+        declare = [queue]
+        for context, message in zip(self._contexts, messages, strict=False):
+            context.run(
+                signals.before_task_publish.send,
+                body=message.body,
+                declare=declare,
+                headers=message.headers,
+                properties=message.properties,
+                retry_policy={},
+                **self._about,
+            )
+        return declare[1:]
+
+    def after(self, at: int, message: Any) -> None:
+        """The broker has taken ``message``, the one with the index ``at``."""
+        if signals.after_task_publish.receivers:
+            context = self._contexts[at] if self._contexts else copy_context()
+            context.run(
+                signals.after_task_publish.send, body=message.body, headers=message.headers, **self._about
+            )
+
+
+__all__ = ["PublishSignals"]
