@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery
 from celery.utils.time import maybe_iso8601, maybe_make_aware
@@ -14,22 +13,24 @@ from ..options.call import checked_call, with_limits
 from ..options.publish import check_serializer, checked_priority, checked_queue
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):  # there is one for each job that is enqueued, and no value is cheaper to make
     """The task called ``name``, its arguments, and the options that were given, by Celery's names.
 
-    ``cleared`` are the options that were given as None, which Celery tells from those that were not given. ``task`` is
-    the task, if this process knows it. ``due`` is when the job may start, None for at once; it stands for the options
-    ``countdown`` and ``eta``.
+    ``asked`` are the options as they were given, also those that are None. ``task`` is the task, if this process knows
+    it. ``due`` is when the job may start, None for at once; it stands for the options ``countdown`` and ``eta``.
     """
 
     name: str
     args: Any
     kwargs: Any
     options: dict[str, Any]
-    cleared: tuple[str, ...]
+    asked: Mapping[str, Any]
     task: Any
     due: datetime | None
+
+    def cleared(self) -> dict[str, None]:
+        """The options that were given as None, which Celery tells from those that were not given."""
+        return dict.fromkeys(name for name, value in self.asked.items() if value is None)
 
 
 class Calls:
@@ -50,9 +51,10 @@ class Calls:
             given["priority"] = checked_priority(given["priority"])
         if "serializer" in given:
             self._check_serializer(given["serializer"])
-        due = self._due(given.pop("countdown", None), given.pop("eta", None))
-        cleared = tuple([key for key, value in options.items() if value is None])
-        return Call(name, args, kwargs, given, cleared, task, due)
+        due = None
+        if "countdown" in given or "eta" in given:
+            due = self._due(given.pop("countdown", None), given.pop("eta", None))
+        return Call(name, args, kwargs, given, options, task, due)
 
     def _check_serializer(self, serializer: str) -> None:
         if serializer not in self._serializers:

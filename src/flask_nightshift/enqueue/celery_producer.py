@@ -28,7 +28,7 @@ class CeleryProducer:
 
     def publish(self, call: Call, job_id: str, to: Destination, headers: dict[str, Any]) -> Any:
         """Publish the job with these ``headers``; its ``AsyncResult``."""
-        options = {**dict.fromkeys(call.cleared), **call.options, "task_id": job_id, "headers": headers}
+        options = {**call.cleared(), **call.options, "task_id": job_id, "headers": headers}
         options = self._delayed(call, to, {**options, **self._broker.publish_options})
         with self._app.producer_or_acquire(options.pop("producer", None)) as producer:
             return self._broker.send(

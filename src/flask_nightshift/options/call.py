@@ -55,7 +55,7 @@ _KNOWN = frozenset(CALL) | {
 _MEANT = [*CALL, "priority", "queue"]
 """What a misspelt option may have meant."""
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
-_SENT_LATER = ("link", "link_error", "chain", "chord")
+_SENT_LATER = frozenset({"link", "link_error", "chain", "chord"})
 
 
 class Unsendable(EncodeError, TypeError):
@@ -69,8 +69,9 @@ def checked_call(options: Mapping[str, Any]) -> dict[str, Any]:
     would see the error.
     """
     found = _checked(options)
-    for later in _later(options):
-        _checked(later)
+    if not _SENT_LATER.isdisjoint(options):
+        for later in _later(options):
+            _checked(later)
     return found
 
 
