@@ -143,7 +143,7 @@ class TestArchive:
     ) -> None:
         good = desk.bury("good")
         desk.bury("bad", body=b"keep me")
-        plain = message.fingerprint
+        plain = burial.fingerprint
 
         def refuses(letter: DeadLetter) -> str:
             if letter.job_id == "bad":
