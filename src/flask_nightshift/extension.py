@@ -1,6 +1,6 @@
 """``Nightshift``: the extension. It wires the parts together for each Flask app and declares tasks.
 
-State lives in ``app.extensions["nightshift"]`` (a ``Runtime``) and ``app.extensions["celery"]`` (the Celery
+State lives in ``app.extensions["nightshift"]`` (a ``Services``) and ``app.extensions["celery"]`` (the Celery
 app), so that one ``Nightshift`` object serves several apps in one process.
 """
 
@@ -15,8 +15,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 from celery import _state
 from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
 
-from . import journal, logs, store
-from . import services as runtime
+from . import journal, logs, services, store
 from .app import setup as celery_setup
 from .app.celery_app import JobCelery
 from .brokers import connect
@@ -28,7 +27,7 @@ from .domain.job import utcnow
 from .observe import unheard
 from .options import task as task_options
 from .schedule import entries as schedule
-from .services import Runtime
+from .services import Services
 from .task.coroutines import refuse_generator
 from .task.proxy import TaskProxy
 from .task.typed import BoundTaskDecorator, CoroutineTask, Task, TaskDecorator
@@ -56,13 +55,13 @@ class Nightshift:
 
     def init_app(self, app: Flask) -> None:
         """Set ``app`` up; ``ConfigurationError`` for a wrong setting, ``RuntimeError`` if done before."""
-        if runtime.KEY in app.extensions:
+        if services.KEY in app.extensions:
             raise RuntimeError(
                 f"Nightshift is already initialised on the Flask app {app.name!r}: "
                 "call init_app() once, or do not pass the app to Nightshift()."
             )
         current = _build(app)
-        app.extensions[runtime.KEY] = current
+        app.extensions[services.KEY] = current
         app.extensions["celery"] = current.celery
         self._apps.add(app)
         for function, options in self._declared:
@@ -118,22 +117,22 @@ class Nightshift:
         }
         self._declared.append((function, options))
         for app in self._apps:
-            _register(runtime.current(app), function, options)
-        return TaskProxy(lambda: self.runtime.celery.tasks[options["name"]], function)
+            _register(services.current(app), function, options)
+        return TaskProxy(lambda: self.services.celery.tasks[options["name"]], function)
 
     @property
-    def runtime(self) -> Runtime:
+    def services(self) -> Services:
         """The parts of the current app: of the app context, of the worker, or of the only app there is."""
         if has_app_context():
-            return runtime.current()
+            return services.current()
         apps = list(self._apps)
         mine = [
-            runtime.current(app) for app in apps if runtime.current(app).celery is _state.get_current_app()
+            services.current(app) for app in apps if services.current(app).celery is _state.get_current_app()
         ]
         if mine:
             return mine[0]
         if len(apps) == 1:
-            return runtime.current(apps[0])
+            return services.current(apps[0])
         if not apps:
             raise RuntimeError("Nightshift has no app yet: call jobs.init_app(app) before using a task.")
         raise RuntimeError(
@@ -143,7 +142,7 @@ class Nightshift:
     @property
     def celery(self) -> JobCelery:
         """The Celery app of the current Flask app, for ``celery -A`` and for canvas."""
-        return self.runtime.celery
+        return self.services.celery
 
     def close(self, app: Flask | None = None) -> None:
         """Write what is not written yet, and close threads and connections of ``app``; by default of all its apps.
@@ -152,22 +151,22 @@ class Nightshift:
         to leave nothing behind at once. The app can be used afterwards; what it needs is opened again.
         """
         for each in [app] if app is not None else list(self._apps):
-            runtime.current(each).close()
+            services.current(each).close()
 
     def job(self, job_id: str) -> journal.JobRecord:
         """What is known of a job: a record whose state is ``unknown`` if nothing is.
 
         Raises ``DatabaseUnavailable`` when the history cannot be read.
         """
-        found = journal.find_job(self.runtime.store, job_id)
+        found = journal.find_job(self.services.store, job_id)
         return found if found is not None else journal.JobRecord.unknown(job_id)
 
 
-def _build(app: Flask) -> Runtime:
+def _build(app: Flask) -> Services:
     settings = config.load(app)
     celery = JobCelery(app.import_name, set_as_current=False)
     database = store.Store(settings.database_url, shared=is_apps(app, settings.database_url))
-    built = Runtime(
+    built = Services(
         app=app,
         settings=settings,
         celery=celery,
@@ -176,7 +175,7 @@ def _build(app: Flask) -> Runtime:
         events=Events(),
         journal=journal.Journal(database),
     )
-    celery.runtime = built
+    celery.services = built
     celery_setup.configure(celery, built)
     built.events.subscribe(logs.observe)
     built.events.subscribe(built.journal)
@@ -191,7 +190,7 @@ def _build(app: Flask) -> Runtime:
     return built
 
 
-def _register(built: Runtime, function: Callable[..., Any], options: dict[str, Any]) -> None:
+def _register(built: Services, function: Callable[..., Any], options: dict[str, Any]) -> None:
     # shared=False: else Celery hands this app's task to every app made later, bound to the wrong database
     built.celery.task(**{"shared": False, **celery_setup.attributes(options)})(function)
 
@@ -219,7 +218,7 @@ def _follow_context(app: Flask, celery: JobCelery) -> None:
     appcontext_popped.connect(popped, app, weak=False)
 
 
-def _prune_task(built: Runtime) -> Callable[[], dict[str, int]]:
+def _prune_task(built: Services) -> Callable[[], dict[str, int]]:
     def prune() -> dict[str, int]:
         """Delete history that is older than the configuration says."""
         return journal.prune(built.store, built.settings, utcnow())

@@ -1,6 +1,6 @@
 """What the extension keeps for one Flask app, and how the rest of the package finds it.
 
-``app.extensions["nightshift"]`` is a ``Runtime``. Views, commands and workers ask ``current()``.
+``app.extensions["nightshift"]`` is a ``Services``. Views, commands and workers ask ``current()``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEY = "nightshift"
 
 
 @dataclass(eq=False)
-class Runtime:
+class Services:
     """The parts of Nightshift on one app. ``celery`` is the ``celery.Celery`` app."""
 
     app: Flask
@@ -89,16 +89,16 @@ class Runtime:
         return float(max(limits))
 
 
-def current(app: Flask | None = None) -> Runtime:
-    """The runtime of ``app`` (default: ``flask.current_app``); ``RuntimeError`` if there is none."""
+def current(app: Flask | None = None) -> Services:
+    """The services of ``app`` (default: ``flask.current_app``); ``RuntimeError`` if there is none."""
     app = app or current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask's documented way
-    runtime = app.extensions.get(KEY)
-    if not isinstance(runtime, Runtime):
+    services = app.extensions.get(KEY)
+    if not isinstance(services, Services):
         raise RuntimeError(
             f"Nightshift is not initialised on the Flask app {app.name!r}: "
             "call Nightshift(app), or jobs.init_app(app) in the application factory."
         )
-    return runtime
+    return services
 
 
 def _declared(queues: object) -> Iterator[str]:
@@ -130,4 +130,4 @@ def _pair(route: object) -> Iterator[str]:
         yield from _routed({route[0]: route[1]})
 
 
-__all__ = ["KEY", "Runtime", "current"]
+__all__ = ["KEY", "Services", "current"]

@@ -44,8 +44,8 @@ class NightshiftClient:
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self.app = jobs_app.create_app(settings)
-        self.runtime = current(self.app)
-        self.runtime.store.migrate()
+        self.services = current(self.app)
+        self.services.store.migrate()
 
     def enqueue(self, job: Job) -> None:
         """Publish ``job``; raises ``Refused``."""
@@ -59,13 +59,13 @@ class NightshiftClient:
     def dead(self) -> dict[str, str]:
         """What the archiver has put into the table."""
         table = dead_letters
-        with self.runtime.store.read() as connection:
+        with self.services.store.read() as connection:
             rows = connection.execute(select(table.c.job_id, table.c.reason))
             return {row.job_id: row.reason for row in rows if row.job_id}
 
     def left(self) -> int:
         """As ``flask jobs stats`` counts; RabbitMQ does not tell what workers hold."""
-        broker = self.runtime.broker
+        broker = self.services.broker
         depths = broker.depths([QUEUE])
         return (broker.delayed() or 0) + sum(
             depth.ready + (depth.delayed or 0) + (depth.leased or 0) for depth in depths
@@ -73,10 +73,10 @@ class NightshiftClient:
 
     def close(self) -> None:
         """End the journal's thread and close connections."""
-        self.runtime.journal.close()
-        self.runtime.celery.close()
-        self.runtime.broker.close()
-        self.runtime.store.close()
+        self.services.journal.close()
+        self.services.celery.close()
+        self.services.broker.close()
+        self.services.store.close()
 
 
 class StockClient:

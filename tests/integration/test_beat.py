@@ -38,7 +38,7 @@ def beats(valkey: Valkey, tmp_path: Path) -> Iterator[Make]:
         def make(when: Any, *, args: Any = (1,), **config: Any) -> Beats:
             ops = stack.enter_context(opened(tmp_path, valkey.fresh_url(), **config))
             entry = {"task": "mail.send", "schedule": when, "args": args}
-            ops.runtime.celery.conf.beat_schedule = {"often": entry}
+            ops.services.celery.conf.beat_schedule = {"often": entry}
             made = Beats(ops)
             stack.callback(made.end)
             return made
@@ -47,7 +47,7 @@ def beats(valkey: Valkey, tmp_path: Path) -> Iterator[Make]:
 
 
 def reschedule(lives: Beats, when: Any) -> None:
-    lives.ops.runtime.celery.conf.beat_schedule["often"]["schedule"] = when
+    lives.ops.services.celery.conf.beat_schedule["often"]["schedule"] = when
 
 
 # the clock was wrong once
@@ -143,7 +143,7 @@ def test_arguments_are_computed_at_each_tick(clock: Clock, beats: Make) -> None:
         clock.at += timedelta(minutes=1)
         assert lives.turn() == 1
         wanted.append(clock.at.isoformat())
-    assert sorted(argument(job) for job in lives.ops.runtime.broker.peek("mail", 2)) == wanted
+    assert sorted(argument(job) for job in lives.ops.services.broker.peek("mail", 2)) == wanted
 
 
 def argument(job: dict[str, Any]) -> Any:
@@ -187,7 +187,7 @@ def test_an_entry_that_cannot_work_is_refused_by_its_name(tmp_path: Path, kind: 
 
     def declare() -> None:
         with opened(tmp_path, "redis://127.0.0.1:1/0", migrate=False, **config) as ops:
-            ops.runtime.celery.conf.beat_schedule = {"mine": entry}
+            ops.services.celery.conf.beat_schedule = {"mine": entry}
             Beats(ops).live()
 
     with pytest.raises(ConfigurationError, match=rf"{key}\['mine'\].*" + says):
@@ -201,7 +201,7 @@ def test_a_periodic_task_that_cannot_work_is_refused_where_it_is_added(tmp_path:
         opened(tmp_path, "redis://127.0.0.1:1/0", migrate=False) as ops,
         pytest.raises(ConfigurationError, match=r"beat_schedule\['mine'\].*" + says),
     ):
-        ops.runtime.celery.add_periodic_task(wrong["schedule"], ops.send.s(1), name="mine")
+        ops.services.celery.add_periodic_task(wrong["schedule"], ops.send.s(1), name="mine")
 
 
 def test_beat_and_doctor_say_in_a_line_which_entry_is_wrong(valkey: Valkey, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_real_beat_runs_every_entry_whenever_it_was_set_and_sends_its_signal(
 
         def said() -> set[str]:
             with opened(tmp_path, valkey.url, migrate=False) as ops:
-                return {argument(job) for job in ops.runtime.broker.peek("mail", 100)}
+                return {argument(job) for job in ops.services.broker.peek("mail", 100)}
 
         wanted = {"before", "celery", "config", "conf", "added", "after_configure", "after_finalize"}
         wait_for(lambda: said() == wanted, 20, "all of them")
@@ -267,12 +267,12 @@ def test_two_beats_are_told_by_doctor_and_health(valkey: Valkey, tmp_path: Path)
     with opened(tmp_path, valkey.fresh_url()) as ops:
         ops.worker_seen()
         for name in ("beat@one:7", "beat@two:8"):
-            heartbeats.tick(ops.runtime.store, name, datetime.now(UTC))
+            heartbeats.tick(ops.services.store, name, datetime.now(UTC))
         found = next(
             each for each in json.loads(ops.run("doctor", "--json").stdout) if each["check"] == "beat"
         )
         assert found["level"] == "warning"
         assert "beat@one:7, beat@two:8" in found["message"]
         assert "2 run" in ops.ok("health", "--part", "beat")
-        heartbeats.stop(ops.runtime.store, "beat@two:8", datetime.now(UTC))
+        heartbeats.stop(ops.services.store, "beat@two:8", datetime.now(UTC))
         assert "2 run" not in ops.ok("health", "--part", "beat")

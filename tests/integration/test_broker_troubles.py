@@ -38,7 +38,7 @@ def test_each_cause_is_told_apart(
     url = server.fresh_url()
     old = {"PORT": str(server.port), "VHOST": url.rpartition("/")[2]}.get(old, old)
     with opened(tmp_path, url.replace(old, new), migrate=False) as ops, ops.app.app_context():
-        for use in (ops.send.delay, ops.runtime.broker.health, lambda: ops.runtime.broker.depths(["mail"])):
+        for use in (ops.send.delay, ops.services.broker.health, lambda: ops.services.broker.depths(["mail"])):
             with pytest.raises(BrokerUnavailable) as caught:
                 use()
             assert cause in str(caught.value)
@@ -126,7 +126,7 @@ def test_the_doctor_tells_the_truth_about_eviction(
     with opened(tmp_path, redis_server.fresh_url(), migrate=False) as ops, redis_server.client() as client:
         client.config_set("maxmemory-policy", policy)
         try:
-            found = {f.check: f for f in ops.runtime.broker.diagnose(longest_time_limit=60, queues=[])}
+            found = {f.check: f for f in ops.services.broker.diagnose(longest_time_limit=60, queues=[])}
         finally:
             client.config_set("maxmemory-policy", "noeviction")
         assert found["eviction"].level == level
@@ -147,7 +147,7 @@ def test_a_full_server_with_a_volatile_policy_keeps_jobs(redis_server: RedisServ
             client.config_set("maxmemory", client.info("memory")["used_memory"] + 200_000)
             with pytest.raises(BrokerUnavailable, match="it is full"):
                 ops.send.enqueue_many([(number,) for number in range(2000)], headers={"padding": "x" * 2000})
-            assert ops.runtime.broker.depths(["mail"])[0].ready >= 20
+            assert ops.services.broker.depths(["mail"])[0].ready >= 20
         finally:
             client.config_set("maxmemory", 0)
             client.config_set("maxmemory-policy", "noeviction")

@@ -26,7 +26,7 @@ def ops(valkey: Valkey, tmp_path: Path) -> Iterator[Ops]:
 
 
 def ready(ops: Ops, queue: str = "mail") -> int:
-    return ops.runtime.broker.depths([queue])[0].ready
+    return ops.services.broker.depths([queue])[0].ready
 
 
 # dead letters
@@ -203,7 +203,7 @@ def test_purge_deletes_what_waits_and_nothing_else(ops: Ops) -> None:
 def test_delayed_jobs_are_listed_run_now_and_cancelled(ops: Ops) -> None:
     soon, late = str(uuid.uuid4()), str(uuid.uuid4())
     for job_id, hours in ((late, 2), (soon, 1)):
-        ops.runtime.broker.publish(ops.message(job_id), "mail", due=utcnow() + timedelta(hours=hours))
+        ops.services.broker.publish(ops.message(job_id), "mail", due=utcnow() + timedelta(hours=hours))
     assert [job["job_id"] for job in ops.json("delayed", "list")] == [soon, late]
     page = ops.ok("delayed", "list")
     assert soon in page
@@ -211,11 +211,11 @@ def test_delayed_jobs_are_listed_run_now_and_cancelled(ops: Ops) -> None:
 
     ops.ok("delayed", "run-now", late)
     assert ready(ops) == 1
-    assert ops.runtime.broker.peek("mail")[0]["id"] == late
+    assert ops.services.broker.peek("mail")[0]["id"] == late
     assert ops.run("delayed", "cancel", soon).exit_code == 1  # nobody to ask
     ops.ok("delayed", "cancel", soon, "--yes")
     assert ops.json("delayed", "list") == []
-    assert ops.runtime.broker.depths([DEAD_QUEUE])[0].ready == 1
+    assert ops.services.broker.depths([DEAD_QUEUE])[0].ready == 1
     again = ops.run("delayed", "cancel", soon, "--yes")
     assert again.exit_code == 1
     assert "not delayed" in again.stderr
@@ -229,11 +229,11 @@ def test_delayed_jobs_are_listed_run_now_and_cancelled(ops: Ops) -> None:
 
 def test_delayed_jobs_are_handed_over_to_plain_celery(ops: Ops) -> None:
     for hours in (1, 2):
-        ops.runtime.broker.publish(ops.message(str(hours)), "mail", due=utcnow() + timedelta(hours=hours))
+        ops.services.broker.publish(ops.message(str(hours)), "mail", due=utcnow() + timedelta(hours=hours))
     assert ops.run("delayed", "hand-over").exit_code == 1  # nobody to ask
     assert "mail: 2 jobs handed over" in ops.ok("delayed", "hand-over", "--yes")
     assert ops.json("delayed", "list") == []
-    first = ops.runtime.broker.peek("mail")[0]
+    first = ops.services.broker.peek("mail")[0]
     assert (first["id"], bool(first["headers"]["eta"])) == ("1", True)
 
 

@@ -49,10 +49,10 @@ def refused(ops: Ops, *words: str) -> str:
 def test_hostile_text_in_a_job_drives_no_terminal_and_forges_no_field(ops: Ops) -> None:
     job = ops.bury(task=f"mail{HOSTILE}", error=f"shop.{HOSTILE}", text=HOSTILE)
     ref = JobRef(f"hostile{HOSTILE}", f"mail{HOSTILE}", f"mail{HOSTILE}", 1, HOSTILE, utcnow())
-    ops.runtime.events.emit(JobEnqueued(ref, utcnow(), HOSTILE, HOSTILE))
+    ops.services.events.emit(JobEnqueued(ref, utcnow(), HOSTILE, HOSTILE))
     ops.flush()
     ops.worker_seen(f"worker{HOSTILE}@one", queues=[HOSTILE])
-    ops.runtime.broker.publish(ops.message(HOSTILE, task=HOSTILE), "mail", due=utcnow() + timedelta(hours=1))
+    ops.services.broker.publish(ops.message(HOSTILE, task=HOSTILE), "mail", due=utcnow() + timedelta(hours=1))
     pages = [ops.ok("dead", "list"), ops.ok("dead", "show", job), ops.ok("stats"), ops.ok("delayed", "list")]
     pages += [ops.ok("show", "hostile"), ops.run("doctor").output, ops.run("health").output]
     for page in pages:
@@ -109,9 +109,9 @@ def test_lone_surrogates_come_through_every_command(
 )
 def test_what_makes_no_sense_is_refused_in_a_line(ops: Ops, words: list[str]) -> None:
     ops.bury()
-    ops.runtime.broker.publish(ops.message("1"), "mail", due=utcnow() + timedelta(hours=1))
+    ops.services.broker.publish(ops.message("1"), "mail", due=utcnow() + timedelta(hours=1))
     assert len(refused(ops, *words)) < 600
-    assert ops.runtime.broker.depths(["mail"])[0].ready == 0
+    assert ops.services.broker.depths(["mail"])[0].ready == 0
     assert len(ops.json("dead", "list")) == 1
 
 
@@ -169,7 +169,7 @@ def test_hidden_arguments_stay_hidden(ops_lite: Ops) -> None:
 
 def bury_with_headers(ops: Ops, job: str) -> None:
     """The job as it was published dies."""
-    found = next(each for each in ops.runtime.broker.peek("mail", 10) if each["id"] == job)
+    found = next(each for each in ops.services.broker.peek("mail", 10) if each["id"] == job)
     headers = burial.buried(
         found["headers"],
         reason=REASON,
@@ -178,16 +178,16 @@ def bury_with_headers(ops: Ops, job: str) -> None:
         worker="w",
         at=utcnow(),
     )
-    ops.runtime.broker.publish(Envelope(b"[[424242], {}, {}]", headers), DEAD_QUEUE)
-    Archiver(ops.runtime.broker, ops.runtime.store).run_once()
+    ops.services.broker.publish(Envelope(b"[[424242], {}, {}]", headers), DEAD_QUEUE)
+    Archiver(ops.services.broker, ops.services.store).run_once()
 
 
 def test_ids_of_one_minute_are_told_apart_by_their_ends(ops: Ops) -> None:
     ids = new_ids(3)
     for id_ in ids:
         ref = JobRef(id_, "mail.send", "mail", 1, None, utcnow())
-        ops.runtime.events.emit(JobEnqueued(ref, utcnow(), "()", "{}"))
-        ops.runtime.broker.publish(ops.message(id_), "mail", due=utcnow() + timedelta(hours=1))
+        ops.services.events.emit(JobEnqueued(ref, utcnow(), "()", "{}"))
+        ops.services.broker.publish(ops.message(id_), "mail", due=utcnow() + timedelta(hours=1))
     ops.flush()
     assert ids[0] in ops.ok("show", ids[0][-8:])
     assert ids[0] in ops.ok("show", ids[0][:30])
@@ -197,7 +197,7 @@ def test_ids_of_one_minute_are_told_apart_by_their_ends(ops: Ops) -> None:
     ops.ok("delayed", "run-now", ids[0][-8:])
     ops.ok("delayed", "cancel", "--yes", ids[1][-8:], ids[2])
     assert ops.json("delayed", "list") == []
-    assert ops.runtime.broker.depths(["mail"])[0].ready == 1
+    assert ops.services.broker.depths(["mail"])[0].ready == 1
 
     letters = [ops.letter(ops.bury()) for _ in range(2)]
     page = ops.ok("dead", "list")
@@ -208,7 +208,7 @@ def test_ids_of_one_minute_are_told_apart_by_their_ends(ops: Ops) -> None:
             assert letter["id"] in ops.ok("dead", "show", part)
     ops.ok("dead", "discard", "--yes", letters[0]["job_id"][-8:])
     ops.ok("dead", "replay", letters[1]["id"][-8:])
-    assert ops.runtime.broker.depths(["mail"])[0].ready == 2
+    assert ops.services.broker.depths(["mail"])[0].ready == 2
 
 
 def test_show_says_how_many_attempts_there_may_be(ops_lite: Ops) -> None:
@@ -221,7 +221,7 @@ def test_show_says_how_many_attempts_there_may_be(ops_lite: Ops) -> None:
     said = {}
     for task in ("mail.send", "mail.for_ever", "mail.elsewhere"):
         ref = JobRef(new_ids(1)[0], task, "mail", 1, None, utcnow())
-        ops.runtime.events.emit(JobSucceeded(ref, utcnow(), "worker@one", 0.1))
+        ops.services.events.emit(JobSucceeded(ref, utcnow(), "worker@one", 0.1))
         ops.flush()
         line = next(line for line in ops.ok("show", ref.job_id).splitlines() if line.startswith("attempts"))
         said[task] = line.removeprefix("attempts").strip()
@@ -243,9 +243,9 @@ def test_the_last_five_minutes_are_five(ops_lite: Ops, monkeypatch: pytest.Monke
     for minutes in (0, 2, 4, 5, 6):  # five minutes before begins in the middle of a minute: half of it counts
         for _ in range(10):
             ref = JobRef(new_ids(1)[0], "mail.send", "mail", 1, None, now)
-            ops.runtime.events.emit(JobSucceeded(ref, now - timedelta(minutes=minutes), "worker@one", 0.1))
+            ops.services.events.emit(JobSucceeded(ref, now - timedelta(minutes=minutes), "worker@one", 0.1))
     ops.flush()
     monkeypatch.setattr(inspector, "utcnow", lambda: now)
-    found = inspector.overview(ops.runtime).throughput.value
+    found = inspector.overview(ops.services).throughput.value
     assert (found.minutes, found.counts[Outcome.SUCCEEDED]) == (5, 35)
     assert "Last 5 min" in ops.ok("stats")

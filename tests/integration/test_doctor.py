@@ -45,7 +45,7 @@ def test_a_sound_system_has_no_errors_and_no_warnings(
 ) -> None:
     url = request.getfixturevalue(broker).fresh_url()
     with opened(tmp_path, url, NIGHTSHIFT_DATABASE_URL=postgres.fresh_url()) as ops:
-        for queue in ops.runtime.queues():
+        for queue in ops.services.queues():
             ops.enqueue(queue)  # a queue exists when it was used
         ops.all_well()
         bad = [f for f in findings(ops) if f["level"] in ("error", "warning")]

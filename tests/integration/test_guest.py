@@ -98,8 +98,8 @@ class TestSQLite:
         jobs = Nightshift(app)
         with app.app_context():
             database.session.execute(text("CREATE TABLE mine (n INTEGER)"))
-            jobs.runtime.store.migrate()
-            with jobs.runtime.store.begin() as connection:
+            jobs.services.store.migrate()
+            with jobs.services.store.begin() as connection:
                 assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
             database.session.execute(text("SELECT 1"))
             database.session.rollback()
@@ -112,7 +112,7 @@ class TestSQLite:
         )
         jobs = Nightshift(app)
         with app.app_context():
-            jobs.runtime.store.migrate()
+            jobs.services.store.migrate()
         assert journal_of(tmp_path / "instance" / "ours.db") == "wal"
 
 
@@ -134,9 +134,9 @@ def test_both_drivers_keep_the_history(postgres: Any, valkey: Any, tmp_path: Pat
         """Never runs here."""
 
     with app.app_context():
-        jobs.runtime.store.migrate()
-        assert jobs.runtime.store.engine.driver == driver
+        jobs.services.store.migrate()
+        assert jobs.services.store.engine.driver == driver
         ids = add.enqueue_many([(number,) for number in range(120)])
-        assert jobs.runtime.journal.flush()
+        assert jobs.services.journal.flush()
         assert {jobs.job(job_id).state for job_id in ids} == {"queued"}
     jobs.close()

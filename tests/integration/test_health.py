@@ -35,7 +35,7 @@ def states(body: dict[str, Any]) -> dict[str, str]:
 
 def fresh(ops: Ops, **options: Any) -> dict[str, Any]:
     """A check without the cache."""
-    return health.check(ops.runtime, **options).as_dict()
+    return health.check(ops.services, **options).as_dict()
 
 
 @pytest.mark.parametrize("broker", ["valkey", "redis_server", "rabbitmq"])
@@ -94,20 +94,20 @@ def test_a_worker_that_is_gone_or_stuck_is_unhealthy(
 def test_one_worker_alone_can_be_asked_about(ops: Ops) -> None:
     ops.worker_seen("worker@one")
     ops.worker_seen("worker@two", loop=60)
-    assert health.check(ops.runtime, ["workers"]).ok
+    assert health.check(ops.services, ["workers"]).ok
     assert "worker@two: its loop" in fresh(ops, parts=["workers"])["parts"]["workers"]["detail"]
-    assert health.check(ops.runtime, ["workers"], worker="worker@one").ok
-    assert not health.check(ops.runtime, ["workers"], worker="worker@two").ok
-    assert not health.check(ops.runtime, ["workers"], worker="two").ok
-    assert not health.check(ops.runtime, ["workers"], worker="three").ok
+    assert health.check(ops.services, ["workers"], worker="worker@one").ok
+    assert not health.check(ops.services, ["workers"], worker="worker@two").ok
+    assert not health.check(ops.services, ["workers"], worker="two").ok
+    assert not health.check(ops.services, ["workers"], worker="three").ok
 
 
 def test_a_beat_that_stopped_ticking_is_unhealthy(ops: Ops) -> None:
     ops.beat_seen(age=29)
-    assert health.check(ops.runtime, ["beat"]).ok
+    assert health.check(ops.services, ["beat"]).ok
     ops.beat_seen(age=31)
     assert "last tick 31 s ago" in fresh(ops, parts=["beat"])["parts"]["beat"]["detail"]
-    assert not health.check(ops.runtime, ["beat"]).ok
+    assert not health.check(ops.services, ["beat"]).ok
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_broker_that_is_away_fails_its_part_alone_and_in_time(
         assert threading.active_count() <= threads
         server.ensure()
         deadline = time.monotonic() + 15
-        while not health.check(ops.runtime, ["broker"]).ok:
+        while not health.check(ops.services, ["broker"]).ok:
             assert time.monotonic() < deadline, "the broker is back and the check does not see it"
 
 
@@ -143,10 +143,10 @@ def test_a_database_that_is_away_fails_what_it_knows_and_in_time(
 ) -> None:
     ops = on_postgres
     ops.all_well()
-    assert health.check(ops.runtime).ok
+    assert health.check(ops.services).ok
     getattr(postgres, fault)()
     started = time.monotonic()
-    report = health.check(ops.runtime)
+    report = health.check(ops.services)
     assert time.monotonic() - started < health.TIMEOUT + 0.5
     assert states(report.as_dict()) == {"broker": "ok", "database": "fail", "workers": "fail", "beat": "fail"}
     assert "s3cret" not in str(report.as_dict())

@@ -16,8 +16,7 @@ import structlog
 from flask import Flask
 from sqlalchemy import URL
 
-from flask_nightshift import Nightshift, logs
-from flask_nightshift import services as runtime
+from flask_nightshift import Nightshift, logs, services
 from flask_nightshift.config import Settings
 from flask_nightshift.domain.events import JobDied, JobRetrying
 from flask_nightshift.domain.job import Failure, JobRef, Reason
@@ -111,7 +110,7 @@ def test_a_url_of_sqlalchemys_keeps_its_password(tmp_path: Path) -> None:
     app = Flask("urls", instance_path=str(tmp_path))
     app.config.update(NIGHTSHIFT_DATABASE_URL=url, NIGHTSHIFT_BROKER_URL="redis://127.0.0.1:1/0")
     Nightshift(app)
-    assert runtime.current(app).settings.database_url == url.render_as_string(hide_password=False)
+    assert services.current(app).settings.database_url == url.render_as_string(hide_password=False)
 
 
 def test_a_refused_url_is_not_shown_with_its_password(tmp_path: Path) -> None:

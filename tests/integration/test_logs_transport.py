@@ -39,9 +39,9 @@ def test_a_job_that_the_broker_buried_is_told_with_its_id(
         if broker == "valkey":
             death["time"] = None
         headers = {**original.headers, "x-death": [death]}
-        ops.runtime.broker.publish(Envelope(original.body, headers), DEAD_QUEUE)
+        ops.services.broker.publish(Envelope(original.body, headers), DEAD_QUEUE)
         for _ in range(2):
-            Archiver(ops.runtime.broker, ops.runtime.store).run_once()
+            Archiver(ops.services.broker, ops.services.store).run_once()
         (line,) = [fields(each) for each in caplog.records if str(each.msg).startswith("job.dead")]
         assert line.items() >= {
             "job_id": job, "task": "mail.send", "queue": "mail", "attempt": 1, "reason": "delivery_limit",

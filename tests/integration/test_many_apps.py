@@ -35,11 +35,11 @@ def one_test(number):
     apps.append(weakref.ref(app))
     with app.app_context(), app.test_client() as client:
         if number == 0 or not database:
-            jobs.runtime.store.migrate()
+            jobs.services.store.migrate()
         job = add.delay(1, 2)
         assert job.state == "PENDING"
         add.apply_async((1, 2), link=add.s(3))
-        assert jobs.runtime.journal.flush()
+        assert jobs.services.journal.flush()
         assert jobs.job(job.id).state == "queued"
         if number % 10 == 0:
             add.apply_async((1, 2), exchange="celery", routing_key="celery")

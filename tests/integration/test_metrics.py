@@ -80,7 +80,7 @@ def test_totals_are_the_same_from_another_process_and_after_a_restart(ops: Ops, 
 def test_what_stands_in_the_broker(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     with opened(tmp_path, request.getfixturevalue(broker).fresh_url()) as ops:
         ops.enqueue("mail", 3)
-        ops.runtime.broker.publish(ops.message("later"), "mail", due=utcnow() + timedelta(hours=1))
+        ops.services.broker.publish(ops.message("later"), "mail", due=utcnow() + timedelta(hours=1))
         found = scrape(ops)
         assert found[key("nightshift_queue_depth", queue="mail")] == 3
         assert found[key("nightshift_queue_depth", queue="celery")] == 0
@@ -206,9 +206,9 @@ def test_names_that_nobody_declared_and_no_worker_ran_are_one_series(ops: Ops) -
     for number in range(300):
         ref = JobRef(f"j{number}", f"invented.{number}", "mail", 1)
         failure = Failure("NotRegistered", "no such task")
-        ops.runtime.events.emit(JobDied(ref, utcnow(), "w", None, failure, Reason.EXPIRED))
+        ops.services.events.emit(JobDied(ref, utcnow(), "w", None, failure, Reason.EXPIRED))
     ran_elsewhere = JobRef("e", "declared.elsewhere", "mail", 1)
-    ops.runtime.events.emit(JobSucceeded(ran_elsewhere, utcnow(), "w", 0.1))
+    ops.services.events.emit(JobSucceeded(ran_elsewhere, utcnow(), "w", 0.1))
     ops.ran()
     ops.flush()
     found = scrape(ops)

@@ -381,14 +381,14 @@ def test_the_doctor_tells_of_what_was_refused_and_a_long_progress_is_bounded(
 ) -> None:
     with opened(tmp_path, valkey.fresh_url()) as ops:
         assert "refused" not in {one["check"] for one in json.loads(ops.run("doctor", "--json").stdout)}
-        refused.set_aside(ops.runtime.store, refused.RECORD, "j", "w", ValueError("no"), b"its bytes")
-        ops.runtime.broker.publish(envelope.Envelope(b"large", {}), burial.REFUSED_QUEUE)
+        refused.set_aside(ops.services.store, refused.RECORD, "j", "w", ValueError("no"), b"its bytes")
+        ops.services.broker.publish(envelope.Envelope(b"large", {}), burial.REFUSED_QUEUE)
         found = json.loads(ops.run("doctor", "--json").stdout)
         told = [one["message"] for one in found if one["check"] == "refused"]
         assert told[0].startswith("the database refused 1 ")
         assert "nightshift.refused" in told[1]
-        ops.runtime.record_progress("j", {"done": 1, "message": HOSTILE * 100})
-        record = journal.find_job(ops.runtime.store, "j")
+        ops.services.record_progress("j", {"done": 1, "message": HOSTILE * 100})
+        record = journal.find_job(ops.services.store, "j")
         assert record is not None
         assert record.progress is not None
         assert len(record.progress["message"]) < 5_000

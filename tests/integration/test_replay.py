@@ -336,19 +336,19 @@ def test_the_notes_of_an_error_are_printed(valkey: Valkey, tmp_path: Path, monke
     monkeypatch.setattr(claims, "MARK_TIMEOUT", 0)
     with opened(tmp_path, valkey.fresh_url()) as ops:
         ops.bury()
-        publish = ops.runtime.broker.publish
+        publish = ops.services.broker.publish
         locks = []
 
         def then_lock(*args: Any, **options: Any) -> None:
             publish(*args, **options)
-            locks.append(_lock(ops.runtime.store))
+            locks.append(_lock(ops.services.store))
 
-        monkeypatch.setattr(ops.runtime.broker, "publish", then_lock)
+        monkeypatch.setattr(ops.services.broker, "publish", then_lock)
         done = ops.run("dead", "replay", "--all", "--yes")
         next(locks[0], None)
         assert done.exit_code == 1
         for part in ("locked", "was published to 'mail'", "second try is safe", "0 of 1 dead letters"):
             assert part in done.output
-        monkeypatch.setattr(ops.runtime.broker, "publish", publish)
+        monkeypatch.setattr(ops.services.broker, "publish", publish)
         assert "0 dead letters replayed" in ops.ok("dead", "replay", "--all", "--yes")
-        assert ops.runtime.broker.depths(["mail"])[0].ready == 1
+        assert ops.services.broker.depths(["mail"])[0].ready == 1

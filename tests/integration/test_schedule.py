@@ -32,7 +32,7 @@ def beats(
 
         def make(when: BaseSchedule) -> Beats:
             entry: dict[str, Any] = {"task": "mail.send", "schedule": when, "args": (1,)}
-            ops.runtime.celery.conf.beat_schedule = {"often": entry}
+            ops.services.celery.conf.beat_schedule = {"often": entry}
             made.append(Beats(ops))
             return made[-1]
 

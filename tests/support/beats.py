@@ -32,7 +32,7 @@ class Beats:
     def live(self) -> Any:
         """A new life; the one before ends."""
         self.end()
-        celery = self.ops.runtime.celery
+        celery = self.ops.services.celery
         self.scheduler = symbol_by_name(celery.conf.beat_scheduler)(celery)
         return self.scheduler
 
@@ -48,4 +48,4 @@ class Beats:
         return self._ready() - before
 
     def _ready(self) -> int:
-        return self.ops.runtime.broker.depths(["mail"])[0].ready
+        return self.ops.services.broker.depths(["mail"])[0].ready

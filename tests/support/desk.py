@@ -29,7 +29,7 @@ def sitting(folder: Path, broker_url: str, **celery: Any) -> Iterator[Desk]:
             assert worker.popen.poll() == 0 or worker.stop() == 0
         left = {queue: desk.ready(queue) for queue in desk.queues if desk.ready(queue)}
         assert not left, "jobs were not settled"
-        assert not ops.runtime.broker.delayed()
+        assert not ops.services.broker.delayed()
 
 
 class Desk:
@@ -41,7 +41,7 @@ class Desk:
 
     def ask(self, command: str, worker: str = "worker@test", **arguments: Any) -> Any:
         """The worker's answer to a command."""
-        answers = self.ops.runtime.celery.control.broadcast(
+        answers = self.ops.services.celery.control.broadcast(
             command, arguments=arguments, destination=[worker], reply=True, timeout=20, limit=1
         )
         assert answers, f"no answer to {command}"
@@ -64,7 +64,7 @@ class Desk:
 
     def ready(self, queue: str = "celery") -> int:
         """How many jobs stand in ``queue``."""
-        return self.ops.runtime.broker.depths([queue])[0].ready
+        return self.ops.services.broker.depths([queue])[0].ready
 
     def until(self, check: Any, what: str, seconds: float = 40) -> Any:
         return self.system.until(check, seconds, what)
@@ -75,7 +75,7 @@ class Job:
 
     def __init__(self, desk: Desk, task: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         self.desk, self.marker = desk, uuid.uuid4().hex[:12]
-        sent = desk.ops.runtime.celery.send_task(f"test.{task}", [self.marker, *args], **options)
+        sent = desk.ops.services.celery.send_task(f"test.{task}", [self.marker, *args], **options)
         self.id: str = sent.id
 
     @property

@@ -149,7 +149,7 @@ def check_the_settings_of_tasks(celery: Any) -> None:
     assert plain._get_exec_options()["time_limit"] == 60
     assert queue_of(celery, "mail.send") == "routed"
     assert queue_of(celery, "mail.own") == "own"
-    assert set(celery.runtime.queues()) == {"celery", "own", "routed"}
+    assert set(celery.services.queues()) == {"celery", "own", "routed"}
     assert published_to(celery, plain) == "routed"
     assert published_to(celery, own) == "own"
 
@@ -218,7 +218,7 @@ def test_beat_s_entries_add_up(shop: Any) -> None:
     celery = shop({"beat_schedule": theirs}, NIGHTSHIFT_SCHEDULE=ours)
     assert set(celery.conf.beat_schedule) == {"ours", "theirs", "nightshift.prune"}
     celery.conf.beat_schedule = {"late": {"task": "mail.send", "schedule": timedelta(minutes=1)}}
-    assert set(schedule.entries(celery.runtime)) == {"ours", "theirs", "late", "nightshift.prune"}
+    assert set(schedule.entries(celery.services)) == {"ours", "theirs", "late", "nightshift.prune"}
 
 
 @pytest.mark.parametrize("name", ["CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_RESULT_BACKEND"])
@@ -255,7 +255,7 @@ def test_leftovers_are_named_at_the_start_and_by_the_doctor(
     with caplog.at_level(logging.WARNING, "flask_nightshift"):
         celery = shop(**config)
     lines = [record.getMessage() for record in caplog.records]
-    found = [x for x in examine(celery.runtime) if x.check == "settings"]
+    found = [x for x in examine(celery.services) if x.check == "settings"]
     assert len(lines) == len(found) == len(left)
     for name, (_, way) in left.items():
         assert any(line.startswith(f"{name} in ") and way in line for line in lines), name

@@ -44,8 +44,8 @@ class Desk:
         self.died: list[JobDied] = []
         events = Events()
         events.subscribe(lambda event: self.died.append(event) if isinstance(event, JobDied) else None)
-        runtime: Any = SimpleNamespace(broker=broker, events=events)
-        self.settlement = Settlement(runtime, "worker@test", lambda _, call: self.later.append(call))
+        services: Any = SimpleNamespace(broker=broker, events=events)
+        self.settlement = Settlement(services, "worker@test", lambda _, call: self.later.append(call))
         conf = broker.celery_settings()
         connection = Connection(conf["broker_url"], transport=conf["broker_transport"])
         self.channel = connection.channel()

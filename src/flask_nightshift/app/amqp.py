@@ -16,7 +16,7 @@ from ..errors import BrokerUnavailable
 from ..task.verdict import in_worker
 
 if TYPE_CHECKING:
-    from ..services import Runtime
+    from ..services import Services
 
 FOLLOWS_WITHIN = 30.0
 """Seconds for which an attempt tries to enqueue what follows its job."""
@@ -71,10 +71,10 @@ class JobAMQP(AMQP):
 
     def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
         """The queues to use: the given ones, else all that the configuration or a task names."""
-        runtime: Runtime = self.app.runtime
+        services: Services = self.app.services
         if not queues:
-            queues = [runtime.broker.queue(name) for name in runtime.queues()]
-        return JobQueues(queues, default_exchange=None, declare=runtime.broker.queue, **options)
+            queues = [services.broker.queue(name) for name in services.queues()]
+        return JobQueues(queues, default_exchange=None, declare=services.broker.queue, **options)
 
 
 __all__ = ["JobAMQP", "JobQueues"]

@@ -23,7 +23,7 @@ from .late_signals import LateSignal
 from .live_settings import JobSettings
 
 if TYPE_CHECKING:
-    from ..services import Runtime
+    from ..services import Services
 
 logger = logging.getLogger("flask_nightshift.celery_app")
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("flask_nightshift.celery_app")
 class JobCelery(TaskMaker):
     """The Celery app of one Flask app."""
 
-    runtime: Runtime
+    services: Services
     """Set by the extension, when there is one."""
     amqp_cls = JobAMQP
     events_cls = "flask_nightshift.worker.monitoring:JobEvents"
@@ -118,7 +118,7 @@ class JobCelery(TaskMaker):
             self._ensure_after_fork()
             made = self._pool = self.connection_for_write().Pool(limit=self.conf.broker_pool_limit)
             mine = os.getpid()  # to close a socket in a forked child is to close it for its parent
-            self.runtime.holdings.add("pool", lambda: close_pool(made) if os.getpid() == mine else None)
+            self.services.holdings.add("pool", lambda: close_pool(made) if os.getpid() == mine else None)
         return self._pool
 
     def close_connections(self) -> None:
@@ -133,11 +133,11 @@ class JobCelery(TaskMaker):
     @cached_property
     def publisher(self) -> JobPublisher:
         """What publishes this app's jobs."""
-        runtime, celerys = self.runtime, cast("Any", super())
+        services, celerys = self.services, cast("Any", super())
         return JobPublisher(
             self,
-            runtime.broker,
-            runtime.events.emit,
+            services.broker,
+            services.events.emit,
             lambda *args, **given: celerys.send_task(*args, **given),
         )
 
@@ -185,7 +185,7 @@ class JobCelery(TaskMaker):
         """A connection that publishes: it gives up sooner than one that consumes."""
         given = options.pop("transport_options", None) or {}
         options["connect_timeout"] = options.get("connect_timeout") or STEP
-        wanted = {**self.runtime.broker.write_options, **given}
+        wanted = {**self.services.broker.write_options, **given}
         return super().connection_for_write(url, transport_options=wanted, **options)
 
 

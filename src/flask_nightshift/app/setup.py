@@ -15,7 +15,7 @@ from ..config.settings import Settings
 from ..errors import ConfigurationError
 from ..options import task as task_options
 from ..schedule import entries as schedule
-from ..services import Runtime
+from ..services import Services
 from ..task.base import JobTask
 from .celery_app import JobCelery
 
@@ -64,7 +64,7 @@ class Routes(tuple[Any, ...]):
         return made
 
 
-def configure(celery: JobCelery, built: Runtime) -> None:
+def configure(celery: JobCelery, built: Services) -> None:
     """Give ``celery`` its settings and its task class; raises ``ConfigurationError`` where they contradict."""
     settings = built.settings
     celery.task_cls = celery.job_task = _task_class(built)
@@ -111,7 +111,7 @@ def with_both_limits(options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(options) if pair == (soft, hard) else {**options, **dict(zip(names, pair, strict=True))}
 
 
-def _task_class(built: Runtime) -> type[JobTask]:
+def _task_class(built: Services) -> type[JobTask]:
     options = attributes(with_both_limits(task_defaults(built.settings)))
     return type(
         "Task", (JobTask,), {"abstract": True, "is_default": True, "nightshift": built, **_CELERYS, **options}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ..services import Runtime
+    from ..services import Services
 
 _DURATION = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -57,18 +57,18 @@ def _take_every_text() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def runtime() -> Runtime:
-    """The runtime of the app that ``flask`` loaded."""
-    from .. import services as runtimes
+def services() -> Services:
+    """The services of the app that ``flask`` loaded."""
+    from ..services import current
 
-    return runtimes.current()
+    return current()
 
 
-def load_runtime(ctx: click.Context) -> Runtime:
+def load_services(ctx: click.Context) -> Services:
     """The same without pushing an app context: for processes that run jobs, each in a context of its own."""
-    from .. import services as runtimes
+    from ..services import current
 
-    return runtimes.current(ctx.ensure_object(ScriptInfo).load_app())
+    return current(ctx.ensure_object(ScriptInfo).load_app())
 
 
 def short_error(error: str | None, message: str | None) -> str | None:

@@ -9,7 +9,7 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from . import ids, letter_views
-from .base import MOST, Moment, Rate, confirm, console, echo_json, plural, runtime, say
+from .base import MOST, Moment, Rate, confirm, console, echo_json, plural, say, services
 from .running import INTERRUPTED, interruptible, progress_bar
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
     """List dead letters."""
     from .. import dead_letters
 
-    store = runtime().store
+    store = services().store
     filters = dead_letters.Filters(status=None if status == "any" else status, **conditions)
     letters = dead_letters.list_letters(store, filters, limit)
     if as_json:
@@ -82,7 +82,7 @@ def _note_unarchived() -> None:
     from ..message.burial import DEAD_QUEUE
 
     try:
-        waiting = sum(depth.ready for depth in runtime().broker.depths([DEAD_QUEUE]))
+        waiting = sum(depth.ready for depth in services().broker.depths([DEAD_QUEUE]))
     except BrokerUnavailable:
         return
     if waiting:
@@ -103,7 +103,7 @@ def show(letter_id: str, as_json: bool) -> None:
     """
     from .. import dead_letters
 
-    store = runtime().store
+    store = services().store
     archived = dead_letters.find(store, ids.letter_id(store, letter_id))
     if as_json:
         echo_json(archived.as_dict())
@@ -137,7 +137,7 @@ def replay(
     from .. import dead_letters
     from ..config.queue_names import queue_name
 
-    current = runtime()
+    current = services()
     if queue is not None:
         queue_name("--queue", queue)
     filters = _chosen(current.store, wanted, everything, conditions)
@@ -175,7 +175,7 @@ def discard(
     """Put dead letters away: they will not run, and stay in the table until they are pruned."""
     from .. import dead_letters
 
-    store = runtime().store
+    store = services().store
     filters = _chosen(store, wanted, everything, conditions)
     if not dry_run:
         _ask("Discard", store, filters, limit, yes)
@@ -210,7 +210,7 @@ def _warn_of_idle_queues(result: Result) -> None:
     from ..store import heartbeats
 
     try:
-        rows = heartbeats.workers(runtime().store, utcnow())
+        rows = heartbeats.workers(services().store, utcnow())
     except DatabaseUnavailable:
         return
     consumed = {queue for row in rows if row.healthy for queue in row.queues}

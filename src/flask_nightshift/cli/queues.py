@@ -10,11 +10,11 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from . import ids
-from .base import MOST, ago, cells, confirm, console, echo_json, one_line, plural, runtime, say, table
+from .base import MOST, ago, cells, confirm, console, echo_json, one_line, plural, say, services, table
 
 if TYPE_CHECKING:
     from ..brokers.base import DelayedJob, DelayedJobs
-    from ..services import Runtime
+    from ..services import Services
 
 _QUEUE = click.option("--queue", help="Look in this queue only.")
 
@@ -28,7 +28,7 @@ delayed = AppGroup("delayed", help="Jobs that wait for their time (Redis and Val
 @with_appcontext
 def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
     """Delete the jobs that wait in queues. They are gone for good: not run, not kept as dead letters."""
-    current = runtime()
+    current = services()
     if bool(queues) == everything:
         raise click.UsageError("Name the queues, or say --all.")
     names = current.queues() if everything else tuple(dict.fromkeys(queues))
@@ -51,7 +51,7 @@ def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
 @with_appcontext
 def list_(queue: str | None, limit: int, as_json: bool) -> None:
     """List them, the soonest first."""
-    current = runtime()
+    current = services()
     hold, names = _hold(current), _names(current, queue)
     found = sorted((job for name in names for job in hold.soonest(name, limit)), key=_due)[:limit]
     if as_json:
@@ -72,7 +72,7 @@ def cancel(wanted: tuple[str, ...], queue: str | None, yes: bool) -> None:
 
     An ID may be shortened to its start or its end.
     """
-    current = runtime()
+    current = services()
     hold, names = _hold(current), _names(current, queue)
     chosen = [ids.delayed_id(hold, names, given) for given in wanted]
     confirm(f"Cancel {plural(len(chosen), 'delayed job')}?", yes)
@@ -93,7 +93,7 @@ def cancel(wanted: tuple[str, ...], queue: str | None, yes: bool) -> None:
 @with_appcontext
 def run_now(wanted: tuple[str, ...], queue: str | None) -> None:
     """Put jobs at the head of their queues now. An ID may be shortened to its start or its end."""
-    current = runtime()
+    current = services()
     hold, names = _hold(current), _names(current, queue)
     chosen = [ids.delayed_id(hold, names, given) for given in wanted]
     missed = []
@@ -114,14 +114,14 @@ def hand_over(queue: str | None, yes: bool) -> None:
 
     Stop the workers of the lease transport first; they would take the jobs back.
     """
-    current = runtime()
+    current = services()
     hold, names = _hold(current), _names(current, queue)
     confirm(f"Hand the delayed jobs of {', '.join(names)} over to workers without leases?", yes)
     for name in names:
         say(f"{name}: {plural(hold.hand_over(name), 'job')} handed over")
 
 
-def _hold(current: Runtime) -> DelayedJobs:
+def _hold(current: Services) -> DelayedJobs:
     hold = current.broker.delayed_jobs()
     if hold is None:
         raise click.ClickException(
@@ -131,11 +131,11 @@ def _hold(current: Runtime) -> DelayedJobs:
     return hold
 
 
-def _names(current: Runtime, queue: str | None) -> Sequence[str]:
+def _names(current: Services, queue: str | None) -> Sequence[str]:
     return (queue,) if queue else current.queues()
 
 
-def _bury(current: Runtime, job: DelayedJob) -> None:
+def _bury(current: Services, job: DelayedJob) -> None:
     """Keep a record: it was taken out already, so a broker that goes away here loses that and no job."""
     from ..domain.job import Failure, Reason, utcnow
     from ..errors import BrokerUnavailable

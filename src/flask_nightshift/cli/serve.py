@@ -10,7 +10,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..domain.pools import DEFAULT, POOLS
-from .base import load_runtime, runtime
+from .base import load_services, services
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
@@ -29,7 +29,7 @@ def up(ctx: click.Context, port: int) -> None:
     """Run everything in this terminal: broker (when embedded), web, worker, Beat."""
     from ..up.start import up as run
 
-    raise SystemExit(run(load_runtime(ctx).app, port=port))
+    raise SystemExit(run(load_services(ctx).app, port=port))
 
 
 @click.command()
@@ -38,7 +38,7 @@ def broker(ctx: click.Context) -> None:
     """Run the embedded broker (embedded://) in the foreground."""
     from ..brokers.redis import embedded
 
-    embedded.serve(load_runtime(ctx).app.instance_path)
+    embedded.serve(load_services(ctx).app.instance_path)
 
 
 @click.command()
@@ -77,7 +77,7 @@ def worker(
     from ..worker import main
     from ..worker.pools import green
 
-    current = load_runtime(ctx)
+    current = load_services(ctx)
     pool = pool or current.celery.conf.worker_pool
     if pool in POOLS and POOLS[pool].replaces_modules:
         green.ensure_patched()
@@ -103,7 +103,7 @@ def beat(ctx: click.Context) -> None:
     from .. import logs
     from ..schedule import scheduler as beats
 
-    current = load_runtime(ctx)
+    current = load_services(ctx)
     if not logs.is_taken():
         logs.configure(current.settings)
     _in_no_context(beats.run, current)
@@ -113,7 +113,7 @@ def beat(ctx: click.Context) -> None:
 @with_appcontext
 def migrate() -> None:
     """Create or update the tables."""
-    store = runtime().store
+    store = services().store
     applied = store.migrate()
     for revision in applied:
         click.echo(f"applied {revision}")

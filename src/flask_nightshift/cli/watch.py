@@ -11,7 +11,7 @@ from flask.cli import with_appcontext
 
 from ..text.printable import in_a_line, printable
 from . import ids
-from .base import Seconds, ago, cells, console, echo_json, runtime, say, short_error, table, when
+from .base import Seconds, ago, cells, console, echo_json, say, services, short_error, table, when
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +37,7 @@ def health(parts: tuple[str, ...], worker: str | None, timeout: float, as_json: 
     from ..observe import health as checks
 
     wanted = parts or (("workers",) if worker else checks.PARTS)
-    report = checks.check(runtime(), wanted, worker=worker, timeout=timeout)
+    report = checks.check(services(), wanted, worker=worker, timeout=timeout)
     if as_json:
         echo_json(report.as_dict())
     else:
@@ -56,7 +56,7 @@ def stats(watch: bool, interval: float, as_json: bool) -> None:
     """Queues, workers, dead letters and totals."""
     from ..observe import overview as inspector
 
-    current = runtime()
+    current = services()
     if not watch:
         overview = inspector.overview(current)
         echo_json(overview.as_dict()) if as_json else console().print(_page(overview))
@@ -165,7 +165,7 @@ def doctor(as_json: bool) -> None:
 
     from ..observe import doctor as checks
 
-    findings = checks.examine(runtime())
+    findings = checks.examine(services())
     if as_json:
         echo_json([asdict(finding) for finding in findings])
     else:
@@ -191,7 +191,7 @@ def show(job_id: str, as_json: bool) -> None:
     """One job with its attempts. JOB_ID may be shortened to its start or its end."""
     from .. import journal
 
-    current = runtime()
+    current = services()
     record = journal.find_job(current.store, ids.job_id(current.store, job_id))
     if record is None:
         raise click.ClickException(f"the job {job_id} was forgotten at this moment")

@@ -15,7 +15,7 @@ from flask import Flask
 from structlog.stdlib import ProcessorFormatter
 
 from ..config.settings import Settings
-from ..services import Runtime, current
+from ..services import Services, current
 from .guests import CELERYS, OURS, free_console, wake
 from .prints import redirect
 from .processors import SHARED, as_lines_of_json, console
@@ -85,17 +85,17 @@ def configure(
     )
 
 
-def connect(runtime: Runtime) -> None:
+def connect(services: Services) -> None:
     """Make workers and Beat of this app log through ``configure``, including what tasks print.
 
     If the app has its own receiver of ``celery.signals.setup_logging``, the app controls logging instead.
     """
     wake(OURS)
-    mine = weakref.ref(runtime)
+    mine = weakref.ref(services)
 
     def set_up(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
         # All apps of this process share one signal; Celery's current app is the one that works.
-        working = getattr(_state.get_current_app(), "runtime", None) or mine()
+        working = getattr(_state.get_current_app(), "services", None) or mine()
         if working is None or is_taken():
             return
         configure(working.settings, level=loglevel, logfile=logfile)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..services import Runtime
+from ..services import Services
 from ..text.passwords import hide_password
 
 KEY = "nightshift_bounded_calls"
@@ -126,13 +126,13 @@ class BoundedCalls:
         self._on_idle()
 
 
-def of(runtime: Runtime) -> BoundedCalls:
-    """The threads of ``runtime`` in this process (they do not survive a fork)."""
-    pid, calls = runtime.app.extensions.get(KEY, (0, None))
+def of(services: Services) -> BoundedCalls:
+    """The threads of ``services`` in this process (they do not survive a fork)."""
+    pid, calls = services.app.extensions.get(KEY, (0, None))
     if calls is None or pid != os.getpid():
-        calls = BoundedCalls(runtime.broker.close)
-        runtime.holdings.add("bounded_calls", calls.close)
-        runtime.app.extensions[KEY] = (os.getpid(), calls)
+        calls = BoundedCalls(services.broker.close)
+        services.holdings.add("bounded_calls", calls.close)
+        services.app.extensions[KEY] = (os.getpid(), calls)
     return calls
 
 

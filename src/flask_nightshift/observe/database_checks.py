@@ -13,7 +13,7 @@ from flask_nightshift_alembic import CELERYS
 
 from ..brokers.base import Finding
 from ..message.burial import REFUSED_QUEUE
-from ..services import Runtime
+from ..services import Services
 from ..store import access, refused
 from ..store.migration import VERSION_TABLE
 from ..store.tables import metadata
@@ -24,25 +24,25 @@ MAX_FILES = 5_000
 _OURS = frozenset({*metadata.tables, VERSION_TABLE, *CELERYS})
 
 
-def questions(runtime: Runtime) -> dict[str, Callable[[], Any]]:
+def questions(services: Services) -> dict[str, Callable[[], Any]]:
     """What to ask, by name; each answer may fail alone, and ``findings`` takes them all."""
-    store = runtime.store
+    store = services.store
     return {
-        "doctor-app-migrations": lambda: list(_dropping(runtime.app)),
+        "doctor-app-migrations": lambda: list(_dropping(services.app)),
         "doctor-database": store.ping,
         "doctor-migrations": store.pending_migrations,
         "doctor-missing": store.missing_tables,
         "doctor-denied": lambda: access.denied(store),
         "doctor-read-only": lambda: access.read_only(store),
         "doctor-refused": lambda: refused.count(store),
-        "doctor-parked": lambda: runtime.broker.depths([REFUSED_QUEUE]),
+        "doctor-parked": lambda: services.broker.depths([REFUSED_QUEUE]),
     }
 
 
-def findings(runtime: Runtime, asked: Mapping[str, Answer]) -> Iterator[Finding]:
+def findings(services: Services, asked: Mapping[str, Answer]) -> Iterator[Finding]:
     """What the answers to ``questions`` mean."""
     yield from asked["doctor-app-migrations"].value or ()
-    answer, url = asked["doctor-database"], runtime.store.url
+    answer, url = asked["doctor-database"], services.store.url
     if answer.ok:
         yield Finding("ok", "database", f"{url}, {answer.value * 1000:.1f} ms")
         yield from _migrations(asked["doctor-migrations"])

@@ -19,7 +19,7 @@ from ..compat import check
 from ..config.leftovers import leftovers
 from ..errors import ConfigurationError
 from ..schedule import entries as schedule
-from ..services import Runtime
+from ..services import Services
 from ..store.heartbeats import WorkerRow
 from . import bounded_calls, database_checks
 from . import overview as inspector
@@ -37,7 +37,7 @@ UNSAFE_CONTENT = frozenset({"pickle", "yaml", "application/x-python-serialize", 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    runtime: Runtime
+    services: Services
     overview: Overview
     broker: Answer
     diagnosis: Answer
@@ -50,9 +50,9 @@ class _Facts:
         return [row for row in rows if row.healthy]
 
 
-def examine(runtime: Runtime) -> list[Finding]:
+def examine(services: Services) -> list[Finding]:
     """All findings, in the order of the checks; never raises for a broker or database that is away."""
-    facts = _gather(runtime)
+    facts = _gather(services)
     checks = (
         _libraries,
         _settings,
@@ -70,20 +70,20 @@ def examine(runtime: Runtime) -> list[Finding]:
     return [finding for check in checks for finding in check(facts)]
 
 
-def _gather(runtime: Runtime) -> _Facts:
-    queues = runtime.queues()
-    longest = runtime.longest_time_limit()
-    asked = bounded_calls.of(runtime).gather(
+def _gather(services: Services) -> _Facts:
+    queues = services.queues()
+    longest = services.longest_time_limit()
+    asked = bounded_calls.of(services).gather(
         {
-            "doctor-broker": lambda: runtime.broker.health(TIMEOUT / 2),
-            "doctor-diagnosis": lambda: runtime.broker.diagnose(longest_time_limit=longest, queues=queues),
-            **database_checks.questions(runtime),
+            "doctor-broker": lambda: services.broker.health(TIMEOUT / 2),
+            "doctor-diagnosis": lambda: services.broker.diagnose(longest_time_limit=longest, queues=queues),
+            **database_checks.questions(services),
         },
         timeout=TIMEOUT,
     )
     return _Facts(
-        runtime=runtime,
-        overview=inspector.overview(runtime, timeout=TIMEOUT / 2),
+        services=services,
+        overview=inspector.overview(services, timeout=TIMEOUT / 2),
         broker=asked["doctor-broker"],
         diagnosis=asked["doctor-diagnosis"],
         asked=asked,
@@ -107,14 +107,14 @@ def _libraries(facts: _Facts) -> Iterator[Finding]:  # noqa: ARG001 - a check li
 
 def _settings(facts: _Facts) -> Iterator[Finding]:
     """What looks like a setting and is none."""
-    for found in leftovers(facts.runtime.app, facts.runtime.settings):
+    for found in leftovers(facts.services.app, facts.services.settings):
         yield Finding(
             "warning", "settings", f"{found.name} in {found.where} has no effect", f"{found.remedy}."
         )
 
 
 def _broker(facts: _Facts) -> Iterator[Finding]:
-    url = facts.runtime.broker.url
+    url = facts.services.broker.url
     if not facts.broker.ok:
         yield Finding(
             "error",
@@ -138,9 +138,9 @@ def _broker(facts: _Facts) -> Iterator[Finding]:
 
 
 def _database(facts: _Facts) -> Iterator[Finding]:
-    yield from database_checks.findings(facts.runtime, facts.asked)
+    yield from database_checks.findings(facts.services, facts.asked)
     hosts = sorted({view.hostname for view in facts.workers})
-    if make_url(facts.runtime.settings.database_url).get_backend_name() == "sqlite" and len(hosts) > 1:
+    if make_url(facts.services.settings.database_url).get_backend_name() == "sqlite" and len(hosts) > 1:
         yield Finding(
             "warning",
             "database",
@@ -151,9 +151,9 @@ def _database(facts: _Facts) -> Iterator[Finding]:
 
 def _limits(facts: _Facts) -> Iterator[Finding]:
     """Time limits of tasks; a job without one can hold a worker for ever."""
-    conf, grace = facts.runtime.celery.conf, facts.runtime.settings.stop_grace
+    conf, grace = facts.services.celery.conf, facts.services.settings.stop_grace
     unlimited, crossed, longer = [], [], []
-    for task in facts.runtime.tasks():
+    for task in facts.services.tasks():
         hard = task.time_limit or conf.task_time_limit
         soft = task.soft_time_limit or conf.task_soft_time_limit
         if not hard:
@@ -190,7 +190,7 @@ def _limits(facts: _Facts) -> Iterator[Finding]:
 
 def _retries(facts: _Facts) -> Iterator[Finding]:
     endless, slow = [], []
-    for task in facts.runtime.tasks():
+    for task in facts.services.tasks():
         if task.max_retries is None:
             endless.append(task.name)
         waits = [task.retry_backoff_max if task.retry_backoff else task.default_retry_delay]
@@ -213,7 +213,7 @@ def _retries(facts: _Facts) -> Iterator[Finding]:
 
 
 def _content(facts: _Facts) -> Iterator[Finding]:
-    unsafe = sorted(UNSAFE_CONTENT & set(facts.runtime.celery.conf.accept_content or ()))
+    unsafe = sorted(UNSAFE_CONTENT & set(facts.services.celery.conf.accept_content or ()))
     if unsafe:
         yield Finding(
             "warning",
@@ -225,11 +225,11 @@ def _content(facts: _Facts) -> Iterator[Finding]:
 
 def _schedule(facts: _Facts) -> Iterator[Finding]:
     try:
-        entries = schedule.entries(facts.runtime)
+        entries = schedule.entries(facts.services)
     except ConfigurationError as exc:
         yield Finding("error", "schedule", str(exc), "Correct the entry: Beat does not start with it.")
         return
-    known = set(facts.runtime.celery.tasks)
+    known = set(facts.services.celery.tasks)
     for name, entry in sorted(entries.items()):
         task = entry["task"]
         if task not in known:
@@ -243,7 +243,7 @@ def _queues(facts: _Facts) -> Iterator[Finding]:
     if not facts.overview.workers.ok:
         return
     consumed = {queue for view in facts.workers for queue in view.queues}
-    named = set(facts.runtime.queues())
+    named = set(facts.services.queues())
     for depth in _depths(facts):
         if depth.queue in consumed:
             continue
@@ -266,7 +266,7 @@ def _queues(facts: _Facts) -> Iterator[Finding]:
 def _depths(facts: _Facts) -> Sequence[QueueDepth]:
     if facts.overview.queues.ok:
         return facts.overview.queues.value
-    return [QueueDepth(queue, 0) for queue in facts.runtime.queues()]
+    return [QueueDepth(queue, 0) for queue in facts.services.queues()]
 
 
 def _workers(facts: _Facts) -> Iterator[Finding]:
@@ -309,14 +309,14 @@ def _beat(facts: _Facts) -> Iterator[Finding]:
 
 
 def _http(facts: _Facts) -> Iterator[Finding]:
-    for path in hidden(facts.runtime.app):
+    for path in hidden(facts.services.app):
         yield Finding(
             "warning",
             "http",
             f"the app has a route {path} of its own, which hides Nightshift's",
             "Set NIGHTSHIFT_URL_PREFIX to have both, or NIGHTSHIFT_HTTP_ACCESS to 'off'.",
         )
-    if facts.runtime.settings.http_access == "open":
+    if facts.services.settings.http_access == "open":
         yield Finding(
             "info",
             "http",

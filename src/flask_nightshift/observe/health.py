@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from ..domain.job import utcnow
-from ..services import Runtime
+from ..services import Services
 from ..store import heartbeats
 from . import bounded_calls
 
@@ -63,7 +63,7 @@ class Report:
 
 
 def check(
-    runtime: Runtime,
+    services: Services,
     parts: Iterable[str] = PARTS,
     *,
     worker: str | None = None,
@@ -75,8 +75,8 @@ def check(
     With ``worker`` (a worker's name, or its host's) the part ``workers`` speaks of that one alone. An answer
     younger than ``max_age`` seconds is used again.
     """
-    questions = {f"health-{part}": _question(runtime, part, timeout) for part in dict.fromkeys(parts)}
-    answers = bounded_calls.of(runtime).gather(questions, timeout=timeout, max_age=max_age)
+    questions = {f"health-{part}": _question(services, part, timeout) for part in dict.fromkeys(parts)}
+    answers = bounded_calls.of(services).gather(questions, timeout=timeout, max_age=max_age)
     checks = {}
     for name, answer in answers.items():
         part = name.removeprefix("health-")
@@ -84,15 +84,15 @@ def check(
     return Report(checks)
 
 
-def _question(runtime: Runtime, part: str, timeout: float) -> Callable[[], Any]:
+def _question(services: Services, part: str, timeout: float) -> Callable[[], Any]:
     if part == "broker":
-        return lambda: runtime.broker.health(timeout)
+        return lambda: services.broker.health(timeout)
     if part == "database":
-        return lambda: runtime.store.ping(timeout)
+        return lambda: services.store.ping(timeout)
     if part == "workers":
-        return lambda: heartbeats.workers(runtime.store, utcnow())
+        return lambda: heartbeats.workers(services.store, utcnow())
     if part == "beat":
-        return lambda: heartbeats.beats(runtime.store, utcnow())
+        return lambda: heartbeats.beats(services.store, utcnow())
     raise ValueError(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
 
 

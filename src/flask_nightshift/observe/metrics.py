@@ -17,33 +17,33 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ..journal import UNKNOWN, TotalsRow, cumulative
-from ..services import Runtime
+from ..services import Services
 from . import overview as inspector
 from .overview import Overview
 
 
-def exposition(runtime: Runtime, accept: str = "") -> tuple[bytes, str]:
+def exposition(services: Services, accept: str = "") -> tuple[bytes, str]:
     """The metrics as ``(body, content type)``: OpenMetrics or the classic text format, as ``accept`` asks."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Cluster(runtime))
+    registry.register(_Cluster(services))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
 class _Cluster(Collector):
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     def describe(self) -> Iterable[Metric]:
         return []  # else the registry would collect, and ask every source, when this is registered
 
     def collect(self) -> Iterator[Metric]:
-        overview = inspector.overview(self._runtime)
+        overview = inspector.overview(self._services)
         yield _up(overview)
         yield from _queues(overview)
         yield from _dead_letters(overview)
         yield from _processes(overview)
-        yield from _totals(overview, self._runtime)
+        yield from _totals(overview, self._services)
 
 
 def _up(overview: Overview) -> Metric:
@@ -113,10 +113,10 @@ def _processes(overview: Overview) -> Iterator[Metric]:
         )
 
 
-def _totals(overview: Overview, runtime: Runtime) -> Iterator[Metric]:
+def _totals(overview: Overview, services: Services) -> Iterator[Metric]:
     if not overview.totals.ok:
         return
-    rows = _bounded(overview.totals.value, {task.name for task in runtime.tasks()})
+    rows = _bounded(overview.totals.value, {task.name for task in services.tasks()})
     jobs = CounterMetricFamily(
         "nightshift_jobs", "Ended attempts by outcome.", labels=["task", "queue", "outcome"]
     )

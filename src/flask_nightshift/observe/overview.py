@@ -15,7 +15,7 @@ from .. import dead_letters, journal
 from ..brokers.base import QueueDepth
 from ..domain.job import Outcome, utcnow
 from ..message.burial import DEAD_QUEUE
-from ..services import Runtime
+from ..services import Services
 from ..store import Store, heartbeats
 from . import bounded_calls, unheard
 from .bounded_calls import Answer
@@ -73,14 +73,14 @@ class Overview:
         }
 
 
-def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
+def overview(services: Services, *, timeout: float = TIMEOUT) -> Overview:
     """Ask broker and database, all parts at once, ``timeout`` seconds at most; never raises."""
     now = utcnow()
-    store, broker = runtime.store, runtime.broker
+    store, broker = services.store, services.broker
     questions: dict[str, Callable[[], Any]] = {
-        "queues": lambda: broker.depths(runtime.queues()),
-        "unheard": lambda: broker.depths(unheard.queues(runtime)),
-        "delayed": lambda: _delayed(runtime),
+        "queues": lambda: broker.depths(services.queues()),
+        "unheard": lambda: broker.depths(unheard.queues(services)),
+        "delayed": lambda: _delayed(services),
         "dead_pending": lambda: _sum(broker.depths([DEAD_QUEUE])),
         "dead_letters": lambda: dead_letters.count(store),
         "workers": lambda: heartbeats.workers(store, now),
@@ -88,7 +88,7 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
         "totals": lambda: journal.totals(store),
         "throughput": lambda: _throughput(store, now),
     }
-    found = bounded_calls.of(runtime).gather(questions, timeout=timeout)
+    found = bounded_calls.of(services).gather(questions, timeout=timeout)
     others = found.pop(
         "unheard"
     )  # asked apart, because the history names them: with it away the broker still answers
@@ -97,11 +97,11 @@ def overview(runtime: Runtime, *, timeout: float = TIMEOUT) -> Overview:
     return Overview(at=now, **found)
 
 
-def _delayed(runtime: Runtime) -> int | None:
+def _delayed(services: Services) -> int | None:
     """How many jobs wait for their time: by queue where the broker can tell, else its own total."""
-    each = [depth.delayed for depth in runtime.broker.depths(runtime.queues())]
+    each = [depth.delayed for depth in services.broker.depths(services.queues())]
     known = [count for count in each if count is not None]
-    return sum(known) if len(known) == len(each) else runtime.broker.delayed()
+    return sum(known) if len(known) == len(each) else services.broker.delayed()
 
 
 def _sum(depths: Iterable[QueueDepth]) -> int:

@@ -16,7 +16,7 @@ from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
 from ..journal import waiting_queues
 from ..message.burial import DEAD_QUEUE
-from ..services import Runtime
+from ..services import Services
 from ..store import heartbeats
 from ..text.lines import Line
 
@@ -26,9 +26,9 @@ MOST = 20
 """Queues of names that nothing declares and that are shown."""
 
 
-def queues(runtime: Runtime) -> tuple[str, ...]:
-    """Those besides ``runtime.queues()`` in which the history knows jobs that wait; raises ``DatabaseUnavailable``."""
-    found = waiting_queues(runtime.store) - {*runtime.queues(), DEAD_QUEUE}
+def queues(services: Services) -> tuple[str, ...]:
+    """Those besides ``services.queues()`` in which the history knows jobs that wait; raises ``DatabaseUnavailable``."""
+    found = waiting_queues(services.store) - {*services.queues(), DEAD_QUEUE}
     return tuple(sorted(found)[:MOST])
 
 
@@ -41,8 +41,8 @@ def near(queue: str, names: Iterable[str]) -> str:
 class Watch:
     """Observes what this process enqueues, and warns once of each queue that no worker consumes."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._seen: set[str] = set()
 
     def __call__(self, event: JobEvent) -> None:
@@ -55,15 +55,15 @@ class Watch:
             threading.Thread(target=self._look, args=(queue,), name="nightshift-unheard", daemon=True).start()
 
     def _look(self, queue: str) -> None:
-        if queue in self._runtime.queues():
+        if queue in self._services.queues():
             return
         try:
-            workers = heartbeats.workers(self._runtime.store, utcnow())
+            workers = heartbeats.workers(self._services.store, utcnow())
         except DatabaseUnavailable:
             return
         consumed = {name for worker in workers for name in worker.queues}
         if queue not in consumed:
-            hint = near(queue, {*consumed, *self._runtime.queues()})
+            hint = near(queue, {*consumed, *self._services.queues()})
             text = f"no worker consumes {queue!r}, and neither a task nor NIGHTSHIFT_QUEUES names it.{hint}"
             logger.warning(Line("queue.unheard", text, queue=queue))
 

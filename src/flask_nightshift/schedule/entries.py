@@ -23,7 +23,7 @@ from ..config.settings import Settings
 from ..errors import ConfigurationError
 from ..options.call import checked_call
 from ..options.publish import Unusable, checked_priority, checked_queue
-from ..services import Runtime
+from ..services import Services
 
 KEY = "NIGHTSHIFT_SCHEDULE"
 CELERY_KEY = "beat_schedule"
@@ -61,16 +61,16 @@ def beat_schedule(settings: Settings, configured: Any = None) -> Entries:
     return Entries({PRUNE: prune, **ours, **celerys})
 
 
-def entries(runtime: Runtime) -> dict[str, dict[str, Any]]:
+def entries(services: Services) -> dict[str, dict[str, Any]]:
     """All current entries, whoever set them and whenever; raises ``ConfigurationError``.
 
     A ``celery.conf.beat_schedule`` that the app set after ``init_app`` adds to the configuration, as above.
     """
-    runtime.celery.finalize()
-    runtime.celery.tell_late_receivers()
-    configured = runtime.app.config.get(KEY)
-    declared = beat_schedule(runtime.settings, None if isinstance(configured, str) else configured)
-    current = runtime.celery.conf.beat_schedule
+    services.celery.finalize()
+    services.celery.tell_late_receivers()
+    configured = services.app.config.get(KEY)
+    declared = beat_schedule(services.settings, None if isinstance(configured, str) else configured)
+    current = services.celery.conf.beat_schedule
     removed, changed = current.changes() if isinstance(current, Entries) else (set(), current)
     kept = {name: entry for name, entry in declared.items() if name not in removed}
     return {**kept, **_checked(CELERY_KEY, changed)}

@@ -26,7 +26,7 @@ from celery.schedules import schedule as interval
 from ..brokers import need_shared
 from ..domain.job import utcnow
 from ..errors import BrokerUnavailable
-from ..services import Runtime
+from ..services import Services
 from ..store.heartbeats import EntryState
 from . import crontabs
 from . import entries as schedule
@@ -59,9 +59,9 @@ class JobScheduler(Scheduler):
     """
 
     def __init__(self, app: Any, **options: Any) -> None:
-        self.runtime: Runtime = app.runtime
+        self.services: Services = app.services
         self.name = f"beat@{socket.gethostname()}:{os.getpid()}"
-        self.memory = BeatMemory(self.runtime.store, self.name)
+        self.memory = BeatMemory(self.services.store, self.name)
         self._recalled = False
         self._shown_at = float("-inf")
         self._sent = Sent.FAILED
@@ -71,7 +71,7 @@ class JobScheduler(Scheduler):
 
     def setup_schedule(self) -> None:
         """Read the entries, and their last runs from the database; raises ``ConfigurationError``."""
-        self.merge_inplace(schedule.entries(self.runtime))
+        self.merge_inplace(schedule.entries(self.services))
         self.install_default_entries(self.schedule)
         self.memory.recall()
         self._go_on()
@@ -213,14 +213,14 @@ class _Stoppable(JobScheduler):
         raise SystemExit(0)  # Celery's service closes this scheduler and ends
 
 
-def run(runtime: Runtime) -> None:
+def run(services: Services) -> None:
     """Run Beat in this process until SIGTERM or SIGINT; raises ``ConfigurationError`` for an unusable schedule."""
-    need_shared(runtime.broker)
-    app = runtime.celery
+    need_shared(services.broker)
+    app = services.celery
     app.set_default()
     app.loader.import_default_modules()
-    schedule.entries(runtime)  # refuse a wrong schedule before anything starts
-    app.log.setup(runtime.settings.log_level)
+    schedule.entries(services)  # refuse a wrong schedule before anything starts
+    app.log.setup(services.settings.log_level)
     stopping: queue.SimpleQueue[int] = queue.SimpleQueue()  # unlike an Event, safe in a signal handler
     service = Service(app, scheduler_cls=functools.partial(_Stoppable, stopping))
     names = sorted(service.scheduler.schedule)
@@ -228,7 +228,7 @@ def run(runtime: Runtime) -> None:
         signal.signal(number, lambda number, _: stopping.put(number))
     logger.info("beat.started", extra={"entries": names})
     service.start()
-    runtime.journal.close()
+    services.journal.close()
     logger.info("beat.stopped")
 
 

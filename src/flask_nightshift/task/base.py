@@ -26,7 +26,7 @@ from .results import ResultTask
 from .verdict import Verdict, failure_of, verdict_of
 
 if TYPE_CHECKING:
-    from ..services import Runtime
+    from ..services import Services
 
 
 class JobTask(ResultTask):
@@ -57,7 +57,7 @@ class JobTask(ResultTask):
     #: Celery wraps ``run`` with its own retries unless this attribute exists; the verdict is ours to make.
     _orig_run = None
 
-    nightshift: ClassVar[Runtime]
+    nightshift: ClassVar[Services]
 
     @property
     def policy(self) -> RetryPolicy:

@@ -44,7 +44,7 @@ from .coroutines import finished, refuse_generator
 from .verdict import Verdict, attempt, failure_of, verdict_of
 
 if TYPE_CHECKING:
-    from ..services import Runtime
+    from ..services import Services
 
 MAX_RESULT = 65_536
 """Characters of a result, as JSON, that the journal keeps; a longer one is left out."""
@@ -145,7 +145,7 @@ class Protected(JobTask):
         return app.app_context()
 
 
-def protect(task: Any, runtime: Runtime, defaults: type[JobTask]) -> Any:
+def protect(task: Any, services: Services, defaults: type[JobTask]) -> Any:
     """``task``, of which ``defaults`` are what it does not say itself, with protection.
 
     It is the same object, of another class; one that another app has made its own is copied.
@@ -155,7 +155,7 @@ def protect(task: Any, runtime: Runtime, defaults: type[JobTask]) -> Any:
     if not isinstance(task, celery.Task):
         return task
     if isinstance(task, Protected):
-        if task.nightshift is runtime:
+        if task.nightshift is services:
             return task
         task = _copy(task)
     own = type(task)
@@ -166,7 +166,7 @@ def protect(task: Any, runtime: Runtime, defaults: type[JobTask]) -> Any:
     task.__class__ = type(
         own.__name__,
         bases,
-        {**described, "nightshift": runtime, "unprotected": own, "__bound__": False},
+        {**described, "nightshift": services, "unprotected": own, "__bound__": False},
     )
     task.__dict__.pop("_exec_options", None)
     refuse_generator(task.run, task.name or own.__name__)

@@ -21,7 +21,7 @@ from .protection import Protected, protect
 from .results import from_library
 
 if TYPE_CHECKING:
-    from ..services import Runtime
+    from ..services import Services
 
 
 class JobRegistry(TaskRegistry):
@@ -48,7 +48,7 @@ class TaskMaker(Celery):
     task_cls = JobTask
     job_task: type[JobTask] = JobTask
     """The defaults of the app's tasks."""
-    runtime: Runtime
+    services: Services
 
     def on_init(self) -> None:
         """Celery's hook at the end of its ``__init__``."""
@@ -57,7 +57,7 @@ class TaskMaker(Celery):
 
     def adopt(self, task: Any) -> Any:
         """Give ``task`` our protection, whatever class it is of (``protection.py``), and bind it to this app."""
-        adopted = protect(task, self.runtime, self.job_task)
+        adopted = protect(task, self.services, self.job_task)
         if isinstance(adopted, Protected) and adopted.name:
             adopted.bind(self)
         return adopted

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 
-from ..services import Runtime
+from ..services import Services
 from .child import Child, Ended, Wrote
 from .guardian import Guard
 from .printer import OURSELVES, Printer
@@ -63,7 +63,7 @@ class Processes:
     through ``_events``.
     """
 
-    def __init__(self, here: Runtime, url: str, hints: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, here: Services, url: str, hints: str, environ: Mapping[str, str]) -> None:
         # a SimpleQueue, because a signal handler may put to it as well
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._printer = Printer(sys.stdout)

@@ -13,7 +13,7 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from .. import services as runtime
+from .. import services
 from ..brokers import need_shared
 from ..errors import DatabaseUnavailable
 from .processes import BROKER, Processes
@@ -38,7 +38,7 @@ def up(
     code: 0 after a stop that was asked for, else that of the process that ended by itself, or 1 when one had
     to be killed. Raises ``click.ClickException`` when it cannot start: the port is taken, the database away.
     """
-    here = runtime.current(app)
+    here = services.current(app)
     need_shared(here.broker)
     need_port(port)
     try:

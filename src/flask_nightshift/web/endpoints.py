@@ -17,7 +17,7 @@ from ipaddress import ip_address
 
 from flask import Flask, Request, Response, jsonify, request
 
-from .. import services as runtime
+from .. import services
 from ..config.settings import Settings
 from ..enqueue.request_id import REQUEST_ID_HEADER, request_id
 from ..observe.our_rules import OurRule, hidden
@@ -32,7 +32,7 @@ CACHE = 1.0
 _PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 
-def register(app: Flask, built: runtime.Runtime) -> None:
+def register(app: Flask, built: services.Services) -> None:
     """Add the endpoints, unless access is ``off``, and echo each request's id in its response."""
     app.after_request(_echo_request_id)
     if built.settings.http_access == "off":
@@ -56,7 +56,7 @@ def ready() -> Response:
     """Answer 200 if all parts (or each ``?part=``) work, else 503; trusted callers see each part."""
     from ..observe import health
 
-    current = runtime.current()
+    current = services.current()
     parts = tuple(request.args.getlist("part")) or health.PARTS
     unknown = sorted(set(parts) - set(health.PARTS))
     if unknown:
@@ -69,7 +69,7 @@ def ready() -> Response:
 
 def metrics() -> Response:
     """Answer with Prometheus metrics of the whole cluster, in the text format or OpenMetrics, as ``Accept`` asks."""
-    current = runtime.current()
+    current = services.current()
     if not trusted(request, current.settings):
         return _forbidden(current.settings)
     from ..observe.metrics import exposition

@@ -17,7 +17,7 @@ from billiard.exceptions import WorkerLostError
 
 from ..domain.job import Reason
 from ..message import headers as message_headers
-from ..services import Runtime
+from ..services import Services
 from .settlement import Settlement, Step, envelope_of
 
 LET_COME = 1.0
@@ -36,7 +36,7 @@ class Owner(Protocol):
     connection: Any
     task_consumer: Any
     timer: Any
-    runtime: Runtime
+    services: Services
     settlement: Settlement
     receive: Callable[[Any], Any]
 
@@ -55,11 +55,11 @@ class Aside:
 
     def __init__(self, consumer: Owner, queues: Any) -> None:
         self._owner = consumer
-        broker = consumer.runtime.broker
+        broker = consumer.services.broker
         found = {queue.name: broker.aside(queue) for queue in queues}
         self.queues = {name: queue for name, queue in found.items() if queue is not None}
         self._job_queue = {queue.name: name for name, queue in self.queues.items()}
-        self._limit = max(consumer.runtime.settings.delivery_limit, 1)
+        self._limit = max(consumer.services.settings.delivery_limit, 1)
         self._channel: Any = self._open() if self.queues else None
         self._consuming: set[str] = set()
         self._begun = False
@@ -124,7 +124,7 @@ class Aside:
 
     def add(self, queue: Any) -> None:
         """``queue`` is consumed, too."""
-        aside = self._owner.runtime.broker.aside(queue)
+        aside = self._owner.services.broker.aside(queue)
         if aside is None or queue.name in self.queues:
             return
         if self._channel is None:

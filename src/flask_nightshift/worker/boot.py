@@ -16,7 +16,7 @@ from celery import bootsteps, signals
 
 from ..dead_letters import Archiver
 from ..domain.events import JobDied
-from ..services import Runtime
+from ..services import Services
 from . import sentry
 from .drain import Drain
 from .endings import buried_by_the_broker
@@ -32,34 +32,34 @@ class Companions(bootsteps.StartStopStep):
 
     def __init__(self, controller: Any, **options: Any) -> None:
         super().__init__(controller, **options)
-        runtime: Runtime = controller.app.runtime
-        self._runtime = runtime
+        services: Services = controller.app.services
+        self._services = services
         self._controller = controller
-        self._heartbeat = Heartbeat(runtime, controller)
+        self._heartbeat = Heartbeat(services, controller)
         self._archiver = Archiver(
-            runtime.broker,
-            runtime.store,
+            services.broker,
+            services.store,
             worker=controller.hostname,
-            known=runtime.celery.tasks.__contains__,
+            known=services.celery.tasks.__contains__,
             tell=partial(buried_by_the_broker, controller.app),
         )
-        self._drain = Drain(controller, runtime.settings.stop_grace)
-        runtime.journal.worker = controller.hostname
+        self._drain = Drain(controller, services.settings.stop_grace)
+        services.journal.worker = controller.hostname
         _load_result_backend(controller.app)
 
     def start(self, controller: Any) -> None:
         """Begin; they end with the process, when the last attempt is settled (see ``_shut_down``)."""
         _settle_memory()
-        sentry.watch(self._runtime)
+        sentry.watch(self._services)
         self._heartbeat.start()
         self._archiver.start()
-        self._runtime.events.subscribe(self._heard)
+        self._services.events.subscribe(self._heard)
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
         signals.worker_shutdown.connect(self._shut_down, weak=False)
         logger.info(
             "worker.started",
             extra={"worker": controller.hostname, "queues": sorted(controller.app.amqp.queues.consume_from),
-                   "concurrency": controller.concurrency, "broker": self._runtime.broker.url},
+                   "concurrency": controller.concurrency, "broker": self._services.broker.url},
         )  # fmt: skip
 
     def _heard(self, event: Any) -> None:
@@ -78,14 +78,14 @@ class Companions(bootsteps.StartStopStep):
 
     def _shut_down(self, **_: Any) -> None:
         self._drain.end()
-        if settlement := getattr(self._runtime.celery, "settlement", None):
+        if settlement := getattr(self._services.celery, "settlement", None):
             settlement.finish()
-        if announcer := getattr(self._runtime.celery, "announcer", None):
+        if announcer := getattr(self._services.celery, "announcer", None):
             announcer.finish()
         _close_connection(self._controller)
         self._archiver.stop()
         self._heartbeat.stop()
-        self._runtime.journal.close()
+        self._services.journal.close()
         signals.worker_shutting_down.disconnect(self._shutting_down)
         signals.worker_shutdown.disconnect(self._shut_down)
         logger.info("worker.stopped", extra={"worker": self._controller.hostname})
@@ -118,31 +118,31 @@ def _close_connection(controller: Any) -> None:
         logger.warning("the connection to the broker did not close properly: %s", exc)
 
 
-_installed: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_installed: weakref.WeakSet[Services] = weakref.WeakSet()
 
 
 def _dispose_inherited(**_: Any) -> None:
-    for runtime in list(_installed):
-        dispose_inherited_engines(runtime)
+    for services in list(_installed):
+        dispose_inherited_engines(services)
 
 
-def install(runtime: Runtime) -> None:
+def install(services: Services) -> None:
     """Have every worker of this Celery app accompanied."""
-    runtime.celery.steps["worker"].add(Companions)
-    _installed.add(runtime)
+    services.celery.steps["worker"].add(Companions)
+    _installed.add(services)
     signals.worker_process_init.connect(_dispose_inherited, weak=False, dispatch_uid=f"{__name__}.dispose")
     signals.worker_process_init.connect(_settle_memory, weak=False, dispatch_uid=f"{__name__}.settle_memory")
 
 
-def dispose_inherited_engines(runtime: Runtime) -> None:
+def dispose_inherited_engines(services: Services) -> None:
     """In a new child process: drop database connections that were opened before the fork.
 
     Two processes on one connection corrupt each other's transactions; Flask-SQLAlchemy's engines are the
     ones that an app is sure to have.
     """
-    database = runtime.app.extensions.get("sqlalchemy")
+    database = services.app.extensions.get("sqlalchemy")
     if database is None:
         return
-    with runtime.app.app_context():
+    with services.app.app_context():
         for engine in database.engines.values():
             engine.dispose(close=False)

@@ -22,7 +22,7 @@ from vine import promise
 from ..brokers.connections import ack_log_error
 from ..domain.job import Failure, Reason
 from ..message import headers as message_headers
-from ..services import Runtime
+from ..services import Services
 from ..text.lines import Line, job_fields
 from . import monitoring, pools
 from .announcer import Announcer
@@ -45,8 +45,10 @@ class JobConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.runtime: Runtime = self.app.runtime
-        self.settlement = self.app.settlement = Settlement(self.runtime, self.hostname, self.timer.call_after)
+        self.services: Services = self.app.services
+        self.settlement = self.app.settlement = Settlement(
+            self.services, self.hostname, self.timer.call_after
+        )
         self.settlement.start = self.controller._process_task  # noqa: SLF001 - it has no public name
         self.app.announcer = Announcer()
         self._aside: Aside | None = None
@@ -66,17 +68,17 @@ class JobConsumer(Consumer):
                 )
                 logger.critical(Line("worker.name_taken", text))
             if self.task_consumer is not None and self.task_consumer.channel is not None:
-                self.runtime.broker.worker_ends(self.task_consumer.channel, crashed=True)
+                self.services.broker.worker_ends(self.task_consumer.channel, crashed=True)
             raise
 
     def connect(self) -> Any:
         """Connect; what must exist in the broker is declared before the first message is taken."""
         connection = super().connect()
-        self.runtime.broker.worker_begins(connection, int(self.pool.num_processes or 1))
+        self.services.broker.worker_begins(connection, int(self.pool.num_processes or 1))
         self.settlement.fence = StartFence(connection.get_heartbeat_interval() or 0)
         self.settlement.resume()
         with self.app.connection_for_write() as side:
-            self.runtime.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
+            self.services.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
         pools.keep_alive(self.pool, connection, self.settlement.fence)
         return connection
 
@@ -99,7 +101,7 @@ class JobConsumer(Consumer):
         super().perform_pending_operations()
 
     def _asides(self) -> list[Any]:
-        found = map(self.runtime.broker.aside, self.app.amqp.queues.consume_from.values())
+        found = map(self.services.broker.aside, self.app.amqp.queues.consume_from.values())
         return [queue for queue in found if queue is not None]
 
     def on_ready(self) -> None:
@@ -190,7 +192,7 @@ class JobConsumer(Consumer):
     def _update_qos_eventually(self, index: int) -> Any:
         """The pool has grown or shrunk by ``index``; how much to prefetch is told to the broker."""
         changed = super()._update_qos_eventually(index)
-        if self.qos_global is False and self.runtime.broker.capabilities.fixes_prefetch:
+        if self.qos_global is False and self.services.broker.capabilities.fixes_prefetch:
             self.call_soon(self._consume_anew)
         return changed
 
@@ -210,7 +212,7 @@ class JobConsumer(Consumer):
         def on_task_received(message: Any) -> Any:
             try:
                 return receive(message)
-            except self.runtime.broker.errors:
+            except self.services.broker.errors:
                 raise
             except Exception as exc:  # whatever is wrong with a message, the worker lives on
                 if message.acknowledged:
@@ -234,7 +236,7 @@ class JobConsumer(Consumer):
                 return self.bury(message, Reason.INVALID, exc)
             except Exception as exc:  # noqa: BLE001 - decoding may raise anything; the bytes are kept
                 return self.bury(message, Reason.UNDECODABLE, exc)
-            due = when_due(message, self.runtime.broker.capabilities.keeps_delays)
+            due = when_due(message, self.services.broker.capabilities.keeps_delays)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)
             if unproven(message):

@@ -68,17 +68,17 @@ class Drain:
         # a pool of threads cannot be killed, and a pool may hang in its join: the jobs are unacknowledged
         self._controller.app.settlement.finish()
         with contextlib.suppress(NightshiftError):
-            self._controller.app.runtime.journal.flush(timeout=1.0)
+            self._controller.app.services.journal.flush(timeout=1.0)
         os._exit(0)
 
     def _mark_channel(self) -> None:
         """What goes back because we end it is not counted: it did not end its worker."""
         consumer = getattr(getattr(self._controller, "consumer", None), "task_consumer", None)
         if consumer is not None and consumer.channel is not None:
-            self._controller.app.runtime.broker.worker_ends(consumer.channel, crashed=False)
+            self._controller.app.services.broker.worker_ends(consumer.channel, crashed=False)
 
     def _report_returned(self) -> None:
-        runtime = self._controller.app.runtime
+        services = self._controller.app.services
         for request in list(active_requests):
             if getattr(request, "settled", False):
                 continue
@@ -87,7 +87,7 @@ class Drain:
                 request.give_back(why)
             else:
                 request.settled = True
-                runtime.events.emit(JobReturned(request.job, utcnow(), self._controller.hostname, why))
+                services.events.emit(JobReturned(request.job, utcnow(), self._controller.hostname, why))
 
     def _kill_children(self) -> None:
         pool = getattr(self._controller.pool, "_pool", None)

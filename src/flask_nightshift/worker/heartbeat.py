@@ -19,7 +19,7 @@ from celery.worker.state import active_requests
 
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
-from ..services import Runtime
+from ..services import Services
 from ..store import heartbeats
 from .pools import pool_of
 
@@ -32,8 +32,8 @@ INTERVAL = 3.0
 class Heartbeat:
     """Reports one worker until ``stop()``. ``controller`` is Celery's ``WorkController``."""
 
-    def __init__(self, runtime: Runtime, controller: Any) -> None:
-        self._runtime = runtime
+    def __init__(self, services: Services, controller: Any) -> None:
+        self._services = services
         self._controller = controller
         self._started_at = utcnow()
         self._stopping = threading.Event()
@@ -49,14 +49,14 @@ class Heartbeat:
         self._stopping.set()
         self._thread.join(timeout=5)
         try:
-            heartbeats.forget(self._runtime.store, self._controller.hostname)
+            heartbeats.forget(self._services.store, self._controller.hostname)
         except DatabaseUnavailable:
             logger.debug("the worker's row stays until it is stale: the database is away")
 
     def _run(self) -> None:
         while True:
             try:
-                heartbeats.beat(self._runtime.store, self._now())
+                heartbeats.beat(self._services.store, self._now())
                 self._note(None)
             except DatabaseUnavailable as exc:
                 self._note(exc)

@@ -13,7 +13,7 @@ from celery.concurrency import get_implementation
 from ..brokers import need_shared
 from ..compat import check
 from ..errors import BrokerUnavailable, ConfigurationError, IncompatibleLibrary
-from ..services import Runtime
+from ..services import Services
 from ..text.lines import Line
 from . import names
 from .monitoring import HEARTBEAT_SECONDS
@@ -45,7 +45,7 @@ class JobWorker(Worker):
     def _need_reachable_broker(self, pool: Any) -> None:
         """Raise ``ConfigurationError`` if the jobs would run in processes that the broker's queues are not in."""
         kind = get_implementation(pool or self.app.conf.worker_pool)
-        broker = self.app.runtime.broker
+        broker = self.app.services.broker
         if pool_of(kind).forks and not broker.capabilities.shared:
             allowed = "its jobs run in this process: use --pool solo or threads"
             raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, allowed)
@@ -60,7 +60,7 @@ class JobWorker(Worker):
             fields = {"library": each.library, "installed": each.installed, "checked": each.checked}
             logger.warning(Line("library.unchecked", str(each), **fields))
         with suppress(BrokerUnavailable):
-            self.app.runtime.broker.health(START_PATIENCE)
+            self.app.services.broker.health(START_PATIENCE)
         kind: Any = get_implementation(self.pool_cls)  # type: ignore[has-type]
         self.pool_cls = OURS.get(kind, kind)
         if pool_of(kind).one_job:
@@ -68,7 +68,7 @@ class JobWorker(Worker):
 
 
 def run(
-    runtime: Runtime,
+    services: Services,
     *,
     queues: Sequence[str] = (),
     concurrency: int | None = None,
@@ -86,15 +86,15 @@ def run(
     ``worker@HOST``, ``worker2@HOST``, …); ``task_events``: tell monitors such as Flower of
     each job, as Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
     """
-    need_shared(runtime.broker)
-    app = runtime.celery
+    need_shared(services.broker)
+    app = services.celery
     app.set_default()
     app.loader.import_default_modules()
     app.finalize()
     options: dict[str, Any] = {
-        "hostname": names.full(name) if name else names.free(runtime.broker.url),
+        "hostname": names.full(name) if name else names.free(services.broker.url),
         "pool_cls": get_implementation(pool or app.conf.worker_pool),
-        "loglevel": log_level or runtime.settings.log_level,
+        "loglevel": log_level or services.settings.log_level,
         "concurrency": concurrency,
         "queues": list(queues) or None,
         "max_tasks_per_child": max_jobs_per_child,

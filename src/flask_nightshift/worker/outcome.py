@@ -268,4 +268,4 @@ class SettledRequest(JobFacts):
     def _emit(self, event: Any) -> None:
         # Celery's own helpers (chord_unlock, backend_cleanup, …) are plumbing, not anybody's jobs
         if not is_plumbing(self._type):
-            self.settlement.runtime.events.emit(event)
+            self.settlement.services.events.emit(event)

@@ -66,7 +66,7 @@ class JobRequest(SettledRequest):
         """
         try:
             return self._hand_to(pool)
-        except (TaskRevokedError, *self.settlement.runtime.broker.errors):
+        except (TaskRevokedError, *self.settlement.services.broker.errors):
             raise
         except Exception as exc:
             if self.settled or self.acknowledged:
@@ -95,7 +95,7 @@ class JobRequest(SettledRequest):
         else:
             try:
                 begins = self._begins()
-            except self.settlement.runtime.broker.errors as exc:
+            except self.settlement.services.broker.errors as exc:
                 self._begin_later(exc)
                 return None
             if not begins:
@@ -255,7 +255,7 @@ class JobRequest(SettledRequest):
         """Whether the broker did not give the job to another worker; one that cannot tell does not while we live."""
         if self.acknowledged:  # early, when it was ours; nobody else gets it
             return True
-        return self.settlement.runtime.broker.holds(self._message)
+        return self.settlement.services.broker.holds(self._message)
 
     def _begins(self) -> bool:
         """Have the delivery counted before the job begins (invariant 3); False if another worker has the job.
@@ -264,7 +264,7 @@ class JobRequest(SettledRequest):
         """
         if self.acknowledged:  # already, with ``acks_late=False``: nothing is left to count
             return True
-        broker = self.settlement.runtime.broker
+        broker = self.settlement.services.broker
         if broker.capabilities.counts_starts:
             return broker.begin(self._message)
         return self.settlement.fence.opens(self._message.channel)
@@ -290,7 +290,7 @@ class JobRequest(SettledRequest):
         """The same, where nobody would understand the broker's errors: the job goes back then."""
         try:
             return self._begins()
-        except self.settlement.runtime.broker.errors as exc:
+        except self.settlement.services.broker.errors as exc:
             logger.warning("job.not_begun", extra={"job_id": self.id, "task": self.name, "why": str(exc)})
             return False
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..domain.events import JobDied, JobEvent
 from ..domain.job import Failure, Reason
-from ..services import Runtime
+from ..services import Services
 from ..text.lines import LOGGER
 
 _NO_ERRORS = frozenset({Reason.EXPIRED, Reason.REVOKED, Reason.REJECTED})
@@ -24,14 +24,14 @@ _QUIET = (LOGGER, "multiprocessing")
 """Loggers whose errors are reported by us already: the other is Celery's pool of processes, of a child that is gone."""
 
 
-def watch(runtime: Runtime) -> None:
+def watch(services: Services) -> None:
     """Report the dead jobs of this worker, if the app has set Sentry up with its integration of Celery."""
     sdk: Any = sys.modules.get("sentry_sdk")
     if sdk is None or sdk.get_client().get_integration("celery") is None:
         return
     for name in _QUIET:
         sys.modules["sentry_sdk.integrations.logging"].ignore_logger(name)
-    runtime.events.subscribe(observe)
+    services.events.subscribe(observe)
 
 
 def observe(event: JobEvent) -> None:

@@ -25,7 +25,7 @@ from ..errors import BrokerUnavailable
 from ..message import burial
 from ..message import headers as message_headers
 from ..message.envelope import Envelope
-from ..services import Runtime
+from ..services import Services
 from .fence import StartFence
 
 logger = logging.getLogger("flask_nightshift.worker.settle")
@@ -63,9 +63,9 @@ class Settlement:
     """Settles the messages of one consumer; ``later(seconds, call)`` schedules on its loop."""
 
     def __init__(
-        self, runtime: Runtime, worker: str, later: Callable[[float, Callable[[], None]], Any]
+        self, services: Services, worker: str, later: Callable[[float, Callable[[], None]], Any]
     ) -> None:
-        self.runtime = runtime
+        self.services = services
         self.worker = worker
         self.later = later
         self._waiting: deque[Step] = deque()
@@ -140,7 +140,7 @@ class Settlement:
         job = message_headers.ref(message.headers or {}, queue)
 
         def buried() -> None:
-            self.runtime.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
+            self.services.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
             then()
 
         letter = envelope_of(message, headers)
@@ -157,7 +157,7 @@ class Settlement:
         now = utcnow()
         since = message_headers.lost_since(message.headers) or now
         elapsed = (now - since).total_seconds()
-        limit = self.runtime.settings.unknown_task_wait
+        limit = self.services.settings.unknown_task_wait
         if elapsed >= limit:
             self.bury(message, queue, reason=Reason.UNKNOWN_TASK, failure=failure, then=then)
             return
@@ -174,7 +174,7 @@ class Settlement:
             )  # fmt: skip
 
         step = Step(message, envelope_of(message, headers), queue, due, job, postponed)
-        if self.runtime.broker.capabilities.keeps_delays:
+        if self.services.broker.capabilities.keeps_delays:
             self.write(step)
         else:  # kombu's stock Redis transport: nothing there would hold it back
             self.later(wait, lambda: self.write(step))
@@ -197,10 +197,10 @@ class Settlement:
     def _lost(self, step: Step) -> None:
         """The broker gives its message out again by itself."""
         event = JobReturned(step.job, utcnow(), self.worker, "its next state could not be written")
-        self.runtime.events.emit(event)
+        self.services.events.emit(event)
 
     def _try(self, step: Step) -> bool:
-        broker, written = self.runtime.broker, True
+        broker, written = self.services.broker, True
         try:
             if step.envelope is None:
                 broker.give_back(step.message)

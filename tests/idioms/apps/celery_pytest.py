@@ -32,7 +32,7 @@ def celery_of(name: str):
 
 @pytest.fixture
 def celery_app(request):
-    with celery_of(request.node.name).runtime.app.app_context():
+    with celery_of(request.node.name).services.app.app_context():
         yield current_app.extensions["celery"]
 
 
@@ -57,7 +57,7 @@ def test_another(celery_app, celery_worker):
 
 
 def test_with_the_worker_of_the_session(celery_session_app, celery_session_worker):
-    with celery_session_app.runtime.app.app_context():
+    with celery_session_app.services.app.app_context():
         assert ping.delay().get(timeout=20) == "pong"
         assert a_library.greet.delay("you").get(timeout=20) == "Hello, you"
         assert whose.delay().get(timeout=20) is None  # one of the app's own, which asked for no result

@@ -38,7 +38,7 @@ def create_app() -> Flask:
 def main() -> None:
     app = create_app()
     with app.app_context():
-        jobs.runtime.store.migrate()
+        jobs.services.store.migrate()
         with trace.get_tracer("web").start_as_current_span("request") as request:
             ids = add.enqueue_many([(n, 1) for n in range(5)])
             ids.append(add.delay(5, 1).id)

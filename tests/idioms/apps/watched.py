@@ -78,7 +78,7 @@ def create_app() -> Flask:
         from flask_nightshift.schedule.memory import BeatMemory
         from flask_nightshift.store.heartbeats import EntryState
 
-        memory = BeatMemory(jobs.runtime.store, "beat@before")
+        memory = BeatMemory(jobs.services.store, "beat@before")
         memory.remember("tidy-up", EntryState(utcnow() - timedelta(hours=1), 1))
         memory.close()
 

@@ -22,13 +22,13 @@ def create_app() -> Flask:
     app = Flask(__name__, instance_path=os.environ["INSTANCE"])
     jobs.init_app(app)
     with app.app_context():
-        jobs.runtime.store.migrate()
-        jobs.runtime.broker.depths(["celery"])
+        jobs.services.store.migrate()
+        jobs.services.broker.depths(["celery"])
         first = add.delay(0, 0).id if os.environ["EARLY"] else ""
 
     @app.post("/add")
     def enqueue():
-        depth = jobs.runtime.broker.depths(["celery"])[0].ready
+        depth = jobs.services.broker.depths(["celery"])[0].ready
         return jsonify(id=add.delay(1, 2).id, depth=depth, pid=os.getpid()), 202
 
     @app.get("/state/<job_id>")

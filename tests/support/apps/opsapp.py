@@ -14,8 +14,7 @@ from typing import Any
 from click.testing import Result
 from flask import Flask
 
-from flask_nightshift import Nightshift
-from flask_nightshift import services as runtime
+from flask_nightshift import Nightshift, services
 from flask_nightshift.cli import jobs as cli
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.events import JobDied, JobEvent, JobRetrying, JobStarted, JobSucceeded
@@ -24,7 +23,7 @@ from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
-from flask_nightshift.services import Runtime
+from flask_nightshift.services import Services
 from flask_nightshift.store import heartbeats
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "shop.py", line 3, in send\nOSError: refused'
@@ -48,8 +47,8 @@ class Ops:
         self.send = send
 
     @property
-    def runtime(self) -> Runtime:
-        return runtime.current(self.app)
+    def services(self) -> Services:
+        return services.current(self.app)
 
     def get(self, path: str, *, remote: str = "127.0.0.1", host: str = "localhost", **headers: str) -> Any:
         """GET as a caller at the address ``remote``; ``x_real_ip="…"`` is a header."""
@@ -79,11 +78,11 @@ class Ops:
         wanted = {
             "hostname": name.partition("@")[2],
             "pid": os.getpid(),
-            "queues": self.runtime.queues(),
+            "queues": self.services.queues(),
             **fields,
         }
         heartbeats.beat(
-            self.runtime.store,
+            self.services.store,
             heartbeats.WorkerBeat(
                 name=name,
                 started_at=now - timedelta(hours=1),
@@ -94,7 +93,7 @@ class Ops:
         )
 
     def beat_seen(self, age: float = 0) -> None:
-        heartbeats.tick(self.runtime.store, "beat@one", utcnow() - timedelta(seconds=age))
+        heartbeats.tick(self.services.store, "beat@one", utcnow() - timedelta(seconds=age))
 
     def all_well(self) -> None:
         self.worker_seen()
@@ -112,18 +111,18 @@ class Ops:
             "retried": JobRetrying(job, now, worker, runtime, failure, now + timedelta(seconds=4), 4.0, 5),
             "dead": JobDied(job, now, worker, runtime, failure, Reason.EXHAUSTED),
         }
-        self.runtime.events.emit(JobStarted(job, now, worker, wait))
-        self.runtime.events.emit(ends[outcome])
+        self.services.events.emit(JobStarted(job, now, worker, wait))
+        self.services.events.emit(ends[outcome])
         return job
 
     def flush(self) -> None:
-        self.runtime.journal.flush(10)
+        self.services.journal.flush(10)
 
     def enqueue(self, queue: str = "mail", count: int = 1) -> list[str]:
         """Jobs in a queue that nobody consumes."""
         ids = [str(uuid.uuid4()) for _ in range(count)]
         for job_id in ids:
-            self.runtime.broker.publish(self.message(job_id, queue), queue)
+            self.services.broker.publish(self.message(job_id, queue), queue)
         return ids
 
     def message(self, job_id: str, queue: str = "mail", task: str = "mail.send", number: int = 7) -> Envelope:
@@ -147,9 +146,9 @@ class Ops:
             worker="worker@one",
             at=utcnow(),
         )
-        self.runtime.broker.publish(Envelope(original.body, headers, original.properties), DEAD_QUEUE)
+        self.services.broker.publish(Envelope(original.body, headers, original.properties), DEAD_QUEUE)
         if archive:
-            Archiver(self.runtime.broker, self.runtime.store).run_once()
+            Archiver(self.services.broker, self.services.store).run_once()
         return job_id
 
     def letter(self, job_id: str) -> dict[str, Any]:
@@ -157,9 +156,9 @@ class Ops:
         return next(x for x in self.json("dead", "list", "--status", "any") if x["job_id"] == job_id)
 
     def close(self) -> None:
-        self.runtime.journal.close()
-        self.runtime.broker.close()
-        self.runtime.store.close()
+        self.services.journal.close()
+        self.services.broker.close()
+        self.services.store.close()
 
 
 @contextmanager
@@ -167,7 +166,7 @@ def opened(folder: Path, broker_url: str, *, migrate: bool = True, **config: Any
     """An ``Ops``, migrated."""
     ops = Ops(folder, broker_url, **config)
     if migrate:
-        ops.runtime.store.migrate()
+        ops.services.store.migrate()
     try:
         yield ops
     finally:

@@ -44,7 +44,7 @@ class FlaskTask(celery.Task):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         note(args[0], "called")
-        with jobs.runtime.app.app_context():
+        with jobs.services.app.app_context():
             return self.run(*args, **kwargs)
 
 
