@@ -17,7 +17,7 @@ from flask_nightshift.domain.events import Events, JobDied
 from flask_nightshift.domain.job import JobRef
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
-from flask_nightshift.worker.settlement import Settlement, Step
+from flask_nightshift.worker.settlement import Settlement, Transition
 
 
 class Broker(MemoryBroker):
@@ -50,12 +50,12 @@ class Desk:
         connection = Connection(conf["broker_url"], transport=conf["broker_transport"])
         self.channel = connection.channel()
 
-    def step(self, job_id: str, queue: str, then: Callable[[], None] = lambda: None) -> Step:
+    def step(self, job_id: str, queue: str, then: Callable[[], None] = lambda: None) -> Transition:
         """Of a job that was delivered from ``work``, to be written to ``queue``."""
         headers = {"id": job_id, "task": "mail.send"}
         self.broker.publish(Envelope(b"[]", headers), "work")
         message = self.channel.basic_get("work")
-        return Step(
+        return Transition(
             message, Envelope(b"[]", headers), queue, None, JobRef(job_id, "mail.send", "work", 1), then
         )
 

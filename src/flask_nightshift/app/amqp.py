@@ -13,7 +13,7 @@ from kombu.pools import ProducerPool
 
 from ..brokers import Connection
 from ..errors import BrokerUnavailable
-from ..task.verdict import in_worker
+from ..task.attempt_outcome import in_worker
 
 if TYPE_CHECKING:
     from ..services import Services

@@ -75,12 +75,12 @@ def worker(
     """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
     from .. import logs
     from ..worker import main
-    from ..worker.pools import green
+    from ..worker.pools import greenlets
 
     current = load_services(ctx)
     pool = pool or current.celery.conf.worker_pool
     if pool in POOLS and POOLS[pool].replaces_modules:
-        green.ensure_patched()
+        greenlets.ensure_patched()
     if not logs.is_taken():
         logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
     _in_no_context(

@@ -43,7 +43,7 @@ AGAIN = 1.0
 """Seconds before the first new try while the database or the broker is away; then twice as long each time."""
 BACKOFF_MAX = 30.0
 """Seconds between two tries while the database or the broker is away."""
-TIMEOUT = 20.0
+DATABASE_SECONDS = 20.0
 
 logger = logging.getLogger("flask_nightshift.dead_letters")
 jobs_log = logging.getLogger(LOGGER)
@@ -217,7 +217,7 @@ def archive(
     rows = [_row(letter) for letter in in_order]
     if not rows:
         return 0
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=DATABASE_SECONDS) as connection:
         statement = insert(connection.dialect.name, table).values(rows)
         statement = statement.on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
         stored = set(connection.execute(statement).scalars())

@@ -22,7 +22,7 @@ from ..store.tables import journals
 from ..store.upsert import insert
 from . import attempts, jobs, tally
 
-TIMEOUT = 20.0
+WRITE_SECONDS = 20.0
 """Maximum seconds for one batch, including the wait for SQLite's lock."""
 
 MAX_REFUSED = 1_048_576
@@ -61,7 +61,7 @@ def write(store: Store, batch: Batch) -> None:
 
 
 def _write(store: Store, batch: Batch) -> None:
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=WRITE_SECONDS) as connection:
         records = _telling(batch.records)
         jobs.write(connection, [jobs.row(event, start) for event, start in records])
         rows = [attempts.row(event, start) for event, start in records]
@@ -85,7 +85,7 @@ def _write_what_can_be(store: Store, batch: Batch) -> None:
 def _add_what_can_be(store: Store, batch: Batch) -> list[tuple[dict[str, Any], Exception]]:
     """Write the totals in one transaction with the batch's number, to count them once; returns the refused rows."""
     bad: list[tuple[dict[str, Any], Exception]] = []
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=WRITE_SECONDS) as connection:
         if _is_new(connection, batch):
             add = halving.within(connection, tally.add)
             halving.halve(batch.totals, add, lambda row, why: bad.append((row, why)))

@@ -23,7 +23,7 @@ CHUNK = 5_000
 """Maximum number of rows folded in one transaction, unless one time span has more."""
 MAX_SPANS = 300
 """Maximum number of time spans in one statement; SQLite limits the depth of an expression to 1,000."""
-TIMEOUT = 30.0
+FOLD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def fold(store: Store, now: datetime) -> int:
     for level in LEVELS:
         before = _start(now - level.after, level.span)
         for targets in _chunks(_foldable(store, before, level.span)):
-            with store.begin(timeout=TIMEOUT) as connection:
+            with store.begin(timeout=FOLD_SECONDS) as connection:
                 gone += _fold(connection, targets, level.span)
     return gone
 
@@ -59,7 +59,7 @@ def _foldable(store: Store, before: datetime, span: timedelta) -> dict[datetime,
     query = select(table.c.minute, func.count(), func.max(table.c.worker, type_=table.c.worker.type)).where(
         table.c.minute > ALL_TIME, table.c.minute < before
     )
-    with store.read(timeout=TIMEOUT) as connection:
+    with store.read(timeout=FOLD_SECONDS) as connection:
         minutes = connection.execute(query.group_by(table.c.minute).order_by(table.c.minute)).all()
     rows: dict[datetime, int] = {}
     fine: set[datetime] = set()
@@ -100,7 +100,7 @@ def fold_gone_processes(store: Store, before: datetime) -> None:
     keys = tuple_(*table.primary_key)
     some = select(*table.primary_key).where(gone).limit(CHUNK)
     while True:
-        with store.begin(timeout=TIMEOUT) as connection:
+        with store.begin(timeout=FOLD_SECONDS) as connection:
             # a process that writes at this moment waits for the delete and then adds a new row
             statement = delete(table).where(gone, keys.in_(some)).returning(*table.c)
             rows = connection.execute(statement).mappings().all()
@@ -124,7 +124,7 @@ def _forget(store: Store, before: datetime) -> int:
     """Delete rows that are too old, one day at a time."""
     deleted = 0
     while True:
-        with store.begin(timeout=TIMEOUT) as connection:
+        with store.begin(timeout=FOLD_SECONDS) as connection:
             oldest = connection.execute(
                 select(func.min(table.c.minute, type_=table.c.minute.type)).where(
                     table.c.minute > ALL_TIME, table.c.minute < before

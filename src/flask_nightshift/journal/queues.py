@@ -10,7 +10,7 @@ from ..store.tables import jobs
 
 LATEST = 5000
 """Number of latest jobs to read, so that the query takes milliseconds, however many jobs wait."""
-TIMEOUT = 2.0
+LOOK_SECONDS = 2.0
 
 
 def waiting_queues(store: Store) -> set[str]:
@@ -22,7 +22,7 @@ def waiting_queues(store: Store) -> set[str]:
         .limit(LATEST)
         .subquery()
     )
-    with store.read(timeout=TIMEOUT) as connection:
+    with store.read(timeout=LOOK_SECONDS) as connection:
         return set(connection.execute(select(latest.c.queue).distinct()).scalars())
 
 

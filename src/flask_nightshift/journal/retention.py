@@ -22,7 +22,7 @@ from .folding import fold, fold_gone_processes
 
 CHUNK = 500
 """Maximum number of rows deleted in one transaction."""
-TIMEOUT = 30.0
+DELETE_SECONDS = 30.0
 KEEP_PROCESSES = timedelta(days=1)
 """How long to keep a worker that no longer reports."""
 KEEP_UNFINISHED = timedelta(days=30)
@@ -77,7 +77,7 @@ def _prune_letters(store: Store, which: Any, before: datetime) -> int:
     deleted = 0
     old = and_(which, letters.c.status_at < before)
     for ids in _chunks(store, letters.c.id, old):
-        with store.begin(timeout=TIMEOUT) as connection:
+        with store.begin(timeout=DELETE_SECONDS) as connection:
             statement = delete(letters).where(_stored(letters.c.id).in_(ids), old)
             gone = connection.execute(statement.returning(*_LOGGED)).mappings().all()
         deleted += len(gone)
@@ -91,7 +91,7 @@ def _prune_letters(store: Store, which: Any, before: datetime) -> int:
 def _prune_jobs(store: Store, now: datetime, keep: timedelta) -> dict[str, int]:
     counts = {"jobs": 0, "attempts": 0}
     for ids in _chunks(store, jobs.c.id, _old_jobs(now, keep)):
-        with store.begin(timeout=TIMEOUT) as connection:
+        with store.begin(timeout=DELETE_SECONDS) as connection:
             counts["attempts"] += _rows(
                 connection, delete(attempts).where(_stored(attempts.c.job_id).in_(ids))
             )
@@ -133,7 +133,7 @@ def _delete(store: Store, table: Table, condition: Any, key: Any = None) -> int:
     key = table.c.id if key is None else key
     deleted = 0
     for keys in _chunks(store, key, condition):
-        with store.begin(timeout=TIMEOUT) as connection:
+        with store.begin(timeout=DELETE_SECONDS) as connection:
             deleted += _rows(connection, delete(table).where(_stored(key).in_(keys), condition))
     return deleted
 
@@ -145,7 +145,7 @@ def _chunks(store: Store, key: Any, condition: Any) -> Iterator[Sequence[str]]:
     """
     before: Sequence[str] = ()
     while True:
-        with store.read(timeout=TIMEOUT) as connection:
+        with store.read(timeout=DELETE_SECONDS) as connection:
             keys = connection.execute(select(key).where(condition).limit(CHUNK)).scalars().all()
         if not keys or keys == before:
             return

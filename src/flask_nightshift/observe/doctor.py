@@ -28,7 +28,7 @@ from .our_rules import hidden
 from .overview import Overview
 from .unheard import near
 
-TIMEOUT = 8.0
+DOCTOR_SECONDS = 8.0
 """Seconds for all that is asked of the broker and the database."""
 LONGEST_SENSIBLE_BACKOFF = 86_400.0
 """A wait between attempts above this, in seconds, is probably a mistake in the unit."""
@@ -75,15 +75,15 @@ def _gather(services: Services) -> _Facts:
     longest = services.longest_time_limit()
     asked = bounded_calls.of(services).gather(
         {
-            "doctor-broker": lambda: services.broker.health(TIMEOUT / 2),
+            "doctor-broker": lambda: services.broker.health(DOCTOR_SECONDS / 2),
             "doctor-diagnosis": lambda: services.broker.diagnose(longest_time_limit=longest, queues=queues),
             **database_checks.questions(services),
         },
-        timeout=TIMEOUT,
+        timeout=DOCTOR_SECONDS,
     )
     return _Facts(
         services=services,
-        overview=inspector.overview(services, timeout=TIMEOUT / 2),
+        overview=inspector.overview(services, timeout=DOCTOR_SECONDS / 2),
         broker=asked["doctor-broker"],
         diagnosis=asked["doctor-diagnosis"],
         asked=asked,

@@ -21,7 +21,7 @@ from ..store import heartbeats
 from . import bounded_calls
 
 PARTS = ("broker", "database", "workers", "beat")
-TIMEOUT = 2.0
+HEALTH_SECONDS = 2.0
 """Seconds within which a part answers or has failed."""
 BEAT_FRESH = heartbeats.BEAT_FRESH.total_seconds()
 """Seconds since Beat's last tick after which it counts as gone."""
@@ -67,7 +67,7 @@ def check(
     parts: Iterable[str] = PARTS,
     *,
     worker: str | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float = HEALTH_SECONDS,
     max_age: float = 0.0,
 ) -> Report:
     """Check ``parts``, at most ``timeout`` seconds in all; never raises.
@@ -135,4 +135,4 @@ def _some(names: Sequence[str], separator: str, limit: int = 5) -> str:
     return separator.join([*names[:limit], *([f"{rest} more"] if rest > 0 else [])])
 
 
-__all__ = ["BEAT_FRESH", "PARTS", "TIMEOUT", "Check", "Report", "check"]
+__all__ = ["BEAT_FRESH", "HEALTH_SECONDS", "PARTS", "Check", "Report", "check"]

@@ -20,7 +20,7 @@ from ..store import Store, heartbeats
 from . import bounded_calls, unheard
 from .bounded_calls import Answer
 
-TIMEOUT = 3.0
+OVERVIEW_SECONDS = 3.0
 """Seconds that all parts together may take."""
 MINUTE = timedelta(minutes=1)
 WINDOW = timedelta(minutes=5)
@@ -73,7 +73,7 @@ class Overview:
         }
 
 
-def overview(services: Services, *, timeout: float = TIMEOUT) -> Overview:
+def overview(services: Services, *, timeout: float = OVERVIEW_SECONDS) -> Overview:
     """Ask broker and database, all parts at once, ``timeout`` seconds at most; never raises."""
     now = utcnow()
     store, broker = services.store, services.broker

@@ -27,7 +27,7 @@ BEAT_FRESH = timedelta(seconds=30)
 """The same for Beat's last tick."""
 STOPPED = "stopped"
 """The row of the Beat that last stopped in order: its last tick counts, but it is not alive."""
-TIMEOUT = 5.0
+HEARTBEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class BeatState:
 
 def beat(store: Store, worker: WorkerBeat) -> None:
     """Write a worker's heartbeat; raises ``DatabaseUnavailable``."""
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         told = _shifted(worker, _ahead(connection))
         values = {item.name: getattr(told, item.name) for item in fields(WorkerBeat)}
         upsert.replace(connection, t.workers, values | {"queues": list(worker.queues)})
@@ -96,7 +96,7 @@ def beat(store: Store, worker: WorkerBeat) -> None:
 
 def workers(store: Store, now: datetime) -> list[WorkerRow]:
     """All known workers by name, judged at ``now``; raises ``DatabaseUnavailable``."""
-    with store.read(timeout=TIMEOUT) as connection:
+    with store.read(timeout=HEARTBEAT_SECONDS) as connection:
         ahead = _ahead(connection)
         found = connection.execute(select(t.workers).order_by(t.workers.c.name)).mappings().all()
     rows = [_shifted(WorkerRow(**values), -ahead) for values in found]
@@ -117,19 +117,19 @@ def problem(worker: WorkerBeat, now: datetime) -> str:
 
 def forget(store: Store, name: str) -> None:
     """Delete the row of a worker that stops in order; raises ``DatabaseUnavailable``."""
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         connection.execute(delete(t.workers).where(t.workers.c.name == name))
 
 
 def tick(store: Store, beat_name: str, at: datetime) -> None:
     """Record that Beat ``beat_name`` checked its schedule at ``at``; raises ``DatabaseUnavailable``."""
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         _tick(connection, beat_name, at)
 
 
 def stop(store: Store, beat_name: str, at: datetime) -> None:
     """Record that Beat ``beat_name`` stopped in order at ``at``; raises ``DatabaseUnavailable``."""
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         connection.execute(delete(t.beats).where(t.beats.c.name == beat_name))
         _tick(connection, STOPPED, at)
 
@@ -141,7 +141,7 @@ def _tick(connection: Connection, name: str, at: datetime) -> None:
 def beats(store: Store, now: datetime) -> BeatState:
     """The state of Beat at ``now``; raises ``DatabaseUnavailable``."""
     at, name = t.beats.c.ticked_at, t.beats.c.name
-    with store.read(timeout=TIMEOUT) as connection:
+    with store.read(timeout=HEARTBEAT_SECONDS) as connection:
         ahead = _ahead(connection)
         latest, oldest = now + ahead + FRESH, now + ahead - BEAT_FRESH
         last = connection.execute(select(func.max(at, type_=at.type)).where(at <= latest)).scalar()
@@ -152,14 +152,14 @@ def beats(store: Store, now: datetime) -> BeatState:
 
 def schedule_state(store: Store) -> dict[str, EntryState]:
     """The stored state of each schedule entry, by name; raises ``DatabaseUnavailable``."""
-    with store.read(timeout=TIMEOUT) as connection:
+    with store.read(timeout=HEARTBEAT_SECONDS) as connection:
         rows = connection.execute(select(t.schedules)).all()
     return {row.name: EntryState(row.last_run_at, row.total_run_count, row.fingerprint) for row in rows}
 
 
 def save_schedule(store: Store, name: str, state: EntryState) -> None:
     """Store the state of a schedule entry; raises ``DatabaseUnavailable``."""
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         upsert.replace(connection, t.schedules, {"name": name, **asdict(state)})
 
 

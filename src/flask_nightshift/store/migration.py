@@ -22,7 +22,7 @@ from . import tables
 
 VERSION_TABLE = "nightshift_alembic_version"
 """Our own version table, separate from that of the app's migrations in the same database."""
-TIMEOUT = 120.0
+MIGRATION_SECONDS = 120.0
 """Maximum seconds for all migrations together, including the wait for another process."""
 
 _DIRECTORY = Path(__file__).parent / "migrations"
@@ -110,4 +110,4 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["TIMEOUT", "VERSION_TABLE", "create_file", "missing_tables", "pending", "upgrade"]
+__all__ = ["MIGRATION_SECONDS", "VERSION_TABLE", "create_file", "missing_tables", "pending", "upgrade"]

@@ -20,7 +20,7 @@ RECORD = "record"
 """The kind of a history record or a row of totals."""
 LETTER = "letter"
 """The kind of a dead letter."""
-TIMEOUT = 20.0
+WRITE_SECONDS = 20.0
 
 logger = logging.getLogger("flask_nightshift.store")
 
@@ -41,7 +41,7 @@ def set_aside(store: Store, kind: str, about: str | None, worker: str, why: Exce
         "error": f"{type(why).__name__}: {why}",
         "data": data,
     }
-    with store.begin(timeout=TIMEOUT) as connection:
+    with store.begin(timeout=WRITE_SECONDS) as connection:
         connection.execute(insert(connection.dialect.name, table).values(values).on_conflict_do_nothing())
     logger.error("store.refused", extra=extra)
 

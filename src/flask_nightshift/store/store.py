@@ -22,7 +22,7 @@ from . import migration
 from .deadline import deadline
 from .unavailable import lacks_rights, translated
 
-TIMEOUT = 5.0
+STATEMENT_SECONDS = 5.0
 """Default maximum seconds for a transaction, or for its wait for a lock."""
 
 _inherited: list[Engine] = []
@@ -60,7 +60,7 @@ class Store:
             return self._engine
 
     @contextlib.contextmanager
-    def begin(self, *, timeout: float = TIMEOUT) -> Iterator[Connection]:
+    def begin(self, *, timeout: float = STATEMENT_SECONDS) -> Iterator[Connection]:
         """A transaction that may write; it commits at the end of the block and rolls back on an error.
 
         ``timeout`` in seconds limits the wait for SQLite's lock, and on PostgreSQL the whole block. Do not nest two of
@@ -70,7 +70,7 @@ class Store:
             yield connection
 
     @contextlib.contextmanager
-    def read(self, *, timeout: float = TIMEOUT) -> Iterator[Connection]:
+    def read(self, *, timeout: float = STATEMENT_SECONDS) -> Iterator[Connection]:
         """A read-only transaction; on SQLite, it and writers do not wait for each other."""
         with self._transaction(timeout, write=False) as connection:
             yield connection
@@ -114,7 +114,7 @@ class Store:
         if path is not None:
             migration.create_file(path)
         try:
-            with self.begin(timeout=migration.TIMEOUT) as connection:
+            with self.begin(timeout=migration.MIGRATION_SECONDS) as connection:
                 return migration.upgrade(connection)
         except DatabaseUnavailable as exc:
             if not lacks_rights(exc.__cause__):
@@ -150,4 +150,4 @@ class Store:
             self._engine = None
 
 
-__all__ = ["TIMEOUT", "Store"]
+__all__ = ["STATEMENT_SECONDS", "Store"]

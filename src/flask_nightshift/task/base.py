@@ -22,8 +22,8 @@ from ..errors import PermanentFailure
 from ..message.codec import serialized
 from ..options.call import arguments_of_retry, checked_call, unsendable
 from ..options.publish import checked_retry
+from .attempt_outcome import AttemptOutcome, failure_of, outcome_of
 from .results import ResultTask
-from .verdict import Verdict, failure_of, verdict_of
 
 if TYPE_CHECKING:
     from ..services import Services
@@ -54,7 +54,7 @@ class JobTask(ResultTask):
     time_limit: float | None = 330
     job_queue: str | None = None
 
-    #: Celery wraps ``run`` with its own retries unless this attribute exists; the verdict is ours to make.
+    #: Celery wraps ``run`` with its own retries unless this attribute exists; we decide the outcome.
     _orig_run = None
 
     nightshift: ClassVar[Services]
@@ -98,15 +98,15 @@ class JobTask(ResultTask):
         Raises ``exc``, or ``MaxRetriesExceededError``, when no retry is left, and the job dies; ``ValueError`` for
         an option that cannot be written.
         """
-        request, verdict = self.request, verdict_of(self.request)
-        if verdict is None or verdict.eager:
-            return self._retry_here(verdict, (args, kwargs, exc, throw, eta, countdown, max_retries), options)
+        request, outcome = self.request, outcome_of(self.request)
+        if outcome is None or outcome.eager:
+            return self._retry_here(outcome, (args, kwargs, exc, throw, eta, countdown, max_retries), options)
         asked_for = {"max_retries": max_retries, "countdown": countdown, "eta": eta, **options}
         options = checked_retry(asked_for, self.app.timezone)
         if options.get("queue"):
             self.nightshift.broker.queue(options["queue"])  # RabbitMQ does not take every name
         policy = self.policy if max_retries is None else self.policy.limited_to(max_retries)
-        verdict.max_retries, verdict.has_max_retries = policy.max_retries, True
+        outcome.max_retries, outcome.has_max_retries = policy.max_retries, True
         decision = decide(
             policy,
             retriable=True,
@@ -118,24 +118,26 @@ class JobTask(ResultTask):
         if isinstance(decision, Dead):
             self._give_up(exc)
         if args is not None or kwargs is not None:
-            verdict.body = self._new_body(args, kwargs)
-        verdict.decision, verdict.options = decision, options
-        verdict.failure = _why(exc)
-        verdict.asked = Retry(exc=exc, when=decision.at)
+            outcome.body = self._new_body(args, kwargs)
+        outcome.decision, outcome.options = decision, options
+        outcome.failure = _why(exc)
+        outcome.asked = Retry(exc=exc, when=decision.at)
         if throw:
-            raise verdict.asked
-        return verdict.asked
+            raise outcome.asked
+        return outcome.asked
 
-    def _retry_here(self, verdict: Verdict | None, call: tuple[Any, ...], options: dict[str, Any]) -> Retry:
+    def _retry_here(
+        self, outcome: AttemptOutcome | None, call: tuple[Any, ...], options: dict[str, Any]
+    ) -> Retry:
         """``retry()`` of an eager job (``apply()``) is Celery's; of a plain call, it raises what went wrong."""
         try:
             asked: Retry = super().retry(*call, **options)
         except Retry as exc:
-            if verdict is not None:
-                verdict.asked = exc
+            if outcome is not None:
+                outcome.asked = exc
             raise
-        if verdict is not None:
-            verdict.asked = asked
+        if outcome is not None:
+            outcome.asked = asked
         return asked
 
     def _give_up(self, exc: BaseException | None) -> NoReturn:

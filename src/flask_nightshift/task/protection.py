@@ -9,7 +9,7 @@ us. So each task of an app gets a class made for it when it is registered::
     celery.Task
 
 In a worker's child process what the body raises is judged at once by ``retry.decide``, where the real exception is at
-hand, and the verdict is noted for the parent process. The child never publishes a next state: ``worker/settlement.py``
+hand, and the outcome is noted for the parent process. The child never publishes a next state: ``worker/settlement.py``
 does, before it acknowledges (invariants 1 and 2).
 """
 
@@ -39,9 +39,9 @@ from ..options import task as task_options
 from ..options.publish import checked
 from ..options.task import HOOKS
 from .app_context import in_context
+from .attempt_outcome import AttemptOutcome, attempt, failure_of, outcome_of
 from .base import JobTask
 from .coroutines import finished, refuse_generator
-from .verdict import Verdict, attempt, failure_of, verdict_of
 
 if TYPE_CHECKING:
     from ..services import Services
@@ -90,37 +90,37 @@ class Protected(JobTask):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body in the app context: called by a worker, by ``apply()``, or as a plain function."""
         request = self.request_stack.top
-        verdict = verdict_of(request)
-        if verdict is not None and not verdict.begun:
+        outcome = outcome_of(request)
+        if outcome is not None and not outcome.begun:
             with in_context(self._app_context()):
-                return self._attempt(verdict, lambda: super(Protected, self).__call__(*args, **kwargs))
+                return self._attempt(outcome, lambda: super(Protected, self).__call__(*args, **kwargs))
         with self._app_context():
-            if verdict is None and request is not None and request.is_eager:
-                with _eager(request, self) as verdict:
-                    return self._attempt(verdict, lambda: super(Protected, self).__call__(*args, **kwargs))
+            if outcome is None and request is not None and request.is_eager:
+                with _eager(request, self) as outcome:
+                    return self._attempt(outcome, lambda: super(Protected, self).__call__(*args, **kwargs))
             return finished(super().__call__(*args, **kwargs), self, called=True)
 
-    def _attempt(self, verdict: Verdict, call: Callable[[], Any]) -> Any:
-        verdict.begun = True
+    def _attempt(self, outcome: AttemptOutcome, call: Callable[[], Any]) -> Any:
+        outcome.begun = True
         try:
             with original_only():
                 result = finished(call(), self)
         except Exception as exc:
-            if verdict.asked is not None and exc is not verdict.asked:
-                raise verdict.asked from exc  # the retry had been asked for before that went wrong
+            if outcome.asked is not None and exc is not outcome.asked:
+                raise outcome.asked from exc  # the retry had been asked for before that went wrong
             if not isinstance(exc, (Ignore, Reject, Retry)):
-                self._judge(verdict, exc)
+                self._judge(outcome, exc)
             raise
-        if verdict.asked is not None:  # throw=False, or the body has caught it
-            raise verdict.asked
-        verdict.returned = True
+        if outcome.asked is not None:  # throw=False, or the body has caught it
+            raise outcome.asked
+        outcome.returned = True
         if not get_actual_ignore_result(self, self.request):
-            verdict.result = _as_json(result)
+            outcome.result = _as_json(result)
         return result
 
-    def _judge(self, verdict: Verdict, exc: Exception) -> None:
+    def _judge(self, outcome: AttemptOutcome, exc: Exception) -> None:
         """Note what follows ``exc``; a retry is raised as Celery's ``Retry``, so that its hooks see one."""
-        policy = self.policy.limited_to(verdict.max_retries) if verdict.has_max_retries else self.policy
+        policy = self.policy.limited_to(outcome.max_retries) if outcome.has_max_retries else self.policy
         decision = decide(
             policy,
             retriable=self.retriable(exc),
@@ -128,13 +128,13 @@ class Protected(JobTask):
             now=utcnow(),
             rng=random.random,
         )
-        verdict.decision, verdict.failure = decision, failure_of(exc, _OURS)
+        outcome.decision, outcome.failure = decision, failure_of(exc, _OURS)
         if isinstance(decision, Dead):
             return
-        if verdict.eager:
+        if outcome.eager:
             raise super().retry(exc=exc, countdown=0, throw=False, max_retries=policy.max_retries)
         wanted = {name: value for name, value in (self.retry_kwargs or {}).items() if name in _WRITTEN}
-        verdict.options = checked(wanted, self.app.timezone)
+        outcome.options = checked(wanted, self.app.timezone)
         raise Retry(exc=exc, when=decision.at) from exc
 
     def _app_context(self) -> AbstractContextManager[Any]:
@@ -234,13 +234,13 @@ class _Hook:
 
 
 @contextmanager
-def _eager(request: Any, task: Protected) -> Iterator[Verdict]:
+def _eager(request: Any, task: Protected) -> Iterator[AttemptOutcome]:
     """A job begins in its caller's process."""
     headers = {"id": request.id, "task": task.name, "retries": request.retries}
     token = current_job.set(ref(headers, (request.delivery_info or {}).get("routing_key") or ""))
     try:
-        with attempt(request.id, eager=True) as verdict:
-            yield verdict
+        with attempt(request.id, eager=True) as outcome:
+            yield outcome
     finally:
         current_job.reset(token)
 

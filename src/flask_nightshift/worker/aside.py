@@ -18,7 +18,7 @@ from billiard.exceptions import WorkerLostError
 from ..domain.job import Reason
 from ..message import headers as message_headers
 from ..services import Services
-from .settlement import Settlement, Step, envelope_of
+from .settlement import Settlement, Transition, envelope_of
 
 LET_COME = 1.0
 """Seconds after connecting before the first such job is taken: by then what came back from a dead worker has been put
@@ -89,7 +89,7 @@ class Aside:
         queue = self.queues[message.job_queue].name
         job = message_headers.ref(headers, message.job_queue)
         self._owner.settlement.write(
-            Step(message, envelope_of(message, headers), queue, None, job, lambda: None)
+            Transition(message, envelope_of(message, headers), queue, None, job, lambda: None)
         )
 
     # -- what is taken from there ------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ from ..domain.retry import Dead, RetryAt
 from ..errors import BrokerUnavailable
 from ..lifetime.copies import original_only
 from ..message import headers as message_headers
-from ..task.verdict import Verdict
-from ..task.verdict import attempt as begin
+from ..task.attempt_outcome import AttemptOutcome
+from ..task.attempt_outcome import attempt as begin
 from .telling import Owed, Telling, telling
 
 
@@ -92,14 +92,14 @@ def run(
     **options: Any,
 ) -> Ended:
     """What the pool calls in place of Celery's tracer; raises nothing but what ends a process."""
-    began, verdict, told = perf_counter(), Verdict(uuid), Telling()
+    began, outcome, told = perf_counter(), AttemptOutcome(uuid), Telling()
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     fast = bool(trace._localized)  # noqa: SLF001
     tracer = trace.fast_trace_task if fast else trace.trace_task_ret
     tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
     token = current_job.set(message_headers.ref(request, _queue(request)))
     try:
-        with original_only(), begin(uuid) as verdict, telling(tasks[task].backend) as told:
+        with original_only(), begin(uuid) as outcome, telling(tasks[task].backend) as told:
             failed, returned, runtime = tracer(
                 task, uuid, message_headers.shown(request), body, content_type, content_encoding, **options
             )
@@ -111,7 +111,7 @@ def run(
         current_job.reset(token)
     if runtime is None:  # Celery tells it of a success only
         runtime = perf_counter() - began
-    report = _report(returned, verdict) if failed else _success(returned, verdict, told.unstorable)
+    report = _report(returned, outcome) if failed else _success(returned, outcome, told.unstorable)
     return _ended(report._replace(runtime=runtime, owed=told.owed))
 
 
@@ -140,12 +140,12 @@ def over_time(seconds: float) -> Failure:
     return Failure(error, f"the hard time limit of {seconds:g} s was reached")
 
 
-def _success(returned: Any, verdict: Verdict, unstorable: str) -> Report:
-    result = json.dumps(unstorable) if unstorable else verdict.result
+def _success(returned: Any, outcome: AttemptOutcome, unstorable: str) -> Report:
+    result = json.dumps(unstorable) if unstorable else outcome.result
     return Report("succeeded", result=result, representation=str(returned))
 
 
-def _report(einfo: ExceptionInfo, verdict: Verdict) -> Report:
+def _report(einfo: ExceptionInfo, outcome: AttemptOutcome) -> Report:
     exc = exception_of(einfo)
     if isinstance(exc, Reject):
         return Report(
@@ -156,14 +156,14 @@ def _report(einfo: ExceptionInfo, verdict: Verdict) -> Report:
         )
     if isinstance(exc, Ignore):
         return Report("ignored")
-    if verdict.returned:
+    if outcome.returned:
         return _cut_off(exc, failure_of(einfo))
     return Report(
         "failed",
-        failure=verdict.failure or failure_of(einfo),
-        decision=verdict.decision,
-        body=verdict.body,
-        options=verdict.options,
+        failure=outcome.failure or failure_of(einfo),
+        decision=outcome.decision,
+        body=outcome.body,
+        options=outcome.options,
     )
 
 

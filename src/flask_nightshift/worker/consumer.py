@@ -30,7 +30,7 @@ from .aside import LET_COME, Aside
 from .endings import unrunnable
 from .fence import StartFence
 from .inbound import Misshapen, check, unproven, when_due
-from .pools.children import remembered
+from .pools.prefork import remembered
 from .request import settled_by_us
 from .settlement import Settlement
 
@@ -285,7 +285,7 @@ class JobConsumer(Consumer):
         """Make a dead letter of a message that this worker cannot run, and tell who wants to know."""
         queue = getattr(message, "job_queue", "")
         told = partial(unrunnable, self, message, reason, exc)
-        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc), then=told)
+        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc), on_written=told)
 
     def _queue_of(self, message: Any) -> str:
         """The queue that the message came from."""

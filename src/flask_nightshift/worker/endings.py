@@ -20,7 +20,7 @@ from kombu.serialization import loads, prepare_accept_content
 
 from ..domain.job import DeadLetter, Reason
 from . import hooks
-from .facts import JobFacts
+from .delivery import Delivery
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _request(
             delivery_info={}, properties=dict(properties or {}),
         )  # fmt: skip
         try:
-            request: Any = JobFacts(message, app=app, task=task)
+            request: Any = Delivery(message, app=app, task=task)
         except Exception:  # noqa: BLE001 - a header that Celery cannot read; that it ended can be told all the same
             known = False
     if not known:

@@ -25,8 +25,8 @@ from ..message import headers as message_headers
 from ..message.codec import serialized
 from . import hooks
 from .attempt import Report
-from .facts import JobFacts
-from .settlement import Step, envelope_of, pause
+from .delivery import Delivery
+from .settlement import Transition, envelope_of, pause
 
 REVOKED = "revoked"
 """In the history that travels with a job: when it was buried because somebody had revoked it."""
@@ -35,7 +35,7 @@ TAKEN = "another worker took it over"
 logger = logging.getLogger(__name__)
 
 
-class SettledRequest(JobFacts):
+class SettledRequest(Delivery):
     """Celery's request, settled by us."""
 
     settled = False
@@ -161,7 +161,7 @@ class SettledRequest(JobFacts):
             self._bury(Reason.PERMANENT, failure.because(str(why)), report.runtime, ran=True, exc_info=told)
 
         self._write(
-            Step(
+            Transition(
                 None if self.acknowledged else self._message,
                 envelope_of(self._message, headers, report.body or self._new_body, **changed),
                 options.get("queue") or self.queue,
@@ -198,7 +198,7 @@ class SettledRequest(JobFacts):
                 ended=self._ended(failure, runtime) if ran else None,
                 runtime=runtime,
                 released=self.acknowledged,
-                then=buried,
+                on_written=buried,
             )
         )
 
@@ -227,7 +227,7 @@ class SettledRequest(JobFacts):
 
         message = envelope_of(self._message, headers, self._new_body)
         original = None if self.acknowledged else self._message
-        self._write(Step(original, message, self.queue, due, self.job, returned))
+        self._write(Transition(original, message, self.queue, due, self.job, returned))
 
     def give_back(self, why: str, failure: Failure | None = None) -> None:
         """Return the job to the head of its queue, to be run again.
@@ -243,7 +243,7 @@ class SettledRequest(JobFacts):
             self.send_event("task-rejected", requeue=True)
             self._emit(JobReturned(self.job, utcnow(), self._hostname, why))
 
-        self._write(Step(self._message, None, self.queue, None, self.job, returned))
+        self._write(Transition(self._message, None, self.queue, None, self.job, returned))
 
     def reject(self, requeue: bool = False) -> None:
         """Celery cannot run this message: give it back, or bury it. Nothing is discarded."""
@@ -256,7 +256,7 @@ class SettledRequest(JobFacts):
             failure = Failure("Reject", "Celery could not start this job")
             self._bury(Reason.INVALID, failure, ran=False, exc_info=hooks.info(refused))
 
-    def _write(self, step: Step) -> None:
+    def _write(self, step: Transition) -> None:
         self.settled = True  # before: what interrupts the writing does not lose the step
         self.settlement.write(step)
 

@@ -1,11 +1,11 @@
 """The one place that settles a delivered message: done, retried, buried, or given back.
 
-Invariant 1: the message is acknowledged only after its next state is durable in the broker. When that cannot
-be written, the step is kept and tried again for as long as the connection that delivered the message lives;
-when the connection is lost the broker gives the message out again by itself, and the step is dropped. A job
-that was acknowledged as it began (``acks_late=False``) has no message that could come back: its next state is
-published, and that step is never dropped. A next state that no broker would take as it is (an option that
-cannot be encoded) makes a dead letter of the job (invariant 4).
+Invariant 1: the message is acknowledged only after its next state is durable in the broker. If the broker cannot take
+that state, the worker keeps the transition and tries again as long as the connection that delivered the message lives.
+When the connection is lost, the broker delivers the message again, and the worker drops the transition. A job that was
+acknowledged as it began (``acks_late=False``) has no message that could return: the worker publishes its next state and
+never drops that transition. If no broker would take a next state because of its content (an option that cannot be
+encoded), the job becomes a dead letter (invariant 4).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ LOST = "it was acknowledged early, and its next state could not be written befor
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A next state to be written in place of ``message``; ``then`` is called when it is durable.
+class Transition:
+    """A next state to be written in place of ``message``; ``on_written`` is called when it is durable.
 
-    ``otherwise`` is called when it never will be, because of what is in it; by default the message is buried as it is.
+    ``on_refused`` is called if the broker refuses its content; by default the message is buried as it is.
     ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``envelope`` is
     None if it goes back to its queue as it is.
     """
@@ -55,8 +55,8 @@ class Step:
     queue: str
     due: datetime | None
     job: JobRef
-    then: Callable[[], None]
-    otherwise: Callable[[Failure], None] | None = None
+    on_written: Callable[[], None]
+    on_refused: Callable[[Failure], None] | None = None
 
 
 class Settlement:
@@ -68,7 +68,7 @@ class Settlement:
         self.services = services
         self.worker = worker
         self.later = later
-        self._waiting: deque[Step] = deque()
+        self._waiting: deque[Transition] = deque()
         self._away_until = 0.0
         self._scheduled = False
         self.fence = StartFence()
@@ -77,18 +77,18 @@ class Settlement:
         """Celery's way of handing a request to the pool, when there is room for it."""
         self._lock = threading.Lock()
 
-    def write(self, step: Step) -> None:
-        """Write the next state and acknowledge; if the broker is away, keep the step and try again.
+    def write(self, transition: Transition) -> None:
+        """Write the next state and acknowledge; if the broker is away, keep the transition and try again.
 
-        Raises nothing but what interrupts it (a greenlet that is killed); the step is kept then, too.
+        Raises nothing but what interrupts it (a greenlet that is killed); it keeps the transition then, too.
         """
         try:
-            written = monotonic() >= self._away_until and self._try(step)
+            written = monotonic() >= self._away_until and self._try(transition)
         except BaseException:
-            self._keep(step)
+            self._keep(transition)
             raise
         if not written:
-            self._keep(step)
+            self._keep(transition)
 
     def resume(self) -> None:
         """There is a connection again: try what outlived the one before."""
@@ -98,13 +98,14 @@ class Settlement:
     def finish(self) -> None:
         """The worker ends: the last try of what cannot come back by itself."""
         with self._lock:
-            steps, self._waiting = list(self._waiting), deque()
+            transitions, self._waiting = list(self._waiting), deque()
         away = False
-        for step in (step for step in steps if step.message is None):
-            away = away or not self._try(step)
+        for transition in (transition for transition in transitions if transition.message is None):
+            away = away or not self._try(transition)
             if away:
                 logger.error(
-                    "job.lost", extra={"job_id": step.job.job_id, "task": step.job.task, "why": LOST}
+                    "job.lost",
+                    extra={"job_id": transition.job.job_id, "task": transition.job.task, "why": LOST},
                 )
 
     def bury(self, message: Any, queue: str, **options: Any) -> None:
@@ -121,11 +122,11 @@ class Settlement:
         ended: Attempt | None = None,
         runtime: float | None = None,
         released: bool = False,
-        then: Callable[[], None] = lambda: None,
-    ) -> Step:
-        """The step that makes a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran.
+        on_written: Callable[[], None] = lambda: None,
+    ) -> Transition:
+        """The transition that makes a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran.
 
-        ``released``: it was acknowledged before the attempt. ``then`` is called when it is buried.
+        ``released``: it was acknowledged before the attempt. ``on_written`` is called when it is buried.
         """
         at = utcnow()
         headers = burial.buried(
@@ -141,25 +142,25 @@ class Settlement:
 
         def buried() -> None:
             self.services.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
-            then()
+            on_written()
 
         letter = envelope_of(message, headers)
-        return Step(None if released else message, letter, burial.DEAD_QUEUE, None, job, buried)
+        return Transition(None if released else message, letter, burial.DEAD_QUEUE, None, job, buried)
 
-    def give_back(self, message: Any, job: JobRef, then: Callable[[], None]) -> None:
+    def give_back(self, message: Any, job: JobRef, on_written: Callable[[], None]) -> None:
         """Return ``message`` to the head of its queue, counted as a delivery."""
-        self.write(Step(message, None, job.queue, None, job, then))
+        self.write(Transition(message, None, job.queue, None, job, on_written))
 
     def postpone(
-        self, message: Any, queue: str, failure: Failure, then: Callable[[], None] = lambda: None
+        self, message: Any, queue: str, failure: Failure, on_written: Callable[[], None] = lambda: None
     ) -> None:
-        """Put off a message that this worker cannot run; bury it, and call ``then``, when that goes on for too long."""
+        """Postpone a message that this worker cannot run; after too long, bury it and call ``on_written``."""
         now = utcnow()
         since = message_headers.lost_since(message.headers) or now
         elapsed = (now - since).total_seconds()
         limit = self.services.settings.unknown_task_wait
         if elapsed >= limit:
-            self.bury(message, queue, reason=Reason.UNKNOWN_TASK, failure=failure, then=then)
+            self.bury(message, queue, reason=Reason.UNKNOWN_TASK, failure=failure, on_written=on_written)
             return
         wait = min(max(FIRST_POSTPONEMENT, elapsed), LAST_POSTPONEMENT, max(limit - elapsed, 1.0))
         due = now + timedelta(seconds=wait)
@@ -173,86 +174,93 @@ class Settlement:
                        "why": str(failure), "gives_up_in": round(limit - elapsed, 1)},
             )  # fmt: skip
 
-        step = Step(message, envelope_of(message, headers), queue, due, job, postponed)
+        transition = Transition(message, envelope_of(message, headers), queue, due, job, postponed)
         if self.services.broker.capabilities.keeps_delays:
-            self.write(step)
+            self.write(transition)
         else:  # kombu's stock Redis transport: nothing there would hold it back
-            self.later(wait, lambda: self.write(step))
+            self.later(wait, lambda: self.write(transition))
 
     def defer(self, message: Any, queue: str, due: datetime) -> None:
         """Give a message back to the broker until ``due``: a delay never waits in a worker's memory."""
         headers = message_headers.job_headers(message.headers)
         job = message_headers.ref(headers, queue)
-        self.write(Step(message, envelope_of(message, headers), queue, due, job, lambda: None))
+        self.write(Transition(message, envelope_of(message, headers), queue, due, job, lambda: None))
 
     def drop(self) -> None:
         """The connection is lost: its messages come back by themselves."""
         with self._lock:
-            steps, self._waiting = list(self._waiting), deque(s for s in self._waiting if s.message is None)
+            transitions, self._waiting = (
+                list(self._waiting),
+                deque(s for s in self._waiting if s.message is None),
+            )
             self._scheduled = False  # Celery may have cancelled the timer with the connection
-        for step in steps:
-            if step.message is not None:
-                self._lost(step)
+        for transition in transitions:
+            if transition.message is not None:
+                self._lost(transition)
 
-    def _lost(self, step: Step) -> None:
+    def _lost(self, transition: Transition) -> None:
         """The broker gives its message out again by itself."""
-        event = JobReturned(step.job, utcnow(), self.worker, "its next state could not be written")
+        event = JobReturned(transition.job, utcnow(), self.worker, "its next state could not be written")
         self.services.events.emit(event)
 
-    def _try(self, step: Step) -> bool:
+    def _try(self, transition: Transition) -> bool:
         broker, written = self.services.broker, True
         try:
-            if step.envelope is None:
-                broker.give_back(step.message)
-            elif step.message is None:
-                broker.publish(step.envelope, step.queue, due=step.due)
+            if transition.envelope is None:
+                broker.give_back(transition.message)
+            elif transition.message is None:
+                broker.publish(transition.envelope, transition.queue, due=transition.due)
             else:
-                written = broker.replace(step.message, step.envelope, step.queue, due=step.due)
+                written = broker.replace(
+                    transition.message, transition.envelope, transition.queue, due=transition.due
+                )
         except BrokerUnavailable as exc:
-            if step.envelope is None and step.message.channel.connection is None:
-                self._lost(step)
+            if transition.envelope is None and transition.message.channel.connection is None:
+                self._lost(transition)
                 return True
             self._away_until = monotonic() + TRY_AGAIN_AFTER
             logger.warning(
                 "job.unsettled",
-                extra={"job_id": step.job.job_id, "task": step.job.task, "why": str(exc),
+                extra={"job_id": transition.job.job_id, "task": transition.job.task, "why": str(exc),
                        "next_try_in": TRY_AGAIN_AFTER},
             )  # fmt: skip
             return False
         except Exception as exc:  # what is to be written is wrong, not the broker
-            logger.exception("job.unwritable", extra={"job_id": step.job.job_id, "task": step.job.task})
-            self._refuse(step, exc)
+            logger.exception(
+                "job.unwritable", extra={"job_id": transition.job.job_id, "task": transition.job.task}
+            )
+            self._refuse(transition, exc)
             return True
         if written:
-            self._tell(step, step.then)
+            self._tell(transition, transition.on_written)
         return True
 
-    def _refuse(self, step: Step, exc: Exception) -> None:
+    def _refuse(self, transition: Transition, exc: Exception) -> None:
         """Bury a job whose next state cannot be written; if that cannot be either, the delivery limit decides."""
-        if step.envelope is None:
+        if transition.envelope is None:
             return  # it comes back with the connection
         failure = Failure(Failure.of(exc).error, cut(f"its next state cannot be written: {exc}", MAX_TEXT))
-        if step.queue != burial.DEAD_QUEUE:
-            self._tell(step, lambda: self._bury_instead(step, failure))
-        elif step.message is not None:
-            self.give_back(step.message, step.job, lambda: None)
+        if transition.queue != burial.DEAD_QUEUE:
+            self._tell(transition, lambda: self._bury_instead(transition, failure))
+        elif transition.message is not None:
+            self.give_back(transition.message, transition.job, lambda: None)
 
-    def _bury_instead(self, step: Step, failure: Failure) -> None:
-        if step.otherwise is not None:
-            step.otherwise(failure)
+    def _bury_instead(self, transition: Transition, failure: Failure) -> None:
+        if transition.on_refused is not None:
+            transition.on_refused(failure)
         else:
-            self.bury(step.message, step.job.queue, reason=Reason.PERMANENT, failure=failure)
+            self.bury(transition.message, transition.job.queue, reason=Reason.PERMANENT, failure=failure)
 
-    def _tell(self, step: Step, call: Callable[[], None]) -> None:
+    def _tell(self, transition: Transition, call: Callable[[], None]) -> None:
         """``call()``; an error of its own is not one of the other jobs'."""
         try:
             call()
         except Exception:
-            logger.exception("job.settled_with_errors", extra={"job_id": step.job.job_id})
+            logger.exception("job.settled_with_errors", extra={"job_id": transition.job.job_id})
 
-    def _keep(self, step: Step) -> None:
+    def _keep(self, transition: Transition) -> None:
         with self._lock:
-            self._waiting.append(step)
+            self._waiting.append(transition)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -262,16 +270,16 @@ class Settlement:
             self._scheduled = True
         try:
             self.later(TRY_AGAIN_AFTER, self._try_waiting)
-        except Exception:  # the next step that is kept asks again
+        except Exception:  # the next transition that is kept asks again
             logger.exception("the next try of what could not be settled cannot be scheduled")
             self._scheduled = False
 
     def _try_waiting(self) -> None:
         with self._lock:
             self._scheduled = False
-            steps, self._waiting = list(self._waiting), deque()
-        for step in steps:
-            self.write(step)
+            transitions, self._waiting = list(self._waiting), deque()
+        for transition in transitions:
+            self.write(transition)
 
 
 def pause(returns: int) -> float:

@@ -18,7 +18,7 @@ from flask_nightshift.domain.events import Events
 from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
 from flask_nightshift.worker import hooks, outcome
-from flask_nightshift.worker.facts import JobFacts
+from flask_nightshift.worker.delivery import Delivery
 from flask_nightshift.worker.request import JobRequest
 from flask_nightshift.worker.settlement import Settlement
 from jobsapp import FAST, begun, create_app, jobs, note
@@ -31,10 +31,10 @@ STEPS: dict[str, tuple[Any, str]] = {
     "task_ready": (outcome, "task_ready"),
     "acknowledge": (JobRequest, "acknowledge"),
     "decide": (outcome, "decide"),
-    "ended": (JobFacts, "_ended"),
+    "ended": (Delivery, "_ended"),
     "next_attempt": (message_headers, "next_attempt"),
     "envelope": (outcome, "envelope_of"),
-    "step": (outcome, "Step"),
+    "step": (outcome, "Transition"),
     "burial": (Settlement, "burial"),
     "buried": (burial, "buried"),
     "returned": (message_headers, "returned"),

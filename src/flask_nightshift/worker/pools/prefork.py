@@ -15,6 +15,7 @@ import pickle
 import select
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from billiard.pool import RUN, TASK, ApplyResult, Lock, job_counter
@@ -250,3 +251,26 @@ class JobPool(TaskPool):
     """What ``--pool prefork`` is in our workers."""
 
     Pool = JobProcesses
+
+
+@contextmanager
+def remembered(pool: Any) -> Iterator[None]:
+    """Within this block ``pool`` may be flushed; jobs that living children have received are kept.
+
+    When the connection to the broker is lost, Celery's pool drops every job whose child has not yet reported its start.
+    But a job that was written to a child's pipe will run. If the pool dropped it, the job would run with no code to
+    settle it, and its message would return to the queue and run a second time (invariant 5).
+    """
+    cache: dict[int, Any] = getattr(getattr(pool, "_pool", None), "_cache", {})  # other pools have none
+    given = {number: job for number, job in cache.items() if _given(job)}
+    try:
+        yield
+    finally:
+        for number, job in given.items():
+            if not job.ready():
+                cache.setdefault(number, job)
+
+
+def _given(job: Any) -> bool:
+    child = getattr(job, "_write_to", None)
+    return child is not None and child._is_alive()  # noqa: SLF001 - billiard has no other word for it

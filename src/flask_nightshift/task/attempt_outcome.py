@@ -21,7 +21,7 @@ from ..domain.retry import Decision
 
 
 @dataclass(slots=True)
-class Verdict:
+class AttemptOutcome:
     """What becomes of the attempt of the job ``job_id`` that runs now.
 
     ``decision`` is what follows a failure, ``failure`` that one as text; ``body`` the new message body when it is to
@@ -45,33 +45,33 @@ class Verdict:
     returned: bool = False
 
 
-_current: ContextVar[Verdict | None] = ContextVar("nightshift_verdict", default=None)
+_current: ContextVar[AttemptOutcome | None] = ContextVar("nightshift_outcome", default=None)
 
 
 @contextmanager
-def attempt(job_id: str, *, eager: bool = False) -> Iterator[Verdict]:
-    """An attempt of the job begins; at the end its verdict is complete."""
-    verdict = Verdict(job_id, eager)
-    token = _current.set(verdict)
+def attempt(job_id: str, *, eager: bool = False) -> Iterator[AttemptOutcome]:
+    """Open an attempt of the job; its outcome is complete when the block ends."""
+    outcome = AttemptOutcome(job_id, eager)
+    token = _current.set(outcome)
     try:
-        yield verdict
+        yield outcome
     finally:
         _current.reset(token)
 
 
-def verdict_of(request: Any) -> Verdict | None:
-    """The verdict of the attempt that ``request``, a task's context, is about; None for a plain call."""
-    verdict = _current.get()
-    if verdict is None or request is None or request.called_directly:
+def outcome_of(request: Any) -> AttemptOutcome | None:
+    """The outcome of the attempt that ``request``, a task's context, is about; None for a plain call."""
+    outcome = _current.get()
+    if outcome is None or request is None or request.called_directly:
         return None
-    same = verdict.job_id == request.id and verdict.eager == bool(request.is_eager)
-    return verdict if same else None
+    same = outcome.job_id == request.id and outcome.eager == bool(request.is_eager)
+    return outcome if same else None
 
 
 def in_worker() -> bool:
     """Whether the code that runs now belongs to an attempt in a worker."""
-    verdict = _current.get()
-    return verdict is not None and not verdict.eager
+    outcome = _current.get()
+    return outcome is not None and not outcome.eager
 
 
 def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failure:
@@ -87,4 +87,4 @@ def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failur
 
 _AROUND = frozenset({celery_task.__file__, celery_trace.__file__})
 
-__all__ = ["Verdict", "attempt", "failure_of", "in_worker", "verdict_of"]
+__all__ = ["AttemptOutcome", "attempt", "failure_of", "in_worker", "outcome_of"]

@@ -15,7 +15,7 @@ from ..task.results import counted_by_backend, ignored
 from .settlement import Settlement
 
 
-class JobFacts(Request):
+class Delivery(Request):
     """Celery's request with the words of ``domain/job.py``; it changes nothing."""
 
     _ref: JobRef | None = None
