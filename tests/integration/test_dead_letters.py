@@ -19,7 +19,7 @@ from children import fork, join
 from flask_nightshift import dead_letters, journal
 from flask_nightshift.brokers.base import Broker, PendingDeadLetter
 from flask_nightshift.config import settings as config
-from flask_nightshift.dead_letters import Archiver, Filters, Status, archiver, claims
+from flask_nightshift.dead_letters import Archiver, Filters, Status, archiver, claims, letters
 from flask_nightshift.domain.job import DeadLetter, Failure, JobState, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
 from flask_nightshift.message import burial
@@ -150,7 +150,7 @@ class TestArchive:
                 raise ValueError("a defect of ours")
             return plain(letter)
 
-        monkeypatch.setattr(archiver, "fingerprint", refuses)
+        monkeypatch.setattr(letters, "fingerprint", refuses)
         desk.archive()
         assert [found.letter.id for found in dead_letters.list_letters(desk.store)] == [good]
         assert "store.refused" in caplog.text
@@ -212,8 +212,13 @@ class TestThread:
 
     def test_a_child_does_not_hang_on_the_parent_s_lock(self, desk: Desk) -> None:
         parent = Archiver(desk.broker, desk.store)
-        with parent._changed:
-            child = fork(parent.notify)
+
+        def works() -> None:
+            parent.start()
+            parent.stop()
+
+        with parent._loop.changed:
+            child = fork(works)
         join(child)
 
 

@@ -336,7 +336,7 @@ class TestThread:
             run_jobs(writer, 1)
             writer.close()
 
-        with writer._changed:
+        with writer._loop.changed:
             child = fork(works)
         join(child)
         assert counted(store) == {"succeeded": 1}

@@ -1,11 +1,12 @@
-"""Jobs that died: archived from the broker's dead-letter queue, looked at, replayed or discarded.
+"""Dead letters: archived from the broker's queue into the table, listed, replayed or discarded.
 
-``Archiver`` drains the queue into the table; nothing leaves the queue before the table has it.
+``Archiver`` empties the queue; a letter leaves it only after the table has it.
 """
 
-from .archiver import Archiver, archive
+from .archiver import Archiver
 from .letters import ArchivedLetter, Filters, Status, count, find, list_letters
 from .replay import Result, discard, replay
+from .writing import archive
 
 __all__ = [
     "ArchivedLetter",

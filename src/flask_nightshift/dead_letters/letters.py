@@ -1,4 +1,7 @@
-"""Dead letters in the table: find, filter, list, count."""
+"""Dead letters in the table: find, filter, list, count.
+
+Only this module knows the columns: ``row`` and ``archived`` convert a letter to and from a row.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, func, literal, select
 
-from ..domain.job import DeadLetter, Failure, Reason
+from ..domain.job import DeadLetter, Failure, Reason, utcnow
 from ..errors import DeadLetterNotFound
 from ..message.arguments import arguments
+from ..message.burial import fingerprint
+from ..message.headers import attempts
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.types import MAX_TEXT, to_json
@@ -20,20 +25,20 @@ _SHORT_BODY = case((func.length(table.c.body) <= MAX_TEXT, table.c.body), else_=
 
 
 class Status(enum.StrEnum):
-    """What became of a dead letter."""
+    """The state of a dead letter."""
 
     WAITING = "waiting"
-    """For someone to decide."""
+    """It waits for someone's decision."""
     REPLAYING = "replaying"
-    """Someone has claimed it and publishes it now; it waits again if that fails."""
+    """Someone has claimed it and is publishing it; it waits again if that fails."""
     REPLAYED = "replayed"
     DISCARDED = "discarded"
-    """Nobody wants it; it stays in the table until it is pruned."""
+    """It will not run again; it stays in the table until it is pruned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which dead letters: all conditions together. ``status=None`` means any.
+    """Conditions that a dead letter meets, all of them. ``status=None`` means any.
 
     ``since`` compares with the time of death. ``ids`` are ids of dead letters, not of jobs.
     """
@@ -46,7 +51,7 @@ class Filters:
     ids: tuple[str, ...] | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The same for a query."""
+        """The conditions for a query."""
         wanted: list[tuple[Any, Any]] = [
             (table.c.task, self.task),
             (table.c.reason, self.reason),
@@ -63,11 +68,11 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedLetter:
-    """A dead letter as it stands in the table.
+    """A dead letter in the table.
 
     ``fingerprint`` groups letters with one cause; ``attempts`` are the ended attempts that travelled with
-    the message (``job.Attempt`` as dicts, oldest first, the last ten). ``claimed_by`` is who replays it now:
-    ``host:process id:number``.
+    the message (``job.Attempt`` as dicts, the last ten, oldest first). ``claimed_by`` names the replay that is
+    publishing it: ``host:process id:number``.
     """
 
     letter: DeadLetter
@@ -83,7 +88,7 @@ class ArchivedLetter:
         return arguments(self.letter.headers, self.letter.body)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the raw message, in plain JSON types."""
+        """Everything except the raw message, in plain JSON types."""
         letter, failure = self.letter, self.letter.failure
         args, kwargs = self.arguments()
         return {
@@ -118,9 +123,10 @@ def find(store: Store, letter_id: str) -> ArchivedLetter:
 def list_letters(
     store: Store, filters: Filters | None = None, limit: int | None = 50
 ) -> list[ArchivedLetter]:
-    """The dead letters that ``filters`` let through (default: those that wait), latest death first.
+    """Up to ``limit`` dead letters that meet ``filters`` (default: those that wait), latest death first.
 
-    A body of more than ``MAX_TEXT`` bytes is left empty: ``find`` has it. ``arguments()`` then are Celery's short form.
+    A body of more than ``MAX_TEXT`` bytes is left empty, and ``arguments()`` gives Celery's short form; ``find`` reads
+    the whole body.
     """
     columns: list[Any] = [column for column in table.c if column is not table.c.body]
     query: Any = select(*columns, _SHORT_BODY)
@@ -131,22 +137,50 @@ def list_letters(
 
 
 def count(store: Store, filters: Filters | None = None) -> int:
-    """How many dead letters ``filters`` let through (default: those that wait)."""
+    """The number of dead letters that meet ``filters`` (default: those that wait)."""
     query = select(func.count()).select_from(table).where(*(filters or Filters()).conditions())
     with store.read() as connection:
         return int(connection.execute(query).scalar_one())
 
 
 def packed(letter: DeadLetter) -> bytes:
-    """All of ``letter`` as JSON, its body in base64."""
+    """``letter`` as JSON, with its body in base64."""
     values = {item.name: getattr(letter, item.name) for item in fields(letter)}
     failure = letter.failure
     values["failure"] = [failure.error, failure.message, failure.traceback] if failure else None
     return to_json(values).encode()
 
 
+def row(letter: DeadLetter) -> dict[str, object]:
+    """``letter`` as a new row of the table."""
+    now = utcnow()
+    failure = letter.failure
+    return {
+        "id": letter.id,
+        "job_id": letter.job_id,
+        "task": letter.task,
+        "queue": letter.queue,
+        "reason": letter.reason,
+        "error": failure.error if failure else None,
+        "message": failure.message if failure else None,
+        "traceback": failure.traceback if failure else None,
+        "fingerprint": fingerprint(letter),
+        "at": letter.at,
+        "archived_at": now,
+        "status": Status.WAITING,
+        "status_at": now,
+        "worker": letter.worker,
+        "body": letter.body,
+        "content_type": letter.content_type,
+        "content_encoding": letter.content_encoding,
+        "headers": letter.headers,
+        "properties": letter.properties,
+        "attempts": attempts(letter.headers),
+    }
+
+
 def archived(row: Row[Any]) -> ArchivedLetter:
-    """A row of the table."""
+    """The letter in a row of the table."""
     failure = Failure(row.error, row.message or "", row.traceback or "") if row.error else None
     letter = DeadLetter(
         id=row.id,
@@ -174,4 +208,14 @@ def archived(row: Row[Any]) -> ArchivedLetter:
     )
 
 
-__all__ = ["ArchivedLetter", "Filters", "Status", "archived", "count", "find", "list_letters", "packed"]
+__all__ = [
+    "ArchivedLetter",
+    "Filters",
+    "Status",
+    "archived",
+    "count",
+    "find",
+    "list_letters",
+    "packed",
+    "row",
+]

@@ -1,6 +1,6 @@
 """The observer that turns events into history, off the hot path.
 
-A call takes a few microseconds. One daemon thread per process writes the first event after a rest at once, then every
+A call takes a few microseconds. One thread per process writes the first event after a rest at once, then every
 ``INTERVAL`` seconds or ``BATCH`` records. A caller that makes events faster than the thread can write them waits for
 room when ``MAX_RECORDS`` are unwritten. No caller waits for a database that is down: the journal keeps all totals and
 the latest ``MAX_RECORDS`` records, and catches up later.
@@ -12,14 +12,12 @@ import atexit
 import logging
 import os
 import socket
-import threading
-import time
 import uuid
 import weakref
 from collections import deque
 
+from ..background.loop import Backoff, Loop, Work
 from ..domain.events import JobEvent
-from ..errors import DatabaseUnavailable
 from ..lifetime.forks import settle_in, when_forked
 from ..store import Store
 from . import batch as batches
@@ -34,15 +32,15 @@ MAX_RECORDS = 10_000
 """Maximum number of records in memory; while the database is down, the oldest are dropped first."""
 ROOM_TIMEOUT = 1.0
 """Maximum seconds that a caller waits for room; after that, the database counts as down."""
-BACKOFF_MAX = 5.0
-"""Seconds between two attempts while the database is down."""
+BACKOFF = Backoff(first=1.0, most=5.0)
+"""Between two attempts while the database is down."""
 EXIT_TIMEOUT = 2.0
 """Maximum seconds that the end of the process waits for the last events to be written."""
 
 logger = logging.getLogger("flask_nightshift.journal")
 
 
-class Journal:
+class Journal(Work):
     """Writes the events of jobs to ``store``.
 
     ``worker`` names this process in the totals (default: host name and process id). Subscribe it to
@@ -52,6 +50,7 @@ class Journal:
     def __init__(self, store: Store, *, worker: str | None = None) -> None:
         self._store = store
         self._worker = worker
+        self._loop = Loop(self, "nightshift-journal", BACKOFF)
         self._reset()
         when_forked(self)
 
@@ -61,17 +60,13 @@ class Journal:
 
     def _reset(self) -> None:
         self._id = uuid.uuid4().hex
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
         self._events: deque[JobEvent] = deque()
         self._open = Open()
         self._tally = Tally()
         self._pending: Batch | None = None
         self._settled = self._batches = self._dropped = self._lost = 0
         self._resting = True  # the thread looks at the events only when it is woken
-        self._hurry = self._closing = self._away = False
-        self._not_before = 0.0
-        self._backoff = INTERVAL
+        self._closed_at_exit = False
 
     @property
     def worker(self) -> str:
@@ -93,17 +88,17 @@ class Journal:
 
     def _rouse(self) -> None:
         """Wake the thread."""
-        with self._changed:
-            self._start_thread()
-            self._changed.notify_all()
+        self._loop.wake()
+        if self._loop.alive and not self._closed_at_exit:
+            self._closed_at_exit = True
+            atexit.register(_close_at_exit, weakref.ref(self))
 
     def _make_room(self) -> None:
         """Wait until some records are written; if the database is down, drop the oldest."""
-        with self._changed:  # do not wake the thread, which is writing or cannot write
-            if not self._changed.wait_for(lambda: self._away or self._has_room(), ROOM_TIMEOUT):
-                self._database_is_away(
-                    f"too slow: {MAX_RECORDS:,} records have waited for {ROOM_TIMEOUT:g} s"
-                )
+        loop = self._loop
+        with loop.changed:  # do not wake the thread, which is writing or cannot write
+            if not loop.changed.wait_for(lambda: loop.away or self._has_room(), ROOM_TIMEOUT):
+                loop.outage(f"too slow: {MAX_RECORDS:,} records have waited for {ROOM_TIMEOUT:g} s")
             while not self._has_room():
                 self._count(self._events.popleft())
                 self._dropped += 1
@@ -128,128 +123,76 @@ class Journal:
 
     def start(self) -> None:
         """Start the thread now; otherwise the first event starts it."""
-        settle_in()
-        with self._changed:
-            self._start_thread()
+        self._rouse()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Write all events until now; returns whether that took at most ``timeout`` seconds."""
         settle_in()
-        with self._changed:
+        with self._loop.changed:
             target = self._settled + self._waiting()
             if self._settled >= target:
                 return True
-            self._start_thread()
-            self._hurry = True
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._settled >= target, timeout)
+            self._loop.hurry()
+            return self._loop.changed.wait_for(lambda: self._settled >= target, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """Write the remaining events and end the thread, within ``timeout`` seconds."""
-        settle_in()
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-        with self._changed:
+        self._loop.stop(timeout, finish=True)
+        with self._loop.changed:
+            self._resting = True  # the next event starts the thread again
             lost, told = self._waiting(), self._lost
             self._lost = lost
         if lost not in (0, told):  # the end of the process closes the journal a second time
             logger.error("journal.lost", extra={"records": lost})
 
-    def _start_thread(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._closing = False
-        thread = threading.Thread(target=self._run, name="nightshift-journal", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is shutting down
-            return
-        if self._thread is None:
-            atexit.register(_close_at_exit, weakref.ref(self))
-        self._thread = thread
+    def turn(self) -> float | None:
+        """Write one batch."""
+        batch = self._next_batch()
+        if batch is None:
+            return None
+        batches.write(self._store, batch)
+        with self._loop.changed:
+            if batch is not self._pending:
+                return None  # a greenlet survives in a forked child, where the journal was reset
+            self._pending = None
+            self._settled += len(batch.records)
+            backlog = len(self._events) >= BATCH  # of a long outage: write it without a rest
+        return 0.0 if backlog or self._loop.stopping else INTERVAL
 
-    def _run(self) -> None:
-        mine = self._changed  # a greenlet survives in a forked child, where the journal was reset
-        try:
-            while (batch := self._next_batch(mine)) is not None:
-                written = self._write(batch)
-                if mine is not self._changed or not self._after(batch, written=written):
-                    return
-        finally:
-            self._resting = True
+    def failed(self) -> None:
+        """The database does not take the batch, for a reason that we do not know."""
+        logger.exception("journal.failed")
+        self._loop.outage(None)
 
-    def _write(self, batch: Batch) -> bool:
-        try:
-            batches.write(self._store, batch)
-        except DatabaseUnavailable as exc:
-            self._database_is_away(exc)
-        except Exception:
-            logger.exception("journal.failed")
-            self._database_is_away(None)
-        else:
-            return True
-        return False
+    def paused(self, why: object) -> None:
+        """The database is away."""
+        logger.warning("journal.paused", extra={"error": str(why)})
 
-    def _next_batch(self, mine: threading.Condition) -> Batch | None:
-        """Wait until a batch is due; None if the journal is closed and empty, or was reset by a fork."""
-        with mine:
-            self._resting = True  # clear first and then look, so that an event in between wakes us
-            mine.wait_for(lambda: self._closing or self._has_work())
-            self._resting = False
+    def resumed(self) -> None:
+        """The database is back."""
+        logger.warning("journal.resumed", extra={"dropped": self._dropped, "waiting": len(self._events)})
+        self._dropped = 0
+
+    def _next_batch(self) -> Batch | None:
+        """The batch that could not be written before, or a new one; None if there is nothing to write."""
+        with self._loop.changed:
+            self._resting = True  # set it first and then look, so that an event in between wakes us
             if not self._has_work():
                 return None
-            now = time.monotonic()
-            mine.wait_for(self._must_write, max(0.0, self._not_before - now))
-            if mine is not self._changed:
-                return None
-            self._hurry = False
+            self._resting = False
             if self._pending is None:
                 self._pending = self._take()
-                mine.notify_all()  # now there is room
+                self._loop.changed.notify_all()  # now there is room
             return self._pending
 
     def _has_work(self) -> bool:
         return self._pending is not None or bool(self._events) or bool(self._tally)
-
-    def _must_write(self) -> bool:
-        return self._closing or self._hurry or (not self._away and len(self._events) >= BATCH)
 
     def _take(self) -> Batch:
         records = [self._count(self._events.popleft()) for _ in range(min(BATCH, len(self._events)))]
         rows, self._tally = self._tally.rows(self.worker), Tally()
         self._batches += 1
         return Batch(self._id, self.worker, self._batches, records, rows)
-
-    def _after(self, batch: Batch, *, written: bool) -> bool:
-        """Record the outcome of the write; False if the thread must end."""
-        with self._changed:
-            if written:
-                self._pending = None
-                self._settled += len(batch.records)
-                self._database_is_back()
-                self._backoff = INTERVAL
-                # write the backlog of a long outage without a rest
-                self._hurry = self._hurry or len(self._events) >= BATCH
-            else:
-                self._backoff = min(BACKOFF_MAX, self._backoff * 2)
-            self._not_before = time.monotonic() + self._backoff
-            self._changed.notify_all()
-            return written or not self._closing
-
-    def _database_is_away(self, why: object) -> None:
-        if not self._away:
-            self._away = True
-            logger.warning("journal.paused", extra={"error": str(why)})
-
-    def _database_is_back(self) -> None:
-        if self._away:
-            self._away = False
-            logger.warning("journal.resumed", extra={"dropped": self._dropped, "waiting": len(self._events)})
-            self._dropped = 0
 
 
 def _close_at_exit(reference: weakref.ref[Journal]) -> None:

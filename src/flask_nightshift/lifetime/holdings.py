@@ -36,17 +36,16 @@ class Holdings:
                 logger.warning("%s of an app could not be closed: %r", name, exc)
 
     def go_with(self, owner: object) -> None:
-        """Close all parts when ``owner`` is garbage, in a thread, because the collector may run anywhere."""
-        weakref.finalize(
-            owner, _close_in_thread, self
-        ).atexit = False  # the end of the process closes everything
+        """Close all parts when ``owner`` is garbage, but not at the end of the process, which closes everything."""
+        weakref.finalize(owner, call_in_a_thread, self.close).atexit = False
 
 
-def _close_in_thread(held: Holdings) -> None:
+def call_in_a_thread(close: Callable[[], object]) -> None:
+    """Call ``close`` in a thread, for a finalizer: the garbage collector may run anywhere."""
     # not threading.Thread here: this thread may be starting one and hold the lock for it
-    thread = threading.Thread(target=held.close, name="nightshift-closing", daemon=True)
+    thread = threading.Thread(target=close, name="nightshift-closing", daemon=True)
     with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
         _thread.start_new_thread(thread.start, ())
 
 
-__all__ = ["Holdings"]
+__all__ = ["Holdings", "call_in_a_thread"]

@@ -1,16 +1,17 @@
-"""Queues in which jobs wait and that no worker consumes: a misspelt one looks like any other to a broker.
+"""Find queues in which jobs wait but that no worker consumes, for example because of a misspelt name.
 
-Three look for them: ``flask jobs stats`` and ``flask jobs doctor`` ask the history which queues have jobs besides
-those that the configuration names, and whoever enqueues into a queue that nothing names gets one line in the log.
+``flask jobs stats`` and ``flask jobs doctor`` ask the history which queues have jobs besides those that the
+configuration names. A process that enqueues into a queue that nothing names logs one warning.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
-import threading
+from collections import deque
 from collections.abc import Iterable
 
+from ..background.loop import Backoff, Loop, Work
 from ..domain.events import JobEnqueued, JobEvent
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
@@ -23,36 +24,48 @@ from ..text.lines import Line
 logger = logging.getLogger("flask_nightshift.unheard")
 
 MOST = 20
-"""Queues of names that nothing declares and that are shown."""
+"""Maximum number of undeclared queues to show."""
 
 
 def queues(services: Services) -> tuple[str, ...]:
-    """Those besides ``services.queues()`` in which the history knows jobs that wait; raises ``DatabaseUnavailable``."""
+    """Queues besides ``services.queues()`` in which jobs wait, as the history knows; raises ``DatabaseUnavailable``."""
     found = waiting_queues(services.store) - {*services.queues(), DEAD_QUEUE}
     return tuple(sorted(found)[:MOST])
 
 
 def near(queue: str, names: Iterable[str]) -> str:
-    """`` Did you mean …?``, if one of ``names`` is nearly ``queue``; else nothing."""
+    """`` Did you mean …?`` if ``names`` contains a name similar to ``queue``, else an empty text."""
     found = difflib.get_close_matches(queue, set(names) - {queue}, n=1)
     return f" Did you mean {found[0]!r}?" if found else ""
 
 
-class Watch:
+class Watch(Work):
     """Observes what this process enqueues, and warns once of each queue that no worker consumes."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._seen: set[str] = set()
+        self._new: deque[str] = deque()
+        self._loop = Loop(self, "nightshift-unheard", Backoff(1.0, 30.0), lingers=False)
 
     def __call__(self, event: JobEvent) -> None:
-        """Called for each event; asks nobody in the caller's thread, and not twice for one queue."""
+        """Called for each event; looks in another thread, once for each queue."""
         queue = event.job.queue
         if queue in self._seen:
             return
         if isinstance(event, JobEnqueued) and len(self._seen) < 1000:
             self._seen.add(queue)
-            threading.Thread(target=self._look, args=(queue,), name="nightshift-unheard", daemon=True).start()
+            self._new.append(queue)
+            self._loop.wake()
+
+    def turn(self) -> None:
+        """Look for consumers of each new queue."""
+        while self._new:
+            self._look(self._new.popleft())
+
+    def failed(self) -> None:
+        """The queue is not looked at again."""
+        logger.exception("a queue could not be looked at")
 
     def _look(self, queue: str) -> None:
         if queue in self._services.queues():

@@ -1,7 +1,7 @@
-"""A worker's sign of life: one row in the database, written from a thread of its own every few seconds.
+"""A worker's heartbeat: one row in the database, which a thread writes every few seconds.
 
-The row also says when the consumer's loop last turned, so that a worker whose loop is stuck is told apart
-from one that lives. Only watches: with the database away the worker goes on (invariant 7).
+The row also says when the consumer's loop last ran, which tells a worker whose loop is stuck from a healthy one. While
+the database is down, the worker continues (invariant 7).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 from datetime import timedelta
 from importlib.metadata import version
 from time import monotonic
@@ -17,6 +16,7 @@ from typing import Any
 
 from celery.worker.state import active_requests
 
+from ..background.loop import Backoff, Loop, Work
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
 from ..services import Services
@@ -26,44 +26,46 @@ from .pools import pool_of
 logger = logging.getLogger(__name__)
 
 INTERVAL = 3.0
-"""Seconds between two signs of life; a worker not seen for 15 s counts as gone."""
+"""Seconds between two heartbeats; ``heartbeats.FRESH`` says when a worker counts as gone."""
 
 
-class Heartbeat:
+class Heartbeat(Work):
     """Reports one worker until ``stop()``. ``controller`` is Celery's ``WorkController``."""
 
     def __init__(self, services: Services, controller: Any) -> None:
         self._services = services
         self._controller = controller
         self._started_at = utcnow()
-        self._stopping = threading.Event()
-        self._away = False
-        self._thread = threading.Thread(target=self._run, name="nightshift-heartbeat", daemon=True)
+        self._loop = Loop(self, "nightshift-heartbeat", Backoff(INTERVAL, INTERVAL))
 
     def start(self) -> None:
         """Begin to report."""
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        """Stop reporting and take the row away: this worker is gone on purpose."""
-        self._stopping.set()
-        self._thread.join(timeout=5)
+        """Stop reporting and delete the row, because this worker stops in order."""
+        self._loop.stop()
         try:
             heartbeats.forget(self._services.store, self._controller.hostname)
         except DatabaseUnavailable:
             logger.debug("the worker's row stays until it is stale: the database is away")
 
-    def _run(self) -> None:
-        while True:
-            try:
-                heartbeats.beat(self._services.store, self._now())
-                self._note(None)
-            except DatabaseUnavailable as exc:
-                self._note(exc)
-            except Exception:
-                logger.exception("the heartbeat failed; the worker goes on")
-            if self._stopping.wait(INTERVAL):
-                return
+    def turn(self) -> float:
+        """Report once."""
+        heartbeats.beat(self._services.store, self._now())
+        return INTERVAL
+
+    def failed(self) -> None:
+        """The next heartbeat may succeed."""
+        logger.exception("the heartbeat failed; the worker goes on")
+
+    def paused(self, why: object) -> None:
+        """The database is away."""
+        logger.warning("worker.database_away", extra={"why": str(why)})
+
+    def resumed(self) -> None:
+        """The database is back."""
+        logger.info("worker.database_back")
 
     def _now(self) -> heartbeats.WorkerBeat:
         controller, now = self._controller, utcnow()
@@ -84,13 +86,6 @@ class Heartbeat:
             busy=[_busy(request) for request in list(active_requests)],
             version=version("Flask-Nightshift"),
         )
-
-    def _note(self, exc: DatabaseUnavailable | None) -> None:
-        if exc is not None and not self._away:
-            logger.warning("worker.database_away", extra={"why": str(exc)})
-        elif exc is None and self._away:
-            logger.info("worker.database_back")
-        self._away = exc is not None
 
 
 def _busy(request: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Threads that accompany a process: each repeats some work, and survives outages and forks."""
