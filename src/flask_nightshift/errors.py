@@ -5,7 +5,9 @@
     ├── BrokerUnavailable        the broker did not take or give a message in time
     │   └── EmbeddedBrokerDown   embedded:// and no server runs for this instance folder
     ├── DatabaseUnavailable      the history cannot be read or written now
+    ├── JobNotFound              no job with that id, or several with that part of an id
     ├── DeadLetterNotFound       no dead letter with that id
+    ├── Unsupported              an action that this broker cannot do
     ├── IncompatibleLibrary      Celery, kombu, … is a version that Nightshift does not fit
     └── PermanentFailure         raised by a task: do not retry, bury
 
@@ -54,8 +56,16 @@ class DatabaseUnavailable(NightshiftError):
     """The history database cannot be reached; jobs run all the same."""
 
 
+class JobNotFound(NightshiftError, LookupError):
+    """There is no job with that id, or several have that part of an id."""
+
+
 class DeadLetterNotFound(NightshiftError, LookupError):
     """There is no dead letter with that id."""
+
+
+class Unsupported(NightshiftError):
+    """The broker cannot do what was asked; the message names one that can."""
 
 
 class IncompatibleLibrary(NightshiftError):

@@ -75,6 +75,11 @@ class DelayedJob:
     due: datetime | None
     envelope: Envelope
 
+    def as_dict(self) -> dict[str, Any]:
+        """``{"job_id", "task", "queue", "due"}`` in plain JSON types."""
+        due = self.due.isoformat() if self.due else None
+        return {"job_id": self.job_id, "task": self.task, "queue": self.queue, "due": due}
+
 
 class DelayedJobs(Protocol):
     """The delayed jobs of a broker that can show them one by one."""

@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from . import ids, letter_views
+from ..domain.job import Reason
+from . import letter_views
 from .base import MOST, Moment, Rate, confirm, console, echo_json, plural, say, services
 from .running import INTERRUPTED, interruptible, progress_bar
 
 if TYPE_CHECKING:
-    from ..dead_letters import Filters, Result
-    from ..store import Store
+    from ..operations.dead_letters import Filters, Result
+    from ..services import Services
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_REASONS = (
-    "exhausted", "permanent", "rejected", "expired", "revoked", "unknown_task", "invalid", "undecodable",
-    "delivery_limit",
-)  # fmt: skip
 _OPTIONS = (
     click.option("--fingerprint", metavar="HEX", help="Those that died of the same cause."),
     click.option("--since", type=Moment(), help="Died since: 2h, 30m, 7d, or an ISO time (UTC)."),
-    click.option("--reason", type=click.Choice(_REASONS), help="Why they died."),
+    click.option("--reason", type=click.Choice(list(map(str, Reason))), help="Why they died."),
     click.option("--task", help="Of this task."),
 )
 
@@ -57,34 +54,30 @@ def _filter_options(command: F) -> F:
 @with_appcontext
 def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
     """List dead letters."""
-    from .. import dead_letters
+    from ..operations import dead_letters
 
-    store = services().store
+    current = services()
     filters = dead_letters.Filters(status=None if status == "any" else status, **conditions)
-    letters = dead_letters.list_letters(store, filters, limit)
+    letters = dead_letters.latest(current, filters, limit)
     if as_json:
         echo_json([letter.as_dict() for letter in letters])
         return
     if not letters:
         click.echo("No dead letters." if filters == dead_letters.Filters() else "No dead letters match.")
-        _note_unarchived()
+        _note_unarchived(current)
         return
     console().print(letter_views.listed(letters, with_status=status != "waiting"))
-    total = dead_letters.count(store, filters)
+    total = dead_letters.count(current, filters)
     if total > len(letters):
         click.echo(f"The latest {len(letters)} of {total}; --limit shows more.")
-    _note_unarchived()
+    _note_unarchived(current)
 
 
-def _note_unarchived() -> None:
-    """Say so when letters still stand in the broker, because nothing archives them."""
-    from ..errors import BrokerUnavailable
-    from ..message.burial import DEAD_QUEUE
+def _note_unarchived(current: Services) -> None:
+    """Mention dead letters that are still in the broker, because no worker has archived them yet."""
+    from ..operations import dead_letters
 
-    try:
-        waiting = sum(depth.ready for depth in services().broker.depths([DEAD_QUEUE]))
-    except BrokerUnavailable:
-        return
+    waiting = dead_letters.unarchived(current)
     if waiting:
         click.echo(
             f"{plural(waiting, 'more')} in the broker, not archived yet: a running worker does that.",
@@ -101,10 +94,9 @@ def show(letter_id: str, as_json: bool) -> None:
 
     ID may be the job's, and be shortened to its start or its end.
     """
-    from .. import dead_letters
+    from ..operations import dead_letters
 
-    store = services().store
-    archived = dead_letters.find(store, ids.letter_id(store, letter_id))
+    archived = dead_letters.find(services(), letter_id)
     if as_json:
         echo_json(archived.as_dict())
     else:
@@ -134,19 +126,18 @@ def replay(
     **conditions: Any,
 ) -> None:
     """Run dead jobs again: same job id, fresh attempts. Name IDs, a filter, or --all."""
-    from .. import dead_letters
     from ..config.queue_names import queue_name
+    from ..operations import dead_letters
 
     current = services()
     if queue is not None:
         queue_name("--queue", queue)
-    filters = _chosen(current.store, wanted, everything, conditions)
+    filters = _chosen(current, wanted, everything, conditions)
     if not wanted and not dry_run:
-        _ask("Replay", current.store, filters, limit, yes)
+        _ask("Replay", current, filters, limit, yes)
     with interruptible() as stop, progress_bar("Replaying", limit) as moved:
         result = dead_letters.replay(
-            current.store,
-            current.broker,
+            current,
             filters,
             limit=limit,
             rate=rate,
@@ -157,7 +148,8 @@ def replay(
             progress=moved,
             stopped=stop.is_set,
         )
-    _warn_of_idle_queues(result)
+    for idle in dead_letters.idle_queues(current, result):
+        say(f"Warning: no worker consumes {idle!r}. Start one: flask jobs worker --queues {idle}", err=True)
     _tell("replayed", result)
 
 
@@ -173,56 +165,40 @@ def discard(
     wanted: tuple[str, ...], everything: bool, limit: int | None, dry_run: bool, yes: bool, **conditions: Any
 ) -> None:
     """Put dead letters away: they will not run, and stay in the table until they are pruned."""
-    from .. import dead_letters
+    from ..operations import dead_letters
 
-    store = services().store
-    filters = _chosen(store, wanted, everything, conditions)
+    current = services()
+    filters = _chosen(current, wanted, everything, conditions)
     if not dry_run:
-        _ask("Discard", store, filters, limit, yes)
-    _tell("discarded", dead_letters.discard(store, filters, limit=limit, dry_run=dry_run))
+        _ask("Discard", current, filters, limit, yes)
+    _tell("discarded", dead_letters.discard(current, filters, limit=limit, dry_run=dry_run))
 
 
-def _chosen(store: Store, wanted: tuple[str, ...], everything: bool, conditions: dict[str, Any]) -> Filters:
-    from .. import dead_letters
+def _chosen(
+    current: Services, wanted: tuple[str, ...], everything: bool, conditions: dict[str, Any]
+) -> Filters:
+    from ..operations import dead_letters
 
     ways = [bool(wanted), everything, any(value is not None for value in conditions.values())]
     if sum(ways) != 1:
         raise click.UsageError(
             "Name dead letters by their ids, or by filters (--task, --since, …), or say --all."
         )
-    if wanted:
-        return dead_letters.Filters(ids=tuple(dict.fromkeys(ids.letter_id(store, given) for given in wanted)))
-    return dead_letters.Filters(**conditions)
+    return dead_letters.named(current, wanted) if wanted else dead_letters.Filters(**conditions)
 
 
-def _ask(verb: str, store: Store, filters: Filters, limit: int | None, yes: bool) -> None:
-    from .. import dead_letters
+def _ask(verb: str, current: Services, filters: Filters, limit: int | None, yes: bool) -> None:
+    from ..operations import dead_letters
 
-    count = len(filters.ids) if filters.ids else dead_letters.count(store, filters)
-    if count:
-        confirm(f"{verb} {plural(min(count, limit or count), 'dead letter')}?", yes)
-
-
-def _warn_of_idle_queues(result: Result) -> None:
-    """Say where the jobs went if no worker will take them from there."""
-    from ..domain.job import utcnow
-    from ..errors import DatabaseUnavailable
-    from ..store import heartbeats
-
-    try:
-        rows = heartbeats.workers(services().store, utcnow())
-    except DatabaseUnavailable:
-        return
-    consumed = {queue for row in rows if row.healthy for queue in row.queues}
-    for queue in sorted(result.queues - consumed):
-        say(f"Warning: no worker consumes {queue!r}. Start one: flask jobs worker --queues {queue}", err=True)
+    if count := dead_letters.affected(current, filters, limit):
+        confirm(f"{verb} {plural(count, 'dead letter')}?", yes)
 
 
 def _tell(done: str, result: Result) -> None:
     for letter_id, why in result.skipped.items():
-        say(f"{ids.tail(letter_id)} skipped: {why}", err=True)
+        say(f"{letter_views.tail(letter_id)} skipped: {why}", err=True)
     for letter_id in result.ids:
-        say(f"{ids.tail(letter_id)} {'would be ' if result.dry_run else ''}{done}")
+        say(f"{letter_views.tail(letter_id)} {'would be ' if result.dry_run else ''}{done}")
     verb = "would be " if result.dry_run else ""
     click.echo(
         f"{plural(len(result.ids), 'dead letter')} {verb}{done}"

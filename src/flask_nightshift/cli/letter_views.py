@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text.printable import in_a_line
-from . import ids
 from .base import ago, cells, console, say, short_error, table, when
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..dead_letters import ArchivedLetter
+    from ..operations.dead_letters import ArchivedLetter
+
+
+SHOWN = 8
+"""Number of characters of an id that lists show: its last, because ids of one minute begin alike."""
+
+
+def tail(id_: str) -> str:
+    """The end of ``id_``, for a list."""
+    return in_a_line(id_[-SHOWN:])
 
 
 def listed(letters: list[ArchivedLetter], *, with_status: bool) -> Table:
@@ -27,7 +35,7 @@ def listed(letters: list[ArchivedLetter], *, with_status: bool) -> Table:
         letter, failure = archived.letter, archived.letter.failure
         age = ago(max(0.0, (now - letter.at).total_seconds()))
         error = short_error(failure.error, failure.message) if failure else None
-        row = [ids.tail(letter.id), age, letter.task, letter.reason, error, archived.fingerprint]
+        row = [tail(letter.id), age, letter.task, letter.reason, error, archived.fingerprint]
         shown.add_row(*cells(row + ([archived.status] if with_status else [])))
     return shown
 
@@ -74,4 +82,4 @@ def _attempts(attempts: list[dict[str, Any]]) -> Table:
     return shown
 
 
-__all__ = ["listed", "show"]
+__all__ = ["listed", "show", "tail"]

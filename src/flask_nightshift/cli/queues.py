@@ -1,4 +1,4 @@
-"""Commands on what waits in queues: ``purge`` and ``delayed``."""
+"""Commands on the jobs that wait in queues: ``purge`` and ``delayed``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from . import ids
-from .base import MOST, ago, cells, confirm, console, echo_json, one_line, plural, say, services, table
+from .base import MOST, ago, cells, confirm, console, echo_json, plural, say, services, table
 
 if TYPE_CHECKING:
-    from ..brokers.base import DelayedJob, DelayedJobs
-    from ..services import Services
+    from ..operations.delayed import DelayedJob
 
 _QUEUE = click.option("--queue", help="Look in this queue only.")
 
@@ -28,14 +26,16 @@ delayed = AppGroup("delayed", help="Jobs that wait for their time (Redis and Val
 @with_appcontext
 def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
     """Delete the jobs that wait in queues. They are gone for good: not run, not kept as dead letters."""
+    from ..operations import queues as operations
+
     current = services()
     if bool(queues) == everything:
         raise click.UsageError("Name the queues, or say --all.")
     names = current.queues() if everything else tuple(dict.fromkeys(queues))
-    waiting = sum(depth.ready + (depth.delayed or 0) for depth in current.broker.depths(names))
+    waiting = operations.waiting(current, names)
     confirm(f"Delete {plural(waiting, 'job')} of {', '.join(names)} for good?", yes)
     for name in names:
-        say(f"{name}: {plural(current.broker.purge(name), 'job')} deleted")
+        say(f"{name}: {plural(operations.purge(current, name), 'job')} deleted")
 
 
 @delayed.command("list")
@@ -51,11 +51,13 @@ def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
 @with_appcontext
 def list_(queue: str | None, limit: int, as_json: bool) -> None:
     """List them, the soonest first."""
+    from ..operations import delayed as operations
+
     current = services()
-    hold, names = _hold(current), _names(current, queue)
-    found = sorted((job for name in names for job in hold.soonest(name, limit)), key=_due)[:limit]
+    names = operations.queues(current, queue)
+    found = operations.soonest(current, names, limit)
     if as_json:
-        echo_json([_shape(job) for job in found])
+        echo_json([job.as_dict() for job in found])
     elif not found:
         say("No delayed jobs.")
     else:
@@ -72,18 +74,19 @@ def cancel(wanted: tuple[str, ...], queue: str | None, yes: bool) -> None:
 
     An ID may be shortened to its start or its end.
     """
+    from ..operations import delayed as operations
+
     current = services()
-    hold, names = _hold(current), _names(current, queue)
-    chosen = [ids.delayed_id(hold, names, given) for given in wanted]
+    names = operations.queues(current, queue)
+    chosen = operations.find(current, names, wanted)
     confirm(f"Cancel {plural(len(chosen), 'delayed job')}?", yes)
     missed = []
     for job_id in chosen:
-        taken = next((job for name in names if (job := hold.take(name, job_id))), None)
-        if taken is None:
-            missed.append(job_id)
-        else:
-            _bury(current, taken)
+        how = "cancelled with `flask jobs delayed cancel`"
+        if operations.cancel(current, names, job_id, by="flask jobs", how=how):
             say(f"{job_id} cancelled")
+        else:
+            missed.append(job_id)
     _report(missed)
 
 
@@ -93,12 +96,14 @@ def cancel(wanted: tuple[str, ...], queue: str | None, yes: bool) -> None:
 @with_appcontext
 def run_now(wanted: tuple[str, ...], queue: str | None) -> None:
     """Put jobs at the head of their queues now. An ID may be shortened to its start or its end."""
+    from ..operations import delayed as operations
+
     current = services()
-    hold, names = _hold(current), _names(current, queue)
-    chosen = [ids.delayed_id(hold, names, given) for given in wanted]
+    names = operations.queues(current, queue)
+    chosen = operations.find(current, names, wanted)
     missed = []
     for job_id in chosen:
-        if any(hold.run_now(name, job_id) for name in names):
+        if operations.run_now(current, names, job_id):
             say(f"{job_id} is next in its queue")
         else:
             missed.append(job_id)
@@ -114,50 +119,13 @@ def hand_over(queue: str | None, yes: bool) -> None:
 
     Stop the workers of the lease transport first; they would take the jobs back.
     """
+    from ..operations import delayed as operations
+
     current = services()
-    hold, names = _hold(current), _names(current, queue)
+    names = operations.queues(current, queue)
     confirm(f"Hand the delayed jobs of {', '.join(names)} over to workers without leases?", yes)
     for name in names:
-        say(f"{name}: {plural(hold.hand_over(name), 'job')} handed over")
-
-
-def _hold(current: Services) -> DelayedJobs:
-    hold = current.broker.delayed_jobs()
-    if hold is None:
-        raise click.ClickException(
-            f"{current.broker.url} keeps delayed jobs where they cannot be seen one by one: that works on Redis "
-            "and Valkey with NIGHTSHIFT_REDIS_TRANSPORT=lease. `flask jobs stats` counts them where it can."
-        )
-    return hold
-
-
-def _names(current: Services, queue: str | None) -> Sequence[str]:
-    return (queue,) if queue else current.queues()
-
-
-def _bury(current: Services, job: DelayedJob) -> None:
-    """Keep a record: it was taken out already, so a broker that goes away here loses that and no job."""
-    from ..domain.job import Failure, Reason, utcnow
-    from ..errors import BrokerUnavailable
-    from ..message.burial import DEAD_QUEUE, buried
-    from ..message.envelope import Envelope
-
-    sent = job.envelope
-    failure = Failure("Cancelled", "cancelled with `flask jobs delayed cancel`")
-    headers = buried(
-        sent.headers,
-        reason=Reason.REVOKED,
-        failure=failure,
-        queue=job.queue,
-        worker="flask jobs",
-        at=utcnow(),
-    )
-    letter = Envelope(sent.body, headers, sent.properties, sent.content_type, sent.content_encoding)
-    try:
-        current.broker.publish(letter, DEAD_QUEUE)
-    except BrokerUnavailable as exc:
-        text = f"{job.job_id} is cancelled, but could not be kept as a dead letter: {one_line(exc)}"
-        raise click.ClickException(text) from exc
+        say(f"{name}: {plural(operations.hand_over(current, name), 'job')} handed over")
 
 
 def _report(missed: Sequence[str]) -> None:
@@ -165,15 +133,6 @@ def _report(missed: Sequence[str]) -> None:
         say(f"{job_id} is not delayed (any more)", err=True)
     if missed:
         raise SystemExit(1)
-
-
-def _due(job: DelayedJob) -> datetime:
-    return job.due or datetime.max.replace(tzinfo=UTC)
-
-
-def _shape(job: DelayedJob) -> dict[str, Any]:
-    due = job.due.isoformat() if job.due else None
-    return {"job_id": job.job_id, "task": job.task, "queue": job.queue, "due": due}
 
 
 def _table(found: Sequence[DelayedJob]) -> Any:

@@ -113,12 +113,14 @@ def beat(ctx: click.Context) -> None:
 @with_appcontext
 def migrate() -> None:
     """Create or update the tables."""
-    store = services().store
-    applied = store.migrate()
+    from ..operations import database
+
+    current = services()
+    applied = database.migrate(current)
     for revision in applied:
         click.echo(f"applied {revision}")
     if not applied:
-        click.echo(f"{store.url} is up to date")
+        click.echo(f"{current.store.url} is up to date")
 
 
 def _in_no_context(run: Callable[..., Any], *args: Any, **options: Any) -> None:

@@ -10,15 +10,14 @@ import click
 from flask.cli import with_appcontext
 
 from ..text.printable import in_a_line, printable
-from . import ids
 from .base import Seconds, ago, cells, console, echo_json, say, services, short_error, table, when
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..brokers.base import Finding
-    from ..journal import JobRecord
     from ..observe.overview import Overview
+    from ..operations.jobs import JobRecord
 
 _PARTS = ("broker", "database", "workers", "beat")
 _LEVEL_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
@@ -189,12 +188,10 @@ def _print_finding(finding: Finding) -> None:
 @with_appcontext
 def show(job_id: str, as_json: bool) -> None:
     """One job with its attempts. JOB_ID may be shortened to its start or its end."""
-    from .. import journal
+    from ..operations import jobs
 
     current = services()
-    record = journal.find_job(current.store, ids.job_id(current.store, job_id))
-    if record is None:
-        raise click.ClickException(f"the job {job_id} was forgotten at this moment")
+    record = jobs.find(current, job_id)
     if as_json:
         echo_json(_job(record))
     else:

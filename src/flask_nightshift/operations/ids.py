@@ -1,46 +1,38 @@
-"""Which job or dead letter an operator means by a part of its id.
+"""Find the job or dead letter that an operator means by a part of its id.
 
-A job's id begins with the time, which the jobs of one minute share, so lists show the end of ids. A start and an end
-are taken alike, if they fit one alone.
+A job's id begins with the time, which the jobs of one minute share, so lists show the end of ids. The start or the end
+of an id will do if it fits only one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
+from sqlalchemy import or_, select
 
+from ..brokers.base import DelayedJobs
+from ..dead_letters import Status
+from ..errors import DeadLetterNotFound, JobNotFound
+from ..store import Store
+from ..store.tables import dead_letters as letters
+from ..store.tables import jobs
 from ..text.printable import in_a_line
 
-if TYPE_CHECKING:
-    from ..brokers.base import DelayedJobs
-    from ..store import Store
-
-SHOWN = 8
-"""Characters of an id that lists show: its last."""
 LEAST = 4
-"""Characters that a part of an id must have: what is repaired with it must not be met by chance."""
+"""Minimum number of characters of a part of an id, so that an action does not hit a job by chance."""
 _SEVERAL = 6
 _LONGEST = 80
 
 
-def tail(id_: str) -> str:
-    """The end of ``id_``, for a list."""
-    return in_a_line(id_[-SHOWN:])
-
-
 def letter_id(store: Store, given: str) -> str:
-    """The id of the one dead letter that ``given`` means: a part of its id or of its job's, or either whole.
+    """The id of the one dead letter that ``given`` means: its id or its job's, or the start or end of either.
 
-    Of several letters of one job, the one that waits is meant. Raises ``DeadLetterNotFound``.
+    Of several letters of one job, it is the one that waits. Raises ``DeadLetterNotFound`` or ``DatabaseUnavailable``.
     """
-    from ..errors import DeadLetterNotFound
-    from ..store.tables import dead_letters as letters
-
     found = _matches(store, letters, (letters.c.id, letters.c.job_id), given, letters.c.at.desc())
     if len({row.job_id for row in found}) == 1 and len(found) > 1:
-        found = [row for row in found if row.status == "waiting"] or found
+        found = [row for row in found if row.status == Status.WAITING] or found
     problem = _problem("dead letter", given, [row.id for row in found], "'flask jobs dead list' shows them")
     if problem:
         raise DeadLetterNotFound(problem)
@@ -48,24 +40,26 @@ def letter_id(store: Store, given: str) -> str:
 
 
 def job_id(store: Store, given: str) -> str:
-    """The id of the one job that ``given`` means: an id, the start of one, or its end."""
-    from ..store.tables import jobs
+    """The id of the one job that ``given`` means: an id, its start or its end.
 
+    Raises ``JobNotFound`` or ``DatabaseUnavailable``.
+    """
     found = [row.id for row in _matches(store, jobs, (jobs.c.id,), given, jobs.c.updated_at.desc())]
     return _only("job", given, found, "the history keeps jobs for NIGHTSHIFT_KEEP_JOBS_DAYS")
 
 
 def delayed_id(hold: DelayedJobs, queues: Sequence[str], given: str) -> str:
-    """The id of the one delayed job that ``given`` means: an id, its start or its end; ``given`` if none does."""
+    """The id of the one delayed job that ``given`` means: an id, its start or its end; ``given`` if there is none.
+
+    Raises ``JobNotFound`` if there are several, or ``BrokerUnavailable``.
+    """
     found = [id_ for queue in queues for id_ in (hold.like(queue, given, _SEVERAL) if given else ())]
     found = [given] if given in found else list(dict.fromkeys(found))
     return _only("delayed job", given, found or [given], "'flask jobs delayed list' shows them")
 
 
 def _matches(store: Store, table: Any, columns: Sequence[Any], given: str, order: Any) -> list[Any]:
-    """The rows that ``given`` may mean, at most ``_SEVERAL``: those whose id it is, else those that it is a part of."""
-    from sqlalchemy import or_, select
-
+    """Up to ``_SEVERAL`` rows that ``given`` may mean: those with that whole id, else those with it as a part."""
     if not given.strip():
         return []
     whole = or_(*(column == given for column in columns))
@@ -85,12 +79,12 @@ def _matches(store: Store, table: Any, columns: Sequence[Any], given: str, order
 def _only(noun: str, given: str, found: Sequence[str], hint: str) -> str:
     problem = _problem(noun, given, found, hint)
     if problem:
-        raise click.ClickException(problem)
+        raise JobNotFound(problem)
     return found[0]
 
 
 def _problem(noun: str, given: str, found: Sequence[str], hint: str) -> str:
-    """Why ``given`` does not mean one of ``found``; empty if it does."""
+    """Why ``given`` does not mean exactly one of ``found``; empty if it does."""
     shown = repr(given if len(given) <= _LONGEST else f"{given[:_LONGEST]}…")
     if given.strip() and not found:
         return f"there is no {noun} {shown}; {hint}"
@@ -101,4 +95,4 @@ def _problem(noun: str, given: str, found: Sequence[str], hint: str) -> str:
     return f"{shown} is not enough to tell one {noun}{may_be}"
 
 
-__all__ = ["delayed_id", "job_id", "letter_id", "tail"]
+__all__ = ["delayed_id", "job_id", "letter_id"]
