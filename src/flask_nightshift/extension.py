@@ -1,7 +1,7 @@
-"""``Nightshift``: the extension. It wires the parts together for each Flask app and declares tasks.
+"""``Nightshift``, the extension: it sets up each Flask app and declares tasks.
 
 State lives in ``app.extensions["nightshift"]`` (a ``Services``) and ``app.extensions["celery"]`` (the Celery
-app), so that one ``Nightshift`` object serves several apps in one process.
+app), so one ``Nightshift`` object serves several apps in one process.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ R = TypeVar("R")
 class Nightshift:
     """Background jobs for a Flask app.
 
-    Use it as other extensions: ``jobs = Nightshift(app)``, or ``jobs = Nightshift()`` and
-    ``jobs.init_app(app)`` in the application factory. Tasks are declared with ``@jobs.task(...)``, before or
-    after.
+    Use it like any Flask extension: ``jobs = Nightshift(app)``, or ``jobs = Nightshift()`` and
+    ``jobs.init_app(app)`` in the application factory. Declare tasks with ``@jobs.task(...)``, before or after
+    ``init_app``.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -54,7 +54,10 @@ class Nightshift:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Set ``app`` up; ``ConfigurationError`` for a wrong setting, ``RuntimeError`` if done before."""
+        """Set up ``app``.
+
+        Raises ``ConfigurationError`` for a wrong setting, and ``RuntimeError`` if ``app`` is already set up.
+        """
         if services.KEY in app.extensions:
             raise RuntimeError(
                 f"Nightshift is already initialised on the Flask app {app.name!r}: "
@@ -97,12 +100,13 @@ class Nightshift:
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a task: ``@jobs.task`` or ``@jobs.task(name="mail.send", queue="mail", max_retries=3)``.
 
-        Takes the options of Celery's ``app.task`` (``bind``, ``name``, ``base``, ``time_limit``, …); those
-        that it is not given come from ``NIGHTSHIFT_TASK_DEFAULTS``, then from ``JobTask``. ``queue`` is the
-        name of the queue that its jobs go to. The name defaults to ``module.function``; give one, it is what
-        logs and metrics show and what must stay when code moves.
+        Takes the options of Celery's ``app.task`` (``bind``, ``name``, ``base``, ``time_limit``, …). An option that
+        you omit comes from ``NIGHTSHIFT_TASK_DEFAULTS``, then from ``JobTask``. ``queue`` is the name of the queue
+        for the task's jobs. ``name`` defaults to ``module.function``. Set it: logs and metrics show it, and queued
+        jobs carry it, so it must not change when code moves.
 
-        Returns a stand-in for the task of whichever app is current: call it, ``delay()`` it.
+        Returns a proxy for the task of the current app: call it directly, or enqueue a job with ``delay()``. Raises
+        ``ConfigurationError`` for a wrong option, and ``TypeError`` for a generator function.
         """
         if function is not None:
             return self._declare(function, options)
@@ -122,7 +126,10 @@ class Nightshift:
 
     @property
     def services(self) -> Services:
-        """The parts of the current app: of the app context, of the worker, or of the only app there is."""
+        """The services of the current app: the one of the app context, the worker's, or the only one.
+
+        Raises ``RuntimeError`` if no app is initialised, or if there are several and none is current.
+        """
         if has_app_context():
             return services.current()
         apps = list(self._apps)
@@ -145,16 +152,16 @@ class Nightshift:
         return self.services.celery
 
     def close(self, app: Flask | None = None) -> None:
-        """Write what is not written yet, and close threads and connections of ``app``; by default of all its apps.
+        """Write pending history, and close the threads and connections of ``app`` (default: of all its apps).
 
-        Nobody need call it: an app that is garbage takes them along. It is for tests that make many apps, and want each
-        to leave nothing behind at once. The app can be used afterwards; what it needs is opened again.
+        A call is optional: they also close when the app is collected as garbage. Tests that create many apps can call
+        it to release everything at once. The app stays usable, and opens what it needs again.
         """
         for each in [app] if app is not None else list(self._apps):
             services.current(each).close()
 
     def job(self, job_id: str) -> journal.JobRecord:
-        """What is known of a job: a record whose state is ``unknown`` if nothing is.
+        """The record of a job in the history; its state is ``unknown`` if the history does not have the job.
 
         Raises ``DatabaseUnavailable`` when the history cannot be read.
         """
@@ -191,20 +198,20 @@ def _build(app: Flask) -> Services:
 
 
 def _register(built: Services, function: Callable[..., Any], options: dict[str, Any]) -> None:
-    # shared=False: else Celery hands this app's task to every app made later, bound to the wrong database
+    # shared=False: otherwise Celery adds this app's task to every app made later, bound to the wrong database
     built.celery.task(**{"shared": False, **celery_setup.attributes(options)})(function)
 
 
 class _Outer(threading.local):
-    """Celery's current app of this thread before each app context that is pushed now."""
+    """A stack per thread: Celery's current app before each app context that is now pushed."""
 
     def __init__(self) -> None:
         self.apps: list[Any] = []
 
 
 def _follow_context(app: Flask, celery: JobCelery) -> None:
-    """While ``app``'s context is pushed, ``@shared_task`` finds its Celery app as the current one."""
-    outer = _Outer()  # not in flask.g: the context is gone when popping is signalled
+    """Make ``celery`` the current Celery app while a context of ``app`` is pushed, so ``@shared_task`` uses it."""
+    outer = _Outer()  # not in flask.g: Flask has removed the context when it sends appcontext_popped
     ours = weakref.ref(celery)  # the signals keep their receivers for ever
 
     def pushed(sender: Flask, **_: Any) -> None:  # noqa: ARG001 - the signal's signature
@@ -220,7 +227,7 @@ def _follow_context(app: Flask, celery: JobCelery) -> None:
 
 def _prune_task(built: Services) -> Callable[[], dict[str, int]]:
     def prune() -> dict[str, int]:
-        """Delete history that is older than the configuration says."""
+        """Delete history that is older than the retention settings (``NIGHTSHIFT_KEEP_*_DAYS``)."""
         return journal.prune(built.store, built.settings, utcnow())
 
     return prune

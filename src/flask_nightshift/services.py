@@ -1,6 +1,6 @@
-"""What the extension keeps for one Flask app, and how the rest of the package finds it.
+"""The services of one Flask app: its settings, broker, store, journal and events.
 
-``app.extensions["nightshift"]`` is a ``Services``. Views, commands and workers ask ``current()``.
+``app.extensions["nightshift"]`` is a ``Services``. Views, commands and workers get it with ``current()``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flask_nightshift.runtime")
 
 KEY = "nightshift"
-"""The key in ``app.extensions``."""
+"""The key of the services in ``app.extensions``."""
 
 
 @dataclass(eq=False)
 class Services:
-    """The parts of Nightshift on one app. ``celery`` is the ``celery.Celery`` app."""
+    """The services of one app. ``celery`` is its ``celery.Celery`` app."""
 
     app: Flask
     settings: Settings
@@ -53,12 +53,12 @@ class Services:
         self.holdings.go_with(self.app)
 
     def close(self) -> None:
-        """Write what is not written yet, and close all threads and connections; they are made again when needed."""
+        """Write pending history, and close all threads and connections; later use opens them again."""
         self.celery.close_connections()
         self.holdings.close()
 
     def tasks(self) -> Iterator[Any]:
-        """The registered tasks without Celery's own (``celery.chord`` and the like)."""
+        """The registered tasks by name, without Celery's own (``celery.chord``, for example)."""
         for name, task in sorted(self.celery.tasks.items()):
             if not is_plumbing(name):
                 yield task
@@ -74,14 +74,14 @@ class Services:
         return (default, *sorted(names - {default}))
 
     def record_progress(self, job_id: str, progress: dict[str, Any]) -> None:
-        """Keep what a job says of its progress; dropped with a debug line when the database is away."""
+        """Store a job's progress in the history; while the database is down, it is dropped with a debug line."""
         try:
             record_progress(self.store, job_id, progress)
         except DatabaseUnavailable as exc:
             logger.debug("progress of %s not recorded: %s", job_id, exc)
 
     def longest_time_limit(self) -> float | None:
-        """The longest hard time limit of any task in seconds; None if a task may run for ever."""
+        """The longest hard time limit of any task, in seconds; None if a task has no limit."""
         fallback = self.celery.conf.task_time_limit
         limits = [getattr(task, "time_limit", None) or fallback for task in self.tasks()]
         if not limits or None in limits:
@@ -90,7 +90,7 @@ class Services:
 
 
 def current(app: Flask | None = None) -> Services:
-    """The services of ``app`` (default: ``flask.current_app``); ``RuntimeError`` if there is none."""
+    """The services of ``app`` (default: ``flask.current_app``); ``RuntimeError`` if it has none."""
     app = app or current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask's documented way
     services = app.extensions.get(KEY)
     if not isinstance(services, Services):
@@ -102,7 +102,7 @@ def current(app: Flask | None = None) -> Services:
 
 
 def _declared(queues: object) -> Iterator[str]:
-    """The names in Celery's ``task_queues``: kombu queues, or a mapping by name."""
+    """The queue names in Celery's ``task_queues``: a list of ``kombu.Queue``, or a mapping by name."""
     if isinstance(queues, Mapping):
         yield from map(str, queues)
     elif isinstance(queues, (list, tuple)):
@@ -110,7 +110,7 @@ def _declared(queues: object) -> Iterator[str]:
 
 
 def _routed(routes: object) -> Iterator[str]:
-    """The queues that Celery's ``task_routes`` names; a router function cannot be asked."""
+    """The queue names in Celery's ``task_routes``; a router function does not list its queues."""
     if isinstance(routes, Mapping):
         targets = list(routes.values())
     elif isinstance(routes, (list, tuple)):

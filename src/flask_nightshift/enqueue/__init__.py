@@ -1,1 +1,1 @@
-"""From a call of ``delay()`` to a message in the broker."""
+"""Enqueueing: from a call of ``delay()`` to a message in the broker."""

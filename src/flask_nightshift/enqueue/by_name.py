@@ -1,4 +1,4 @@
-"""Which jobs the broker takes by the name of their queue; the others need Celery's producer."""
+"""Decides whether a job can be published by the name of its queue, or needs Celery's producer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORDINARY = MESSAGE_OPTIONS | {
 
 
 class NamedQueues:
-    """The queues of one Celery app that a publish by name reaches."""
+    """The queues of one Celery app that can be published to by name."""
 
     def __init__(self, app: Celery, broker: Publisher) -> None:
         self._app = app
@@ -27,10 +27,10 @@ class NamedQueues:
         self._known: dict[str, Any] = {}
 
     def of(self, call: Call) -> Any | None:
-        """The ``kombu.Queue`` that the job goes to.
+        """The ``kombu.Queue`` that the job goes to; None if the job needs Celery's producer.
 
-        None if a publish by name would not reach it, or something else is expected of the publish: an exchange of the
-        caller's own, stamps, a producer, events.
+        It does if a publish by name would not reach the queue, or if the caller or a setting asks for more: an
+        exchange, stamps, a producer, an event.
         """
         return self._queue(call) if call.options.keys() <= _ORDINARY and self._is_ordinary(call) else None
 
@@ -56,7 +56,7 @@ class NamedQueues:
         if not isinstance(wanted, str):
             declaration, wanted = wanted, getattr(wanted, "name", None) or self._default_queue
             if declaration is not None and self._app.amqp.queues.get(wanted) is not declaration:
-                return None  # one that only this caller knows
+                return None  # a queue of the caller's own, which the app does not list
         if wanted not in self._known:
             queue = self._app.amqp.queues[wanted]
             self._known[wanted] = queue if self._broker.reaches(queue) else None
@@ -69,7 +69,7 @@ class NamedQueues:
 
     @cached_property
     def _backend_listens(self) -> bool:
-        """Whether the result backend must be told of a job by way of Celery's producer."""
+        """Whether the result backend declares its reply queue when Celery's producer publishes (``rpc://``)."""
         return type(self._app.backend).__module__ == "celery.backends.rpc"
 
     @cached_property
@@ -78,7 +78,7 @@ class NamedQueues:
 
     @cached_property
     def _routed_by_task(self) -> bool:
-        """Whether nothing routes but the task itself."""
+        """Whether the app has no ``task_routes``, so the task alone decides its queue."""
         return not self._app.conf.task_routes.given
 
 

@@ -1,4 +1,4 @@
-"""One call that enqueues a job: what the caller gives, checked once, whichever wire its message takes."""
+"""One call that enqueues a job: its options are checked once, before the publisher chooses a wire."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ..options.call import checked_call, with_limits
 from ..options.publish import check_serializer, checked_priority, checked_queue
 
 
-class Call(NamedTuple):  # there is one for each job that is enqueued, and no value is cheaper to make
-    """The task called ``name``, its arguments, and the options that were given, by Celery's names.
+class Call(NamedTuple):  # each enqueued job creates one, and no other value is cheaper to create
+    """The name of a task, its arguments, and the options of the call under Celery's names.
 
-    ``asked`` are the options as they were given, also those that are None. ``task`` is the task, if this process knows
-    it. ``due`` is when the job may start, None for at once; it stands for the options ``countdown`` and ``eta``.
+    ``options`` are checked and contain no None. ``asked`` are the options as the caller gave them, with None. ``task``
+    is the task object, or None if this process does not know it. ``due`` replaces the options ``countdown`` and
+    ``eta``: the time from which the job may start, None for at once.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Call(NamedTuple):  # there is one for each job that is enqueued, and no va
     due: datetime | None
 
     def cleared(self) -> dict[str, None]:
-        """The options that were given as None, which Celery tells from those that were not given."""
+        """The options that the caller gave as None; to Celery that differs from an omitted option."""
         return dict.fromkeys(name for name, value in self.asked.items() if value is None)
 
 
@@ -41,7 +42,7 @@ class Calls:
         self._serializers: set[str] = set()
 
     def checked(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Call:
-        """The call with these ``options`` of ``Celery.send_task``; raises ``Unusable`` for one that is wrong."""
+        """Check the ``options`` of ``Celery.send_task``; raises ``Unusable`` for a wrong one."""
         given = {key: value for key, value in options.items() if value is not None}
         task = given.get("task_type") or self._app._tasks.get(name)  # noqa: SLF001 - as Celery, without finalizing
         given = with_limits(checked_call(given), task)

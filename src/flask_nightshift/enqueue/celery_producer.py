@@ -1,7 +1,7 @@
 """The wire for jobs that need Celery's own producer.
 
-Such a job has an exchange of its caller's own, stamps, a producer, an event to be sent, or a name that no task of this
-process has. ``Celery.send_task`` makes its message, so tools that wrap it (Sentry, for example) see the call.
+Examples are a job with its own exchange, with stamps, with a given producer, with a task-sent event, or of a task that
+this process does not know. ``Celery.send_task`` makes the message, so tools that wrap it (such as Sentry) see the call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .destination import Destination
 
 
 class CeleryProducer:
-    """Publishes through Celery's producer, which ``Broker.send`` bounds in time and precedes with topology."""
+    """Publishes through Celery's producer; ``Broker.send`` first declares the queue, and limits the time."""
 
     def __init__(self, app: Celery, broker: Broker, send_task: Callable[..., Any]) -> None:
         self._app = app
@@ -27,7 +27,7 @@ class CeleryProducer:
         self._send_task = send_task
 
     def publish(self, call: Call, job_id: str, to: Destination, headers: dict[str, Any]) -> Any:
-        """Publish the job with these ``headers``; its ``AsyncResult``."""
+        """Publish the job with these ``headers``; returns its ``AsyncResult``."""
         options = {**call.cleared(), **call.options, "task_id": job_id, "headers": headers}
         options = self._delayed(call, to, {**options, **self._broker.publish_options})
         with self._app.producer_or_acquire(options.pop("producer", None)) as producer:
@@ -38,7 +38,7 @@ class CeleryProducer:
             )
 
     def _delayed(self, call: Call, to: Destination, options: dict[str, Any]) -> dict[str, Any]:
-        """``options`` with what delays the job until it is due; whole seconds are rounded up, so none starts early."""
+        """``options`` that delay the job until it is due; whole seconds are rounded up, so no job starts early."""
         if call.due is None:
             return options
         if not self._broker.capabilities.whole_seconds:

@@ -1,7 +1,7 @@
-"""From a call to its envelope: the message is Celery's own (``create_task_message``).
+"""Turns a call into an envelope; Celery's ``create_task_message`` makes the message.
 
-Nothing here talks to a broker. Between the two steps, ``compose`` and ``enveloped``, receivers of Celery's signal
-``before_task_publish`` may change the message.
+Nothing here talks to a broker. There are two steps, ``compose`` and ``enveloped``. Between them, receivers of Celery's
+signal ``before_task_publish`` may change the message.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COMMON = frozenset(
     {"add_to_parent", "ignore_result", "queue", "result_cls", "serializer", "soft_time_limit", "task_id", "task_type",
      "time_limit"}
 )  # fmt: skip
-"""Options that most jobs of a task have in common, or that are no part of the message."""
+"""Options that most jobs of a task share, or that do not become part of the message."""
 _MOST_TEMPLATES = 1000
 
 
@@ -46,9 +46,10 @@ class Composer:
         self._templates: dict[Any, Any] = {}
 
     def compose(self, call: Call, job_id: str, parent: Any) -> Any:
-        """The message of the job ``job_id``, as Celery's ``task_message``: headers, properties, body.
+        """The message of the job ``job_id``, a Celery ``task_message``: headers, properties, body.
 
-        ``parent`` is the task that enqueues it, if one does. Jobs that differ only in their arguments share a template.
+        ``parent`` is the running task that enqueues the job, or None. Jobs that differ only in their arguments share a
+        template.
         """
         if parent is None and call.due is None and call.options.keys() <= _COMMON:
             args, kwargs = call.args or (), call.kwargs or {}
@@ -59,16 +60,16 @@ class Composer:
         return self._made(call, job_id, call.args or (), call.kwargs or {}, parent)
 
     def template(self, call: Call, parent: Any) -> Any:
-        """A message that lacks only the id and the arguments of its job."""
+        """A message for ``call`` without the job's id and arguments."""
         return self._made(call, "", (), {}, parent)
 
     def _template(self, call: Call) -> Any:
-        """The template of such calls; made anew if there are receivers of signals, which might change it."""
+        """The cached template for ``call``; not cached if receivers of ``before_task_publish`` might change it."""
         if signals.before_task_publish.receivers:
             return self.template(call, None)
         options = call.options
         common = options.get("time_limit"), options.get("soft_time_limit"), options.get("ignore_result")
-        # as text, since a caller's value need not be hashable; the process, since a message says which it is from
+        # repr(), because a caller's value need not be hashable; the process id, because a message names its origin
         key = (os.getpid(), call.name, repr(common))
         found = self._templates.get(key)
         if found is None:
@@ -114,7 +115,7 @@ class Composer:
 
 
 def with_arguments(message: Any, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """A message that differs from ``message`` in its job's id and arguments."""
+    """A copy of ``message`` with another job id and other arguments."""
     headers = {**message.headers, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
     headers["root_id"] = message.headers["root_id"] or job_id
     properties = {**message.properties, "correlation_id": job_id}
@@ -122,12 +123,12 @@ def with_arguments(message: Any, job_id: str, args: Sequence[Any], kwargs: Mappi
 
 
 def enveloped(message: Any, serializer: str) -> Envelope:
-    """``message`` ready to be published; raises what kombu does for a body that ``serializer`` cannot encode."""
+    """``message`` encoded for publishing; raises kombu's errors for a body that ``serializer`` cannot encode."""
     if serializer == "json":
         try:
             return Envelope(encode(message.body), message.headers, message.properties)
         except (TypeError, ValueError):
-            pass  # let kombu say what is wrong with it
+            pass  # kombu's own error follows below
     content_type, content_encoding, body = serialized(message.body, serializer)
     return Envelope(body, message.headers, message.properties, content_type, content_encoding)
 

@@ -1,6 +1,7 @@
-"""Where Celery sends a job, when it is told an exchange, a routing key, or a queue of the user's own.
+"""Where Celery's producer sends a job: exchange, routing key and the queues that they lead to.
 
-On RabbitMQ a delayed job comes to one queue, by its name (``topology.delay``). So the queue must be known.
+On RabbitMQ a delayed job reaches exactly one queue, by the queue's name (``topology.delay``), so that queue must be
+known.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .call import Call
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The exchange and routing key of a job, and those queues that are known to be reached by them."""
+    """The exchange and routing key of a job, and the known queues that they lead to."""
 
     exchange: str
     routing_key: str
@@ -28,18 +29,18 @@ class Destination:
 
     @property
     def queue(self) -> Queue | None:
-        """The queue, None if it is none that is known, or several."""
+        """The queue; None if no known queue, or more than one, would receive the job."""
         return self.queues[0] if len(self.queues) == 1 else None
 
     @property
     def name(self) -> str:
-        """What people call it: the queue's name, if there is one."""
+        """A name for people: the queue's, else the routing key, else the exchange."""
         return self.queue.name if self.queue is not None else self.routing_key or self.exchange
 
     def delayed(self, options: Mapping[str, Any], address: tuple[str, str], seconds: int) -> dict[str, Any]:
-        """``options`` of a publish by Celery's producer to where the broker holds the job back for ``seconds``.
+        """``options`` for Celery's producer that make the broker delay the job for ``seconds``.
 
-        ``address`` is that exchange and routing key.
+        ``address`` is the exchange and routing key of that delay.
         """
         due = utcnow() + timedelta(seconds=seconds)
         exchange, routing_key = address
@@ -67,7 +68,7 @@ class Destination:
 
 
 def destination(app: Any, call: Call) -> Destination:
-    """Where ``app``, a Celery app, sends the job of ``call`` without a delay: what its ``send_task`` does."""
+    """Where ``app.send_task`` (``app`` is a Celery app) would send the job of ``call`` without a delay."""
     given = {key: value for key, value in _of_task(call).items() if value is not None} | call.options
     name = call.options.get("route_name") or call.name
     route = app.amqp.router.route(given, name, call.args, call.kwargs, call.task)
@@ -90,12 +91,12 @@ def destination(app: Any, call: Call) -> Destination:
 
 
 def _only(queue: Queue | None) -> tuple[Queue, ...]:
-    """A queue that everybody means by it, which a broadcast's is not."""
+    """``queue`` as a tuple; empty for a ``Broadcast``, which creates a queue per consumer."""
     return () if queue is None or isinstance(queue, Broadcast) else (queue,)
 
 
 def _of_task(call: Call) -> Mapping[str, Any]:
-    """The options that a registered task sets for all its jobs; ``apply_async`` has taken them up already."""
+    """A registered task's options for all its jobs; none for a call by ``apply_async``, which has merged them."""
     if "task_type" not in call.options and hasattr(call.task, "_get_exec_options"):
         return dict(call.task._get_exec_options() or {})  # noqa: SLF001 - Celery's own place
     return {}
@@ -106,7 +107,7 @@ def _name(exchange: Any) -> str | None:
 
 
 def _leads(exchange: str, key: str, queue: Queue) -> bool:
-    """Whether a message to ``exchange`` under ``key`` gets to ``queue`` by the bindings of its declaration."""
+    """Whether a message to ``exchange`` with routing key ``key`` reaches ``queue`` by its declared bindings."""
     if queue.exchange is not None:
         return bool(queue.exchange.name == exchange and _matches(queue.exchange.type, queue.routing_key, key))
     return any(
@@ -122,7 +123,7 @@ def _matches(kind: str, bound: str | None, key: str) -> bool:
 
 
 def _matches_words(pattern: list[str], words: list[str]) -> bool:
-    """As a topic exchange does it: ``*`` is one word, ``#`` any number of them."""
+    """Match as a topic exchange does: ``*`` is one word, ``#`` any number of words."""
     if not pattern:
         return not words
     if pattern[0] == "#":

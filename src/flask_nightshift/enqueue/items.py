@@ -1,4 +1,4 @@
-"""The items of an ``enqueue_many``: each is checked as the arguments of one job."""
+"""The items of an ``enqueue_many()`` call: each one is checked as the arguments of one job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPTIONS = frozenset(
 
 
 def arguments_of(task: Any, items: Iterable[Any], options: Iterable[str]) -> list[Arguments]:
-    """The arguments of each job of an ``enqueue_many``; raises ``TypeError`` for an item that is none."""
+    """The arguments of each job; raises ``TypeError`` for an unknown option or an item that is not arguments."""
     if unknown := sorted(set(options) - _OPTIONS):
         raise TypeError(
             f"enqueue_many() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}"
@@ -37,7 +37,7 @@ def _arguments(task: Any, at: int, item: Any) -> Arguments:
             f"item {at} of enqueue_many() is {brief(item, 80)}: "
             "give a tuple of positional or a dict of keyword arguments"
         )
-    header = getattr(task, "__header__", None)  # a task that is a class has none
+    header = getattr(task, "__header__", None)  # a class-based task has none
     if task.typing and header is not None:
         try:
             header(*args, **kwargs)

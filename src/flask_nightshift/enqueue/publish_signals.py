@@ -1,4 +1,4 @@
-"""Celery's signals of a publish, sent once for each message."""
+"""Celery's publish signals, sent once for each message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery import signals
 class PublishSignals:
     """``before_task_publish`` and ``after_task_publish`` for ``count`` messages of one publish.
 
-    A message's two signals share a context of their own: a tracer opens a span in the first, to close it in the second.
+    The two signals of a message share one context: a tracer opens a span in the first and closes it in the second.
     """
 
     def __init__(self, task: str, exchange: str, routing_key: str, count: int) -> None:
@@ -21,7 +21,10 @@ class PublishSignals:
         self._contexts = [copy_context() for _ in range(count)] if receivers else []
 
     def before(self, queue: Any, messages: Sequence[Any]) -> list[Any]:
-        """Receivers may change the messages; returns what they want to be declared besides ``queue``."""
+        """Send the first signal; receivers may change the messages.
+
+        Returns the entities that receivers want declared besides ``queue``.
+        """
         declare = [queue]
         for context, message in zip(self._contexts, messages, strict=False):
             context.run(
@@ -36,7 +39,7 @@ class PublishSignals:
         return declare[1:]
 
     def after(self, at: int, message: Any) -> None:
-        """The broker has taken ``message``, the one with the index ``at``."""
+        """Send the second signal: the broker has confirmed ``message``, which has the index ``at``."""
         if signals.after_task_publish.receivers:
             context = self._contexts[at] if self._contexts else copy_context()
             context.run(

@@ -1,11 +1,12 @@
 """The first step of a job's life: from a call of ``delay()`` to a message in the broker.
 
 Every way to enqueue a job ends in ``JobPublisher``: ``delay``, ``apply_async``, canvas, ``send_task`` by name and Beat
-in ``one``, ``enqueue_many`` in ``many``. It checks the call, stamps the message, hands it to a wire, turns what goes
-wrong into errors that callers handle, and tells of the job. There are two wires. Nearly every job is an envelope that
-``Publisher.publish`` takes by the queue's name. What needs Celery's producer (``by_name.py`` knows which) goes to
-``Celery.send_task``, which routes twice, copies the queue's declaration and goes through two pools, and so takes twice
-the time.
+in ``one``, ``enqueue_many`` in ``many``. It checks the call, stamps the message, publishes it over a wire, translates
+errors of the broker, and emits ``JobEnqueued``.
+
+There are two wires. ``Publisher.publish`` takes nearly every job, as an envelope and the name of a queue.
+``Celery.send_task`` takes the jobs that need Celery's producer (``by_name.py`` decides). It needs twice the time,
+because it routes twice, copies the queue's declaration and uses two pools.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ from .publish_signals import PublishSignals
 from .request_id import request_id
 
 Wire = Callable[[Sequence[Envelope], str, datetime | None], Iterator[int]]
-"""Takes envelopes for a queue, by its name, delayed until a moment.
+"""Publishes envelopes to a queue, given by name, at once or delayed until a time.
 
-It gives after each step how many it has taken, in their order.
+After each step it yields how many envelopes the broker has confirmed in that step, in their order.
 """
 
 
 class JobPublisher:
     """Publishes the jobs of one Celery app.
 
-    ``emit`` is told of each job that the broker has taken; ``send_task`` is Celery's own.
+    It calls ``emit`` for each job that the broker has confirmed. ``send_task`` is Celery's own.
     """
 
     def __init__(
@@ -67,10 +68,10 @@ class JobPublisher:
         self._celery = CeleryProducer(app, broker, send_task)
 
     def one(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
-        """Publish a job and give its ``AsyncResult``; ``options`` are ``Celery.send_task``'s.
+        """Publish a job; returns its ``AsyncResult``. ``options`` are those of ``Celery.send_task``.
 
-        Raises ``BrokerUnavailable``, ``Unusable`` for a wrong option, and what Celery raises for arguments that make no
-        message.
+        Raises ``BrokerUnavailable``, ``Unusable`` for a wrong option, ``Unsendable`` for an argument that cannot be
+        encoded, and Celery's errors for other arguments that make no message.
         """
         settle_in()
         call = self._calls.checked(name, args, kwargs, options)
@@ -88,7 +89,11 @@ class JobPublisher:
         return result
 
     def many(self, task: Any, items: Sequence[Arguments], options: Mapping[str, Any]) -> list[str] | None:
-        """Publish one job of ``task`` for each of ``items``; their ids, or None if they need Celery's producer."""
+        """Publish one job of ``task`` for each of ``items``; returns the job ids in the order of ``items``.
+
+        Returns None, without publishing, if the jobs need Celery's producer. Raises what ``one`` raises; a
+        ``BrokerUnavailable`` lists the ids of the jobs that are enqueued (``enqueued``).
+        """
         settle_in()
         options = {"task_type": task, **_options_of(task), **options}
         call = self._calls.checked(task.name, (), {}, options)
@@ -103,7 +108,7 @@ class JobPublisher:
         return ids
 
     def _publish(self, call: Call, queue: Any, messages: Sequence[Any], at: datetime) -> None:
-        """Publish ``messages`` to ``queue``, a ``kombu.Queue``, by its name."""
+        """Publish ``messages`` to ``queue`` (a ``kombu.Queue``) by name."""
         signals = PublishSignals(call.name, *self._broker.address(queue), len(messages))
         wanted = signals.before(queue, messages)
         envelopes = [self._enveloped(call, message) for message in messages]
@@ -125,7 +130,7 @@ class JobPublisher:
                 self._tell(call.name, message.headers, queue.name, at, due)
 
     def _by_name(self, envelopes: Sequence[Envelope], queue: str, due: datetime | None) -> Iterator[int]:
-        """The broker's ``Wire``."""
+        """The ``Wire`` of the broker."""
         if len(envelopes) == 1:
             self._broker.publish(envelopes[0], queue, due=due)
             yield 1
@@ -162,16 +167,16 @@ class JobPublisher:
             raise
 
     def _name_argument(self, call: Call, args: Any, kwargs: Any, exc: Exception) -> None:
-        """Raise an error that names the argument that cannot be encoded, if there is one."""
+        """Raise ``Unsendable`` from ``exc`` for the first argument that cannot be encoded; else return."""
         serializer = call.options.get("serializer") or self._serializer
         found = unsendable(call.name, getattr(call.task, "run", None), args, kwargs, serializer)
         if found is not None:
             raise found from exc
 
     def _explain(self, exc: Exception, headers: Mapping[str, Any]) -> None:
-        """Raise what callers handle in place of ``exc``, which a wire has raised, if it is known what it means.
+        """Translate ``exc``, raised by a wire: raise our error for it, or return if its cause is unknown.
 
-        A header that no broker takes is named; a broker that cannot be used is ``BrokerUnavailable``.
+        Raises ``Unusable`` for a header that no broker can encode, ``BrokerUnavailable`` for an error of the broker's.
         """
         if isinstance(exc, (TypeError, ValueError)):
             if (found := culprit(headers)) is not None:
@@ -180,7 +185,7 @@ class JobPublisher:
             raise unavailable(exc, self._broker.url) from exc
 
     def _declare(self, entities: Sequence[Any]) -> None:
-        """What a receiver of ``before_task_publish`` wants to exist."""
+        """Declare the entities that receivers of ``before_task_publish`` asked for."""
         if entities:
             with self._app.producer_or_acquire() as producer:
                 for entity in entities:
@@ -201,12 +206,12 @@ class JobPublisher:
 
 
 def _stamp(headers: dict[str, Any], queue: str) -> datetime:
-    """Mark a message that is being enqueued; when it was enqueued, which may have been before."""
+    """Add the history header; returns when the job was first enqueued, which may be earlier than now."""
     return stamp(headers, queue=queue, at=utcnow(), request_id=request_id())
 
 
 def _options_of(task: Any) -> dict[str, Any]:
-    """The options of a publish that ``task`` sets for all its jobs, as ``Task.apply_async`` takes them."""
+    """The publish options that ``task`` sets for all its jobs, as ``Task.apply_async`` uses them."""
     return {**task._get_exec_options(), "ignore_result": task.ignore_result}  # noqa: SLF001 - Celery's own place
 
 

@@ -1,4 +1,4 @@
-"""The id of the web request that the code which runs now serves, handed on to the jobs that it enqueues."""
+"""The id of the current web request; jobs that the request enqueues carry it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def request_id() -> str | None:
-    """The id of the web request that this code serves, directly or through a job; None outside of both.
+    """The id of the current web request, or of the request that enqueued the current job; None outside of both.
 
-    In a request it is the ``X-Request-ID`` header when that is 1 to 128 printable ASCII characters, else one
-    made once per request.
+    In a request it is the ``X-Request-ID`` header if that is 1 to 128 printable ASCII characters without spaces,
+    otherwise a new random id (32 hex digits), the same for the whole request.
     """
     if has_request_context():
-        # kept with the request and not in g, which requests made inside one app context share
+        # in environ, not in g: requests inside one app context share g
         if _KEY not in request.environ:
             given = request.headers.get(REQUEST_ID_HEADER, "")
             request.environ[_KEY] = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex

@@ -1,1 +1,1 @@
-"""What a job's message carries, from the first publish to the dead letter and back."""
+"""The message of a job: its envelope, headers and body, from the first publish to the dead letter and its replay."""

@@ -1,4 +1,4 @@
-"""A job's arguments as text for people."""
+"""A job's arguments as text for logs and pages."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 LEAST_CUT = 1000
-"""Characters of a text for people that was cut because it was too long, and not given that way."""
+"""Minimum characters of a repr that was truncated for its length; a shorter one ending in "..." is the caller's own."""
 
 
 def brief(value: Any, limit: int = 1024) -> str:
-    """``value`` as Python writes it, with at most ``limit`` characters."""
+    """``repr(value)``, truncated to ``limit`` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
-    """The arguments as text for people: as JSON from the body, or as Celery's reprs where it is not JSON.
+    """Positional and keyword arguments as text: JSON from ``body``, or Celery's reprs if ``body`` is not JSON.
 
-    Whoever gave ``argsrepr`` or ``kwargsrepr`` to hide something sees those, and never the body.
+    If the caller set ``argsrepr`` or ``kwargsrepr`` (to hide a secret, for example), that text is returned instead.
     """
     try:
         args, kwargs, _ = json.loads(body)
@@ -31,7 +31,7 @@ def arguments(headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
 
 
 def _unless_hidden(value: Any, given: object) -> str:
-    """``value`` as JSON, unless ``given`` is another text than the one that is made of it by itself."""
+    """``value`` as JSON, or ``given`` if that is not the automatic repr of ``value``."""
     shown = json.dumps(value, ensure_ascii=False)
     if not given:
         return shown

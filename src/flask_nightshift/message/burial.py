@@ -1,6 +1,6 @@
-"""A message becomes a dead letter, is read again, and is revived by a replay.
+"""Turns a message into a dead letter, reads a dead letter, and revives one for a replay.
 
-A dead letter is the original message, byte for byte, with the header ``nightshift_dead``:
+A dead letter has the original body, byte for byte, and one more header, ``nightshift_dead``:
 
     nightshift_dead  {id, reason, error, message, traceback, at, queue, worker}
 
@@ -22,7 +22,7 @@ from .headers import DEAD, HISTORY, attempts, history, job_headers, job_properti
 DEAD_QUEUE = "nightshift.dead"
 """The name of the dead-letter queue, on every broker."""
 REFUSED_QUEUE = "nightshift.refused"
-"""Where the archiver puts the dead letters that the database takes nowhere."""
+"""The queue where the archiver puts a dead letter that every table of the database refuses."""
 
 _X_DEATH_REASONS = {"delivery_limit": Reason.DELIVERY_LIMIT, "expired": Reason.EXPIRED}
 
@@ -37,7 +37,7 @@ def buried(
     at: datetime,
     ended: Attempt | None = None,
 ) -> dict[str, Any]:
-    """The headers of a dead letter; ``ended`` is the attempt that killed it, if it ran."""
+    """The headers of a dead letter; ``ended`` is the job's last attempt, or None if it did not run."""
     past = history(headers)
     if ended is not None:
         past["attempts"] = [*attempts(headers), ended.as_dict()][-MAX_ATTEMPTS_CARRIED:]
@@ -58,14 +58,18 @@ def buried(
 
 
 def revived(letter: DeadLetter, at: datetime | None = None) -> Envelope:
-    """The message that a replay publishes: same id and history, attempts start afresh, nothing delays it."""
+    """The message that a replay publishes.
+
+    It keeps the job id and the history. Its attempts count from 1 again, and it has no delay and no expiry. ``at``
+    (default: now) is when its wait begins.
+    """
     headers = job_headers(letter.headers)
     headers.pop(DEAD, None)
     past = history(headers)
     past.pop("lost_since", None)
     past.pop("returns", None)
     past["run"] = run(headers) + 1
-    past["due"] = (at or utcnow()).isoformat()  # its wait counts from now
+    past["due"] = (at or utcnow()).isoformat()  # the wait of this run counts from here
     headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})
     return Envelope(
         letter.body, headers, job_properties(letter.properties), letter.content_type, letter.content_encoding
@@ -79,7 +83,7 @@ def dead_letter(
     content_type: str | None,
     content_encoding: str | None,
 ) -> DeadLetter:
-    """Read a message of the dead-letter queue, put there by us or by RabbitMQ's dead-letter exchange."""
+    """Read a message of the dead-letter queue; Nightshift, RabbitMQ or anyone else may have put it there."""
     headers = dict(headers or {})
     raw = body.encode() if isinstance(body, str) else bytes(body)
     note = _our_note(headers) or _rabbitmq_note(headers, raw) or _stranger_note(headers, raw)
@@ -103,9 +107,10 @@ def dead_letter(
 
 
 def fingerprint(letter: DeadLetter) -> str:
-    """What groups dead letters with the same cause: reason, task, error type and the last frame of ours.
+    """A key that groups dead letters with the same cause: 12 hex digits.
 
-    Twelve hex digits. Messages are left out: they carry ids and times that differ each time.
+    It is a hash of the reason, the task, the error type and the traceback's last frame. The error message is left out,
+    because it may contain ids and times.
     """
     frames = [f for f in (letter.failure.traceback if letter.failure else "").splitlines() if "File " in f]
     parts = (letter.reason, letter.task, letter.failure.error if letter.failure else "", frames[-1:])
@@ -148,7 +153,7 @@ def _rabbitmq_note(headers: Mapping[str, Any], body: bytes) -> dict[str, Any] | 
         "at": at.replace(tzinfo=at.tzinfo or utcnow().tzinfo) if isinstance(at, datetime) else utcnow(),
         "queue": queue,
     }
-    if queue.startswith("celery_delayed_"):  # its delay was over, and there was no queue for it to go to
+    if queue.startswith("celery_delayed_"):  # the delay was over, and the job's queue did not exist
         missing = str(history(headers).get("queue") or "")
         gone = f"the queue {missing!r} did not exist when the job's delay was over"
         note |= {"reason": Reason.REJECTED, "queue": missing, "error": "QueueMissing", "message": gone}

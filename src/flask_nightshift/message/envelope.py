@@ -1,4 +1,4 @@
-"""A job's message, ready to be published: one value for a publish, a delay, a dead letter and a replay."""
+"""A job's message before it is published: one value for publish, delay, dead letter and replay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A message ready to be published: raw body and headers, without a destination."""
+    """An encoded message: body, headers and properties, without a destination."""
 
     body: bytes
     headers: dict[str, Any]
@@ -18,7 +18,7 @@ class Envelope:
     content_encoding: str = "utf-8"
 
     def due_at(self, due: datetime | None) -> Envelope:
-        """The same message with ``due`` in its ``eta`` header; None: it may start at once."""
+        """The same message with ``due`` in its ``eta`` header (None: it may start at once)."""
         if due is None and not self.headers.get("eta"):
             return self
         return replace(self, headers={**self.headers, "eta": due.isoformat() if due is not None else None})

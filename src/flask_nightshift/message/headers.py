@@ -1,7 +1,7 @@
-"""The headers of a job's message: Celery's, and those that we add.
+"""The headers of a job's message: Celery's, and the ones that we add.
 
-The message is Celery's (protocol 2), so any Celery producer or worker can read it. We add one header,
-``nightshift``, in which a job's history travels with it, and a second one when it is buried (``burial.py``):
+The message has Celery's format (protocol 2), so any Celery worker can read it. We add the header ``nightshift`` with
+the job's history, and a second one when the job is buried (``burial.py``):
 
     nightshift       {enqueued_at, request_id, queue, attempts: [Attempt, …], lost_since, returns, run}
 
@@ -20,23 +20,23 @@ HISTORY = "nightshift"
 DEAD = "nightshift_dead"
 
 MOST = 1_000_000
-"""Retries or replays beyond which a header that tells them is absurd."""
+"""The highest count (of retries, replays, deliveries) that we believe of a header; a higher one reads as 0."""
 
 KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority")
-"""The properties of a message that belong to the job and not to one delivery of it."""
+"""The message properties that belong to the job, not to one delivery."""
 
 DELIVERIES = "x-nightshift-deliveries"
-"""On RabbitMQ: how often a job had begun when it was put aside, because it may end its worker."""
+"""On RabbitMQ: how often the job had started when it moved to its aside queue, because it may kill its worker."""
 
-# these headers speak of one passage through the broker
+# these headers describe one delivery, not the job
 _BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", DELIVERIES, "compression")
 _BROKER_PREFIXES = ("x-first-death-", "x-last-death-")
 
 
 def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str | None) -> datetime:
-    """Mark a message that is being enqueued at ``at``; one that has a history keeps it.
+    """Add the ``nightshift`` header to a message that is enqueued at ``at``; an existing one stays.
 
-    Returns when its job was enqueued for the first time.
+    Returns when the job was first enqueued.
     """
     if HISTORY in headers:
         return parse_time(history(headers).get("enqueued_at")) or at
@@ -50,7 +50,7 @@ def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str 
 
 
 def history(headers: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A copy of the ``nightshift`` header, empty if there is none (a plain Celery producer)."""
+    """A copy of the ``nightshift`` header; empty if there is none (from a plain Celery producer)."""
     value = (headers or {}).get(HISTORY)
     return dict(value) if isinstance(value, (dict, Mapping)) else {}
 
@@ -62,12 +62,15 @@ def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def retries(headers: Mapping[str, Any]) -> int:
-    """How many retries went before: Celery's ``retries`` header, 0 if absent or absurd."""
+    """The number of retries so far (Celery's ``retries`` header); 0 if missing or implausible."""
     return _count(headers.get("retries"))
 
 
 def deliveries(headers: Mapping[str, Any] | None, *, redelivered: bool = False) -> int:
-    """How often the message was handed out before and came back, as far as RabbitMQ and we can tell."""
+    """How many earlier deliveries RabbitMQ's headers and our own count.
+
+    Where RabbitMQ gives no count, its ``redelivered`` flag counts as one.
+    """
     counts = [
         value if isinstance(value := (headers or {}).get(name), int) and 0 <= value <= MOST else 0
         for name in (DELIVERIES, "x-delivery-count", "x-acquired-count")
@@ -76,7 +79,7 @@ def deliveries(headers: Mapping[str, Any] | None, *, redelivered: bool = False) 
 
 
 def run(headers: Mapping[str, Any] | None) -> int:
-    """How many replays went before, 0 if absent or absurd: tells the attempts of one run from the next's."""
+    """The number of replays so far; 0 if missing or implausible. It separates the attempts of one run from the next."""
     return _run(history(headers))
 
 
@@ -89,7 +92,7 @@ def _count(value: object) -> int:
 
 
 def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
-    """Which attempt of which job a message is."""
+    """The job and attempt that a message stands for."""
     past = history(headers)
     return JobRef(
         str(headers.get("id")),
@@ -103,7 +106,10 @@ def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
 
 
 def parse_time(value: object) -> datetime | None:
-    """An ISO 8601 text as an aware datetime, or None if it is not one, or at an end of time."""
+    """An ISO 8601 text as an aware datetime (UTC if it names no zone).
+
+    None if it is anything else, or in the year 1 or 9999, where a change of time zone overflows.
+    """
     if not isinstance(value, str):
         return None
     try:
@@ -129,7 +135,7 @@ def next_attempt(headers: Mapping[str, Any], ended: Attempt, *, due: datetime) -
 
 
 def returned(headers: Mapping[str, Any], *, due: datetime) -> dict[str, Any]:
-    """The headers of a job that asked to be returned: the same attempt, later."""
+    """The headers of a job that asked to be returned: the same attempt runs again at ``due``."""
     past = history(headers)
     return {
         **job_headers(headers),
@@ -139,12 +145,12 @@ def returned(headers: Mapping[str, Any], *, due: datetime) -> dict[str, Any]:
 
 
 def returns(headers: Mapping[str, Any] | None) -> int:
-    """How often this attempt has asked to be returned, 0 if absent or absurd."""
+    """How often this attempt has asked to be returned; 0 if missing or implausible."""
     return _count(history(headers).get("returns"))
 
 
 def postponed(headers: Mapping[str, Any], *, since: datetime, due: datetime) -> dict[str, Any]:
-    """The headers of a message that no worker could run yet: the same attempt, later."""
+    """The headers of a job whose task no worker knows yet: the same attempt is tried again at ``due``."""
     return {
         **job_headers(headers),
         "eta": due.isoformat(),
@@ -153,21 +159,22 @@ def postponed(headers: Mapping[str, Any], *, since: datetime, due: datetime) -> 
 
 
 def lost_since(headers: Mapping[str, Any]) -> datetime | None:
-    """Since when workers have been putting this message off, if they have."""
+    """When a worker first postponed this message; None if none has."""
     return parse_time(history(headers).get("lost_since"))
 
 
 def job_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers that belong to the job: without those of one passage through the broker."""
+    """The headers that belong to the job, without those that describe one delivery."""
     return {
         k: v for k, v in headers.items() if k not in _BROKER_HEADERS and not k.startswith(_BROKER_PREFIXES)
     }
 
 
 def shown(request: Mapping[str, Any]) -> dict[str, Any]:
-    """A worker's request as a task sees it: what its caller sent, and nothing of ours.
+    """A worker's request as a task sees it: without our headers and those of one delivery.
 
-    A task may send it on (``signature_from_request()``), so a job that was delayed is shown as published to its queue.
+    A task may publish it again (``signature_from_request()``), so the ``delivery_info`` of a delayed job names the
+    job's queue and not the delay exchange.
     """
     found = job_headers(request)
     for name in (HISTORY, DEAD):
@@ -180,5 +187,5 @@ def shown(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def job_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The properties that belong to the job."""
+    """The properties that belong to the job, not to one delivery (``KEPT_PROPERTIES``)."""
     return {k: properties[k] for k in KEPT_PROPERTIES if properties.get(k) is not None}

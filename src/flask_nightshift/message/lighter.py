@@ -1,7 +1,7 @@
-"""A message made lighter for a broker that takes only so many bytes of headers.
+"""Makes a message's headers smaller for a broker that limits their size.
 
-Its job is the same: what was in the user's headers stays. Of ours, the attempts that travel with it become fewer. The
-headers of a dead letter go into its body, so that nothing of it is lost.
+The user's headers stay. Ours carry fewer earlier attempts. The headers of a dead letter move into its body, so nothing
+is lost.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from .envelope import Envelope
 from .headers import DEAD, HISTORY, attempts, history
 
 WRAPPED = "application/x-nightshift-letter"
-"""The content type of a dead letter whose body is a line of JSON with its headers, and its own body after that."""
+"""The content type of a dead letter whose body is one line of JSON with its headers, then its original body."""
 BRIEF = 200
-"""Bytes that stay of an earlier attempt's error message."""
+"""Bytes kept of an earlier attempt's error message."""
 
 
 def lighter(envelope: Envelope) -> Iterator[Envelope]:
-    """``envelope`` with ever less of what it carries of earlier attempts: brief messages, the last one only, none."""
+    """Smaller versions of ``envelope``, largest first: earlier attempts with short messages, the last one only, none.
+
+    Yields nothing if the envelope has no ``nightshift`` header.
+    """
     past = attempts(envelope.headers)
     brief = [{**each, "message": cut(str(each.get("message") or ""), BRIEF)} for each in past]
     for kept in (brief, brief[-1:], []):
@@ -33,7 +36,7 @@ def lighter(envelope: Envelope) -> Iterator[Envelope]:
 
 
 def wrapped(letter: Envelope) -> Envelope:
-    """A dead letter that carries its headers in its body; outside are those by which people find it."""
+    """``letter`` with its headers moved into its body; outside stay the id, the task and a short death note."""
     note = letter.headers.get(DEAD)
     told: dict[str, Any] = {
         name: cut(str(letter.headers[name]), 255) for name in ("id", "task") if letter.headers.get(name)
@@ -55,7 +58,10 @@ def unwrapped(
     content_type: str | None,
     content_encoding: str | None,
 ) -> tuple[bytes | str, Mapping[str, Any] | None, str | None, str | None]:
-    """Body, headers, content type and encoding of a dead letter, taken out of the body if they are there."""
+    """Body, headers, content type and encoding of a dead letter: undoes ``wrapped``.
+
+    A letter that is not wrapped is returned as it is.
+    """
     if content_type != WRAPPED:
         return body, headers, content_type, content_encoding
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
@@ -63,7 +69,7 @@ def unwrapped(
     try:
         inside = json.loads(line.decode("utf-8", "surrogatepass"))
         return own, dict(inside["headers"]), inside["content_type"], inside["content_encoding"]
-    except (ValueError, TypeError, KeyError, RecursionError):  # not ours: kept as it is
+    except (ValueError, TypeError, KeyError, RecursionError):  # not written by wrapped(): returned as it is
         return body, headers, content_type, content_encoding
 
 

@@ -1,1 +1,1 @@
-"""What a user may say of a task, of one call, and of a message: each option is checked by name."""
+"""The options of a task, of a call and of a message: each is checked by name."""

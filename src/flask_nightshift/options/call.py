@@ -1,8 +1,8 @@
-"""What is given with one call of a task: options and arguments, looked at before anything is sent.
+"""The options and arguments of one call, checked before anything is published.
 
-Celery takes any keyword: what it does not know becomes a property of the message, and ``apply_async(coutdown=60)``
-runs at once. Here a misspelt option is refused, and so is a value that a worker would trip over. An argument that
-cannot be sent is named.
+Celery accepts any keyword and turns an unknown one into a message property, so ``apply_async(coutdown=60)`` runs at
+once. We refuse a misspelt option, and a value that would fail later in a worker. The error for an argument that cannot
+be encoded names the argument.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CALL: Mapping[str, Kind] = {
     "task_id": NAME,
     "time_limit": LIMIT,
 }
-"""Options of ``apply_async`` that people set; ``priority`` and ``queue`` are checked where they are written."""
+"""The options of ``apply_async`` that people set, except ``priority`` and ``queue`` (see ``publish.py``)."""
 _KNOWN = frozenset(CALL) | {
     "argsrepr", "chain", "chord", "confirm_timeout", "connection", "content_encoding", "content_type", "correlation_id",
     "declare", "delivery_mode", "exchange", "exchange_type", "expiration", "group_id", "group_index", "immediate",
@@ -53,7 +53,7 @@ _KNOWN = frozenset(CALL) | {
     "task_type", "timeout",
 }  # fmt: skip
 _MEANT = [*CALL, "priority", "queue"]
-"""What a misspelt option may have meant."""
+"""The options that an error suggests for a misspelt one."""
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _SENT_LATER = frozenset({"link", "link_error", "chain", "chord"})
 
@@ -65,8 +65,8 @@ class Unsendable(EncodeError, TypeError):
 def checked_call(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a call, as Celery takes them; raises ``Unusable`` with the option, the value and what is allowed.
 
-    Signatures that the worker is to send later (``link``, a chain, a chord's body) are looked at too: there nobody
-    would see the error.
+    Signatures that the worker publishes later (``link``, a chain, a chord's body) are checked too, because there the
+    caller would not see the error.
     """
     found = _checked(options)
     if not _SENT_LATER.isdisjoint(options):
@@ -92,7 +92,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _later(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The options of all signatures in ``options``, however deep."""
+    """The options of all signatures in ``options``, at any depth."""
     waiting: list[Any] = [options[name] for name in _SENT_LATER if options.get(name)]
     while waiting:
         each = waiting.pop()
@@ -109,9 +109,10 @@ def _later(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def with_limits(options: dict[str, Any], task: Any) -> dict[str, Any]:
-    """``options`` with a pair of time limits, of which the call may have given one; the other one is the task's.
+    """``options`` with both time limits: a limit that the call does not give is the task's.
 
-    A hard limit below the task's soft one would else never come. Raises ``Unusable`` if the call gave both wrong.
+    The task's limit is adjusted if it contradicts the call's. Raises ``Unusable`` if the call gives a soft limit above
+    its hard limit.
     """
     own = getattr(task, "soft_time_limit", None), getattr(task, "time_limit", None)
     soft, hard = options.get("soft_time_limit"), options.get("time_limit")
@@ -128,11 +129,11 @@ def with_limits(options: dict[str, Any], task: Any) -> dict[str, Any]:
 def unsendable(
     task: str, run: Callable[..., Any] | None, args: Any, kwargs: Any, serializer: str
 ) -> Unsendable | None:
-    """The error for the first argument that ``serializer`` cannot encode; None if each can be."""
+    """The error for the first argument that ``serializer`` cannot encode; None if it can encode all."""
     for name, value in _named(run, args, kwargs):
         try:
             dumps(value, serializer)
-        except Exception as exc:  # noqa: BLE001 - whatever an encoder raises, here is the argument
+        except Exception as exc:  # noqa: BLE001 - an encoder may raise anything
             text = repr(value)
             shown = text if len(text) <= 80 else text[:77] + "..."
             return Unsendable(
@@ -147,7 +148,7 @@ def arguments_of_retry(
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a retry that was given ``args`` or ``kwargs`` or both, as in Celery.
 
-    What was not given is as ``before``, but for parameters that the new ones are about.
+    The other arguments come from ``before`` (positional, keyword), except for parameters that the new ones set.
     """
     old_args, old_kwargs = list(before[0] or ()), dict(before[1] or {})
     parameters = _parameters(run)
@@ -165,7 +166,7 @@ def arguments_of_retry(
 
 
 def _parameters(run: Callable[..., Any] | None) -> Mapping[str, inspect.Parameter]:
-    """Those of a body; none if Python cannot tell."""
+    """The parameters of a task's body; empty if Python cannot determine them."""
     try:
         return inspect.signature(run).parameters if run is not None else {}
     except (TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""Options that the broker has to write: looked at where a caller gives them, where the error tells who gave what.
+"""Options that become part of the published message; they are checked in the caller, so its traceback shows the cause.
 
-AMQP sends a priority as one byte and a name as at most 255, and does so for every broker here: an app that runs
-on Redis today need not be changed for RabbitMQ.
+The limits are AMQP's (a priority is one byte, a name at most 255) and hold for every broker, so an app can move from
+Redis to RabbitMQ unchanged.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _WORD = 2**63
 
 
 class Unwritable(ValueError):
-    """The broker's library cannot encode a message; it says why, and not which part."""
+    """The broker's library cannot encode a message; its error does not name the part."""
 
 
 class Unusable(ValueError):
-    """The option ``name`` cannot be written with this ``value``; says what is allowed."""
+    """The option ``name`` cannot have this ``value``; the message says what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
         text = repr(value)
@@ -49,9 +49,9 @@ _RETRY_OPTIONS = ("expires", "priority", "queue")
 
 
 def checked_retry(asked: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
-    """Of the arguments of a ``retry()`` those that are written: ``queue``, ``priority``, ``expires`` (as text).
+    """Check the arguments of a ``retry()``; returns ``queue``, ``priority`` and ``expires`` as ``checked`` does.
 
-    Raises ``Unusable`` for a value, ``TypeError`` for an argument that ``retry()`` does not take.
+    Raises ``Unusable`` for a wrong value, ``TypeError`` for an argument that ``retry()`` does not take.
     """
     for name, kind in _RETRY.items():
         if not kind.accepts(asked.get(name)):
@@ -65,10 +65,10 @@ def checked_retry(asked: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
 
 
 def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
-    """``options`` with ``priority``, ``queue`` and ``expires`` as they are written; raises ``Unusable``.
+    """``options`` with ``priority``, ``queue`` and ``expires`` in the form of the message; raises ``Unusable``.
 
-    None stays None. ``expires`` may be what Celery takes (seconds, a datetime, an ISO 8601 text) or a timedelta, and
-    becomes a text.
+    None stays None. ``expires`` may be seconds, a datetime, an ISO 8601 text (as in Celery) or a timedelta, and becomes
+    an ISO 8601 text.
     """
     found = dict(options)
     if found.get("priority") is not None:
@@ -81,7 +81,7 @@ def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
 
 
 def checked_priority(value: Any) -> int:
-    """A message's priority."""
+    """A priority as an int from 0 to 255; raises ``Unusable``."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -92,7 +92,7 @@ def checked_priority(value: Any) -> int:
 
 
 def checked_queue(value: Any) -> str:
-    """The name of a queue, given by name or as a ``kombu.Queue``."""
+    """The name of a queue that is given by name or as a ``kombu.Queue``; raises ``Unusable``."""
     name = getattr(value, "name", value)
     try:
         size = len(name.encode()) if isinstance(name, str) else 0
@@ -104,7 +104,7 @@ def checked_queue(value: Any) -> str:
 
 
 def checked_expires(value: Any, timezone: tzinfo) -> str:
-    """When a job expires, as ISO 8601 text with its time zone."""
+    """When a job expires, as an ISO 8601 text with a time zone; raises ``Unusable``."""
     try:
         if isinstance(value, Real):
             value = timedelta(seconds=float(value))
@@ -120,7 +120,7 @@ def checked_expires(value: Any, timezone: tzinfo) -> str:
 
 
 def check_serializer(serializer: str | None, contents: Iterable[str]) -> None:
-    """Refuse a serializer of which workers accept nothing; ``contents`` is Celery's ``accept_content``."""
+    """Raise ``Unusable`` for a serializer that workers do not accept; ``contents`` is Celery's ``accept_content``."""
     kind = registry.name_to_type.get(serializer)
     if kind is not None and kind not in prepare_accept_content(contents):
         allowed = f"workers accept {', '.join(contents)}; NIGHTSHIFT_CELERY={{'accept_content': [...]}} says otherwise"
@@ -128,7 +128,7 @@ def check_serializer(serializer: str | None, contents: Iterable[str]) -> None:
 
 
 def culprit(headers: Mapping[str, Any]) -> Unusable | None:
-    """The first of the headers that no broker takes; None if they are not the reason."""
+    """The error for the first header that no broker can encode; None if all can be encoded."""
     for name, value in headers.items():
         if not _is_plain(value):
             return Unusable(

@@ -1,8 +1,8 @@
-"""What the options of a task may be: each is checked where it is declared.
+"""The options of a task and their allowed values, checked when the task is declared.
 
-A wrong one would otherwise be found out in a worker, after the first failure of the first job. Celery takes any keyword
-argument of its decorator as an attribute of the task; so do we, unless the name looks like a misspelt option or belongs
-to a method. Standard library only.
+Without the check, a wrong option would first fail in a worker. Celery turns any keyword argument of its decorator into
+an attribute of the task. So do we, unless the name looks like a misspelt option or belongs to a method. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any
 from ..errors import ConfigurationError
 
 LONGEST = 2**28 - 1
-"""Seconds (8.5 years): the longest delay that RabbitMQ can keep, so that an app may change its broker."""
+"""Seconds (8.5 years): the longest delay that RabbitMQ can hold; the limit on every broker, so apps can switch."""
 MOST_RETRIES = 1_000_000
 MOST_PRIORITY = 255
 MOST_BYTES = 255
-"""Of a name that AMQP carries."""
+"""The maximum length of a name in AMQP."""
 HARD_LIMIT_MARGIN = 30
 """Seconds between the soft and the hard time limit when only one of them is given."""
 SIMILAR = 0.8
-"""How alike two names are (``difflib``, 0 to 1) for one to be the other, misspelt."""
+"""From this similarity on (``difflib``, 0 to 1) a name counts as a misspelling of another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The values that an option takes, and the same in words."""
+    """The allowed values of an option: ``accepts`` tests a value, ``allowed`` describes them in an error."""
 
     allowed: str
     accepts: Callable[[Any], bool]
@@ -66,7 +66,7 @@ def is_name(value: object) -> bool:
 
 
 def _is_rate(value: object) -> bool:
-    """Whether Celery reads it: ``10``, ``"10/s"``, ``"1.5/m"``, ``"100/h"``."""
+    """Whether it is a rate limit in Celery's format: ``10``, ``"10/s"``, ``"1.5/m"``, ``"100/h"``."""
     return is_number(value, 0, math.inf) or (
         isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?(/[smh])?", value) is not None
     )
@@ -124,7 +124,7 @@ RETRY_KWARGS: Mapping[str, Kind] = {
     "priority": PRIORITY,
     "expires": MOMENT,
 }
-"""What the options of an automatic retry may be: those of ``retry()`` that make sense for every failure."""
+"""The options of an automatic retry: those of ``retry()`` that make sense for every failure."""
 
 _EVERY_TASK: Mapping[str, Kind] = {
     "acks_late": SWITCH,
@@ -192,7 +192,7 @@ _ONE_TASK: Mapping[str, Kind] = {
     "shared": SWITCH,
 }
 _OFTEN = EVERY_TASK - {"compression", "throws", "trail", "typing"}
-"""Options that people mean when they misspell one; attributes of their own may well resemble the others."""
+"""The options that count as meant by a similar name; a user's own attribute may resemble the other ones."""
 _OTHER_WORDS = {
     "attempts": "max_retries",
     "hard_time_limit": "time_limit",
@@ -201,7 +201,7 @@ _OTHER_WORDS = {
     "retry_for": "autoretry_for",
     "timeout": "time_limit",
 }
-"""What other queues call our options."""
+"""Names of our options in other job queues."""
 _METHODS = frozenset(
     {"AsyncResult", "apply", "apply_async", "chunks", "delay", "enqueue_many", "map", "on_bound", "progress",
      "replace", "retry", "run", "s", "send_event", "si", "signature", "starmap", "subtask", "update_state"}
@@ -211,11 +211,11 @@ _METHODS = frozenset(
 def checked(
     options: Mapping[str, Any], key: Callable[[str], str], only: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """``options`` of a task, as Celery takes them: exception classes become tuples.
+    """``options`` of a task, as Celery takes them: collections of exception classes become tuples.
 
-    ``key`` makes what an error calls an option of its name. ``only`` are the names that are allowed; by default others
-    become attributes of the task, as in Celery. Raises ``ConfigurationError`` with the option, the value and what is
-    allowed.
+    ``key`` turns an option's name into its name in an error. ``only`` are the allowed names; without it, an unknown
+    name becomes an attribute of the task, as in Celery. Raises ``ConfigurationError`` with the option, the value and
+    what is allowed.
     """
     found = dict(options)
     for name, value in found.items():
@@ -233,7 +233,7 @@ def checked(
 
 
 def check_retry_kwargs(options: Mapping[str, Any], key: Callable[[str], str]) -> None:
-    """Raise ``ConfigurationError`` for what an automatic retry cannot be given."""
+    """Raise ``ConfigurationError`` for a wrong option of an automatic retry."""
     for name, value in options.items():
         kind = RETRY_KWARGS.get(name)
         where = f"{key('retry_kwargs')}[{name!r}]"
@@ -244,7 +244,7 @@ def check_retry_kwargs(options: Mapping[str, Any], key: Callable[[str], str]) ->
 
 
 def check_limits(soft: float | None, hard: float | None, key: Callable[[str], str]) -> None:
-    """Raise ``ConfigurationError`` if the soft limit would come after the hard one."""
+    """Raise ``ConfigurationError`` if the soft limit is above the hard limit."""
     if soft and hard and soft > hard:
         raise ConfigurationError(key("soft_time_limit"), soft, f"it must not be above time_limit={hard!r}")
 
@@ -252,7 +252,7 @@ def check_limits(soft: float | None, hard: float | None, key: Callable[[str], st
 def limits(
     soft: float | None, hard: float | None, soft_given: bool, hard_given: bool
 ) -> tuple[float | None, float | None]:
-    """A pair of time limits of which perhaps only one was given: the other one gives way."""
+    """The soft and hard time limit in seconds; if only one was given, the other one is adjusted to fit it."""
     if not soft or not hard or soft < hard or soft_given == hard_given:
         return soft, hard
     if soft_given:
@@ -261,13 +261,13 @@ def limits(
 
 
 def meant(name: str, known: Iterable[str]) -> str | None:
-    """The one of ``known`` that ``name`` probably is, misspelt; None if it is something else."""
+    """The one of ``known`` that ``name`` probably misspells; None if it resembles none."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=SIMILAR)
     return near[0] if near else None
 
 
 def misspelt(name: str) -> str | None:
-    """The option of a task that an attribute of its class probably should have been, None if it is its own."""
+    """The task option that ``name``, an attribute of a task class, probably misspells; None if it misspells none."""
     return None if name in _ONE_TASK else meant(name, _OFTEN)
 
 
@@ -277,7 +277,7 @@ def no_such_option(key: str, value: object, meant: str) -> ConfigurationError:
 
 
 def _refuse_name(name: str, value: object, key: Callable[[str], str], only: Iterable[str] | None) -> None:
-    """Raise for an option that does not exist; return if it may be an attribute of the user's own."""
+    """Raise ``ConfigurationError`` for an unknown option; return if it may be an attribute of the user's own."""
     near = _OTHER_WORDS.get(name) or meant(name, only or (*_OFTEN, *HOOKS))
     if near is not None:
         raise no_such_option(key(name), value, near)
