@@ -11,7 +11,7 @@
     ├── IncompatibleLibrary      Celery, kombu, … is a version that Nightshift does not fit
     └── PermanentFailure         raised by a task: do not retry, bury
 
-A message names the value that was wrong and the way out.
+Each message names the wrong value and what to do.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class ConfigurationError(NightshiftError, ValueError):
 class BrokerUnavailable(NightshiftError):
     """The broker is down, refuses, or did not answer in time.
 
-    Nothing was lost: either the message was not accepted, or (when the answer went missing) it was and
-    the job runs. Answer 503 with ``Retry-After`` in a request.
+    The broker did not accept the message; or it did, but its confirmation was lost: then the job runs. In a web
+    request, answer 503 with ``Retry-After``.
 
-    ``retry_after`` is a suggestion in seconds. ``enqueued`` are the ids of the jobs of an ``enqueue_many``
-    that were accepted before.
+    ``retry_after`` is a suggested wait in seconds. ``enqueued`` are the ids of the jobs that an ``enqueue_many()`` had
+    enqueued before the error.
     """
 
     retry_after: int = 5
@@ -49,11 +49,11 @@ class BrokerUnavailable(NightshiftError):
 
 
 class EmbeddedBrokerDown(BrokerUnavailable):
-    """No embedded server runs for this instance folder."""
+    """The broker URL is ``embedded://``, and no server runs for this instance folder."""
 
 
 class DatabaseUnavailable(NightshiftError):
-    """The history database cannot be reached; jobs run all the same."""
+    """The history database cannot be used now; jobs run without it."""
 
 
 class JobNotFound(NightshiftError, LookupError):
@@ -69,11 +69,11 @@ class Unsupported(NightshiftError):
 
 
 class IncompatibleLibrary(NightshiftError):
-    """A library has changed where Nightshift depends on it; a worker does not start then.
+    """A library lacks an internal name that Nightshift depends on, so a worker does not start.
 
-    The message names the place, what we need it for, and the installed and the checked version.
+    The message gives that name, what we need it for, and the installed and the checked version.
     """
 
 
 class PermanentFailure(NightshiftError):
-    """Raise it in a task when another attempt cannot help: the job is buried as a dead letter at once."""
+    """Raise it in a task when another attempt cannot help: the job becomes a dead letter at once."""

@@ -1,1 +1,1 @@
-"""The Celery app of a Flask app: what it publishes goes through ``JobCelery``, and its settings are checked."""
+"""The Celery app of a Flask app: ``JobCelery`` publishes all its jobs, and we check its settings."""

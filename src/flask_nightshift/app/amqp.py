@@ -1,4 +1,4 @@
-"""Celery's messaging, with queues and connections of ours."""
+"""Celery's ``app.amqp`` with our queues and connections."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from ..services import Services
 
 FOLLOWS_WITHIN = 30.0
-"""Seconds for which an attempt tries to enqueue what follows its job."""
+"""Seconds for which a worker tries to enqueue a job's successors while the broker is unavailable."""
 
 logger = logging.getLogger("flask_nightshift.celery_app")
 
 
 class JobQueues(Queues):
-    """Celery's queues, declared as our broker wants them, also those that nobody listed."""
+    """Celery's queues; ``declare`` (the broker's) also declares a queue that no setting lists."""
 
     def __init__(self, *args: Any, declare: Any, **kwargs: Any) -> None:
         self._declare = declare
         super().__init__(*args, **kwargs)
 
     def new_missing(self, name: str) -> Queue:
-        """A queue that nobody listed."""
+        """The declaration of a queue that no setting lists."""
         return self._declare(name)
 
 
@@ -44,20 +44,21 @@ class JobAMQP(AMQP):
 
     @property
     def producer_pool(self) -> Any:
-        """The producers on the connections of the app's pool."""
+        """The pool of producers, on the connections of the app's pool."""
         if self._producer_pool is None:
             pool = self.app.pool
             self._producer_pool = ProducerPool(pool, limit=pool.limit)
         return self._producer_pool
 
     def forget_pool(self) -> None:
-        """Make another one when it is needed."""
+        """Forget the pool; the next use creates another."""
         self._producer_pool = None
 
     def _retry_publish(self, publish: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Enqueue what follows a job: its links, the rest of its chain, the body of its chord.
+        """Publish through Celery; in a worker, try for ``FOLLOWS_WITHIN`` seconds.
 
-        Its body has returned and should not run again for a broker that is away for a moment, so this waits for it.
+        A worker publishes a job's successors (links, the rest of a chain, the body of a chord) after the job's body
+        returned. A short outage of the broker must not make that body run again, so this waits.
         """
         until = monotonic() + FOLLOWS_WITHIN
         while True:
@@ -70,7 +71,7 @@ class JobAMQP(AMQP):
                 sleep(1.0)
 
     def Queues(self, queues: Any, **options: Any) -> JobQueues:  # noqa: N802 - Celery's name
-        """The queues to use: the given ones, else all that the configuration or a task names."""
+        """The given queues, or all queues that the configuration or a task names."""
         services: Services = self.app.services
         if not queues:
             queues = [services.broker.queue(name) for name in services.queues()]

@@ -1,6 +1,6 @@
 """Our Celery app: every publish of a job goes through ``JobCelery.send_task``.
 
-``delay``, ``apply_async``, canvas, ``send_task`` by name and Beat all end there, and it hands all to one publisher
+``delay``, ``apply_async``, canvas, ``send_task`` by name and Beat all call it, and it calls one publisher
 (``enqueue/publisher.py``).
 """
 
@@ -32,16 +32,16 @@ class JobCelery(TaskMaker):
     """The Celery app of one Flask app."""
 
     services: Services
-    """Set by the extension, when there is one."""
+    """The services of the Flask app; the extension sets them."""
     amqp_cls = JobAMQP
     events_cls = "flask_nightshift.worker.monitoring:JobEvents"
     settlement: Any = None
-    """The ``Settlement`` of this process's worker; None where there is none."""
+    """The ``Settlement`` of the worker in this process, or None."""
     announcer: Any = None
-    """The ``Announcer`` of this process's worker; None where there is none."""
+    """The ``Announcer`` of the worker in this process, or None."""
     _pool: Any = None
     draining = False
-    """The grace period of a stop is over: what still runs is given back."""
+    """True after the grace period of a stop: the worker returns the jobs that still run."""
 
     def on_init(self) -> None:
         """Celery's hook at the end of its ``__init__``."""
@@ -53,13 +53,13 @@ class JobCelery(TaskMaker):
         when_forked(self)
 
     def finalize(self, auto: bool = False) -> None:
-        """Make all declared tasks, as Celery does; also asked at each look at the tasks."""
+        """Create all declared tasks, as Celery does. Celery calls it at each access to ``tasks``."""
         if not self.finalized:
             self.on_after_configure.tell_late(self)
         super().finalize(auto)
 
     def tell_late_receivers(self) -> None:
-        """Call those who connected to a signal of this app after it was sent; raises ``ConfigurationError``."""
+        """Call receivers that connected after this app sent its signal; raises their ``ConfigurationError``."""
         self.on_after_configure.tell_late(self)
         self.on_after_finalize.tell_late(self)
 
@@ -67,7 +67,7 @@ class JobCelery(TaskMaker):
         super()._add_periodic_task(key, schedule.check(key, entry), name=name)
 
     def after_fork(self) -> None:
-        """In a child: no connection is the parent's; of plain forks (gunicorn's ``--preload``) Celery does not know."""
+        """Forget the parent's connections in a child; Celery does not see plain forks (gunicorn's ``--preload``)."""
         forget_inherited()
         try:
             self._after_fork()
@@ -75,7 +75,11 @@ class JobCelery(TaskMaker):
             logger.exception("the result backend could not begin anew after a fork")
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Publish one job, as Celery does; raises ``BrokerUnavailable`` within 3 s when it cannot."""
+        """Publish one job; returns its ``AsyncResult``. Options as in Celery.
+
+        Raises ``BrokerUnavailable`` within 3 s, ``Unusable`` for a wrong option, ``Unsendable`` for an argument that
+        cannot be encoded.
+        """
         return self.publisher.one(name, args, kwargs, options)
 
     @cached_property
@@ -85,19 +89,19 @@ class JobCelery(TaskMaker):
 
     @cached_property
     def deduplicates(self) -> bool:
-        """Whether a worker remembers the jobs that succeeded, to skip one that comes again: a setting of Celery's.
+        """Whether a worker skips jobs that succeeded before (``worker_deduplicate_successful_tasks``).
 
-        Without it nobody asks, and remembering a thousand of them costs more than all else at the end of a job.
+        Otherwise we do not record successful jobs: that costs more than all other work at the end of a job.
         """
         return bool(self.conf.worker_deduplicate_successful_tasks)
 
     @cached_property
     def timezone(self) -> Any:
-        """The app's time zone, which is asked for with each job; Celery's own kind of property locks for it."""
+        """The app's time zone. Each publish reads it, and Celery's own cached property takes a lock."""
         return super().timezone
 
     def uses_utc_timezone(self) -> bool:
-        """Whether that is UTC; asked with each job too."""
+        """Whether the time zone is UTC; cached, because each publish reads it."""
         return self._uses_utc
 
     @cached_property
@@ -105,24 +109,24 @@ class JobCelery(TaskMaker):
         return bool(super().uses_utc_timezone())
 
     def forget_settings(self) -> None:
-        """A setting has changed: look up anew what was derived from them."""
+        """Forget values derived from settings, after a setting changed."""
         for name in ("_uses_utc", "annotations", "deduplicates", "publisher", "timezone"):
             self.__dict__.pop(name, None)
         for task in self._tasks.values():
-            vars(task).pop("_exec_options", None)  # Celery's memory of a task's options
+            vars(task).pop("_exec_options", None)  # Celery's cache of a task's options
 
     @property
     def pool(self) -> Any:
-        """Connections that publish what does not go the short way: this app's own, and gone with it."""
+        """The connections of Celery's producer; they belong to this app and close with it."""
         if self._pool is None:
             self._ensure_after_fork()
             made = self._pool = self.connection_for_write().Pool(limit=self.conf.broker_pool_limit)
-            mine = os.getpid()  # to close a socket in a forked child is to close it for its parent
+            mine = os.getpid()  # a forked child that shut the socket down would also do so for its parent
             self.services.holdings.add("pool", lambda: close_pool(made) if os.getpid() == mine else None)
         return self._pool
 
     def close_connections(self) -> None:
-        """Close those of the result backend, and forget the pools, which the app's holdings close."""
+        """Close the result backend's connections, and forget the pools; the app's holdings close those."""
         self._pool = None
         if "amqp" in self.__dict__:
             self.amqp.forget_pool()
@@ -132,7 +136,7 @@ class JobCelery(TaskMaker):
 
     @cached_property
     def publisher(self) -> JobPublisher:
-        """What publishes this app's jobs."""
+        """The publisher of this app's jobs."""
         services, celerys = self.services, cast("Any", super())
         return JobPublisher(
             self,
@@ -143,15 +147,15 @@ class JobCelery(TaskMaker):
 
     @cached_property
     def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
-        """The class of results, which is asked for with each job; Celery's own kind of property locks for it."""
+        """The class of results. Each publish reads it, and Celery's own cached property takes a lock."""
         return super().AsyncResult
 
     def _get_backend(self) -> Any:
-        """The result backend, without its subscription to each result when the job is published.
+        """The result backend; on Redis it does not subscribe to a result when the job is published.
 
-        On Redis that would hang a publish for minutes while the server is frozen. Whoever asks for a result
-        (``AsyncResult.get``) is subscribed then, and is told one that was there before; for a result that nobody
-        has asked for there is nothing to end when it is forgotten.
+        That subscription would block a publish for minutes while the server is frozen. ``AsyncResult.get`` subscribes
+        by itself, and also finds a result that was stored earlier. We skip the unsubscribe for results that have no
+        subscriber.
         """
         backend = super()._get_backend()
         if type(backend).__module__ == "celery.backends.redis":
@@ -166,23 +170,23 @@ class JobCelery(TaskMaker):
         self,
         obj: Any,
         silent: bool = False,
-        force: bool = False,  # noqa: ARG002 - Celery's signature; it is read at once
+        force: bool = False,  # noqa: ARG002 - Celery's signature; we always read at once
         namespace: str | None = None,
     ) -> Any:
-        """Take Celery's settings from an object or module, as if they stood in ``NIGHTSHIFT_CELERY``.
+        """Take Celery's settings from an object or module, as if ``NIGHTSHIFT_CELERY`` contained them.
 
-        Raises ``ConfigurationError`` for one that is refused.
+        Raises ``ConfigurationError`` for a setting that we refuse.
         """
         if not self.loader.config_from_object(obj, silent=silent):
             return None
-        given, self.loader._conf = self.loader.conf, None  # noqa: SLF001 - else Celery would read them too
+        given, self.loader._conf = self.loader.conf, None  # noqa: SLF001 - so that Celery does not read them too
         prefix = f"{namespace.rstrip('_')}_" if namespace else ""
         names = {key: key.removeprefix(prefix) for key in given if key.startswith(prefix)}
         self.conf.update({name: given[key] for key, name in names.items() if is_meant(name)})
         return self.conf
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
-        """A connection that publishes: it gives up sooner than one that consumes."""
+        """A connection that publishes; its time limits are shorter than a consumer's."""
         given = options.pop("transport_options", None) or {}
         options["connect_timeout"] = options.get("connect_timeout") or STEP
         wanted = {**self.services.broker.write_options, **given}
@@ -190,5 +194,5 @@ class JobCelery(TaskMaker):
 
 
 def _awaited(backend: Any, result: Any) -> bool:
-    """Whether somebody has asked for ``result``, and waits for it here: only then is it subscribed to."""
+    """Whether a caller in this process waits for ``result``: only then is there a subscription."""
     return any(result.id in waiting for waiting in backend._pending_results)  # noqa: SLF001 - Celery's own place

@@ -1,7 +1,7 @@
-"""Celery's signals that are sent once, for receivers that connect afterwards.
+"""Celery signals that are sent once, delivered also to receivers that connect later.
 
-``init_app`` configures the Celery app, so ``on_after_configure`` has been sent before any code of the user's can
-connect to it. Such receivers are told when the app is finalized, or when Beat starts: by then the tasks exist.
+``init_app`` configures the Celery app, so Celery sends ``on_after_configure`` before the user's code can connect a
+receiver. We call such receivers when the app is finalized or when Beat starts: by then the tasks exist.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ logger = get_logger("flask_nightshift.late_signals")
 
 
 class LateSignal(Signal):
-    """A signal that remembers being sent; ``tell_late`` sends it to those who connected since.
+    """A signal that remembers that it was sent; ``tell_late`` sends it to receivers that connected since.
 
-    Receivers are held, not referred to weakly: a function made in an application factory would be gone.
+    It holds strong references to receivers, because a function defined in an application factory has no other.
     """
 
     def __init__(self, name: str) -> None:
@@ -28,19 +28,22 @@ class LateSignal(Signal):
         self._told: list[Any] = []
 
     def connect(self, *args: Any, **options: Any) -> Any:
-        """As in Celery, but ``weak`` is False unless it is given."""
+        """As in Celery, but ``weak`` defaults to False."""
         if len(args) < 3:
             options.setdefault("weak", False)
         return super().connect(*args, **options)
 
     def send(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
-        """Tell all receivers; their errors are logged, as in Celery, but for a ``ConfigurationError``."""
+        """Call all receivers; returns ``(receiver, result)`` pairs.
+
+        As in Celery, an error of a receiver is logged; but a ``ConfigurationError`` is raised.
+        """
         self._named = named
         self._told.clear()
         return self.tell_late(sender)
 
     def tell_late(self, sender: Any) -> list[tuple[Any, Any]]:
-        """Tell the receivers that have not been told, if the signal was sent."""
+        """Call the receivers that were not called yet, if the signal was sent; returns as ``send`` does."""
         if self._named is None:
             return []
         return [(receiver, self._tell(receiver, sender)) for receiver in self._untold(sender)]
@@ -49,7 +52,7 @@ class LateSignal(Signal):
         return [found for found in self._live_receivers(sender) if found not in self._told]
 
     def _tell(self, receiver: Any, sender: Any) -> Any:
-        self._told.append(receiver)  # before it is called: it may come back here
+        self._told.append(receiver)  # before the call, which may finalize the app and come back here
         try:
             return receiver(signal=self, sender=sender, **(self._named or {}))
         except ConfigurationError:

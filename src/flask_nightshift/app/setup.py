@@ -1,7 +1,7 @@
-"""The Celery app of a Flask app, set up: our settings, the broker's, and the user's, each in its place.
+"""Sets up the Celery app of a Flask app: our defaults, then the broker's settings, then the user's.
 
-What the user says later (``celery.conf.task_time_limit = 60``) takes the same way, so it is honoured, merged or
-refused as if it stood in ``NIGHTSHIFT_CELERY``.
+A setting that the user changes later (``celery.conf.task_time_limit = 60``) passes the same checks, so it is honoured,
+merged or refused as if ``NIGHTSHIFT_CELERY`` contained it.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ DEFAULTS: dict[str, Any] = {
     "enable_utc": True,
     "timezone": "UTC",
     "result_expires": 86_400,
-    "database_create_tables_at_setup": False,  # at the first result, not when somebody publishes (invariant 7)
+    "database_create_tables_at_setup": False,  # at the first result, not at a publish (invariant 7)
     "task_create_missing_queues": True,
     "worker_consumer": "flask_nightshift.worker.consumer:JobConsumer",
     "worker_prefetch_multiplier": 1,  # no job waits in a busy worker while another is idle
     "worker_lost_wait": 2.0,
-    "worker_cancel_long_running_tasks_on_connection_loss": False,  # Celery 6 will; a lease outlives its connection
+    "worker_cancel_long_running_tasks_on_connection_loss": False,  # unlike Celery 6: a lease outlives its connection
     "broker_connection_retry_on_startup": True,
-    "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
+    "broker_connection_max_retries": None,  # a worker waits for its broker without limit
     "beat_scheduler": "flask_nightshift.beat:JobScheduler",
 }
-"""What we change of Celery's defaults; the broker adds its own, ``NIGHTSHIFT_CELERY`` goes before both."""
+"""Our defaults for Celery's settings. The broker's settings override them, and ``NIGHTSHIFT_CELERY`` overrides both."""
 
 _TASK_DEFAULTS = "NIGHTSHIFT_TASK_DEFAULTS"
 _MERGED = ("beat_schedule", "broker_transport_options")
-"""What the user says there has been put into our own already."""
+"""Settings that ``configure`` does not copy from the user, because the schedule and the broker include them."""
 
 
 _CELERYS = {"store_errors_even_if_ignored": False, "track_started": False}
-"""Celery's defaults of options that ``JobTask`` leaves alone: without one here, each task takes a copy at its start."""
+"""Celery's defaults for options that ``JobTask`` does not set; otherwise each task would copy the app's setting."""
 
 
 class Routes(tuple[Any, ...]):
-    """Routers of Celery's: the task's own queue, the user's ``given`` routes, the queue of the app's tasks."""
+    """Celery's ``task_routes``, in order: the task's own queue, the user's routes (``given``), the default queue."""
 
     given: tuple[Any, ...]
 
     @classmethod
     def around(cls, given: Any) -> Routes:
-        """With Celery's setting ``task_routes`` in their midst."""
+        """Put our routers before and after the user's ``task_routes``."""
         if isinstance(given, Routes):
             return given
         routes = () if given is None else tuple(given) if isinstance(given, (list, tuple)) else (given,)
@@ -65,7 +65,7 @@ class Routes(tuple[Any, ...]):
 
 
 def configure(celery: JobCelery, built: Services) -> None:
-    """Give ``celery`` its settings and its task class; raises ``ConfigurationError`` where they contradict."""
+    """Give ``celery`` its settings and its task class; raises ``ConfigurationError`` if settings contradict."""
     settings = built.settings
     celery.task_cls = celery.job_task = _task_class(built)
     celery.conf.update(DEFAULTS)
@@ -80,12 +80,12 @@ def configure(celery: JobCelery, built: Services) -> None:
 
 
 def attributes(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's options as attributes of its class; Celery itself deprecates one of the name ``queue``."""
+    """A task's options as attributes of its class; ``queue`` becomes ``job_queue``, as Celery deprecates ``queue``."""
     return {"job_queue" if name == "queue" else name: value for name, value in options.items()}
 
 
 def task_defaults(settings: Settings) -> dict[str, Any]:
-    """The options of every task that does not set its own, from ``NIGHTSHIFT_TASK_DEFAULTS`` and Celery's settings.
+    """The default options of tasks, from ``NIGHTSHIFT_TASK_DEFAULTS`` and Celery's settings.
 
     Raises ``ConfigurationError`` if the two disagree.
     """
@@ -104,7 +104,7 @@ def task_defaults(settings: Settings) -> dict[str, Any]:
 
 
 def with_both_limits(options: Mapping[str, Any]) -> dict[str, Any]:
-    """``options`` with a pair of time limits that fit each other, where only one of them is given."""
+    """``options``; if they set only one time limit, the other one is adjusted to fit it."""
     names = ("soft_time_limit", "time_limit")
     soft, hard = (options.get(name, getattr(JobTask, name)) for name in names)
     pair = task_options.limits(soft, hard, *(name in options for name in names))
@@ -119,7 +119,7 @@ def _task_class(built: Services) -> type[JobTask]:
 
 
 class _Guard:
-    """What becomes of a setting that the user changes when the app is set up already."""
+    """Checks a setting that the user changes after set-up, and applies it to the tasks."""
 
     def __init__(self, celery: JobCelery, settings: Settings) -> None:
         self._celery = weakref.ref(celery)
@@ -152,13 +152,13 @@ class _Guard:
             setattr(celery.job_task, name, value)
             for task in celery._tasks.values():  # noqa: SLF001 - without finalizing the app
                 if vars(type(task)).get(name, value) is None and value is not None:
-                    delattr(type(task), name)  # what Celery has copied from its settings
+                    delattr(type(task), name)  # Celery's copy of its setting
 
 
 def _to_own_queue(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **_: Any) -> Any:  # noqa: ARG001
     for kind in type(task).__mro__:
         if "is_default" in kind.__dict__:
-            return None  # what follows are the defaults of all tasks
+            return None  # from here on the classes hold the defaults of all tasks
         if queue := kind.__dict__.get("job_queue"):
             return None if options.get("queue") else {"queue": queue}
     return None

@@ -1,4 +1,4 @@
-"""The URL of the broker, or several: which schemes there are, and what the rest of a URL must be."""
+"""Checks the broker's URL, or several: the scheme and the parts after it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..text.passwords import refused_url
 
 SCHEMES = ("embedded", "redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
 IN_PROCESS = "memory"
-"""A scheme for tests, which a refusal therefore does not suggest."""
+"""A scheme for tests; error messages do not suggest it."""
 
 
 def checked(key: str, value: Any) -> str:
-    """``value``, one URL or several with ``;`` between; raises ``ConfigurationError``, which shows no password."""
+    """``value``: one URL, or several separated by ``;``. Raises ``ConfigurationError``, which shows no password."""
     allowed = "a URL that starts with " + ", ".join(f"{s}://" for s in SCHEMES)
     if not isinstance(value, str):
         raise ConfigurationError(key, refused_url(value), allowed)
@@ -31,7 +31,7 @@ def checked(key: str, value: Any) -> str:
 
 
 def _check_parts(key: str, value: str, url: str) -> None:
-    """Refuse a port or a number of a database that is none."""
+    """Raise ``ConfigurationError`` for an invalid port or Redis database number."""
     if url.startswith(("embedded:", "redis+socket:")):
         return
     try:

@@ -1,7 +1,7 @@
-"""Celery's settings, each with what becomes of it here: taken as it is, merged with ours, or refused by name.
+"""How Nightshift treats each of Celery's settings: honoured as it is, merged with ours, or refused by name.
 
-``NIGHTSHIFT_CELERY`` goes through ``checked``, and so does what a user sets on ``celery.conf`` later, so that
-no setting is silently without effect. A test holds the table against Celery's own list of settings.
+``checked`` checks ``NIGHTSHIFT_CELERY`` and what a user sets on ``celery.conf`` later, so no setting is silently
+ignored. A test compares the tables with Celery's own list of settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STORES = (
     "arangodb_", "azureblockblob_", "cache_", "cassandra_", "consul_", "cosmosdbsql_", "couchbase_", "couchdb_",
     "database_", "dynamodb_", "elasticsearch_", "filesystem_", "gcs_", "mongodb_", "redis_", "rpc_", "s3_",
 )  # fmt: skip
-"""How the settings of result stores begin: Celery reads them, as it does the others of ``result_``."""
+"""Prefixes of the settings of result stores; Celery reads them, and we do not check them."""
 
 _AS_THEY_ARE = """
     accept_content enable_utc imports include result_accept_content timezone
@@ -54,7 +54,7 @@ _AS_THEY_ARE = """
     worker_timer_precision
 """
 AS_THEY_ARE = frozenset(_AS_THEY_ARE.split())
-"""Honoured as Celery documents them; ours are only defaults for some."""
+"""Honoured as Celery documents them; for some, our default differs from Celery's."""
 
 OF_TASKS = {
     "task_acks_late": "acks_late",
@@ -66,7 +66,7 @@ OF_TASKS = {
     "task_time_limit": "time_limit",
     "task_track_started": "track_started",
 }
-"""Honoured for every task that does not set the option of the second name itself."""
+"""From Celery's setting to the task option; honoured for every task that does not set the option."""
 
 MERGED = {
     "beat_schedule": "its entries are added to those of `NIGHTSHIFT_SCHEDULE` and to the retention job",
@@ -74,7 +74,7 @@ MERGED = {
     "broker_transport_options": "they go before ours",
     "task_routes": "they hold for tasks that name no queue themselves",
 }
-"""Honoured together with what we need."""
+"""Honoured in part or combined with ours; the text (for docs/reference.md) says how."""
 
 _PERSISTENT = "jobs are written to disk: a job is not to be lost with the broker's memory"
 _FIXED: dict[str, tuple[Any, str]] = {
@@ -91,7 +91,7 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "worker_enable_soft_shutdown_on_idle": (False, "a worker without jobs stops at once; see NIGHTSHIFT_STOP_GRACE"),
     "worker_pool_start_method": ("fork", "child processes share memory with the worker's main process"),
 }  # fmt: skip
-"""Only one value fits, and is what holds anyway; and why."""
+"""Settings with one allowed value, which applies anyway: the value, and the reason."""
 
 _BROKER = "set NIGHTSHIFT_BROKER_URL instead"
 _DEFAULT_QUEUE = "set NIGHTSHIFT_DEFAULT_QUEUE instead"
@@ -139,25 +139,25 @@ REFUSED = {
     "worker_task_log_datefmt": _LOGS,
     "worker_task_log_format": _LOGS,
 }
-"""What to do instead, or why it cannot be had."""
+"""Settings that we refuse: what to do instead, or why."""
 
 AT_START = frozenset(
     {"broker_login_method", "broker_pool_limit", "broker_transport_options", "broker_use_ssl"}
 )
-"""Read once, when the app is set up: refused afterwards."""
+"""Settings that are read once, in ``init_app``; a later change is refused."""
 
 _NAMESPACES = ("beat_", "broker_", "control_", "event_", "result_", "security_", "task_", "worker_")
 _KNOWN = AS_THEY_ARE | OF_TASKS.keys() | MERGED.keys() | _FIXED.keys() | REFUSED.keys() | DEFAULTS.keys()
 _NEAR = 0.85
-"""How much alike two names are of which one is taken for the other misspelt."""
+"""From this similarity on (``difflib``, 0 to 1) a name counts as a misspelling of another."""
 _SECRET = ("pass", "secret", "key", "url", "backend")
 
 
 def checked(where: str, given: Mapping[str, Any], *, late: bool = False) -> dict[str, Any]:
-    """``given`` under Celery's present (lower-case) names, if each of them can be honoured.
+    """``given`` under Celery's current (lower-case) names.
 
-    ``where`` is what the settings were given as; ``late``: when the app was set up already. Raises
-    ``ConfigurationError`` for one that is refused or misspelt.
+    ``where`` is the place of the settings in an error (``NIGHTSHIFT_CELERY``); ``late``: the app is already set up.
+    Raises ``ConfigurationError`` for a setting that is refused or misspelt.
     """
     settings: dict[str, Any] = {}
     for key, value in given.items():
@@ -184,7 +184,7 @@ def _check(where: str, key: str, name: str, value: Any, late: bool) -> None:
 
 
 def way_out(name: str) -> str:
-    """What to do about Celery's setting ``name`` that was found where nothing reads it."""
+    """What to do about the Celery setting ``name``, found in a place that Nightshift does not read."""
     if name in REFUSED:
         return REFUSED[name]
     if name in _FIXED:
@@ -193,9 +193,9 @@ def way_out(name: str) -> str:
 
 
 def present_name(name: str) -> str | None:
-    """Celery's present name of the setting ``name``: itself, an old one, or one with the prefix ``CELERY_``.
+    """Celery's current name for the setting ``name``, which may be an old one or begin with ``CELERY_``.
 
-    None if it is no setting of Celery's.
+    None if it is not a setting of Celery's.
     """
     candidates = [name, _TO_NEW_KEY.get(name, "")]
     if name.isupper():
@@ -204,17 +204,17 @@ def present_name(name: str) -> str | None:
 
 
 def is_meant(name: str) -> bool:
-    """Whether ``name``, one of many in a module, stands for a setting of Celery's, perhaps misspelt."""
+    """Whether ``name``, found in a settings module, is a setting of Celery's, perhaps an old or a misspelt name."""
     return present_name(name) is not None or bool(_misspelt(name))
 
 
 def is_known(name: str) -> bool:
-    """Whether it is a setting of Celery's, under its present name."""
+    """Whether ``name`` is the current name of a setting of Celery's."""
     return name in _KNOWN or name.startswith(STORES)
 
 
 def _misspelt(name: str) -> str:
-    """What a name that Celery does not know was meant to be; empty if it may be a setting of some library's."""
+    """A hint for a name that Celery does not know; empty if it may be another library's setting."""
     plain = name.removeprefix("CELERY_").lower()
     near = difflib.get_close_matches(plain, _KNOWN, n=1, cutoff=_NEAR)
     if near:

@@ -1,6 +1,6 @@
-"""Which database keeps the history: ours, else the app's, else a SQLite file in the instance folder.
+"""Chooses the history database: ``NIGHTSHIFT_DATABASE_URL``, else the app's, else SQLite in the instance folder.
 
-An error is in the name of the key that holds the wrong URL, and says which key of ours is the way out.
+An error names the key that holds the wrong URL. If that is the app's key, it says which of our keys to set instead.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ KEY = "NIGHTSHIFT_DATABASE_URL"
 APP_KEY = "SQLALCHEMY_DATABASE_URI"
 DEFAULT = "sqlite:///nightshift.sqlite3"
 DRIVERS = ("psycopg", "psycopg2")
-"""Of PostgreSQL: what is taken when it is installed, the first one first."""
+"""Drivers for PostgreSQL; the first installed one is used."""
 _ALLOWED = "a sqlite:// or postgresql:// URL"
 _ELSEWHERE = f"Nightshift keeps its history in SQLite or PostgreSQL: set {KEY} to {_ALLOWED}"
 
 
 def checked(key: str, value: Any) -> str:
-    """``value`` as the text of a URL, if it is one; ``sqlalchemy.URL`` objects are."""
+    """``value``, a text or a ``sqlalchemy.URL``, as the text of a URL; raises ``ConfigurationError``."""
     try:
         url = make_url(value)
     except (ArgumentError, AttributeError, ValueError):
@@ -36,9 +36,9 @@ def checked(key: str, value: Any) -> str:
 
 
 def resolve(app: Flask, given: str | None) -> str:
-    """The URL of the history, its driver and its path made plain; ``given`` is that of ``NIGHTSHIFT_DATABASE_URL``.
+    """The URL of the history database, with its driver and an absolute path.
 
-    Raises ``ConfigurationError``.
+    ``given`` is the value of ``NIGHTSHIFT_DATABASE_URL``, or None. Raises ``ConfigurationError``.
     """
     apps = app.config.get(APP_KEY)
     key = KEY if given or not apps else APP_KEY
@@ -55,7 +55,7 @@ def resolve(app: Flask, given: str | None) -> str:
 
 
 def is_apps(app: Flask, url: str) -> bool:
-    """Whether the SQLite file of ``url``, a resolved one, is the app's own too."""
+    """Whether ``url`` (resolved) is a SQLite file that the app uses too (Flask-SQLAlchemy's URI or binds)."""
     binds = [
         bind.get("url") if isinstance(bind, dict) else bind
         for bind in (app.config.get("SQLALCHEMY_BINDS") or {}).values()
@@ -76,7 +76,7 @@ def _file(app: Flask, url: Any) -> Path | None:
 
 
 def with_driver(url: URL, key: str = KEY) -> URL:
-    """``url`` with a driver that is installed; raises ``ConfigurationError`` if none is, or for another database."""
+    """``url`` with an installed driver; raises ``ConfigurationError`` if there is none, or for another database."""
     backend, _, driver = url.drivername.partition("+")
     if backend == "sqlite" and driver in ("", "pysqlite"):
         return url.set(drivername="sqlite")
@@ -93,13 +93,13 @@ def with_driver(url: URL, key: str = KEY) -> URL:
 
 
 def in_memory(url: URL) -> bool:
-    """Whether a SQLite URL names no file."""
+    """Whether a SQLite URL means a database in memory."""
     path = url.database or ":memory:"
     return ":memory:" in path or "mode=memory" in path or url.query.get("mode") == "memory"
 
 
 def _in_folder(url: URL, folder: str) -> URL:
-    """``url`` with a relative path of SQLite's made absolute, as Flask-SQLAlchemy does it."""
+    """``url`` with a relative SQLite path made absolute in ``folder``, as Flask-SQLAlchemy does."""
     path = url.database
     if url.get_backend_name() != "sqlite" or not path or path.startswith((":memory:", "file:")):
         return url

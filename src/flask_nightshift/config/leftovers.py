@@ -1,7 +1,7 @@
-"""What stands in ``app.config`` or the environment as if it were a setting, and is read by nobody.
+"""Finds keys in ``app.config`` or the environment that look like settings but have no effect.
 
-Celery's settings of an app that used Celery before, and ``NIGHTSHIFT_*`` variables that are misspelt. A start
-warns of them, and so does ``flask jobs doctor``; they are no errors, because something else may use them.
+They are settings of an app that used Celery before, and misspelt ``NIGHTSHIFT_*`` variables. ``init_app`` and
+``flask jobs doctor`` warn about them. They are not errors, because other code may use them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_SETTINGS = frozenset({"CELERY_LOADER", "CELERY_CONFIG_MODULE"})
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """``name`` in ``where`` has no effect; ``remedy`` says what has. Its value may be a password."""
+    """The key ``name`` in ``where`` has no effect; ``remedy`` says what to do. Its value may be secret."""
 
     name: str
     where: str
@@ -33,7 +33,7 @@ class Leftover:
 
 
 def leftovers(app: Flask, settings: Settings) -> list[Leftover]:
-    """All of them; not those that say what is so anyway."""
+    """All leftovers, except those whose value is in effect anyway."""
     return [*_in_config(app.config, settings), *_in_environment(settings)]
 
 
@@ -66,7 +66,7 @@ def _old_setting(key: str, value: Any, where: str, settings: Settings) -> Iterat
 
 
 def _is_so(present: str, value: Any, settings: Settings) -> bool:
-    """Whether Celery's setting has that value here."""
+    """Whether Celery's setting ``present`` has that value in effect."""
     if present in ("broker_url", "broker_read_url", "broker_write_url"):
         return bool(value == settings.broker_url)
     if present == "result_backend":

@@ -1,4 +1,4 @@
-"""What the name of a queue may be, on every broker."""
+"""Checks names of queues; the rules are the same for every broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import ConfigurationError
 
 
 def queue_name(key: str, value: Any) -> str:
-    """``value``, if it may be the name of a queue; ``key`` is what it was given as. Raises ``ConfigurationError``."""
+    """``value``, checked as the name of a queue; raises ``ConfigurationError``, which names ``key``."""
     if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
         raise ConfigurationError(key, value, "a queue name is 1 to 200 letters, digits and . _ : -")
     if value.startswith(("nightshift.", "celery_delayed")):
@@ -20,7 +20,7 @@ def queue_name(key: str, value: Any) -> str:
 
 
 def queue_names(key: str, value: Any) -> tuple[str, ...]:
-    """Several of them: a list, or a text with commas between; raises ``ConfigurationError``."""
+    """The names in ``value``, a list or a comma-separated text; raises ``ConfigurationError``, which names ``key``."""
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple, set, frozenset)):
         raise ConfigurationError(key, value, "give a list of queue names, or names with commas between")

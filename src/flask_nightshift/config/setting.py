@@ -1,7 +1,7 @@
-"""How one setting is declared, and how a value is checked against its declaration.
+"""The declaration of one setting, and the check of a value against it.
 
-A declaration is ``Annotated[type, Meta(limits), Setting(words)]``, with limits where there are any. msgspec checks the
-type and the limits. A function of the setting's own checks what they cannot say.
+A declaration is ``Annotated[type, Meta(limits), Setting(words)]``; the limits are optional. msgspec checks the type and
+the limits. Where these are not enough, the setting has a check function of its own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..text.passwords import refused_url
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The words for a setting, and the check that its type and limits cannot make.
+    """The words for a setting, and an optional check function.
 
-    ``meaning`` and ``default`` stand in docs/reference.md; ``default`` only where the value does not speak for itself.
-    ``unit`` is what a number counts; ``allowed`` says in a refusal which texts are taken. ``check`` replaces the check
-    by type: it takes the key and the value, and returns the value to keep or raises ``ConfigurationError``.
+    ``meaning`` and ``default`` appear in docs/reference.md; ``default`` is set only where the default value needs
+    words. ``unit`` is the unit of a number. ``allowed`` describes the accepted texts in an error. ``check`` replaces
+    the check by type: it takes the key and the value, and returns the value to keep or raises ``ConfigurationError``.
     """
 
     meaning: str
@@ -41,10 +41,10 @@ def words_of(declared: Any) -> Setting:
 
 
 def checked(key: str, value: Any, declared: Any) -> Any:
-    """``value`` as it is ``declared``; raises ``ConfigurationError`` with the key, the value and what is allowed.
+    """``value`` converted to its ``declared`` type; raises ``ConfigurationError`` with key, value and what is allowed.
 
-    The environment holds texts only: a text may stand for a number, for a dict (JSON), or for a choice in another case.
-    A timedelta stands for its seconds.
+    Environment variables are text, so a text may stand for a number, a dict (JSON), or a choice in any case. A
+    timedelta stands for its seconds.
     """
     words = words_of(declared)
     if words.check is not None:
@@ -63,7 +63,7 @@ def checked(key: str, value: Any, declared: Any) -> Any:
 
 
 def mapping(key: str, value: Any) -> dict[str, Any]:
-    """``value`` as a dict with text keys; it may be JSON. Raises ``ConfigurationError``."""
+    """``value``, a dict or JSON text, as a dict with text keys; raises ``ConfigurationError``."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -92,7 +92,7 @@ def _number(key: str, value: Any, declared: Any, unit: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The number that ``value`` stands for, or ``value``; raises ``ValueError`` for a text that is no number."""
+    """``value`` as a number if it is a text or a timedelta; raises ``ValueError`` for a text that is not a number."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     return float(value) if isinstance(value, (str, float)) else value

@@ -1,11 +1,11 @@
-"""Configuration: ``NIGHTSHIFT_*`` in, one frozen ``Settings`` out.
+"""Configuration: reads ``NIGHTSHIFT_*`` into one frozen ``Settings``.
 
-A key comes from ``app.config``, or, if the app does not set it, from the environment under its own name. Everything is
-checked here, once, at start: a wrong value is refused with the key, the value and what is allowed, so that no worker
-finds out at three in the morning.
+A value comes from ``app.config``, or, if the app does not set it, from the environment variable of the same name.
+``load`` checks everything once, at start. A wrong value raises an error with the key, the value and what is allowed, so
+it cannot fail later in a worker.
 
-Each setting is declared once, in ``Settings``: its type, limits, default and words. A test holds the table in
-docs/reference.md against this declaration.
+``Settings`` declares each setting once: its type, limits, default and words. A test compares the table in
+docs/reference.md with it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def _secret(key: str, value: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The configuration of one app, checked; the key of ``broker_url`` is ``NIGHTSHIFT_BROKER_URL``.
+    """The checked configuration of one app; the key of ``broker_url`` is ``NIGHTSHIFT_BROKER_URL``, and so on.
 
-    A setting that may hold a password stays out of ``repr``, and so of tracebacks.
+    ``repr`` leaves out settings that may contain a password, so tracebacks do not show them.
     """
 
     broker_url: Annotated[
@@ -170,7 +170,7 @@ def load(app: Flask) -> Settings:
     for name, declared in declarations().items():
         key = PREFIX + name.upper()
         value = app.config.get(key)
-        if value is None or value == "":  # as from_prefixed_env() reads an empty variable
+        if value is None or value == "":  # from_prefixed_env() reads an empty variable as ""
             value = os.environ.get(key)
         if value is not None and value != "":
             values[name] = checked(key, value, declared)
@@ -184,18 +184,18 @@ def load(app: Flask) -> Settings:
 
 @cache
 def declarations() -> dict[str, Any]:
-    """How each setting is declared, by the name of its field."""
+    """The declaration of each setting, by the name of its field."""
     return get_type_hints(Settings, include_extras=True)
 
 
 def _refuse_unknown(app: Flask) -> None:
     for key in app.config:
         if key.startswith(PREFIX) and (hint := unknown_setting(key)):
-            raise ConfigurationError(key, "***", f"there is no such setting; {hint}")  # it may be a password
+            raise ConfigurationError(key, "***", f"there is no such setting; {hint}")  # maybe a password
 
 
 def unknown_setting(key: str) -> str:
-    """What ``key``, which begins with the prefix, was meant to be; empty if there is such a setting."""
+    """A hint if ``key``, which begins with the prefix, is not a setting; empty if it is one."""
     known = sorted(PREFIX + name.upper() for name in declarations())
     if key in known:
         return ""

@@ -1,1 +1,1 @@
-"""The values of a job's life and the decisions on them; nothing but the standard library."""
+"""The values of a job's life and the decisions on them; standard library only."""

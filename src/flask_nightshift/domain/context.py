@@ -1,7 +1,7 @@
-"""Which job the code that runs now belongs to.
+"""The job that the running code belongs to.
 
-A context variable only, so that every layer may read it: the log processors, the publisher, a job that enqueues
-further jobs.
+It is a context variable, so every layer can read it: the log processors, for example, and the publisher when a job
+enqueues another.
 """
 
 from __future__ import annotations

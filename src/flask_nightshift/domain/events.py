@@ -1,7 +1,7 @@
-"""What happens to jobs, as typed values, and who is told.
+"""Events of jobs, as typed values, and their observers.
 
-Observers only watch: they run after the state is durable, their errors are logged and swallowed, and
-nothing they do can change what becomes of a job.
+Observers only watch: they run after the job's new state is durable, ``Events`` logs and swallows their errors, and they
+cannot change the job's outcome.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger("flask_nightshift.events")
 
 @dataclass(frozen=True, slots=True)
 class JobEnqueued:
-    """The broker has taken a job. ``at`` is when; ``due`` when it may start (``None``: at once)."""
+    """The broker confirmed a job's message. ``at``: when. ``due``: when it may start (``None``: at once)."""
 
     job: JobRef
     at: datetime
@@ -30,7 +30,7 @@ class JobEnqueued:
 
 @dataclass(frozen=True, slots=True)
 class JobStarted:
-    """An attempt began. ``wait`` is the seconds it stood ready in the queue, where that can be told."""
+    """An attempt began. ``wait``: the seconds that the job was ready in its queue, or None if unknown."""
 
     job: JobRef
     at: datetime
@@ -40,7 +40,7 @@ class JobStarted:
 
 @dataclass(frozen=True, slots=True)
 class JobSucceeded:
-    """The attempt returned. ``result`` is JSON text, when the task keeps its result."""
+    """The attempt returned. ``runtime``: its seconds. ``result``: JSON text if the task keeps its result, else None."""
 
     job: JobRef
     at: datetime
@@ -53,7 +53,7 @@ class JobSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class JobRetrying:
-    """The attempt failed and another is due at ``due``, ``wait`` seconds from ``at``."""
+    """The attempt failed, and the next one is due at ``due``, ``wait`` seconds after ``at``."""
 
     job: JobRef
     at: datetime
@@ -69,7 +69,7 @@ class JobRetrying:
 
 @dataclass(frozen=True, slots=True)
 class JobDied:
-    """The job was buried in the dead-letter queue."""
+    """The job became a dead letter."""
 
     job: JobRef
     at: datetime
@@ -83,7 +83,7 @@ class JobDied:
 
 @dataclass(frozen=True, slots=True)
 class JobReturned:
-    """The job went back to its queue unfinished: the worker stops, or its next state could not be written."""
+    """The job went back to its queue unfinished; ``why`` says why (the worker stops, for example)."""
 
     job: JobRef
     at: datetime
@@ -98,19 +98,19 @@ Observer = Callable[[Any], None]
 
 
 class Events:
-    """The observers of one Nightshift extension on one app."""
+    """The observers of one app's jobs."""
 
     def __init__(self) -> None:
         self._observers: list[Observer] = []
 
     def subscribe(self, observer: Observer) -> Observer:
-        """Have ``observer(event)`` called for every event; returns it, so it can decorate."""
+        """Call ``observer(event)`` for every event; returns ``observer``, so that this works as a decorator."""
         if observer not in self._observers:
             self._observers.append(observer)
         return observer
 
     def emit(self, event: JobEvent) -> None:
-        """Tell every observer; never raises."""
+        """Call every observer with ``event``; never raises."""
         for observer in self._observers:
             try:
                 observer(event)

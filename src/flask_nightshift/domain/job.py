@@ -1,17 +1,17 @@
-"""The values of a job's life: its states, its attempts, why it failed.
+"""The values of a job's life: its states, its attempts, the cause of a failure.
 
-Values only: nothing here knows a broker, a database or Celery.
+This module knows no broker, no database and no Celery.
 
 State machine (``TRANSITIONS``)::
 
     queued ─► running ─► succeeded
       ▲          │  └──► dead ─► queued          (replay)
       │          ▼
-      └────── retrying                           (the delay is over when it is running again)
+      └────── retrying                           (it stays so until its next attempt starts)
 
-    running ─► queued                            (returned: its worker stopped before it was done)
+    running ─► queued                            (returned: its worker stopped before the job ended)
 
-A job can also be buried without having run: ``queued ─► dead`` (expired, revoked, unknown task).
+A job can also become a dead letter without a run: ``queued ─► dead`` (expired, revoked, unknown task).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 MAX_NAME = 255
-"""Bytes kept of the name of an error's type."""
+"""Bytes kept of an error's type name."""
 MAX_TEXT = 2_000
-"""Bytes kept of an error's message; in UTF-8, like all the sizes here."""
+"""Bytes kept of an error's message. All sizes here are bytes of UTF-8."""
 MAX_TRACEBACK = 16_000
-"""Bytes kept of a traceback: the end of it, where the error is."""
+"""Bytes kept of a traceback, counted from its end, where the error is."""
 MAX_ATTEMPTS_CARRIED = 10
-"""Attempts that travel with the message; the journal has them all."""
+"""The number of latest attempts that the message carries; the history has all attempts."""
 _VARIANT = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))
-"""What a random hex digit becomes where a UUID has its variant in the upper two bits."""
+"""Maps a random hex digit to the digit with the UUID variant in its upper two bits."""
 
 
 class JobState(enum.StrEnum):
-    """Where a job is in its life."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -54,22 +54,22 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.DEAD: frozenset({JobState.QUEUED}),
     JobState.UNKNOWN: frozenset(set(JobState) - {JobState.UNKNOWN}),
 }
-"""The legal next states. ``running ─► running`` is a job whose worker died."""
+"""The allowed next states. ``running ─► running``: another worker runs the job after its worker died."""
 
 
 class Reason(enum.StrEnum):
-    """Why a job was buried."""
+    """Why a job became a dead letter."""
 
     EXHAUSTED = "exhausted"
     """The last allowed attempt failed."""
     PERMANENT = "permanent"
-    """The error is one that another attempt cannot mend."""
+    """Another attempt cannot help: the task raised ``PermanentFailure``, or does not retry this error."""
     REJECTED = "rejected"
     """The task raised ``celery.exceptions.Reject``."""
     EXPIRED = "expired"
     """Its ``expires`` had passed before it could start."""
     REVOKED = "revoked"
-    """Someone revoked or terminated it."""
+    """An operator or the app revoked or terminated it."""
     UNKNOWN_TASK = "unknown_task"
     """No worker knew its task name for as long as ``NIGHTSHIFT_UNKNOWN_TASK_WAIT``."""
     INVALID = "invalid"
@@ -77,11 +77,11 @@ class Reason(enum.StrEnum):
     UNDECODABLE = "undecodable"
     """The message's bytes cannot be read."""
     DELIVERY_LIMIT = "delivery_limit"
-    """It was delivered ``NIGHTSHIFT_DELIVERY_LIMIT`` times and its worker died every time."""
+    """It started ``NIGHTSHIFT_DELIVERY_LIMIT`` times and was never settled: each time its worker died."""
 
 
 class Outcome(enum.StrEnum):
-    """How an attempt ended; the ``outcome`` label of metrics and totals."""
+    """How an attempt ended; metrics and totals have it as ``outcome``."""
 
     SUCCEEDED = "succeeded"
     RETRIED = "retried"
@@ -91,7 +91,7 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong, as text: exceptions are never pickled or unpickled.
+    """An exception as text; Nightshift never pickles or unpickles one.
 
     ``error`` is the qualified name of the exception's type (builtins without their module), ``message``
     its ``str()``, ``traceback`` the formatted traceback or an empty string, ``representation`` its ``repr()`` or an
@@ -105,7 +105,7 @@ class Failure:
 
     @classmethod
     def of(cls, exc: BaseException, traceback: str = "") -> Failure:
-        """The failure that ``exc`` describes, cut to the sizes above."""
+        """``exc`` as a failure, with each text cut to its maximum size."""
         kind = type(exc)
         name = (
             kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -123,11 +123,11 @@ class Failure:
 
     @property
     def shown(self) -> str:
-        """As ``repr()`` of the exception shows it, which is what Celery's events carry."""
+        """The exception's ``repr()``, which Celery's events carry."""
         return self.representation or f"{self.error.rpartition('.')[2]}({self.message!r})"
 
     def because(self, why: str) -> Failure:
-        """The same failure, with what made it the last one; of a long message the beginning stays."""
+        """The same failure with the reason ``why`` after its message; a long message keeps its beginning."""
         kept = cut(self.message, MAX_TEXT // 2)
         return replace(self, message=cut(f"{kept} ({why})" if kept else why, MAX_TEXT))
 
@@ -144,10 +144,10 @@ def _repr(exc: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One ended attempt, as it travels in the message and stands in the journal.
+    """One ended attempt, as the message and the history keep it.
 
-    ``at`` is when it started (ISO 8601, UTC), ``runtime`` its seconds, ``error`` and ``message`` what ended
-    it.
+    ``at`` is when it started (ISO 8601, UTC), ``runtime`` its seconds, ``error`` and ``message`` the exception's type
+    and text.
     """
 
     number: int
@@ -162,10 +162,10 @@ class Attempt:
         return asdict(self)
 
 
-class JobRef(NamedTuple):  # of all values the cheapest to make, and there is one for each attempt
-    """Which attempt of which job: the fields that every event, log line and metric speaks of.
+class JobRef(NamedTuple):  # each attempt creates one, and no other value is cheaper to create
+    """A job and its attempt: the fields that events, log lines and metrics share.
 
-    ``attempt`` starts at 1, and again at 1 with each replay; ``run`` counts the replays that went before.
+    ``attempt`` counts from 1, and from 1 again after each replay; ``run`` is the number of replays so far.
     """
 
     job_id: str
@@ -179,10 +179,9 @@ class JobRef(NamedTuple):  # of all values the cheapest to make, and there is on
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job as it stands in the dead-letter queue: the original message and why it is there.
+    """A message in the dead-letter queue: the original message, and why it was buried.
 
-    ``body`` is the raw body as it was sent; ``id`` identifies the burial, so that archiving it twice is
-    harmless.
+    ``body`` is the raw body as it was published. ``id`` identifies the burial, so archiving it twice has no effect.
     """
 
     id: str
@@ -201,7 +200,7 @@ class DeadLetter:
 
 
 def cut(text: str, most: int, *, end: bool = False) -> str:
-    """The first ``most`` bytes of ``text`` in UTF-8, or with ``end`` the last ones; no character is cut in two."""
+    """The first ``most`` bytes of ``text`` in UTF-8, or with ``end`` the last ones, in whole characters."""
     if len(text) * 4 <= most or (text.isascii() and len(text) <= most):
         return text
     raw = text.encode("utf-8", "surrogatepass")
@@ -216,8 +215,8 @@ def cut(text: str, most: int, *, end: bool = False) -> str:
 def new_ids(count: int) -> list[str]:
     """``count`` ids of jobs: UUIDs of version 7 (RFC 9562), a time in milliseconds and 74 random bits.
 
-    Ordered by time, so that the history of the jobs of one hour lies together in the database: with random ids each
-    job changes pages of its own, which costs more the longer the history is.
+    They sort by time, so the database stores the history of one hour together. With random ids each job would change
+    pages of its own, at a cost that grows with the history.
     """
     milliseconds = time.time_ns() // 1_000_000
     noise = os.urandom(10 * count).hex()
@@ -234,10 +233,10 @@ def new_id() -> str:
 
 
 def is_plumbing(task: str | None) -> bool:
-    """Whether ``task`` is the name of one of Celery's own tasks (``celery.chord_unlock``): nobody's job."""
+    """Whether ``task`` is one of Celery's own tasks (``celery.chord_unlock``), which we do not report as jobs."""
     return task is not None and task.startswith("celery.")
 
 
 def utcnow() -> datetime:
-    """The time now, aware, in UTC: the only clock reading that is not passed in."""
+    """The current time as an aware datetime in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The pools that run a worker's jobs, and what each can do; the code of one is in ``worker/pools/``."""
+"""The pools that run a worker's jobs, and their properties; the code of each is in ``worker/pools/``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Pool:
     """A pool by its name in ``--pool``.
 
-    ``blocks_loop``: while a job runs, the worker's event loop stands still. ``one_job``: it runs one job at a time,
-    whatever ``--concurrency`` says. ``replaces_modules``: it needs Python's modules replaced before any import.
+    ``blocks_loop``: a running job blocks the worker's event loop. ``one_job``: it runs one job at a time, whatever
+    ``--concurrency`` says. ``replaces_modules``: it monkey-patches Python's modules, before any other import.
     ``forks``: jobs run in child processes.
     """
 

@@ -1,7 +1,7 @@
-"""Whether and when a failed attempt is followed by another: one pure decision.
+"""Decides whether and when a failed attempt is retried, as a pure function.
 
-The clock and the randomness are passed in; nothing here knows Celery, a broker or a database. Everything
-that can end an attempt badly (an exception, a time limit, a killed child) is judged by ``decide``.
+Callers pass in the clock and the randomness. This module knows no Celery, no broker and no database. ``decide`` covers
+every failure of an attempt: an exception, a time limit, a killed child.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .job import Reason
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how slowly a task is retried; the fields carry Celery's option names.
+    """How often a task is retried, and after which waits; the fields correspond to Celery's task options.
 
-    ``max_retries`` is the number of attempts after the first (``None``: without bound), ``backoff`` the first
-    wait in seconds, doubled with each retry up to ``backoff_max`` seconds; with ``jitter`` the wait is drawn
-    evenly from zero to that (full jitter), so that jobs that failed together do not come back together.
-    ``delay`` is the fixed wait in seconds when ``backoff`` is 0.
+    ``max_retries`` is the number of attempts after the first (``None``: no limit). ``backoff`` is the first wait in
+    seconds; it doubles with each retry, up to ``backoff_max`` seconds. With ``jitter`` the wait is uniformly random
+    between 0 and that value (full jitter), so jobs that failed together do not retry together. ``delay`` is the fixed
+    wait in seconds if ``backoff`` is 0.
     """
 
     max_retries: int | None = 5
@@ -37,11 +37,11 @@ class RetryPolicy:
         """The longest wait in seconds before retry number ``retries + 1``."""
         if not self.backoff:
             return self.delay
-        # 2 ** 64 seconds is past any backoff_max and still a float
+        # 2 ** 64 seconds exceeds any backoff_max, and a float can hold it
         return min(self.backoff_max, self.backoff * 2.0 ** min(retries, 64))
 
     def wait(self, retries: int, rng: Callable[[], float]) -> float:
-        """The wait in seconds before retry number ``retries + 1``; ``rng()`` gives a float in [0, 1)."""
+        """The wait in seconds before retry number ``retries + 1``; ``rng()`` returns a float in [0, 1)."""
         ceiling = self.ceiling(retries)
         if not self.backoff or not self.jitter:
             return ceiling
@@ -50,7 +50,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Run it again, not before ``at``; ``wait`` is the same in seconds from now."""
+    """Retry the job at ``at``, which is ``wait`` seconds from now."""
 
     at: datetime
     wait: float
@@ -58,7 +58,7 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Bury it."""
+    """Make the job a dead letter."""
 
     reason: Reason
 
@@ -75,11 +75,11 @@ def decide(
     rng: Callable[[], float],
     wait: float | None = None,
 ) -> Decision:
-    """What follows an attempt that failed.
+    """Decide the next state of a job whose attempt failed.
 
-    ``retriable`` says that the error is one that another attempt may mend, ``retries`` how many retries went
-    before this attempt (0 for the first), ``wait`` a wait in seconds that the task itself asked for
-    (``retry(countdown=…)``, a ``Retry-After``), which goes before the policy's.
+    ``retriable``: another attempt may help. ``retries``: the number of retries before this attempt (0 for the first).
+    ``wait``: seconds that the task itself asked for (``retry(countdown=…)``, a ``Retry-After``), instead of the
+    policy's wait.
     """
     if not retriable:
         return Dead(Reason.PERMANENT)

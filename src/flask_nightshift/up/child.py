@@ -1,4 +1,4 @@
-"""One process of an app: it is started in a session of its own, and what it writes and its end become events."""
+"""One process of an app: runs it in its own session, and turns its output and its end into events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, cast
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """The process ``name`` wrote ``text``: a line, with what ends it. ``at`` is in seconds since the epoch."""
+    """The process ``name`` wrote the line ``text`` (with its line end) at ``at``, in seconds since the epoch."""
 
     name: str
     text: bytes
@@ -31,7 +31,7 @@ class Ended:
 
 
 class Child:
-    """One process, run without a shell. ``pid`` is 0 before its start, ``code`` None before its end."""
+    """One process, run without a shell. ``pid`` is 0 before its start; ``code`` is None until its end is recorded."""
 
     def __init__(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
         self.name = name
@@ -42,11 +42,11 @@ class Child:
 
     @property
     def runs(self) -> bool:
-        """Whether it was started, and its end was not noted."""
+        """Whether the process has started and its end is not recorded yet."""
         return self.pid != 0 and self.code is None
 
     def start(self, tell: Callable[[Wrote | Ended], None]) -> None:
-        """Start it, and a thread that tells what it writes and, at last, its end; raises ``OSError``."""
+        """Start the process, and a thread that calls ``tell`` for each line and for its end; raises ``OSError``."""
         process = subprocess.Popen(  # noqa: S603 - a command of ours, or one that the app's author gave
             self._command,
             env=self._environ,
@@ -59,12 +59,12 @@ class Child:
         threading.Thread(target=self._follow, args=(process, tell), daemon=True).start()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM to the process alone: a signal to its group would kill a worker's children in mid-job."""
+        """Send SIGTERM to the process alone; a signal to its group would also stop a worker's children during a job."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill it and all that is left in its session."""
+        """Kill the whole process group that it leads (SIGKILL)."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -72,7 +72,7 @@ class Child:
         output = threading.Thread(target=self._read, args=(process.stdout, tell), daemon=True)
         output.start()
         code = process.wait()
-        output.join(1.0)  # its last words; but a grandchild may hold the output open for ever
+        output.join(1.0)  # read the rest of the output; a grandchild may keep it open for ever
         tell(Ended(self.name, code))
 
     def _read(self, output: IO[bytes] | None, tell: Callable[[Wrote | Ended], None]) -> None:

@@ -1,9 +1,11 @@
-"""A small process that outlives ``flask jobs up`` by a moment: it ends what that leaves behind when it is killed.
+"""A small process that stops the children of ``flask jobs up`` if that is killed.
 
-SIGKILL gives no process the chance to stop its children. This one reads a pipe whose other end dies with its parent,
-and then kills their sessions, the broker last and gently, so that its data are on disk and the next start finds the
-port and the broker's lock free. Its lines: ``+PID`` or ``+PID gently`` for a process that was started, ``-PID`` for
-one that ended. Standard library only, and run by itself: it imports nothing of the package.
+SIGKILL gives a process no chance to stop its children. The guardian reads a pipe from ``flask jobs up``. When the pipe
+closes, it kills the process groups that are left. The broker comes last and gets a SIGTERM first, so it can write its
+data to disk, and the next start finds its port and its lock free.
+
+The lines in the pipe are ``+PID`` or ``+PID gently`` for a process that started, and ``-PID`` for one that ended. This
+file runs as a script, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from collections.abc import Iterable, Iterator
 from typing import IO, cast
 
 GENTLE_SECONDS = 5.0
-"""Seconds that the broker has to write its last jobs."""
+"""Seconds between SIGTERM and SIGKILL for the broker, to write its data."""
 
 
 class Guard:
-    """Tells a process of its own (this module) what runs, so that it is ended even when we are killed."""
+    """Starts the guardian (this module as a process), and reports to it which processes run."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-S", __file__]
@@ -33,27 +35,27 @@ class Guard:
         self._pipe = cast("IO[bytes]", self._process.stdin)
 
     def started(self, pid: int, *, gently: bool) -> None:
-        """``pid`` leads a session now; ``gently``: it is to be asked to end before it is killed."""
+        """Report that ``pid`` started as a session leader; ``gently``: it gets SIGTERM before SIGKILL."""
         self._tell(f"+{pid} gently" if gently else f"+{pid}")
 
     def ended(self, pid: int) -> None:
-        """``pid`` and its session are gone."""
+        """Report that ``pid`` and its session ended."""
         self._tell(f"-{pid}")
 
     def close(self) -> None:
-        """We end in good order."""
+        """Close the pipe, and wait for the guardian to end."""
         with contextlib.suppress(OSError):
             self._pipe.close()
         self._process.wait()
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # it was killed itself: then nothing guards us
+        with contextlib.suppress(OSError, ValueError):  # the guardian was killed: go on without it
             self._pipe.write(f"{line}\n".encode())
             self._pipe.flush()
 
 
 def watch(lines: Iterable[str]) -> dict[int, bool]:
-    """Read ``lines`` to their end: the processes that were left, and whether each is to be stopped gently."""
+    """Read ``lines`` to the end; returns the processes that still run, and whether to stop each gently."""
     left: dict[int, bool] = {}
     for line in lines:
         pid, _, how = line.strip()[1:].partition(" ")
@@ -65,7 +67,7 @@ def watch(lines: Iterable[str]) -> dict[int, bool]:
 
 
 def end(left: dict[int, bool]) -> None:
-    """Kill the sessions in ``left``; those to be stopped gently at last."""
+    """Kill the sessions in ``left``; the gentle stops come last."""
     for pid in (pid for pid, gently in left.items() if not gently):
         _signal(pid, signal.SIGKILL)
     for pid in (pid for pid, gently in left.items() if gently):
@@ -77,7 +79,7 @@ def end(left: dict[int, bool]) -> None:
 
 
 def _signal(pid: int, number: int) -> bool:
-    """Signal the session that ``pid`` leads; False if there is none (any more)."""
+    """Send a signal to the process group that ``pid`` leads; False if it no longer exists."""
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""What the processes write, in one terminal: a line each, with the time and the name of the process before it."""
+"""Prints the output of the processes to one terminal, each line with the time and the name of its process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import cycle
 from typing import TextIO
 
 OURSELVES = "system"
-"""The name in front of what ``flask jobs up`` itself says."""
+"""The name in front of lines from ``flask jobs up`` itself."""
 _COLOURS = (36, 33, 32, 35, 31, 34)
-"""ANSI codes, in the order in which the processes are added: first these, then the same ones bright."""
+"""ANSI colour codes, in the order in which processes are added; then the same colours in bold."""
 
 
 class Printer:
@@ -24,7 +24,7 @@ class Printer:
         self._width = len(OURSELVES)
 
     def add(self, name: str) -> None:
-        """Leave room for ``name``, and choose its colour."""
+        """Widen the name column for ``name``, and choose its colour."""
         self._width = max(self._width, len(name))
         if self._colours is not None:
             self._colours[name] = next(self._free)
@@ -32,7 +32,7 @@ class Printer:
     def write(self, name: str, text: str, at: float) -> None:
         """Print the lines of ``text``, written ``at`` (seconds since the epoch).
 
-        A closed output is replaced by none: the processes are still to be stopped.
+        If the output is closed, later lines are discarded, because ``flask jobs up`` must still stop its processes.
         """
         prefix = f"{time.strftime('%H:%M:%S', time.localtime(at))} {name.ljust(self._width)} | "
         colour = self._colours and self._colours.get(name)

@@ -1,9 +1,9 @@
-"""The processes of one app, started and stopped in order: what ``flask jobs up`` runs.
+"""The processes of one app, which ``flask jobs up`` starts and stops in order.
 
-The broker starts first, and the rest when it answers. A line says when all of it is ready. When it stops, workers get
-the grace period to finish their jobs, and the broker goes last, so that it keeps what they hand back. Each process has
-a session of its own: the terminal's Ctrl-C reaches only us, and we kill whatever a process leaves behind in its
-session. When we are killed ourselves, a guardian kills them all.
+The broker starts first, and the others when it answers. A block of text appears when everything is ready. At a stop,
+workers get the grace period to finish their jobs. The broker stops last, so that it receives the jobs that workers
+return. Each process has its own session: Ctrl-C in the terminal reaches only ``flask jobs up``, which also kills
+whatever a process leaves behind. If ``flask jobs up`` itself is killed, a guardian kills the processes.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from .readiness import START_SECONDS, await_broker, await_ready
 
 BROKER = "broker"
 MARGIN_SECONDS = 5.0
-"""Beyond the grace period: what a process may take to close down after its last job."""
+"""Seconds after the grace period in which a process must end."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """A signal asked us to stop."""
+    """``flask jobs up`` received the stop signal ``name``."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerAnswers:
-    """The broker is ready, or was waited for long enough."""
+    """The broker answered, or did not within ``START_SECONDS``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether all is ready, and what the health page said."""
+    """Whether everything is ready, and the last answer of the health page."""
 
     ready: bool
     said: str
@@ -59,12 +59,12 @@ Event = Wrote | Ended | Signalled | BrokerAnswers | Readiness
 class Processes:
     """The processes of one app, and the loop that watches them.
 
-    The names of those to be started are in ``_waiting``. All state belongs to the thread in ``run``; others talk to it
-    through ``_events``.
+    ``_waiting`` contains the names of processes that have not started. Only the thread in ``run`` changes the state;
+    other threads and signal handlers put events into ``_events``.
     """
 
     def __init__(self, here: Services, url: str, hints: str, environ: Mapping[str, str]) -> None:
-        # a SimpleQueue, because a signal handler may put to it as well
+        # a SimpleQueue, because a signal handler may put an event while the same thread holds a Queue's lock
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._printer = Printer(sys.stdout)
         self._guard = Guard()
@@ -80,13 +80,13 @@ class Processes:
         self._forced = False
 
     def add(self, name: str, command: Sequence[str]) -> None:
-        """Add a process; it starts with ``run``."""
+        """Add a process, which ``run`` starts."""
         self._children[name] = Child(name, command, self._environ)
         self._printer.add(name)
         self._waiting.append(name)
 
     def run(self) -> int:
-        """Start, print and wait until all have ended; gives the exit code."""
+        """Start the processes, print their output and wait until all have ended; returns the exit code."""
 
         def signalled(number: int, _frame: object) -> None:
             self._events.put(Signalled(signal.Signals(number).name))
@@ -116,7 +116,7 @@ class Processes:
                 child.start(self._events.put)
             except OSError as exc:
                 self._say(f"{name} cannot be started: {exc}")
-                self._stop(127)  # the shell's word for it
+                self._stop(127)  # the shell's exit code for "command not found"
                 return
             self._guard.started(child.pid, gently=name == BROKER)
 
@@ -124,12 +124,12 @@ class Processes:
         threading.Thread(target=check, daemon=True).start()
 
     def _await_broker(self) -> None:
-        """In a thread: the rest starts when the broker answers, so that no log opens with an error."""
+        """In a thread: wait for the broker, so that no other process begins with a connection error."""
         await_broker(self._here.broker)
         self._events.put(BrokerAnswers())
 
     def _await_ready(self) -> None:
-        """In a thread: asks the web app until all parts are ready."""
+        """In a thread: ask the web app's health page until everything is ready."""
         ready, said = await_ready(f"{self._url}{self._here.settings.url_prefix}/health/ready")
         self._events.put(Readiness(ready, said))
 
@@ -158,7 +158,7 @@ class Processes:
 
     def _ended(self, child: Child, code: int) -> None:
         child.code = code
-        child.kill()  # what it left behind
+        child.kill()  # the rest of its process group
         self._guard.ended(child.pid)
         if self._stopping:
             self._say(f"{child.name} stopped")
@@ -177,7 +177,7 @@ class Processes:
         self._stop(0)
 
     def _stop(self, code: int) -> None:
-        """Ask all but the broker to end; the broker follows when they have. ``code`` is our own exit code."""
+        """Stop all processes, the broker last; ``code`` becomes the exit code of ``flask jobs up``."""
         if self._stopping:
             return
         self._code = code
@@ -207,7 +207,7 @@ class Processes:
     def _grace(self) -> float:
         return self._here.settings.stop_grace
 
-    # telling
+    # printing
     def _say(self, text: str) -> None:
         self._printer.write(OURSELVES, text, time.time())
 

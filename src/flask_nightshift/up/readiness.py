@@ -1,4 +1,4 @@
-"""When the parts of an app are ready: the broker first, then all of it, as its own health page says."""
+"""Waits for the broker, and then for the whole app, as its health page reports it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..brokers.base import Broker
 from ..errors import BrokerUnavailable
 
 START_SECONDS = 60.0
-"""How long all of it may take to become ready before it is said that something is not."""
+"""Seconds to wait for the broker, and for the app, before ``flask jobs up`` goes on or reports that it is not ready."""
 
 
 def await_broker(broker: Broker) -> None:
-    """Return when ``broker`` answers, or when it did not for ``START_SECONDS``."""
+    """Return when ``broker`` answers, or after ``START_SECONDS``."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -27,7 +27,7 @@ def await_broker(broker: Broker) -> None:
 
 
 def await_ready(url: str) -> tuple[bool, str]:
-    """Ask the page ``url`` for ``START_SECONDS`` at most: whether it says that all is ready, and what it said last."""
+    """Ask the health page ``url`` for up to ``START_SECONDS``; returns whether it is ready, and its last answer."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         ready, said = _ask(url)
@@ -37,7 +37,7 @@ def await_ready(url: str) -> tuple[bool, str]:
 
 
 def _ask(url: str) -> tuple[bool, str]:
-    """Whether ``url`` answers 200, and what it or its absence says."""
+    """Whether ``url`` answers with success, and the answer or the error as text."""
     try:
         with urllib.request.urlopen(url, timeout=3) as response:  # noqa: S310 - our own http URL
             return True, response.read().decode()

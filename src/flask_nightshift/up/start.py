@@ -1,4 +1,4 @@
-"""Everything of one app in one terminal: the broker (when embedded), web, worker, Beat, and what it adds."""
+"""Runs a whole app in one terminal: the broker (if embedded), web, workers, Beat, and the app's own processes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,13 @@ def up(
 ) -> int:
     """Run ``app`` with all its processes until Ctrl-C, SIGTERM or the end of one of them.
 
-    ``also`` are further processes, name to command (run without a shell); ``workers`` are the workers, name to options
-    of ``flask jobs worker`` (default: one, for all queues); ``hints``, in rich's markup, is
-    printed when all is ready; ``environ`` is added to the environment of every process. Returns the exit
-    code: 0 after a stop that was asked for, else that of the process that ended by itself, or 1 when one had
-    to be killed. Raises ``click.ClickException`` when it cannot start: the port is taken, the database away.
+    ``also`` maps the names of further processes to their commands, which run without a shell. ``workers`` maps the
+    names of workers to options of ``flask jobs worker`` (default: one worker for all queues). ``hints``, in rich's
+    markup, is printed when everything is ready. ``environ`` is added to the environment of every process.
+
+    Returns the exit code: 0 after a stop by signal, the code of a process that ended by itself, or 1 if a process had
+    to be killed. Raises ``click.ClickException`` if the port is taken or the database cannot be used, and
+    ``ConfigurationError`` for the broker ``memory://``.
     """
     here = services.current(app)
     need_shared(here.broker)
@@ -64,7 +66,7 @@ def web_app() -> Flask:
 
 
 def need_port(port: int) -> None:
-    """Raise ``click.ClickException`` when ``port`` of 127.0.0.1 is not free."""
+    """Raise ``click.ClickException`` if ``port`` of 127.0.0.1 is not free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -77,9 +79,9 @@ def need_port(port: int) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with what the processes need to be the same app and to write to a terminal through a pipe."""
+    """Our environment, plus variables that select the same app and let a pipe to a terminal count as a terminal."""
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    environ.setdefault("NIGHTSHIFT_HTTP_ACCESS", "local")  # it listens on this machine only, without a proxy
+    environ.setdefault("NIGHTSHIFT_HTTP_ACCESS", "local")  # web listens on this machine only, without a proxy
     context = click.get_current_context(silent=True)
     info = context.find_object(ScriptInfo) if context else None
     if info is not None and info.app_import_path:
@@ -95,7 +97,7 @@ def _flask(*words: str) -> list[str]:
 
 
 def _web(port: int, grace: float) -> list[str]:
-    """Gunicorn if it is there, else Flask's own server."""
+    """The command of the web process: gunicorn if it is installed, else Flask's own server."""
     if importlib.util.find_spec("gunicorn") is None:
         return _flask("run", "--host", HOST, "--port", str(port), "--no-reload")
     options = [f"--bind={HOST}:{port}", "--workers=2", "--threads=4", f"--graceful-timeout={grace:.0f}"]
