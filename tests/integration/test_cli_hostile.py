@@ -12,7 +12,8 @@ import pytest
 
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.events import JobEnqueued, JobSucceeded
-from flask_nightshift.domain.job import Failure, JobRef, Outcome, Reason, new_ids, utcnow
+from flask_nightshift.domain.job import Failure, JobRef, Outcome, Reason, utcnow
+from flask_nightshift.enqueue.ids import new_ids
 from flask_nightshift.message import burial
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope

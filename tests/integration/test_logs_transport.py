@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flask_nightshift.dead_letters import Archiver
-from flask_nightshift.domain.job import new_id
+from flask_nightshift.enqueue.ids import new_id
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
 from opsapp import Ops, opened

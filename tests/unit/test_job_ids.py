@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
 import uuid
+from collections.abc import Callable
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from flask_nightshift.domain.job import new_id, new_ids
+from flask_nightshift.enqueue.ids import new_id, new_ids
 
 
-@given(st.integers(0, 300))
+@pytest.mark.parametrize("count", [0, 1, 2, 3000])
 def test_as_many_as_asked_for_each_a_uuid_of_version_7(count: int) -> None:
     ids = new_ids(count)
     assert len(set(ids)) == count
@@ -27,18 +29,36 @@ def test_an_id_tells_when_it_was_made() -> None:
     assert before <= made <= time.time_ns() // 1_000_000
 
 
-def test_a_later_id_is_larger() -> None:
-    first, made = new_id(), time.time_ns() // 1_000_000
-    while time.time_ns() // 1_000_000 == made:
-        pass
-    assert new_id() > first
+def test_each_id_is_larger_than_the_one_before() -> None:
+    made = [new_id(), *new_ids(3000), new_id(), new_id()]
+    assert made == sorted(made)
 
 
-def test_every_random_bit_is_random() -> None:
-    free = (1 << 74) - 1
-    zeros = ones = 0
-    for each in new_ids(400):
-        number = uuid.UUID(each).int
-        bits = (number >> 64 & 0xFFF) << 62 | number & ((1 << 62) - 1)
-        ones, zeros = ones | bits, zeros | ~bits & free
-    assert ones == zeros == free
+def _fork_unseen_by_python() -> int:
+    return int(ctypes.PyDLL(None).fork())
+
+
+@pytest.mark.parametrize("fork", [os.fork, _fork_unseen_by_python], ids=["os.fork", "as uWSGI forks"])
+def test_processes_forked_from_one_make_different_ids(fork: Callable[[], int]) -> None:
+    new_id()
+    at = time.time_ns() + 200_000_000
+    tails = [_tail_in_a_child(fork, at) for _ in range(3)]
+    random = [os.read(tail, 100) for tail in tails]
+    for tail in tails:
+        os.close(tail)
+    assert len(set(random)) == len(random)
+    assert b"" not in random
+
+
+def _tail_in_a_child(fork: Callable[[], int], at: int) -> int:
+    """Where to read the random digits of an id that a child makes at the moment ``at`` (nanoseconds)."""
+    tail, write = os.pipe()
+    if not fork():
+        try:
+            while time.time_ns() < at:  # all at the same moment
+                pass
+            os.write(write, new_id()[-12:].encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    return tail

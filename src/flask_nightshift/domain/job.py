@@ -17,8 +17,6 @@ A job can also become a dead letter without a run: ``queued ─► dead`` (expir
 from __future__ import annotations
 
 import enum
-import os
-import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -31,8 +29,6 @@ MAX_TRACEBACK = 16_000
 """Bytes kept of a traceback, counted from its end, where the error is."""
 MAX_ATTEMPTS_CARRIED = 10
 """The number of latest attempts that the message carries; the history has all attempts."""
-_VARIANT = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))
-"""Maps a random hex digit to the digit with the UUID variant in its upper two bits."""
 
 
 class JobState(enum.StrEnum):
@@ -210,26 +206,6 @@ def cut(text: str, most: int, *, end: bool = False) -> str:
     while 0 < at < len(raw) and raw[at] & 0xC0 == 0x80:  # within a character
         at += 1 if end else -1
     return (raw[at:] if end else raw[:at]).decode("utf-8", "surrogatepass")
-
-
-def new_ids(count: int) -> list[str]:
-    """``count`` ids of jobs: UUIDs of version 7 (RFC 9562), a time in milliseconds and 74 random bits.
-
-    They sort by time, so the database stores the history of one hour together. With random ids each job would change
-    pages of its own, at a cost that grows with the history.
-    """
-    milliseconds = time.time_ns() // 1_000_000
-    noise = os.urandom(10 * count).hex()
-    prefix = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7"
-    return [
-        f"{prefix}{noise[at : at + 3]}-{_VARIANT[noise[at + 3]]}{noise[at + 4 : at + 7]}-{noise[at + 7 : at + 19]}"
-        for at in range(0, 20 * count, 20)
-    ]
-
-
-def new_id() -> str:
-    """The id of a job; see ``new_ids``."""
-    return new_ids(1)[0]
 
 
 def is_plumbing(task: str | None) -> bool:

@@ -22,7 +22,7 @@ from kombu.exceptions import EncodeError
 from ..brokers.base import Broker
 from ..brokers.failures import unavailable
 from ..domain.events import JobEnqueued
-from ..domain.job import JobRef, is_plumbing, new_id, new_ids, utcnow
+from ..domain.job import JobRef, is_plumbing, utcnow
 from ..errors import BrokerUnavailable
 from ..lifetime.forks import settle_in
 from ..message.arguments import brief
@@ -35,6 +35,7 @@ from .call import Call, Calls, moment
 from .celery_producer import CeleryProducer
 from .composer import Composer, enveloped, with_arguments
 from .destination import destination
+from .ids import new_id, new_ids
 from .items import Arguments
 from .publish_signals import PublishSignals
 from .request_id import request_id
