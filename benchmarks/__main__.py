@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,10 +25,9 @@ def main() -> int:
     except WrongParameter as exc:
         print(exc, file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _interrupt)
     results = Results()
     try:
-        measure(parameters, results)
+        measure(parameters, results, _interruptible())
     except KeyboardInterrupt:
         print("interrupted; what was found until then:\n", file=sys.stderr)
         print(report.tables(results))
@@ -49,8 +49,20 @@ def write(results: Results, folder: Path) -> None:
     print(f"written: {folder / PAGE}, {folder / DATA}, {folder / PLOT}")
 
 
-def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
-    raise KeyboardInterrupt
+def _interruptible() -> threading.Event:
+    """Ctrl-C and SIGTERM raise ``KeyboardInterrupt`` and set this event.
+
+    Python discards an exception that a signal raises within a finalizer or a hook of fork; then the event ends the run.
+    """
+    interrupted = threading.Event()
+
+    def interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    return interrupted
 
 
 if __name__ == "__main__":

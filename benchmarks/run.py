@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +27,11 @@ ONCE = frozenset({"idle"})
 """Measures that every peer is taken only once, in the first round: they last long and hardly vary."""
 
 
-def measure(parameters: Parameters, results: Results) -> None:
-    """Take all measures into ``results``, which also holds what is there when something ends the run."""
+def measure(parameters: Parameters, results: Results, interrupted: threading.Event) -> None:
+    """Take all measures into ``results``, which also holds what is there when something ends the run.
+
+    Raises ``KeyboardInterrupt`` after the round in which ``interrupted`` was set.
+    """
     found, missing = _find(parameters.peers)
     results.about.update(
         machine=machine.describe(),
@@ -50,7 +54,10 @@ def measure(parameters: Parameters, results: Results) -> None:
             here = [peer for peer in found if name in peer.servers and peer.measures & parameters.only]
             if here:
                 with servers.running(name) as site:
-                    _on(site, here, parameters, results, folder / name)
+                    for trial in _rounds(site, here, parameters, results, folder / name):
+                        results.rounds.append(trial)
+                        if interrupted.is_set():
+                            raise KeyboardInterrupt
 
 
 def _find(names: tuple[str, ...]) -> tuple[list[Peer], dict[str, str]]:
@@ -64,7 +71,10 @@ def _find(names: tuple[str, ...]) -> tuple[list[Peer], dict[str, str]]:
     return found, missing
 
 
-def _on(site: Site, found: list[Peer], parameters: Parameters, results: Results, folder: Path) -> None:
+def _rounds(
+    site: Site, found: list[Peer], parameters: Parameters, results: Results, folder: Path
+) -> Iterator[Round]:
+    """Each peer once in each round, printed as it ends."""
     folder.mkdir()
     results.about["servers"][site.name] = site.version
     if "far" in parameters.only:
@@ -76,8 +86,8 @@ def _on(site: Site, found: list[Peer], parameters: Parameters, results: Results,
             measures = parameters.only if number == 1 else parameters.only - ONCE
             begun = time.monotonic()
             trial = _trial(peer, site, folder / peer.name, guesses[peer.name], number, measures)
-            results.rounds.append(trial)
             _tell(trial, time.monotonic() - begun)
+            yield trial
 
 
 def _trial(
