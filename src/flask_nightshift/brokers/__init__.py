@@ -1,4 +1,4 @@
-"""Brokers: where jobs travel. ``connect`` picks one by the scheme of ``NIGHTSHIFT_BROKER_URL``."""
+"""The brokers. ``connect`` chooses one by the scheme of ``NIGHTSHIFT_BROKER_URL``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .failures import unavailable
 
 
 def connect(settings: Settings, app: Flask) -> Broker:
-    """The broker of ``app``; nothing is connected yet."""
+    """The broker of ``app``; it opens no connection yet."""
     scheme = settings.broker_url.partition("://")[0]
     if scheme == "embedded":
         from .redis.embedded import EmbeddedBroker

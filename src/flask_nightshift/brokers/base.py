@@ -1,8 +1,8 @@
-"""What Nightshift asks of a broker: small protocols, one for each use, and the values that they speak in.
+"""The interface of a broker: one small protocol for each use, and the values that they exchange.
 
-A broker object is cheap, holds no connection until it is asked something, and is safe to use from several
-threads. All its network calls are bounded in time and raise ``BrokerUnavailable`` when the broker is down,
-refuses, or does not answer.
+A broker object is cheap, opens no connection before its first network call, and is safe to use from several threads.
+All its network calls have a time limit, and raise ``BrokerUnavailable`` when the broker is down, refuses, or does not
+answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PUBLISH_TIMEOUT = 3.0
 """Seconds within which a publish succeeds or raises ``BrokerUnavailable`` (invariant 8)."""
 
 MAX_TAKEN = 4_000_000
-"""Bytes of dead letters that are taken at once, but for the last."""
+"""Bytes of dead letters after which ``take_dead_letters`` takes no further one."""
 
 UNSHARED = "no other process reaches memory://: web, workers and Beat would each have queues of their own"
 UNSHARED_REMEDY = (
@@ -33,7 +33,7 @@ UNSHARED_REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class BrokerHealth:
-    """A broker that answered: what it is and how fast. ``latency`` in seconds."""
+    """A broker that answered: its product, its version, and the latency of its answer in seconds."""
 
     product: str
     version: str
@@ -42,10 +42,10 @@ class BrokerHealth:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """What stands in one queue now.
+    """The number of jobs in one queue now.
 
-    ``ready`` can start at once, ``delayed`` waits for its time, ``leased`` is in workers' hands (running or
-    prefetched). ``oldest`` is the age in seconds of the oldest ready job. ``None``: this broker cannot tell.
+    ``ready`` jobs can start at once, ``delayed`` ones wait until they are due, workers hold the ``leased`` ones
+    (running or prefetched). ``oldest`` is the age in seconds of the oldest ready job. ``None``: the broker cannot tell.
     """
 
     queue: str
@@ -57,7 +57,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something ``flask jobs doctor`` has to say. ``level`` is ``ok``, ``warning`` or ``error``."""
+    """One result of ``flask jobs doctor``. ``level`` is ``ok``, ``warning`` or ``error``."""
 
     level: str
     check: str
@@ -67,7 +67,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DelayedJob:
-    """A job that waits in ``queue`` until ``due`` (None: not told); ``envelope`` is its message."""
+    """A job that waits in ``queue`` until ``due`` (None: unknown); ``envelope`` is its message."""
 
     job_id: str
     task: str
@@ -82,33 +82,33 @@ class DelayedJob:
 
 
 class DelayedJobs(Protocol):
-    """The delayed jobs of a broker that can show them one by one."""
+    """Access to the delayed jobs of a broker, one by one; all methods raise ``BrokerUnavailable``."""
 
     def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
-        """The next delayed jobs of ``queue``, the soonest first."""
+        """Up to ``limit`` delayed jobs of ``queue``, those due soonest first."""
 
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
 
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
-        """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
+        """Remove the job, so it will not run; returns it, or None if it is not delayed in ``queue`` (any more)."""
 
     def run_now(self, queue: str, job_id: str) -> bool:
-        """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
+        """Move the job to the head of ``queue``; False if it is not delayed there (any more)."""
 
     def hand_over(self, queue: str) -> int:
-        """Leave all to workers that wait for the time in their own memories, without Nightshift; how many."""
+        """Give all delayed jobs of ``queue`` to stock Celery workers, which hold them in memory; returns the number."""
 
 
 class PendingDeadLetter(Protocol):
-    """A dead letter taken out of the dead-letter queue on approval."""
+    """A dead letter that stays in the dead-letter queue, or returns to it, until ``done()``."""
 
     @property
     def letter(self) -> DeadLetter:
-        """What was buried."""
+        """The dead letter."""
 
     def done(self) -> None:
-        """It is archived: remove it from the queue."""
+        """Remove it from the queue, after it is archived; raises ``BrokerUnavailable``."""
 
 
 class Publisher(Protocol):
@@ -116,20 +116,20 @@ class Publisher(Protocol):
 
     @property
     def write_options(self) -> dict[str, Any]:
-        """``broker_transport_options`` for connections that publish: no network step longer than ``STEP``.
+        """``broker_transport_options`` for connections that publish; no network step takes longer than ``STEP``.
 
-        Consumers wait longer, because a slow answer is no reason to throw away what they have in hand.
+        Consumers wait longer, because a slow answer is no reason to drop the messages that they hold.
         """
 
     @property
     def publish_options(self) -> dict[str, Any]:
-        """Options of every ``apply_async``: on RabbitMQ ``mandatory``, and how long to wait for a confirm."""
+        """Options for every publish by Celery's producer: on RabbitMQ ``mandatory``, and the time limits."""
 
     def send(self, producer: Any, queue: Any, publish: Callable[[], T]) -> T:
-        """Have Celery publish to ``queue`` (a ``kombu.Queue``; None: to none that is known) by calling ``publish()``.
+        """Publish to ``queue`` (a ``kombu.Queue``, or None if unknown) by calling ``publish()``; returns its result.
 
-        Declares what is missing first, and once more if the broker turns out to have lost it. ``publish`` may
-        so be called twice. Raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
+        It first declares what is missing. If the broker has lost a queue or an exchange, it declares all again and
+        calls ``publish()`` a second time. Raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
         """
 
     def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
@@ -141,122 +141,126 @@ class Publisher(Protocol):
     def publish_many(
         self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
     ) -> Iterator[int]:
-        """Publish all to ``queue``, in few steps; all have one priority.
+        """Publish all ``envelopes``, which have the same priority, to ``queue`` in a few steps.
 
-        Gives after each step how many the broker has confirmed in it, in their order. Raises
-        ``BrokerUnavailable``, within ``PUBLISH_TIMEOUT`` of the last step: those before it are enqueued.
+        After each step it yields how many envelopes the broker has confirmed in that step, in their order. Raises
+        ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT`` of the last step; the confirmed ones are enqueued.
         """
 
     def address(self, queue: Any) -> tuple[str, str]:
-        """The exchange and routing key that a message to ``queue`` (a ``kombu.Queue``) is sent to, undelayed."""
+        """The exchange and routing key of an undelayed message to ``queue`` (a ``kombu.Queue``)."""
 
     def delayed_address(self, queue: str, seconds: int) -> tuple[str, str]:
         """The exchange and routing key by which a message reaches ``queue`` after ``seconds`` (at least 1).
 
-        Where delays are not whole seconds (``Capabilities.whole_seconds``) it is that of an undelayed message: the
-        header ``eta`` delays it.
+        Without ``Capabilities.whole_seconds`` it is the address of an undelayed message, and the header ``eta`` delays
+        it.
         """
 
     def reaches(self, queue: Any) -> bool:
-        """Whether ``publish`` by name reaches ``queue`` (a ``kombu.Queue``): its declaration is nothing special."""
+        """Whether ``publish`` can reach ``queue`` (a ``kombu.Queue``) by name, because its declaration is ordinary."""
 
 
 class Settler(Protocol):
-    """Decides what becomes of the messages that a worker consumes."""
+    """Settles the messages that a worker consumes."""
 
     def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
-        """Declare what a consumer of ``queues`` needs, each time that it connects; ``send`` does it by itself."""
+        """Declare what a consumer of ``queues`` needs; a worker calls it each time that it connects."""
 
     def worker_begins(self, connection: Any, slots: int) -> None:
-        """A worker is about to consume over ``connection``, and runs up to ``slots`` jobs at the same time."""
+        """Called before a worker consumes over ``connection``; it runs up to ``slots`` jobs at the same time."""
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
-        """A worker is about to end, and what it has of ``channel`` goes back.
+        """Called before a worker ends and returns the messages that it holds on ``channel``.
 
-        ``crashed``: one of those messages may have been the cause, so their deliveries count. Else the worker was
-        told to stop, and they do not.
+        ``crashed``: one of the messages may be the cause, so their deliveries count. Otherwise the worker was asked to
+        stop, and they do not count.
         """
 
     def begin(self, message: Any) -> bool:
-        """Count the delivery of ``message`` as its job begins; False if it is no longer ours, and must not begin.
+        """Count the delivery of ``message``, before its job begins.
 
-        True without more where the broker does not count starts (``Capabilities.counts_starts``). Raises one of
-        ``errors``; then the job must not begin.
+        False if another consumer has taken the message over; then the job must not begin. Always True without
+        ``Capabilities.counts_starts``. Raises one of ``errors``; then the job must not begin either.
         """
 
     def holds(self, message: Any) -> bool:
-        """Whether ``message`` is still ours; a broker that cannot tell gives it to nobody else while we live."""
+        """Whether ``message`` is still delivered to this consumer.
+
+        A broker that cannot tell returns True: it gives the message to no other consumer while our connection lives.
+        """
 
     def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
         """Write a delivered message's next state, then acknowledge the message (invariant 1).
 
-        ``message`` is the ``kombu.Message`` being settled. Atomic where the broker can; else written and
-        confirmed first, so that a crash in between makes a duplicate and never a loss. Returns False when
-        the message is no longer ours (its lease was taken): then nothing was written. Raises
-        ``BrokerUnavailable`` with the message still unacknowledged.
+        ``message`` is the ``kombu.Message`` to settle. It is one atomic step where the broker supports that. Elsewhere
+        the broker confirms the new message first, so a crash in between causes a duplicate and never a loss. Returns
+        False, without writing, if another consumer has taken the message over. Raises ``BrokerUnavailable`` with the
+        message still unacknowledged.
         """
 
     def aside(self, queue: Any) -> Any:
-        """The ``kombu.Queue`` in which jobs of ``queue`` (another) wait to be run alone, as they may end their worker.
+        """The aside queue of ``queue`` (both ``kombu.Queue``); None if it has none, or the broker needs none.
 
-        None: there is none for it, and no need of one where the broker knows which deliveries began.
+        Its jobs run one at a time, because each of them may kill its worker.
         """
 
     def give_back(self, message: Any) -> None:
-        """Return a delivered message to its queue as it is, counted as a delivery where the broker counts.
+        """Return a delivered message unchanged to its queue; brokers that count deliveries count this one.
 
-        Nothing is done if it is no longer ours. Raises ``BrokerUnavailable``; the call can then be repeated.
+        Does nothing if another consumer has taken the message over. Raises ``BrokerUnavailable``; the caller may then
+        try again.
         """
 
 
 class Inspector(Protocol):
-    """Looks at queues from outside, and operates on them."""
+    """Reads the state of queues, and operates on them."""
 
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
         """The depth of each queue; a queue that does not exist yet has depth 0."""
 
     def delayed(self) -> int | None:
-        """How many jobs wait for their time, over all queues, where only that can be told; else ``None``."""
+        """The number of delayed jobs of all queues together; None if ``depths`` gives it by queue."""
 
     def delayed_jobs(self) -> DelayedJobs | None:
-        """A hold on single delayed jobs; ``None`` without ``Capabilities.lists_delayed``."""
+        """Access to single delayed jobs; ``None`` without ``Capabilities.lists_delayed``."""
 
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
-        """The next ready jobs, untouched: ``{"id", "task", "headers", "enqueued_at"}``, next first.
+        """Up to ``limit`` ready jobs, next first: ``{"id", "task", "headers", "enqueued_at"}``.
 
-        Empty without ``Capabilities.shows_ready``.
+        The jobs stay in the queue. Empty without ``Capabilities.shows_ready``.
         """
 
     def purge(self, queue: str) -> int:
-        """Delete the ready and delayed jobs of ``queue``, as far as it can tell them; how many they were."""
+        """Delete the ready jobs of ``queue``, and its delayed jobs if the broker can find them; returns the number."""
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
-        """Up to ``limit`` dead letters to archive, oldest first; one that is not ``done()`` stays or comes back.
+        """Up to ``limit`` dead letters to archive, oldest first; one without ``done()`` stays or comes back.
 
-        No further one is taken once those taken have ``max_bytes`` or more.
+        It stops after the letter with which their bodies reach ``max_bytes``.
         """
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:
-        """Ask the broker for a sign of life; raises ``BrokerUnavailable`` after ``timeout`` seconds."""
+        """Check that the broker answers; raises ``BrokerUnavailable`` after ``timeout`` seconds."""
 
     def diagnose(self, *, longest_time_limit: float | None, queues: Iterable[str]) -> list[Finding]:
-        """What is set up wrongly on the broker's side, each with how to mend it."""
+        """Check the broker's configuration; returns the findings, each with a remedy."""
 
 
 class Broker(Publisher, Settler, Inspector, Protocol):
-    """One broker, as the rest of Nightshift sees it."""
+    """The complete interface of a broker."""
 
     @property
     def url(self) -> str:
-        """The broker's URL without its password, for people."""
+        """The broker's URL without its password."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """The features of this broker."""
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """The client library's exceptions that mean the broker cannot be used now."""
+        """The exceptions of client libraries that mean that the broker cannot be used now."""
 
     def celery_settings(self) -> dict[str, Any]:
         """The Celery settings (new-style lower-case names) that make Celery use this broker safely."""
@@ -269,6 +273,6 @@ class Broker(Publisher, Settler, Inspector, Protocol):
 
 
 def need_shared(broker: Broker) -> None:
-    """Raise ``ConfigurationError`` where a process of its own would have nothing to do with the others' jobs."""
+    """Raise ``ConfigurationError`` for a broker that other processes cannot reach."""
     if not broker.capabilities.shared:
         raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, f"{UNSHARED}. {UNSHARED_REMEDY}")

@@ -1,4 +1,4 @@
-"""What a broker can do, as one value: code that depends on it asks here, and never which broker it talks to."""
+"""The features of a broker as one value; other code checks these, never the kind of broker."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """The particulars of a broker, as they are with the app's configuration."""
+    """The features of a broker under the app's configuration."""
 
     keeps_delays: bool = True
-    """A delayed job waits in the broker; False: in the memory of a worker (kombu's stock Redis transport)."""
+    """Delayed jobs wait in the broker; False: in the memory of a worker (kombu's stock Redis transport)."""
     whole_seconds: bool = False
     """A delay is a whole number of seconds."""
     counts_starts: bool = False
-    """The broker counts a delivery when its job begins, and says then whether it is still this worker's.
+    """The broker counts a delivery when its job begins, and reports if another consumer has taken the message over.
 
-    False: it counts each message that comes back, and only its connection says whose a message is.
+    False: it counts each message that comes back, and a message belongs to the connection that received it.
     """
     delayed_by_queue: bool = False
-    """``depths`` tells how many jobs of each queue are delayed."""
+    """``depths`` gives the number of delayed jobs of each queue."""
     lists_delayed: bool = False
     """``delayed_jobs`` shows delayed jobs one by one."""
     shows_ready: bool = True
     """``peek`` shows the next ready jobs."""
     knows_age: bool = True
-    """``depths`` tells the age of the oldest ready job."""
+    """``depths`` gives the age of the oldest ready job."""
     fixes_prefetch: bool = False
-    """A consumer keeps the prefetch count with which it began."""
+    """The prefetch count of a consumer cannot change."""
     shared: bool = True
-    """Other processes reach it; False: its jobs live and end with this process."""
+    """Other processes can reach the broker; False: its jobs exist only in this process."""
     started_by_us: bool = False
-    """``flask jobs broker`` runs its server."""
+    """``flask jobs broker`` runs the broker's server."""
 
 
 __all__ = ["Capabilities"]

@@ -1,6 +1,6 @@
-"""What the error of a client library means for the person who set ``NIGHTSHIFT_BROKER_URL``, in one sentence.
+"""Translates a client library's error into one sentence for the person who set ``NIGHTSHIFT_BROKER_URL``.
 
-The libraries tell a wrong password, a port without TLS and a server that is down in many words, or in the same ones.
+The libraries' own texts for a wrong password, a port without TLS or a server that is down are long, or all the same.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _CAUSES = (
 )  # fmt: skip
 _TLS = re.compile(r"(rediss|amqps)://")
 LONGEST = 200
-"""Characters of a library's own words."""
+"""The maximum number of characters of a library's own text."""
 
 
 def cause(exc: BaseException, url: str) -> str:
-    """What ``exc`` means, empty if it is none of the known troubles; ``url`` is the broker's."""
+    """The probable cause of ``exc`` as a sentence; empty if unknown. ``url`` is the broker's."""
     told = " ".join(f"{type(each).__name__}: {each}" for each in _chain(exc))
     for pattern, sentence in _CAUSES:
         if re.search(pattern, told):
@@ -69,7 +69,7 @@ def cause(exc: BaseException, url: str) -> str:
 
 
 def in_short(exc: BaseException) -> str:
-    """The library's own words."""
+    """The type and the text of ``exc``, at most ``LONGEST`` characters."""
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

@@ -1,7 +1,7 @@
-"""Connections of ours: made when needed, dropped when they fail, not inherited by a fork.
+"""Our connections: opened on first use, dropped when they fail, not shared with a forked child.
 
-``ThreadConnection`` keeps one for each thread. ``ConnectionPool`` lends one for each call, so it opens no more than
-there are calls at the same time, however many threads or greenlets come and go.
+``ThreadConnection`` keeps one connection for each thread. ``ConnectionPool`` lends one for each call, so the number of
+open connections is the number of simultaneous calls, not of threads or greenlets.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ logger = logging.getLogger("flask_nightshift.brokers.link")
 
 T = TypeVar("T")
 MOST_IDLE = 100
-"""Connections that are kept for the next call."""
+"""The maximum number of idle connections that a pool keeps."""
 Fail = Callable[[BaseException], BrokerUnavailable]
-"""What went wrong as the error that callers handle."""
+"""Translates an error of a library into the error that callers handle."""
 Repair = Callable[[BaseException], bool]
-"""Told what went wrong: True if it mended something, so that another try may succeed."""
+"""Takes an error; returns True if it repaired the cause, so that a second try may succeed."""
 
 
 class Connection(kombu.Connection):
-    """A kombu connection that stays with the transport it was given.
+    """A kombu connection that keeps its transport.
 
-    kombu picks the transport by the URL's scheme for ``redis+socket://``, and again whenever it goes on to
-    the next URL of a list; a consumer would then silently be served by another transport.
+    For ``redis+socket://``, and whenever it switches to the next URL of a list, kombu chooses the transport by the
+    URL's scheme. A consumer would then silently use another transport.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class Connection(kombu.Connection):
     ) -> None:
         self._given_transport = transport
         self.name = secrets.token_hex(8)
-        """Under which a publish over this connection, and its repetition after a cut, is known to the broker."""
+        """Identifies this publisher to the broker, which can so drop a publish that is repeated after a disconnect."""
         super().__init__(hostname, *args, transport=transport, **options)
         self._keep_transport()
 
     def switch(self, conn_str: str) -> None:
-        """Go on to another URL."""
+        """Switch to another URL."""
         super().switch(conn_str)
         self._keep_transport()
 
     def info(self) -> dict[str, Any]:
-        """What ``celery inspect stats`` sends: without the options that are functions, which no message carries."""
+        """The data for ``celery inspect stats``, without options that are functions: no message can carry them."""
         told: dict[str, Any] = super().info()
         options = told.get("transport_options") or {}
         return {**told, "transport_options": {k: v for k, v in options.items() if not callable(v)}}
@@ -74,7 +74,7 @@ class Connection(kombu.Connection):
 
 
 class _LazyConnection:
-    """A connection to a broker, made by ``connect``, used by one thread at a time."""
+    """A connection that ``connect`` opens on first use; one thread at a time may use it."""
 
     def __init__(
         self, connect: Callable[[], kombu.Connection], fail: Fail, repair: Repair | None = None
@@ -86,14 +86,14 @@ class _LazyConnection:
         self._pid = 0
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
-        """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
+        """The result of ``work(connection)``; see ``attempt``."""
         if self._connection is None or self._pid != os.getpid():
             self._connection, self._pid = self._connect(), os.getpid()
         connection = self._connection
         return attempt(connection, lambda: work(connection), self.fail, self._repair)
 
     def close(self) -> None:
-        """Forget the connection; the next call makes another."""
+        """Close the connection; the next call opens another."""
         connection, self._connection = self._connection, None
         if connection is not None and self._pid == os.getpid():
             drop(connection)
@@ -109,11 +109,11 @@ class ThreadConnection:
         self._own = Own(lambda: _LazyConnection(connect, fail, repair))
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
-        """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
+        """The result of ``work(connection)``; see ``attempt``."""
         return self._own.get().call(work)
 
     def close(self) -> None:
-        """Forget the connection; the next call makes another."""
+        """Close this thread's connection; the next call opens another."""
         self._own.get().close()
 
 
@@ -133,14 +133,14 @@ class ConnectionPool:
         self._idle: deque[_LazyConnection] = deque()
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
-        """``work(connection)``, with a new connection if an idle one is dead; raises what ``fail`` gives."""
+        """The result of ``work(connection)``; see ``attempt``."""
         try:
             held = self._idle.pop()
         except IndexError:
             held = _LazyConnection(*self._how)
         try:
             result = held.call(work)
-        except BaseException:  # also when it is interrupted twice
+        except BaseException:  # also if a second interruption reaches us here
             held.close()
             raise
         if len(self._idle) < self._most_idle:
@@ -150,21 +150,21 @@ class ConnectionPool:
         return result
 
     def close(self) -> None:
-        """Close those that are not lent."""
+        """Close the idle connections."""
         while self._idle:
             with suppress(IndexError):
                 self._idle.pop().close()
 
 
 def most_idle(celery: Mapping[str, Any]) -> int:
-    """How many connections to keep, by Celery's setting ``broker_pool_limit``; None and 0 stand for none there."""
+    """The number of idle connections to keep: Celery's ``broker_pool_limit`` (there, None and 0 mean no pool)."""
     return int(celery.get("broker_pool_limit", MOST_IDLE) or 0)
 
 
 def forget_inherited() -> None:
-    """In a child of a fork: Celery's pools begin anew, as they do in children of its own.
+    """Empty Celery's pools in a forked child, as Celery does in its own children.
 
-    What is in them is the parent's. Two processes on one connection take each other's answers.
+    They contain the parent's connections. Two processes on one connection would read each other's answers.
     """
     for pools in (kombu.pools.producers, kombu.pools.connections):
         pools.clear()
@@ -173,10 +173,12 @@ def forget_inherited() -> None:
 def attempt(
     connection: kombu.Connection, work: Callable[[], T], fail: Fail, repair: Repair | None = None
 ) -> T:
-    """``work()`` in bounded time; once more if the connection was an idle one that died, or ``repair(exc)``.
+    """The result of ``work()``, within a time limit.
 
-    Raises ``fail(exc)``, ``Unwritable``, or what interrupted it; the connection is then dropped, so that nobody
-    waits for a silent server to say goodbye, and a late confirmation is not taken for that of the next message.
+    It tries a second time if the connection was idle and had died, or if ``repair(exc)`` returned True. Raises
+    ``fail(exc)``, ``Unwritable``, or the exception that interrupted it. Each failure drops the connection without the
+    closing handshake, so a silent server cannot block us, and a late confirmation cannot be mistaken for the next
+    message's.
     """
     with patience():
         for last in (False, True):
@@ -200,24 +202,24 @@ def attempt(
 
 
 def _is_too_large(exc: BaseException) -> bool:
-    """Whether RabbitMQ refuses a message for its size (``max_message_size``)."""
+    """Whether RabbitMQ refused a message for its size (``max_message_size``)."""
     return isinstance(exc, PreconditionFailed) and "message size" in str(exc)
 
 
 def retry_policy(connection: kombu.Connection) -> dict[str, Any]:
-    """How to connect: each node of a cluster gets its chance, while patience lasts."""
+    """The policy for connecting, as kombu takes it: try each node of a cluster, until patience is over."""
     return {**RETRY_POLICY, "max_retries": max(RETRY_POLICY["max_retries"], len(connection.alt))}
 
 
 def publish(channel: Any, envelope: Envelope, exchange: str, routing_key: str, **options: Any) -> None:
-    """Publish the raw body of ``envelope``, persistently; ``options`` are ``kombu.Producer.publish``'s."""
+    """Publish ``envelope`` as a persistent message; ``options`` are those of ``kombu.Producer.publish``."""
     publish_by(Producer(channel, auto_declare=False), envelope, exchange, routing_key, **options)
 
 
 def publish_by(
     producer: Producer, envelope: Envelope, exchange: str, routing_key: str, **options: Any
 ) -> None:
-    """The same, by a producer that is there already."""
+    """Publish ``envelope`` as ``publish`` does, with an existing producer."""
     producer.publish(
         envelope.body,
         exchange=exchange,
@@ -231,9 +233,9 @@ def publish_by(
 
 
 def acknowledge(message: Any) -> None:
-    """Release a delivered message whose next state is written already.
+    """Acknowledge a message whose next state is written; never raises a broker's error.
 
-    When that cannot be done, the broker gives the message out again by itself: a duplicate, not a loss.
+    If the acknowledgement fails, it is logged, and the broker delivers the message again: a duplicate, not a loss.
     """
     try:
         message.ack()
@@ -246,16 +248,16 @@ def acknowledge(message: Any) -> None:
 
 
 def ack_log_error(message: Any, logger: Any, errors: Any, multiple: bool = False) -> None:  # noqa: ARG001
-    """``kombu.Message.ack_log_error``, which Celery's loop calls a moment after a job has ended, without its raise.
+    """A replacement for ``kombu.Message.ack_log_error`` that does not raise; Celery's loop calls it after a job.
 
-    kombu's raises a broken pipe. If the worker has connected anew meanwhile, Celery takes that for the end of the new
-    connection, and the jobs that this one has brought would run twice.
+    kombu's raises a broken pipe. If the worker has reconnected by then, Celery would take the error for the end of the
+    new connection, and jobs received over that would run twice.
     """
     acknowledge(message)
 
 
 def return_message(message: Any, fail: Fail) -> None:
-    """Return a delivered message to its queue; raises what ``fail`` gives."""
+    """Return a delivered message to its queue; raises ``fail(exc)``."""
     try:
         message.reject(requeue=True)
     except ERRORS as exc:
@@ -263,16 +265,16 @@ def return_message(message: Any, fail: Fail) -> None:
 
 
 def drop(connection: kombu.Connection) -> None:
-    """Close the sockets of a connection that failed, without a word to the broker, which may not answer."""
-    with suppress(Exception):  # it is broken already; this must not hide the error that is on its way
+    """Close a failed connection's sockets without the closing handshake, as the broker may not answer."""
+    with suppress(Exception):  # the connection is broken; an error here must not hide the original one
         connection.collect(socket.getdefaulttimeout())
 
 
 def close_pool(pool: Any) -> None:
-    """Close all connections of a kombu pool, from whatever thread.
+    """Close all connections of a kombu pool; any thread may call it.
 
-    Where a transport says nothing else, kombu sets the default timeout of all new sockets of the process meanwhile, to
-    0.1 s. Two threads that do so at the same time leave it like that.
+    kombu's own way sets the process-wide socket timeout to 0.1 s while it closes a connection. Two threads that did so
+    at the same time could leave it at 0.1 s.
     """
 
     def collect(resource: Any) -> None:

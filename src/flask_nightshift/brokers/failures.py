@@ -1,8 +1,8 @@
-"""What a broker that is away looks like from Python, turned into one error, in bounded time.
+"""Translates the errors of an unavailable broker into ``BrokerUnavailable``, and limits the time of a call.
 
-A publish is bounded by two numbers: no single network step takes longer than ``STEP`` seconds (a socket
-timeout), and once ``PATIENCE`` seconds have passed no further step is begun. A connection that died while it
-was idle is so replaced at once, and a server that is frozen costs one step and no more.
+Two numbers limit the time of a publish. No network step takes longer than ``STEP`` seconds (a socket timeout), and no
+failed step is repeated after ``PATIENCE`` seconds. So a connection that died while idle is replaced at once, and a
+frozen server costs only one step.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..text.passwords import hide_password
 from .causes import cause, in_short
 
 STEP = 2.0
-"""Seconds that one network step may take: connecting, a handshake, a command, a confirmation."""
+"""The time limit in seconds of one network step: connecting, a handshake, a command, a confirmation."""
 PATIENCE = 0.7
-"""Seconds after which a failed step is not tried again; ``STEP + PATIENCE`` is below ``PUBLISH_TIMEOUT``."""
+"""Seconds after which a failed step is not repeated; ``STEP + PATIENCE`` is below ``PUBLISH_TIMEOUT``."""
 
 ERRORS: tuple[type[Exception], ...] = (OSError, OperationalError, LimitExceeded, AMQPError, RedisError)
-"""What kombu, py-amqp, redis-py and the operating system raise when a broker is down, refuses, or is silent.
+"""The exceptions of kombu, py-amqp, redis-py and the operating system for a broker that is down, refuses or is silent.
 
-Errors of the message itself (it cannot be encoded) are not among them.
+They do not include errors of the message itself (it cannot be encoded).
 """
 
 RETRY_POLICY: dict[str, Any] = {
@@ -41,22 +41,22 @@ RETRY_POLICY: dict[str, Any] = {
 
 
 def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:
-    """``exc`` as the error that callers handle: names the broker and the cause, shows no password."""
+    """The ``BrokerUnavailable`` for ``exc``; it names the broker and the cause, and shows no password."""
     meaning, told = cause(exc, url), hide_password(in_short(exc))
     what = f"cannot be used: {meaning}" if meaning else "did not do it in time, or refused"
     return BrokerUnavailable(f"The broker at {hide_password(url)} {what} ({told}).")
 
 
 _FOR_EVER = float("inf")
-# not threading.local: greenlets share that if gevent replaced it later (gunicorn --preload -k gevent)
+# not threading.local: greenlets would share one that was created before gevent's patch (gunicorn --preload -k gevent)
 _current: ContextVar[weakref.ref[patience] | None] = ContextVar("nightshift_patience", default=None)
 
 
-class patience:  # noqa: N801 - used like a function; contextlib's generators cost more than a publish should
-    """Within this block, in this thread or greenlet, a failed network step is tried again for ``seconds`` at most.
+class patience:  # noqa: N801 - used like a function; contextlib's generators would slow down each publish
+    """Within this block, in this thread or greenlet, a failed network step is repeated for at most ``seconds``.
 
-    An exception that a signal handler raises (a soft time limit) may keep the end of a block from being noted. A block
-    counts only while code is in it, so that later publishes have their full time.
+    An exception from a signal handler (a soft time limit) may skip ``__exit__``. The context holds only a weak
+    reference to the block, so an abandoned one does not limit later publishes.
     """
 
     __slots__ = ("__weakref__", "_outer", "_seconds", "until")
@@ -65,7 +65,7 @@ class patience:  # noqa: N801 - used like a function; contextlib's generators co
         self._seconds = seconds
         self._outer: weakref.ref[patience] | None = None
         self.until = _FOR_EVER
-        """When it is over, on the monotonic clock."""
+        """The end of the patience, on the monotonic clock."""
 
     def __enter__(self) -> None:
         self._outer = _current.get()
@@ -88,16 +88,16 @@ def is_over() -> bool:
 
 
 def left(step: float = STEP) -> float:
-    """The seconds that the next of several steps may take: ``step`` outside of a ``patience`` block.
+    """The seconds that the next of several steps may take; ``step`` outside of a ``patience`` block.
 
-    Within one, what keeps all of them together to patience and one ``STEP``; 0 if nothing is left.
+    Within one, it is the rest of the patience plus one ``STEP``, so all steps together keep that limit; 0 if it passed.
     """
     until = _until()
     return step if until == _FOR_EVER else max(0.0, until + STEP - monotonic())
 
 
 def give_up_when_over(exc: BaseException, _interval: Any) -> None:
-    """An ``errback`` for kombu: raises ``exc``, so that no further try is made, when patience is over."""
+    """An ``errback`` for kombu: when patience is over, it raises ``exc``, which ends the retries."""
     if is_over():
         raise exc
 

@@ -1,7 +1,7 @@
-"""A message in kombu's JSON, as its virtual transports keep it: reading it, and the envelope it is buried in.
+"""A message in kombu's JSON, as virtual transports store it: reads it, prepares its delivery, buries it.
 
-One member may be added in front of it by the scripts,
-``x-delivery-count``: how many deliveries went before. Everything here is pure.
+The Redis scripts may add one member at the front, ``x-delivery-count``: the number of earlier deliveries. Everything
+here is pure.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ DEAD = "nightshift_dead"
 
 
 class Undecodable(ValueError):
-    """The bytes are not a kombu message; says why."""
+    """The bytes are not a kombu message; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Burial:
-    """Why the transport itself buries a message. ``queue`` is where it came from, ``worker`` who buries it."""
+    """Why the transport itself buries a message. ``queue`` is the message's queue, ``worker`` who buries it."""
 
     reason: str
     error: str
@@ -46,10 +46,10 @@ class Burial:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """The payload in ``raw``, checked so far that a kombu ``Message`` can be made of it."""
+    """The payload in ``raw``, checked enough to create a kombu ``Message`` from it; raises ``Undecodable``."""
     try:
         payload = decode(raw)
-    except Exception as exc:  # noqa: BLE001 - strangers' bytes: bad UTF-8, bad JSON, nested too deep, ...
+    except Exception as exc:  # noqa: BLE001 - foreign bytes: bad UTF-8, bad JSON, nested too deep, ...
         raise Undecodable(f"not JSON: {type(exc).__name__}: {exc}") from None
     if not isinstance(payload, dict):
         raise Undecodable(f"not a JSON object but {type(payload).__name__}")
@@ -62,7 +62,7 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise Undecodable("headers are not an object")
     priority = properties.get("priority")
     if type(priority) is float and not math.isfinite(priority):
-        properties["priority"] = None  # kombu would try to make a whole number of it
+        properties["priority"] = None  # kombu would try to convert it to an int
     _check_body(payload.get("body"), properties.get("body_encoding"))
     return payload
 
@@ -81,35 +81,34 @@ def _check_body(body: Any, encoding: Any) -> None:
 
 
 def take_count(payload: dict[str, Any]) -> int:
-    """How many deliveries went before; removes the member that says so."""
+    """Remove the delivery count from ``payload``; returns the number of earlier deliveries."""
     count = payload.pop(COUNT, 0)
     return count if isinstance(count, int) and count > 0 else 0
 
 
 def job_id(body: dict[str, Any]) -> str:
-    """The id people know a message by: the job's, or else its delivery tag."""
+    """The id of a message for people: the job's id, else its correlation id, else its delivery tag."""
     headers, properties = body.get("headers") or {}, body.get("properties") or {}
     return str(headers.get("id") or properties.get("correlation_id") or properties.get("delivery_tag") or "")
 
 
 def due(payload: dict[str, Any]) -> float | None:
-    """When the message is due by its header ``eta``, in unix seconds; None if it may run at once."""
+    """The time in the message's header ``eta``, in unix seconds; None if it may run at once."""
     eta = (payload.get("headers") or {}).get("eta")
     if not eta:
         return None
     try:
         moment = eta if isinstance(eta, datetime) else datetime.fromisoformat(eta)
     except (TypeError, ValueError):
-        return None  # not ours to judge: Celery refuses it when it reads it
+        return None  # Celery refuses the message when it reads the header
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def for_delivery(payload: dict[str, Any], count: int, number: int, queue: str) -> dict[str, Any]:
-    """The payload as a consumer is to see it, delivered before ``count`` times, under delivery tag ``number``.
+    """``payload`` as a consumer receives it: delivered ``count`` times before, with the delivery tag ``number``.
 
-    ``delivery_info`` tells the ``queue`` it came from; how it was routed there does not. A header ``eta``
-    has been served by now. It moves there, so that Celery does not start a timer of its own for it (and raise its
-    prefetch meanwhile).
+    ``delivery_info`` gets the ``queue`` that the message came from. The time in the header ``eta`` has passed; it moves
+    to ``delivery_info``, so that Celery does not start its own timer and raise its prefetch count for it.
     """
     headers = payload["headers"] = dict(payload.get("headers") or {})
     properties = payload["properties"]
@@ -126,7 +125,7 @@ def for_delivery(payload: dict[str, Any], count: int, number: int, queue: str) -
 
 
 def bury(payload: dict[str, Any], burial: Burial, dead_queue: str) -> bytes:
-    """A message as it goes to the dead-letter queue: itself with one more header."""
+    """The bytes of ``payload`` for the dead-letter queue, with the header ``nightshift_dead``."""
     headers = {**(payload.get("headers") or {}), DEAD: burial.header()}
     properties = {
         **payload["properties"],
@@ -137,7 +136,7 @@ def bury(payload: dict[str, Any], burial: Burial, dead_queue: str) -> bytes:
 
 
 def bury_raw(raw: bytes, burial: Burial, dead_queue: str) -> bytes:
-    """Bytes that are no message, in a message of their own."""
+    """The bytes of a dead letter whose body is ``raw``, which is not a message."""
     return encode(
         {
             "body": base64.b64encode(raw).decode(),

@@ -1,4 +1,4 @@
-"""What a message in kombu's JSON says: as a job that waits, as a delayed job, as a dead letter."""
+"""Reads a message in kombu's JSON as a ready job, a delayed job or a dead letter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .base import DelayedJob
 
 
 def describe(raw: bytes) -> dict[str, Any]:
-    """``{"id", "task", "headers", "enqueued_at"}`` of a raw message; all empty if it cannot be read."""
+    """``{"id", "task", "headers", "enqueued_at"}`` of a raw message; None and ``{}`` if it cannot be read."""
     headers = _headers(raw)
     return {
         "id": headers.get("id"),
@@ -39,7 +39,7 @@ def _headers(raw: bytes | None) -> dict[str, Any]:
 
 
 def _ready_since(headers: dict[str, Any]) -> datetime | None:
-    """When it was enqueued or replayed, or when its delay was over."""
+    """The latest of: when the job was enqueued, when it was replayed, when its delay ended."""
     past = message_headers.history(headers)
     times = [
         message_headers.parse_time(text)
@@ -49,13 +49,13 @@ def _ready_since(headers: dict[str, Any]) -> datetime | None:
 
 
 def age(raws: Iterable[bytes | None]) -> float | None:
-    """Seconds since the earliest of ``raws`` could start; None if none of them says."""
+    """Seconds since the earliest of the messages ``raws`` could start; None if no message has a time."""
     times = [moment for raw in raws if (moment := _ready_since(_headers(raw))) is not None]
     return max(0.0, (utcnow() - min(times)).total_seconds()) if times else None
 
 
 def delayed_job(job_id: str, queue: str, due: datetime | None, payload: dict[str, Any]) -> DelayedJob:
-    """The job of a message that waits until ``due``."""
+    """The delayed job of the message ``payload``."""
     headers = dict(payload.get("headers") or {})
     properties = payload.get("properties") or {}
     envelope = Envelope(
@@ -69,7 +69,7 @@ def delayed_job(job_id: str, queue: str, due: datetime | None, payload: dict[str
 
 
 def read_dead_letter(raw: bytes) -> DeadLetter:
-    """A dead letter from its JSON; what is not kombu's JSON is kept as it is."""
+    """Read a dead letter from kombu's JSON; other bytes become its body, with the reason ``undecodable``."""
     try:
         payload = json.loads(raw)
         properties = payload.get("properties") or {}
@@ -97,7 +97,7 @@ def read_dead_letter(raw: bytes) -> DeadLetter:
 
 
 def body(encoded: Any, encoding: str | None, headers: dict[str, Any]) -> bytes:
-    """The body as it was sent; ``compression`` leaves ``headers`` when it is undone."""
+    """The body as bytes, without base64 and compression; it removes ``compression`` from ``headers``."""
     raw = base64.b64decode(encoded, validate=True) if encoding == "base64" else str(encoded).encode()
     method = headers.get("compression")
     if method:

@@ -1,4 +1,4 @@
-"""What brokers on kombu's virtual transports have in common: a queue is a plain list, published to by its name."""
+"""The base of brokers on kombu's virtual transports: a queue is a plain list, and its name is its address."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 _NUMBERS = itertools.count(1)
 AT_ONCE = 500
-"""Messages that one step of ``publish_many`` publishes."""
+"""The maximum number of messages in one step of ``publish_many``."""
 
 
 class VirtualBroker(ABC):
-    """Publishes through a kombu connection, which a subclass makes, and settles through a message's channel."""
+    """Publishes over kombu connections, which a subclass creates, and settles through the channel of a message."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -33,28 +33,28 @@ class VirtualBroker(ABC):
 
     @property
     def url(self) -> str:
-        """Without the password."""
+        """The broker's URL without its password."""
         return hide_password(self._settings.broker_url)
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What its libraries raise."""
+        """See ``failures.ERRORS``."""
         return ERRORS
 
     @property
     def publish_options(self) -> dict[str, Any]:
-        """Nothing: a list takes whatever is pushed, and says so."""
+        """None needed: a push to a list always has a reply."""
         return {}
 
     def queue(self, name: str) -> Queue:
-        """The declaration of a job queue; it exists when something is in it."""
+        """The declaration of a job queue; the list exists as soon as it contains a message."""
         return Queue(name, Exchange(name), routing_key=name)
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:  # noqa: B027 - nothing is right for all
-        """Nothing: a list needs no declaration."""
+        """Do nothing: a list needs no declaration."""
 
     def send(self, producer: Any, queue: Queue, publish: Callable[[], T]) -> T:  # noqa: ARG002 - the Protocol's
-        """Publish through Celery, in bounded time."""
+        """Publish through Celery, within a time limit."""
         connection = producer.connection
 
         def work() -> T:
@@ -64,7 +64,7 @@ class VirtualBroker(ABC):
         return attempt(connection, work, self._fail)
 
     def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
-        """Publish; the transport keeps what is due later."""
+        """Publish; the transport delays the message until ``due``."""
         message, number = envelope.due_at(due), next(_NUMBERS)
 
         def work(connection: Any) -> None:
@@ -77,7 +77,7 @@ class VirtualBroker(ABC):
     def publish_many(
         self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
     ) -> Iterator[int]:
-        """Some hundreds in one step."""
+        """Publish up to ``AT_ONCE`` messages in each step."""
         for at in range(0, len(envelopes), AT_ONCE):
             some = [message.due_at(due) for message in envelopes[at : at + AT_ONCE]]
 
@@ -90,15 +90,15 @@ class VirtualBroker(ABC):
             yield len(some)
 
     def address(self, queue: Queue) -> tuple[str, str]:
-        """No exchange: the list itself."""
+        """No exchange, and the name of the list."""
         return "", queue.name
 
     def delayed_address(self, queue: str, seconds: int) -> tuple[str, str]:  # noqa: ARG002 - the Protocol's
-        """The same: the transport reads when a message is due."""
+        """As ``address``: the transport reads the due time from the message."""
         return "", queue
 
     def reaches(self, queue: Queue) -> bool:
-        """Whether it is a plain list."""
+        """Whether ``queue`` is a plain list."""
         exchange = queue.exchange
         return bool(
             (exchange is None or exchange.type == "direct")
@@ -107,10 +107,10 @@ class VirtualBroker(ABC):
         )
 
     def aside(self, queue: Queue) -> None:  # noqa: B027 - likewise
-        """None: the transport knows which deliveries began, and hands out one such job at a time."""
+        """None: virtual transports have no aside queues."""
 
     def give_back(self, message: Any) -> None:
-        """Have the transport reject it, to be given out again."""
+        """Reject the message with ``requeue``."""
         return_message(message, self._fail)
 
     def close(self) -> None:
@@ -119,26 +119,26 @@ class VirtualBroker(ABC):
 
     @abstractmethod
     def _connect(self) -> Connection:
-        """A connection that publishes."""
+        """Create a connection that publishes."""
 
     def _publish_some(
         self,
         channel: Any,
         messages: Sequence[Any],
         queue: str,
-        once: tuple[str, int],  # noqa: ARG002 - not every transport can tell a repetition
+        once: tuple[str, int],  # noqa: ARG002 - not every transport detects a repetition
     ) -> None:
-        """Publish up to ``AT_ONCE`` messages; ``once`` names this publish, also when it is repeated."""
+        """Publish up to ``AT_ONCE`` messages; ``once`` identifies this publish if it is repeated."""
         for message in messages:
             channel.basic_publish(message, "", queue)
 
     def _fail(self, exc: BaseException) -> BrokerUnavailable:
-        """What callers see when the broker is away."""
+        """The ``BrokerUnavailable`` for ``exc``."""
         return unavailable(exc, self.url)
 
 
 def prepared_message(channel: Any, envelope: Envelope) -> Any:
-    """``envelope`` as the channel's own message, as ``kombu.Producer`` would make it."""
+    """``envelope`` as a message of ``channel``, as ``kombu.Producer`` would prepare it."""
     properties = {"delivery_mode": 2, **envelope.properties}
     if (seconds := properties.get("expiration")) is not None:
         properties["expiration"] = str(int(seconds * 1000))

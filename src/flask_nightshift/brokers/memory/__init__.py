@@ -1,1 +1,1 @@
-"""``memory://``: a broker within this process, for tests. Its jobs end with the process; no other can reach it."""
+"""``memory://``: a broker inside this process, for tests. Other processes cannot reach it, and it keeps no jobs."""

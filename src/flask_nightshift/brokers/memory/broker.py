@@ -1,6 +1,6 @@
-"""The broker of ``memory://``: the same guarantees within one process, and a clock that tests can move.
+"""The broker ``memory://``: the same guarantees inside one process, and a clock that tests can move.
 
-Its workers run in threads of this process (``--pool solo`` or ``threads``); other processes cannot reach it.
+Its workers run in this process (``--pool solo`` or ``threads``); other processes cannot reach it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CAPABILITIES = Capabilities(counts_starts=True, delayed_by_queue=True, lists_del
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A dead letter that still stands in its queue as ``stored``."""
+    """A dead letter that is still in its queue as ``stored``."""
 
     letter: DeadLetter
     stored: Stored
@@ -56,9 +56,9 @@ class _Taken:
 
 
 class MemoryBroker(VirtualBroker):
-    """The queues of one app, or those that all apps of this process share which name them (``memory://NAME``).
+    """The queues of one app; apps of this process that use the same name (``memory://NAME``) share them.
 
-    ``now`` is the clock by which delays end, in seconds since 1970; ``advance`` shortens what is delayed.
+    ``now`` is the clock for delays, in seconds since 1970.
     """
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time) -> None:
@@ -67,16 +67,16 @@ class MemoryBroker(VirtualBroker):
         self.server = server(self._name, now)
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass for the jobs that are delayed now: what is due by then can be consumed at once."""
+        """Shorten the delays of all delayed jobs by ``seconds``; jobs that are due then can be consumed at once."""
         self.server.advance(seconds)
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything but to be shared."""
+        """The features of this broker; other processes cannot reach it."""
         return CAPABILITIES
 
     def celery_settings(self) -> dict[str, Any]:
-        """The transport; results in the history database, where chords count too."""
+        """Our transport; results, and the counters of chords, go to the history database."""
         return {
             "broker_url": f"memory://{self._name}/",
             "broker_transport": NAME,
@@ -97,25 +97,25 @@ class MemoryBroker(VirtualBroker):
     # settling
 
     def worker_begins(self, connection: Any, slots: int) -> None:
-        """Nothing: each delivery is counted as it comes back."""
+        """Do nothing: the channel counts a delivery when its message comes back."""
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
-        """The channel returns what is in hand, counted or not."""
+        """Tell the channel whether the deliveries that it returns count."""
         if crashed:
             channel.crashed = True
         else:
             channel.draining = True
 
     def begin(self, message: Any) -> bool:
-        """It counts if it comes back."""
+        """Record that the job begins; False if the message is no longer ours."""
         return bool(message.channel.begin(message.delivery_tag))
 
     def holds(self, message: Any) -> bool:
-        """Whether it is in hand."""
+        """Whether ``message`` is still delivered to this consumer."""
         return self.server.holds(message.delivery_tag)
 
     def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
-        """One step."""
+        """Write the next state and acknowledge in one step."""
         prepared = prepared_message(message.channel, envelope.due_at(due))
         try:
             replaced = bool(message.channel.replace(message.delivery_tag, prepared, queue))
@@ -128,18 +128,18 @@ class MemoryBroker(VirtualBroker):
     # looking
 
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
-        """All four numbers."""
+        """The depth of each queue, with all four numbers."""
         return self._ask(lambda server: [_depth(server, name) for name in queues])
 
     def delayed(self) -> None:
-        """Nothing: ``depths`` tells it by queue."""
+        """None: ``depths`` gives the number by queue."""
 
     def delayed_jobs(self) -> MemoryDelayed:
-        """A hold on them."""
+        """Access to single delayed jobs."""
         return MemoryDelayed(self._ask)
 
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
-        """The next ready jobs, untouched."""
+        """Up to ``limit`` ready jobs, next first."""
         return self._ask(lambda server: [describe(each.payload) for each in server.ready(queue)[:limit]])
 
     def purge(self, queue: str) -> int:
@@ -158,7 +158,7 @@ class MemoryBroker(VirtualBroker):
         return taken
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:  # noqa: ARG002 - the Protocol's
-        """It is here."""
+        """Answer, unless this is a forked process or a test made the broker unavailable."""
         started = monotonic()
         self._ask(lambda server: server.check())
         return BrokerHealth("Memory", "", monotonic() - started)
@@ -169,7 +169,7 @@ class MemoryBroker(VirtualBroker):
         longest_time_limit: float | None,  # noqa: ARG002 - the Protocol's
         queues: Iterable[str],  # noqa: ARG002 - the Protocol's
     ) -> list[Finding]:
-        """That it is not shared."""
+        """One finding: other processes cannot reach this broker."""
         try:
             self.health()
         except BrokerUnavailable as exc:

@@ -1,4 +1,4 @@
-"""The delayed jobs of ``memory://``, one by one."""
+"""Access to the delayed jobs of ``memory://``, one by one."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .server import MemoryServer, Stored
 
 
 class MemoryDelayed:
-    """``ask(question)`` calls ``question(server)`` and turns its errors into ``BrokerUnavailable``."""
+    """The delayed jobs; ``ask(question)`` calls ``question(server)`` and raises its errors as ``BrokerUnavailable``."""
 
     def __init__(self, ask: Callable[[Callable[[MemoryServer], Any]], Any]) -> None:
         self._ask = ask
 
     def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
-        """The next delayed jobs of ``queue``, the soonest first."""
+        """Up to ``limit`` delayed jobs of ``queue``, those due soonest first."""
         return [_job(stored, due) for due, stored in self._all(queue)[:limit]]
 
     def like(self, queue: str, part: str, limit: int) -> list[str]:
-        """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``; a whole id goes first."""
+        """Up to ``limit`` ids of delayed jobs that begin or end with ``part``; only ``part`` if it is a whole id."""
         ids = [_id(stored) for _, stored in self._all(queue)]
         if part in ids:
             return [part]
@@ -32,19 +32,19 @@ class MemoryDelayed:
         return list(dict.fromkeys(found))[:limit]
 
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
-        """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
+        """Remove the job, so it will not run; returns it, or None if it is not delayed in ``queue`` (any more)."""
         stored = self._find(queue, job_id)
         if stored is None or not self._ask(lambda server: server.remove(stored)):
             return None
         return _job(stored, None)
 
     def run_now(self, queue: str, job_id: str) -> bool:
-        """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
+        """Move the job to the head of ``queue``; False if it is not delayed there (any more)."""
         stored = self._find(queue, job_id)
         return stored is not None and bool(self._ask(lambda server: server.run_now(stored)))
 
     def hand_over(self, queue: str) -> int:  # noqa: ARG002 - the Protocol's
-        """None: no worker without Nightshift reaches this broker."""
+        """Return 0: no stock Celery worker can reach this broker."""
         return 0
 
     def _find(self, queue: str, job_id: str) -> Stored | None:

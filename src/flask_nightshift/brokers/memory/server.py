@@ -1,7 +1,7 @@
-"""What a broker's server is elsewhere: queues, delayed jobs, and the messages that consumers have in hand.
+"""The server of ``memory://``: queues, delayed messages, and the messages that consumers hold.
 
-Every step is atomic, so a message is always in exactly one place, and invariant 1 holds by one lock. Messages are kept
-as bytes, as another server would keep them: what a publisher changes later changes no job.
+One lock makes every step atomic, so a message is always in exactly one place (invariant 1). Messages are stored as
+bytes, as on a real server, so a publisher's later changes to an object do not change the job.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from weakref import WeakValueDictionary
 from kombu.transport.virtual import BrokerState
 
 LONGEST_WAIT = 1.0
-"""Seconds after which a waiting consumer looks again: a clock that tests gave may have been moved."""
+"""Maximum seconds that a consumer waits before it checks again, because a test may have moved the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message: ``priority`` 0 is served first; ``deliveries`` went before; ``number`` names it for its consumer."""
+    """A message. ``priority`` 0 comes first; ``deliveries`` counts earlier ones; ``number`` is the delivery tag."""
 
     queue: str
     payload: bytes
@@ -36,7 +36,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many messages of a queue are where."""
+    """The numbers of ready, delayed and delivered (unacknowledged) messages of a queue."""
 
     ready: int
     delayed: int
@@ -44,13 +44,13 @@ class Counts:
 
 
 class MemoryServer:
-    """The messages of one broker; safe to use from several threads. ``now`` gives seconds since 1970."""
+    """The messages of one broker; safe to use from several threads. ``now`` returns seconds since 1970."""
 
     def __init__(self, now: Callable[[], float] = time) -> None:
         self.exchanges = BrokerState()
         """kombu's exchanges and bindings."""
         self.away = False
-        """Set by tests: the broker answers nobody."""
+        """Tests set it to make the broker unavailable."""
         self._now = now
         self._pid = os.getpid()
         self._changed = threading.Condition()
@@ -67,9 +67,9 @@ class MemoryServer:
         return self._now()
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass for what is delayed now.
+        """Shorten the delays of all delayed messages by ``seconds``.
 
-        The clock stays: whoever publishes later reckons by the machine's, and would else find the delay over.
+        The broker's clock does not change, because later publishers compute due times by the machine's clock.
         """
         with self._step():
             for line in self._delayed.values():
@@ -78,12 +78,12 @@ class MemoryServer:
     # -- publishing and consuming --------------------------------------------------------------------------
 
     def publish(self, queue: str, payload: bytes, priority: int = 0, due: float = 0.0) -> None:
-        """Put a message at the end of ``queue``, or keep it until ``due``."""
+        """Put a message at the end of ``queue``, or delay it until ``due`` (seconds since 1970)."""
         with self._step():
             self._put(Stored(queue, payload, priority, next(self._numbers)), due)
 
     def claim(self, queue: str) -> Stored | None:
-        """The next message of ``queue``, now in its consumer's hand; None if there is none."""
+        """Deliver the next message of ``queue``; None if there is none."""
         with self._step(changes=False):
             for _, line in sorted(self._ready.get(queue, {}).items()):
                 if line:
@@ -93,16 +93,16 @@ class MemoryServer:
             return None
 
     def holds(self, number: int) -> bool:
-        """Whether the message is in its consumer's hand."""
+        """Whether the message is delivered and unacknowledged."""
         return number in self._leased
 
     def ack(self, number: int) -> bool:
-        """Forget a message in hand; False if it is not."""
+        """Acknowledge (delete) a delivered message; False if it is not delivered."""
         with self._step():
             return self._leased.pop(number, None) is not None
 
     def replace(self, number: int, queue: str, payload: bytes, priority: int = 0, due: float = 0.0) -> bool:
-        """Write the next state of a message in hand and forget it, in one step; False if it is not in hand."""
+        """Write a delivered message's next state and acknowledge it in one step; False if it is not delivered."""
         with self._step():
             if self._leased.pop(number, None) is None:
                 return False
@@ -110,7 +110,7 @@ class MemoryServer:
             return True
 
     def give_back(self, number: int, *, counted: bool) -> bool:
-        """Put a message in hand back at the head of its queue, also while the broker is away."""
+        """Return a delivered message to the head of its queue, even while ``away``; ``counted``: as a delivery."""
         if os.getpid() != self._pid:
             return False
         with self._changed:
@@ -123,7 +123,7 @@ class MemoryServer:
             return True
 
     def wait(self, seen: int, timeout: float) -> None:
-        """Wait until something has changed since ``changes`` was ``seen``, the next delay is over, or ``timeout``."""
+        """Wait until ``changes`` differs from ``seen``, the next delay ends, or ``timeout`` seconds passed."""
         with self._changed:
             if self._changes == seen:
                 dues = [line[0][0] - self.now() for line in self._delayed.values() if line]
@@ -131,13 +131,13 @@ class MemoryServer:
 
     @property
     def changes(self) -> int:
-        """Counts what happens, for ``wait``."""
+        """The number of changes so far, for ``wait``."""
         return self._changes
 
     # -- looking -------------------------------------------------------------------------------------------
 
     def counts(self, queue: str) -> Counts:
-        """How many messages are ready, delayed and in hand."""
+        """The numbers of messages of ``queue``."""
         with self._step(changes=False):
             ready = sum(map(len, self._ready.get(queue, {}).values()))
             leased = sum(stored.queue == queue for stored in self._leased.values())
@@ -149,7 +149,7 @@ class MemoryServer:
             return [stored for _, line in sorted(self._ready.get(queue, {}).items()) for stored in line]
 
     def delayed(self, queue: str) -> list[tuple[float, Stored]]:
-        """The delayed messages and when each is due, soonest first."""
+        """The delayed messages as ``(due, message)``, soonest first."""
         with self._step(changes=False):
             return [(due, stored) for due, _, stored in self._delayed.get(queue, ())]
 
@@ -169,7 +169,7 @@ class MemoryServer:
             return found
 
     def purge(self, queue: str) -> int:
-        """Delete the ready and the delayed messages; how many they were."""
+        """Delete the ready and the delayed messages; returns their number."""
         with self._step():
             ready = sum(map(len, self._ready.pop(queue, {}).values()))
             return ready + len(self._delayed.pop(queue, ()))
@@ -178,7 +178,7 @@ class MemoryServer:
 
     @contextmanager
     def _step(self, *, changes: bool = True) -> Iterator[None]:
-        self.check()  # before the lock, which a fork may have copied while somebody had it
+        self.check()  # before the lock, because a fork may have copied it while another thread held it
         with self._changed:
             self._promote()
             yield
@@ -187,7 +187,7 @@ class MemoryServer:
                 self._notify()
 
     def check(self) -> None:
-        """Raise ``ConnectionError`` in a process that forked off, whose copy of the queues nobody reads."""
+        """Raise ``ConnectionError`` in a forked process, which has only a copy of the queues, and while ``away``."""
         if self.away:
             raise ConnectionError("memory:// was told to be away")
         if os.getpid() != self._pid:
@@ -229,7 +229,7 @@ _LOCK = threading.Lock()
 
 
 def server(name: str, now: Callable[[], float] = time) -> MemoryServer:
-    """The server of that name in this process, made when nobody has it; it goes with the last who has."""
+    """The server called ``name`` in this process; created on first use, gone with its last user."""
     with _LOCK:
         found = _SERVERS.get(name)
         if found is None:

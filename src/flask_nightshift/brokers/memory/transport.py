@@ -22,12 +22,12 @@ class MemoryQoS(virtual.QoS):
     """Acknowledges and rejects through the server."""
 
     def ack(self, delivery_tag: int) -> None:
-        """Done with it."""
+        """Delete the message."""
         self.channel.server.ack(delivery_tag)
         super().ack(delivery_tag)
 
     def reject(self, delivery_tag: int, requeue: bool = False) -> None:
-        """Back to the head of its queue, counted as a delivery; or away."""
+        """Return the message to the head of its queue, counted as a delivery unless draining; or delete it."""
         if requeue:
             self.channel.server.give_back(delivery_tag, counted=not self.channel.draining)
         else:
@@ -35,7 +35,10 @@ class MemoryQoS(virtual.QoS):
         super().ack(delivery_tag)
 
     def restore_unacked(self) -> list[Any]:
-        """Everything back to the heads of the queues; after a crash, what had begun is counted."""
+        """Return all delivered messages to the heads of their queues.
+
+        After a crash, the deliveries whose jobs had begun count; if none had begun, all count.
+        """
         self._flush()
         tags = list(self._delivered)
         begun = self.channel.begun.intersection(tags) or set(tags)
@@ -45,7 +48,7 @@ class MemoryQoS(virtual.QoS):
         return []
 
     def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002 - kombu's signature
-        """The channel closes, or the process ends."""
+        """Return all delivered messages when the channel closes or the process ends."""
         self._on_collect.cancel()
         self.restore_unacked()
 
@@ -58,9 +61,9 @@ class MemoryChannel(virtual.Channel):
     from_transport_options = (*virtual.Channel.from_transport_options, "delivery_limit")
     delivery_limit = 5
     crashed = False
-    """Set when the consumer ends by an error that a message may have caused."""
+    """True after the consumer ended by an error that a message may have caused."""
     draining = False
-    """Set when the worker ends what still runs, because it was told to stop: those deliveries do not count."""
+    """True while a stopping worker returns its jobs: those deliveries do not count."""
 
     def __init__(self, connection: Any, **options: Any) -> None:
         self.server: MemoryServer = connection.server
@@ -71,13 +74,13 @@ class MemoryChannel(virtual.Channel):
 
     @property
     def state(self) -> Any:
-        """Exchanges and bindings, also when the channel is closed and its last jobs are settled."""
+        """Exchanges and bindings; they stay available after ``close``, to settle the last jobs."""
         return self._broker_state
 
-    # -- of the next state of a job ------------------------------------------------------------------------
+    # -- the next state of a job --- ------------------------------------------------------------------------
 
     def replace(self, delivery_tag: int, message: dict[str, Any], queue: str) -> bool:
-        """Write a delivered message's next state and release the message, in one step; False if it is not ours."""
+        """Write a message's next state and acknowledge it in one step; False if it is not delivered to us."""
         self._inplace_augment_message(message, "", queue)
         written = self.server.replace(delivery_tag, queue, *self._stored(message))
         self.begun.discard(delivery_tag)
@@ -85,17 +88,17 @@ class MemoryChannel(virtual.Channel):
         return written
 
     def begin(self, delivery_tag: int) -> bool:
-        """Its job begins; False if it is not ours."""
+        """Record that the message's job begins; False if the message is not delivered to us."""
         self.server.check()
         self.begun.add(delivery_tag)
         return self.server.holds(delivery_tag)
 
-    # -- what kombu's virtual channel asks -----------------------------------------------------------------
+    # -- hooks of kombu's virtual channel ------------------------------------------------------------------
 
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **options: Any
     ) -> None:
-        """Consume; what nobody acknowledges is forgotten when it is delivered."""
+        """Consume; with ``no_ack`` the server deletes a message on delivery."""
 
         def settled(message: Any) -> Any:
             self.server.ack(message.delivery_tag)
@@ -104,7 +107,7 @@ class MemoryChannel(virtual.Channel):
         super().basic_consume(queue, no_ack, settled if no_ack else callback, consumer_tag, **options)
 
     def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
-        """The next message, or None."""
+        """The next message of ``queue``, or None."""
         message = super().basic_get(queue, no_ack, **options)
         if message is not None and no_ack:
             self.server.ack(message.delivery_tag)
@@ -126,7 +129,7 @@ class MemoryChannel(virtual.Channel):
         raise Empty
 
     def _bury(self, stored: Stored, body: dict[str, Any]) -> None:
-        """It was delivered too often."""
+        """Bury a message that reached the delivery limit."""
         why = f"delivered {stored.deliveries} times, and never settled"
         body["headers"] = burial.buried(
             body.get("headers"),
@@ -139,7 +142,7 @@ class MemoryChannel(virtual.Channel):
         self.server.replace(stored.number, burial.DEAD_QUEUE, encode(body), stored.priority)
 
     def _stored(self, message: dict[str, Any]) -> tuple[bytes, int, float]:
-        """What the server keeps of ``message``: its bytes, its priority, and when it is due."""
+        """The bytes, the priority and the due time of ``message``, as the server stores them."""
         due = 0.0 if message_headers.DEAD in (message.get("headers") or {}) else payload.due(message) or 0.0
         return encode(message), self._get_message_priority(message), due
 
@@ -150,11 +153,11 @@ class MemoryChannel(virtual.Channel):
         return self.server.purge(queue)
 
     def _queue_bind(self, *_: Any) -> None:
-        """The bindings stand in ``state``."""
+        """Do nothing: ``state`` contains the bindings."""
 
 
 class MemoryTransport(virtual.Transport):
-    """``memory://NAME``: the server of that name in this process."""
+    """``memory://NAME``: the connection to the server of that name in this process."""
 
     Channel = MemoryChannel
     driver_type = driver_name = "memory"
@@ -166,11 +169,11 @@ class MemoryTransport(virtual.Transport):
         self.state = self.server.exchanges
 
     def driver_version(self) -> str:
-        """It has none."""
+        """``N/A``: there is no driver."""
         return "N/A"
 
     def establish_connection(self) -> Any:
-        """Raise ``ConnectionError`` in another process, and when the broker is told to be away."""
+        """Raises ``ConnectionError`` in a forked process, and while a test makes the broker unavailable."""
         self.server.check()
         return super().establish_connection()
 
@@ -192,7 +195,7 @@ class MemoryTransport(virtual.Transport):
 
 
 NAME = f"{__name__}:{MemoryTransport.__name__}"
-"""How Celery's settings name the transport."""
-resolve_aliases[NAME] = "memory"  # the scheme that people see
+"""The transport's name in Celery's settings."""
+resolve_aliases[NAME] = "memory"  # the scheme that Celery shows
 
 __all__ = ["NAME", "MemoryChannel", "MemoryTransport"]

@@ -1,1 +1,1 @@
-"""RabbitMQ: quorum queues, confirmed publishes, its own delays and dead-letter exchange."""
+"""RabbitMQ: quorum queues, confirmed publishes, Celery's native delayed delivery, a dead-letter exchange."""

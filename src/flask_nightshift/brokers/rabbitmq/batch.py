@@ -1,4 +1,4 @@
-"""Many messages published to RabbitMQ and confirmed together, which saves a round trip for each."""
+"""Publishes many messages to RabbitMQ and waits for all confirmations together, to save a round trip per message."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .frames import check
 
 
 class Batch:
-    """Messages on their way; those that the broker has confirmed are not published again by another try."""
+    """Messages to publish; a repeated ``publish`` skips those that the broker has confirmed."""
 
     def __init__(self, envelopes: Sequence[Envelope]) -> None:
         self.size = len(envelopes)
         self._waiting = list(envelopes)
 
     def check(self, frame_max: int) -> None:
-        """Raise ``TooLarge`` if one has more headers than fit into a frame; nothing is published then.
+        """Raise ``TooLarge`` if the headers of a message do not fit into one frame; then nothing is published.
 
-        They differ in their ids and in how their arguments look.
+        It checks the message with the longest ``argsrepr`` and ``kwargsrepr``, because only their sizes differ.
         """
         longest = max(
             self._waiting,
@@ -34,10 +34,10 @@ class Batch:
         check({"application_headers": longest.headers}, frame_max)
 
     def publish(self, connection: Any, exchange: str, routing_key: str, timeout: float) -> None:
-        """Publish what is not confirmed yet, mandatory, and wait for the confirmations.
+        """Publish the unconfirmed messages as mandatory, and wait for their confirmations.
 
-        ``timeout`` is how many seconds may pass without one. Raises what py-amqp does: a nack
-        (``MessageNacked``), a message that no queue takes (its ``reply_code`` is 312), a broken connection.
+        ``timeout`` is the maximum time in seconds between two confirmations. Raises py-amqp's errors:
+        ``MessageNacked``, an unroutable message (``reply_code`` 312), a broken connection.
         """
         with open_channel(connection) as channel:
             confirms = _Confirms(channel, len(self._waiting))
@@ -52,7 +52,7 @@ class Batch:
 
 
 class _Confirms:
-    """What the broker says of the messages of one channel, which are numbered from 1."""
+    """The broker's confirmations of the messages of one channel, which have the numbers 1 to ``count``."""
 
     def __init__(self, channel: Any, count: int) -> None:
         self._open = set(range(1, count + 1))
@@ -60,20 +60,20 @@ class _Confirms:
         self._refused = False
         self._returned: Exception | None = None
         channel.confirm_select()
-        channel.basic_publish = channel._basic_publish  # noqa: SLF001 - the one that does not wait for each
+        channel.basic_publish = channel._basic_publish  # noqa: SLF001 - it does not wait for the confirmation
         channel.events["basic_ack"].add(self._acked)
         channel.events["basic_nack"].add(self._nacked)
         channel.events["basic_return"].add(self._returned_to_us)
 
     def wait(self, connection: Any, timeout: float) -> None:
-        """Until each is confirmed or refused."""
+        """Wait until the broker has confirmed or refused each message."""
         while self._open:
             before = len(self._open)
             deadline = monotonic() + timeout
             while len(self._open) == before:
                 connection.drain_events(timeout=max(0.01, deadline - monotonic()))
         if self._returned is not None:
-            self.done.clear()  # a message that comes back is confirmed too, and does not say which it is
+            self.done.clear()  # the broker also confirms a returned message, and does not say which one it is
             raise self._returned
         if self._refused:
             raise MessageNacked

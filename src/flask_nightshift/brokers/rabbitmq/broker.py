@@ -1,7 +1,7 @@
-"""RabbitMQ: quorum queues, confirmed and mandatory publishes, its own delays and dead-letter exchange.
+"""The RabbitMQ broker: quorum queues, confirmed and mandatory publishes, native delays, a dead-letter exchange.
 
-What RabbitMQ cannot tell: how many jobs of one queue are delayed, how old the oldest is, and what the next
-ones are (looking would count as a delivery, and ``x-delivery-limit`` buries what is looked at too often).
+RabbitMQ cannot report the delayed jobs of one queue, the age of its oldest job, or its next jobs. To read a message
+from a quorum queue counts as a delivery, and ``x-delivery-limit`` would bury a job that was read too often.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from .queues import all_of, purge, ready
 
 CAPABILITIES = Capabilities(whole_seconds=True, shows_ready=False, knows_age=False, fixes_prefetch=True)
 CONSUMER_STEP = 10.0
-"""Seconds that a consumer waits for the answer to a command."""
+"""The time limit in seconds of a consumer's command."""
 
 
 class RabbitMQBroker(RabbitMQPublisher):
-    """One RabbitMQ server or cluster; several URLs, separated by ``;``, are its nodes."""
+    """One RabbitMQ server or cluster; the URLs of its nodes are separated by ``;``."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -51,19 +51,19 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Delays wait in Celery's 28 delayed queues, spelt in bits of a second each; a look would be a delivery."""
+        """The features of RabbitMQ: delays are whole seconds (28 delayed queues, one per bit); no peeking."""
         return CAPABILITIES
 
     # Celery's side
 
     def celery_settings(self) -> dict[str, Any]:
-        """Quorum queues, confirms, native delays; results in the history database, where chords count too."""
+        """Quorum queues, confirms, native delays; results, and the counters of chords, go to the history database."""
         return {
             "broker_url": self._settings.broker_url,
             "broker_transport_options": self._options(CONSUMER_STEP),
             "broker_connection_timeout": STEP,
             "broker_heartbeat": 30,
-            "broker_pool_limit": MOST_IDLE,  # made only when so many threads publish at once; waiting has no bound
+            "broker_pool_limit": MOST_IDLE,  # opened on demand; a wait for a free one would have no time limit
             "broker_native_delayed_delivery_queue_type": "quorum",
             "task_default_exchange_type": "topic",
             "task_default_queue_type": "quorum",
@@ -76,47 +76,47 @@ class RabbitMQBroker(RabbitMQPublisher):
         }
 
     def queue(self, name: str) -> Queue:
-        """The quorum queue of a job queue's name; raises ``ConfigurationError`` for a name that may be none."""
+        """The declaration of a job queue (a quorum queue); raises ``ConfigurationError`` for an invalid name."""
         return self._declarations.ours(queue_name("queue", name))
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
-        """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
+        """Declare the delayed queues, the dead-letter queue and ``queues``; a worker calls it when it connects."""
         with in_time(connection, CONSUMER_STEP):
             self._declarations.prepare(connection, queues)
 
     def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
-        """Publish and wait for the confirmation, then acknowledge."""
+        """Publish, wait for the confirmation, then acknowledge."""
         self._publish(envelope, queue, due, consumed=True)
         acknowledge(message)
         return True
 
     def worker_begins(self, connection: Any, slots: int) -> None:
-        """Nothing: RabbitMQ counts what comes back."""
+        """Do nothing: RabbitMQ counts the messages that come back."""
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
-        """Nothing: what comes back counts either way."""
+        """Do nothing: RabbitMQ counts the messages that come back in both cases."""
 
     def begin(self, message: Any) -> bool:  # noqa: ARG002 - the Protocol's
-        """Yes: there is nothing to count."""
+        """Return True: RabbitMQ does not count starts."""
         return True
 
     def holds(self, message: Any) -> bool:  # noqa: ARG002 - the Protocol's
-        """Yes: it goes to nobody else while the connection lives."""
+        """Return True: RabbitMQ delivers the message to no other consumer while the connection lives."""
         return True
 
     def aside(self, queue: Queue) -> Queue | None:
-        """A queue of its own for each; none for what is not shared (a broadcast's), or ends with its consumer."""
+        """The aside queue of ``queue``; None for a queue that is not shared or that ends with its consumer."""
         shared = not (queue.exclusive or queue.auto_delete or isinstance(queue, Broadcast))
         return topology.aside(queue.name) if shared else None
 
     def give_back(self, message: Any) -> None:
-        """Have the transport reject it, to be given out again."""
+        """Reject the message with ``requeue``."""
         return_message(message, self._fail)
 
     # looking
 
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
-        """Only ``ready`` can be told for each queue."""
+        """The number of ready jobs of each queue, including its aside queue; the other numbers are None."""
         return self._connection.call(
             lambda connection: [
                 QueueDepth(name, sum(ready(connection, each) for each in all_of(name))) for name in queues
@@ -124,29 +124,29 @@ class RabbitMQBroker(RabbitMQPublisher):
         )
 
     def delayed(self) -> int:
-        """Jobs in the 28 delayed queues."""
+        """The number of jobs in the 28 delayed queues."""
         names = [f"celery_delayed_{level}" for level in range(topology.LEVELS)]
         return self._connection.call(lambda connection: sum(ready(connection, name) for name in names))
 
     def delayed_jobs(self) -> None:
-        """Not to be seen: a look would count as a delivery."""
+        """None: to read a delayed job would count as a delivery."""
 
     def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:  # noqa: ARG002 - the Protocol's
-        """Always empty: on a quorum queue a look counts as a delivery."""
+        """Always empty: to read a message from a quorum queue counts as a delivery."""
         return []
 
     def purge(self, queue: str) -> int:
-        """Delete the ready jobs of ``queue``; delayed ones cannot be told from those of other queues."""
+        """Delete the ready jobs of ``queue``; delayed jobs stay, because the delayed queues mix those of all queues."""
         return self._connection.call(
             lambda connection: sum(purge(connection, name) for name in all_of(queue))
         )
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
-        """Up to ``limit`` dead letters; those not ``done()`` come back at this thread's next call."""
+        """Up to ``limit`` dead letters; those without ``done()`` go back at this thread's next call."""
         return self._dead.take(limit, max_bytes)
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:
-        """Connect to a node and open a channel; each node gets its share of the time."""
+        """Connect to a node and open a channel; each node gets a share of ``timeout``."""
         started = monotonic()
         nodes = len(self._nodes)
         step = timeout if nodes == 1 else timeout / (nodes + 0.2)
@@ -167,7 +167,7 @@ class RabbitMQBroker(RabbitMQPublisher):
         )
 
     def diagnose(self, *, longest_time_limit: float | None, queues: Iterable[str]) -> list[Finding]:
-        """Version, queue declarations, consumer timeout, memory and disk alarms."""
+        """Check the version, the queue declarations, the consumer timeout, and memory and disk alarms."""
         try:
             return self._connection.call(
                 lambda connection: findings(
@@ -177,10 +177,10 @@ class RabbitMQBroker(RabbitMQPublisher):
         except BrokerUnavailable as exc:
             return [Finding("error", "broker", str(exc), "Start it, or correct NIGHTSHIFT_BROKER_URL.")]
         finally:
-            self._connection.close()  # under an alarm the server has stopped reading from it
+            self._connection.close()  # under an alarm the server no longer reads from it
 
     def close(self) -> None:
-        """Close this thread's connection, and those that nobody publishes over just now."""
+        """Close this thread's connection, and the idle connections that publish."""
         self._dead.close()
         self._connection.close()
         self._pool.close()

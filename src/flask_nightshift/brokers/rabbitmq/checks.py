@@ -1,4 +1,4 @@
-"""What ``flask jobs doctor`` asks RabbitMQ."""
+"""The checks of ``flask jobs doctor`` on RabbitMQ."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..base import Finding
 from . import topology
 
 DEFAULT_CONSUMER_TIMEOUT = 1800.0
-"""Seconds after which a server (3.8.17 and later) closes a channel on which a job is unacknowledged."""
+"""The default number of seconds after which a server (3.8.17 or later) closes a channel with an unacknowledged job."""
 
 
 def findings(connection: Any, longest_time_limit: float | None, queues: Iterable[Queue]) -> list[Finding]:
-    """Every check on an open connection; a lost connection raises what py-amqp raises."""
+    """Run every check on an open connection; raises py-amqp's errors if the connection is lost."""
     version = topology.server_version(connection)
     return [
         _version(version),
@@ -26,7 +26,7 @@ def findings(connection: Any, longest_time_limit: float | None, queues: Iterable
 
 
 def other_queue(name: str) -> str:
-    """The way out for a queue that exists and is declared in another way."""
+    """The remedy for a queue that exists with another declaration."""
     return (
         f"Let {name} run empty, then: rabbitmqctl delete_queue {name}. To keep it as it is, "
         "declare it so in NIGHTSHIFT_CELERY['task_queues']."
@@ -50,7 +50,10 @@ def _version(version: tuple[int, ...]) -> Finding:
 
 
 def _consumer_timeout(version: tuple[int, ...], longest: float | None) -> Iterator[Finding]:
-    """Servers before 3.12 have one timeout for all, which AMQP does not show: compare with its default."""
+    """Compare time limits with the consumer timeout.
+
+    Servers before 3.12 have one timeout for all queues, which AMQP does not show, so compare with its default.
+    """
     per_queue = version >= (3, 12)
     bound = topology.CONSUMER_TIMEOUT / 1000 if per_queue else DEFAULT_CONSUMER_TIMEOUT
     if longest is not None and longest < bound:
@@ -101,7 +104,7 @@ def _other_limit(queue: Queue) -> Finding:
 
 
 def _kind(queue: Queue) -> Finding:
-    """A queue of the user's own declaration may lack what ours have."""
+    """Check the arguments of a queue; one that the user declares may lack those that keep jobs safe."""
     arguments = queue.queue_arguments or {}
     if arguments.get("x-queue-type") == "quorum" and arguments.get("x-dead-letter-exchange"):
         return Finding("ok", "queues", f"{queue.name} is a quorum queue with a dead-letter exchange")
@@ -115,7 +118,7 @@ def _kind(queue: Queue) -> Finding:
 
 
 def _alarms(connection: Any) -> Finding:
-    """Messages to nowhere: while an alarm is on, the server reads no further after the first one."""
+    """Publish two messages to no queue: during an alarm the server stops reading after the first one."""
     producer = Producer(connection.channel(), auto_declare=False)
     try:
         for _ in range(2):

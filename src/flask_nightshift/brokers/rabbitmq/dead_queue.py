@@ -1,4 +1,4 @@
-"""Taking dead letters out of RabbitMQ's ``nightshift.dead`` on approval."""
+"""Takes dead letters from RabbitMQ's ``nightshift.dead``; each stays unacknowledged until it is archived."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Taken:
     unsettled: set[Any]
 
     def done(self) -> None:
-        """Acknowledge it; raises ``BrokerUnavailable`` if the channel is gone, and the letter comes back."""
+        """Acknowledge it. Raises ``BrokerUnavailable`` if the channel is closed; then the letter comes back."""
         try:
             self.message.ack()
         except ERRORS as exc:
@@ -33,10 +33,10 @@ class _Taken:
 
 
 class DeadQueue(threading.local):
-    """The channel of this thread on the dead-letter queue: what is not ``done()`` goes back with its end.
+    """The channel of this thread to the dead-letter queue; when it closes, letters without ``done()`` go back.
 
-    It stays open as long as all is done: a quorum queue delays acknowledgements, and those whose channel closes
-    meanwhile are lost, so that archived letters would come again.
+    The channel stays open as long as all letters are done. A quorum queue applies acknowledgements with a delay, and
+    loses those whose channel closes meanwhile, so archived letters would come back.
     """
 
     def __init__(self, connection: ThreadConnection) -> None:
@@ -45,7 +45,7 @@ class DeadQueue(threading.local):
         self._unsettled: set[Any] = set()
 
     def take(self, limit: int, max_bytes: int) -> list[PendingDeadLetter]:
-        """Up to ``limit`` letters, oldest first; those of the last call that are not done go back before."""
+        """Up to ``limit`` letters, oldest first; letters of the previous call without ``done()`` first go back."""
         return self._connection.call(lambda connection: self._take(connection, limit, max_bytes))
 
     def close(self) -> None:
@@ -68,12 +68,12 @@ class DeadQueue(threading.local):
         except connection.channel_errors as exc:
             if getattr(exc, "reply_code", None) != 404:
                 raise
-            return []  # nobody has died yet
+            return []  # the queue does not exist yet
         self._channel = channel
         return taken
 
     def _settled_channel(self, connection: Any) -> Any:
-        """The channel of the last call if nothing is left on it, else a new one."""
+        """The channel of the previous call if all its letters are done, else a new one."""
         channel, self._channel = self._channel, None
         if channel is not None and channel.connection is connection.connection and channel.is_open:
             if not self._unsettled:
@@ -81,7 +81,7 @@ class DeadQueue(threading.local):
             channel.close()
         self._unsettled = set()
         channel = connection.channel()
-        channel.auto_decode = False  # bodies are kept as bytes
+        channel.auto_decode = False  # keep bodies as bytes
         return channel
 
     def _open(self, message: Any) -> _Taken:

@@ -1,4 +1,4 @@
-"""What a process has declared in RabbitMQ, and how each queue is to be declared: as the user says, else as we do."""
+"""Declares queues in RabbitMQ, once in each process: with the user's declaration, else with ours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("flask_nightshift.brokers.declarations")
 
 
 class Declarations:
-    """Of one broker; a queue's name is ``in`` it when nothing is left to declare before a publish to it."""
+    """The declarations of one broker; ``name in`` it means that a publish to that queue needs no declaration."""
 
     def __init__(self, settings: Settings) -> None:
         self._given = {queue.name: queue for queue in declared(settings.celery.get("task_queues"))}
@@ -33,21 +33,21 @@ class Declarations:
         return name in self._done
 
     def forget(self) -> None:
-        """The broker turned out to have lost something: declare all again."""
+        """Declare all again at the next use, because the broker has lost a queue or an exchange."""
         self._done.clear()
 
     def is_given(self, name: str) -> bool:
-        """Whether the user declares the queue, in a way of their own."""
+        """Whether the user declares the queue called ``name``."""
         return name in self._given
 
     def ours(self, name: str) -> Queue:
-        """How we declare the queue of that name."""
+        """Our declaration of the queue called ``name``."""
         if name.startswith(topology.ASIDE):
             return topology.aside(name.removeprefix(topology.ASIDE))
         return topology.job_queue(name)
 
     def are_ours(self, queue: Queue) -> bool:
-        """Whether it is declared as we would."""
+        """Whether ``queue`` has the same declaration as ours."""
         ours = self.ours(queue.name)
         return bool(
             queue.exchange is not None
@@ -57,17 +57,17 @@ class Declarations:
         )
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
-        """Declare the delayed queues, the dead-letter queue, and ``queues``; for a consumer that connects."""
+        """Declare the delayed queues, the dead-letter queue and ``queues``, for a consumer that connects."""
         try:
             self._declare(connection, queues)
         except connection.channel_errors as exc:
             if getattr(exc, "reply_code", None) != 404:
                 raise
-            topology.declare_foundation(connection, anyway=True)  # somebody has deleted a part of it
+            topology.declare_foundation(connection, anyway=True)  # a part of it was deleted
             self._declare(connection, queues)
 
     def for_publish(self, connection: Any, queue: str, *, consumed: bool) -> None:
-        """``once``, for a queue by its name, which may be the dead-letter queue."""
+        """As ``once``, for the queue called ``queue``, which may be the dead-letter queue."""
         if queue != DEAD_QUEUE:
             self.once(connection, self.of(queue), consumed=consumed)
             return
@@ -89,9 +89,9 @@ class Declarations:
             self._done.add(queue.name)
 
     def once(self, connection: Any, queue: Queue, *, consumed: bool = False) -> None:
-        """Declare what a publisher to ``queue`` needs, once in this process, and again after ``forget``.
+        """Declare what a publisher to ``queue`` needs, once in this process and again after ``forget``.
 
-        ``consumed``: we have a message of that queue in hand, so it will do as it is.
+        ``consumed``: this process holds a message from that queue, so the existing queue is accepted as it is.
         """
         with self._declaring(queue.name) as missing:
             if not missing:
@@ -104,16 +104,16 @@ class Declarations:
                 self._declare(connection, [Queue(queue.name, no_declare=True)])
 
     def of(self, name: str) -> Queue:
-        """How the queue of that name is declared: as the user says, else as we do."""
+        """The declaration of the queue called ``name``: the user's, else ours."""
         return self._given.get(name) or self.ours(name)
 
     @contextmanager
     def _declaring(self, name: str) -> Iterator[bool]:
-        """Gives whether ``name`` is still to be declared in this process, to one thread at a time."""
+        """Yields whether this process must still declare ``name``; one thread at a time."""
         if name in self._done:
             yield False
             return
-        # not for ever: a thread may have been forked away while it held the lock. Declaring twice does no harm
+        # with a timeout: a fork may have copied the lock while another thread held it. Declaring twice is harmless
         locked = self._lock.acquire(timeout=max(0.0, left() - STEP))
         try:
             yield name not in self._done
@@ -124,5 +124,5 @@ class Declarations:
 
 
 def _but_limit(arguments: dict[str, Any] | None) -> dict[str, Any]:
-    """A queue that was there before may have another delivery limit than ours."""
+    """The arguments without the delivery limit, which may differ on a queue of an earlier release."""
     return {key: value for key, value in (arguments or {}).items() if key != topology.DELIVERY_LIMIT}

@@ -1,7 +1,7 @@
-"""Declarations in few round trips and in bounded time.
+"""Declarations in few round trips, within a time limit.
 
-An empty vhost needs about 140 commands before its first delayed job. RabbitMQ does the commands of one channel in their
-order and closes the channel at the first that fails, so only the last one need be waited for.
+An empty vhost needs about 140 commands before its first delayed job. RabbitMQ executes the commands of a channel in
+order and closes the channel at the first error, so it is enough to wait for the last answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COMMANDS = ("exchange_declare", "exchange_bind", "queue_declare", "queue_bind")
 
 @contextmanager
 def open_channel(connection: Any) -> Iterator[Any]:
-    """A new channel, closed at the end unless something failed: closing waits for the server's answer."""
+    """A new channel, closed after the block. After an error it stays open, because closing waits for the server."""
     channel = connection.channel()
     yield channel
     channel.close()
@@ -25,9 +25,9 @@ def open_channel(connection: Any) -> Iterator[Any]:
 
 @contextmanager
 def unanswered(channel: Any) -> Iterator[None]:
-    """Within this block declarations and bindings on ``channel`` are sent and not waited for.
+    """Within this block, declarations and bindings on ``channel`` do not wait for an answer.
 
-    What goes wrong is raised by the next command that is waited for.
+    The next command that waits raises their errors.
     """
 
     def hasty(command: Any) -> Any:
@@ -44,9 +44,9 @@ def unanswered(channel: Any) -> Iterator[None]:
 
 @contextmanager
 def in_time(connection: Any, step: float) -> Iterator[None]:
-    """Within this block each answer is waited for as long as ``failures.left(step)`` says, however many there are.
+    """Within this block, limit the wait for each answer to ``failures.left(step)`` seconds.
 
-    Else a slow server could take ``STEP`` for each of the steps that a first publish needs.
+    Without it, a slow server could take ``STEP`` for each of the many steps of a first publish.
     """
     wire = connection.connection
     wait = wire.drain_events

@@ -1,9 +1,8 @@
-"""RabbitMQ takes a message's headers in one frame, of a size that client and server agree upon (``frame_max``).
+"""Keeps a message's headers within one AMQP frame, whose maximum size client and server negotiate (``frame_max``).
 
-What is larger makes the server close the connection: it would look like a broker that is away, and be tried for ever
-(invariant 14). So the size is checked before a byte is sent. A job's next state is made lighter until it fits: of the
-attempts that travel with it only the last stay, then none. A dead letter that does not fit carries its headers in its
-body.
+The server closes the connection at a larger frame. We would take that for an outage and retry for ever (invariant 14),
+so we check the size before we send a byte. The next state of a job is reduced until it fits: first to its last attempt,
+then to none. A dead letter that does not fit carries its headers in its body.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from ...message.lighter import lighter, wrapped
 from ...options.publish import Unwritable
 
 AROUND = 64
-"""Bytes of a header frame that are no headers, and to spare."""
+"""Bytes of a header frame besides the properties, with a reserve."""
 _OF_A_VALUE = 16
-"""More bytes than a value takes besides its text."""
+"""An upper bound on the bytes of a value besides its text."""
 
 
 class TooLarge(Unwritable):
-    """A message's headers do not fit into a frame; says which is the largest."""
+    """A message's headers do not fit into one frame; the text names the largest one."""
 
 
 def frame_writer(connection: Any, transport: Any) -> Callable[..., None]:
-    """py-amqp's, for its option ``frame_writer``; raises ``TooLarge`` before it sends headers that do not fit."""
+    """A frame writer for py-amqp's option of that name; it raises ``TooLarge`` for headers that do not fit."""
     write = amqp_frame_writer(connection, transport)
 
     def write_frame(kind: int, channel: int, method: Any, args: Any, content: Any) -> None:
@@ -42,7 +41,7 @@ def frame_writer(connection: Any, transport: Any) -> Callable[..., None]:
 
 
 def fitting(envelope: Envelope, queue: str, frame_max: int) -> Envelope:
-    """``envelope``, as it is or so that it fits; raises ``TooLarge`` if it cannot be made to."""
+    """``envelope``, reduced if its headers do not fit into one frame; raises ``TooLarge`` if that is not enough."""
     if _fits(envelope, frame_max):
         return envelope
     if queue in (DEAD_QUEUE, REFUSED_QUEUE):
@@ -66,7 +65,7 @@ def check(properties: Mapping[str, Any], frame_max: int, content: Any = None) ->
     """Raise ``TooLarge`` if these properties of a message do not fit into one frame of ``frame_max`` bytes."""
     headers = properties.get("application_headers") or {}
     most = frame_max - AROUND
-    if _at_most(headers) + 1024 <= most:  # the other properties have 255 bytes at most, and are few
+    if _at_most(headers) + 1024 <= most:  # the few other properties have at most 255 bytes each
         return
     size = len((content or Message(application_headers=headers))._serialize_properties())  # noqa: SLF001 - py-amqp's
     if size <= most:
@@ -79,7 +78,7 @@ def check(properties: Mapping[str, Any], frame_max: int, content: Any = None) ->
 
 
 def _at_most(value: Any) -> int:
-    """No fewer bytes than ``value`` takes in a header, without encoding it."""
+    """An upper bound on the bytes of ``value`` in a header, without encoding it."""
     if isinstance(value, str):
         return _OF_A_VALUE + (len(value) if value.isascii() else 4 * len(value))
     if isinstance(value, (bytes, bytearray, memoryview)):

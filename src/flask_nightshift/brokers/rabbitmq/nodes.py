@@ -1,7 +1,7 @@
-"""The nodes of a RabbitMQ cluster: connections begin at one that is not known to be away.
+"""The nodes of a RabbitMQ cluster: a new connection first tries a node that is not known to be down.
 
-kombu goes on to the next URL when a connection cannot be made, but each new connection begins at the first. A node that
-is silent would cost each of them all the time that there is.
+kombu tries the next URL when a connection fails, but each new connection begins at the first URL. A silent node would
+use up the whole time limit of each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..connections import Connection
 
 
 class Nodes:
-    """The URLs of ``NIGHTSHIFT_BROKER_URL``, and at which one to begin."""
+    """The URLs of ``NIGHTSHIFT_BROKER_URL``, and which one to try first."""
 
     def __init__(self, url: str) -> None:
         self._urls = [node for node in url.split(";") if node]
@@ -23,17 +23,17 @@ class Nodes:
 
     @property
     def url(self) -> str:
-        """All of them, in the order in which they are to be tried."""
+        """All URLs, separated by ``;``, in the order in which to try them."""
         first = self._first
         return ";".join(self._urls[first:] + self._urls[:first])
 
     def failed(self, url: str) -> None:
-        """No connection to ``url`` could be made: begin at the next one, unless somebody has noticed already."""
+        """Record that no connection to ``url`` succeeded; if it is the first URL, begin at the next one."""
         if self._urls[self._first] == url:
             self._first = (self._first + 1) % len(self._urls)
 
     def connect(self, **options: Any) -> Connection:
-        """A connection to the first of them that answers; it is made when it is needed."""
+        """A connection to the first node that answers; it connects on first use."""
         return _Connection(self.url, nodes=self, **options)
 
 
@@ -43,7 +43,7 @@ class _Connection(Connection):
         super().__init__(hostname, *args, **options)
 
     def switch(self, conn_str: str) -> None:
-        """Go on to another URL."""
+        """Switch to another URL."""
         super().switch(conn_str)
         self._url = conn_str
 
@@ -51,6 +51,6 @@ class _Connection(Connection):
         try:
             return super()._establish_connection()
         except Exception:
-            if self._nodes is not None:  # it is, in a clone that kombu makes
+            if self._nodes is not None:  # it is None in kombu's clones of a connection
                 self._nodes.failed(self._url)
             raise

@@ -1,4 +1,4 @@
-"""Publishing to RabbitMQ: topology first, confirmed and mandatory, and once more where something was lost."""
+"""Publishes to RabbitMQ: declares what is missing, publishes confirmed and mandatory, repairs a lost topology once."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ T = TypeVar("T")
 
 _OTHER_QUEUE = re.compile(r"inequivalent arg '.*' for queue '([^']*)'")
 AT_ONCE = 500
-"""Messages that are on their way at once, unconfirmed, in ``publish_many``."""
+"""The maximum number of unconfirmed messages in ``publish_many``."""
 
 
 class RabbitMQPublisher:
-    """The publishing half of ``RabbitMQBroker``: its nodes, its declarations, its connections."""
+    """The publishing half of ``RabbitMQBroker``, with its nodes, declarations and connections."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,12 +52,12 @@ class RabbitMQPublisher:
 
     @property
     def url(self) -> str:
-        """Without the password."""
+        """The broker's URL without its password."""
         return hide_password(self._settings.broker_url)
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What its libraries raise."""
+        """See ``failures.ERRORS``."""
         return ERRORS
 
     @property
@@ -67,7 +67,7 @@ class RabbitMQPublisher:
 
     @property
     def publish_options(self) -> dict[str, Any]:
-        """A message that no queue takes comes back; a confirmation that does not come is an error."""
+        """``mandatory``, so RabbitMQ returns an unroutable message, and time limits for the publish and its confirm."""
         return {"mandatory": True, "timeout": STEP, "confirm_timeout": STEP}
 
     def _options(self, step: float) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class RabbitMQPublisher:
         return {**ours, **given}
 
     def send(self, producer: Any, queue: Queue | None, publish: Callable[[], T]) -> T:
-        """Publish through Celery: topology first, an unroutable message mends it and goes out again."""
+        """Publish through Celery; after an unroutable message, declare all again and publish once more."""
         connection = producer.connection
 
         def work() -> T:
@@ -98,10 +98,10 @@ class RabbitMQPublisher:
         return attempt(connection, work, self._fail, repair)
 
     def _repair(self, exc: BaseException) -> bool:
-        """Whether a second try may succeed.
+        """Repair the cause of ``exc`` if possible; returns whether a second try may succeed.
 
-        The broker lost a queue or an exchange (312 no route, 404 not found): then declare everything again. Or
-        it refused the message for the moment, because a queue has no leader yet.
+        If the broker has lost a queue or an exchange (312 no route, 404 not found), declare everything again. A nack
+        needs no repair: a queue may have no leader for a moment.
         """
         if isinstance(exc, MessageNacked):
             return True
@@ -120,7 +120,7 @@ class RabbitMQPublisher:
     # publishing
 
     def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
-        """Publish, mandatory and confirmed; a delay is rounded up to whole seconds."""
+        """Publish as mandatory and wait for the confirmation; a delay is rounded up to whole seconds."""
         self._publish(envelope, queue, due)
 
     def _publish(
@@ -139,7 +139,7 @@ class RabbitMQPublisher:
     def publish_many(
         self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
     ) -> Iterator[int]:
-        """Some hundreds in one step, confirmed together."""
+        """Publish up to ``AT_ONCE`` messages in each step, and wait for their confirmations together."""
         for at in range(0, len(envelopes), AT_ONCE):
             batch = Batch([message.due_at(due) for message in envelopes[at : at + AT_ONCE]])
 
@@ -152,19 +152,19 @@ class RabbitMQPublisher:
             yield batch.size
 
     def address(self, queue: Queue) -> tuple[str, str]:
-        """Its own exchange."""
+        """The queue's own exchange and routing key."""
         return queue.exchange.name, queue.routing_key
 
     def delayed_address(self, queue: str, seconds: int) -> tuple[str, str]:
-        """Through the exchange that holds messages back."""
+        """The delayed exchange; see ``topology.delay``."""
         return topology.delay(seconds, queue)
 
     def reaches(self, queue: Queue) -> bool:
-        """Whether it is declared as we would."""
+        """Whether ``queue`` has the same declaration as ours."""
         return self._declarations.are_ours(queue)
 
     def _send(self, queue: str, send: Callable[[Any], None], *, consumed: bool = False) -> None:
-        """``send(connection)`` when what ``queue`` needs is declared; in bounded time, once more if mended."""
+        """Declare what ``queue`` needs, then call ``send(connection)``; time-limited, once more after a repair."""
 
         def work(connection: Any) -> None:
             if queue in self._declarations:
@@ -183,7 +183,7 @@ class RabbitMQPublisher:
         if seconds > 0:
             return topology.delay(seconds, queue)
         if self._declarations.is_given(queue) or queue.startswith(topology.ASIDE):
-            return "", queue  # whatever exchange it has, and perhaps it has none
+            return "", queue  # by its name, as its exchange is unknown
         return queue, topology.routing_word(queue)
 
     def _fail(self, exc: BaseException) -> BrokerUnavailable:

@@ -1,4 +1,4 @@
-"""What stands ready in RabbitMQ's queues."""
+"""Counts and purges ready messages in RabbitMQ's queues."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .declaring import open_channel
 
 
 def all_of(queue: str) -> tuple[str, ...]:
-    """The queues in which jobs of ``queue`` wait."""
+    """The RabbitMQ queues of the job queue ``queue``: itself and its aside queue."""
     return (queue,) if queue == DEAD_QUEUE else (queue, f"{topology.ASIDE}{queue}")
 
 
 def purge(connection: Any, queue: str) -> int:
-    """Delete the ready messages of ``queue``; how many they were."""
+    """Delete the ready messages of ``queue``; returns their number."""
     if not ready(connection, queue):
         return 0
     with open_channel(connection) as channel:
@@ -23,7 +23,7 @@ def purge(connection: Any, queue: str) -> int:
 
 
 def ready(connection: Any, queue: str) -> int:
-    """The messages that stand ready in ``queue``, 0 if there is no such queue."""
+    """The number of ready messages in ``queue``; 0 if it does not exist."""
     try:
         with open_channel(connection) as channel:
             return int(channel.queue_declare(queue, passive=True).message_count)

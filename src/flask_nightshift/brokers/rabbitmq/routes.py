@@ -8,7 +8,7 @@ from kombu import Queue
 
 
 def declared(queues: object) -> Iterator[Queue]:
-    """The declarations in Celery's setting ``task_queues``: kombu queues, or a mapping by name."""
+    """The declarations in Celery's ``task_queues``, which is a list of ``kombu.Queue`` or a mapping by name."""
     if isinstance(queues, Mapping):
         for name, queue in queues.items():
             yield (

@@ -1,17 +1,17 @@
-"""What RabbitMQ must hold before a job can be published: exchanges, quorum queues, and the way of the dead.
+"""The RabbitMQ topology: the exchanges and quorum queues that must exist before a publish.
 
-A job queue ``mail`` is a quorum queue with a topic exchange of its own, because Celery's delayed delivery
-(28 queues ``celery_delayed_0`` to ``_27``, one for each bit of the delay in seconds) works with topics. What
-RabbitMQ itself buries (delivered too often, expired) goes through the exchange ``nightshift.dead`` to the
-queue of that name, confirmed between the queues (``at-least-once``), so that nothing is lost on the way.
+A job queue ``mail`` is a quorum queue with its own topic exchange, because Celery's delayed delivery (28 queues
+``celery_delayed_0`` to ``_27``, one for each bit of the delay in seconds) needs topics. When RabbitMQ itself buries a
+message (delivered too often, expired), it goes through the exchange ``nightshift.dead`` to the queue of that name. The
+queues confirm the transfer (``at-least-once``), so no message is lost.
 
-Delayed jobs come out of those queues by a way of our own that does not depend on how a queue is declared: under
-``@job.`` and a word for the queue's *name*, through the exchange ``nightshift.delayed``. The alternate of that one is
-``nightshift.dead``, so a delayed job whose queue was deleted meanwhile is buried. Else thirty-two of them would stop
-the delayed jobs of every queue, for the delayed queues hand on no more before those have found theirs.
+A delayed job leaves the delayed queues through the exchange ``nightshift.delayed``, with a routing key that ends in
+``@job.`` and the queue's *name* as one word, however the queue is declared. The alternate exchange is
+``nightshift.dead``, so a delayed job whose queue was deleted is buried. Otherwise 32 such jobs would block the delayed
+jobs of all queues, because a delayed queue transfers at most 32 unconfirmed messages at a time.
 
-The delayed exchanges match the *last words* of a routing key, so a name must be one word: of two queues
-``mail`` and ``eu.mail``, the first would else get the delayed jobs of both. A dot is written ``%2E``.
+The delayed exchanges match the *last words* of a routing key, so a name must be one word. Otherwise the queue ``mail``
+would also receive the delayed jobs of ``eu.mail``. A dot is written ``%2E``.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from .declaring import open_channel, unanswered
 DELAYED_EXCHANGE = "celery_delayed_27"
 LEVELS = 28
 LONGEST_DELAY = 2**LEVELS - 1
-"""Seconds; some eight years."""
+"""Seconds (8.5 years)."""
 ARRIVALS = Exchange("nightshift.delayed", "topic", arguments={"alternate-exchange": DEAD_QUEUE})
-"""Where delayed jobs leave the delayed queues; those whose queue is gone go on to the dead-letter queue."""
+"""The exchange through which delayed jobs leave the delayed queues; without their queue they go to the dead letters."""
 OURS = "@job"
-"""The word before the queue's, in the routing key of a delayed job of ours."""
+"""The word before the queue's word in the routing key of our delayed jobs."""
 READY_MARK = Exchange("nightshift.ready", "fanout")
-"""Declared last: where it exists, the delayed queues and the dead-letter queue do."""
+"""Declared last: if it exists, the delayed queues and the dead-letter queue exist too."""
 CONSUMER_TIMEOUT = 24 * 3600 * 1000
-"""Milliseconds that a job may stay unacknowledged; servers before 3.12 know only a setting of their own."""
+"""Milliseconds that a job may stay unacknowledged; servers before 3.12 have only a server-wide setting."""
 DELIVERY_LIMIT = "x-delivery-limit"
 RETURNS = 1000
-"""How often a job may come back to its queue before RabbitMQ itself buries it. It counts what was only received and
-returned, too. What counts is ``NIGHTSHIFT_DELIVERY_LIMIT``, which workers see to (``worker/aside.py``).
+"""How often a job may come back to its queue before RabbitMQ itself buries it. RabbitMQ also counts jobs that a worker
+received and returned unstarted, so workers enforce ``NIGHTSHIFT_DELIVERY_LIMIT`` themselves (``worker/aside.py``).
 """
 ASIDE = "nightshift.aside."
-"""How the name begins of the queue in which those jobs of a queue wait that may have ended their worker."""
+"""The prefix of an aside queue, in which jobs of a queue wait that may have killed their worker."""
 
 _SAFE = {
     DELIVERY_LIMIT: RETURNS,
@@ -67,7 +67,7 @@ _ONE_WORD = str.maketrans({"%": "%25", ".": "%2E", "*": "%2A", "#": "%23"})
 
 
 def routing_word(name: str) -> str:
-    """The name of a queue as one word of a routing key, in which nothing is a pattern."""
+    """The name of a queue as one word of a routing key, without the characters of patterns."""
     return name.translate(_ONE_WORD)
 
 
@@ -85,15 +85,15 @@ def job_queue(name: str) -> Queue:
 
 
 def aside(queue: str) -> Queue:
-    """The declaration of the queue in which jobs of ``queue`` wait to be run alone; published to by its name."""
+    """The declaration of the aside queue of ``queue``; publishers use its name."""
     return Queue(f"{ASIDE}{queue}", queue_arguments={"x-queue-type": "quorum", **_SAFE})
 
 
 def dead_queue(version: tuple[int, ...]) -> Queue:
-    """The dead-letter queue, from which nothing is ever dropped."""
+    """The declaration of the dead-letter queue for a server of that version; it never drops a message."""
     arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
     if version >= (4,):
-        arguments[DELIVERY_LIMIT] = -1  # the default there is 20; before, it is none
+        arguments[DELIVERY_LIMIT] = -1  # the default is 20 there, and no limit before
     return Queue(
         DEAD_QUEUE, Exchange(DEAD_QUEUE, "fanout"), routing_key=DEAD_QUEUE, queue_arguments=arguments
     )
@@ -105,7 +105,7 @@ def delay(seconds: int, queue: str) -> tuple[str, str]:
 
 
 def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
-    """Declare the dead-letter queue and the delayed queues, if their mark is missing, or ``anyway``."""
+    """Declare the dead-letter queue and the delayed queues, unless ``READY_MARK`` exists; ``anyway``: in any case."""
     if not anyway and _exists(connection, READY_MARK):
         return
     with open_channel(connection) as channel:
@@ -120,10 +120,11 @@ def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
 
 
 def declare_queue(connection: Any, queue: Queue) -> bool:
-    """Declare a job queue, ours or the user's own, and let delayed jobs reach it.
+    """Declare a job queue, ours or the user's, and bind it for delayed jobs; returns True.
 
-    One that stands with another delivery limit, which RabbitMQ cannot change, will do: its limit is put into ``queue``,
-    for whoever declares it next, and False returned. Raises ``PreconditionFailed`` for any other difference.
+    RabbitMQ cannot change the delivery limit of an existing queue. If only that differs, the queue is accepted: its
+    limit is stored in ``queue`` for the next declaration, and the result is False. Raises ``PreconditionFailed`` for
+    any other difference.
     """
     try:
         _declare(connection, queue)
@@ -136,7 +137,7 @@ def declare_queue(connection: Any, queue: Queue) -> bool:
         }
         if standing["limit"]:
             queue.queue_arguments[DELIVERY_LIMIT] = int(standing["limit"])
-        _declare(connection, queue)  # raises if that was not all
+        _declare(connection, queue)  # raises for another difference
         return False
     return True
 
@@ -144,7 +145,7 @@ def declare_queue(connection: Any, queue: Queue) -> bool:
 def _declare(connection: Any, queue: Queue) -> None:
     with open_channel(connection) as channel:
         bound = queue.bind(channel)
-        bound.on_declared = None  # there is no answer that it could be told; whoever consumes declares again
+        bound.on_declared = None  # it takes the answer, and there is none here; a consumer declares again
         with unanswered(channel):
             bound.declare()
             for key in _celerys_keys(queue):
@@ -154,12 +155,12 @@ def _declare(connection: Any, queue: Queue) -> None:
 
 
 def _arrival(queue: str) -> str:
-    """How the routing key of a delayed job of ours ends."""
+    """The end of the routing key of our delayed jobs for ``queue``."""
     return f"{OURS}.{routing_word(queue)}"
 
 
 def _celerys_keys(queue: Queue) -> Iterator[str]:
-    """What the keys of jobs match that plain Celery delays for ``queue``: they begin with the bits of the delay."""
+    """Binding keys for jobs that plain Celery delays for ``queue``; their routing keys begin with the delay's bits."""
     if queue.exchange is not None:
         ways = [(queue.exchange, queue.routing_key)]
     else:
@@ -170,7 +171,7 @@ def _celerys_keys(queue: Queue) -> Iterator[str]:
 
 
 def server_version(connection: Any) -> tuple[int, ...]:
-    """The version of the server at the other end, ``(0,)`` if it does not say."""
+    """The version of the connected server; ``(0,)`` if it does not report one."""
     text = connection.connection.server_properties.get("version") or "0"
     return tuple(version_string_as_tuple(text)[:3])
 
