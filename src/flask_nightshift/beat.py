@@ -1,4 +1,4 @@
-"""The name by which Celery's settings know the scheduler: ``flask_nightshift.beat:JobScheduler``."""
+"""The public path of the scheduler for Celery's settings: ``flask_nightshift.beat:JobScheduler``."""
 
 from .schedule.scheduler import JobScheduler
 

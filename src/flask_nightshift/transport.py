@@ -1,4 +1,4 @@
-"""The name by which Celery's settings know the lease transport: ``flask_nightshift.transport:Transport``."""
+"""The public path of the lease transport for Celery's settings: ``flask_nightshift.transport:Transport``."""
 
 from .brokers.redis.transport import SentinelTransport, Transport
 

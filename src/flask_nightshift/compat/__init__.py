@@ -1,5 +1,5 @@
-"""Where we reach into other libraries, and whether they are still as they were when we looked.
+"""The internals of other libraries that we depend on, and a check that they have not changed.
 
-``seams.SEAMS`` is the table. ``check`` compares it with the libraries that are installed. This package imports nothing
-else of ours, so it also works where a changed library keeps ``flask_nightshift`` from being imported.
+``seams.SEAMS`` is the table. ``check`` compares it with the installed libraries. This package imports nothing else of
+ours, so it also works if a changed library makes the import of ``flask_nightshift`` fail.
 """

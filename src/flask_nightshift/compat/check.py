@@ -1,6 +1,6 @@
-"""Compares the table with the libraries that are installed.
+"""Compares the table with the installed libraries.
 
-``broken()`` is the quick look at the start of a worker: names and signatures. ``differing()`` compares the source.
+``broken()`` is the quick check at the start of a worker: names and signatures. ``differing()`` compares source code.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .seam import Seam
 from .seams import SEAMS
 
 RECORD = Path(__file__).with_name("checked.json")
-"""What the libraries were when somebody last read them; ``make seams`` writes it."""
+"""The versions, signatures and fingerprints that were last reviewed; ``make seams`` writes the file."""
 WATCHED = ("amqp", "billiard", "celery", "kombu", "redis", "vine")
-"""Libraries whose other versions are worth a warning; ``pyproject.toml`` caps them. Of the rest we use little."""
+"""The libraries whose unchecked versions cause a warning; ``pyproject.toml`` caps their versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``what`` about a seam is not as it was in the version that was checked."""
+    """A difference (``what``) between a seam and its checked version."""
 
     seam: Seam
     what: str
@@ -44,7 +44,7 @@ _VERBS = {"override": "override", "patch": "patch", "read": "use", "import": "im
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """A library of a version that nobody has compared with the table."""
+    """A library whose installed version was not compared with the table."""
 
     library: str
     installed: str
@@ -56,7 +56,7 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was checked: the version of each library; of each seam, by its text, signature and fingerprint."""
+    """What was checked: each library's version, and each seam's signature and fingerprint, by ``str(seam)``."""
 
     versions: Mapping[str, str]
     seams: Mapping[str, Mapping[str, str]]
@@ -64,29 +64,29 @@ class Record:
 
 @cache
 def checked() -> Record:
-    """What was checked, as it was released with this package."""
+    """The record that was released with this package."""
     return Record(**json.loads(RECORD.read_text()))
 
 
 def broken(
     seams: Iterable[Seam] = SEAMS, record: Record | None = None, *, load: bool = False
 ) -> list[Difference]:
-    """The seams that are gone, or take other arguments.
+    """The seams that no longer exist or take other arguments.
 
-    Only modules that this process has imported are looked at; with ``load`` all of them are imported.
+    It checks only modules that this process has imported; with ``load`` it imports the others.
     """
     record = record or checked()
     return [_difference(seam, what, record) for seam in seams if (what := _breakage(seam, record, load=load))]
 
 
 def differing(seams: Iterable[Seam] = SEAMS, record: Record | None = None) -> list[Difference]:
-    """The seams whose source is another than in the versions that were checked, those that are gone among them."""
+    """The seams whose source differs from the checked version, including those that no longer exist."""
     record = record or checked()
     return [_difference(seam, what, record) for seam in seams if (what := _change(seam, record))]
 
 
 def unchecked(record: Record | None = None) -> list[Unchecked]:
-    """Those of ``WATCHED`` that are installed in another version than the one that was checked."""
+    """The libraries of ``WATCHED`` whose installed version is not the checked one."""
     versions = (record or checked()).versions
     return [
         Unchecked(name, here, versions[name])
@@ -96,7 +96,7 @@ def unchecked(record: Record | None = None) -> list[Unchecked]:
 
 
 def measure(seams: Sequence[Seam] = SEAMS) -> Record:
-    """What there is to record of the libraries that are installed; raises ``LookupError`` for a seam that is gone."""
+    """A new record of the installed libraries; raises ``LookupError`` for a seam that does not exist."""
     libraries = sorted({seam.library for seam in seams})
     return Record(
         {name: installed(name) for name in libraries}, {str(seam): _measured(seam) for seam in seams}
@@ -105,7 +105,7 @@ def measure(seams: Sequence[Seam] = SEAMS) -> Record:
 
 @cache
 def installed(library: str) -> str:
-    """The version of ``library`` here, '' if it is not installed."""
+    """The installed version of ``library``; '' if it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -141,7 +141,7 @@ def _change(seam: Seam, record: Record) -> str:
 
 
 def _measured(seam: Seam) -> dict[str, str]:
-    """Its signature and fingerprint; raises ``LookupError``."""
+    """The signature and the fingerprint of a seam; raises ``LookupError``."""
     owner = _owner(seam)
     digest = source.fingerprint(owner, seam.name) if owner is not None else ""
     if not digest:

@@ -1,6 +1,6 @@
-"""What a seam is in the library that is installed: whether it exists, and its signature.
+"""Finds a seam in the installed library: whether it exists, and its signature.
 
-Nothing here reads source code, so it is cheap enough for the start of a process.
+Nothing here reads source code, so it is fast enough for the start of a process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _VARARGS, _VARKEYWORDS = 0x04, 0x08
 
 
 def module_of(seam: Seam, *, load: bool) -> ModuleType | None:
-    """The module that has the seam; None if nothing has imported it, or, with ``load``, if it cannot be imported."""
+    """The module of the seam; None if it is not imported, or, with ``load``, if it cannot be imported."""
     name = seam.owner.partition(":")[0]
     if not load:
         return sys.modules.get(name)
@@ -29,7 +29,7 @@ def module_of(seam: Seam, *, load: bool) -> ModuleType | None:
 
 
 def owner_in(module: ModuleType, seam: Seam) -> Any:
-    """The class, or the module itself, that has the seam; None if there is no such class."""
+    """The class of the seam, or ``module`` itself; None if the class does not exist."""
     found: Any = module
     for name in filter(None, seam.owner.partition(":")[2].split(".")):
         found = vars(found).get(name)
@@ -39,12 +39,12 @@ def owner_in(module: ModuleType, seam: Seam) -> Any:
 
 
 def exists(owner: Any, name: str) -> bool:
-    """Whether ``owner``, or a class above it, defines ``name`` or has methods that use such an attribute."""
+    """Whether ``owner`` or a base class defines ``name``, or has methods that use an attribute of that name."""
     return any(name in vars(place) or name in _mentioned(place) for place in _places(owner))
 
 
 def value(owner: Any, name: str) -> Any:
-    """What ``owner`` or a class that it inherits from defines as ``name``, unbound; None if that is set elsewhere."""
+    """The unbound value of ``name`` in ``owner`` or a base class; None for an attribute that methods set."""
     for place in _places(owner):
         if name in vars(place):
             return vars(place)[name]
@@ -54,7 +54,7 @@ def value(owner: Any, name: str) -> Any:
 def signature(defined: Any, library: str) -> str | None:
     """The parameters of a function, ``(self, queue, no_ack=, **kwargs)``; '' for anything else.
 
-    None if another library has put its own function there: tools that watch an app do that.
+    None if another library has replaced the function, as monitoring tools do.
     """
     function = _plain(defined)
     if not isinstance(function, FunctionType):
@@ -83,7 +83,7 @@ def _parameters(function: FunctionType) -> Iterator[str]:
 
 
 def _plain(defined: Any) -> Any:
-    """The function within a property, a class method, or a decorator that says what it decorates."""
+    """The function inside a property, a class method, or a decorator that sets ``__wrapped__``."""
     if isinstance(defined, (staticmethod, classmethod)):
         return _plain(defined.__func__)
     if isinstance(defined, property):

@@ -1,4 +1,4 @@
-"""The seams of Celery where jobs are declared, published and scheduled."""
+"""The seams in the parts of Celery that declare, publish and schedule jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seams of Celery's worker, and of billiard, whose pool of processes it has."""
+"""The seams in Celery's worker, and in billiard, its process pool."""
 
 from __future__ import annotations
 

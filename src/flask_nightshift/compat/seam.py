@@ -1,4 +1,4 @@
-"""A seam: a name of another library that its authors may change without notice, and that we use all the same."""
+"""A seam: a name in another library that we use although its authors may change it without notice."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 
 
 class Kind(enum.StrEnum):
-    """How we use it."""
+    """How we use a seam."""
 
     OVERRIDE = "override"
-    """A subclass of ours replaces it: renamed, the library calls its own again, and nothing fails."""
+    """Our subclass overrides it. If the library renames it, the library silently calls its own again."""
     PATCH = "patch"
-    """We assign to it on an object or a class of the library's."""
+    """We assign to it, on an object or a class of the library."""
     READ = "read"
     """We read it, or call it."""
     IMPORT = "import"
-    """We import it from a module that is not documented, or by a private name."""
+    """We import it by a private name, or from an undocumented module."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """``name`` of ``owner``, which is ``module`` or ``module:Class``.
+    """The name ``name`` in ``owner``, which is ``module`` or ``module:Class``.
 
-    ``reason`` says in a sentence what we need it for. ``used_by`` are the qualified names of our classes and functions
-    that use it, without their modules.
+    ``reason`` is a sentence that says what we need it for. ``used_by`` are the qualified names of our classes and
+    functions that use it, without their modules.
     """
 
     owner: str
@@ -36,7 +36,7 @@ class Seam:
 
     @property
     def library(self) -> str:
-        """The name of the distribution, as pip knows it."""
+        """The name of the library's distribution on PyPI."""
         return self.owner.partition(":")[0].partition(".")[0]
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Seam:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Several names of one owner that we use for one reason."""
+    """Several names in one owner that we use for one reason."""
 
     kind: Kind
     names: str
@@ -65,12 +65,12 @@ def _seams(owner: str, rows: tuple[Row, ...]) -> Iterator[Seam]:
 
 
 def override(names: str, by: str, why: str) -> Row:
-    """Names that our class ``by`` replaces."""
+    """Names that our class ``by`` overrides."""
     return Row(Kind.OVERRIDE, names, by, why)
 
 
 def patch(names: str, by: str, why: str) -> Row:
-    """Names that we assign to on somebody else's object."""
+    """Names that we assign to on an object or a class of the library."""
     return Row(Kind.PATCH, names, by, why)
 
 

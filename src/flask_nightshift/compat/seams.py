@@ -1,7 +1,7 @@
-"""The table of seams: every name of another library that we use although its authors may change it.
+"""The table of seams: every name in another library that we use although its authors may change it.
 
-Two tests hold it (``tests/unit/test_seams.py``): each seam is as it was when somebody read it, and no private name is
-used that is not in here. After an upgrade read what has changed, then ``make seams``.
+Two tests guard it (``tests/unit/test_seams.py``): each seam is unchanged since its last review, and our code uses no
+private name that is missing here. After an upgrade, review the changes, then run ``make seams``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The fingerprint of a seam: a hash of its source that comments, docstrings and formatting do not change.
+"""The fingerprint of a seam: a hash of its source without comments, docstrings and formatting.
 
 It is the same on every version of Python that we support.
 """
@@ -18,10 +18,10 @@ _IGNORED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_param
 
 
 def fingerprint(owner: Any, name: str) -> str:
-    """Of ``name`` of ``owner``, a class or a module; '' if its source says nothing of it.
+    """The fingerprint of ``name`` in ``owner``, a class or a module: 16 hex digits; '' if the source lacks it.
 
-    What a class defines is looked for in the classes that it inherits from, too. If it is no definition, the
-    assignments to an attribute of that name count, in all of them.
+    It looks for a definition in the class and its base classes. Without one, it hashes all assignments to an attribute
+    of that name in their methods.
     """
     places = owner.__mro__[:-1] if isinstance(owner, type) else (owner,)
     for place in places:
@@ -63,7 +63,7 @@ def _without_docstring(body: list[ast.AST]) -> list[ast.AST]:
 
 
 def _definitions(tree: ast.AST, name: str) -> Iterator[ast.AST]:
-    """What defines ``name`` in the body of a class or module, also under an ``if`` or ``try`` there."""
+    """The definitions of ``name`` in the body of a class or module, also inside ``if``, ``try`` or ``with``."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (_Function, ast.ClassDef)):
             if node.name == name:
@@ -79,7 +79,7 @@ def _definitions(tree: ast.AST, name: str) -> Iterator[ast.AST]:
 
 
 def _assignments(tree: ast.AST, name: str) -> Iterator[ast.AST]:
-    """Where a method sets the attribute ``name`` of whatever object."""
+    """The statements that set an attribute ``name`` of any object."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             if f".{name}" in _targets(node):
@@ -95,7 +95,7 @@ def _updated(call: ast.Call) -> set[str | None]:
 
 
 def _targets(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> set[str]:
-    """The names that a statement assigns to; those of attributes begin with a dot."""
+    """The names that a statement assigns to; an attribute's name begins with a dot."""
     found = node.targets if isinstance(node, ast.Assign) else [node.target]
     flat = [each for target in found for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
     names = {each.id for each in flat if isinstance(each, ast.Name)}
@@ -104,7 +104,7 @@ def _targets(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> set[str]:
 
 @cache
 def _tree(place: Any) -> ast.AST:
-    """The syntax of a class's or module's body; empty where there is no source, as for a built-in."""
+    """The syntax tree of a class or module; empty without source (a built-in)."""
     module = place if isinstance(place, ModuleType) else inspect.getmodule(place)
     if module is None:
         return ast.Module([], [])
@@ -119,7 +119,7 @@ def _tree(place: Any) -> ast.AST:
 
 
 def _qualified(kind: type) -> str:
-    """Where in its module a class stands; some of Celery's put their module before that, or hide it."""
+    """The qualified name of a class in its module; some Celery classes prefix it with the module, or hide it."""
     name: str = vars(type)["__name__"].__get__(kind)
     where = str(kind.__qualname__).removeprefix(f"{kind.__module__}.")
     return where if where.rpartition(".")[2] == name else name

@@ -1,11 +1,11 @@
-"""Is it working? Four parts, each asked at the same time and each within a bound.
+"""Health: checks four parts at the same time, each within a time limit.
 
     broker     it answers
     database   it answers
-    workers    at least one was seen in the last 15 s and its loop turns
+    workers    at least one reported in the last 15 s, and its event loop runs
     beat       it ticked in the last 30 s (an idle Beat ticks too; Nightshift's own retention job needs it)
 
-Workers and Beat report themselves to the database, so with the database down they are not known to work.
+Workers and Beat report to the database, so while it is down their state is unknown and their checks fail.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from . import bounded_calls
 
 PARTS = ("broker", "database", "workers", "beat")
 HEALTH_SECONDS = 2.0
-"""Seconds within which a part answers or has failed."""
+"""Seconds after which the check of a part fails."""
 BEAT_FRESH = heartbeats.BEAT_FRESH.total_seconds()
-"""Seconds since Beat's last tick after which it counts as gone."""
+"""Seconds after its last tick when Beat counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One part: whether it works, how long the answer took, and a sentence for people."""
+    """One part: whether it works, the seconds that its answer took, and a sentence for people."""
 
     ok: bool
     latency: float
@@ -43,7 +43,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All parts that were asked for, by name."""
+    """The checked parts, by name."""
 
     parts: dict[str, Check]
 
@@ -70,10 +70,10 @@ def check(
     timeout: float = HEALTH_SECONDS,
     max_age: float = 0.0,
 ) -> Report:
-    """Check ``parts``, at most ``timeout`` seconds in all; never raises.
+    """Check ``parts`` within ``timeout`` seconds; raises ``ValueError`` for an unknown part, and nothing else.
 
-    With ``worker`` (a worker's name, or its host's) the part ``workers`` speaks of that one alone. An answer
-    younger than ``max_age`` seconds is used again.
+    With ``worker`` (a worker's name or host name), the part ``workers`` covers only that worker. An answer younger than
+    ``max_age`` seconds is reused.
     """
     questions = {f"health-{part}": _question(services, part, timeout) for part in dict.fromkeys(parts)}
     answers = bounded_calls.of(services).gather(questions, timeout=timeout, max_age=max_age)

@@ -1,8 +1,8 @@
-"""``GET /metrics``: the whole cluster's numbers for Prometheus.
+"""``GET /metrics``: the numbers of the whole cluster for Prometheus.
 
-Totals come from the database, where all workers add them up: they are right after a restart and with any
-number of processes, so scrape one web process and not each. A source that is down leaves its samples out
-and sets ``nightshift_up`` of its part to 0; nothing is reported as zero that is only unknown.
+Totals come from the database, where all workers add to them, so they stay correct over restarts and for any number of
+processes. Scrape one web process, not each. If a source is down, its samples are missing and its ``nightshift_up`` is
+0; an unknown number is never reported as 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .overview import Overview
 
 
 def exposition(services: Services, accept: str = "") -> tuple[bytes, str]:
-    """The metrics as ``(body, content type)``: OpenMetrics or the classic text format, as ``accept`` asks."""
+    """The metrics as ``(body, content type)``, in OpenMetrics or the classic text format (by the header ``accept``)."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Cluster(services))
     encode, content_type = choose_encoder(accept)
@@ -35,7 +35,7 @@ class _Cluster(Collector):
         self._services = services
 
     def describe(self) -> Iterable[Metric]:
-        return []  # else the registry would collect, and ask every source, when this is registered
+        return []  # otherwise the registry would query every source at registration
 
     def collect(self) -> Iterator[Metric]:
         overview = inspector.overview(self._services)
@@ -130,7 +130,7 @@ def _totals(overview: Overview, services: Services) -> Iterator[Metric]:
 
 
 def _bounded(rows: Iterable[TotalsRow], declared: set[str]) -> list[TotalsRow]:
-    """``rows`` with the tasks that are not known as one: whoever can write to the broker can invent names without end.
+    """``rows`` with all unknown tasks merged into one, because anyone who can write to the broker can invent names.
 
     A task is known if this app declares it, or if a worker has run it.
     """

@@ -1,4 +1,4 @@
-"""URL rules of ours in the app's map: the app's own go first (we are a guest)."""
+"""Our URL rules in the app's map; the app's own rules take precedence (invariant 15)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from werkzeug.routing import Rule
 
 
 def hidden(app: Flask) -> list[str]:
-    """The paths of ours that the app serves itself."""
+    """Our paths for which the app has a route of its own."""
     return [rule.rule for rule in app.url_map.iter_rules() if isinstance(rule, OurRule) and rule.yields]
 
 
 class OurRule(Rule):
-    """A rule that is none where the app has one for the same path."""
+    """A rule that matches nothing if the app has a route for the same path."""
 
     @property
     def yields(self) -> bool:
-        """Whether it has, just now: rules may be added at any time before the first request."""
+        """Whether the app has such a route; computed at each access, because routes may be added later."""
         rules = self.map.iter_rules() if self.map is not None else ()
         return any(
             rule.rule == self.rule
@@ -27,7 +27,7 @@ class OurRule(Rule):
 
     @property
     def methods(self) -> set[str] | None:
-        """Those that it answers, which is what Werkzeug's matcher asks it for."""
+        """The HTTP methods that it answers, for Werkzeug's matcher; none if it yields."""
         return set() if self.yields else self._methods
 
     @methods.setter

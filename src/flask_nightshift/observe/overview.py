@@ -1,7 +1,7 @@
-"""The one read model: what stands in the queues, who works, what was done.
+"""The read model: queues, workers, Beat, dead letters and totals at one moment.
 
-``flask jobs stats``, ``/metrics``, ``/health/ready`` and the dashboard read it and nothing else. Each part
-comes from one source and fails alone: with the broker down the history still shows, and the other way round.
+``flask jobs stats``, ``flask jobs doctor`` and ``/metrics`` read it. Each part comes from one source and fails alone:
+while the broker is down the history is still available, and vice versa.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from . import bounded_calls, unheard
 from .bounded_calls import Answer
 
 OVERVIEW_SECONDS = 3.0
-"""Seconds that all parts together may take."""
+"""The time limit in seconds for all parts together."""
 MINUTE = timedelta(minutes=1)
 WINDOW = timedelta(minutes=5)
-"""What ``throughput`` speaks of."""
+"""The period of ``throughput``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,12 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at ``at``; each part is an ``Answer`` whose ``value`` is described beside it.
+    """The state at ``at``; each part is an ``Answer`` with one of these values.
 
-    ``queues``: list of ``QueueDepth``. ``delayed``: how many wait for their time in all queues, None if the
-    broker cannot tell. ``dead_pending``: letters still in the broker's dead-letter queue. ``dead_letters``:
+    ``queues``: list of ``QueueDepth``. ``delayed``: the number of delayed jobs in all queues, None if the broker cannot
+    tell. ``dead_pending``: the number of letters in the broker's dead-letter queue. ``dead_letters``: the number of
     archived letters that wait for a decision. ``workers``: list of ``heartbeats.WorkerRow``. ``beat``: a
-    ``heartbeats.BeatState``. ``totals``: list of ``journal.TotalsRow``. ``throughput``: a
-    ``Throughput``.
+    ``heartbeats.BeatState``. ``totals``: list of ``journal.TotalsRow``. ``throughput``: a ``Throughput``.
     """
 
     at: datetime
@@ -74,7 +73,7 @@ class Overview:
 
 
 def overview(services: Services, *, timeout: float = OVERVIEW_SECONDS) -> Overview:
-    """Ask broker and database, all parts at once, ``timeout`` seconds at most; never raises."""
+    """Query the broker and the database for all parts at once, within ``timeout`` seconds; never raises."""
     now = utcnow()
     store, broker = services.store, services.broker
     questions: dict[str, Callable[[], Any]] = {
@@ -91,14 +90,14 @@ def overview(services: Services, *, timeout: float = OVERVIEW_SECONDS) -> Overvi
     found = bounded_calls.of(services).gather(questions, timeout=timeout)
     others = found.pop(
         "unheard"
-    )  # asked apart, because the history names them: with it away the broker still answers
+    )  # a question of its own, because it needs the history, and ``queues`` must work without
     if others.ok and found["queues"].ok:
         found["queues"] = replace(found["queues"], value=[*found["queues"].value, *others.value])
     return Overview(at=now, **found)
 
 
 def _delayed(services: Services) -> int | None:
-    """How many jobs wait for their time: by queue where the broker can tell, else its own total."""
+    """The number of delayed jobs: the sum over the queues if the broker can tell, else its total."""
     each = [depth.delayed for depth in services.broker.depths(services.queues())]
     known = [count for count in each if count is not None]
     return sum(known) if len(known) == len(each) else services.broker.delayed()
@@ -109,7 +108,7 @@ def _sum(depths: Iterable[QueueDepth]) -> int:
 
 
 def _throughput(store: Store, now: datetime) -> Throughput:
-    """What ended within ``WINDOW``; of the minute at its beginning, in proportion."""
+    """The attempts that ended within ``WINDOW``; its first minute counts in part, because totals are per minute."""
     begin = now - WINDOW
     minute = begin.replace(second=0, microsecond=0)
     inside = _counts(journal.recent_totals(store, minute + MINUTE))

@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations on the connection that ``store.migration`` hands over."""
+"""Alembic runs this file: it migrates over the connection that ``store.migration`` passes."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""One module for each change of the tables, oldest first by name."""
+"""The migrations: one module for each change of the tables, in the order of their names."""

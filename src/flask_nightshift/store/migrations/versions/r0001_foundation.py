@@ -10,7 +10,7 @@ _BOUNDS_MS = (10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 3
 
 
 def upgrade() -> None:
-    """Apply it."""
+    """Create the tables."""
     _jobs()
     _attempts()
     _totals()

@@ -1,4 +1,4 @@
-"""What the schedule of an entry was when it ran last."""
+"""Schedules: a fingerprint of the entry's schedule at its last run."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Apply it."""
+    """Add the column."""
     op.add_column("nightshift_schedules", sa.Column("fingerprint", sa.Text))

@@ -1,4 +1,4 @@
-"""Claims: who replays a dead letter now, and what the database refused, set aside with its bytes."""
+"""Claims: who replays a dead letter now; and a table for the bytes of records and letters that the database refused."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Apply it."""
+    """Add the column and the table."""
     op.add_column("nightshift_dead_letters", sa.Column("claimed_by", sa.Text))
     op.create_table(
         "nightshift_refused",
@@ -24,7 +24,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take it back: the claims and what was refused are lost."""
+    """Drop the column and the table, with the claims and the refused records in them."""
     op.drop_index("nightshift_refused_at", "nightshift_refused")
     op.drop_table("nightshift_refused")
     op.drop_column("nightshift_dead_letters", "claimed_by")
