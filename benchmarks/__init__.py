@@ -1,1 +1,1 @@
-"""Side by side: Nightshift, stock Celery and other libraries, on one server, with the same jobs."""
+"""Compares Nightshift, stock Celery and other libraries on one server with the same jobs."""

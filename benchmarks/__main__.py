@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: parameters from the environment (see the Makefile), tables to standard output."""
+"""``python -m benchmarks``: reads parameters from the environment (see the Makefile), prints tables."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def main() -> int:
 
 
 def write(results: Results, folder: Path) -> None:
-    """The page, all rounds, and the plot."""
-    from . import plot  # only here: a partial run needs no matplotlib
+    """Write the page, all rounds as JSON, and the plot into ``folder``."""
+    from . import plot  # imported here, because a partial run needs no matplotlib
 
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / DATA)

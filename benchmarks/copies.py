@@ -1,4 +1,4 @@
-"""Very many queued jobs in a few seconds: copies of one message, made inside the Redis server, ids apart."""
+"""Queues very many jobs in a few seconds: a script in the Redis server copies one message under new ids."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ end
 
 
 def multiply(client: redis.Redis, count: int) -> None:
-    """Make ``count`` jobs in Celery's ready list out of the one that is there.
+    """Replace the one job in Celery's ready list by ``count`` copies.
 
-    Their ids are in the order of time, as a producer's are, and no other call makes the same ones: a job that the
-    history knows already would cost it more.
+    Their ids sort by time, like a producer's. No two calls create the same ids, because the history needs longer for a
+    job that it already knows.
     """
     message: Any = client.lindex(QUEUE, 0)
     job_id = json.loads(message)["headers"]["id"]

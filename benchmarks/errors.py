@@ -1,11 +1,11 @@
-"""What can go wrong in a run."""
+"""The errors of a run."""
 
 from __future__ import annotations
 
 
 class PeerFailed(Exception):
-    """A peer did not do its part; the text is for its row in the report. The run goes on without it."""
+    """A peer failed; its row in the report shows the text. The run continues without it."""
 
 
 class WrongParameter(Exception):
-    """A parameter of ``make bench`` that is not allowed; the text names the value and what is."""
+    """A parameter of ``make bench`` has a wrong value; the text names the value and what is allowed."""

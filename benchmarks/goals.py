@@ -1,4 +1,4 @@
-"""The ratios that are to be seen in a run, all of one run's medians."""
+"""The goals of a run: ratios of its medians."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOT_PEERS = ("nightshift", "lease-transport", "by-hand")
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One of them: ``value`` should be at least (or, with ``at_most``, at most) ``wanted``; None: to be known."""
+    """One goal: ``value`` should be at least (or, with ``at_most``, at most) ``wanted``; None: only reported."""
 
     server: str
     what: str
@@ -23,14 +23,14 @@ class Goal:
 
     @property
     def reached(self) -> bool | None:
-        """Whether it is; None where nothing was wanted."""
+        """Whether the goal is reached; None without a wanted value."""
         if self.wanted is None:
             return None
         return self.value <= self.wanted if self.at_most else self.value >= self.wanted
 
 
 def goals(results: Results) -> list[Goal]:
-    """All that this run has the figures for."""
+    """All goals for which this run has the figures."""
     return [goal for server in results.servers() for goal in _of_server(results, server)]
 
 

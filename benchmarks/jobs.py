@@ -1,7 +1,7 @@
-"""The jobs, the same code for every library: run in its workers, and counted on a Redis of our own choosing.
+"""The jobs: each library's workers run the same code, which counts finished jobs on a Redis server of the harness.
 
-A job first looks whether the gate (a file) is there. While it is not, jobs wait, so that a queue can be filled
-and every worker process be at work before the clock starts. Each process says once that it is there.
+A job first waits until the gate (a file) exists. So the harness can fill the queue and start all worker processes
+before the clock starts. Each process registers once.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ GATE_POLL_SECONDS = 0.01
 
 
 def noop(number: int) -> None:  # noqa: ARG001 - a job has an argument
-    """Nothing but to be counted."""
+    """Do nothing but count."""
     pass_gate()
     count()
 
 
 def pause(number: int) -> None:  # noqa: ARG001
-    """Wait for 5 ms, as for a database or a partner, and be counted."""
+    """Wait for 5 ms, as for a database or another service, then count."""
     pass_gate()
     time.sleep(PAUSE_SECONDS)
     count()
 
 
 def stamp(sent_ns: int) -> None:
-    """Note how long the job was on its way: ``sent_ns`` is ``time.monotonic_ns()``, one clock for all processes."""
+    """Record the time from ``sent_ns`` (``time.monotonic_ns()``, the same clock in all processes) to here."""
     taken = time.monotonic_ns() - sent_ns
     counter(os.getpid()).rpush(LATENCIES, taken)
 
 
 def broker_url() -> str:
-    """Of the broker under test. The default connects to nothing: the harness reads the peers' descriptions, too."""
+    """The URL of the broker under test. The harness also imports the peers; its default is never connected to."""
     return os.environ.get(BROKER_URL, "redis://localhost:1/0")
 
 
 @cache
 def counter(pid: int) -> redis.Redis:
-    """The client of this process: one per process, since a fork must not share its parent's connection."""
+    """The client of this process; a forked child gets its own, not the parent's connection."""
     client = connect(os.environ[COUNTER_URL])
     client.sadd(PROCESSES, pid)
     return client
 
 
 def connect(url: str) -> redis.Redis:
-    """A client that is patient with a busy machine."""
+    """A client with a timeout long enough for a busy machine."""
     return redis.Redis.from_url(url, socket_timeout=60)
 
 
@@ -64,7 +64,7 @@ def count() -> None:
 
 
 def pass_gate() -> None:
-    """Go on when the gate is open."""
+    """Return when the gate is open."""
     gate = os.environ[GATE]
     if os.path.exists(gate):
         return

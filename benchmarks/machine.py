@@ -1,4 +1,4 @@
-"""What the figures were made on: nothing that names the machine."""
+"""The machine and the versions behind the figures, without the machine's name."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def describe() -> dict[str, str]:
 
 
 def load() -> float:
-    """Processes that wanted a core over the last minute: near 0 on a machine that has nothing else to do."""
+    """The load average of the last minute: near 0 on an idle machine."""
     return os.getloadavg()[0]
 
 
 def versions(peers: list[Peer]) -> dict[str, str]:
-    """Distribution to version, of everything that the peers are made of."""
+    """The installed versions of the peers' distributions, by name."""
     names = sorted({name for peer in peers for name in peer.distributions} | {"hiredis"}, key=str.lower)
     return {name: found for name in names if (found := _version(name))}
 

@@ -1,4 +1,4 @@
-"""The parameters of ``make bench``, from its environment: checked before anything is started."""
+"""The parameters of ``make bench``, read from its environment and checked before anything starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_ROUNDS = 50
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What to measure, of whom, on what, how often; ``out``: the folder for the report, None for a partial run."""
+    """Measures (``only``), peers, rounds and servers; ``out``: the folder for the report, None for a partial run."""
 
     only: frozenset[str]
     peers: tuple[str, ...]
@@ -26,7 +26,7 @@ class Parameters:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Parameters:
-        """From ``ONLY``, ``PEERS``, ``ROUNDS``, ``SERVER`` and ``OUT``; raises ``WrongParameter``."""
+        """Read ``ONLY``, ``PEERS``, ``ROUNDS``, ``SERVER`` and ``OUT``; raises ``WrongParameter``."""
         only = _names(environment, "ONLY", MEASURES, MEASURES)
         wanted = _names(environment, "PEERS", peers.NAMES, peers.NAMES)
         on = _names(environment, "SERVER", servers.NAMES, DEFAULT_SERVERS)

@@ -1,4 +1,4 @@
-"""The plot: drain and enqueue rates, one row of panels per server, with the spread of the rounds."""
+"""Draws drain and enqueue rates: one row of panels per server, with the spread of the rounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(results: Results, file: Path) -> None:
             _panel(axes, results, server, name)
             axes.set_title(f"{results.about['servers'].get(server, server)}: {title}", fontsize=10)
     figure.tight_layout()
-    with rc_context({"svg.hashsalt": "nightshift"}):  # the same data make the same file
+    with rc_context({"svg.hashsalt": "nightshift"}):  # the same data give the same file
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 

@@ -1,4 +1,4 @@
-"""The processes of a trial: started in sessions of their own, observed as trees, and gone when it ends."""
+"""The processes of a trial: each starts in its own session, is observed as a tree, and ends with the trial."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _FOLDER = re.compile(r"(?<![\w:/])/(?:[\w.@+-]+/)+")
 
 
 def program(words: list[str]) -> list[str]:
-    """The command line of a program of this virtual environment."""
+    """The command line of a program in this virtual environment."""
     return [str(Path(sys.executable).parent / words[0]), *words[1:]]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """What every process of a trial is given."""
+    """The environment of every process of a trial."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
 
 
 def run(words: list[str], env: Mapping[str, str], log: Path) -> None:
-    """Run a command to its end; raises ``PeerFailed``."""
+    """Run a command and wait for its end; raises ``PeerFailed`` if it fails."""
     with log.open("ab") as output:
         done = subprocess.run(
             program(words), env=environment(env), cwd=ROOT, stdout=output, stderr=output, timeout=60
@@ -44,7 +44,7 @@ def run(words: list[str], env: Mapping[str, str], log: Path) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something, without the folders of this machine."""
+    """The last line of a log that is not empty, without paths of this machine."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return _FOLDER.sub("", lines[-1])[:300] if lines else "its log is empty"
 
@@ -77,7 +77,7 @@ class Tree:
         return last_line(self.log)
 
     def family(self) -> list[psutil.Process]:
-        """All its processes that live."""
+        """All its living processes."""
         try:
             parent = psutil.Process(self.popen.pid)
             return [parent, *parent.children(recursive=True)]
@@ -85,7 +85,7 @@ class Tree:
             return []
 
     def memory(self) -> int:
-        """Bytes of memory: what is shared between processes counts once (PSS)."""
+        """Bytes of memory; shared memory counts once (PSS)."""
         total = 0
         for process in self.family():
             with contextlib.suppress(psutil.Error):
@@ -102,7 +102,7 @@ class Tree:
         return total
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM; what is left after that is killed."""
+        """Send SIGTERM, wait for up to ``seconds``, then kill what is left."""
         family = self.family()
         if self.popen.poll() is None:
             self.popen.terminate()

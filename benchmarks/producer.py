@@ -1,4 +1,4 @@
-"""The process that enqueues for one peer: takes orders as JSON lines, answers each with one.
+"""The process that enqueues for one peer: it reads orders as JSON lines and answers each with a JSON line.
 
 Orders: ``{"do": "rate" | "bulk_rate" | "fill" | "latency", …}``; the answer is ``{"value": …}`` or ``{"error": …}``.
 """
@@ -17,14 +17,14 @@ from . import jobs, peers
 from .peers import Peer
 
 CHUNK = 50
-"""Single calls between two looks at the clock."""
+"""The number of single calls between two readings of the clock."""
 IDLE_SECONDS = (0.02, 0.06)
-"""How long a queue stays idle before the next job of the latency measurement."""
+"""The range of seconds for which the queue stays idle before each job of the latency measurement."""
 WARM_UP = 20
 
 
 def rate(peer: Peer, seconds: float) -> float:
-    """Single calls per second, over so many seconds."""
+    """Single calls per second, measured over ``seconds``."""
     peer.enqueue_each("noop", range(WARM_UP))
     begun, count = time.perf_counter(), 0
     while (taken := time.perf_counter() - begun) < seconds:
@@ -44,14 +44,14 @@ def bulk_rate(peer: Peer, seconds: float, size: int) -> float:
 
 
 def fill(peer: Peer, job: str, count: int, size: int) -> int:
-    """Enqueue so many."""
+    """Enqueue ``count`` jobs, ``size`` at a time."""
     for first in range(0, count, size):
         peer.enqueue_many(job, range(first, min(first + size, count)))
     return count
 
 
 def latency(peer: Peer, samples: int) -> list[float]:
-    """Seconds from before the call to the begin of the job, one at a time on an idle queue."""
+    """Seconds from before the call to the start of the job, one job at a time on an idle queue."""
     found = []
     with jobs.connect(os.environ[jobs.COUNTER_URL]) as counter:
         for _ in range(samples):
@@ -81,7 +81,7 @@ def main(name: str) -> None:
         order = json.loads(line)
         try:
             answer = {"value": ORDERS[order.pop("do")](peer, **order)}
-        except Exception as exc:  # noqa: BLE001 - it belongs to the peer, and is reported in its row
+        except Exception as exc:  # noqa: BLE001 - an error of the peer, which its row reports
             answer = {"error": f"{type(exc).__name__}: {exc}"}
         print(json.dumps(answer), file=answers)
 

@@ -1,7 +1,7 @@
-"""A TCP proxy that adds 1 ms each way, in a process of its own; bytes keep their order, and pipelining stays.
+"""A TCP proxy that adds 1 ms each way, as a separate process; it keeps the order of bytes, and pipelining works.
 
-The loop waits with ``select()``, whose timeout counts microseconds: with epoll, or uvloop, a delay of 1 ms would
-become 1 to 2 ms. There are few connections, so select is fast enough; ``Proxy.share`` says how busy it was.
+The loop waits with ``select()``, whose timeout has microseconds. With epoll or uvloop, a delay of 1 ms would become 1
+to 2 ms. There are few connections, so ``select()`` is fast enough; ``Proxy.share`` reports how busy the proxy was.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DELAY_SECONDS = 0.001
 
 
 class Way(asyncio.Protocol):
-    """One direction of a connection: what comes in here goes out there, a little later."""
+    """One direction of a connection: it forwards what it receives after ``DELAY_SECONDS``."""
 
     def __init__(self) -> None:
         self.opposite: Way | None = None
@@ -44,7 +44,7 @@ class Way(asyncio.Protocol):
             self._loop.call_at(due, self._pass_on)
 
     def _pass_on(self) -> None:
-        """Write everything that is due."""
+        """Forward everything that is due."""
         now, due_data = self._loop.time(), []
         while self._waiting and self._waiting[0][0] <= now:
             due_data.append(self._waiting.popleft()[1])
@@ -59,7 +59,7 @@ class Way(asyncio.Protocol):
 
 
 class Client(Way):
-    """The side of the client: the server is connected to when it comes, before anything is read."""
+    """The client's side: it connects to the server before it reads anything."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -82,14 +82,14 @@ class Client(Way):
 
 
 async def serve(target: int) -> None:
-    """Serve for ever; says its own port on standard output."""
+    """Serve for ever; prints its own port to standard output."""
     server = await asyncio.get_running_loop().create_server(lambda: Client(target), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 class Proxy:
-    """A context: the proxy before the server at ``port``, as a process."""
+    """A context manager that runs the proxy for the server at ``port`` as a process."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.target, self.log = port, log
@@ -113,16 +113,16 @@ class Proxy:
         return re.sub(rf":{self.target}/", f":{self.port}/", url)
 
     def restart_clock(self) -> None:
-        """Begin anew with ``share``."""
+        """Start a new period for ``share``."""
         self._cpu, self._begun = self.tree.cpu(), time.perf_counter()
 
     def share(self) -> float:
-        """Of one core, since ``restart_clock``: near 1, the proxy itself was the bottleneck."""
+        """The share of one core used since ``restart_clock``; near 1, the proxy itself was the bottleneck."""
         return (self.tree.cpu() - self._cpu) / (time.perf_counter() - self._begun)
 
 
 def added_round_trip(url: str, port: int, log: Path) -> float:
-    """Seconds that the proxy really adds to a round trip to the Redis at ``url``: what it promises, checked."""
+    """The measured number of seconds that the proxy adds to a round trip to the Redis at ``url``."""
     with Proxy(port, log) as proxy:
         return _round_trip(proxy.url(url)) - _round_trip(url)
 

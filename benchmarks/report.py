@@ -1,4 +1,4 @@
-"""The report in Markdown: a table per server, the ratios to be seen, how every peer is configured, on what."""
+"""Writes the report in Markdown: a table per server, the goals, the peers' configurations, the machine."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ keeps its folder in memory. That favours all peers, and most of all those that a
 
 
 def page(results: Results, plot: str, data: str) -> str:
-    """The whole page; ``plot`` and ``data``: the names of the files beside it."""
+    """The whole page; ``plot`` and ``data`` are the names of the files in the same folder."""
     about = results.about
     added = about.get("added_round_trip", {})
     explanation = EXPLANATION.format(
@@ -138,7 +138,7 @@ def _machine(results: Results) -> str:
 
 
 def tables(results: Results) -> str:
-    """The tables only: what a partial run prints."""
+    """Only the tables, which a partial run prints."""
     parts = [*(_section(results, server) for server in results.servers()), _goals(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

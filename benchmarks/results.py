@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one trial found."""
+    """The figures and failures of one trial."""
 
     server: str
     peer: str
@@ -23,10 +23,10 @@ class Round:
 
 @dataclass
 class Results:
-    """A run."""
+    """The results of a run."""
 
     about: dict[str, Any] = field(default_factory=dict)
-    """Machine, versions, how the peers are configured, the proxy's real delay, load of the machine."""
+    """The machine and its load, versions, the peers' configurations, the measured delay of the proxy."""
     rounds: list[Round] = field(default_factory=list)
 
     def peers(self, server: str) -> list[str]:
@@ -38,7 +38,7 @@ class Results:
         return list(dict.fromkeys(found.server for found in self.rounds))
 
     def all(self, server: str, peer: str, figure: str) -> list[float]:
-        """That figure of every round; the samples of all rounds where one round has many."""
+        """The values of ``figure`` in all rounds; all samples if a round has many."""
         found: list[float] = []
         for value in (r.values.get(figure) for r in self._of(server, peer)):
             if isinstance(value, list):
@@ -48,7 +48,7 @@ class Results:
         return found
 
     def median(self, server: str, peer: str, figure: str) -> float | None:
-        """The median over the rounds; None: not measured."""
+        """The median over the rounds; None if not measured."""
         found = self.all(server, peer, figure)
         return statistics.median(found) if found else None
 
@@ -58,7 +58,7 @@ class Results:
         return found[min(len(found) - 1, int(share * len(found)))] if found else None
 
     def failures(self, server: str, peer: str) -> list[str]:
-        """What did not work, each once."""
+        """The failures of a peer, each once."""
         texts = (f"{stage}: {text}" for r in self._of(server, peer) for stage, text in r.failures.items())
         return list(dict.fromkeys(texts))
 
@@ -66,13 +66,13 @@ class Results:
         return (r for r in self.rounds if r.server == server and r.peer == peer)
 
     def write(self, file: Path) -> None:
-        """Everything, as JSON."""
+        """Write everything as JSON."""
         data = _rounded({"about": self.about, "rounds": [asdict(r) for r in self.rounds]})
         file.write_text(json.dumps(data, indent=1) + "\n")
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers with the digits that mean something."""
+    """``value`` with its numbers rounded to five significant digits."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A run: round by round, peer by peer, so that a machine that changes its mind meets all of them."""
+"""A run: in each round it measures all peers, so that a change in the machine's speed affects all of them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .trial import Trial
 
 BUSY = 0.5
 ONCE = frozenset({"idle"})
-"""Measures that every peer is taken only once, in the first round: they last long and hardly vary."""
+"""Measures taken only in the first round, because they take long and hardly vary."""
 
 
 def measure(parameters: Parameters, results: Results, interrupted: threading.Event) -> None:
-    """Take all measures into ``results``, which also holds what is there when something ends the run.
+    """Take all measures and add each to ``results`` at once, so an interrupted run keeps what it has.
 
     Raises ``KeyboardInterrupt`` after the round in which ``interrupted`` was set.
     """
@@ -61,7 +61,7 @@ def measure(parameters: Parameters, results: Results, interrupted: threading.Eve
 
 
 def _find(names: tuple[str, ...]) -> tuple[list[Peer], dict[str, str]]:
-    """The peers, and what went wrong with those whose library cannot be imported."""
+    """The peers, and the error of each peer whose library cannot be imported."""
     found, missing = [], {}
     for name in names:
         try:
@@ -101,7 +101,7 @@ def _trial(
 
 
 def _prepare(peer: Peer, site: Site, folder: Path) -> str | None:
-    """Run the peer's preparations; what went wrong, or None."""
+    """Run the peer's preparations; returns the error, or None."""
     env = {BROKER_URL: site.fresh_url(), **peer.environment(str(folder))}
     try:
         for words in peer.preparations():
@@ -122,7 +122,7 @@ def _tell(trial: Round, seconds: float) -> None:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder for logs, gates and SQLite files; gone afterwards."""
+    """A temporary folder for logs, gates and SQLite files."""
     folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
     try:
         yield folder

@@ -1,7 +1,7 @@
-"""The servers: those of the tests, set up for speed, and emptied between two stages of a trial.
+"""The servers of the tests, configured for speed, and emptied between two stages of a trial.
 
-All peers get the same server, and nobody waits for a disk, which would be measured instead: Redis and Valkey run
-without an append-only file, and RabbitMQ's folder is in memory where there is such a file system.
+All peers use the same server. No server waits for a disk, because the disk would be measured instead: Redis and Valkey
+run without an append-only file, and RabbitMQ's folder is in memory if ``/dev/shm`` exists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = ("redis", "valkey", "rabbitmq")
 
 
 class _Fast:
-    """Redis without a file."""
+    """Redis or Valkey without an append-only file."""
 
     def command(self: Any) -> list[str]:
         words = super().command()  # type: ignore[misc]  # a mixin
@@ -42,7 +42,7 @@ class Valkey(_Fast, real.Valkey):
 
 
 class RabbitMQ(real.RabbitMQ):
-    """RabbitMQ with its default write-ahead log, in memory."""
+    """RabbitMQ with its default write-ahead log, in a folder in memory."""
 
     def __init__(self) -> None:
         usual = tempfile.tempdir
@@ -59,7 +59,7 @@ class RabbitMQ(real.RabbitMQ):
 
 
 class Site:
-    """A broker under test, and the Redis on which jobs are counted: the same one where the broker is a Redis."""
+    """A broker under test, and the Redis that counts jobs: the same server if the broker is a Redis."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -67,18 +67,18 @@ class Site:
         self.broker = RabbitMQ() if name == "rabbitmq" else self.counting
 
     def start(self) -> None:
-        """Start them."""
+        """Start the servers."""
         self.counting.start()
         self.broker.start()
         self.counter = jobs.connect(self.counting.url)
 
     def close(self) -> None:
-        """End them and delete their files."""
+        """Stop the servers and delete their files."""
         self.broker.close()
         self.counting.close()
 
     def fresh_url(self) -> str:
-        """The broker's URL, everything from before gone; nobody may be connected who minds that."""
+        """Empty the servers; returns the broker's URL. No client that needs the old data may be connected."""
         self.counter.flushall()
         return str(self.broker.fresh_url())
 
@@ -96,7 +96,7 @@ class Site:
 
 @contextmanager
 def running(name: str) -> Iterator[Site]:
-    """The servers of that name, gone afterwards."""
+    """The running servers for the broker ``name``; they stop after the block."""
     site = Site(name)
     try:
         site.start()

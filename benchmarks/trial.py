@@ -1,11 +1,11 @@
-"""One trial: one peer, one round, the measures that were asked for, in stages.
+"""One trial: one peer, one round, and the requested measures, in stages.
 
-A stage has a broker that is empty, a process that enqueues, and, but for the first, two worker processes:
+A stage has an empty broker, a process that enqueues, and (except the first) two worker processes:
 
 - ``enqueue``: no workers.
-- ``near``: drain, I/O-bound drain, latency, memory, idle; the workers are started once.
+- ``near``: drain, I/O-bound drain, latency, memory, idle; the workers start once.
 - ``far``: the workers reach the broker through a proxy that adds 2 ms to every round trip.
-- ``million``: the begin of a drain, with so many and with so few jobs queued (lists in Redis only).
+- ``million``: the beginning of a drain, with many and with few queued jobs (only for lists in Redis).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .servers import Site
 
 ENQUEUE_SECONDS = 1.5
 DRAIN_SECONDS = 2.0
-"""How long a drain should take; the number of jobs follows from what the peer did before."""
+"""The intended length of a drain; it and the peer's previous rate give the number of jobs."""
 SHORTEST_DRAIN = 1.0
-"""A drain that was shorter is done again with more jobs."""
+"""A shorter drain is repeated with more jobs."""
 FEWEST_JOBS, MOST_JOBS = 1000, 40_000
-"""Per drain: more than any peer fetches ahead, and no more than is enqueued in reasonable time."""
+"""The number of jobs in a drain: more than any peer prefetches, and few enough to enqueue in reasonable time."""
 BULK = 1000
 """Jobs per call of a bulk enqueue."""
 LATENCY_SAMPLES = 30
@@ -43,11 +43,11 @@ IDLE_SECONDS = 10
 NEAR = frozenset({"drain", "io", "latency", "memory", "idle"})
 """Measures that share the stage ``near``."""
 DEPTHS = (10_000, 1_000_000)
-"""Jobs queued, for the measure ``million``; the drain is watched while the first of them run."""
+"""The numbers of queued jobs for the measure ``million``, which covers only the beginning of the drain."""
 WATCHED_JOBS, WATCHED_SECONDS = 6000, 10.0
-"""How many of them, and at most how long; the latter also with a far broker, where some peers are slow."""
+"""The number of jobs and the maximum seconds of that beginning; the seconds also limit the first drain of ``far``."""
 WARM_UP_SECONDS = 5.0
-"""A peer that needs longer for its first jobs from a far broker is measured by those: what slows it down is the way."""
+"""If a peer needs longer for its first drain of ``far``, that drain is its result, because the distance dominates."""
 BOOT_SECONDS = 40
 DRAIN_TIMEOUT = 60
 POLL_SECONDS = 0.01
@@ -55,14 +55,14 @@ POLL_SECONDS = 0.01
 
 @dataclass
 class Figures:
-    """What a trial found. Rates in jobs per second, times in seconds, memory in bytes, idle in cores."""
+    """The results of a trial. Rates in jobs per second, times in seconds, memory in bytes, idle in cores."""
 
     values: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
 
 class Trial:
-    """One peer on one site; ``guesses`` remembers its rates from trial to trial."""
+    """One peer on one site; ``guesses`` keeps its rates from trial to trial."""
 
     def __init__(self, peer: Peer, site: Site, folder: Path, guesses: dict[str, float]) -> None:
         self.peer, self.site, self.folder, self.guesses = peer, site, folder, guesses
@@ -74,7 +74,7 @@ class Trial:
         folder.mkdir(exist_ok=True)
 
     def run(self, measures: frozenset[str]) -> Figures:
-        """Take those measures that are taken with this peer."""
+        """Take the requested measures that this peer supports."""
         wanted = measures & self.peer.measures
         if "enqueue" in wanted:
             self._stage("enqueue", self._enqueue)
@@ -99,7 +99,7 @@ class Trial:
             stage(env)
         except PeerFailed as exc:
             self.figures.failures[name] = str(exc)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the other peers have their turn
+        except Exception as exc:  # noqa: BLE001 - no error may stop the other peers
             self.figures.failures[name] = f"{type(exc).__name__}: {exc}"
 
     # the stages
@@ -126,7 +126,7 @@ class Trial:
                 self.figures.values["memory"] = self.peak
             if "idle" in measures:
                 idle = self._idle()
-                if idle >= 0:  # below 0: a process ended meanwhile, and took its time along
+                if idle >= 0:  # below 0 if a process ended meanwhile, as its CPU time is lost
                     self.figures.values["idle"] = idle
 
     def _far(self, env: dict[str, str]) -> None:
@@ -164,9 +164,9 @@ class Trial:
         count: int,
         watched: float | None = None,
     ) -> float:
-        """Start the workers on a queue with ``count`` jobs, so that both have some, and drain it.
+        """Start the workers on a queue with ``count`` jobs, enough for both, and drain it; returns jobs per second.
 
-        The workers live until ``stack`` ends.
+        The workers run until ``stack`` closes.
         """
         producer.ask(do="fill", job="noop", count=count, size=BULK)
         self._start_workers(stack, env)
@@ -175,7 +175,7 @@ class Trial:
         return rate
 
     def _drain(self, producer: Producer, kind: str, job: str) -> float:
-        """Fill the queue before closed gates, open them, and see how fast it is empty."""
+        """Fill the queue while the gate is closed, open the gate, and measure the drain in jobs per second."""
         for _ in range(2):
             self.gate.unlink(missing_ok=True)
             count = self._count(kind)
@@ -205,16 +205,16 @@ class Trial:
         )
 
     def _commands(self, env: dict[str, str]) -> list[list[str]]:
-        """The peer's command lines, its URL filled in."""
+        """The peer's command lines, with the broker's URL filled in."""
         return [
             [word.replace("{broker}", env[jobs.BROKER_URL]) for word in words]
             for words in self.peer.commands()
         ]
 
     def _open_gate(self, count: int, watched: float | None = None) -> float:
-        """Jobs per second until so many more are done, or in the first ``watched`` seconds if that is sooner.
+        """Jobs per second until ``count`` more jobs are done, or in the first ``watched`` seconds if that is sooner.
 
-        Raises ``PeerFailed`` if they are not done after ``DRAIN_TIMEOUT``.
+        Raises ``PeerFailed`` if they are not done after ``DRAIN_TIMEOUT`` seconds.
         """
         before = self._done()
         if self.proxy is not None:

@@ -1,4 +1,4 @@
-"""The peers: one file per library, found by name. A new one is a file and a line here."""
+"""The peers, found by name: one file per library. To add one, add a file and a line here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIBRARIES = {
     "taskiq": ("taskiq-list", "taskiq-stream"),
     "by_hand": ("by-hand",),
 }  # fmt: skip
-"""Module to the names of its peers: known without importing the libraries."""
+"""From a module to the names of its peers, so that the names are known without importing the libraries."""
 
 NAMES = tuple(name for names in LIBRARIES.values() for name in names)
 

@@ -1,4 +1,4 @@
-"""No library: the same message made by hand and pushed through one client, as a measure for ``delay()``."""
+"""No library: builds the same message by hand and pushes it with one client, as a reference for ``delay()``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .base import Peer
 
 @cache
 def client() -> redis.Redis:
-    """The one client."""
+    """The client of this process."""
     return redis.Redis.from_url(jobs.broker_url())
 
 
 def message(job: str, argument: int) -> str:
-    """What Celery puts into the list for ``delay(argument)``."""
+    """The message that Celery puts into the list for ``delay(argument)``."""
     job_id = str(uuid.uuid4())
     headers = {
         "lang": "py", "task": f"bench.{job}", "id": job_id, "shadow": None, "eta": None, "expires": None,
@@ -44,7 +44,7 @@ def message(job: str, argument: int) -> str:
 
 
 class ByHand(Peer):
-    """Only enqueues."""
+    """It only enqueues, and has no workers."""
 
     name = "by-hand"
     distributions = ("redis",)

@@ -1,4 +1,4 @@
-"""Celery by itself: on kombu's own transports, and on Nightshift's lease transport without the extension."""
+"""Celery without the extension: on kombu's own transports, and on Nightshift's lease transport."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEASE, QUORUM = "lease", "quorum"
 
 
 def make_app(flavour: str) -> Celery:
-    """The Celery app that the environment asks for."""
+    """The Celery app of the given flavour: ``lease``, ``quorum``, or empty for Celery's defaults."""
     app = Celery("bench", broker=jobs.broker_url())
     app.conf.update(
         worker_prefetch_multiplier=PREFETCH,

@@ -1,4 +1,4 @@
-"""Flask-Nightshift as its users run it: a Flask app with the extension, `flask jobs worker`, history in SQLite."""
+"""Flask-Nightshift as users run it: a Flask app with the extension, ``flask jobs worker``, history in SQLite."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def create_app() -> Flask:
 
 @cache
 def made_app() -> Flask:
-    """The one app of a process that enqueues."""
+    """The app of the process that enqueues."""
     return create_app()
 
 

@@ -1,6 +1,6 @@
-"""A small Flask shop whose slow work runs in the background: mail, pictures, calls to partners, a clean-up.
+"""A small Flask shop that runs its slow work in the background: mail, pictures, calls to partners, a clean-up.
 
-``flask --app examples/shop up`` starts all of it. Read ``tasks.py`` first.
+``flask --app examples/shop up`` starts everything. Read ``tasks.py`` first.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .extensions import db, jobs
 
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
-    """Make the app; ``overrides`` go before the environment.
+    """Create the app; ``overrides`` take precedence over the environment.
 
-    ``SHOP_INSTANCE`` names the instance folder (embedded broker, SQLite), by default ``instance`` beside this
+    ``SHOP_INSTANCE`` names the instance folder (embedded broker, SQLite); the default is ``instance`` beside this
     package.
     """
     instance = os.environ.get("SHOP_INSTANCE")

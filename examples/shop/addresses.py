@@ -1,4 +1,4 @@
-"""Which addresses are public, and where a name leads: for calling a URL that a stranger gave us."""
+"""Checks whether addresses are public, and resolves names, before we call a URL that a stranger gave us."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import threading
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _UNICAST = ipaddress.IPv6Network("2000::/3")
-"""All of IPv6 that is given out. What lies outside is this machine, this site, or a way to reach IPv4."""
+"""The global unicast addresses of IPv6. Others are local to a machine or site, or a way to reach IPv4."""
 _NOT_PUBLIC = tuple(
-    # Python 3.11 and 3.12 do not know them all
+    # Python 3.11 and 3.12 do not list all of these
     map(ipaddress.ip_network, ("192.0.0.0/24", "2001:2::/48", "2001:db8::/32", "3fff::/20"))
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether anybody on the internet may be there: no private, local, reserved or multicast address.
+    """Whether ``address`` is a public one: not private, local, reserved or multicast.
 
-    An IPv6 address that is a way to reach an IPv4 one (mapped, NAT64, 6to4, Teredo) is judged by both.
+    If an IPv6 address is a way to reach an IPv4 one (mapped, NAT64, 6to4, Teredo), both must be public.
     """
     inner = _embedded(address)
     if inner is not None and not is_public(inner):
@@ -42,7 +42,7 @@ def _embedded(address: Address) -> Address | None:
 
 
 def literal(host: str) -> Address | None:
-    """The address that ``host`` spells, in any way the system reads one (``0x7f.1`` too); None for a name."""
+    """The address that ``host`` spells in any format the system accepts (``0x7f.1``, too); None for a name."""
     try:
         return _lookup(host, socket.AI_NUMERICHOST)[0]
     except (OSError, UnicodeError):
@@ -59,7 +59,7 @@ def resolve(host: str, timeout: float) -> list[Address]:
         except (OSError, UnicodeError) as exc:
             answers.put(OSError(str(exc)))
 
-    # in a thread: the system's resolver knows no deadline
+    # in a thread, because the system's resolver has no timeout
     threading.Thread(target=ask, name="resolver", daemon=True).start()
     try:
         answer = answers.get(timeout=max(0.0, timeout))

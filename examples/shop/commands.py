@@ -14,10 +14,10 @@ from .extensions import db
 
 PACKAGE = Path(__file__).parent
 MAILBOX, SMTP, PARTNER = 25, 26, 27
-"""Ports of the local helpers, as offsets from the web app's: 8025, 8026, 8027 when that is 8000."""
+"""The ports of the local helpers, as offsets from the web app's port: 8025, 8026, 8027 if that is 8000."""
 WORKERS = {
     "worker": ("--queues", "celery,mail,images"),
-    # calls to strangers, which may be slow, hold up nothing else; they mostly wait, so threads do
+    # slow calls to strangers must not delay other jobs; they mostly wait, so threads are enough
     "partners": ("--queues", "partners", "--pool", "threads", "--concurrency", "8"),
 }
 
@@ -61,7 +61,7 @@ def demo() -> None:
 
 
 def _helpers(port: int) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The local helpers' commands, and the environment in which the shop finds them; yours goes first."""
+    """The local helpers' commands, and the environment variables that point to them; yours take precedence."""
     mailbox, smtp, partner = port + MAILBOX, port + SMTP, port + PARTNER
     environ = {
         "SHOP_PUBLIC_URL": f"http://127.0.0.1:{port}",
@@ -70,7 +70,7 @@ def _helpers(port: int) -> tuple[dict[str, list[str]], dict[str, str]]:
     }
     python = [sys.executable, "-m"]
     helpers = {"partner": [*python, "shop.partner", f"--port={partner}"]}
-    if "SHOP_SMTP_HOST" not in os.environ:  # else the mail goes to a real server
+    if "SHOP_SMTP_HOST" not in os.environ:  # if it is set, mail goes to a real server
         helpers["mail"] = [*python, "shop.mail_sink", f"--smtp-port={smtp}", f"--port={mailbox}"]
         environ["SHOP_SMTP_HOST"], environ["SHOP_SMTP_PORT"] = "127.0.0.1", str(smtp)
         environ["SHOP_MAILBOX_URL"] = f"http://127.0.0.1:{mailbox}"
@@ -81,7 +81,7 @@ def _helpers(port: int) -> tuple[dict[str, list[str]], dict[str, str]]:
 
 
 def _hints(port: int, environ: dict[str, str]) -> str:
-    """What to try: three lines that can be pasted."""
+    """Addresses, and three commands to paste."""
     web, partner = f"http://127.0.0.1:{port}", environ["SHOP_PARTNER_URL"]
     mailbox = environ.get("SHOP_MAILBOX_URL")
     picture = os.path.relpath(PACKAGE / "static" / "moonrise.jpg")

@@ -1,7 +1,7 @@
-"""The shop's configuration: every key may be set in the environment under its own name.
+"""The shop's configuration: each key can be set as an environment variable of the same name.
 
-``NIGHTSHIFT_*`` is read by the extension itself; what stands here of it is only the shop's own choice where
-the environment makes none.
+The extension itself reads ``NIGHTSHIFT_*``. Here are only the shop's defaults for it, used where the environment sets
+nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 DEFAULTS: dict[str, Any] = {
     "SQLALCHEMY_DATABASE_URI": "sqlite:///shop.sqlite3",  # in the instance folder
-    "SHOP_PUBLIC_URL": "http://127.0.0.1:8000",  # what links in mails start with
+    "SHOP_PUBLIC_URL": "http://127.0.0.1:8000",  # the beginning of links in mails
     "SHOP_MAIL_FROM": "The Night Shop <hello@nightshop.example>",
     "SHOP_SMTP_HOST": "127.0.0.1",
     "SHOP_SMTP_PORT": 1025,
@@ -21,15 +21,15 @@ DEFAULTS: dict[str, Any] = {
     "SHOP_SMTP_PASSWORD": "",
     "SHOP_SMTP_TIMEOUT": 10.0,  # seconds
     "SHOP_MAX_PHOTO_BYTES": 8 * 1024 * 1024,
-    "SHOP_MAX_PHOTO_PIXELS": 40_000_000,  # of a PNG: 200 MB decoded; fewer of kinds that take more (images.BYTES)
-    "SHOP_HOOK_TIMEOUT": 10.0,  # seconds, for all of a call
-    "SHOP_HOOK_MAX_WAIT": 3600.0,  # seconds: the longest Retry-After that is honoured
+    "SHOP_MAX_PHOTO_PIXELS": 40_000_000,  # of a PNG: 200 MB decoded; less for other formats (images.BYTES)
+    "SHOP_HOOK_TIMEOUT": 10.0,  # seconds, for a whole call
+    "SHOP_HOOK_MAX_WAIT": 3600.0,  # seconds: the longest Retry-After that we honour
     "SHOP_ALLOW_PRIVATE_HOOKS": False,  # only for a partner on your own machine
     "SHOP_SESSION_HOURS": 48.0,
-    "SHOP_SIGNUPS_PER_HOUR": 5,  # of one address; as many of its links are valid at once
+    "SHOP_SIGNUPS_PER_HOUR": 5,  # per address; also the number of its links that are valid at once
     "SHOP_KEEP_DELIVERIES_DAYS": 30.0,
-    "SHOP_MAILBOX_URL": "",  # where a person reads the mails, shown on the page
-    "SHOP_PARTNER_URL": "",  # a partner to try the hooks with, shown on the page
+    "SHOP_MAILBOX_URL": "",  # the page links to it
+    "SHOP_PARTNER_URL": "",  # a partner to try hooks with; the page shows it
 }
 
 NIGHTSHIFT_DEFAULTS: dict[str, Any] = {
@@ -38,15 +38,15 @@ NIGHTSHIFT_DEFAULTS: dict[str, Any] = {
 
 
 FIXED: dict[str, Any] = {
-    # else errors, and so logs, show the values of a statement: addresses, payloads, partners' secret URLs
+    # so that errors and logs do not show a statement's values: addresses, payloads, partners' secret URLs
     "SQLALCHEMY_ENGINE_OPTIONS": {"hide_parameters": True},
 }
 
 
 def from_environment() -> dict[str, Any]:
-    """The configuration: the defaults, and over them what the environment says."""
+    """The configuration: the defaults, overridden by the environment."""
     config = FIXED | {key: _read(key, default) for key, default in DEFAULTS.items()}
-    # what the app sets goes before the environment, so it is left out where the environment speaks
+    # app.config takes precedence over the environment, so leave out keys that the environment sets
     config |= {key: value for key, value in NIGHTSHIFT_DEFAULTS.items() if key not in os.environ}
     return config
 

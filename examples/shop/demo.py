@@ -1,7 +1,7 @@
-"""A night at the shop, told in a minute: ``make demo``.
+"""A night at the shop in a minute: ``make demo``.
 
-Nothing in it is staged: a stack of its own is started, and each sentence is printed after it was seen to be
-true. What is not true ends the story with exit code 1.
+It starts a real stack, and prints each sentence after it has checked that it is true. A check that fails ends the
+story with exit code 1.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from rich.text import Text
 from .stage import Stage, wait_for
 
 POLICY = '{"retry_backoff": 1, "retry_jitter": false, "max_retries": 3}'
-"""Short waits for a short story; the default starts at 2 s, with jitter, and retries five times."""
+"""Shorter waits for the demo; the default starts at 2 s, with jitter, and retries five times."""
 
 
 class NotTrue(Exception):
-    """Something that the story says did not happen."""
+    """A check of the story failed."""
 
 
 def tell() -> int:
-    """Tell it; gives the exit code."""
+    """Tell the story; returns the exit code."""
     console = Console(highlight=False)
     stage = Stage(Path(tempfile.mkdtemp(prefix="nightshift-demo-")), NIGHTSHIFT_TASK_DEFAULTS=POLICY)
     started = time.monotonic()
@@ -59,7 +59,7 @@ class Story:
         self.stage = stage
 
     def tell(self) -> None:
-        """All of it."""
+        """Tell all chapters; raises ``NotTrue`` at the first check that fails."""
         self.console.print()
         self.console.print(
             Panel(
@@ -146,7 +146,7 @@ class Story:
         _check(code == 0, f"the shop did not stop cleanly: exit code {code}")
         self._seen("Every process has ended in good order.")
 
-    # telling
+    # printing
     def _chapter(self, number: str, title: str, text: str) -> None:
         self.console.print()
         heading = f"{number}. {title}" if number else title
@@ -165,7 +165,7 @@ class Story:
         self.console.print(Text(self.stage.flask(*words).strip("\n")), soft_wrap=True)
 
     def _follow(self, job_id: str, end: str) -> None:
-        """Show the attempts of a job as its log tells them, until it is in state ``end``."""
+        """Show the attempts of a job from its log lines, until it is in state ``end``."""
         deadline = time.monotonic() + 40
         ended = False
         with Live(console=self.console, refresh_per_second=8) as live:
@@ -199,7 +199,7 @@ class Story:
         return lines
 
     def _letters(self) -> set[str]:
-        """The jobs that wait as dead letters."""
+        """The ids of jobs that are dead letters."""
         return {letter["job_id"] for letter in json.loads(self.stage.flask("jobs", "dead", "list", "--json"))}
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a request, as JSON: ``{"error": {"message", …}}``."""
+"""Answers every error of a request as JSON: ``{"error": {"message", …}}``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 MAX_SHOWN = 200
-"""Characters of a wrong value that are sent back."""
+"""The maximum number of characters of a wrong value in the answer."""
 
 
 class BadInput(Exception):
@@ -29,7 +29,7 @@ class BadInput(Exception):
 
 
 class TooOften(Exception):
-    """Asked for more often than it is done; ``retry_after``: the seconds until it is done again."""
+    """The client asked too often; ``retry_after``: seconds until it may ask again."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -37,13 +37,13 @@ class TooOften(Exception):
 
 
 def brief(exc: Exception) -> str:
-    """What a database's error says, without the statement, its values and the rows that it quotes: for logs."""
+    """A database error for logs: its type and first line, without the statement, its values and quoted rows."""
     said = str(getattr(exc, "orig", None) or exc)
     return f"{type(exc).__name__}: {said.strip().splitlines()[0] if said.strip() else ''}"
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error of ``app`` in JSON."""
+    """Register the error handlers."""
     app.register_error_handler(BadInput, _bad_input)
     app.register_error_handler(TooOften, _too_often)
     app.register_error_handler(BrokerUnavailable, _broker_unavailable)

@@ -1,4 +1,4 @@
-"""The extensions, without an app: the factory binds them."""
+"""The extensions; the application factory binds them to the app."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask_nightshift import Nightshift
 
 
 class Base(DeclarativeBase):
-    """The root of the models."""
+    """The base class of the models."""
 
 
 db = SQLAlchemy(model_class=Base)

@@ -1,7 +1,7 @@
-"""Calling a URL that a stranger gave us.
+"""Calls a URL that a stranger gave us.
 
-What is kept: only ``http`` and ``https``; only public addresses, judged after the name was resolved (``outbound.py``);
-one deadline for all of a call. Redirects are not followed, proxies of the environment not used.
+The rules: only ``http`` and ``https``; only public addresses, checked after the name is resolved (``outbound.py``); one
+deadline for the whole call; no redirects; no proxies from the environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .addresses import is_public, literal
 from .outbound import Deadline, NotCallable, Outbound
 
 RETRY_STATUS = frozenset({408, 429})
-"""Client errors that are about the moment, not about the request."""
+"""Client errors that a later attempt may not get (request timeout, too many requests)."""
 
 PRIVATE_NAMES = (".localhost", ".local", ".internal")
 
@@ -33,7 +33,7 @@ _TROUBLE = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolE
 
 
 class HookRefused(PermanentFailure):
-    """The call cannot be made, now or later. ``status`` is the partner's answer, if there was one."""
+    """The call cannot succeed, now or later. ``status`` is the partner's answer, or None."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class HookRefused(PermanentFailure):
 
 
 class HookFailed(Exception):
-    """The partner did not take it this time. ``retry_after``: the seconds it asks us to wait, if it does."""
+    """The call failed this time. ``retry_after``: the seconds that the partner asks us to wait, or None."""
 
     def __init__(self, message: str, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class HookFailed(Exception):
 
 
 def check(url: str, *, allow_private: bool = False) -> httpx.URL:
-    """Parse ``url`` and refuse what can be refused without asking a name server; raises ``HookRefused``."""
+    """Parse ``url`` and check all that needs no name server; raises ``HookRefused``."""
     parsed, host = _parse(url)
     if parsed.scheme not in {"http", "https"} or not host:
         raise HookRefused("only http:// and https:// with a host are called")
@@ -58,7 +58,7 @@ def check(url: str, *, allow_private: bool = False) -> httpx.URL:
         raise HookRefused("leave the name and password out of the URL")
     if parsed.port is not None and not 1 <= parsed.port <= 65_535:
         raise HookRefused("a port is between 1 and 65535")
-    address = literal(host)  # also what only looks like a name: 2130706433 and 0x7f.1 are 127.0.0.1
+    address = literal(host)  # not only dotted ones: 2130706433 and 0x7f.1 are 127.0.0.1
     if address is not None:
         if not allow_private and not is_public(address):
             raise HookRefused(
@@ -77,9 +77,9 @@ def deliver(
 ) -> int:
     """POST ``payload`` as JSON with ``Idempotency-Key: key``; returns the status, which is 2xx.
 
-    ``timeout`` in seconds is for all of the call, from the name to the answer. Raises ``HookRefused`` for a
-    forbidden URL or address, a redirect, or a final answer (4xx but 408 and 429), and ``HookFailed`` for the rest: a
-    timeout, no connection, a name that leads to no public address, 408, 429, 5xx; its ``retry_after`` is at most
+    ``timeout`` in seconds covers the whole call, from name resolution to the answer. Raises ``HookRefused`` for a
+    forbidden URL or address, a redirect, or a final answer (4xx except 408 and 429). Raises ``HookFailed`` for other
+    failures: a timeout, no connection, a name without a public address, 408, 429, 5xx. Its ``retry_after`` is at most
     ``max_wait`` seconds.
     """
     parsed = check(url, allow_private=allow_private)
@@ -103,7 +103,7 @@ def deliver(
         ):
             return _judge(response, max_wait)
     except NotCallable:
-        # the same words whether there is no such name or it leads inside: strangers read them
+        # strangers read it, so the text must not reveal whether the name is unknown or leads to a private address
         raise HookFailed(f"{host} leads to no public address just now") from None
     except _TROUBLE as exc:
         raise HookFailed(f"{host}: {type(exc).__name__}: {exc}") from exc
@@ -120,19 +120,19 @@ def _parse(url: str) -> tuple[httpx.URL, str]:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait in seconds that ``Retry-After`` asks for (as seconds or an HTTP date); None if it does not."""
+    """The wait in seconds from ``Retry-After`` (seconds or an HTTP date); None if missing or invalid."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
         moment = email.utils.parsedate_to_datetime(text)
         return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):  # the last: a date or a zone that no calendar has
+    except (ValueError, TypeError, OverflowError):  # OverflowError: an impossible date or zone
         return None
 
 
 def _judge(response: httpcore.Response, max_wait: float) -> int:
-    """The status when the partner took it."""
+    """The status if it is 2xx; raises ``HookRefused`` or ``HookFailed`` for others."""
     status = response.status
     if 200 <= status < 300:
         return status

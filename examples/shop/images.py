@@ -1,7 +1,7 @@
-"""Pictures: is it one, and smaller ones of it, in a bounded piece of memory.
+"""Checks pictures and creates thumbnails within a memory limit.
 
-A file of 5 kB can swell to 40 million pixels. They are decoded once, in the file's own colours, and made small tile by
-tile before anything else is done with them: no second copy of that size is ever made.
+A file of 5 kB can decode to 40 million pixels. We decode it once, in the file's own colour mode, and shrink it tile by
+tile before any other step, so there is never a second copy of that size.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from collections.abc import Iterator
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
-"""What is taken: Pillow's name and the media type. Few: each decoder is code that strangers feed."""
+"""The accepted formats: Pillow's name and the media type. Only a few, as each decoder is an attack surface."""
 
 SIZES = {"small": 160, "medium": 480, "large": 1200}
 """The longest side of each thumbnail, in pixels."""
 
 BYTES = {"JPEG": 8, "PNG": 5, "WEBP": 20, "GIF": 2}
-"""The most memory that a pixel takes while it is decoded, measured: libjpeg keeps the coefficients of a progressive
-picture, libwebp two canvases of which Pillow makes two more."""
+"""The maximum bytes of memory per pixel during decoding, as measured. libjpeg keeps the coefficients of a progressive
+picture; libwebp keeps two canvases, and Pillow creates two more."""
 
-PngImagePlugin.MAX_TEXT_MEMORY = 4_000_000  # what compressed comments may swell to; 64 MB by default
+PngImagePlugin.MAX_TEXT_MEMORY = 4_000_000  # the maximum size of decompressed comments; 64 MB by default
 
 TILE = 1000
-"""The side of what is converted at a time, in pixels."""
+"""The side of a tile in pixels; one tile is converted at a time."""
 
 
 class NotAPicture(ValueError):
-    """The bytes are not a picture that is taken here; the message says why, for people."""
+    """The bytes are not an acceptable picture; the message says why."""
 
 
 def most_pixels(kind: str, max_pixels: int) -> int:
-    """How many pixels a picture of ``kind`` may have, where a PNG may have ``max_pixels``: none takes more memory.
+    """The maximum number of pixels of a picture of ``kind``, so that it needs no more memory than a PNG.
 
-    That is 200 MB with the default of 40 million pixels.
+    A PNG may have ``max_pixels``. With the default of 40 million pixels it needs 200 MB.
     """
     return min(max_pixels, max_pixels * BYTES["PNG"] // BYTES[kind])
 
 
 def inspect(data: bytes, max_pixels: int) -> str:
-    """The media type of the picture in ``data``, from its header: nothing is decoded.
+    """The media type of the picture in ``data``, read from its header without decoding.
 
-    Raises ``NotAPicture`` for anything else and for more than ``most_pixels`` (a decompression bomb is a small
+    Raises ``NotAPicture`` for other data, and for more than ``most_pixels`` pixels (a decompression bomb is a small
     file).
     """
     with _open(data, max_pixels) as image:
@@ -51,10 +51,10 @@ def inspect(data: bytes, max_pixels: int) -> str:
 
 
 def thumbnails(data: bytes, max_pixels: int) -> Iterator[tuple[str, bytes, tuple[int, int]]]:
-    """Each size of the picture, the largest first: ``(size, jpeg, (width, height))``. None is enlarged.
+    """Yields each size of the picture, the largest first: ``(size, jpeg, (width, height))``; none is enlarged.
 
-    Upright, on white where it was transparent, and without the original's metadata (which can hold where it
-    was taken). Raises ``NotAPicture`` when the bytes turn out to be damaged.
+    Thumbnails are upright, have white in place of transparency, and lack the original's metadata, which may contain a
+    location. Raises ``NotAPicture`` if the picture is damaged.
     """
     try:
         with _open(data, max_pixels) as image:
@@ -64,7 +64,7 @@ def thumbnails(data: bytes, max_pixels: int) -> Iterator[tuple[str, bytes, tuple
     except (OSError, SyntaxError, ValueError) as exc:
         raise NotAPicture(f"the picture is damaged: {exc}") from exc
     for name, side in sorted(SIZES.items(), key=lambda item: -item[1]):
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS)  # each from the one before, in place
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)  # in place, from the previous size
         out = io.BytesIO()
         picture.save(out, "JPEG", quality=85, optimize=True, progressive=True)
         yield name, out.getvalue(), picture.size
@@ -90,7 +90,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _small(image: Image.Image, largest: int) -> Image.Image:
-    """``image`` in RGB, shrunk by a whole number to a little more than ``largest``, tile by tile."""
+    """``image`` in RGB, shrunk by a whole factor, tile by tile; a large one keeps 1.5 times ``largest``."""
     factor = max(1, int(max(image.size) / (1.5 * largest)))
     side = max(1, TILE // factor) * factor
     width, height = image.size
@@ -99,7 +99,7 @@ def _small(image: Image.Image, largest: int) -> Image.Image:
         for left in range(0, width, side):
             tile = image.crop((left, top, min(left + side, width), min(top + side, height)))
             small.paste(_flatten(tile).reduce(factor), (left // factor, top // factor))
-    small.info = dict(image.info)  # it says which side is up
+    small.info = dict(image.info)  # it contains the orientation
     return small
 
 

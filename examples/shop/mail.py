@@ -1,8 +1,8 @@
-"""Writing a mail and handing it to a mail server.
+"""Writes a mail and sends it through a mail server.
 
-What strangers type becomes part of headers, so two things guard them: ``fits_header`` refuses it at sign-up, and
-``sealed`` looks at the finished bytes. Python alone does not: 3.11.7 decodes the encoded words of a value that it is
-given, line breaks included, and writes them out as lines of the mail's own.
+Text from strangers becomes part of headers, so there are two checks: ``fits_header`` at sign-up, and ``sealed`` on the
+finished bytes. Python alone is not enough: 3.11.7 decodes encoded words in a header value, including line breaks, and
+writes them as header lines of the mail.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from .models import User, utcnow
 HEADERS = (
     "Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type",
 )  # fmt: skip
-"""All that a mail of ours has, each once."""
+"""All headers of our mails; each occurs once."""
 
 
 class ForgedMail(PermanentFailure):
-    """The finished mail has headers that we did not write: it is not sent."""
+    """The finished mail has headers that we did not write, so it is not sent."""
 
 
 def fits_header(text: str) -> bool:
-    """Whether ``text`` can be nothing but text in a header: no control character, no encoded word (``=?…?=``)."""
+    """Whether ``text`` is safe in a header: no control character, no encoded word (``=?…?=``)."""
     return text.isprintable() and "=?" not in text
 
 
 def welcome(user: User) -> EmailMessage:
-    """The welcome mail of ``user`` in text and HTML; the same headers however often it is written."""
+    """The welcome mail of ``user`` in text and HTML; its ``Message-ID`` is the same each time."""
     config = current_app.config
     base = config["SHOP_PUBLIC_URL"].rstrip("/")
-    # behind a #: browsers send that to nobody, so no log on the way has the token
+    # after a #: browsers do not send that part, so no log contains the token
     link = f"{base}/hello#{user.sessions[-1].token}" if user.sessions else None
     sender_name, sender = parseaddr(config["SHOP_MAIL_FROM"])
     message = EmailMessage()
@@ -57,13 +57,13 @@ def welcome(user: User) -> EmailMessage:
 
 
 def sealed(message: EmailMessage, recipient: str) -> bytes:
-    """``message`` as it goes over the wire; raises ``ForgedMail`` when a header is not one of ours.
+    """``message`` as bytes for the mail server; raises ``ForgedMail`` if a header is not one of ours.
 
-    Read back by the plainest parser there is: line by line, as the mail server does.
+    It parses the bytes again with Python's simplest parser, which reads line by line, as a mail server does.
     """
     try:
         data = message.as_bytes(policy=policy.SMTP)
-    except MessageError as exc:  # newer Pythons look themselves
+    except MessageError as exc:  # newer versions of Python check this themselves
         raise ForgedMail(f"its headers cannot be written: {exc}") from exc
     head, _, _ = data.partition(b"\r\n\r\n")
     found = BytesHeaderParser(policy=policy.compat32).parsebytes(head)
@@ -77,9 +77,9 @@ def sealed(message: EmailMessage, recipient: str) -> bytes:
 
 
 def send(message: EmailMessage, recipient: str) -> None:
-    """Give ``message`` to the mail server for ``recipient`` alone; returns when it has taken it.
+    """Send ``message`` to ``recipient`` alone; returns when the mail server has accepted it.
 
-    Raises ``ForgedMail``, or ``smtplib.SMTPException`` or ``OSError`` when the server has not taken it.
+    Raises ``ForgedMail``, or ``smtplib.SMTPException`` or ``OSError`` if the server has not accepted it.
     """
     config = current_app.config
     data = sealed(message, recipient)
@@ -91,14 +91,14 @@ def send(message: EmailMessage, recipient: str) -> None:
             server.starttls(context=ssl.create_default_context())
         if config["SHOP_SMTP_USER"]:
             server.login(config["SHOP_SMTP_USER"], config["SHOP_SMTP_PASSWORD"])
-        # sendmail, and not send_message, which would take the recipients from the headers
+        # sendmail, not send_message, which takes the recipients from the headers
         server.sendmail(sender, [recipient], data)
     finally:
-        server.close()  # not quit(): what the server answers to that must not undo a mail it has taken
+        server.close()  # not quit(): an error there must not fail an accepted mail
 
 
 def refused_for_good(exc: Exception) -> bool:
-    """Whether the server's answer is about this mail and final (5xx): another attempt gets the same one."""
+    """Whether the server finally refuses this mail (5xx), so another attempt would fail too."""
     if isinstance(exc, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _ in exc.recipients.values())
     return isinstance(exc, smtplib.SMTPDataError) and exc.smtp_code >= 500

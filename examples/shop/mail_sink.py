@@ -1,7 +1,7 @@
-"""A mailbox for development: takes every mail, delivers none, shows them all.
+"""A mailbox for development: it accepts every mail, delivers none, and shows them all.
 
-``python -m shop.mail_sink --smtp-port 8026 --port 8025``. Its list at ``/api/v1/messages`` has the shape of
-Mailpit's, so that what reads one reads the other. Mails are kept in memory, the last 500.
+``python -m shop.mail_sink --smtp-port 8026 --port 8025``. Its list at ``/api/v1/messages`` has Mailpit's format, so
+clients of one can read the other. It keeps the last 500 mails in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Mailbox:
         self._lock = threading.Lock()
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
-        """Take a mail."""
+        """Store a mail."""
         mail = _describe(envelope.content)
         with self._lock:
             self._mails.appendleft(mail)
@@ -48,7 +48,7 @@ class Mailbox:
             return list(self._mails)
 
     def find(self, mail_id: str) -> dict[str, Any] | None:
-        """The mail with that ``ID``."""
+        """The mail with that ``ID``, or None."""
         return next((mail for mail in self.all() if mail["ID"] == mail_id), None)
 
     def clear(self) -> None:
@@ -99,7 +99,7 @@ def serve(smtp_port: int, port: int) -> None:
 
 
 def _describe(raw: bytes) -> dict[str, Any]:
-    """A mail in Mailpit's words."""
+    """A mail in Mailpit's format."""
     message = BytesParser(_class=EmailMessage, policy=email.policy.default).parsebytes(raw)
     text, html = (_body(message, kind) for kind in ("plain", "html"))
     return {

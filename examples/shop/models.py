@@ -1,4 +1,4 @@
-"""What the shop remembers. All times are UTC."""
+"""The shop's models. All times are UTC."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sqlalchemy.orm import Mapped, deferred, mapped_column, relationship
 from .extensions import db
 
 CLAIM_SECONDS = 25.0
-"""How long a claim on a mail holds: longer than the task's hard time limit, so its owner is surely gone."""
+"""Seconds after which a claim on a mail expires: more than the task's hard time limit, so its run has ended."""
 
 
 def utcnow() -> datetime:
-    """The time now, in UTC, without a zone: the same in SQLite, which knows none, and in PostgreSQL."""
+    """The current time in UTC, without a zone, because SQLite stores none."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 def changed(statement: Update | Delete) -> int:
-    """Execute ``statement``; how many rows it changed."""
+    """Execute ``statement``; returns the number of changed rows."""
     return cast("CursorResult[Any]", db.session.execute(statement)).rowcount
 
 
@@ -31,7 +31,7 @@ def _token() -> str:
 
 
 class User(db.Model):
-    """Somebody who signed up."""
+    """A person who signed up."""
 
     __tablename__ = "users"
 
@@ -47,9 +47,9 @@ class User(db.Model):
 
 
 class WelcomeMail(db.Model):
-    """The one welcome mail of a user: made with the user, so that there is never a second row to claim.
+    """The welcome mail of a user; created with the user, so there is only one row to claim.
 
-    ``message_id`` is drawn once and stays: a mail that is sent twice after all says so.
+    ``message_id`` never changes, so mail systems recognise a mail that is sent twice.
     """
 
     __tablename__ = "welcome_mails"
@@ -63,9 +63,9 @@ class WelcomeMail(db.Model):
     user: Mapped[User] = relationship(back_populates="welcome")
 
     def take(self) -> bool:
-        """Claim the sole right to send it now; False when it was sent, or while another claim holds.
+        """Claim the right to send the mail; False if it was sent, or while another claim is valid.
 
-        A claim belongs to one run of the task, not to a job: the same job can run twice at once.
+        A claim belongs to one run of the task, not to the job, because a job can run twice at the same time.
         """
         now, claim = utcnow(), uuid.uuid4().hex
         free = or_(WelcomeMail.claim.is_(None), WelcomeMail.claimed_until < now)
@@ -74,21 +74,21 @@ class WelcomeMail(db.Model):
         return taken and self.claim == claim
 
     def release(self) -> None:
-        """It was not sent: another run may claim it at once. Does nothing to somebody else's claim."""
+        """Give up the claim without sending, so that another run can claim at once; other claims stay."""
         db.session.rollback()
         self._update(WelcomeMail.claim == self.claim, claim=None, claimed_until=None)
 
     def sent(self) -> None:
-        """The mail server has it: nobody sends it again."""
+        """Record that the mail server accepted the mail."""
         self._update(WelcomeMail.sent_at.is_(None), sent_at=utcnow())
 
     def claim_left(self) -> float:
-        """Seconds until the claim that is on it ends."""
+        """Seconds until the current claim expires."""
         db.session.refresh(self)
         return max(0.0, (self.claimed_until - utcnow()).total_seconds()) if self.claimed_until else 0.0
 
     def _update(self, condition: Any, **values: Any) -> bool:
-        """One UPDATE, so that of two processes only one succeeds; whether this one did."""
+        """Run one UPDATE, which only one of two processes can win; returns whether this one did."""
         mine = WelcomeMail.user_id == self.user_id
         done = changed(update(WelcomeMail).where(mine & condition).values(**values))
         db.session.commit()
@@ -96,7 +96,7 @@ class WelcomeMail(db.Model):
 
 
 class Session(db.Model):
-    """The link in a welcome mail; it expires, and the nightly clean-up takes it away."""
+    """The link in a welcome mail; after it expires, the nightly clean-up deletes it."""
 
     __tablename__ = "sessions"
 
@@ -108,10 +108,10 @@ class Session(db.Model):
 
 
 class Photo(db.Model):
-    """A picture as it was uploaded.
+    """A picture as uploaded.
 
-    The bytes are in the database because web and workers then need to share nothing else. A shop with many
-    pictures would keep them in an object store, and the name of the object here.
+    Its bytes are in the database, so web and workers need no other shared storage. A shop with many pictures would keep
+    them in an object store, and the object's name here.
     """
 
     __tablename__ = "photos"
@@ -136,7 +136,7 @@ class Thumbnail(db.Model):
 
 
 class Delivery(db.Model):
-    """One attempt to call a partner: what was tried and what came of it."""
+    """One call to a partner and its result."""
 
     __tablename__ = "deliveries"
 

@@ -1,8 +1,8 @@
-"""Connections to where a stranger sends us: to addresses that were checked, and for a bounded time in all.
+"""Connects to hosts that a stranger chose: only to checked addresses, and only until a deadline.
 
-httpcore asks a ``NetworkBackend`` for each connection, so that here, and nowhere else, a name becomes an address. It
-is resolved once, and what was checked is what is called: a name that leads elsewhere a moment later (DNS rebinding)
-changes nothing.
+httpcore asks a ``NetworkBackend`` for each connection, so names become addresses only here. A name is resolved once,
+and we call the address that we checked, so DNS rebinding (a name that changes its address after the check) has no
+effect.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from .addresses import Address, is_public, literal, resolve
 
 log = structlog.get_logger(__name__)
 PIECE = 16_384
-"""Bytes that are written before the clock is looked at again."""
+"""Bytes to write between two checks of the deadline."""
 
 
 class NotCallable(Exception):
-    """The host leads to no address that is called. The message does not tell why: it is shown to strangers."""
+    """The host has no address that we call. The message does not say why, because strangers see it."""
 
 
 class Deadline:
-    """``seconds`` from now on."""
+    """A deadline, ``seconds`` from now."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
 
     def left(self, error: type[Exception]) -> float:
-        """The seconds that are left; raises ``error`` when none are."""
+        """The remaining seconds; raises ``error`` if none remain."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise error("the call took too long")
@@ -56,7 +56,10 @@ class Outbound(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address that answers; raises ``NotCallable`` without a connection."""
+        """Connect to the first address that answers.
+
+        Raises ``NotCallable`` for a name that is unknown or not public, else httpcore's errors.
+        """
         problem: Exception | None = None
         for address in self._addresses(host):
             left = self._deadline.left(httpcore.ConnectTimeout)
@@ -75,7 +78,7 @@ class Outbound(httpcore.NetworkBackend):
         except OSError as exc:
             log.warning("hook.not_resolved", host=host, error=str(exc))
             raise NotCallable(host) from exc
-        # one private address among them is enough: which of them is called must not matter
+        # one private address is enough to refuse, because any of them may be called
         if not self._allow_private and not all(map(is_public, found)):
             log.warning("hook.not_public", host=host, addresses=[str(address) for address in found])
             raise NotCallable(host)
@@ -83,7 +86,7 @@ class Outbound(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose every step ends at the deadline, so that a partner cannot gain time with single bytes."""
+    """A connection whose steps all end at the deadline, so a partner cannot gain time by sending single bytes."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream

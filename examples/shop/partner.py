@@ -1,15 +1,15 @@
-"""A third party to call, with moods: ``python -m shop.partner --port 8027``. For trying things out only.
+"""A third party to call, for trying things out: ``python -m shop.partner --port 8027``.
 
-What ``POST`` gets, by path:
+The answers to ``POST``, by path:
 
 - ``/ok``      200
-- ``/flaky``   503 until a key has come four times, then 200
+- ``/flaky``   503 to the first three calls with a key, then 200
 - ``/busy``    429 with ``Retry-After: 3``, then 200
 - ``/gone``    410
 - ``/broken``  500 until ``POST /repair``, then 200
 
 ``GET /received`` lists the calls, oldest first: ``{"at", "path", "host", "key", "status", "payload"}``, ``at`` in
-seconds since the epoch. It counts and takes payloads by ``Idempotency-Key``, as a good partner does.
+seconds since the epoch. It counts calls by ``Idempotency-Key``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .serve import until_stopped
 
 FLAKY_FAILURES = 3
 KEPT = 500
-"""Calls that are remembered."""
+"""The number of calls that it remembers."""
 
 
 def create_partner() -> Flask:

@@ -1,4 +1,4 @@
-"""Serving a small WSGI app until SIGTERM or Ctrl-C: for the local helpers."""
+"""Serves a small WSGI app until SIGTERM or Ctrl-C, for the local helpers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from werkzeug.serving import BaseWSGIServer
 
 def until_stopped(server: BaseWSGIServer) -> None:
     """Serve in this thread; returns after SIGTERM or SIGINT."""
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line per request would drown the story
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line per request
 
     def stop(_number: int, _frame: object) -> None:
-        threading.Thread(target=server.shutdown).start()  # it waits for serve_forever, which is this thread
+        threading.Thread(target=server.shutdown).start()  # shutdown() waits for serve_forever()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

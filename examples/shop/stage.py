@@ -1,6 +1,6 @@
-"""The whole shop as ``flask --app examples/shop up`` starts it, in a folder and on ports of its own.
+"""Runs the whole shop, as ``flask --app examples/shop up`` does, with its own folder and ports.
 
-For the demo and the tests: start it, talk to it, read its log, stop it.
+The demo and the tests start it, send requests, read its log and stop it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _LOG_LINE = re.compile(r"\| (\{.*\})$", re.MULTILINE)
 
 
 class Stage:
-    """``start()``, ``stop()``; the folder ``home``, and so what is queued, outlives a stop.
+    """The running shop. The folder ``home``, and so the queued jobs, survive a stop.
 
-    ``environ`` is all that it has of ``SHOP_*``, ``NIGHTSHIFT_*`` and the like: yours are not inherited.
+    It does not inherit your ``SHOP_*``, ``NIGHTSHIFT_*`` and similar variables; it gets only those in ``environ``.
     """
 
     def __init__(self, home: Path, **environ: str) -> None:
@@ -48,21 +48,21 @@ class Stage:
 
     @property
     def url(self) -> str:
-        """The shop's."""
+        """The shop's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def mailbox(self) -> str:
-        """The mailbox's."""
+        """The mailbox's URL."""
         return f"http://127.0.0.1:{self.port + commands.MAILBOX}"
 
     @property
     def partner(self) -> str:
-        """The partner's."""
+        """The partner's URL."""
         return f"http://127.0.0.1:{self.port + commands.PARTNER}"
 
     def start(self) -> None:
-        """Start everything; returns when it says that it is ready."""
+        """Start everything; returns when the shop reports that it is ready, else raises ``RuntimeError``."""
         said = len(self.text())
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -79,7 +79,7 @@ class Stage:
             raise RuntimeError(f"The shop did not start (exit code {ended()}):\n{self.text()[said:][-4000:]}")
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """Ask it to stop, as Ctrl-C does, and wait; gives the exit code."""
+        """Send it the signal ``number`` and wait for its end; returns the exit code."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -91,7 +91,7 @@ class Stage:
         return [sys.executable, "-m", "flask", "--app", str(commands.PACKAGE), *words]
 
     def flask(self, *words: str) -> str:
-        """Run such a command to its end; gives what it printed, raises ``RuntimeError`` when it failed."""
+        """Run ``flask --app examples/shop WORDS``; returns its output, raises ``RuntimeError`` if it fails."""
         done = subprocess.run(
             self.command(*words), env=self.environ, capture_output=True, text=True, timeout=60
         )
@@ -100,7 +100,7 @@ class Stage:
         return done.stdout
 
     def request(self, url: str, body: Any = None) -> Any:
-        """GET, or POST ``body`` as JSON; gives the JSON of the answer, whatever its status."""
+        """GET, or POST ``body`` as JSON; returns the JSON of the answer, whatever its status."""
         request = urllib.request.Request(  # noqa: S310 - our own servers
             url if "://" in url else self.url + url,
             data=None if body is None else json.dumps(body).encode(),
@@ -114,15 +114,15 @@ class Stage:
         return json.loads(text)
 
     def enqueue(self, path: str, body: Any) -> str:
-        """POST ``body``; gives the id of its job."""
+        """POST ``body``; returns the id of its job."""
         return str(self.request(path, body)["job"]["id"])
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """What has become of it."""
+        """The job's record, as JSON."""
         return dict(self.request(f"/jobs/{job_id}"))
 
     def wait_for_state(self, job_id: str, state: str, seconds: float = 30.0) -> dict[str, Any]:
-        """Wait until the job is in ``state``; gives it. ``TimeoutError`` says in which state it is instead."""
+        """Wait until the job is in ``state``; returns it. Raises ``TimeoutError``, which shows the job's record."""
         try:
             wait_for(lambda: self.job(job_id)["state"] == state, seconds)
         except TimeoutError:
@@ -134,21 +134,21 @@ class Stage:
         return list(self.request(f"{self.mailbox}/api/v1/messages")["messages"])
 
     def calls(self, key: str) -> list[dict[str, Any]]:
-        """What the partner heard with that Idempotency-Key, oldest first."""
+        """The calls to the partner with that ``Idempotency-Key``, oldest first."""
         return [call for call in self.request(f"{self.partner}/received") if call["key"] == key]
 
     def events(self, name: str, job_id: str) -> list[dict[str, Any]]:
-        """The log lines ``name`` of a job, as they stand in the terminal."""
+        """The log lines of a job with the event ``name``, oldest first."""
         lines = [json.loads(line) for line in _LOG_LINE.findall(self.text()) if job_id in line]
         return [line for line in lines if line["event"] == name]
 
     def text(self) -> str:
-        """What all processes have written so far."""
+        """The output of all processes so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 def free_port() -> int:
-    """A port for the shop, such that the helpers' are free as well."""
+    """A free port for the shop; the helpers' ports are free as well."""
     for _ in range(100):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -159,7 +159,7 @@ def free_port() -> int:
 
 
 def wait_for(check: Callable[[], Any], seconds: float) -> None:
-    """Call ``check`` until it gives something true; raises ``TimeoutError``."""
+    """Call ``check`` until its result is true; raises ``TimeoutError`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:

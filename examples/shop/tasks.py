@@ -1,9 +1,8 @@
 """The shop's background jobs.
 
-A job can run more than once: its worker may die after the work and before the acknowledgement. So each of
-these may run again at any time, and its docstring says what happens then. What is not said here (retries
-with growing waits, time limits, the dead-letter queue) is Nightshift's default; ``NIGHTSHIFT_TASK_DEFAULTS``
-changes it for all of them.
+A job can run more than once, because its worker may die after the work and before the acknowledgement. So each task
+here may run again at any time, and its docstring says what happens then. Everything else (retries with growing waits,
+time limits, the dead-letter queue) is Nightshift's default; ``NIGHTSHIFT_TASK_DEFAULTS`` changes it for all tasks.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ log = structlog.get_logger(__name__)
     bind=True, name="mail.send_welcome", queue="mail", soft_time_limit=15, time_limit=20, ignore_result=False
 )
 def send_welcome(self: Any, user_id: int) -> dict[str, Any]:
-    """Send ``user_id`` the welcome mail, once, however often this runs.
+    """Send the welcome mail to the user ``user_id`` once, however often this runs.
 
-    The mail's row is claimed in the database before the mail server is spoken to and marked sent after it
-    has accepted. Every place to crash in:
+    The task claims the mail's row in the database, sends the mail, and marks the row as sent. It may crash:
 
-    - before the claim, or after the mark: nothing was begun, or all of it is done;
-    - between claim and acceptance: no mail went out; the claim ends after 25 s and the next run sends it;
-    - between acceptance and mark: a few milliseconds, longer only when the database is away just then or the
-      server's answer was lost on the way. Nobody here can know whether the mail went out. We would rather
-      send it twice than not at all, so it goes out again with the same ``Message-ID``, by which mail systems
-      recognise and drop a copy. SMTP can promise no more.
+    - before the claim or after the mark: nothing was begun, or everything is done;
+    - between the claim and the server's acceptance: no mail went out; the claim expires after 25 s, and the next run
+      sends it;
+    - between the acceptance and the mark: this takes a few milliseconds, or longer if the database is down or the
+      server's answer is lost. We cannot know whether the mail went out. We prefer two mails to none, so the next run
+      sends it again with the same ``Message-ID``, by which mail systems recognise and drop a copy. SMTP cannot promise
+      more.
     """
     user = db.session.get(User, user_id)
     if user is None:
@@ -75,7 +74,7 @@ def send_welcome(self: Any, user_id: int) -> dict[str, Any]:
     dont_autoretry_for=(images.NotAPicture,),
 )
 def make_thumbnails(self: Any, photo_id: str) -> dict[str, Any]:
-    """Make the three sizes of a photo. Running again makes the same ones again and stores them over."""
+    """Create the three thumbnails of a photo. A second run creates the same ones and overwrites them."""
     photo = db.session.get(Photo, photo_id)
     if photo is None:
         raise PermanentFailure(f"there is no photo {photo_id}")
@@ -102,9 +101,9 @@ def make_thumbnails(self: Any, photo_id: str) -> dict[str, Any]:
 def deliver_hook(self: Any, url: str, payload: dict[str, Any]) -> dict[str, Any]:
     """POST ``payload`` to a partner.
 
-    The ``Idempotency-Key`` is the job's id, the same in every attempt and after a replay: a partner that
-    honours it takes the payload once. Retried as ``hooks.deliver`` says; a ``Retry-After`` sets the wait,
-    otherwise it grows.
+    The ``Idempotency-Key`` is the job's id, the same in every attempt and after a replay, so a partner that honours it
+    accepts the payload once. The job is retried for ``HookFailed``, after the wait that ``Retry-After`` asks for, else
+    after growing waits.
     """
     config = current_app.config
     try:
@@ -127,7 +126,7 @@ def deliver_hook(self: Any, url: str, payload: dict[str, Any]) -> dict[str, Any]
 
 @jobs.task(name="shop.clean_up", soft_time_limit=120, time_limit=150, ignore_result=False)
 def clean_up() -> dict[str, int]:
-    """Delete expired sessions and old deliveries: every night. Running again finds nothing left to do."""
+    """Delete expired sessions and old deliveries, every night. A second run finds nothing to delete."""
     old = utcnow() - timedelta(days=current_app.config["SHOP_KEEP_DELIVERIES_DAYS"])
     sessions = changed(delete(Session).where(Session.expires_at < utcnow()))
     deliveries = changed(delete(Delivery).where(Delivery.at < old))
@@ -139,7 +138,7 @@ def clean_up() -> dict[str, int]:
 def _record(
     job_id: str, url: str, payload: dict[str, Any], *, status: int | None, error: str | None = None
 ) -> None:
-    """Note an attempt. The call is made by then: a database that is away must not have it made again."""
+    """Record a call. An unavailable database must not fail the job here, because that would repeat the call."""
     try:
         db.session.add(Delivery(job_id=job_id, url=url, payload=payload, status=status, error=error))
         db.session.commit()

@@ -1,4 +1,4 @@
-"""The pages and endpoints. Each one that has slow work to do enqueues a job and answers 202."""
+"""The pages and endpoints. An endpoint with slow work enqueues a job and answers 202."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ shop = Blueprint("shop", __name__)
 
 MAX_JSON_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 32
-"""Lists and objects within each other. Beyond a few hundred, what reads JSON or pickles it gives up."""
+"""The maximum nesting of lists and objects. JSON parsers and pickle fail beyond a few hundred levels."""
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _EMAIL = re.compile(
     r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@" + rf"(?:{_LABEL}\.)+[a-z]{{2,63}}",
@@ -42,21 +42,21 @@ def index() -> str:
 
 @shop.get("/hello")
 def hello() -> str:
-    """Where the link in the welcome mail leads. Its token is behind a ``#``; the page sends it in a POST.
+    """The page behind the link in the welcome mail. The token follows a ``#``, and the page sends it in a POST.
 
-    So no log has it, and what follows links in mails (scanners, previews) does not use it up.
+    So no log contains the token, and programs that follow links in mails (scanners, previews) do not use it up.
     """
     return render_template("hello.html")
 
 
 @shop.post("/hello")
 def come_in() -> str:
-    """A form with ``token``: greet its owner, once."""
+    """A form with ``token``: use up the token and greet its owner."""
     token = request.form.get("token", "")
     session = db.session.get(Session, token) if _TOKEN.fullmatch(token) else None
     user = session.user if session is not None else None
     valid = (Session.token == session.token) & (Session.expires_at >= utcnow()) if session else None
-    # one DELETE, so that of two who come at once only one is let in
+    # one DELETE, so that only one of two simultaneous requests succeeds
     if valid is None or changed(delete(Session).where(valid)) != 1:
         abort(404, "This link has expired or was used before. Sign up again and a new one is made.")
     page = render_template("index.html", user=user)
@@ -66,10 +66,10 @@ def come_in() -> str:
 
 @shop.post("/signup")
 def signup() -> tuple[Response, int]:
-    """``{"name", "email"}``: make the user and send the welcome mail.
+    """``{"name", "email"}``: create the user and send the welcome mail.
 
-    Signing up again with the same address is harmless: the same user, and no second mail. So a client that
-    was answered 503 simply sends it again.
+    A second sign-up with the same address is harmless: it finds the same user and sends no second mail. So a client
+    that gets a 503 can simply repeat the request.
     """
     body = _json_object()
     name = _text(body, "name", 100)
@@ -90,7 +90,7 @@ def signup() -> tuple[Response, int]:
 
 @shop.post("/photos")
 def photos() -> tuple[Response, int]:
-    """A form with ``file``: store the picture and make its thumbnails."""
+    """A form with ``file``: store the picture and create its thumbnails."""
     limit = current_app.config["SHOP_MAX_PHOTO_BYTES"]
     request.max_content_length = limit + MAX_JSON_BYTES  # the form around the file
     upload = request.files.get("file")
@@ -146,7 +146,7 @@ def hook() -> tuple[Response, int]:
 
 @shop.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
-    """What has become of a job; ``unknown`` also for one that was enqueued an instant ago."""
+    """A job's record; its state may be ``unknown`` just after it was enqueued."""
     response = jsonify(jobs.job(job_id).as_dict())
     response.cache_control.no_store = True
     return response
@@ -154,7 +154,7 @@ def job(job_id: str) -> Response:
 
 @shop.before_app_request
 def _no_nul() -> None:
-    """No page has a NUL in its path, and PostgreSQL takes none in a text."""
+    """Answer 404 to a path with a NUL: no page has one, and PostgreSQL refuses NULs in text."""
     if "\0" in request.path:
         abort(404)
 
@@ -180,14 +180,14 @@ def _accepted(task: Any, *args: Any) -> tuple[Response, int]:
 
 
 def _user(name: str, email: str) -> User:
-    """The user with that address, made if need be."""
+    """The user with that address; created if necessary."""
     user = _find(email)
     if user is None:
         user = User(name=name, email=email, welcome=WelcomeMail())
         db.session.add(user)
         try:
             db.session.flush()
-        except IntegrityError:  # somebody signed up with it this instant
+        except IntegrityError:  # a simultaneous sign-up created the user
             db.session.rollback()
             user = _find(email)
             assert user is not None  # noqa: S101 - the conflict was with that row
@@ -195,10 +195,10 @@ def _user(name: str, email: str) -> User:
 
 
 def _new_session(user: User) -> Session:
-    """A link for the user; the oldest goes when there would be too many. Raises ``TooOften``."""
+    """A new link for the user; it replaces the oldest one if there are too many. Raises ``TooOften``."""
     most = current_app.config["SHOP_SIGNUPS_PER_HOUR"]
     life = timedelta(hours=current_app.config["SHOP_SESSION_HOURS"])
-    # the row is locked until the commit: who signs up with one address at once is counted one after the other
+    # this locks the row until the commit, so simultaneous sign-ups with one address are counted one by one
     db.session.execute(update(User).where(User.id == user.id).values(name=User.name))
     known = db.session.scalars(
         select(Session).where(Session.user_id == user.id).order_by(Session.expires_at)
@@ -253,7 +253,7 @@ def _finite(text: str) -> float:
 
 
 def _depth(value: Any) -> int:
-    """How many lists and objects are within each other; without recursion."""
+    """The nesting depth of lists and objects, computed without recursion."""
     depth, level = 0, [value]
     while level := [each for each in level if isinstance(each, (dict, list))]:
         depth += 1
