@@ -199,8 +199,9 @@ def test_a_worker_does_not_start_with_a_library_that_changed_a_seam(
         app = Flask("shop", instance_path={str(tmp_path)!r})
         app.config["NIGHTSHIFT_BROKER_URL"] = "redis://127.0.0.1:1"
         Nightshift(app)
-        from flask_nightshift.observe.doctor import _libraries
-        for finding in _libraries(None):
+        from flask_nightshift.observe.doctor import examine
+        from flask_nightshift.observe.doctor.configuration import libraries
+        for finding in examine(app.extensions["nightshift"], [libraries]):
             print("DOCTOR", finding.level, finding.message)
         app.extensions["celery"].Worker(pool_cls="prefork")
         """
