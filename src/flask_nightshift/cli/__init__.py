@@ -1,8 +1,8 @@
 """``flask jobs …``: run, watch and repair, from a terminal.
 
-Results go to standard output, complete with ``--json``; an operator's mistake, or a broker or database that
-is away, is one line on standard error and exit code 1. What is slow to import is imported by the command
-that needs it, so that ``flask --help`` stays fast.
+Results go to standard output; ``--json`` prints all of them. A mistake of the operator, and a broker or database that
+is down, are one line on standard error and exit code 1. A command imports slow modules itself, so that ``flask --help``
+stays fast. What a command does is in ``operations``; what it shows comes from there and from ``observe``.
 """
 
 from .base import JobsGroup

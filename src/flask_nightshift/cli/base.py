@@ -1,4 +1,4 @@
-"""What all commands share: their errors, their output, the ways to write a time."""
+"""Shared by all commands: errors, output, and types of options."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _DURATION = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _OUTPUTS = ("stdout", "stderr")
 SLOWEST = 1 / 86_400
-"""Jobs per second."""
+"""Jobs per second: the lowest ``--rate``."""
 MOST = 1_000_000
-"""Rows that a list may be asked for."""
+"""The highest ``--limit``."""
 
 
 class JobsGroup(AppGroup):
-    """A group whose commands end with one line on standard error, not with a traceback."""
+    """A group whose commands report errors in one line on standard error instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; our own errors and the system's become ``Error: …`` and exit code 1."""
+        """Run the command; errors of ours and of the system become ``Error: …`` and exit code 1."""
         _take_every_text()
         try:
             return super().invoke(ctx)
@@ -51,7 +51,7 @@ class JobsGroup(AppGroup):
 
 
 def _take_every_text() -> None:
-    """Characters that the terminal's encoding does not know are written as escapes, and are no errors."""
+    """Write characters that the terminal's encoding does not know as escapes, instead of failing."""
     for name in _OUTPUTS:
         if (reconfigure := getattr(getattr(sys, name), "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")
@@ -65,14 +65,14 @@ def services() -> Services:
 
 
 def load_services(ctx: click.Context) -> Services:
-    """The same without pushing an app context: for processes that run jobs, each in a context of its own."""
+    """The same without an app context, for processes whose jobs each push their own."""
     from ..services import current
 
     return current(ctx.ensure_object(ScriptInfo).load_app())
 
 
 def short_error(error: str | None, message: str | None) -> str | None:
-    """An error for a narrow column: its type without the module, and what it said."""
+    """An error for a narrow column: its type without the module, and its message."""
     if not error:
         return message
     name = error.rpartition(".")[2]
@@ -87,7 +87,7 @@ def one_line(exc: BaseException) -> str:
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """Print a line, or several; control characters in it are made visible."""
+    """Print text with its control characters made visible."""
     click.echo(printable(text), err=err)
 
 
@@ -98,7 +98,7 @@ def echo_json(value: Any, *, compact: bool = False) -> None:
 
 
 def console() -> Console:
-    """A rich console on standard output: 80 columns when it is not a terminal."""
+    """A rich console on standard output, with 80 columns if that is not a terminal."""
     from rich.console import Console
 
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
@@ -107,7 +107,7 @@ def console() -> Console:
 def table(*columns: str | tuple[str, dict[str, Any]], title: str | None = None) -> Table:
     """A plain table; a column is a heading, or a heading and rich's options for it.
 
-    When columns with a ``ratio`` are among them, they share what the others leave of the terminal's width.
+    Columns with a ``ratio`` share the part of the terminal's width that the others leave.
     """
     from rich import box
     from rich.table import Table
@@ -121,7 +121,7 @@ def table(*columns: str | tuple[str, dict[str, Any]], title: str | None = None) 
 
 
 def cells(values: Iterable[object]) -> list[str]:
-    """``values`` as the cells of a row; None is a dash."""
+    """``values`` as the cells of a row, with a dash for None."""
     return ["-" if value is None else in_a_line(" ".join(str(value).split())) for value in values]
 
 
@@ -131,7 +131,7 @@ def when(moment: datetime | None) -> str:
 
 
 def ago(seconds: float | None) -> str:
-    """A span of time for people: ``4.2s``, ``3m``, ``2h``, ``5d``."""
+    """A duration for people: ``4.2s``, ``3m``, ``2h``, ``5d``."""
     if seconds is None:
         return "-"
     for limit, unit, size in ((60, "s", 1), (3600, "m", 60), (86_400, "h", 3600)):
@@ -141,7 +141,7 @@ def ago(seconds: float | None) -> str:
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in click 8.4 only
-    """A time: ISO 8601 (UTC unless it says otherwise), or a span before now: ``30m``, ``2h``, ``7d``."""
+    """A time: ISO 8601 (UTC unless it has an offset), or a duration before now: ``30m``, ``2h``, ``7d``."""
 
     name = "time"
 
@@ -168,7 +168,7 @@ class Seconds(click.FloatRange):
     """A number of seconds within bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number; "nan" is in no range, though it is not out of it either."""
+        """The number; refuses "nan", which passes click's comparison with the bounds."""
         seconds = float(super().convert(value, param, ctx))
         if math.isnan(seconds):
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
@@ -192,7 +192,7 @@ class Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask unless ``yes``; without a terminal to ask at, refuse."""
+    """Ask unless ``yes``; refuse if there is no terminal to ask at."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""Dead letters as people see them in a terminal: a list, and one with its attempts and traceback."""
+"""Show dead letters in a terminal: a list, or one with its attempts and traceback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tail(id_: str) -> str:
 
 
 def listed(letters: list[ArchivedLetter], *, with_status: bool) -> Table:
-    """A table of ``letters`` for a terminal."""
+    """A table of ``letters``."""
     now = datetime.now(UTC)
     extra = ["status"] if with_status else []
     columns = ("id", "died", ("task", {"ratio": 2}), "reason", ("error", {"ratio": 3}), "fingerprint")
@@ -41,7 +41,7 @@ def listed(letters: list[ArchivedLetter], *, with_status: bool) -> Table:
 
 
 def show(archived: ArchivedLetter) -> None:
-    """Print all that is known of one letter."""
+    """Print one letter with everything that we know about it."""
     letter = archived.letter
     args, kwargs = archived.arguments()
     status = f"{archived.status}" + (

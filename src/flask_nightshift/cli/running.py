@@ -1,4 +1,4 @@
-"""A command that takes long: it shows how far it is, and Ctrl-C ends it where nothing is half done."""
+"""For commands that take long: a progress bar, and an interrupt that leaves nothing half done."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 INTERRUPTED = 130
-"""The exit status of a command that Ctrl-C ended, as shells have it."""
+"""The exit status that shells give to a command that Ctrl-C ended."""
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """For the length of the block the first Ctrl-C sets the event; the second ends the command at once."""
+    """During the block, the first Ctrl-C sets the event, and the second ends the command at once."""
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only there Python takes signals
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals only there
         yield stop
         return
 
@@ -33,7 +33,7 @@ def interruptible() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def progress_bar(doing: str, limit: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, where that is a terminal; give it how many of how many are done."""
+    """A progress bar on standard error, if that is a terminal; call it with the numbers of finished and of all items."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

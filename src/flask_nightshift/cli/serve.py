@@ -1,4 +1,4 @@
-"""Commands that run something: ``up``, ``broker``, ``worker``, ``beat``, ``migrate``."""
+"""Commands that run a process, and ``migrate``."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def worker(
     if pool in POOLS and POOLS[pool].replaces_modules:
         greenlets.ensure_patched()
     if not logs.is_taken():
-        logs.configure(current.settings, level=log_level)  # now, for what is said before Celery asks for it
+        logs.configure(
+            current.settings, level=log_level
+        )  # now, for log lines from before Celery sets up logging
     _in_no_context(
         main.run,
         current,
@@ -124,5 +126,5 @@ def migrate() -> None:
 
 
 def _in_no_context(run: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Run outside of every Flask context: each job gets its own, and shares nothing with the one before."""
+    """Run outside of every Flask context, because each job gets its own and must not share it with the previous one."""
     raise SystemExit(Context().run(run, *args, **options) or 0)

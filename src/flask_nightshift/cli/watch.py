@@ -1,4 +1,4 @@
-"""Commands that look: ``health``, ``stats``, ``doctor``, ``show``."""
+"""Commands that only read: ``health``, ``stats``, ``doctor``, ``show``."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _job(record: JobRecord) -> dict[str, Any]:
 
 
 def _attempts(record: JobRecord, task: Any) -> str:
-    """How many attempts of how many; the history knows the limit only of a job that was retried."""
+    """The number of attempts and its limit, which the history knows only of a job that was retried."""
     limit = record.max_retries if record.max_retries is not None else getattr(task, "max_retries", -1)
     if limit is None:
         return f"{record.attempts}, retries without limit"

@@ -1,13 +1,13 @@
-"""Who replays a dead letter: one at a time, and for a bounded time.
+"""Claim a dead letter for a replay, so that no two replays publish it at the same time.
 
     waiting ─► replaying ─► replayed
        ▲           │
-       └───────────┘   the publish failed; or whoever claimed it has not been heard of for ``STALE`` seconds
+       └───────────┘   the publish failed, or the claim is older than ``STALE`` seconds
 
-A claim is one conditional ``UPDATE``, so of two operators, or of a replay and a discard, exactly one gets the letter.
-A crash between the publish and the mark leaves a claim behind. ``take_back`` ends it: as ``replayed`` if the job has
-begun its next run since the claim, and otherwise as ``waiting``, because a job that runs twice is better than one that
-is lost. That a next run began before says nothing: apps may use the id of a job again.
+A claim is one conditional ``UPDATE``, so of two replays, or of a replay and a discard, exactly one gets the letter. A
+crash between the publish and the mark leaves a claim behind. ``take_back`` ends it: the letter becomes ``replayed`` if
+the job's next run began after the claim, and else ``waiting``, because a job that runs twice is better than one that is
+lost. A next run that began before the claim proves nothing, because apps may reuse a job's id.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from ..store.tables import jobs
 from .letters import ArchivedLetter, Status, archived
 
 STALE = 60.0
-"""Seconds after which a claim is taken back; a publish takes three at most."""
+"""Seconds after which a claim is taken back; a publish takes at most three."""
 MARK_TIMEOUT = 30.0
-"""Seconds for which a letter that was published is tried to be marked."""
+"""Seconds for which a replay tries to mark a published letter."""
 CHUNK = 500
 
 
@@ -48,7 +48,7 @@ class Claims:
         self._until = 0.0
 
     def claim(self, letter_id: str, among: Sequence[Status]) -> ArchivedLetter | None:
-        """The letter, claimed, if its status is ``among`` those; None if it is not, or there is none."""
+        """Claim the letter if its status is in ``among``; else, or if there is no such letter, returns None."""
         for status in among:
             with self._store.begin() as connection:
                 statement = (
@@ -65,17 +65,17 @@ class Claims:
 
     @property
     def holds(self) -> bool:
-        """Whether the last claim is young enough to publish; it is not in a process that was suspended since."""
+        """Whether the last claim is young enough to publish; it is too old if the process was suspended meanwhile."""
         return time.monotonic() < self._until
 
     def release(self, letter_id: str) -> None:
-        """Give a letter back that was not published: it is what it was before the last claim."""
+        """Return a letter that was not published to its status before the last claim."""
         mine = (table.c.id == letter_id, table.c.claimed_by == self._name)
         with self._store.begin() as connection:
             connection.execute(update(table).where(*mine).values(_WAITING | {"status": self._before}))
 
     def published(self, letter: DeadLetter, queue: str, sleep: Callable[[float], object]) -> None:
-        """Mark a letter whose job is in ``queue`` again; raises ``DatabaseUnavailable`` after ``MARK_TIMEOUT``."""
+        """Mark a letter whose job was published to ``queue``; raises ``DatabaseUnavailable`` after ``MARK_TIMEOUT``."""
         until = time.monotonic() + MARK_TIMEOUT
         while True:
             try:
@@ -88,7 +88,7 @@ class Claims:
     def _mark(self, letter: DeadLetter, queue: str) -> None:
         now = utcnow()
         with self._store.begin() as connection:
-            # whatever its status is by now: the job runs
+            # regardless of its status, because the job will run
             done = {"status": Status.REPLAYED, "status_at": now, "claimed_by": None}
             connection.execute(update(table).where(table.c.id == letter.id).values(done))
             if letter.job_id:
@@ -99,7 +99,7 @@ _WAITING: dict[str, Any] = {"status": Status.WAITING, "status_at": table.c.archi
 
 
 def take_back(store: Store) -> int:
-    """End the claims that are older than ``STALE``; how many there were. Raises ``DatabaseUnavailable``."""
+    """End the claims that are older than ``STALE``; returns their number. Raises ``DatabaseUnavailable``."""
     with store.begin() as connection:
         stale = (
             table.c.status == Status.REPLAYING,
@@ -116,7 +116,7 @@ def take_back(store: Store) -> int:
 
 
 def _clock(connection: Connection, before: timedelta = timedelta()) -> Any:
-    """The database's time, since the clocks of operators' machines may differ; SQLite's is this machine's."""
+    """PostgreSQL's time, because machines' clocks differ; SQLite uses this machine's."""
     if connection.dialect.name == "postgresql":
         return func.clock_timestamp() - before
     return utcnow() - before

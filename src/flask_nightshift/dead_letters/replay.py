@@ -1,7 +1,7 @@
-"""Dead letters back to work, or away.
+"""Replay or discard dead letters.
 
-A replay claims a letter, publishes its job, and marks the letter, one at a time (see ``claims.py``). Whatever ends it
-in between leaves at most one letter of which it is not known whether it was published, and says which.
+A replay takes one letter at a time: it claims the letter, publishes its job, and marks the letter (see ``claims.py``).
+If it ends in between, at most one letter is in doubt (it may have been published or not), and the error names it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ logger = logging.getLogger("flask_nightshift.dead_letters")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was done, or with ``dry_run`` would be: ids of dead letters, and why others were skipped by id.
+    """The ids of the dead letters that were (with ``dry_run``: would be) replayed or discarded.
 
-    ``queues`` are those that jobs were replayed into. ``left`` letters were not looked at, because the caller stopped.
+    ``skipped`` gives the reason for each skipped id. ``queues`` received the replayed jobs. ``left`` is the number of
+    letters that were not looked at because the caller stopped.
     """
 
     ids: tuple[str, ...] = ()
@@ -57,17 +58,17 @@ def replay(
     progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
     stopped: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Publish dead letters again as the jobs they were, oldest death first: same id, fresh attempts.
+    """Publish the jobs of dead letters again, oldest death first, with the same ids and fresh attempts.
 
-    Without ``filters.ids`` only letters that wait are taken; ``limit`` bounds how many are looked at,
-    ``rate`` how many are published per second. A letter that is no job, or was discarded, is skipped unless
-    ``force``; one that was replayed, or that somebody replays now, is always skipped. ``queue`` sends them there, not
-    where they came from.
+    Without ``filters.ids``, only letters that wait are replayed. ``limit`` is the maximum number of letters to look at,
+    ``rate`` the maximum number of jobs to publish per second. A letter that is not a job, or was discarded, is skipped
+    unless ``force``. A letter that was replayed, or that another replay has claimed, is always skipped. ``queue``
+    replaces the queue that a job came from.
 
-    ``progress`` is told how many of how many letters are dealt with. Between two letters ``stopped`` is asked whether
-    to end; ``sleep`` should return early then.
+    After each letter, ``progress`` is called with the numbers of finished and of all letters. Before each letter,
+    ``stopped()`` decides whether to end; ``sleep`` should return early then.
 
-    Raises ``BrokerUnavailable`` or ``DatabaseUnavailable`` with notes of what was done before.
+    Raises ``BrokerUnavailable`` or ``DatabaseUnavailable``, with a note that says what was done before.
     """
     take_back(store)
     ids, skipped = _select(store, filters, limit)
@@ -97,7 +98,7 @@ def replay(
 
 @dataclass(frozen=True, slots=True)
 class _Replay:
-    """How one replay deals with each letter."""
+    """The options of one replay, which are the same for each letter."""
 
     claims: Claims
     broker: Publisher
@@ -106,7 +107,7 @@ class _Replay:
     sleep: Callable[[float], object]
 
     def replay(self, store: Store, letter_id: str) -> tuple[str, str]:
-        """Replay one letter: the queue it went to, or why it was skipped."""
+        """Replay one letter; returns its queue, or the reason why it was skipped."""
         among = (Status.WAITING, Status.DISCARDED) if self.force else (Status.WAITING,)
         archived = self.claims.claim(letter_id, among)
         if archived is None:
@@ -155,9 +156,9 @@ class _Replay:
 
 
 def discard(store: Store, filters: Filters, *, limit: int | None = None, dry_run: bool = False) -> Result:
-    """Put dead letters away that wait; they stay in the table until they are pruned.
+    """Discard dead letters that wait; they stay in the table until they are pruned.
 
-    Raises ``DatabaseUnavailable`` with a note of what was done before.
+    Raises ``DatabaseUnavailable``, with a note that says what was done before.
     """
     take_back(store)
     ids, skipped = _select(store, filters, limit)
@@ -187,7 +188,7 @@ def _waits(store: Store, letter_id: str) -> bool:
 
 
 def _select(store: Store, filters: Filters, limit: int | None) -> tuple[list[str], dict[str, str]]:
-    """The ids to look at, oldest death first, and those that were asked for and are not there."""
+    """The ids to look at, oldest death first; and the ids of ``filters`` that do not exist, with the reason."""
     wanted = replace(filters, status=None if filters.ids is not None else Status.WAITING)
     query = select(table.c.id).where(*wanted.conditions()).order_by(table.c.at, table.c.id).limit(limit)
     with store.read() as connection:
@@ -198,7 +199,7 @@ def _select(store: Store, filters: Filters, limit: int | None) -> tuple[list[str
 
 
 def _again(store: Store, letter_id: str) -> ArchivedLetter | None:
-    """The letter as it stands now: someone else may have been faster, or it may have been pruned."""
+    """The letter as it is now: another process may have changed or pruned it."""
     try:
         return find(store, letter_id)
     except DeadLetterNotFound:
@@ -206,7 +207,7 @@ def _again(store: Store, letter_id: str) -> ArchivedLetter | None:
 
 
 def _would(store: Store, letter_id: str, force: bool, queue: str | None) -> tuple[str, str]:
-    """The queue that a replay would send the letter to, or why it would skip it."""
+    """The queue to which a replay would send the letter, or the reason why it would skip it."""
     archived = _again(store, letter_id)
     why = _status_refusal(archived, force=force)
     if archived is None or why:
@@ -215,7 +216,7 @@ def _would(store: Store, letter_id: str, force: bool, queue: str | None) -> tupl
 
 
 def _status_refusal(archived: ArchivedLetter | None, *, force: bool) -> str:
-    """Why a letter of that status is left alone; empty if it is not."""
+    """Why a letter is skipped because of its status; empty if it is not."""
     if archived is None:
         return "there is no such dead letter"
     since = f"{archived.status_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -232,7 +233,7 @@ def _status_refusal(archived: ArchivedLetter | None, *, force: bool) -> str:
 
 
 def _unfit(letter: DeadLetter, *, force: bool, queue: str | None) -> str:
-    """Why a letter cannot be replayed, whatever its status; empty if it can."""
+    """Why a letter is skipped because of its content; empty if it is not."""
     if not (letter.queue or queue):
         return "the queue that it came from is not known: name one with --queue"
     if letter.headers == TOO_DEEP:

@@ -1,1 +1,1 @@
-"""What is going on: the read model, health, doctor, metrics and logs. Nothing here changes a job."""
+"""Read the state of the system: overview, health, doctor, metrics. Nothing here changes a job."""

@@ -1,8 +1,8 @@
-"""Call several sources at once, each bounded in time, so that one that hangs cannot hang the rest.
+"""Ask several sources at once, each within a time limit, so that one that hangs does not delay the others.
 
-Each question has a thread of its own, which keeps its connection between two questions and goes when it was
-idle for a while. A call that does not answer in time is reported as failed and left behind; as long as it
-hangs no second one is started for it, so a frozen server costs one thread and not one per question.
+Each question has its own thread, which keeps its connections from one call to the next and ends when it was idle for a
+while. A call that takes too long is reported as failed. While it hangs, no second call is made for that question, so a
+frozen server costs one thread for each question, however often it is asked.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..text.passwords import hide_password
 
 KEY = "nightshift_bounded_calls"
 IDLE = 90.0
-"""Seconds without a question after which a thread goes."""
+"""Seconds without a call after which a thread ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one source said. ``error`` is None if it answered; ``latency`` in seconds; ``at`` is monotonic."""
+    """The answer of one source. ``error`` is None if it answered; ``latency`` is in seconds; ``at`` is monotonic."""
 
     value: Any
     error: str | None
@@ -50,7 +50,7 @@ class _Call:
         question, self.question = self.question, None  # it refers to the app, and this call is kept
         try:
             value = question() if question is not None else None
-        except Exception as exc:  # noqa: BLE001 - whatever the source's trouble is, it is the answer
+        except Exception as exc:  # noqa: BLE001 - any error is the answer
             error = hide_password(" ".join(str(exc).split()) or type(exc).__name__)
         now = time.monotonic()
         self.answer = Answer(value, error, now - self.started, now)
@@ -65,9 +65,9 @@ class _Call:
 
 
 class BoundedCalls:
-    """Runs named questions in threads; shares the answer between all who ask at the same time.
+    """Asks named questions in threads, and shares each answer among those who ask at the same time.
 
-    ``on_idle`` is called in a thread that goes, to close what it has open.
+    A thread calls ``on_idle`` before it ends, to close its connections.
     """
 
     def __init__(self, on_idle: Callable[[], None]) -> None:
@@ -79,9 +79,9 @@ class BoundedCalls:
     def gather(
         self, questions: Mapping[str, Callable[[], Any]], *, timeout: float, max_age: float = 0.0
     ) -> dict[str, Answer]:
-        """Ask all ``questions`` at once and wait ``timeout`` seconds at most; never raises.
+        """Ask all ``questions`` at once, and wait up to ``timeout`` seconds; never raises.
 
-        An answer that is younger than ``max_age`` seconds is used again.
+        An answer younger than ``max_age`` seconds is used again.
         """
         calls = {name: self._ask(name, question, max_age) for name, question in questions.items()}
         return {name: call.wait(timeout) for name, call in calls.items()}
@@ -101,7 +101,7 @@ class BoundedCalls:
             return call
 
     def close(self) -> None:
-        """End the threads that are idle; those that wait for an answer end when they have it."""
+        """End the idle threads now, and the others when they have their answers."""
         with self._lock:
             queues, self._threads = self._threads, {}
             self._calls.clear()
@@ -127,7 +127,7 @@ class BoundedCalls:
 
 
 def of(services: Services) -> BoundedCalls:
-    """The threads of ``services`` in this process (they do not survive a fork)."""
+    """The calls of ``services`` in this process, because threads do not survive a fork."""
     pid, calls = services.app.extensions.get(KEY, (0, None))
     if calls is None or pid != os.getpid():
         calls = BoundedCalls(services.broker.close)
