@@ -1,4 +1,4 @@
-"""Lives of Beat in this process, by a clock that the test moves."""
+"""Beat inside the test process, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 
 class Clock:
-    """The time that the schedules of a test go by."""
+    """The clock of a test's schedules."""
 
     def __init__(self, at: datetime = START) -> None:
         self.at = at
@@ -23,14 +23,14 @@ class Clock:
 
 
 class Beats:
-    """Lives of Beat, one after the other; its entries put their jobs into the queue ``mail``."""
+    """Starts one Beat after another; their entries enqueue into the queue ``mail``."""
 
     def __init__(self, ops: Ops) -> None:
         self.ops = ops
         self.scheduler: Any = None
 
     def live(self) -> Any:
-        """A new life; the one before ends."""
+        """End the current Beat and start a new one."""
         self.end()
         celery = self.ops.services.celery
         self.scheduler = symbol_by_name(celery.conf.beat_scheduler)(celery)
@@ -42,7 +42,7 @@ class Beats:
             self.scheduler = None
 
     def turn(self) -> int:
-        """A turn of the loop; how many jobs it enqueued."""
+        """Run one turn of Beat's loop; returns the number of jobs that it enqueued."""
         before = self._ready()
         self.scheduler.tick()
         return self._ready() - before

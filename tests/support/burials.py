@@ -1,4 +1,4 @@
-"""A broker, a database and jobs that died: what tests of dead letters begin with."""
+"""A broker, a database and dead letters, for the tests of dead letters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRACEBACK = 'Traceback\n  File "shop/tasks.py", line 7, in send\n    raise OSErr
 
 @dataclass
 class Desk:
-    """A broker, a database, and a way to have jobs die."""
+    """A broker, a database, and methods that create dead letters."""
 
     broker: Broker
     store: Store
@@ -51,7 +51,7 @@ class Desk:
         body: bytes = b'[[7], {"to": "ann"}, {}]',
         queue: str = "mail",
     ) -> str:
-        """Put a dead letter into the broker's dead-letter queue; its id."""
+        """Put a dead letter into the broker's dead-letter queue; returns its id."""
         headers = burial.buried(
             self.job(job_id, task),
             reason=reason,
@@ -68,12 +68,12 @@ class Desk:
         return Archiver(self.broker, self.store).run_once()
 
     def died(self, *job_ids: str, **more: Any) -> list[str]:
-        """Jobs that died and were archived; the ids of their letters."""
+        """Bury and archive jobs; returns the ids of their letters."""
         ids = [self.bury(job_id, **more) for job_id in job_ids]
         archived = 0
 
         def all_of_them() -> bool:
-            nonlocal archived  # RabbitMQ may call a queue empty that has a letter
+            nonlocal archived  # RabbitMQ may report a queue as empty that has a letter
             archived += self.archive()
             return archived == len(ids)
 
@@ -110,7 +110,7 @@ def a_desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
 
 
 def take_away(desk: Desk) -> Callable[[], object]:
-    """Make the database unreachable; returns what brings it back."""
+    """Make the database unreachable; returns a function that makes it reachable again."""
     if desk.store.engine.dialect.name == "sqlite":
         path = Path(str(desk.store._url.database)).parent
         away = path.with_name("elsewhere")

@@ -1,4 +1,4 @@
-"""Forked children for tests: what a server does to an extension."""
+"""Forked children for tests, as a web server forks its workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def fork(work: Callable[[], object]) -> int:
-    """Run ``work`` in a forked child; its process id, for ``join``."""
+    """Run ``work`` in a forked child; returns its process id, for ``join``."""
     pid = os.fork()
     if pid:
         return pid
@@ -23,6 +23,6 @@ def fork(work: Callable[[], object]) -> int:
 
 
 def join(*pids: int) -> None:
-    """Wait for children; all of them must have done their work."""
+    """Wait for the children; fail if one of them failed."""
     statuses = [os.waitpid(pid, 0)[1] for pid in pids]
     assert statuses == [0] * len(pids), "a child failed: see its traceback"

@@ -1,4 +1,4 @@
-"""An operator with a hand on Celery's remote control, and jobs that are held as long as a test wants."""
+"""Celery's remote control for tests, and jobs that run until the test releases them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from system import System, running
 
 @contextmanager
 def sitting(folder: Path, broker_url: str, **celery: Any) -> Iterator[Desk]:
-    """A ``Desk`` without workers yet; ``celery`` are settings of Celery's.
+    """A ``Desk`` without workers; ``celery`` are settings of Celery's.
 
-    At the end, if all went well, its workers are stopped, and none may give a job back.
+    If the test succeeds, the workers are stopped at its end, and no worker may return a job.
     """
     with (
         running(folder, broker_url, NIGHTSHIFT_CELERY=json.dumps(celery)) as system,
@@ -33,14 +33,14 @@ def sitting(folder: Path, broker_url: str, **celery: Any) -> Iterator[Desk]:
 
 
 class Desk:
-    """Asks the workers of ``system`` by way of an app in this process, ``ops``, which enqueues the jobs too."""
+    """Controls the workers of ``system`` through an app in this process, ``ops``, which also enqueues the jobs."""
 
     def __init__(self, system: System, ops: Ops) -> None:
         self.system, self.ops = system, ops
         self.queues: set[str] = set()
 
     def ask(self, command: str, worker: str = "worker@test", **arguments: Any) -> Any:
-        """The worker's answer to a command."""
+        """Send a command to a worker; returns its answer."""
         answers = self.ops.services.celery.control.broadcast(
             command, arguments=arguments, destination=[worker], reply=True, timeout=20, limit=1
         )
@@ -48,22 +48,22 @@ class Desk:
         return answers[0][worker]
 
     def ids(self, command: str) -> set[str]:
-        """The jobs that ``inspect`` names."""
+        """The ids of the jobs that the ``inspect`` command lists."""
         return {job["id"] for job in self.ask(command)}
 
     def send(self, task: str, *args: Any, **options: Any) -> Job:
-        """Enqueue ``test.<task>``, with a marker for its first argument."""
+        """Enqueue ``test.<task>`` with a marker as its first argument."""
         self.queues.add(options.get("queue", "celery"))
         return Job(self, task, args, options)
 
     def hold(self, count: int, **options: Any) -> list[Job]:
-        """So many jobs, begun, which end when they are told to, or after half a minute."""
+        """Start ``count`` jobs; each ends when the test calls ``go_on()``, or after half a minute."""
         held = [self.send("progress", **options) for _ in range(count)]
         self.until(lambda: all(job.begun for job in held), "they do not run at the same time", 20)
         return held
 
     def ready(self, queue: str = "celery") -> int:
-        """How many jobs stand in ``queue``."""
+        """The number of ready jobs in ``queue``."""
         return self.ops.services.broker.depths([queue])[0].ready
 
     def until(self, check: Any, what: str, seconds: float = 40) -> Any:
@@ -71,7 +71,7 @@ class Desk:
 
 
 class Job:
-    """One job, enqueued at once."""
+    """One job; its creation enqueues it."""
 
     def __init__(self, desk: Desk, task: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         self.desk, self.marker = desk, uuid.uuid4().hex[:12]
@@ -91,7 +91,7 @@ class Job:
         return str(self.desk.ops.jobs.job(self.id).state)
 
     def go_on(self) -> None:
-        """Have a job end that is held."""
+        """Release a held job, so that it ends."""
         self.desk.system.ledger.with_name(f"ledger.{self.marker}").touch()
 
     def ran_once(self) -> None:

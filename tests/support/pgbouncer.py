@@ -10,7 +10,7 @@ from servers import Postgres, Server, missing
 
 
 class PgBouncer(Server):
-    """Each transaction may get another server connection, of two."""
+    """A pooler with two server connections: each transaction may get either."""
 
     program = "pgbouncer"
 
@@ -38,7 +38,7 @@ class PgBouncer(Server):
         return self.of(self.postgres.url)
 
     def of(self, url: str) -> str:
-        """The URL of a database of the server, by way of this pooler."""
+        """``url``, a database of the server, through this pooler."""
         return url.replace(f":{self.postgres.port}/", f":{self.port}/")
 
     def command(self) -> list[str]:

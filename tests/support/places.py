@@ -1,4 +1,4 @@
-"""Where tests, their helpers and their apps lie, for processes that a test starts."""
+"""The folders of tests, helpers and apps, for processes that a test starts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ ROOT = TESTS.parent
 
 
 def python_path(*more: str | Path) -> str:
-    """``PYTHONPATH`` for a process that imports helpers or apps: these, ``more``, and what there is."""
+    """``PYTHONPATH`` for a process that imports helpers or apps: their folders, ``more``, and the current value."""
     paths = [*map(str, more), str(APPS), str(SUPPORT), str(TESTS), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(filter(None, paths))

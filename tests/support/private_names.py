@@ -1,6 +1,6 @@
-"""Finds where our code reaches into other libraries: what ``compat/`` must have in its table.
+"""Finds where our code uses internals of other libraries, which the table in ``compat/`` must list.
 
-``overrides()`` asks the classes themselves; ``private_uses()`` and ``patches()`` read the source of ``src/``.
+``overrides()`` inspects our classes; ``private_uses()`` and ``patches()`` read the source of ``src/``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LIBRARIES = frozenset(
 )
 PRIVATE = re.compile(r"_[A-Za-z]\w*")
 ANY = "*"
-"""The name in a ``setattr`` that computes it."""
+"""Stands for a name that a ``setattr`` computes."""
 SELF = frozenset({"self", "cls", "super()"})
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """``name`` of somebody else's, used in ``where`` (a qualified name of ours) at ``line`` of ``file``."""
+    """A foreign ``name``, used in ``where`` (our qualified name) at ``line`` of ``file``."""
 
     name: str
     where: str
@@ -46,7 +46,7 @@ class Use:
 
 @cache
 def modules() -> tuple[ModuleType, ...]:
-    """All of ours, imported."""
+    """All our modules, imported."""
     found: list[ModuleType] = []
     for package in (flask_nightshift, flask_nightshift_alembic):
         names = [package.__name__]
@@ -57,7 +57,7 @@ def modules() -> tuple[ModuleType, ...]:
 
 @cache
 def classes() -> tuple[type, ...]:
-    """All of our classes, those within classes too."""
+    """All our classes, including nested ones."""
     found: dict[type, None] = {}
 
     def add(values: object) -> None:
@@ -80,7 +80,7 @@ def is_foreign(kind: type) -> bool:
 
 
 def qualified(kind: type) -> str:
-    """Celery's bootsteps write their module into their qualified names."""
+    """The qualified name of ``kind`` without its module, which Celery's bootsteps put into it."""
     return kind.__qualname__.removeprefix(f"{kind.__module__}.")
 
 
@@ -100,7 +100,7 @@ class Override:
 
 
 def overrides() -> set[Override]:
-    """What our classes, and what is mixed into them, define in front of a foreign class that has it too."""
+    """The names that our classes and mixins define and that a foreign base class defines too."""
     found: set[Override] = set()
     for kind in classes():
         for at, base in enumerate(kind.__mro__):
@@ -118,7 +118,7 @@ def overrides() -> set[Override]:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Around a class of ours: the names that we, and that foreign classes define or assign to ``self``."""
+    """The names that the classes around one of ours define or assign to ``self``: ours, and the foreign ones."""
 
     ours: frozenset[str]
     foreign: frozenset[str]
@@ -126,7 +126,7 @@ class Family:
 
 @cache
 def family(kind: type) -> Family:
-    """Of ``kind``, of the classes below it, and of all that those inherit from (so what a mixin is mixed with)."""
+    """The family of ``kind``: its subclasses, and all their base classes (so what a mixin is combined with)."""
     below = [each for each in classes() if issubclass(each, kind)]
     around = {base for each in below for base in each.__mro__}
     ours = {name for base in around if is_ours(base) for name in names_of(base)}
@@ -136,7 +136,7 @@ def family(kind: type) -> Family:
 
 @cache
 def names_of(kind: type) -> frozenset[str]:
-    """What ``kind`` defines, and what its methods assign to ``self``."""
+    """The names that ``kind`` defines, or that its methods assign to ``self``."""
     return frozenset(vars(kind)) | frozenset(
         node.attr
         for node in ast.walk(_source(kind))
@@ -154,7 +154,7 @@ def _source(kind: type) -> ast.AST:
 
 
 class Reader(ast.NodeVisitor):
-    """Walks a module, and knows in which of our definitions it is."""
+    """Walks a module, and keeps track of the definition that it is in."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
@@ -241,7 +241,7 @@ def _read() -> tuple[Reader, ...]:
 
 
 def definitions() -> dict[str, str]:
-    """The qualified names of our classes and functions, each with the source of the modules that have one."""
+    """The qualified names of our classes and functions, each with the source of the modules that define it."""
     found: dict[str, str] = {}
     for reader in _read():
         for name in reader.definitions:
@@ -250,22 +250,22 @@ def definitions() -> dict[str, str]:
 
 
 def private_uses() -> Iterator[Use]:
-    """Private names: of foreign objects; and, of ``self`` in a subclass, those that a foreign class has too."""
+    """Uses of private names of foreign objects, and of ``self`` where a foreign base class has the name too."""
     for reader in _read():
         yield from reader.uses
 
 
 def patches() -> Iterator[Use]:
-    """Assignments to an attribute of another object, whose name is that of a method of a library's."""
+    """Assignments to an attribute of another object that has the name of a library's method."""
     for reader in _read():
         yield from (use for use in reader.patches if use.name in _methods() or use.name == ANY)
 
 
 @cache
 def _methods() -> frozenset[str]:
-    """The names of all methods and properties of the libraries' classes, as far as they are loaded.
+    """The names of all methods and properties of the libraries' classes that are loaded.
 
-    What other tests may have loaded besides (``click.testing``) is left out.
+    It leaves out modules that only other tests may have loaded (``click.testing``).
     """
     loaded = [
         module

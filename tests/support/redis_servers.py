@@ -1,4 +1,4 @@
-"""Servers that are reached in other ways: over TLS, by a unix socket, through Sentinel."""
+"""Redis servers reached over TLS, over a unix socket, or through Sentinel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from servers import RedisServer, Server, Valkey, wait_for
 
 
 class Secure(RedisServer):
-    """A Redis that speaks TLS only; the Valkey at hand was built without."""
+    """A Redis with TLS only; our Valkey is built without TLS."""
 
     def command(self) -> list[str]:
         plain = [part if part != "--port" else "--tls-port" for part in super().command()]
@@ -59,7 +59,7 @@ class OnSocket(Valkey):
 
 
 class Node(Valkey):
-    """A Valkey that knows the master's password too."""
+    """A Valkey that also knows the master's password, so that it can be a replica."""
 
     def command(self) -> list[str]:
         return [*super().command(), "--masterauth", self.password, "--repl-diskless-sync-delay", "0"]
@@ -100,12 +100,12 @@ class SentinelNode(RedisServer):
 
     def start(self) -> Server:
         super().start()
-        self.client().execute_command("SENTINEL", "DEBUG", "info-period", 500)  # ten seconds of itself
+        self.client().execute_command("SENTINEL", "DEBUG", "info-period", 500)  # ms; the default is 10 s
         return self
 
 
 class Group:
-    """A master, its replica and a Sentinel that knows both by the name ``shop``."""
+    """A master, its replica, and a Sentinel that watches them under the name ``shop``."""
 
     def __init__(self, start: Any) -> None:
         self.master, self.replica = start(Node()), start(Node())
@@ -117,13 +117,13 @@ class Group:
         wait_for(lambda: self.sentinel.client().sentinel_slaves("shop"), 15, "Sentinel sees no replica")
 
     def replicated(self) -> None:
-        """Wait until the replica has what the master has."""
+        """Wait until the replica has the master's data."""
         with self.master.client() as client:
             client.incr("replicated")
             assert client.wait(1, 5000) == 1
 
     def switch_by_hand(self) -> None:
-        """As an operator would: no connection is cut, and the old master answers READONLY."""
+        """Swap the roles, as an operator would: no connection is cut, and the old master answers READONLY."""
         self.replica.client().replicaof("NO", "ONE")
         with self.sentinel.client() as client:
             client.sentinel_remove("shop")
@@ -132,7 +132,7 @@ class Group:
         self.master.client().replicaof("127.0.0.1", self.replica.port)
 
     def switched(self) -> None:
-        """Wait until the replica is the master, and Sentinel says so."""
+        """Wait until the replica is the master and Sentinel reports it."""
         wait_for(lambda: self.replica.role == "master", 20, "no failover")
         wait_for(
             lambda: self.sentinel.client().sentinel_get_master_addr_by_name("shop")[1] == self.replica.port,

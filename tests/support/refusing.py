@@ -1,4 +1,4 @@
-"""Databases that refuse a value, or a role's rights, as an operator's own rules would."""
+"""Makes a database refuse a value, or take away the rights of a role."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask_nightshift.store import Store
 
 
 def refuse(store: Store, table: str, column: str, value: str) -> None:
-    """From now on ``table`` takes no row whose ``column`` is ``value``."""
+    """From now on, make ``table`` refuse rows whose ``column`` is ``value``."""
     with store.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"ALTER TABLE {table} ADD CHECK ({column} <> '{value}')"))
@@ -27,7 +27,7 @@ def refuse(store: Store, table: str, column: str, value: str) -> None:
 
 
 def role(store: Store) -> Any:
-    """The URL of ``store`` for a new role that may read and write our tables, and do nothing else."""
+    """The URL of ``store`` for a new role that may only read and write our tables."""
     name = f"app_{store._url.database}"
     with store.begin() as connection:
         connection.execute(text(f"CREATE ROLE {name} LOGIN"))
@@ -45,7 +45,7 @@ def rights(connection: Connection, name: str, *, given: bool) -> None:
 
 @contextmanager
 def without_rights(store: Store, name: str) -> Iterator[None]:
-    """For the length of the block the role ``name`` may do nothing."""
+    """Take all rights from the role ``name`` during the block."""
     with store.begin() as connection:
         rights(connection, name, given=False)
     yield

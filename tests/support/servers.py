@@ -1,7 +1,7 @@
-"""Real servers for tests, each private: own port, own temporary directory, gone with the test run.
+"""Real servers for tests; each has its own port and temporary directory, and ends with the test run.
 
-A server can be stopped, killed, frozen (SIGSTOP) and brought back under the same URL with its data. A
-missing program skips the test on a laptop and fails it when ``CI=true``.
+A test can stop, kill or freeze (SIGSTOP) a server, and start it again with the same URL and its data. If a program is
+missing, the test is skipped, or fails when ``CI=true``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def missing(program: str, package: str) -> NoReturn:
-    """Skip the test, or fail it where everything must be there."""
+    """Skip the test because ``program`` is missing, or fail it when ``CI=true``."""
     text = f"{program} is not installed (Debian package: {package})"
     if os.environ.get("CI") == "true":
         pytest.fail(text)
@@ -42,14 +42,14 @@ def free_port() -> int:
 
 
 def wait_for(check: Callable[..., Any], seconds: float, what: str) -> Any:
-    """Call ``check`` until it returns something true; exceptions count as not yet."""
+    """Call ``check`` until it returns something true; an exception counts as false."""
     deadline = time.monotonic() + seconds
     while True:
         problem: object = "not yet"
         try:
             if value := check():
                 return value
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it may pass
+        except Exception as exc:  # noqa: BLE001 - any error may be temporary
             problem = exc
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} after {seconds} s: {problem!r}")
@@ -69,7 +69,7 @@ class Server:
     running: ClassVar[list[Server]] = []
 
     def fresh_url(self) -> str:
-        """The URL of an empty part of this server: a flushed Redis, a new virtual host or database."""
+        """The URL of an empty server or part of one: a flushed Redis, a new virtual host or database."""
         raise NotImplementedError
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.frozen = False
 
-    # to be said by each kind of server
+    # each kind of server overrides these
     @property
     def url(self) -> str:
         raise NotImplementedError
@@ -91,7 +91,7 @@ class Server:
         return dict(os.environ)
 
     def ping(self) -> Any:
-        """True when the server serves."""
+        """Return something true if the server answers."""
         raise NotImplementedError
 
     def popen_options(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Server:
 
     # life
     def start(self) -> Server:
-        """Start it, or do nothing if it runs; returns when it serves."""
+        """Start the server if it does not run; returns when it answers."""
         if self.process is not None and self.process.poll() is None:
             return self
         with self.log.open("ab") as log:
@@ -129,7 +129,7 @@ class Server:
         return self.ping()
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop the server cleanly."""
         self.thaw()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(self.stop_signal)
@@ -139,7 +139,7 @@ class Server:
                 self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, children too."""
+        """Send SIGKILL to the server and its children."""
         for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -148,7 +148,7 @@ class Server:
         self.frozen = False
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open and accept, nothing answers."""
+        """Send SIGSTOP: the kernel still accepts connections, but nothing answers."""
         self._signal(signal.SIGSTOP)
         self.frozen = True
 
@@ -158,12 +158,12 @@ class Server:
             self.frozen = False
 
     def ensure(self) -> None:
-        """Whatever a test did to it: make it serve again."""
+        """Make the server answer again, whatever a test did to it."""
         self.thaw()
         self.start()
 
     def close(self) -> None:
-        """End it for good and delete its files."""
+        """Stop the server and delete its files."""
         self.kill()
         if self in Server.running:
             Server.running.remove(self)
@@ -187,7 +187,7 @@ class RedisServer(Server):
     """Debian's Redis, on TCP with a password, append-only file on."""
 
     program = "redis-server"
-    password = "s3cret-redis"  # it must never be seen in an error
+    password = "s3cret-redis"  # tests check that no error shows it
 
     def binary(self) -> str:
         return shutil.which("redis-server") or missing("redis-server", "redis-server")
@@ -225,7 +225,7 @@ class RedisServer(Server):
             return client.ping()
 
     def fresh_url(self) -> str:
-        """The URL of this server, emptied."""
+        """Empty the server; returns its URL."""
         with self.client() as client:
             client.flushall()
         return self.url
@@ -243,10 +243,10 @@ class Valkey(RedisServer):
 
 
 class RabbitMQ(Server):
-    """A single RabbitMQ node with an epmd of its own.
+    """A single RabbitMQ node with its own epmd.
 
-    ``fresh_url()`` gives a new, empty vhost; ``erl()`` evaluates an Erlang expression in the node, which is
-    twenty times as fast as ``rabbitmqctl``.
+    ``fresh_url()`` creates an empty vhost; ``erl()`` evaluates an Erlang expression in the node, twenty times as fast
+    as ``rabbitmqctl``.
     """
 
     program = "rabbitmq"
@@ -263,7 +263,7 @@ class RabbitMQ(Server):
         self.node = f"ns{self.port}@localhost"
         self.cookie = secrets.token_hex(10).upper()
         self._configure()
-        # started by us and not by the node, which would leave it running
+        # we start epmd, because one started by the node would survive it
         self.epmd = subprocess.Popen(["epmd"], env=self.environment(), preexec_fn=_die_with_parent)
 
     @property
@@ -298,9 +298,9 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": str(self.home / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
             "RABBITMQ_PID_FILE": str(self.home / "pid"),
-            # two schedulers that sleep when idle: the tests need the cores
+            # two schedulers, without busy waiting, because the tests need the cores
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
-            "RUNNING_UNDER_SYSTEMD": "1",  # the start script then becomes the node, so that signals reach it
+            "RUNNING_UNDER_SYSTEMD": "1",  # so that the start script execs the node, and signals reach it
         }
 
     def command(self) -> list[str]:
@@ -315,7 +315,7 @@ class RabbitMQ(Server):
             return connection.connected
 
     def erl(self, expression: str) -> str:
-        """Evaluate an Erlang expression in the node; gives its value as Erlang writes it."""
+        """Evaluate an Erlang expression in the node; returns its value as Erlang text."""
         done = subprocess.run(
             ["erl_call", "-sname", self.node, "-c", self.cookie, "-e"],
             input=expression.rstrip(".") + ".\n",
@@ -334,10 +334,10 @@ class RabbitMQ(Server):
         self.erl(f"[{close}], ok")
 
     def fresh_url(self) -> str:
-        """The URL of a new vhost.
+        """Create a vhost; returns its URL.
 
-        It is not deleted before the node is: on RabbitMQ 3.10, deleting many queues that have an at-least-once
-        dead-letter exchange at once can break those of other vhosts (rabbitmq-server issue 16652).
+        It lives as long as the node: on RabbitMQ 3.10, to delete many queues with an at-least-once dead-letter exchange
+        at once can break those of other vhosts (rabbitmq-server issue 16652).
         """
         vhost = f"v{secrets.token_hex(4)}"
         self.erl(
@@ -347,10 +347,10 @@ class RabbitMQ(Server):
         return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.port}/{vhost}"
 
     def kill(self) -> None:
-        """SIGKILL, a moment after its tables of queues are on disk.
+        """Write the tables of queues to disk, then send SIGKILL.
 
-        RabbitMQ 3.10 writes them seconds after a queue was declared; a kill before that leaves a queue which
-        never works again. That is the server's own loss, and not what a test of ours is about.
+        RabbitMQ 3.10 itself writes them seconds after a queue is declared. A kill before that would leave a queue that
+        never works again, which our tests are not about.
         """
         if not self.frozen and self._family():
             with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
@@ -371,7 +371,7 @@ class Postgres(Server):
     """A PostgreSQL cluster that trusts local users."""
 
     program = "postgres"
-    stop_signal = signal.SIGINT  # "fast": it does not wait for its clients
+    stop_signal = signal.SIGINT  # fast shutdown: it does not wait for clients
     start_seconds = 30
 
     def __init__(self) -> None:
@@ -440,7 +440,7 @@ class Postgres(Server):
             return connection.execute("select 1").fetchone()
 
     def fresh_url(self) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database; returns its URL."""
         name = f"t{secrets.token_hex(4)}"
         with self._connect() as connection:
             connection.execute(f"create database {name}")

@@ -1,4 +1,4 @@
-"""The example shop with all its processes, as ``make up`` starts it, in an instance folder of its own."""
+"""The example shop with all its processes, as ``make up`` starts it, in its own instance folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from shop.stage import Stage  # noqa: E402
 
 
 class ShopStack(Stage):
-    """A ``Stage`` that knows all its processes and can be cleared away."""
+    """A ``Stage`` that can find all its processes and remove everything."""
 
     def __init__(self, **environ: str) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="nightshift-shop-")), **environ)
 
     def close(self) -> None:
-        """End it, in good order or not, and whatever it left."""
+        """Stop the shop, kill what is left, and delete its folder."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.stop()
         for process in self.family():
@@ -32,7 +32,7 @@ class ShopStack(Stage):
         shutil.rmtree(self.home, ignore_errors=True)
 
     def family(self) -> list[psutil.Process]:
-        """All living processes of this instance, wherever they hang: they carry its name in the environment."""
+        """All living processes of this instance, found by its folder in their environment."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -42,5 +42,5 @@ class ShopStack(Stage):
         return found
 
     def named(self, word: str) -> psutil.Process:
-        """The oldest process of the family with ``word`` in its command line: the parent of others like it."""
+        """The oldest process of the family with ``word`` in its command line, the parent of similar ones."""
         return min((one for one in self.family() if word in one.cmdline()), key=lambda one: one.create_time())

@@ -1,4 +1,4 @@
-"""The brokers that the contract is held against, each with a real server."""
+"""The brokers of the contract tests, each with a real server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from servers import RabbitMQ, Server
 
 
 class Embedded(Server):
-    """``flask jobs broker`` for an instance folder whose name has a space in it."""
+    """``flask jobs broker`` in an instance folder whose name contains a space."""
 
     program = "embedded"
     start_seconds = 30
@@ -58,7 +58,7 @@ class Embedded(Server):
 
 
 class InProcess:
-    """The server of ``memory://NAME``, which is no process, and can be told to be away."""
+    """The server of ``memory://NAME``; it is not a process, and ``stop()`` makes it unavailable."""
 
     frozen = False
 
@@ -83,7 +83,7 @@ class InProcess:
 
 @dataclass
 class Site:
-    """A broker, its server, and what it can do."""
+    """A broker, its server, and its capabilities."""
 
     name: str
     server: Any
@@ -93,7 +93,7 @@ class Site:
 
     @property
     def queue(self) -> str:
-        """A queue of this test's own."""
+        """The name of a queue for this test alone."""
         return self.app.config["QUEUE"]
 
     @property
@@ -101,7 +101,7 @@ class Site:
         return self.broker.capabilities
 
     def connection(self) -> Connection:
-        """A connection as a worker makes it."""
+        """A connection as a worker opens it."""
         settings = self.broker.celery_settings()
         return Connection(
             settings["broker_url"],
@@ -111,13 +111,13 @@ class Site:
         )
 
     def accepts(self) -> bool:
-        """Publish a job, which raises while the broker refuses it."""
+        """Publish a job; raises while the broker refuses it."""
         self.broker.publish(a_job(), self.queue)
         return True
 
     @contextmanager
     def consumer(self, queue: str | None = None, prefetch: int = 10) -> Iterator[Callable[..., Any]]:
-        """Consume as a worker does; gives ``receive(seconds)``: the next ``kombu.Message``, or None."""
+        """Consume as a worker does; yields ``receive(seconds)``, which returns the next ``kombu.Message`` or None."""
         received: list[Any] = []
         with self.connection() as connection, connection.channel() as channel:
             self.broker.prepare(connection, [self.broker.queue(queue or self.queue)])
@@ -143,12 +143,12 @@ class Site:
 
 
 NAMES = ["embedded", "redis", "kombu", "rabbitmq", "memory"]
-"""The lease transport on Valkey and on Redis, kombu's own on Redis, RabbitMQ, and the broker within this process."""
+"""The lease transport on Valkey and on Redis, kombu's own on Redis, RabbitMQ, and the broker inside this process."""
 
 
 @contextmanager
 def make_site(name: str, server: Any, **settings: Any) -> Iterator[Site]:
-    """A site on ``server``, its queues empty."""
+    """A site on ``server`` with empty queues."""
     url = settings.pop("NIGHTSHIFT_BROKER_URL", None) or (
         emptied(server) if isinstance(server, RabbitMQ) else server.fresh_url()
     )
@@ -170,7 +170,7 @@ def make_site(name: str, server: Any, **settings: Any) -> Iterator[Site]:
 
 
 def emptied(server: RabbitMQ) -> str:
-    """The one vhost of these tests with its shared queues purged: thirty queues take a second to declare."""
+    """The shared vhost of these tests, with purged queues, because a new vhost takes a second to declare."""
     if not hasattr(server, "contract_url"):
         server.contract_url = server.fresh_url()  # type: ignore[attr-defined]
     url = str(server.contract_url)  # type: ignore[attr-defined]
@@ -184,7 +184,7 @@ def emptied(server: RabbitMQ) -> str:
 def a_job(
     name: str = "mail.send", *args: Any, enqueued_at: datetime | None = None, **headers: Any
 ) -> Envelope:
-    """A job's message as Celery writes it."""
+    """The envelope of a job, as Celery writes it."""
     history = {"enqueued_at": (enqueued_at or utcnow()).isoformat(), "attempts": []}
     body = json.dumps(
         [list(args), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]

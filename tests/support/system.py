@@ -1,4 +1,4 @@
-"""A whole system under test: web, worker and beat as separate processes on one broker and one database."""
+"""A whole system under test: web, worker and Beat as separate processes on one broker and one database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from servers import free_port, wait_for
 
 
 class Process:
-    """One process of the system, its output in a file."""
+    """One process of the system; a file contains its output."""
 
     def __init__(self, name: str, argv: list[str], env: dict[str, str], folder: Path) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Process:
         self.popen.send_signal(number)
 
     def kill_tree(self) -> None:
-        """SIGKILL to the process and all its children at once."""
+        """Send SIGKILL to the process and all its children."""
         with contextlib.suppress(psutil.NoSuchProcess):
             victims = [
                 psutil.Process(self.popen.pid),
@@ -60,13 +60,13 @@ class Process:
         self.popen.wait(10)
 
     def stop(self, seconds: float = 40) -> int:
-        """SIGTERM; returns the exit code."""
+        """Send SIGTERM and wait; returns the exit code."""
         self.popen.terminate()
         return self.popen.wait(seconds)
 
 
 class System:
-    """Start the parts with ``worker()``, ``beat()``, ``web()``; ``enqueue()`` goes through the web."""
+    """A system; ``worker()``, ``beat()`` and ``web()`` start its parts, and ``enqueue()`` uses the web process."""
 
     def __init__(self, folder: Path, broker_url: str, **settings: str) -> None:
         self.folder = folder
@@ -91,7 +91,7 @@ class System:
     # -- processes -----------------------------------------------------------------------------------------
 
     def cli(self, *words: str, ok: bool = True, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run ``flask jobs …`` to its end."""
+        """Run ``flask jobs …`` and wait for its end."""
         done = subprocess.run(
             [sys.executable, "-m", "flask", "jobs", *words],
             env=self.env, cwd=APPS, text=True, capture_output=True, timeout=seconds, check=False,
@@ -108,7 +108,7 @@ class System:
         return self._worker(name, argv, env, wait)
 
     def celery_worker(self, *options: str, name: str = "worker", wait: bool = True, **env: str) -> Process:
-        """As ``worker``, started by Celery's own command and with its defaults."""
+        """As ``worker``, but started by Celery's own command, with its defaults."""
         command = ["-m", "celery", "-A", "celeryapp:celery", "worker", "-l", "info", "-n", f"{name}@test"]
         return self._worker(name, [sys.executable, *command, *options], env, wait)
 
@@ -159,7 +159,7 @@ class System:
     # -- jobs ----------------------------------------------------------------------------------------------
 
     def enqueue(self, task: str, *args: Any, **options: Any) -> str:
-        """POST to the web app; the job's id."""
+        """Enqueue a job with a POST to the web app; returns the job's id."""
         assert self.http is not None, "start web() first"
         response = self.http.post(f"/enqueue/{task}", json={"args": args, "options": options})
         assert response.status_code == 202, response.text
@@ -181,7 +181,7 @@ class System:
         return list(self.json("dead", "list", "--limit", "1000", *words))
 
     def events(self, marker: str) -> list[str]:
-        """What the ledger says of ``marker``, in order."""
+        """The events in the ledger for ``marker``, in order."""
         lines = (line.split(" ", 1) for line in self.ledger.read_text().splitlines())
         return [event for who, event in lines if who == marker]
 

@@ -1,4 +1,4 @@
-"""What a web app and its worker do when the server refuses, for the tests of that."""
+"""Checks of a web app and its worker while the server refuses them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def who() -> str:
 
 
 def refused(system: System, text: str) -> str:
-    """Enqueuing fails within the promised time, and says why."""
+    """Check that enqueueing fails in time with ``text`` in the error."""
     assert system.http is not None
     began = time.monotonic()
     response = system.http.post("/enqueue/test.nap", json={"args": ["refused", 0]})
@@ -28,7 +28,7 @@ def refused(system: System, text: str) -> str:
 
 
 def works(system: System) -> None:
-    """A job can be enqueued, and is run once."""
+    """Check that a job can be enqueued and runs once."""
     assert system.http is not None
     http, name = system.http, who()
     body: dict[str, Any] = {"args": [name, 0]}

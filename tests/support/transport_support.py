@@ -1,4 +1,4 @@
-"""A server of either make, seen by producers, consumers and an onlooker, for the tests of the transport."""
+"""A Redis or Valkey server with producers, consumers and a client that inspects it, for tests of the transport."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from servers import RedisServer, wait_for
 TRANSPORT = "flask_nightshift.transport:Transport"
 QUEUE = "jobs"
 BOOKS = {b"nightshift:consumers", b"nightshift:clients"}
-"""What stands on the server as long as a consumer lives."""
+"""The keys that exist as long as a consumer lives."""
 
 
 class Site:
-    """One server, empty at first; closes what it opened."""
+    """One server, empty at first; ``close`` closes all connections that it opened."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -47,7 +47,7 @@ class Site:
         return connection
 
     def publish(self, body: Any, queue: str = QUEUE, *, stock: bool = False, **options: Any) -> None:
-        """Publish through the lease transport, or through kombu's."""
+        """Publish through the lease transport, or with ``stock`` through kombu's."""
         self.producer(stock=stock, **options.pop("options", {})).publish(
             body, exchange="", routing_key=queue, serializer="json", **options
         )
@@ -66,15 +66,15 @@ class Site:
         return Reader(self.connect(transport, **options), queues or (QUEUE,), prefetch)
 
     def ready(self, queue: str = QUEUE) -> list[Any]:
-        """The bodies on the plain ready list, the next first."""
+        """The bodies in the ready list, next first."""
         return [body_of(raw) for raw in reversed(self.redis.lrange(queue, 0, -1))]
 
     def dead(self) -> list[dict[str, Any]]:
-        """The envelopes in the dead-letter queue, the oldest first."""
+        """The messages in the dead-letter queue, oldest first."""
         return [json.loads(raw) for raw in reversed(self.redis.lrange("nightshift.dead", 0, -1))]
 
     def leased(self) -> list[Any]:
-        """The bodies in consumers' hands."""
+        """The bodies of the leased messages."""
         return [
             body_of(value.split(b"\0", 2)[2])
             for key in self.redis.keys("nightshift:lease:*")
@@ -89,7 +89,7 @@ class Site:
         return {key for key in self.redis.scan_iter() if not key.startswith(b"_kombu.binding")}
 
     def keys(self) -> set[bytes]:
-        """All keys but kombu's bindings and doorbells, which go by themselves."""
+        """All keys except kombu's bindings, and doorbells, which expire."""
         passing = b"nightshift:bell:", b"nightshift:wake:"
         return {key for key in self._keys() if not any(part in key for part in passing)}
 
@@ -100,7 +100,7 @@ class Site:
 
 
 class Reader:
-    """A consumer that collects what it is given."""
+    """A consumer that collects its messages."""
 
     def __init__(self, connection: Any, queues: tuple[str, ...], prefetch: int) -> None:
         self.connection = connection
@@ -131,7 +131,7 @@ class Reader:
         return [self.next() for _ in range(count)]
 
     def within(self, seconds: float) -> list[Any]:
-        """Everything that comes in so many seconds."""
+        """All messages that arrive within ``seconds``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(TimeoutError):
@@ -141,7 +141,7 @@ class Reader:
         return found
 
     def replace(self, message: Any, body: Any, queue: str = QUEUE, **options: Any) -> bool:
-        """Replace ``message`` by another with ``body``."""
+        """Replace ``message`` by a message with ``body``; returns whether it was replaced."""
         prepared = self.channel.prepare_message(
             json.dumps(body), None, "application/json", "utf-8", {"id": "next"}
         )
@@ -163,7 +163,7 @@ def bodies(messages: list[Any]) -> list[Any]:
 
 
 def eta(seconds: float) -> dict[str, Any]:
-    """Headers of a message that is due in so many seconds."""
+    """Headers of a message that is due in ``seconds``."""
     return {"id": f"due-{seconds}", "eta": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()}
 
 
@@ -189,7 +189,7 @@ except Exception as exc:
 
 
 class Child:
-    """A consumer in a process of its own, holding one message."""
+    """A consumer in a separate process that holds one message."""
 
     def __init__(self, site: Site, **options: Any) -> None:
         environment = {**os.environ, "PYTHONPATH": python_path()}
@@ -210,7 +210,7 @@ class Child:
         self.process.send_signal(number)
 
     def go_on(self) -> None:
-        """Have it acknowledge its message and read on."""
+        """Make it acknowledge its message and receive the next one."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()

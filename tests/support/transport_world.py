@@ -1,4 +1,4 @@
-"""Real ``celery worker`` processes on a server of either make, and what their jobs wrote."""
+"""Real ``celery worker`` processes on Redis or Valkey, and the ledger of their jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUEUE = "celery"
 
 
 class Worker:
-    """A ``celery worker`` process, its output in a file."""
+    """A ``celery worker`` process; a file contains its output."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._output = tempfile.NamedTemporaryFile(prefix="worker-", suffix=".log")  # noqa: SIM115 - lives on
@@ -39,7 +39,7 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return Path(self._output.name).read_text(errors="replace")
 
     def until_ready(self) -> Worker:
@@ -49,7 +49,7 @@ class Worker:
         return self
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process, and not to its children."""
+        """Send a signal to the process, not to its children."""
         self.popen.send_signal(number)
 
     def signal_all(self, number: int) -> None:
@@ -59,9 +59,9 @@ class Worker:
             each.send_signal(number)
 
     def stop(self, seconds: float = 90) -> int:
-        """SIGTERM; the exit code.
+        """Send SIGTERM and wait; returns the exit code.
 
-        A prefork child whose last results nobody reads any more waits for 30 seconds (billiard).
+        A prefork child waits up to 30 seconds for its last results to be read (billiard).
         """
         self.popen.terminate()
         try:
@@ -70,7 +70,7 @@ class Worker:
             raise AssertionError(f"it does not stop:\n{self.log[-3000:]}") from None
 
     def kill(self) -> None:
-        """SIGKILL, children too."""
+        """Send SIGKILL to the process and its children."""
         if self.popen.poll() is None:
             parent = psutil.Process(self.pid)
             for each in [*parent.children(recursive=True), parent]:
@@ -78,15 +78,15 @@ class Worker:
             self.popen.wait(10)
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """Kill the process, whatever its state, and delete its log."""
         self.kill()
         self._output.close()
 
 
 class World:
-    """Workers on a site, and what their jobs wrote.
+    """Workers on a site, and the ledger of their jobs.
 
-    ``transport=None`` is kombu's own: a stock producer, or with ``worker(stock=True)`` a stock worker.
+    ``transport=None`` is kombu's own transport, for a stock producer; ``worker(stock=True)`` starts a stock worker.
     """
 
     def __init__(self, site: Site) -> None:
@@ -96,7 +96,7 @@ class World:
         self.stock = self.producer(None)
 
     def producer(self, transport: str | None) -> Celery:
-        """A Celery app that enqueues and asks for results."""
+        """A Celery app that enqueues jobs and fetches results."""
         app = Celery(broker=self.site.url, backend=self.site.url, set_as_current=False)
         if transport:
             app.conf.broker_transport = transport
@@ -104,7 +104,7 @@ class World:
         return app
 
     def enqueue(self, *names: str, stock: bool = False, **options: Any) -> list[str]:
-        """One job per name; their ids."""
+        """Enqueue one job per name; returns their ids."""
         app = self.stock if stock else self.app
         args = [options.pop("seconds", 0.0)]
         return [app.send_task("work", [name, *args], **options).id for name in names]
@@ -118,7 +118,7 @@ class World:
         stock: bool = False,
         **options: Any,
     ) -> Worker:
-        """A worker; ``options`` are transport options."""
+        """Start a worker; ``options`` are transport options."""
         command = [sys.executable, "-m", "celery", "-A", "transport_app", "worker", "-P", pool, "-l", "info"]
         environment = {
             **os.environ,
@@ -134,17 +134,17 @@ class World:
         return worker
 
     def started(self) -> Counter[str]:
-        """How often each job began."""
+        """The number of starts of each job."""
         return Counter(name.decode() for name in self.site.redis.lrange("started", 0, -1))
 
     def finished(self) -> Counter[str]:
-        """How often each job ended well."""
+        """The number of successful ends of each job."""
         return Counter(name.decode() for name in self.site.redis.lrange("finished", 0, -1))
 
     def wait(
         self, check: Callable[..., Any], seconds: float = 30, what: str = "the jobs did not get there"
     ) -> Any:
-        """Wait for something."""
+        """Wait until ``check()`` is true; returns its result."""
         return wait_for(check, seconds, what)
 
     def close(self) -> None:

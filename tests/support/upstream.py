@@ -1,4 +1,4 @@
-"""What the authors of a library might do to it."""
+"""Changes a library at import, as a new version of it might."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def change(module: str, owner: str, name: str, how: str) -> None:
-    """Have ``owner.name`` of a module that is imported from now on renamed everywhere in it, or defined as ``how``."""
+    """At the next import of ``module``, rename ``owner.name`` everywhere in it, or define it as ``how``."""
     sys.meta_path.insert(0, _Finder(module, owner, name, how))
 
 

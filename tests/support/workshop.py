@@ -1,4 +1,4 @@
-"""Where an idiom is tried: one small app of ``apps/`` with its own folder, broker and processes."""
+"""The environment of an idiom's test: one small app of ``apps/`` with its own folder, broker and processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ APPS = TESTS / "idioms" / "apps"
 
 
 class Process:
-    """A process of the idiom, its output in a file."""
+    """A process of the idiom; a file contains its output."""
 
     def __init__(self, name: str, argv: list[str], env: dict[str, str], folder: Path) -> None:
         self.name = name
@@ -40,7 +40,7 @@ class Process:
         return self._log.read_text(errors="replace")
 
     def stop(self, seconds: float = 40) -> int:
-        """SIGTERM; returns the exit code."""
+        """Send SIGTERM and wait; returns the exit code."""
         self.popen.terminate()
         return self.popen.wait(seconds)
 
@@ -53,7 +53,7 @@ class Process:
 
 
 class Workshop:
-    """``app`` is the module of ``apps/``; what a job writes into ``$LEDGER`` is in ``ledger()``."""
+    """``app`` is a module of ``apps/``; ``ledger()`` returns the lines that jobs write into ``$LEDGER``."""
 
     def __init__(self, folder: Path, broker_url: str, app: str, **env: str) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Workshop:
         }  # fmt: skip
 
     def run(self, *argv: str, ok: bool = True, stdin: str | None = None) -> str:
-        """``python -m ARGV`` to its end; what it printed."""
+        """Run ``python -m ARGV`` and wait for its end; returns its output."""
         done = subprocess.run(
             [sys.executable, "-m", *argv], env=self.env, cwd=self.folder, input=stdin,
             capture_output=True, text=True, timeout=60, check=False,
@@ -83,11 +83,11 @@ class Workshop:
         return said
 
     def start(self, name: str, *argv: str, ready: str = "") -> Process:
-        """``python -m ARGV``; returns when its log holds ``ready``."""
+        """Start ``python -m ARGV``; returns when its log contains ``ready``."""
         return self._start(name, [sys.executable, "-m", *argv], ready)
 
     def start_program(self, name: str, *argv: str, ready: str = "") -> Process:
-        """A program of the virtual environment."""
+        """Start a program of the virtual environment."""
         return self._start(name, [str(Path(sys.executable).parent / argv[0]), *argv[1:]], ready)
 
     def _start(self, name: str, argv: list[str], ready: str) -> Process:
@@ -97,16 +97,16 @@ class Workshop:
             wait_for(lambda: ready in process.log or process.popen.poll() is not None, 40, "no sign of life")
         finally:
             if ready not in process.log:
-                print(process.log)  # for whoever reads the failed test
+                print(process.log)  # for the report of a failed test
         assert ready in process.log, f"{name} ended with {process.popen.poll()}: {process.log[-3000:]}"
         return process
 
     def enqueue(self, *calls: str) -> list[str]:
-        """Make ``calls`` in the app's module, in one process; the ids of their jobs."""
+        """Evaluate ``calls`` in the app's module, in one process; returns the ids of their jobs."""
         return self.evaluate(*(f"{call}.id" for call in calls))
 
     def evaluate(self, *expressions: str) -> list[Any]:
-        """The values of ``expressions`` in the app's module (also as ``m``) and context, by JSON."""
+        """The values of ``expressions``, evaluated in the app's module (also as ``m``) and context, as JSON."""
         code = (
             f"import json, {self.env['FLASK_APP']} as m\n"
             "with m.app.app_context():\n"
@@ -125,14 +125,14 @@ class Workshop:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[httpx.Client]:
-        """A client of the app, served by Flask's own server."""
+        """A client of the app, which Flask's own server serves."""
         port = free_port()
         self.start("web", "flask", "run", "--port", str(port), ready="Running on")
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client:
             yield client
 
     def job(self, job_id: str) -> JobRecord | None:
-        """The job as the history has it."""
+        """The job's record in the history, or None."""
         store = Store(f"sqlite:///{self.folder}/{self.database}")
         try:
             return find_job(store, job_id)
@@ -140,7 +140,7 @@ class Workshop:
             store.close()
 
     def until_settled(self, job_id: str) -> JobRecord:
-        """The job once it has succeeded or died."""
+        """Wait until the job has succeeded or died; returns its record."""
 
         def settled() -> JobRecord | None:
             found = self.job(job_id)

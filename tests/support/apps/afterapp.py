@@ -1,4 +1,4 @@
-"""An app whose jobs' bodies return, and something goes wrong after that; or that make copies of their process."""
+"""An app with jobs that fail after their body returned, and jobs that fork copies of their process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fine(marker: str) -> str:
 
 @jobs.task(name="after.held", ignore_result=False, **FAST)
 def held(marker: str) -> str:
-    """Done when there is a file."""
+    """Return when a file exists."""
     note(marker, "begun")
     while not os.path.exists(f"{os.environ['LEDGER']}.{marker}"):
         time.sleep(0.05)
@@ -48,7 +48,7 @@ def fails(marker: str) -> None:
 
 @jobs.task(name="after.unstorable", ignore_result=False, **FAST)
 def unstorable(marker: str) -> Any:
-    """Neither JSON nor pickle takes it."""
+    """Return a value that neither JSON nor pickle can encode."""
     note(marker, "done")
     return threading.Lock()
 
@@ -85,7 +85,7 @@ def turned_away(self: Any, marker: str, times: int) -> None:
 
 @jobs.task(name="after.copies", ignore_result=False, **FAST)
 def copies(marker: str) -> str:
-    """Copies of the process that end in every way, and a process of ``multiprocessing``."""
+    """Fork copies of the process that end in every way, and start a process of ``multiprocessing``."""
     note(marker, "begun")
     original = os.getpid()
     for end in ("exit", "sys.exit", "raise", "return"):
@@ -103,7 +103,7 @@ def copies(marker: str) -> str:
         process = multiprocessing.get_context("fork").Process(target=note, args=(marker, "multiprocessing"))
         process.start()
         process.join()
-    except AssertionError:  # Celery's children are daemons, which may have none
+    except AssertionError:  # Celery's children are daemons, which may not have children
         note(marker, "daemonic")
     assert os.getpid() == original
     note(marker, "done")
@@ -111,7 +111,7 @@ def copies(marker: str) -> str:
 
 
 def create_app(**config: str) -> Flask:
-    """The app; its settings come from the environment, or are given."""
+    """The app; its settings come from the environment or from ``config``."""
     app = Flask("afterapp", instance_path=config.pop("INSTANCE", None) or os.environ["INSTANCE"])
     app.config.update(config)
     jobs.init_app(app)

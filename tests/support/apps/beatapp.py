@@ -1,4 +1,4 @@
-"""An app whose schedule is set in every way there is, most of them after ``init_app``."""
+"""An app that sets its schedule in every possible way, most of them after ``init_app``."""
 
 from __future__ import annotations
 

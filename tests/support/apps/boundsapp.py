@@ -1,4 +1,4 @@
-"""An app whose jobs have more to carry than RabbitMQ takes in one frame."""
+"""An app whose jobs' headers exceed one frame of RabbitMQ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMOJI = "\N{PILE OF POO}"
 
 
 class Loud(Exception):
-    """One that says a lot."""
+    """An exception with a long message."""
 
 
 def note(marker: str, event: str) -> None:
@@ -25,7 +25,7 @@ def note(marker: str, event: str) -> None:
 
 
 def deep(depth: int) -> None:
-    """Raise with a long traceback, and much to say."""
+    """Raise an exception with a long traceback and a long message."""
     if depth:
         deep(depth - 1)
     raise Loud(EMOJI * 20_000)
@@ -54,7 +54,7 @@ def nested(marker: str, value: Any) -> None:
 
 
 def create_app(**config: str) -> Flask:
-    """The app; its settings come from the environment, or are given."""
+    """The app; its settings come from the environment or from ``config``."""
     app = Flask("boundsapp", instance_path=config.pop("INSTANCE", None) or os.environ["INSTANCE"])
     app.config.update(config)
     jobs.init_app(app)

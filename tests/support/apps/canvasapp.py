@@ -1,4 +1,4 @@
-"""An app for canvas: its tasks set no option about results, as those of most people."""
+"""An app for canvas; like most users' tasks, its tasks set no option about results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def double(number: int) -> int:
 
 @jobs.task(name="canvas.after")
 def after(path: str, number: int) -> int:
-    """``number``, as soon as there is a file of that path."""
+    """Return ``number`` when the file ``path`` exists."""
     deadline = time.monotonic() + 60
     while not os.path.exists(path):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What ``celery -A celeryapp:celery worker`` is given: the Celery app of ``jobsapp``."""
+"""The Celery app of ``jobsapp``, for ``celery -A celeryapp:celery worker``."""
 
 from jobsapp import create_app
 

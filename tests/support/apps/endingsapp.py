@@ -1,4 +1,4 @@
-"""An app whose jobs end in every way but well; what its workers hear of it goes to the ledger."""
+"""An app whose jobs fail in every way; its workers record the signals and callbacks of these ends in the ledger."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def revoked(request: Any, expired: bool, **_: Any) -> None:
 
 
 def create_app(**config: str) -> Flask:
-    """The app; its settings come from the environment, or are given."""
+    """The app; its settings come from the environment or from ``config``."""
     app = Flask("endingsapp", instance_path=config.pop("INSTANCE", None) or os.environ["INSTANCE"])
     app.config.update(config)
     jobs.init_app(app)

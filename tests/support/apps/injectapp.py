@@ -1,6 +1,6 @@
-"""The app of ``jobsapp.py``, whose worker raises at one step of a settlement, once, when a test says so.
+"""The app of ``jobsapp.py``; its worker raises once at one step of a settlement, when a test asks for it.
 
-The test writes the name of the step into the file ``LEDGER + ".inject"``; whoever comes by takes the file and raises.
+The test writes the name of the step into the file ``LEDGER + ".inject"``; that step deletes the file and raises.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ STEPS: dict[str, tuple[Any, str]] = {
     "ack": (Message, "ack"),
 }
 ERRORS = {"ack": BrokenPipeError}
-"""What is raised there, where it is not just anything."""
+"""The type of the error at a step, if it matters."""
 
 
 @jobs.task(name="test.turned_away", **FAST)
 def turned_away(marker: str) -> None:
-    """Asks once to be returned."""
+    """Ask once to be returned."""
     note(marker, "begun")
     if begun(marker) == 1:
         raise Reject("not now", requeue=True)

@@ -1,7 +1,7 @@
-"""The app that the system tests run in separate web, worker and beat processes: a job of every fate.
+"""The app of the system tests, which run it as separate web, worker and Beat processes; it has a job for every ending.
 
-Each attempt writes a line to the ledger (``LEDGER``, a file): ``<marker> <event>``, so a test knows how often
-a job began and finished, whatever became of its process.
+Each attempt writes lines ``<marker> <event>`` to the ledger (the file ``LEDGER``), so a test knows how often a job
+began and finished, even if its process died.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ FAST = {"retry_backoff": 0.2, "retry_backoff_max": 1, "retry_jitter": False}
 
 
 def note(marker: str, event: str) -> None:
-    """Write a line to the ledger; short appends to one file do not mix."""
+    """Write a line to the ledger; short appends of several processes do not interleave."""
     with open(os.environ["LEDGER"], "a", encoding="utf-8") as ledger:
         ledger.write(f"{marker} {event}\n")
 
 
 def begun(marker: str) -> int:
-    """How often ``marker`` has begun."""
+    """The number of starts of the job ``marker``."""
     with open(os.environ["LEDGER"], encoding="utf-8") as ledger:
         return sum(line.split() == [marker, "begun"] for line in ledger)
 
@@ -79,7 +79,7 @@ def never_again(marker: str) -> None:
 
 
 class Unpicklable(Exception):
-    """An exception that neither pickles nor can be made from its arguments."""
+    """An exception that cannot be pickled, and cannot be created from its ``args``."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one)
@@ -155,7 +155,7 @@ def nap(marker: str, seconds: float) -> None:
 
 @jobs.task(name="test.turned_down")
 def turned_down(marker: str, seconds: float) -> None:
-    """Goes back to its queue once."""
+    """Ask once to be returned."""
     note(marker, "begun")
     if begun(marker) == 1:
         time.sleep(seconds)
@@ -210,7 +210,7 @@ def wait_for_file(path: str, seconds: float = 30) -> None:
 
 @signals.worker_ready.connect
 def lose_the_connection(sender: Any, **_: Any) -> None:
-    """Have it gone right ``before`` or ``after`` the one read of Celery that drops the error."""
+    """Cut the connection right ``before`` or ``after`` the one read by Celery that drops the error."""
     moment = os.environ.pop("LOSE_CONNECTION", "")
     if not moment:
         return
@@ -228,7 +228,7 @@ def lose_the_connection(sender: Any, **_: Any) -> None:
 
 @signals.task_received.connect
 def hold_the_loop(request: Any, **_: Any) -> None:
-    """Let what the children report lie for a while."""
+    """Delay the reading of the children's reports."""
     if request.args == ["HOLD-THE-LOOP"]:
         time.sleep(3)
 
@@ -241,9 +241,9 @@ def freeze(event: Any) -> None:
 
 @signals.task_received.connect
 def crash_the_loop(sender: Any, request: Any, **_: Any) -> None:
-    """Raise in the event loop, as no message should be able to."""
+    """Raise in the event loop, which no message should be able to cause."""
     if request.args == ["CRASH-THE-LOOP"]:
-        sender.controller.semaphore.value = 0  # it does not begin
+        sender.controller.semaphore.value = 0  # the job does not begin
         sender.hub.call_soon(lambda: 1 / 0)
 
 

@@ -1,4 +1,4 @@
-"""An app with a job that ends its whole worker every time, and jobs that only stand beside it."""
+"""An app with a job that kills its whole worker every time, and innocent jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobsapp import note
 
 jobs = Nightshift()
 SLOW = 4
-"""Innocent jobs behind the killer that still run when it strikes."""
+"""The number of innocent jobs behind the killer that still run when it kills the worker."""
 
 
 @jobs.task(name="test.innocent")
@@ -27,7 +27,7 @@ def innocent(number: int, seconds: float = 0.005) -> None:
 
 @jobs.task(name="test.killer")
 def killer(seconds: float = 0.05) -> None:
-    """SIGKILL to the worker's main process and all its children, when the child beside it is at work."""
+    """Send SIGKILL to the worker's main process and all its children, while another child runs a job."""
     note("killer", "begun")
     time.sleep(seconds)
     worker = psutil.Process(int(os.environ["WORKER_PID"]))
@@ -48,7 +48,7 @@ def create_app() -> Flask:
 
 
 def fill(count: int, killer_at: int) -> None:
-    """Enqueue ``count`` innocents with the killer among them."""
+    """Enqueue ``count`` innocent jobs, with the killer among them."""
     with create_app().app_context():
         innocent.enqueue_many([(number,) for number in range(killer_at)])
         killer.delay()

@@ -1,4 +1,4 @@
-"""The app that ``test_logs.py`` follows one job through: web, worker, retry, death, replay."""
+"""The app in which ``test_logs.py`` follows one job through web, worker, retry, death and replay."""
 
 from __future__ import annotations
 

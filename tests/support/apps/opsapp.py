@@ -1,4 +1,4 @@
-"""An app in this process, on a real broker and a real database, for tests of what operators see."""
+"""An app in the test process on a real broker and a real database, for tests of operators' views."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "shop.py", line 3, in se
 
 
 class Ops:
-    """The app, its parts, and ways to make history without running a job."""
+    """The app, its services, and methods that write history without running a job."""
 
     def __init__(self, folder: Path, broker_url: str, **config: Any) -> None:
         self.jobs = Nightshift()
@@ -51,17 +51,17 @@ class Ops:
         return services.current(self.app)
 
     def get(self, path: str, *, remote: str = "127.0.0.1", host: str = "localhost", **headers: str) -> Any:
-        """GET as a caller at the address ``remote``; ``x_real_ip="…"`` is a header."""
+        """GET as a client with the address ``remote``; ``x_real_ip="…"`` sets a header."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         client = self.app.test_client()
         return client.get(path, headers={"Host": host, **named}, environ_overrides={"REMOTE_ADDR": remote})
 
     def run(self, *words: str, stdin: str | None = None) -> Result:
-        """``flask jobs <words>``."""
+        """Run ``flask jobs <words>``."""
         return self.app.test_cli_runner().invoke(cli, list(words), input=stdin, env={"COLUMNS": "80"})
 
     def ok(self, *words: str) -> str:
-        """``run``, to success; what it printed."""
+        """``run``, which must succeed; returns its output."""
         done = self.run(*words)
         assert done.exit_code == 0, done.output
         return done.stdout
@@ -73,7 +73,7 @@ class Ops:
     def worker_seen(
         self, name: str = "worker@one", *, seen: float = 0, loop: float = 0, **fields: Any
     ) -> None:
-        """A sign of life of ``name``, ``seen`` seconds old, whose loop turned ``loop`` seconds ago."""
+        """Write a heartbeat of ``name`` that is ``seen`` seconds old; its loop ran ``loop`` seconds ago."""
         now = utcnow()
         wanted = {
             "hostname": name.partition("@")[2],
@@ -103,7 +103,7 @@ class Ops:
         return JobRef(str(uuid.uuid4()), "mail.send", "mail", attempt, "req-1", utcnow())
 
     def ran(self, *, outcome: str = "succeeded", runtime: float = 0.2, wait: float = 0.03) -> JobRef:
-        """A job that ran once, as a worker would tell it; ``flush()`` writes it."""
+        """Record a job that ran once, as a worker would; ``flush()`` writes it."""
         job, now, worker = self.ref(), utcnow(), "worker@one"
         failure = Failure("OSError", "refused", TRACEBACK)
         ends: dict[str, JobEvent] = {
@@ -119,7 +119,7 @@ class Ops:
         self.services.journal.flush(10)
 
     def enqueue(self, queue: str = "mail", count: int = 1) -> list[str]:
-        """Jobs in a queue that nobody consumes."""
+        """Enqueue jobs into a queue without a worker; returns their ids."""
         ids = [str(uuid.uuid4()) for _ in range(count)]
         for job_id in ids:
             self.services.broker.publish(self.message(job_id, queue), queue)
@@ -134,7 +134,7 @@ class Ops:
         self, *, task: str = "mail.send", reason: Reason = Reason.EXHAUSTED, error: str = "OSError",
         text: str = "refused", archive: bool = True, enqueued: timedelta = timedelta(),
     ) -> str:  # fmt: skip
-        """A job that was enqueued some time ago dies and is archived; its id."""
+        """Bury and archive a job that was enqueued some time ago; returns its id."""
         job_id = str(uuid.uuid4())
         original = self.message(job_id, task=task)
         original.headers["nightshift"]["enqueued_at"] = (utcnow() - enqueued).isoformat()
@@ -163,7 +163,7 @@ class Ops:
 
 @contextmanager
 def opened(folder: Path, broker_url: str, *, migrate: bool = True, **config: Any) -> Iterator[Ops]:
-    """An ``Ops``, migrated."""
+    """An ``Ops`` with a migrated database."""
     ops = Ops(folder, broker_url, **config)
     if migrate:
         ops.services.store.migrate()

@@ -1,4 +1,4 @@
-"""An app whose jobs keep results, for ``test_publishing.py`` and the worker that it starts."""
+"""An app whose jobs keep results, for ``test_publishing.py`` and its worker."""
 
 from __future__ import annotations
 

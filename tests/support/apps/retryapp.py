@@ -1,4 +1,4 @@
-"""The app of ``jobsapp.py`` with a task that asks for whatever retry a test wants."""
+"""The app of ``jobsapp.py`` with tasks that ask for the retry that a test specifies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["create_app"]
 
 @jobs.task(name="test.ask_unchecked", bind=True, max_retries=3)
 def ask_unchecked(self: Any, marker: str, options: dict[str, Any]) -> None:
-    """As if ``retry()`` had overlooked something."""
+    """Ask for a retry as if ``retry()`` had missed a wrong option."""
     with patch("flask_nightshift.task.base.checked_retry", lambda asked, _: options):
         self.retry(countdown=0.1, **options)
 
@@ -29,7 +29,7 @@ def ask_in_vain(self: Any, marker: str, options: dict[str, Any]) -> None:
 
 @jobs.task(name="test.ask_for_an_hour", bind=True, max_retries=3)
 def ask_for_an_hour(self: Any, marker: str, kind: str) -> None:
-    """Which expires in an hour, said in one of three ways."""
+    """Ask for a retry that expires in an hour, given in one of three forms."""
     hour = timedelta(hours=1)
     given = {"seconds": hour.total_seconds(), "delta": hour, "moment": utcnow() + hour}
     if not self.request.retries:

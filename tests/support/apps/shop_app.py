@@ -1,4 +1,4 @@
-"""The example shop's app in this process, for what needs no worker."""
+"""The example shop's app in the test process, for tests without a worker."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from flask import Flask
 
-import shop_stack  # noqa: F401 - says where the shop is
+import shop_stack  # noqa: F401 - it adds the shop to sys.path
 
 from shop import create_app  # isort: skip
 from shop.extensions import db  # isort: skip
 
 
 def make_app(home: Path, monkeypatch: pytest.MonkeyPatch, **overrides: Any) -> Flask:
-    """An app with its instance folder in ``home``, its tables made."""
+    """An app with its instance folder in ``home``, and with its tables."""
     monkeypatch.setenv("SHOP_INSTANCE", str(home))
     app = create_app({"TESTING": True, **overrides})
     app.testing = False  # errors become answers, as for a customer

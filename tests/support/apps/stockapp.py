@@ -1,4 +1,4 @@
-"""Plain Celery that knows tasks of ``jobsapp``, and one of its own; in the ledger its attempts say ``stock``."""
+"""A plain Celery app with some tasks of ``jobsapp`` and one of its own; its attempts write ``stock`` to the ledger."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ONCE = {"max_retries": 1}
 
 
 def attempt(marker: str, fail: bool = False) -> str:
-    """A body: notes where it runs, and fails for good if it is told to."""
+    """The body of several tasks: record where it runs, and fail finally with ``fail``."""
     note(marker, "begun")
     note(marker, f"in-{current_app.name if has_app_context() else 'no-app'}")
     if fail:
@@ -49,7 +49,7 @@ class FlaskTask(celery.Task):
 
 
 class SuperTask(celery.Task):
-    """Calls the class that it overrides; says how it is to be run in its body."""
+    """Calls ``super().__call__``, and sets its options in the class body."""
 
     autoretry_for = (OSError,)
     retry_kwargs = {"max_retries": 1, "countdown": 0}  # noqa: RUF012 - as people write it
@@ -60,7 +60,7 @@ class SuperTask(celery.Task):
 
 
 class OurTask(JobTask):
-    """Of our own class."""
+    """Derives from our own class."""
 
     max_retries = 1
 
@@ -119,7 +119,7 @@ class WatchedTask(celery.Task):
 
 
 class Forgetful(Request):
-    """Does not call what it overrides."""
+    """Does not call the methods that it overrides."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         note(self.args[0], exc_info.type.__name__)
@@ -154,7 +154,7 @@ def with_request(marker: str, seconds: float = 0) -> str:
 
 
 class Hooked(celery.Task):
-    """Each hook notes whether it has an app, and that it has not the body's session."""
+    """Each hook records whether it has an app, and that it does not share the body's session."""
 
     max_retries = 1
 
@@ -211,7 +211,7 @@ def swallow(self: Any, marker: str, how: str) -> str | None:
     if how == "except":
         try:
             self.retry(countdown=0)
-        except Exception:  # noqa: BLE001 - what it is about
+        except Exception:  # noqa: BLE001 - the purpose of this task
             return "swallowed"
     if how == "suppress":
         with contextlib.suppress(Exception):
@@ -220,7 +220,7 @@ def swallow(self: Any, marker: str, how: str) -> str | None:
         try:
             self.retry(countdown=0)
         finally:
-            return "swallowed"  # noqa: B012 - what it is about
+            return "swallowed"  # noqa: B012 - the purpose of this task
     if how == "another":
         try:
             self.retry(countdown=0)
@@ -253,12 +253,12 @@ async def ask_again(self: Any, marker: str) -> None:
     note(marker, "done")
 
 
-# -- what a task sees of its message ---------------------------------------------------------------------------
+# -- the message as a task sees it -----------------------------------------------------------------------------
 
 
 @jobs.task(name="idiom.headers", bind=True, **ONCE)
 def headers(self: Any, marker: str) -> None:
-    """Notes its headers, is retried once, then sends itself on once by each of two ways."""
+    """Record the headers, retry once, then publish itself again in two ways."""
     request = self.request
     note(marker, "headers " + json.dumps(request.headers, sort_keys=True))
     note(marker, f"ours {[name for name in vars(request) if 'nightshift' in name]}")
@@ -278,7 +278,7 @@ def create_app() -> Flask:
     app_celery.register_task(ByInstance())
 
     class ContextTask(app_celery.Task):  # type: ignore[name-defined]  # made by the app
-        """Of Flask's documentation as it was for years."""
+        """The class from older versions of Flask's documentation."""
 
         max_retries = 1
 

@@ -1,4 +1,4 @@
-"""A plain Celery app on the lease transport, or on kombu's own; its tasks keep a ledger on the server."""
+"""A plain Celery app on the lease transport or kombu's own; its tasks write a ledger on the server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def work(name: str, seconds: float = 0.0) -> None:
 
 @app.task(name="spin", ignore_result=True)
 def spin(name: str, seconds: float) -> None:
-    """Compute, and let nobody else have a turn."""
+    """Compute without a pause, so that no greenlet and no event loop gets a turn."""
     ledger.rpush("started", name)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -51,5 +51,5 @@ def spin(name: str, seconds: float) -> None:
 
 @app.task(name="count", ignore_result=True)
 def count() -> None:
-    """One more."""
+    """Increment the counter."""
     ledger.incr("count")
