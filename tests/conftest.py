@@ -1,7 +1,7 @@
 """Servers for every kind of test; see ``servers.py``.
 
-A server starts with the first test that asks for it and lives as long as the run. After a test that killed
-or froze one, it is brought back before the next.
+A server starts with the first test that uses it and runs until the end of the test run. If a test kills or freezes it,
+it is started again before the next test.
 """
 
 from __future__ import annotations

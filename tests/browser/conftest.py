@@ -1,4 +1,4 @@
-"""Chromium on the running shop."""
+"""Chromium, and the running shop."""
 
 from __future__ import annotations
 

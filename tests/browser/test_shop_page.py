@@ -1,4 +1,4 @@
-"""The shop's page in a real browser, with the whole system behind it."""
+"""The shop's page in a real browser, with the whole system running."""
 
 from __future__ import annotations
 

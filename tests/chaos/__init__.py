@@ -1,6 +1,6 @@
-"""Chaos: break workers, brokers, connections and the database under load, and count every job afterwards.
+"""Chaos: break workers, brokers, connections and the database under load, then account for every job.
 
-``faults.py`` says what is done and what may follow, ``plan.py`` when, ``inflict.py`` how; ``crew.py`` has the
-servers and workers, ``trial.py`` one run; ``ledger.py`` is what the jobs themselves wrote, ``audit.py`` the
-verdict on it. ``python -m chaos`` (``make chaos``) prints the table.
+``faults.py`` lists the faults and their allowed effects, ``plan.py`` schedules them, ``inflict.py`` carries them out.
+``crew.py`` manages servers and workers, ``trial.py`` one run. ``ledger.py`` reads what the jobs recorded, and
+``audit.py`` judges it. ``python -m chaos`` (``make chaos``) prints the table.
 """

@@ -1,4 +1,4 @@
-"""``make chaos``: every fault on every broker, a table, and exit code 1 when a guarantee was broken."""
+"""``make chaos``: runs every fault on every broker and prints a table; exit code 1 if a guarantee was broken."""
 
 from __future__ import annotations
 

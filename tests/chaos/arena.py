@@ -1,4 +1,4 @@
-"""Where trials take place: one broker, a PostgreSQL when needed, and the crew that fits the fault."""
+"""The environment of a trial: one broker, a PostgreSQL if needed, and the crew for the fault."""
 
 from __future__ import annotations
 

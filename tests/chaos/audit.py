@@ -1,4 +1,4 @@
-"""The verdict on one trial: pure, from what was accepted, the ledger, the dead letters and the blows."""
+"""Judges one trial, as a pure function of the accepted jobs, the ledger, the dead letters and the inflicted blows."""
 
 from __future__ import annotations
 

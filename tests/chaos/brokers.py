@@ -1,4 +1,4 @@
-"""The brokers under test: as durable as production has them, with what only chaos does to them."""
+"""The brokers under test, as durable as in production, with the operations that only chaos needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Enqueuing and looking, through Nightshift or through stock Celery."""
+"""Enqueues jobs and inspects the system, through Nightshift or stock Celery."""
 
 from __future__ import annotations
 

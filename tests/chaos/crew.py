@@ -1,4 +1,4 @@
-"""The workers of one system, each in a place of its own: one that died is replaced."""
+"""The workers of one system, each in a slot of its own; a worker that died is replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the jobs do, the same under Nightshift and under stock Celery; runs in a worker's child process."""
+"""The bodies of the jobs, the same for Nightshift and stock Celery; they run in a worker's child process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is done to a system under load, and what may follow from it.
+"""The faults, and the effects that each may have.
 
-No fault may lose a job. A job may run twice only where the part that had it died, or seemed to have.
+No fault may lose a job. A job may run twice only if the part that held it died or seemed to have died.
 """
 
 from __future__ import annotations

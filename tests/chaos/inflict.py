@@ -1,4 +1,4 @@
-"""How each fault is inflicted on a crew; every method gives the blow, or None when there was no victim."""
+"""Inflicts each fault on a crew; every method returns the blow, or None if there was no victim."""
 
 from __future__ import annotations
 

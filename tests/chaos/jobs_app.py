@@ -1,4 +1,4 @@
-"""The Flask app whose workers are hit."""
+"""The Flask app of the workers under test."""
 
 from __future__ import annotations
 

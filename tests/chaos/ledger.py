@@ -1,7 +1,7 @@
-"""What the jobs themselves wrote down: one line when an attempt starts, one when it ends.
+"""The ledger of the jobs themselves: one line when an attempt starts, one when it ends.
 
-A line is one ``write`` to a file opened for appending, so lines of many processes do not mix, and whatever was
-written before a SIGKILL is there after it.
+A line is one ``write`` to a file opened for appending. So lines of several processes do not interleave, and lines
+written before a SIGKILL stay.
 """
 
 from __future__ import annotations

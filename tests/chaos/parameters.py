@@ -1,4 +1,4 @@
-"""The parameters of ``make chaos``, from the environment; a wrong one is refused with what is allowed."""
+"""The parameters of ``make chaos``, from the environment; the error for a wrong one says what is allowed."""
 
 from __future__ import annotations
 

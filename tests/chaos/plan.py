@@ -1,4 +1,4 @@
-"""What a trial will do, decided beforehand: the same seed makes the same plan."""
+"""Plans a trial in advance: the same seed gives the same plan."""
 
 from __future__ import annotations
 

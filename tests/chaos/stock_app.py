@@ -1,4 +1,4 @@
-"""The same jobs for stock Celery, set up as its documentation advises for jobs that must not get lost."""
+"""The same jobs for stock Celery, configured as its documentation advises for jobs that must not get lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table that ``make chaos`` prints: a line as soon as a trial has ended."""
+"""The table of ``make chaos``; it prints a line after each trial."""
 
 from __future__ import annotations
 

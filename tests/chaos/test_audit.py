@@ -1,4 +1,4 @@
-"""The audit finds what it is there to find."""
+"""The audit reports every kind of broken guarantee."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command behind ``make chaos``, as a process: its table, its exit code, and that nothing is left of it."""
+"""The command behind ``make chaos`` as a process: its table, its exit code, and its clean-up."""
 
 from __future__ import annotations
 

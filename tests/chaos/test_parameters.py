@@ -1,4 +1,4 @@
-"""``make chaos``: its parameters, its plan, and that nothing is left of it."""
+"""``make chaos``: its parameters, its plan, and its clean-up."""
 
 from __future__ import annotations
 

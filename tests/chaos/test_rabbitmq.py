@@ -1,4 +1,4 @@
-"""Every fault on RabbitMQ, in short."""
+"""A short trial of every fault on RabbitMQ."""
 
 from __future__ import annotations
 

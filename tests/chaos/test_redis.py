@@ -1,4 +1,4 @@
-"""Every fault on Debian's Redis, in short."""
+"""A short trial of every fault on Debian's Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every fault on Valkey, in short."""
+"""A short trial of every fault on Valkey."""
 
 from __future__ import annotations
 

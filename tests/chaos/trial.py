@@ -1,4 +1,4 @@
-"""One trial: a fault, inflicted as planned on a crew under load, and the audit after it."""
+"""One trial: inflict a fault, as planned, on a crew under load, then audit the result."""
 
 from __future__ import annotations
 

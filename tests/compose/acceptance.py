@@ -1,6 +1,6 @@
-"""Both compose files, started for real: what a person who deploys relies on, step by step.
+"""Starts both Compose files for real, and checks step by step what their users rely on.
 
-Started by ``tests/compose/run``. Ends with 0 if and only if every step held; cleans up in any case.
+``tests/compose/run`` starts it. It exits with 0 if and only if every step passed, and always cleans up.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A slow partner, for a job that can be killed while it runs; only the standard library.
+"""A slow partner, for a job that a test kills while it runs; standard library only.
 
-``POST /slow?hold=40`` answers after 40 s when a key (``Idempotency-Key``) comes for the first time and at
-once from then on, so the second run of a job ends soon. ``GET /calls`` lists the calls as they came in:
-``[{"key", "client", "at"}]``, ``at`` in seconds since the epoch, ``client`` the caller's address.
+``POST /slow?hold=40`` answers after 40 s to the first call with a key (``Idempotency-Key``), and at once to later ones,
+so the second run of a job ends soon. ``GET /calls`` lists the calls in order: ``[{"key", "client", "at"}]``, ``at`` in
+seconds since the epoch, ``client`` the caller's address.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One started stack: its own project name, image and ports, so that no other stack is touched."""
+"""One running stack with its own project name, image and ports, so that it touches no other stack."""
 
 from __future__ import annotations
 

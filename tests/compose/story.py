@@ -1,4 +1,4 @@
-"""What a person who deploys the stack relies on, as steps: each says what holds and returns what it saw."""
+"""The steps that check what users of the stack rely on; each names its claim and returns what it observed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``site`` is a broker and its server; a test that takes it runs once on each kind."""
+"""``site`` is a broker and its server; a test that uses it runs once for each kind of broker."""
 
 from __future__ import annotations
 

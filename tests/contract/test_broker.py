@@ -1,4 +1,4 @@
-"""What holds on every broker."""
+"""The contract of every broker."""
 
 from __future__ import annotations
 

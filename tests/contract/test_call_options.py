@@ -1,4 +1,4 @@
-"""What one call of a task is given: refused by name where it is wrong, on every way to a broker."""
+"""The options and arguments of a call: wrong ones are refused by name, on every way to a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An app that is closed, from whatever thread, changes nothing of the process around it."""
+"""Closing an app, from any thread, changes nothing else in the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded server: one per instance folder, found by the others, gone when it is told to."""
+"""The embedded server: one per instance folder, which other processes find, and which stops on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``delay()`` takes a shorter way than Celery's own, and ``enqueue_many()`` a shorter one still: same messages."""
+"""``delay()`` and ``enqueue_many()`` take shorter ways than Celery's producer, and publish the same messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that has published, and then forks (gunicorn with ``--preload``): its children publish for themselves."""
+"""A process publishes, then forks (gunicorn ``--preload``): its children publish over connections of their own."""
 
 from __future__ import annotations
 

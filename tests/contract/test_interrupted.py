@@ -1,4 +1,4 @@
-"""A publish that a time limit or a signal handler interrupts: the confirmation that comes later is nobody's."""
+"""A time limit or signal handler interrupts a publish: its late confirmation is not taken for another message's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds on ``memory://`` only: a clock that can be moved, and a worker within this process."""
+"""``memory://`` only: a clock that tests can move, and a worker inside this process."""
 
 from __future__ import annotations
 

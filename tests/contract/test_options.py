@@ -1,4 +1,4 @@
-"""Options that cannot be written are the caller's error, with the value and the way out, on every way to a broker."""
+"""An option that cannot be published raises an error in the caller, with the value and the remedy, on every broker."""
 
 from __future__ import annotations
 

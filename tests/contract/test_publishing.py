@@ -1,4 +1,4 @@
-"""What a Flask app sees of its broker through ``delay()``, canvas and results."""
+"""A Flask app and its broker: ``delay()``, canvas and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds on RabbitMQ only."""
+"""RabbitMQ only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first publish of a process, which declares what is missing: few round trips, and no later than any other."""
+"""The first publish of a process declares what is missing, in few round trips and within the usual time limit."""
 
 from __future__ import annotations
 

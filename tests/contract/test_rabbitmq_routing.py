@@ -1,4 +1,4 @@
-"""A delayed job arrives whatever its queue's exchange and key are, or is refused; none stays in the delayed queues."""
+"""A delayed job reaches its queue for any exchange and routing key, or is refused; none stays in the delayed queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds on Redis and Valkey only."""
+"""Redis and Valkey only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test or the app sets on a declared task is set on the task of the app, and undone there."""
+"""Attributes set on the proxy of a declared task are set on the app's task, and restored there."""
 
 from __future__ import annotations
 

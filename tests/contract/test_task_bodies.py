@@ -1,4 +1,4 @@
-"""Bodies of every kind of function, and one task in two apps: declared, called, and run in the caller's process."""
+"""Tasks from every kind of function, and one task in two apps: declared, called, run in the caller's process."""
 
 from __future__ import annotations
 

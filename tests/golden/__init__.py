@@ -1,5 +1,5 @@
-"""Behaviour that must stay while the code moves: each test compares what a user sees with a file in ``files/``.
+"""Behaviour that must not change while the code moves: each test compares observable output with a file in ``files/``.
 
-``pytest tests/golden --update-golden`` writes the files anew; the change then shows in the diff of the commit. What
-differs from run to run is replaced by a word that says what stood there (``normal.py``).
+``pytest tests/golden --update-golden`` rewrites the files, so that a change shows in the commit's diff. ``normal.py``
+replaces values that differ from run to run by a word for their kind.
 """

@@ -1,4 +1,4 @@
-"""The app whose behaviour is kept: a task for each fate. Its settings come from the environment, or from ``config``."""
+"""The app of the golden files: a task for each ending. Its settings come from the environment or from ``config``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in a broker, looked at by its own client: messages, keys of Redis, entities of RabbitMQ."""
+"""Reads the contents of a broker with its own client: messages, keys of Redis, entities of RabbitMQ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs several ``flask jobs`` commands in one process: the words of each are a JSON list in an argument."""
+"""Runs several ``flask jobs`` commands in one process; each argument is a JSON list with the words of one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``golden({name: value, …})`` compares each value with the stored file of its name, or stores it."""
+"""``golden({name: value, …})`` compares each value with the stored file of that name, or stores it."""
 
 from __future__ import annotations
 

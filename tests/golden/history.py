@@ -1,4 +1,4 @@
-"""What stands in the history database of a story, read without Nightshift."""
+"""Reads the history database of a story without Nightshift."""
 
 from __future__ import annotations
 

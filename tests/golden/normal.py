@@ -1,7 +1,7 @@
 """Replaces what differs from run to run: ids, times, hosts, process ids, ports, paths, versions, measured seconds.
 
-Ids are numbered in the order in which one value shows them, so that it stays visible which of them are the same. Times
-are told in steps of ten minutes from now, so that an hour's delay stays visible and a slow machine does not matter.
+Ids are numbered by their first appearance in a value, so equal ids stay recognisable. Times become steps of ten minutes
+from now, so an hour's delay stays visible, and a slow machine does not matter.
 """
 
 from __future__ import annotations

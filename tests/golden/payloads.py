@@ -1,4 +1,4 @@
-"""JSON text as a value and the way it is written, which together give its bytes."""
+"""Splits JSON text into a value and its notation, which together give its bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names in what people and programs read: log lines and metrics."""
+"""The names in logs and metrics, which people and programs read."""
 
 from __future__ import annotations
 

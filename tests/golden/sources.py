@@ -1,4 +1,4 @@
-"""What the package's source says by itself: names of loggers, of log events, and of modules that stand in texts."""
+"""Names in the package's source: loggers, log events, and modules that texts mention."""
 
 from __future__ import annotations
 

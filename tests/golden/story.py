@@ -1,6 +1,6 @@
-"""One life of a system on one broker, in which everything that leaves a trace happens once.
+"""The story of a system on one broker, in which everything that leaves a trace happens once.
 
-First a worker without a database works, so that dead letters stay in the broker; then one with a database.
+The first worker has no database, so dead letters stay in the broker; the second worker has one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names that users write stay: in imports, settings, calls, log configuration, and on the command line."""
+"""Names that users write do not change: in imports, settings, calls, logging configuration, and on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs leave in brokers, database, logs, terminal and metrics stays as it is, on each kind of broker."""
+"""The traces of jobs in broker, database, logs, terminal and metrics do not change, on each kind of broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables that ``flask jobs migrate`` makes stay as they are, on each kind of database."""
+"""The tables that ``flask jobs migrate`` creates do not change, on each kind of database."""
 
 from __future__ import annotations
 

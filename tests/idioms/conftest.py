@@ -1,4 +1,4 @@
-"""A workshop per idiom, on each broker."""
+"""A workshop for each idiom, on each broker."""
 
 from __future__ import annotations
 

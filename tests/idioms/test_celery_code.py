@@ -1,4 +1,4 @@
-"""Code that was written for plain Celery, moved with a line or two: a worker each, started by Celery's own command."""
+"""Code for plain Celery, moved with one or two changed lines; Celery's own command starts the workers."""
 
 from __future__ import annotations
 

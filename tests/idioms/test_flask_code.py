@@ -1,4 +1,4 @@
-"""Flask's other extensions, ``flask shell``, and test suites: nothing of ours is in their way."""
+"""Other Flask extensions, ``flask shell`` and test suites work beside Nightshift."""
 
 from __future__ import annotations
 

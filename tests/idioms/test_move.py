@@ -1,4 +1,4 @@
-"""The table of docs/how-to/move.md, line by line, and the lines that bring Celery's behaviour back."""
+"""The table of docs/how-to/move.md, line by line, and the lines that restore Celery's behaviour."""
 
 from __future__ import annotations
 

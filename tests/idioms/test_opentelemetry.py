@@ -1,4 +1,4 @@
-"""``opentelemetry-instrumentation-celery``: one span for each publish, under the caller's, and one for each attempt."""
+"""``opentelemetry-instrumentation-celery``: one span per publish, under the caller's span, and one per attempt."""
 
 from __future__ import annotations
 

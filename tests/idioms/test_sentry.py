@@ -1,4 +1,4 @@
-"""Sentry: one event for each dead job, with its exception, and a monitor for each entry of the schedule."""
+"""Sentry: one event per dead job, with its exception, and a monitor per entry of the schedule."""
 
 from __future__ import annotations
 

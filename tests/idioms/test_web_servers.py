@@ -1,4 +1,4 @@
-"""An app that enqueues under each WSGI server, also where the server forks after the app was made."""
+"""An app that enqueues under each WSGI server, including servers that fork after the app's creation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A system per broker: one that lives for a module, and fresh ones for tests that break something."""
+"""A system per broker: one for a whole module, and fresh ones for tests that break something."""
 
 from __future__ import annotations
 

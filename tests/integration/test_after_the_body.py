@@ -1,4 +1,4 @@
-"""A body that returned never runs again, whatever fails after it; and nobody but its process reports for it."""
+"""A body that returned never runs again, whatever fails afterwards; only its own process reports the job's end."""
 
 from __future__ import annotations
 

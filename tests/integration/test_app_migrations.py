@@ -1,4 +1,4 @@
-"""The migrations of the app leave our tables alone: Flask-Migrate and Alembic as people use them."""
+"""The app's migrations (Flask-Migrate, Alembic) leave our tables alone."""
 
 from __future__ import annotations
 

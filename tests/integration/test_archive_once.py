@@ -1,4 +1,4 @@
-"""A dead letter that was archived and acknowledged does not come again."""
+"""A dead letter that was archived and acknowledged does not come back."""
 
 from __future__ import annotations
 

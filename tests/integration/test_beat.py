@@ -1,4 +1,4 @@
-"""Beat against wrong clocks, wrong entries and clocks that change: what is run, what is refused, what is seen."""
+"""Beat with wrong clocks, wrong entries and clock changes: which jobs run, which entries are refused, what is shown."""
 
 from __future__ import annotations
 

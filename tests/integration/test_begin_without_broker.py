@@ -1,4 +1,4 @@
-"""The broker is silent when a job is to begin: it waits, and the report of the one before is heard."""
+"""The broker is silent when a job should begin: the job waits, and the report of the previous job still arrives."""
 
 from __future__ import annotations
 

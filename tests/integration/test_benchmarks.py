@@ -1,4 +1,4 @@
-"""The harness of `make bench` works; what it measures is for people to judge, never for a test."""
+"""The harness of ``make bench`` works; no test judges its figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does not fit into a frame of RabbitMQ, or into the pipe to a child, holds up nothing and keeps its reason."""
+"""Jobs too large for a RabbitMQ frame or for the pipe to a child block no other job, and keep the reason."""
 
 from __future__ import annotations
 

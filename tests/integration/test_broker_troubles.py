@@ -1,4 +1,4 @@
-"""A broker that cannot be used says why, each cause in its own words, and which setting mends it."""
+"""The error for a broker that cannot be used names the cause and the setting to change."""
 
 from __future__ import annotations
 

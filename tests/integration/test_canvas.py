@@ -1,4 +1,4 @@
-"""Canvas with nothing said about results: what Celery documents, on both brokers and their own result backends."""
+"""Canvas without options about results works as Celery documents it, on both brokers with their own result backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``celery -A … worker`` with all its defaults (gossip, mingle, heartbeat): it is our worker all the same."""
+"""``celery -A … worker`` with all its defaults (gossip, mingle, heartbeat) starts our worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of an operator, on real brokers: what they do, what they print, how they fail."""
+"""The operator's commands on real brokers: their effects, their output, their errors."""
 
 from __future__ import annotations
 

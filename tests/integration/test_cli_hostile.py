@@ -1,4 +1,4 @@
-"""The commands against hostile input: what operators type, what jobs carry, what the machine refuses."""
+"""The commands with hostile input: from operators, from jobs, and from a machine that refuses something."""
 
 from __future__ import annotations
 

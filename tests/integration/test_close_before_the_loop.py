@@ -1,8 +1,8 @@
-"""RabbitMQ closes the connection in the moment in which a worker's event loop begins.
+"""RabbitMQ closes the connection just when a worker's event loop begins.
 
-Celery reads once before that, for a tenth of a second, and drops the error if it is then. What is left is a closed
-connection, which is what the worker is given here. Where it was closed before that read, kombu connects anew in order
-to read, and nothing is consumed by the new connection.
+Celery reads once before that, for a tenth of a second, and drops an error of that read. Then the connection is closed,
+and these tests give the worker such a connection. If the connection is closed before that read, kombu reconnects to
+read, and nothing consumes from the new connection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A database that refuses: the error of ``migrate`` and the doctor say what is missing, and whose turn it is."""
+"""A database that refuses: the errors of ``migrate`` and the doctor name what is missing, and who must act."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters on real brokers and databases: archived once, found, replayed, put away."""
+"""Dead letters on real brokers and databases: archived once, found, replayed, discarded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation is true: its code runs, and the reference names what there is."""
+"""The documentation is true: its code runs, and the reference matches the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor finds what is set up wrongly, says how to mend it, and does not hang on what is away."""
+"""The doctor finds wrong configuration, gives a remedy, and does not hang when a part is down."""
 
 from __future__ import annotations
 

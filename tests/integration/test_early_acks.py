@@ -1,4 +1,4 @@
-"""Jobs of a task with ``acks_late=False``: acknowledged as they begin, and never lost while their worker lives."""
+"""Jobs of a task with ``acks_late=False``: acknowledged as they begin, and not lost while their worker lives."""
 
 from __future__ import annotations
 

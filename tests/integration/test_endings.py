@@ -1,4 +1,4 @@
-"""However a job ends, its result, its chord, its errbacks and Celery's signals learn of it: as with stock Celery."""
+"""Each ending of a job reaches its result, its chord, its errbacks and Celery's signals, as with stock Celery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens when a part goes away and comes back, on every broker: nothing hangs, nothing is lost."""
+"""A part fails and comes back, on every broker: nothing hangs, and no job is lost."""
 
 from __future__ import annotations
 

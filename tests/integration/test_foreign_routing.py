@@ -1,4 +1,4 @@
-"""Jobs that a stranger routes to a queue by an exchange of his own stay jobs of that queue."""
+"""Jobs that a foreign producer routes to a queue through its own exchange stay jobs of that queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waited in a frozen worker for a thread, a greenlet or a child is not run by it: another worker did."""
+"""A job that waited in a frozen worker (for a thread, greenlet or child) does not run there: another worker ran it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""We are a guest in the app: its routes, its database file and its driver stay as they are."""
+"""Nightshift leaves the app's routes, database file and driver as they are."""
 
 from __future__ import annotations
 

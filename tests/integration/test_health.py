@@ -1,4 +1,4 @@
-"""Health tells the truth, in bounded time, and details only to those who may know them."""
+"""Health is correct, answers within a time limit, and shows details only to permitted callers."""
 
 from __future__ import annotations
 

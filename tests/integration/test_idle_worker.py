@@ -1,4 +1,4 @@
-"""What a worker that has nothing to do asks of Redis, and what becomes of jobs that nobody rang for."""
+"""The requests of an idle worker to Redis, and the start of jobs whose producer rang no doorbell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that ends its whole worker every time is the only one that dies of it.
+"""Of all jobs, only the one that kills its whole worker every time becomes a dead letter.
 
 ``INNOCENTS=all`` runs every pool with every prefetch on both brokers; by default each of them occurs once.
 """

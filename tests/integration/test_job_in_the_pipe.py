@@ -1,4 +1,4 @@
-"""A job that was written to a child which has not said yet that it began: it runs once, and is settled."""
+"""A job that was written to a child which has not reported its start: it runs once and is settled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal on SQLite and PostgreSQL: one job's record, whatever the order its events arrive in."""
+"""The journal on SQLite and PostgreSQL: one record per job, whatever the order of its events."""
 
 from __future__ import annotations
 

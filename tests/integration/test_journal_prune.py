@@ -1,4 +1,4 @@
-"""What the database forgets, what it keeps, and that no sum changes."""
+"""Retention: which records it deletes, which it keeps, and that no sum changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal's thread: many processes, a database that goes away, and totals that stay exact."""
+"""The journal's thread: many processes, a database that fails and comes back, and exact totals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large dead letters: who looks at many of them does not load their bodies."""
+"""Large dead letters: a list of them does not load their bodies."""
 
 from __future__ import annotations
 

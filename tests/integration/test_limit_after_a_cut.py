@@ -1,4 +1,4 @@
-"""A time limit holds whatever becomes of the connection to the broker."""
+"""A time limit holds even if the connection to the broker is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An app that sets up logging as Flask's documentation does: jobs are told of, once, and what is the app's stays."""
+"""An app that sets up logging as Flask's documentation does: job events are logged once, and its set-up stays."""
 
 from __future__ import annotations
 

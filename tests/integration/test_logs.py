@@ -1,4 +1,4 @@
-"""Every line of a job says which job, on every road it takes; no line says a password."""
+"""Every log line about a job names the job, however it is written; no line contains a password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs against what jobs and partners write into them: secrets, escape sequences, forged lines, surrogates."""
+"""Logs against hostile text from jobs and partners: secrets, escape sequences, forged lines, surrogates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever ends or moves a job outside of a worker's hands, a line says which job it was."""
+"""If a job ends or moves outside a worker, a log line names the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An app for each test: one that is garbage takes its threads, connections and descriptors along."""
+"""An app for each test: when it is collected as garbage, its threads, connections and descriptors close."""
 
 from __future__ import annotations
 

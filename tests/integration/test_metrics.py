@@ -1,4 +1,4 @@
-"""Metrics are the cluster's, survive restarts, and leave out what is not known."""
+"""Metrics cover the cluster, survive restarts, and leave out unknown values."""
 
 from __future__ import annotations
 

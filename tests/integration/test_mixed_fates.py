@@ -1,4 +1,4 @@
-"""200 jobs of every fate on every broker: each ends as a success or as a dead letter with the right reason."""
+"""200 jobs with every kind of ending on every broker: each ends as a success or a dead letter with its reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celery's events and those who live on them: what a worker tells Flower and exporters."""
+"""Celery's events, and the tools that use them (Flower, exporters)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two workers on one host are two to everybody, and a misspelt queue is seen."""
+"""Two workers on one host have different names, and a misspelt queue is reported."""
 
 from __future__ import annotations
 

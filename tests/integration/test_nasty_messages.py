@@ -1,4 +1,4 @@
-"""Whatever stands in a queue, it stops no worker: what is no job becomes a dead letter with its bytes."""
+"""No content of a queue stops a worker: a message that is not a job becomes a dead letter with its bytes."""
 
 from __future__ import annotations
 

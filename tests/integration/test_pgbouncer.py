@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode all works, and no total is lost: nothing of ours is kept in a session."""
+"""Everything works behind PgBouncer in transaction mode, without a lost total: we keep no state in a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retention of a database that is large, sparse or old: it ends, in transactions that are bounded."""
+"""Retention of a large, sparse or old database ends, in bounded transactions."""
 
 from __future__ import annotations
 

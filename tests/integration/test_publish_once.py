@@ -1,4 +1,4 @@
-"""A publish whose answer is cut off has been done, and is not done again."""
+"""A publish whose answer is cut off has happened, and does not happen again."""
 
 from __future__ import annotations
 

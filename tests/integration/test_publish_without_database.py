@@ -1,4 +1,4 @@
-"""A job whose result will be kept can be enqueued while the database is away (invariants 7 and 8)."""
+"""A job that keeps its result can be enqueued while the database is down (invariants 7 and 8)."""
 
 from __future__ import annotations
 

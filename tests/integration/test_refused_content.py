@@ -1,6 +1,6 @@
-"""Content is no outage: what a database refuses for its content is bounded, or set aside with its bytes.
+"""Content that a database refuses is no outage: it is truncated, or set aside with its bytes.
 
-And an outage is no content: whatever passes by itself costs no total and no record.
+And an outage is no refusal: a temporary error costs no total and no record.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A replay claims before it publishes: operators, crashes, outages and Ctrl-C, on both brokers and both databases."""
+"""A replay claims the letter before it publishes: operators, crashes, outages, Ctrl-C, on all brokers and databases."""
 
 from __future__ import annotations
 

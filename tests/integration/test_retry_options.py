@@ -1,4 +1,4 @@
-"""``retry(queue=…, priority=…, expires=…)``: what cannot be written is the task's error, and wedges no worker."""
+"""``retry(queue=…, priority=…, expires=…)``: a value that cannot be published fails the task and blocks no worker."""
 
 from __future__ import annotations
 

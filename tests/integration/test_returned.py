@@ -1,4 +1,4 @@
-"""A job that goes back to its queue does so, although the broker does not answer at that moment."""
+"""A job that goes back to its queue gets there even if the broker does not answer at that moment."""
 
 from __future__ import annotations
 

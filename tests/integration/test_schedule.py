@@ -1,4 +1,4 @@
-"""Beat's memory: what it goes on from after a restart, and while the database is away."""
+"""Beat's memory: where it continues after a restart, and while the database is down."""
 
 from __future__ import annotations
 

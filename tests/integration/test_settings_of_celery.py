@@ -1,4 +1,4 @@
-"""What a user says in Celery's words takes effect in a real worker, and splits no system in two."""
+"""Celery's settings take effect in a real worker, and never make two processes use two brokers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is raised between the end of an attempt and its settlement: the job is accounted for, the slot is free."""
+"""An error between the end of an attempt and its settlement: the job is accounted for, and its slot is free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shop's endpoints: what they refuse and how, and what they say while the broker or the database is away."""
+"""The shop's endpoints: their errors, and their answers while the broker or the database is down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web app as the container runs it: clients that send a byte now and then keep nobody else waiting."""
+"""The web app as the container runs it: clients that send single bytes do not block others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers try on the shop: forged mails, names that lead inside, swelling pictures, and what the logs tell."""
+"""Attacks on the shop: forged mails, names that lead to private addresses, decompression bombs, secrets in logs."""
 
 from __future__ import annotations
 

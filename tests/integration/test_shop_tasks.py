@@ -1,4 +1,4 @@
-"""The shop's tasks against real servers: one mail per user, prints of every picture, partners of all moods."""
+"""The shop's tasks with real servers: one mail per user, thumbnails of every picture, partners that fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store on SQLite and PostgreSQL: migrations, several processes, and a database that goes away."""
+"""The store on SQLite and PostgreSQL: migrations, several processes, and a database that fails and comes back."""
 
 from __future__ import annotations
 

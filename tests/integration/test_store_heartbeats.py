@@ -1,4 +1,4 @@
-"""Who is alive: workers, beats, and the memory of the schedule."""
+"""Heartbeats of workers and Beat, and the memory of the schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The acceptance of a background-job system, on every broker, with separate web and worker processes."""
+"""The acceptance test of a background-job system, on every broker, with separate web and worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks as other people write them: whatever class a task is of, its jobs have an app, are retried, and die visibly."""
+"""Tasks of any class: their jobs have an app context, are retried, and become dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lease transport does with messages, seen from producers, consumers and the server."""
+"""The lease transport and its messages, seen by producers, by consumers and in the server."""
 
 from __future__ import annotations
 

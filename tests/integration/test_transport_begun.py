@@ -1,4 +1,4 @@
-"""Only a delivery that began is counted, and a job that may end its worker is taken alone."""
+"""Only a delivery whose job began is counted, and a job that may kill its worker is taken alone."""
 
 from __future__ import annotations
 

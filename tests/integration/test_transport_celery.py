@@ -1,4 +1,4 @@
-"""Celery's own worker on the lease transport, in every pool: each job once."""
+"""Celery's own worker on the lease transport, in every pool: each job runs once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celery's remote control, and what steers a worker's appetite, on one worker per server."""
+"""Celery's remote control and prefetch settings, with one worker per server."""
 
 from __future__ import annotations
 

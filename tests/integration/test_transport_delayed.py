@@ -1,4 +1,4 @@
-"""Delayed jobs: in time, none early, and 100,000 at once disturb nobody."""
+"""Delayed jobs start in time and never early; 100,000 at once do not disturb others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server refuses is told apart, by a web app that enqueues and by a worker that goes on."""
+"""Different refusals of the server give different errors, in a web app that enqueues and in a worker that goes on."""
 
 from __future__ import annotations
 

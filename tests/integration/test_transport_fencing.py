@@ -1,4 +1,4 @@
-"""A worker that was frozen for longer than its lease notices, and changes nothing any more."""
+"""A worker that was frozen for longer than its lease detects it, and changes nothing any more."""
 
 from __future__ import annotations
 

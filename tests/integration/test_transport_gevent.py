@@ -1,4 +1,4 @@
-"""The gevent pool: everything is monkey-patched, and a lease is kept all the same."""
+"""The gevent pool: it keeps a lease although everything is monkey-patched."""
 
 from __future__ import annotations
 

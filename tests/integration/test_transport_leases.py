@@ -1,4 +1,4 @@
-"""Whose messages are whose: consumers that die, freeze, fork, lose their connection, or end in good order."""
+"""The ownership of messages when consumers die, freeze, fork, lose their connection or stop cleanly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is left on the server, or grows, after 10,000 jobs with workers killed in between."""
+"""After 10,000 jobs and several killed workers, no key is left or grows on the server."""
 
 from __future__ import annotations
 

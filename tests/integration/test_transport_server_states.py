@@ -1,4 +1,4 @@
-"""A server that forgets its scripts, that is loading, or that wants another password; each met by real workers."""
+"""Real workers and a server that forgets its scripts, is loading, or needs another password."""
 
 from __future__ import annotations
 

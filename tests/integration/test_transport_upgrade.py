@@ -1,4 +1,4 @@
-"""In place from plain Celery and back: old and new workers and producers on the same queues."""
+"""An upgrade in place from plain Celery, and back: old and new workers and producers on the same queues."""
 
 from __future__ import annotations
 

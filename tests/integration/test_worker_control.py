@@ -1,4 +1,4 @@
-"""Celery's remote control on our own worker: what it revokes, stops, limits, grows and shrinks loses no job."""
+"""Celery's remote control on our own worker: revoke, terminate, limit, grow and shrink lose no job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web and worker on servers that are reached in other ways: TLS, a unix socket, Sentinel and its failovers."""
+"""Web and worker on servers reached over TLS, over a unix socket, or through Sentinel with failovers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tasks as a type checker sees them. ``make lint`` gives this file to mypy and pyright; no test runs it.
+"""Tasks as a type checker sees them. ``make lint`` checks this file with mypy and pyright; no test runs it.
 
-Both report a ``type: ignore`` that suppresses nothing, so each line in ``wrong`` stays an error.
+Both report an unused ``type: ignore``, so each line in ``wrong`` must stay an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Properties are tried with few examples each: the machine that runs them is shared and slow."""
+"""Hypothesis tries few examples for each property, because the machine is shared and slow."""
 
 from hypothesis import HealthCheck, settings
 

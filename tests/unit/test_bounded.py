@@ -1,4 +1,4 @@
-"""What is stored of a failure is bounded in bytes; what a broker takes no more of is made lighter, and back."""
+"""Stored failures are limited in bytes; a message too large for a broker is reduced, or wrapped and unwrapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting of Celery is honoured, merged or refused by name, also one that is set when the app is up."""
+"""Every Celery setting is honoured, merged or refused by name, also after the app is set up."""
 
 from __future__ import annotations
 

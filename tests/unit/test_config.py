@@ -1,4 +1,4 @@
-"""Configuration: each key with good and bad values, where it comes from, and no password in any error."""
+"""Configuration: good and bad values of each key, their sources, and no password in any error."""
 
 from __future__ import annotations
 

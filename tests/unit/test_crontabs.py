@@ -1,4 +1,4 @@
-"""Where no clock changes, a crontab runs when Celery says it does."""
+"""Unless a clock changes, a crontab runs when Celery would run it."""
 
 from __future__ import annotations
 

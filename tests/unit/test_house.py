@@ -1,4 +1,4 @@
-"""The house: no module imports, not even for a type annotation, one that imports it in turn."""
+"""No two modules import each other, not even for type annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ids of jobs: UUIDs that no two jobs share, in the order of time."""
+"""Job ids are unique UUIDs that sort by time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that repeats some work: what it survives, how it slows down, when it ends."""
+"""The thread that repeats some work: which errors it survives, how it backs off, when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job's message: a retry, a burial and a replay change our headers and nothing else."""
+"""The job's message: a retry, a burial and a replay change only our headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a publish may take: a block that was left without a word bounds nothing after it."""
+"""The time limit of a publish: an abandoned ``patience`` block does not limit later publishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our JSON and kombu's: whatever is written or read, both give the same, or raise the same."""
+"""Our JSON and kombu's JSON give the same results and the same errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes through the pipes of child processes. Reports come in any pieces, each is told as soon as it is whole."""
+"""The pipes of child processes. Reports arrive in pieces of any size; each is delivered as soon as it is complete."""
 
 from __future__ import annotations
 

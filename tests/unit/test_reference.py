@@ -1,4 +1,4 @@
-"""The tables of docs/reference.md say what the source declares."""
+"""The tables of docs/reference.md match the declarations in the source."""
 
 from __future__ import annotations
 

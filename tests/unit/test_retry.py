@@ -1,4 +1,4 @@
-"""The retry decision, as properties: bounds, the cap, the jitter."""
+"""The retry decision, as properties: its limits, the cap, the jitter."""
 
 from __future__ import annotations
 

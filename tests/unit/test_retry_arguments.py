@@ -1,4 +1,4 @@
-"""The arguments of a retry that was given other ones: Celery's rules, case by case."""
+"""The arguments of a retry with new arguments: Celery's rules, case by case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seams: each is as it was when somebody read it, and none is used that the table does not name."""
+"""Each seam is unchanged since its review, and our code uses no seam that is missing in the table."""
 
 from __future__ import annotations
 

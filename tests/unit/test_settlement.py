@@ -1,4 +1,4 @@
-"""A next state that cannot be written is the trouble of its own job only."""
+"""A next state that cannot be written affects only its own job."""
 
 from __future__ import annotations
 

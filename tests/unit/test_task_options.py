@@ -1,4 +1,4 @@
-"""The options of a task: what is taken as it is, and what is refused with the option, the value and what is allowed."""
+"""The options of a task: accepted ones, and errors with the option, the value and what is allowed."""
 
 from __future__ import annotations
 

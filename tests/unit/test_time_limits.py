@@ -1,4 +1,4 @@
-"""The time limits of running jobs: each is told once, in time, and they share a timer."""
+"""The time limits of running jobs: each is reported once and in time, and they share a timer."""
 
 from __future__ import annotations
 

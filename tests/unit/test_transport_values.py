@@ -1,4 +1,4 @@
-"""The pure parts of the lease transport: payloads, acknowledgements on their way, options, names."""
+"""The pure parts of the lease transport: payloads, pending acknowledgements, options, names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which deaths Sentry is told of by us: those that its own integration has not seen, and that are errors."""
+"""The deaths that we report to Sentry: errors that its own integration has not seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``flask jobs up``: how it prints what its processes write, and what becomes of one process."""
+"""``flask jobs up``: how it prints the output of its processes, and how one process ends."""
 
 from __future__ import annotations
 

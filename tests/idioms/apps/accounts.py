@@ -1,4 +1,4 @@
-"""Flask-SQLAlchemy, Flask-Migrate and Flask-Login beside the jobs, as most apps have them."""
+"""Flask-SQLAlchemy, Flask-Migrate and Flask-Login in one app with the jobs, as in most apps."""
 
 import os
 

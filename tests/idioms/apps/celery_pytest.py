@@ -1,4 +1,4 @@
-"""Celery's fixtures for pytest, given the Celery app of a Flask app: ``conftest.py`` and tests in one."""
+"""Celery's fixtures for pytest with the Celery app of a Flask app: ``conftest.py`` and tests in one file."""
 
 import os
 

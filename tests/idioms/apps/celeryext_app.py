@@ -1,4 +1,4 @@
-"""Flask-CeleryExt (Invenio's), whose ``create_celery_app`` hands over Nightshift's Celery app."""
+"""Flask-CeleryExt (Invenio's); its ``create_celery_app`` returns Nightshift's Celery app."""
 
 import os
 

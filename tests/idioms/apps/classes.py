@@ -1,4 +1,4 @@
-"""A Celery subclass with a ``task_cls``, class-based tasks, and tasks that retry in their own way."""
+"""A Celery subclass with a ``task_cls``, class-based tasks, and tasks with their own retry logic."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the jobs of an idiom tell the test."""
+"""The ledger in which an idiom's jobs record what they did."""
 
 import os
 

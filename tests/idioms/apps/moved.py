@@ -1,4 +1,4 @@
-"""What the table of docs/how-to/move.md speaks of; with ``RESTORE``, the page's lines bring Celery's behaviour back."""
+"""The cases in the table of docs/how-to/move.md; with ``RESTORE``, the page's lines restore Celery's behaviour."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""An instrumented app and its worker in one process; run as a script, it prints the spans of some jobs as JSON."""
+"""An instrumented app and its worker in one process; as a script, it prints the spans of some jobs as JSON."""
 
 import json
 import os

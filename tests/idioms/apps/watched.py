@@ -1,4 +1,4 @@
-"""An app that reports to Sentry; what it would send is written to a file, a line for each event and check-in."""
+"""An app that reports to Sentry; it writes each event and check-in as a line to a file instead of sending it."""
 
 import contextlib
 import json

@@ -1,7 +1,7 @@
-"""An app that uses its jobs while it is made, as a preloaded app may: what it opens then is not its children's.
+"""An app that uses its jobs during its creation, as a preloaded app may; children must not share what it opens.
 
-``EARLY``: it also enqueues one then. uWSGI hangs when it forks while any thread runs (docs/how-to/deploy.md), and that
-of the history would.
+With ``EARLY`` it also enqueues a job then. uWSGI hangs when it forks while a thread runs (docs/how-to/deploy.md), and
+the history has a thread.
 """
 
 import os

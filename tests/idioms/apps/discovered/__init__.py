@@ -1,4 +1,4 @@
-"""Packages with a blueprint and a ``tasks`` module each, found by ``autodiscover_tasks``; a schedule of Celery's."""
+"""Packages that each have a blueprint and a ``tasks`` module, found by ``autodiscover_tasks``; a Celery schedule."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Flask's example (docs, "Background Tasks with Celery"), moved: ``celery_init_app`` takes Nightshift's Celery app."""
+"""The example in Flask's documentation ("Background Tasks with Celery"); ``celery_init_app`` takes our Celery app."""
 
 import os
 

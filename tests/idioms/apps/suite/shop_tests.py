@@ -1,4 +1,4 @@
-"""A suite as people write it: an app for each test, jobs run eagerly or as plain functions."""
+"""A typical test suite: an app for each test, and jobs that run eagerly or as plain functions."""
 
 import os
 import resource
