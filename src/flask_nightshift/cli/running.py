@@ -33,7 +33,7 @@ def interruptible() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def progress_bar(doing: str, limit: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, if that is a terminal; call it with the numbers of finished and of all items."""
+    """A progress bar on standard error, if that is a terminal; call it with the finished and total numbers."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
