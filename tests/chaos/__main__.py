@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from . import table
-from .arena import Arena
+from .environment import Environment
 from .faults import Fault
 from .parameters import Parameters, WrongParameter
 from .trial import Outcome
@@ -59,12 +59,12 @@ def _run(wanted: Parameters, folder: Path) -> list[Outcome]:
     )
     outcomes = []
     for broker in wanted.brokers:
-        with Arena(broker, folder, stock=wanted.stock) as arena:
+        with Environment(broker, folder, stock=wanted.stock) as environment:
             for fault in wanted.faults:
                 if wanted.stock and fault is Fault.DATABASE_AWAY:
                     continue  # it has none
                 kills = max(wanted.kills, ALL_KINDS) if fault is Fault.MIXED else wanted.kills
-                outcome = arena.run(
+                outcome = environment.run(
                     fault, jobs=wanted.jobs, kills=kills, seed=wanted.seed, prefetch=wanted.prefetch
                 )
                 print(table.line(outcome), flush=True)

@@ -1,4 +1,4 @@
-"""Judges one trial, as a pure function of the accepted jobs, the ledger, the dead letters and the inflicted blows."""
+"""Judges one trial, as a pure function of the accepted jobs, the ledger, the dead letters and the injected blows."""
 
 from __future__ import annotations
 

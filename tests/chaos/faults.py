@@ -18,7 +18,7 @@ class Twice(enum.Enum):
 
 
 class Fault(enum.Enum):
-    """The value is its name in ``FAULTS=`` and in the table. Neighbours can share a crew."""
+    """The value is its name in ``FAULTS=`` and in the table. Neighbours can share workers."""
 
     WORKER_TREE_KILL = "worker-tree-kill"
     CHILD_KILL = "child-kill"
@@ -126,7 +126,7 @@ def twice(fault: Fault, broker: str) -> Twice:
 
 @dataclass(slots=True)
 class Blow:
-    """One time that a fault was inflicted. Wall clock, in seconds.
+    """One time that a fault was injected. Wall clock, in seconds.
 
     ``at``: just before; ``over``: when the victim was hit, or the outage had ended. ``worker`` and ``pid``: the
     victim's main process, and the child if it was one.

@@ -10,7 +10,7 @@ from flask import Flask
 
 from flask_nightshift import Nightshift
 
-from . import deeds
+from . import task_bodies
 
 jobs = Nightshift()
 
@@ -18,13 +18,13 @@ jobs = Nightshift()
 @jobs.task(name="chaos.work", bind=True, max_retries=5, retry_backoff=0.1, retry_backoff_max=1)
 def work(self: Any, seconds: float, failures: int = 0) -> None:
     """A job that works for a while."""
-    deeds.work(self.request, seconds, failures)
+    task_bodies.work(self.request, seconds, failures)
 
 
 @jobs.task(name="chaos.poison", bind=True)
 def poison(self: Any) -> None:
     """A job that kills its worker."""
-    deeds.kill_worker(self.request)
+    task_bodies.kill_worker(self.request)
 
 
 def create_app(settings: Mapping[str, str] | None = None) -> Flask:

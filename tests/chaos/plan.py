@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """One trial: ``jobs`` are to be accepted, ``kills`` is how often a quick fault is inflicted."""
+    """One trial: ``jobs`` are to be accepted, ``kills`` is how often a quick fault is injected."""
 
     fault: Fault
     broker: str

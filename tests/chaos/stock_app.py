@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from . import deeds
+from . import task_bodies
 from .ledger import note_dead
 
 VISIBILITY_TIMEOUT = 30
@@ -52,12 +52,12 @@ RETRIES = {
 
 def work(self: Any, seconds: float, failures: int = 0) -> None:
     """A job that works for a while."""
-    deeds.work(self.request, seconds, failures)
+    task_bodies.work(self.request, seconds, failures)
 
 
 def poison(self: Any) -> None:
     """A job that kills its worker."""
-    deeds.kill_worker(self.request)
+    task_bodies.kill_worker(self.request)
 
 
 if "CHAOS_BROKER_URL" in os.environ:  # in a worker

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .arena import Arena
+from .environment import Environment
 from .faults import Fault
 from .trials import faults_on, survive
 
@@ -14,11 +14,11 @@ pytestmark = [pytest.mark.redis, pytest.mark.timeout(400)]  # busy machines are 
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    with Arena("redis", tmp_path_factory.mktemp("chaos"), workers=2) as made:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    with Environment("redis", tmp_path_factory.mktemp("chaos"), workers=2) as made:
         yield made
 
 
 @pytest.mark.parametrize("fault", faults_on("redis"))
-def test_no_job_is_lost(arena: Arena, fault: Fault) -> None:
-    survive(arena, fault)
+def test_no_job_is_lost(environment: Environment, fault: Fault) -> None:
+    survive(environment, fault)

@@ -1,4 +1,4 @@
-"""One trial: inflict a fault, as planned, on a crew under load, then audit the result."""
+"""One trial: inject a fault, as planned, into workers under load, then audit the result."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from .audit import Accepted, Verdict, audit, poisonings, recoveries
 from .clients import Refused
-from .crew import CONCURRENCY, Crew
 from .faults import Blow, Fault, twice
-from .inflict import Inflict
+from .injection import FaultInjector
 from .plan import Job, Plan
 from .stock_app import VISIBILITY_TIMEOUT
+from .workers import CONCURRENCY, Workers
 
 TRICKLE = 0.01
 """Seconds between two jobs of the second half of a phase, so that some are enqueued during the fault."""
@@ -29,7 +29,7 @@ ENOUGH = 20
 
 @dataclass
 class Outcome:
-    """What a trial found. ``kills``: how often the fault was inflicted; ``left``: messages still in the broker."""
+    """What a trial found. ``kills``: how often the fault was injected; ``left``: messages still in the broker."""
 
     plan: Plan
     verdict: Verdict
@@ -68,12 +68,12 @@ class Outcome:
 class Producer(threading.Thread):
     """Enqueues the plan's jobs up to a quota that grows; the jobs that were accepted and refused."""
 
-    def __init__(self, crew: Crew, plan: Plan) -> None:
+    def __init__(self, workers: Workers, plan: Plan) -> None:
         super().__init__(name="producer", daemon=True)
         self.accepted: list[Accepted] = []
         self.refused = 0
         self.failure: BaseException | None = None
-        self._crew, self._plan = crew, plan
+        self._workers, self._plan = workers, plan
         self._candidates: Iterator[Job] = plan.candidates()
         self._quota = self._at_once = 0
         self._made = 0
@@ -97,7 +97,7 @@ class Producer(threading.Thread):
 
     def extend(self) -> None:
         """Raise the quota a little, as far as the plan's jobs go."""
-        more = self._crew.size * CONCURRENCY * 2
+        more = self._workers.size * CONCURRENCY * 2
         self._quota = min(max(self._quota, self._made) + more, self._plan.jobs)
         self._at_once = self._quota
 
@@ -129,7 +129,7 @@ class Producer(threading.Thread):
 
     def _enqueue(self, job: Job) -> bool:
         try:
-            self._crew.client.enqueue(job)
+            self._workers.client.enqueue(job)
         except Refused:
             self.refused += 1
             self._stopped.wait(BLINK)
@@ -139,12 +139,12 @@ class Producer(threading.Thread):
 
 
 class Trial:
-    """Runs ``plan`` on ``crew``, which is left working."""
+    """Runs ``plan`` on ``workers``, which go on working."""
 
-    def __init__(self, crew: Crew, plan: Plan) -> None:
-        self._crew, self._plan = crew, plan
-        self._producer = Producer(crew, plan)
-        self._inflict = Inflict(crew, self._feed, self._producer.poison)
+    def __init__(self, workers: Workers, plan: Plan) -> None:
+        self._workers, self._plan = workers, plan
+        self._producer = Producer(workers, plan)
+        self._injector = FaultInjector(workers, self._feed, self._producer.poison)
         self._blows: list[Blow] = []
         self._pending: set[str] = set()
         self._seen = 0
@@ -152,24 +152,24 @@ class Trial:
     def run(self) -> Outcome:
         """Do it all; raises what went wrong with the trial itself."""
         began = time.monotonic()
-        self._crew.heal()
-        self._crew.until_up()
+        self._workers.heal()
+        self._workers.until_up()
         self._producer.start()
         try:
-            self._inflict_all()
+            self._inject_all()
             left = self._quiesce()
         finally:
             self._producer.stop()
         return self._judge(left, time.monotonic() - began)
 
-    def _inflict_all(self) -> None:
+    def _inject_all(self) -> None:
         *quotas, last = self._plan.quotas()
         for step, quota in zip(self._plan.steps, quotas, strict=True):
             self._producer.allow(quota)
-            blow = self._inflict.inflict(step)
+            blow = self._injector.inject(step)
             if blow is not None:
                 self._blows.append(blow)
-            self._crew.ensure()
+            self._workers.ensure()
         self._producer.allow(last)
         while not self._producer.exhausted:
             self._check_producer()
@@ -180,9 +180,9 @@ class Trial:
         """The accepted jobs that have not come to an end."""
         new = self._producer.accepted[self._seen :]
         self._seen += len(new)
-        ended = self._crew.book.refresh().finished
+        ended = self._workers.book.refresh().finished
         self._pending = {job for job in (*self._pending, *(one.job for one in new)) if job not in ended}
-        return self._pending - self._crew.dead().keys() if self._pending else self._pending
+        return self._pending - self._workers.dead().keys() if self._pending else self._pending
 
     def _feed(self) -> bool:
         """Called while somebody waits for load: False if there will be none any more."""
@@ -200,14 +200,14 @@ class Trial:
 
     def _quiesce(self) -> int:
         """Wait until every job has ended and the broker is empty; how many messages it still has."""
-        limit = STALLED + (VISIBILITY_TIMEOUT if self._crew.stock else 0)
+        limit = STALLED + (VISIBILITY_TIMEOUT if self._workers.stock else 0)
         missing, since = self._missing(), time.monotonic()
         while missing and time.monotonic() - since < limit:
             time.sleep(BLINK)
             before, missing = missing, self._missing()
             if len(missing) < len(before):
                 since = time.monotonic()
-            self._crew.ensure()
+            self._workers.ensure()
         return self._left(limit) if not missing else 0
 
     def _left(self, limit: float) -> int:
@@ -218,13 +218,13 @@ class Trial:
         return left
 
     def _still_there(self) -> int:
-        book = self._crew.book.refresh()
-        running = sum(len(book.in_hand(worker.pid)) for worker in self._crew.up)
-        return running or self._crew.client.left()
+        book = self._workers.book.refresh()
+        running = sum(len(book.in_hand(worker.pid)) for worker in self._workers.up)
+        return running or self._workers.client.left()
 
     # the end
     def _judge(self, left: int, seconds: float) -> Outcome:
-        book, dead = self._crew.book.refresh(), self._crew.dead(fresh=True)
+        book, dead = self._workers.book.refresh(), self._workers.dead(fresh=True)
         accepted = self._producer.accepted
         poison = poisonings(run for job in self._producer.poisonous for run in book.of(job))
         blows = sorted(
@@ -236,5 +236,5 @@ class Trial:
         verdict.recoveries = recoveries(mine, book.of, blows)
         return Outcome(
             self._plan, verdict, len(blows), len(accepted), self._producer.refused, left, seconds,
-            stalled=self._inflict.stalled, stock=self._crew.stock,
+            stalled=self._injector.stalled, stock=self._workers.stock,
         )  # fmt: skip

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from .arena import Arena
-from .crew import Setup
+from .environment import Environment
 from .faults import Fault, Twice, twice
 from .table import complaint, line
 from .trial import Outcome
+from .workers import Setup
 
 JOBS = 60
 KILLS = {Fault.WORKER_TREE_KILL: 2, Fault.MIXED: 2}
@@ -23,7 +23,7 @@ DEADLY = frozenset({Fault.RETRY_STORM, Fault.POISON})
 
 
 def faults_on(broker: str) -> list[Any]:
-    """All faults, as pytest's parameters; those that one crew can serve follow each other."""
+    """All faults, as pytest's parameters; faults that the same workers can serve follow each other."""
     setups = {fault: Setup.of(fault, broker) for fault in Fault}
     return [
         pytest.param(fault, id=fault.value, marks=[pytest.mark.postgres] if setup.postgres else [])
@@ -31,14 +31,16 @@ def faults_on(broker: str) -> list[Any]:
     ]
 
 
-def survive(arena: Arena, fault: Fault) -> Outcome:
+def survive(environment: Environment, fault: Fault) -> Outcome:
     """One trial: no job is lost, and none runs twice without a reason."""
-    outcome = arena.run(fault, jobs=JOBS, kills=KILLS.get(fault, 1), seed=SEED, prefetch=PREFETCH.get(fault))
+    outcome = environment.run(
+        fault, jobs=JOBS, kills=KILLS.get(fault, 1), seed=SEED, prefetch=PREFETCH.get(fault)
+    )
     print(line(outcome))
     assert not outcome.broken, complaint(outcome)
     assert outcome.jobs >= JOBS
     assert outcome.kills >= (fault is not Fault.RETRY_STORM), "nothing was hit"
-    if twice(fault, arena.broker) is Twice.NEVER:
+    if twice(fault, environment.broker) is Twice.NEVER:
         assert len(outcome.verdict.ended_twice) <= outcome.kills, "only jobs whose publish was cut"
     if fault in DEADLY:
         assert outcome.verdict.dead, "what must die lives"

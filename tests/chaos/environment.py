@@ -1,4 +1,4 @@
-"""The environment of a trial: one broker, a PostgreSQL if needed, and the crew for the fault."""
+"""The environment of a trial: one broker, a PostgreSQL if needed, and the workers for the fault."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 from servers import Postgres
 
 from .brokers import BROKERS
-from .crew import Crew, Setup
 from .faults import Fault
 from .plan import Plan
 from .trial import Outcome, Trial
+from .workers import Setup, Workers
 
 
-class Arena:
+class Environment:
     """Runs trials on ``broker``, its files under ``folder``; a context manager that ends what it started.
 
-    A crew serves all faults that are content with its setup; after a broken guarantee it is replaced.
+    A workers serves all faults that are content with its setup; after a broken guarantee it is replaced.
     """
 
     def __init__(self, broker: str, folder: Path, *, workers: int = 3, stock: bool = False) -> None:
         self.broker = broker
-        self._folder, self._workers, self._stock = folder, workers, stock
+        self._folder, self._size, self._stock = folder, workers, stock
         self._server: Any = None
         self._postgres: Postgres | None = None
-        self._crew: Crew | None = None
-        self._crews = 0
+        self._workers: Workers | None = None
+        self._setups = 0
         self._seen: set[Fault] = set()
 
-    def __enter__(self) -> Arena:
+    def __enter__(self) -> Environment:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: object, trace: TracebackType | None) -> None:
@@ -43,10 +43,10 @@ class Arena:
         """One trial."""
         if fault in self._seen:  # its jobs would have the ids of those before
             self._dismiss()
-        crew = self._crew_for(Setup.of(fault, self.broker, prefetch))
+        workers = self._workers_for(Setup.of(fault, self.broker, prefetch))
         self._seen.add(fault)
         try:
-            outcome = Trial(crew, Plan(fault, self.broker, jobs, kills, seed)).run()
+            outcome = Trial(workers, Plan(fault, self.broker, jobs, kills, seed)).run()
         except BaseException:
             self._dismiss()
             raise
@@ -54,9 +54,9 @@ class Arena:
             self._dismiss()
         return outcome
 
-    def _crew_for(self, setup: Setup) -> Crew:
-        if self._crew is not None and self._crew.setup == setup:
-            return self._crew
+    def _workers_for(self, setup: Setup) -> Workers:
+        if self._workers is not None and self._workers.setup == setup:
+            return self._workers
         self._dismiss()
         if self._server is None:
             self._server = BROKERS[self.broker]()
@@ -65,15 +65,15 @@ class Arena:
         if setup.postgres and self._postgres is None:
             self._postgres = Postgres()
             self._postgres.start()
-        self._crews += 1
-        folder = self._folder / f"{self.broker}-{self._crews}"
-        self._crew = Crew(
-            self._server, setup, folder, size=self._workers, stock=self._stock, postgres=self._postgres
+        self._setups += 1
+        folder = self._folder / f"{self.broker}-{self._setups}"
+        self._workers = Workers(
+            self._server, setup, folder, size=self._size, stock=self._stock, postgres=self._postgres
         )
-        return self._crew
+        return self._workers
 
     def _dismiss(self) -> None:
-        crew, self._crew = self._crew, None
+        workers, self._workers = self._workers, None
         self._seen.clear()
-        if crew is not None:
-            crew.close()
+        if workers is not None:
+            workers.close()

@@ -1,4 +1,4 @@
-"""Inflicts each fault on a crew; every method returns the blow, or None if there was no victim."""
+"""Injects each fault into running workers; every method returns the blow, or None if there was no victim."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from servers import wait_for
 
 from .brokers import cut_connections
-from .crew import CONCURRENCY, Crew, Worker
 from .faults import Blow, Fault
 from .ledger import Run
 from .plan import Step
+from .workers import CONCURRENCY, Worker, Workers
 
 AWAY = 4.0
 """Seconds for which a stopped database stays away, and every other time a frozen broker."""
@@ -36,17 +36,17 @@ POISON_LIMIT = 8
 """Deliveries of poison after which stock Celery is taken at its word that this never ends."""
 
 
-class Inflict:
-    """Inflicts faults on ``crew``; ``feed`` makes more jobs, False when there are none left to make."""
+class FaultInjector:
+    """Injects faults into ``workers``; ``feed`` makes more jobs, False when there are none left to make."""
 
-    def __init__(self, crew: Crew, feed: Callable[[], bool], poison: Callable[[], str]) -> None:
-        self._crew, self._book = crew, crew.book
+    def __init__(self, workers: Workers, feed: Callable[[], bool], poison: Callable[[], str]) -> None:
+        self._workers, self._book = workers, workers.book
         self._feed, self._poison = feed, poison
-        self._limit = STOCK_LIMIT if crew.stock else RECOVERY_LIMIT
+        self._limit = STOCK_LIMIT if workers.stock else RECOVERY_LIMIT
         self._freezes = itertools.cycle((LONG_AWAY, AWAY))
         self.stalled: list[str] = []
         """What did not come back in time."""
-        self._deeds: dict[Fault, Callable[[Step], Blow | None]] = {
+        self._injections: dict[Fault, Callable[[Step], Blow | None]] = {
             Fault.WORKER_TREE_KILL: self._kill_tree,
             Fault.CHILD_KILL: self._kill_child,
             Fault.WORKER_TERM: self._terminate,
@@ -59,9 +59,9 @@ class Inflict:
             Fault.POISON: self._poisoned,
         }
 
-    def inflict(self, step: Step) -> Blow | None:
+    def inject(self, step: Step) -> Blow | None:
         """Do it under load, and wait until the system works again."""
-        return self._deeds[step.fault](step)
+        return self._injections[step.fault](step)
 
     # workers
     def _kill_tree(self, step: Step) -> Blow | None:
@@ -72,7 +72,7 @@ class Inflict:
         blow = Blow(step.fault, time.time(), 0.0, victim.pid)
         victim.kill()
         blow.over = time.time()
-        self._crew.ensure()
+        self._workers.ensure()
         self._until_begun_again(hand)
         # else the next kill would hit the same jobs, just begun, until they are delivered too often
         self._wait(lambda: not self._unfinished(hand), self._limit)
@@ -99,7 +99,7 @@ class Inflict:
         blow = Blow(step.fault, time.time(), 0.0, victim.pid)
         victim.terminate()
         blow.over = time.time()
-        self._crew.ensure()
+        self._workers.ensure()
         return blow
 
     def _freeze_worker(self, step: Step) -> Blow | None:
@@ -123,30 +123,30 @@ class Inflict:
     # the broker
     def _kill_broker(self, step: Step) -> Blow | None:
         def away() -> None:
-            self._crew.server.kill()
+            self._workers.server.kill()
             time.sleep(DOWN)
 
-        return self._outage(step, away, self._crew.server.start)
+        return self._outage(step, away, self._workers.server.start)
 
     def _freeze_broker(self, step: Step) -> Blow | None:
         def away() -> None:
-            self._crew.server.freeze()
+            self._workers.server.freeze()
             time.sleep(next(self._freezes))
 
-        return self._outage(step, away, self._crew.server.thaw)
+        return self._outage(step, away, self._workers.server.thaw)
 
     def _freeze_host(self, step: Step) -> Blow | None:
         """Whoever wakes first finds the deadlines of those that sleep passed."""
-        workers = self._crew.up
+        workers = self._workers.up
 
         def away() -> None:
             for worker in workers:
                 worker.signal_all(signal.SIGSTOP)
-            self._crew.server.freeze()
+            self._workers.server.freeze()
             time.sleep(LONG_AWAY)
 
         def back() -> None:
-            self._crew.server.thaw()
+            self._workers.server.thaw()
             for worker in workers:
                 worker.signal_all(signal.SIGCONT)
                 time.sleep(WAKING)
@@ -154,11 +154,11 @@ class Inflict:
         return self._outage(step, away, back)
 
     def _cut(self, step: Step) -> Blow | None:
-        return self._outage(step, lambda: cut_connections(self._crew.server), lambda: None)
+        return self._outage(step, lambda: cut_connections(self._workers.server), lambda: None)
 
     # the database
     def _database_away(self, step: Step) -> Blow | None:
-        database = self._crew.postgres
+        database = self._workers.postgres
         assert database is not None, "the setup of this fault has one"
 
         def away() -> None:
@@ -172,9 +172,9 @@ class Inflict:
         at, job = time.time(), self._poison()
 
         def ended() -> bool:
-            self._crew.ensure()
+            self._workers.ensure()
             deliveries = len(self._book.refresh().of(job))
-            return job in self._crew.dead() or (self._crew.stock and deliveries >= POISON_LIMIT)
+            return job in self._workers.dead() or (self._workers.stock and deliveries >= POISON_LIMIT)
 
         self._wait(ended, 2 * RECOVERY_LIMIT)
         return Blow(step.fault, at, time.time())
@@ -194,10 +194,10 @@ class Inflict:
 
     def _busy_worker(self, step: Step) -> Worker | None:
         """The worker that the step picks, or another if that has nothing to do; None if there are no jobs left."""
-        wait_for(lambda: self._crew.up, RECOVERY_LIMIT, "no worker is up")
+        wait_for(lambda: self._workers.up, RECOVERY_LIMIT, "no worker is up")
         for look in itertools.count():
             self._book.refresh()
-            up = self._crew.up
+            up = self._workers.up
             first = int(step.pick * len(up))
             acceptable = [*up[first:], *up[:first]][: len(up) if look > LOOKS else 1]
             busy = [worker for worker in acceptable if self._book.in_hand(worker.pid)]
@@ -215,15 +215,15 @@ class Inflict:
     def _waiting(self, hand: Iterable[Run]) -> list[str]:
         self._book.refresh()
         late = [run.job for run in hand if self._book.of(run.job)[-1] is run and not run.finished]
-        return [job for job in late if job not in self._crew.dead()] if late else []
+        return [job for job in late if job not in self._workers.dead()] if late else []
 
     def _unfinished(self, hand: Iterable[Run]) -> set[str]:
         missing = {run.job for run in hand} - self._book.refresh().finished
-        return missing - self._crew.dead().keys() if missing else missing
+        return missing - self._workers.dead().keys() if missing else missing
 
     def _wait(self, check: Callable[[], object], seconds: float) -> None:
         try:
             wait_for(check, seconds, "the system did not recover")
         except TimeoutError as exc:
-            if not self._crew.stock:  # which takes longer by design
+            if not self._workers.stock:  # which takes longer by design
                 self.stalled.append(str(exc))

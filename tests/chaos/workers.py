@@ -97,7 +97,7 @@ class Worker:
         self._popen.wait(STOP_SECONDS)
 
 
-class Crew:
+class Workers:
     """``size`` workers on one broker, a client that enqueues, and the ledger; ``close()`` ends them all."""
 
     def __init__(
