@@ -1,4 +1,4 @@
-"""``site`` is a broker and its server; a test that uses it runs once for each kind of broker."""
+"""``harness`` is a broker and its server; a test that uses it runs once for each kind of broker."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from broker_harness import NAMES, Embedded, Harness, InProcess, make_harness
 from flask_nightshift.services import current
 from resultsapp import create_app
-from sites import NAMES, Embedded, InProcess, Site, make_site
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def in_process() -> InProcess:
 
 
 @pytest.fixture(params=NAMES)
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     name = request.param
     fixture = {
         "embedded": "embedded",
@@ -37,19 +37,19 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         "memory": "in_process",
     }
     server = request.getfixturevalue(fixture[name])
-    with make_site(name, server) as made:
+    with make_harness(name, server) as made:
         yield made
 
 
 @pytest.fixture
-def app(site: Site, tmp_path: Path) -> Iterator[Flask]:
-    """The site's app with jobs that keep results."""
-    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
-    instance = site.app.instance_path
+def app(harness: Harness, tmp_path: Path) -> Iterator[Flask]:
+    """The harness's app with jobs that keep results."""
+    config = {key: value for key, value in harness.app.config.items() if key.startswith("NIGHTSHIFT_")}
+    instance = harness.app.instance_path
     app = create_app(
         instance,
         NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/history.sqlite3",
-        NIGHTSHIFT_DEFAULT_QUEUE=site.queue,
+        NIGHTSHIFT_DEFAULT_QUEUE=harness.queue,
         **config,
     )
     with app.app_context():

@@ -11,8 +11,8 @@ from celery import chain, chord, group, signature
 from flask import Flask
 from kombu.exceptions import EncodeError
 
+from broker_harness import Harness
 from resultsapp import add, total
-from sites import Site
 
 CELERYS_WAY: dict[str, Any] = {"delivery_mode": 2}
 WAYS: dict[str, Callable[..., Any]] = {
@@ -42,10 +42,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-def test_a_wrong_option_of_a_call_is_refused_before_anything_is_sent(site: Site, app: Flask) -> None:
+def test_a_wrong_option_of_a_call_is_refused_before_anything_is_sent(harness: Harness, app: Flask) -> None:
     for way in WAYS:
         refuses(way)
-    assert site.broker.depths([site.queue])[0].ready == 0
+    assert harness.broker.depths([harness.queue])[0].ready == 0
 
 
 def refuses(way: str) -> None:
@@ -66,7 +66,7 @@ class Order:
         return "<Order 5>"
 
 
-def test_an_argument_that_cannot_be_sent_is_named(site: Site, app: Flask) -> None:
+def test_an_argument_that_cannot_be_sent_is_named(harness: Harness, app: Flask) -> None:
     order = r"<Order 5>, which cannot be sent as json \(.*\): pass its id, and load it in the task"
     unsendable: Any = Order()
     unordered: Any = {2}
@@ -88,15 +88,15 @@ def test_an_argument_that_cannot_be_sent_is_named(site: Site, app: Flask) -> Non
     for call, said in calls:
         with pytest.raises(EncodeError, match=said):
             call()
-    assert site.broker.depths([site.queue])[0].ready == 0
+    assert harness.broker.depths([harness.queue])[0].ready == 0
     add.delay(*raw)  # kombu's JSON has a form for them
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         message = receive()
         message.ack()
     assert message.payload[0] == [b"bytes", b"\xff"]
 
 
-def test_a_time_limit_of_one_call_brings_the_other_one_along(site: Site, app: Flask) -> None:
+def test_a_time_limit_of_one_call_brings_the_other_one_along(harness: Harness, app: Flask) -> None:
     cases: list[tuple[dict[str, Any], list[float]]] = [
         ({"time_limit": 10}, [10, 9]),
         ({"soft_time_limit": 400}, [430, 400]),
@@ -107,7 +107,7 @@ def test_a_time_limit_of_one_call_brings_the_other_one_along(site: Site, app: Fl
     for options, expected in cases:
         for way in ("delay", "celery", "by name", "signature"):
             WAYS[way](**options)
-            with site.consumer() as receive:
+            with harness.consumer() as receive:
                 message = receive()
                 message.ack()
             assert message.headers["timelimit"] == expected, (way, options)

@@ -7,13 +7,13 @@ import socket
 import pytest
 from flask import Flask
 
+from broker_harness import Harness
 from flask_nightshift.services import current
 from resultsapp import add
-from sites import Site
 
 
 def test_closing_changes_no_timeout_of_new_sockets(
-    site: Site, app: Flask, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add.apply_async((1, 2), delivery_mode=2)  # by way of the app's pool of connections
     assert current(app).celery.pool.connection is not None

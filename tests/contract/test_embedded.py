@@ -14,12 +14,12 @@ import psutil
 import pytest
 from flask import Flask
 
+from broker_harness import Embedded, a_job, make_harness
 from flask_nightshift.brokers import Broker, connect
 from flask_nightshift.brokers.redis import embedded
 from flask_nightshift.config import settings as config
 from flask_nightshift.errors import BrokerUnavailable, EmbeddedBrokerDown
 from servers import wait_for
-from sites import Embedded, a_job, make_site
 
 
 def broker_of(instance: Path) -> Broker:
@@ -52,10 +52,10 @@ def test_without_a_server_the_error_names_the_folder_and_the_way_out(tmp_path: P
 
 def test_a_frozen_server_is_not_called_down(server: Embedded) -> None:
     server.start()
-    with make_site("embedded", server) as site:
+    with make_harness("embedded", server) as harness:
         server.freeze()
         with pytest.raises(BrokerUnavailable) as caught:
-            site.broker.health(0.5)
+            harness.broker.health(0.5)
         assert not isinstance(caught.value, EmbeddedBrokerDown)
 
 
@@ -74,8 +74,8 @@ def test_nobody_else_can_reach_it(server: Embedded) -> None:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_the_next_start_finds_the_jobs_of_the_last(server: Embedded, how: signal.Signals) -> None:
     server.start()
-    with make_site("embedded", server) as site:
-        site.broker.publish(a_job(), site.queue)
+    with make_harness("embedded", server) as harness:
+        harness.broker.publish(a_job(), harness.queue)
         assert server.process is not None
         server.process.send_signal(how)
         code = server.process.wait(10)
@@ -84,7 +84,7 @@ def test_the_next_start_finds_the_jobs_of_the_last(server: Embedded, how: signal
 
         server.start()
 
-        assert site.broker.depths([site.queue])[0].ready == 1
+        assert harness.broker.depths([harness.queue])[0].ready == 1
 
 
 def test_the_second_waits_and_takes_over_when_the_first_ends(server: Embedded) -> None:
@@ -166,6 +166,6 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path) -> Non
 
 def test_the_embedded_server_is_set_up_well(server: Embedded) -> None:
     server.start()
-    with make_site("embedded", server) as site:
-        found = site.broker.diagnose(longest_time_limit=None, queues=[])
+    with make_harness("embedded", server) as harness:
+        found = harness.broker.diagnose(longest_time_limit=None, queues=[])
         assert [f for f in found if f.level != "ok"] == []

@@ -15,12 +15,12 @@ from celery.canvas import StampingVisitor
 from flask import Flask
 from kombu.exceptions import EncodeError
 
+from broker_harness import Harness
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.services import current
 from resultsapp import add, total
-from sites import Site
 
 CELERYS_WAY: dict[str, Any] = {"delivery_mode": 2}
 """An option that makes no difference, but is not among those that the short way knows."""
@@ -62,10 +62,12 @@ def connected(signal: Any, receiver: Any) -> Iterator[None]:
     ],
     ids=lambda options: "-".join(options) or "plain",
 )
-def test_the_short_way_leads_to_the_same_message(site: Site, app: Flask, options: dict[str, Any]) -> None:
+def test_the_short_way_leads_to_the_same_message(
+    harness: Harness, app: Flask, options: dict[str, Any]
+) -> None:
     options = {key: total.s() if value == "total" else value for key, value in options.items()}
-    queue = "elsewhere" if "queue" in options else site.queue
-    with site.consumer(queue) as receive:
+    queue = "elsewhere" if "queue" in options else harness.queue
+    with harness.consumer(queue) as receive:
         add.apply_async((3, 4), **options)  # the following one is made like it
         receive().ack()
         short = add.apply_async((1, 2), **options)
@@ -76,8 +78,8 @@ def test_the_short_way_leads_to_the_same_message(site: Site, app: Flask, options
     assert short.ignored == long.ignored
 
 
-def test_jobs_of_one_task_have_their_own_options(site: Site, app: Flask) -> None:
-    with site.consumer() as receive:
+def test_jobs_of_one_task_have_their_own_options(harness: Harness, app: Flask) -> None:
+    with harness.consumer() as receive:
         for limits in ([9, 7], [8, 6], [9, 7]):
             add.apply_async((1, 2), time_limit=limits[0], soft_time_limit=limits[1])
             assert seen(receive())["headers"]["timelimit"] == limits
@@ -85,12 +87,12 @@ def test_jobs_of_one_task_have_their_own_options(site: Site, app: Flask) -> None
         assert seen(receive())["headers"]["timelimit"] == [add.time_limit, add.soft_time_limit]
 
 
-def test_what_a_receiver_does_to_one_job_is_not_done_to_the_next(site: Site, app: Flask) -> None:
+def test_what_a_receiver_does_to_one_job_is_not_done_to_the_next(harness: Harness, app: Flask) -> None:
     def meddle(headers: Any, body: Any, **_: Any) -> None:
         headers["timelimit"][0] = 1
         body[2]["chain"] = ["forged"]
 
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         add.delay(1, 2)
         before = seen(receive())
         with connected(signals.before_task_publish, meddle):
@@ -100,12 +102,12 @@ def test_what_a_receiver_does_to_one_job_is_not_done_to_the_next(site: Site, app
         assert seen(receive()) == before
 
 
-def test_a_job_says_which_process_and_thread_it_is_from(site: Site, app: Flask) -> None:
+def test_a_job_says_which_process_and_thread_it_is_from(harness: Harness, app: Flask) -> None:
     def enqueue() -> None:
         with app.app_context():
             add.delay(1, 2)
 
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         enqueue()
         first = receive()
         thread = Thread(target=enqueue)
@@ -116,7 +118,7 @@ def test_a_job_says_which_process_and_thread_it_is_from(site: Site, app: Flask) 
         second.ack()
         assert first.properties["reply_to"] != second.properties["reply_to"]
         assert first.headers["origin"] == second.headers["origin"]
-        if not site.can.shared:
+        if not harness.can.shared:
             return
         child = os.fork()
         if not child:
@@ -130,10 +132,10 @@ def test_a_job_says_which_process_and_thread_it_is_from(site: Site, app: Flask) 
         assert f"gen{child}@" in third.headers["origin"]
 
 
-def test_a_delay_is_the_same_either_way(site: Site, app: Flask) -> None:
-    if not site.can.keeps_delays:
+def test_a_delay_is_the_same_either_way(harness: Harness, app: Flask) -> None:
+    if not harness.can.keeps_delays:
         pytest.skip("kombu's own transport delays in the worker's memory")
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         add.apply_async((1, 2), countdown=1)
         ours = seen(receive())
         add.apply_async((1, 2), eta=utcnow() + timedelta(seconds=1), **CELERYS_WAY)
@@ -142,21 +144,21 @@ def test_a_delay_is_the_same_either_way(site: Site, app: Flask) -> None:
     assert ours["headers"].keys() == theirs["headers"].keys()
 
 
-def test_stamps_are_kept(site: Site, app: Flask) -> None:
+def test_stamps_are_kept(harness: Harness, app: Flask) -> None:
     class Stamp(StampingVisitor):
         def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
             return {"order": "17", "stamped_headers": ["order"]}
 
     signature = add.s(1, 2)
     signature.stamp(Stamp())
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         signature.apply_async()
         message = receive()
         message.ack()
     assert message.headers["stamps"] == {"order": "17"}
 
 
-def test_signals_are_sent_and_may_change_the_message(site: Site, app: Flask) -> None:
+def test_signals_are_sent_and_may_change_the_message(harness: Harness, app: Flask) -> None:
     told: list[tuple[str, str, str]] = []
 
     def before(sender: str, headers: dict[str, Any], routing_key: str, **_: Any) -> None:
@@ -174,27 +176,27 @@ def test_signals_are_sent_and_may_change_the_message(site: Site, app: Flask) -> 
         return [message.headers["trace"], *told]
 
     with connected(signals.before_task_publish, before), connected(signals.after_task_publish, after):
-        with site.consumer() as receive:
+        with harness.consumer() as receive:
             ours = published()
             assert ours == published(**CELERYS_WAY)
         assert [when for when, *_ in ours[1:]] == ["before", "after"]
 
 
-def test_routes_of_the_user_decide(site: Site, app: Flask) -> None:
+def test_routes_of_the_user_decide(harness: Harness, app: Flask) -> None:
     celery = current().celery
     celery.conf.task_routes = ({"results.add": {"queue": "routed"}}, *celery.conf.task_routes)
-    with site.consumer("routed") as receive:
+    with harness.consumer("routed") as receive:
         add.delay(1, 2)
         message = receive()
         message.ack()
     assert message.payload[0] == [1, 2]
 
 
-def test_many_jobs_are_enqueued_in_their_order(site: Site, app: Flask) -> None:
+def test_many_jobs_are_enqueued_in_their_order(harness: Harness, app: Flask) -> None:
     count = 1_200  # more than one step
     ids = add.enqueue_many([(n, 1) for n in range(count - 1)] + [{"a": 5, "b": 6}])
     assert len(set(ids)) == count
-    with site.consumer(prefetch=100) as receive:
+    with harness.consumer(prefetch=100) as receive:
         got = []
         for _ in range(count):
             message = receive(20)
@@ -206,18 +208,18 @@ def test_many_jobs_are_enqueued_in_their_order(site: Site, app: Flask) -> None:
     assert got[-1][2] == {"a": 5, "b": 6}
 
 
-def test_each_of_many_is_the_message_of_a_delay(site: Site, app: Flask) -> None:
-    with site.consumer() as receive:
+def test_each_of_many_is_the_message_of_a_delay(harness: Harness, app: Flask) -> None:
+    with harness.consumer() as receive:
         add.apply_async((1, 2), priority=3, expires=60)
         one = seen(receive())
         add.enqueue_many([(1, 2), (1, 2)], priority=3, expires=60)
         assert [seen(receive()), seen(receive())] == [one, one]
 
 
-def test_many_delayed_jobs_come_when_they_are_due(site: Site, app: Flask) -> None:
-    if not site.can.keeps_delays:
+def test_many_delayed_jobs_come_when_they_are_due(harness: Harness, app: Flask) -> None:
+    if not harness.can.keeps_delays:
         pytest.skip("kombu's own transport delays in the worker's memory")
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         enqueued = utcnow()
         add.enqueue_many([(1, 1), (2, 2)], countdown=2)
         assert receive(1) is None
@@ -228,7 +230,7 @@ def test_many_delayed_jobs_come_when_they_are_due(site: Site, app: Flask) -> Non
     assert [message.payload[0] for message in got] == [[1, 1], [2, 2]]
 
 
-def test_one_bad_item_among_many_enqueues_nothing(site: Site, app: Flask) -> None:
+def test_one_bad_item_among_many_enqueues_nothing(harness: Harness, app: Flask) -> None:
     for bad, said in [
         ((1, 2, 3), "item 1 of enqueue_many(), (1, 2, 3)"),
         ("text", "item 1 of enqueue_many() is 'text'"),
@@ -240,13 +242,15 @@ def test_one_bad_item_among_many_enqueues_nothing(site: Site, app: Flask) -> Non
     with pytest.raises(TypeError, match=r"does not take exchange; it takes countdown"):
         add.enqueue_many([(1, 2)], exchange="x")
     assert add.enqueue_many([]) == []
-    assert site.broker.depths([site.queue])[0].ready == 0
+    assert harness.broker.depths([harness.queue])[0].ready == 0
 
 
 @pytest.mark.parametrize("trouble", ["stop", "freeze"])
-def test_many_jobs_are_refused_in_time_when_the_broker_is_away(site: Site, app: Flask, trouble: str) -> None:
+def test_many_jobs_are_refused_in_time_when_the_broker_is_away(
+    harness: Harness, app: Flask, trouble: str
+) -> None:
     add.enqueue_many([(1, 1), (2, 2)])
-    getattr(site.server, trouble)()
+    getattr(harness.server, trouble)()
     began = utcnow()
     with pytest.raises(BrokerUnavailable) as caught:
         add.enqueue_many([(n, n) for n in range(600)])

@@ -10,8 +10,8 @@ import pytest
 from celery import group
 from flask import Flask
 
+from broker_harness import Harness
 from resultsapp import add
-from sites import Site
 
 CHILDREN = 4
 EACH = 25
@@ -33,9 +33,9 @@ def forked(work: Callable[[int], object]) -> list[int]:
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
-def test_groups_of_children_arrive_once_each(site: Site, app: Flask) -> None:
-    if not site.can.shared:
-        pytest.skip(f"no child reaches {site.name}")
+def test_groups_of_children_arrive_once_each(harness: Harness, app: Flask) -> None:
+    if not harness.can.shared:
+        pytest.skip(f"no child reaches {harness.name}")
     group(add.s(-1, 0), add.s(-2, 0)).apply_async()
 
     def publish(number: int) -> None:
@@ -48,7 +48,7 @@ def test_groups_of_children_arrive_once_each(site: Site, app: Flask) -> None:
     expected = {(number, n) for number in range(CHILDREN) for n in range(2 * EACH)}
     expected |= {(-1, 0), (-2, 0), (-3, 0), (-4, 0)}
     arrived: Counter[tuple[int, int]] = Counter()
-    with site.consumer(prefetch=100) as receive:
+    with harness.consumer(prefetch=100) as receive:
         while message := receive(5 if len(arrived) < len(expected) else 0.5):
             arrived[tuple(message.payload[0])] += 1
             message.ack()

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 
+from broker_harness import Harness, make_harness
 from resultsapp import add
 from servers import RabbitMQ
-from sites import Site, make_site
 
 
 class SoftLimit(Exception):
@@ -81,9 +81,9 @@ def line(rabbitmq: RabbitMQ) -> Iterator[Line]:
 
 
 @pytest.fixture
-def site(rabbitmq: RabbitMQ, line: Line) -> Iterator[Site]:
+def harness(rabbitmq: RabbitMQ, line: Line) -> Iterator[Harness]:
     url = rabbitmq.fresh_url().replace(str(rabbitmq.port), str(line.port))
-    with make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as made:
+    with make_harness("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as made:
         yield made
 
 
@@ -105,7 +105,7 @@ def interrupted(by: type[BaseException], call: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("by", [SoftLimit, Timeout])
 def test_a_late_confirmation_is_not_taken_for_the_next_jobs(
-    site: Site, app: Flask, line: Line, by: type[BaseException]
+    harness: Harness, app: Flask, line: Line, by: type[BaseException]
 ) -> None:
     add.delay(1, 1)
     line.hold()
@@ -116,7 +116,7 @@ def test_a_late_confirmation_is_not_taken_for_the_next_jobs(
     add.delay(3, 3)
     release.join()
 
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         got: list[int] = []
         while message := receive(10 if len(got) < 3 else 0.5):
             got.append(message.payload[0][0])

@@ -12,6 +12,7 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 from flask import Flask
 
+from broker_harness import Harness, InProcess, a_job, make_harness
 from flask_nightshift import Nightshift, PermanentFailure
 from flask_nightshift.brokers import connect
 from flask_nightshift.brokers.memory.broker import MemoryBroker
@@ -27,25 +28,24 @@ from flask_nightshift.observe import doctor
 from flask_nightshift.services import current
 from flask_nightshift.worker import main
 from servers import wait_for
-from sites import InProcess, Site, a_job, make_site
 
 
 @pytest.fixture
-def site(in_process: InProcess) -> Iterator[Site]:
-    with make_site("memory", in_process, NIGHTSHIFT_DELIVERY_LIMIT=3) as made:
+def harness(in_process: InProcess) -> Iterator[Harness]:
+    with make_harness("memory", in_process, NIGHTSHIFT_DELIVERY_LIMIT=3) as made:
         yield made
 
 
-def broker_of(site: Site) -> MemoryBroker:
-    assert isinstance(site.broker, MemoryBroker)
-    return site.broker
+def broker_of(harness: Harness) -> MemoryBroker:
+    assert isinstance(harness.broker, MemoryBroker)
+    return harness.broker
 
 
-def test_an_hour_passes_when_a_test_says_so(site: Site) -> None:
-    broker, due = broker_of(site), utcnow() + timedelta(hours=1)
-    broker.publish(a_job(), site.queue, due=due)
+def test_an_hour_passes_when_a_test_says_so(harness: Harness) -> None:
+    broker, due = broker_of(harness), utcnow() + timedelta(hours=1)
+    broker.publish(a_job(), harness.queue, due=due)
 
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         assert receive(0.1) is None
         broker.advance(3590)
         assert receive(0.1) is None
@@ -68,11 +68,13 @@ def test_a_clock_can_be_given(tmp_path: Path) -> None:
     assert (broker.depths(["mail"])[0].delayed, broker.depths(["mail"])[0].ready) == (0, 1)
 
 
-def test_the_lowest_priority_is_served_first(site: Site) -> None:
+def test_the_lowest_priority_is_served_first(harness: Harness) -> None:
     for priority in (5, 0, 9, 0):
-        site.broker.publish(Envelope(b"[[], {}, {}]", a_job().headers, {"priority": priority}), site.queue)
+        harness.broker.publish(
+            Envelope(b"[[], {}, {}]", a_job().headers, {"priority": priority}), harness.queue
+        )
 
-    with site.consumer(prefetch=1) as receive:
+    with harness.consumer(prefetch=1) as receive:
         served = []
         for _ in range(4):
             message = receive(1)
@@ -82,77 +84,77 @@ def test_the_lowest_priority_is_served_first(site: Site) -> None:
     assert served == [0, 0, 5, 9]
 
 
-def test_what_comes_back_too_often_is_a_dead_letter(site: Site) -> None:
+def test_what_comes_back_too_often_is_a_dead_letter(harness: Harness) -> None:
     job = a_job()
-    site.broker.publish(job, site.queue)
+    harness.broker.publish(job, harness.queue)
 
     seen = []
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         while message := receive(0.2):
             seen.append(deliveries(message.headers))
-            site.broker.give_back(message)
+            harness.broker.give_back(message)
 
     assert seen == [0, 1, 2]
-    (taken,) = site.broker.take_dead_letters()
+    (taken,) = harness.broker.take_dead_letters()
     assert (taken.letter.reason, taken.letter.job_id) == (Reason.DELIVERY_LIMIT, job.headers["id"])
-    assert (taken.letter.queue, taken.letter.body) == (site.queue, job.body)
+    assert (taken.letter.queue, taken.letter.body) == (harness.queue, job.body)
 
 
 @pytest.mark.parametrize(("crashed", "counted"), [(False, [0, 0]), (True, [1, 0])])
 def test_a_consumer_that_ends_gives_back_all_and_counts_what_may_have_crashed_it(
-    site: Site, crashed: bool, counted: list[int]
+    harness: Harness, crashed: bool, counted: list[int]
 ) -> None:
     for _ in range(2):
-        site.broker.publish(a_job(), site.queue)
+        harness.broker.publish(a_job(), harness.queue)
 
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         first, second = receive(), receive()
-        assert site.broker.begin(first)
-        site.broker.worker_ends(first.channel, crashed=crashed)
-    assert not site.broker.holds(second)
+        assert harness.broker.begin(first)
+        harness.broker.worker_ends(first.channel, crashed=crashed)
+    assert not harness.broker.holds(second)
 
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         assert [deliveries(receive(1).headers) for _ in range(2)] == counted
 
 
-def test_a_message_is_settled_once(site: Site) -> None:
-    site.broker.publish(a_job(), site.queue)
-    with site.consumer() as receive:
+def test_a_message_is_settled_once(harness: Harness) -> None:
+    harness.broker.publish(a_job(), harness.queue)
+    with harness.consumer() as receive:
         message = receive()
     # the consumer has ended, and another has the message
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         again = receive()
-        assert site.broker.replace(message, a_job(), site.queue) is False
+        assert harness.broker.replace(message, a_job(), harness.queue) is False
         again.ack()
-    assert site.broker.depths([site.queue])[0].ready == 0
+    assert harness.broker.depths([harness.queue])[0].ready == 0
 
 
-def test_delayed_jobs_can_be_seen_taken_and_started(site: Site) -> None:
+def test_delayed_jobs_can_be_seen_taken_and_started(harness: Harness) -> None:
     jobs = [a_job(f"mail.{n}") for n in range(3)]
     for n, job in enumerate(jobs):
-        site.broker.publish(job, site.queue, due=utcnow() + timedelta(hours=3 - n))
+        harness.broker.publish(job, harness.queue, due=utcnow() + timedelta(hours=3 - n))
     ids = [str(job.headers["id"]) for job in jobs]
-    hold = site.broker.delayed_jobs()
+    hold = harness.broker.delayed_jobs()
     assert hold is not None
 
-    assert [job.job_id for job in hold.soonest(site.queue, 2)] == [ids[2], ids[1]]
-    assert hold.like(site.queue, ids[0][:12], 5) == [ids[0]]
-    taken = hold.take(site.queue, ids[0])
+    assert [job.job_id for job in hold.soonest(harness.queue, 2)] == [ids[2], ids[1]]
+    assert hold.like(harness.queue, ids[0][:12], 5) == [ids[0]]
+    taken = hold.take(harness.queue, ids[0])
     assert taken is not None
     assert taken.envelope.body == jobs[0].body
-    assert hold.take(site.queue, ids[0]) is None
-    assert hold.run_now(site.queue, ids[1])
-    assert not hold.run_now(site.queue, ids[1])
-    assert [job["id"] for job in site.broker.peek(site.queue)] == [ids[1]]
-    with site.consumer() as receive:
+    assert hold.take(harness.queue, ids[0]) is None
+    assert hold.run_now(harness.queue, ids[1])
+    assert not hold.run_now(harness.queue, ids[1])
+    assert [job["id"] for job in harness.broker.peek(harness.queue)] == [ids[1]]
+    with harness.consumer() as receive:
         receive(1).ack()
 
 
-def test_no_other_process_has_it(site: Site) -> None:
+def test_no_other_process_has_it(harness: Harness) -> None:
     child = os.fork()
     if not child:
         try:
-            site.broker.publish(a_job(), site.queue)
+            harness.broker.publish(a_job(), harness.queue)
         except BrokerUnavailable:
             os._exit(7)
         finally:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from broker_harness import Harness
 from resultsapp import add
-from sites import Site
 
 CELERYS_WAY: dict[str, Any] = {"delivery_mode": 2}
 """An option that makes no difference, but is not among those that the short way knows."""
@@ -35,18 +35,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_cannot_be_written_is_refused_by_name(site: Site, app: Flask, way: str) -> None:
+def test_what_cannot_be_written_is_refused_by_name(harness: Harness, app: Flask, way: str) -> None:
     for options, said in REFUSED:
         with pytest.raises(ValueError, match=said):
             WAYS[way](**options)
     WAYS[way]()
-    assert site.broker.depths([site.queue])[0].ready == (2 if way == "many" else 1)
+    assert harness.broker.depths([harness.queue])[0].ready == (2 if way == "many" else 1)
 
 
-def test_other_serializers_are_welcome_where_workers_accept_them(site: Site, app: Flask) -> None:
+def test_other_serializers_are_welcome_where_workers_accept_them(harness: Harness, app: Flask) -> None:
     app.extensions["celery"].conf.accept_content = ["json", "pickle"]
     add.apply_async((1, 2), serializer="pickle")
-    with site.consumer() as receive:
+    with harness.consumer() as receive:
         message = receive()
         message.ack()
     assert message.content_type == "application/x-python-serialize"

@@ -20,13 +20,13 @@ from celery.contrib.testing.worker import start_worker
 from celery.exceptions import TimeoutError as NotThereYet
 from flask import Flask
 
+from broker_harness import Harness
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.services import current
 from places import APPS
 from resultsapp import add, create_app, total
 from servers import wait_for
-from sites import Site
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -38,9 +38,9 @@ def refused(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("trouble", ["stop", "freeze"])
-def test_delay_answers_in_time_when_the_broker_is_away(site: Site, app: Flask, trouble: str) -> None:
+def test_delay_answers_in_time_when_the_broker_is_away(harness: Harness, app: Flask, trouble: str) -> None:
     add.delay(1, 1)
-    getattr(site.server, trouble)()
+    getattr(harness.server, trouble)()
 
     said = [
         refused(lambda: add.delay(1, 2)),
@@ -49,14 +49,14 @@ def test_delay_answers_in_time_when_the_broker_is_away(site: Site, app: Flask, t
     ]
     assert "s3cret" not in "".join(said)
 
-    site.server.ensure()
+    harness.server.ensure()
     wait_for(lambda: add.delay(1, 1), 20, "a job")
 
 
-def test_many_threads_all_get_their_answer_in_time(site: Site, app: Flask) -> None:
+def test_many_threads_all_get_their_answer_in_time(harness: Harness, app: Flask) -> None:
     """More threads than a pool of connections would have: nobody queues for a connection."""
     add.delay(1, 1)
-    site.server.freeze()
+    harness.server.freeze()
 
     def one(_: int) -> str:
         with app.app_context():
@@ -94,7 +94,7 @@ def worker(app: Flask, tmp_path: Path) -> Iterator[None]:
 
 
 def test_results_and_canvas_work_with_the_default_result_backend(
-    site: Site, app: Flask, tmp_path: Path
+    harness: Harness, app: Flask, tmp_path: Path
 ) -> None:
     with worker(app, tmp_path):
         assert add.delay(20, 22).get(timeout=60) == 42
@@ -103,7 +103,7 @@ def test_results_and_canvas_work_with_the_default_result_backend(
 
 
 def test_a_result_is_subscribed_to_while_somebody_waits_for_it(
-    site: Site, app: Flask, tmp_path: Path
+    harness: Harness, app: Flask, tmp_path: Path
 ) -> None:
     consumer = getattr(current(app).celery.backend, "result_consumer", None)
     if consumer is None:
@@ -126,19 +126,19 @@ def test_a_result_is_subscribed_to_while_somebody_waits_for_it(
         assert not consumer.subscribed_to
 
 
-def test_transport_options_of_the_user_join_ours(site: Site, tmp_path: Path) -> None:
+def test_transport_options_of_the_user_join_ours(harness: Harness, tmp_path: Path) -> None:
     given: dict[str, Any]
-    if site.name == "memory":
+    if harness.name == "memory":
         given, ours = {"client_name": "shop"}, "delivery_limit"
-    elif site.name == "rabbitmq":
+    elif harness.name == "rabbitmq":
         given, ours = {"client_properties": {"connection_name": "shop"}}, "confirm_publish"
     else:
         given, ours = {"client_name": "shop"}, "socket_connect_timeout"
-    config = {key: value for key, value in site.app.config.items() if key.startswith("NIGHTSHIFT_")}
+    config = {key: value for key, value in harness.app.config.items() if key.startswith("NIGHTSHIFT_")}
     config["NIGHTSHIFT_CELERY"] = {"broker_transport_options": given, "worker_prefetch_multiplier": 7}
 
     app = create_app(
-        site.app.instance_path, NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/h.sqlite3", **config
+        harness.app.instance_path, NIGHTSHIFT_DATABASE_URL=f"sqlite:///{tmp_path}/h.sqlite3", **config
     )
 
     conf = app.extensions["celery"].conf

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
+from broker_harness import a_job, make_harness
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.brokers.rabbitmq import topology
 from flask_nightshift.brokers.rabbitmq.broker import RabbitMQBroker
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from servers import RabbitMQ, wait_for
-from sites import a_job, make_site
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -80,12 +80,12 @@ def far_away(server: RabbitMQ, seconds: float) -> Iterator[str]:
 def test_the_first_job_in_an_empty_vhost_of_a_distant_server_is_accepted_in_time(rabbitmq: RabbitMQ) -> None:
     with (
         far_away(rabbitmq, 0.03) as url,  # 60 ms for each round trip
-        make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as site,
+        make_harness("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as harness,
     ):
         began = time.monotonic()
-        site.broker.publish(a_job(), site.queue, due=utcnow() + timedelta(seconds=1))
+        harness.broker.publish(a_job(), harness.queue, due=utcnow() + timedelta(seconds=1))
         assert time.monotonic() - began < PUBLISH_TIMEOUT
-        wait_for(lambda: site.broker.depths([site.queue])[0].ready == 1, 20, "the delayed job")
+        wait_for(lambda: harness.broker.depths([harness.queue])[0].ready == 1, 20, "the delayed job")
 
 
 def test_a_first_job_that_would_come_too_late_is_refused_in_time(
@@ -93,11 +93,11 @@ def test_a_first_job_that_would_come_too_late_is_refused_in_time(
 ) -> None:
     with (
         far_away(rabbitmq, 0.25) as url,
-        make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as site,
+        make_harness("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=url) as harness,
     ):
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
-            site.broker.publish(a_job(), site.queue)
+            harness.broker.publish(a_job(), harness.queue)
         assert time.monotonic() - began < PUBLISH_TIMEOUT
 
 
@@ -106,9 +106,9 @@ def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
 ) -> None:
     """The broker freezes while one thread declares and five have connected and wait for it."""
     threads, waiting = 6, threading.Semaphore(0)
-    with make_site("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=rabbitmq.fresh_url()) as site:
-        assert isinstance(site.broker, RabbitMQBroker)
-        declarations = site.broker._declarations
+    with make_harness("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=rabbitmq.fresh_url()) as harness:
+        assert isinstance(harness.broker, RabbitMQBroker)
+        declarations = harness.broker._declarations
         declaring, foundation = declarations._declaring, topology.declare_foundation
 
         def counted(name: str) -> Any:
@@ -116,10 +116,10 @@ def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
             return declaring(name)
 
         def frozen(connection: Any, **options: Any) -> None:
-            if not site.server.frozen:
+            if not harness.server.frozen:
                 for _ in range(threads):
                     assert waiting.acquire(timeout=0.5)
-                site.server.freeze()
+                harness.server.freeze()
             foundation(connection, **options)
 
         monkeypatch.setattr(declarations, "_declaring", counted)
@@ -128,7 +128,7 @@ def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
         def late(_: int) -> float:
             began = time.monotonic()
             with pytest.raises(BrokerUnavailable):
-                site.broker.publish(a_job(), site.queue)
+                harness.broker.publish(a_job(), harness.queue)
             return time.monotonic() - began
 
         with ThreadPoolExecutor(threads) as pool:

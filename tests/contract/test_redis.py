@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
+from broker_harness import Harness, a_job, make_harness
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable, ConfigurationError
 from flask_nightshift.message.burial import DEAD_QUEUE
 from servers import RedisServer, free_port, wait_for
-from sites import Site, a_job, make_site
 
 
 @pytest.fixture
-def site(redis_server: RedisServer) -> Iterator[Site]:
-    with make_site("redis", redis_server) as made:
+def harness(redis_server: RedisServer) -> Iterator[Harness]:
+    with make_harness("redis", redis_server) as made:
         yield made
 
 
-def levels(site: Site, limit: float | None = 60) -> dict[str, str]:
-    return {f.check: f.level for f in site.broker.diagnose(longest_time_limit=limit, queues=[])}
+def levels(harness: Harness, limit: float | None = 60) -> dict[str, str]:
+    return {f.check: f.level for f in harness.broker.diagnose(longest_time_limit=limit, queues=[])}
 
 
 @pytest.fixture
@@ -43,34 +43,36 @@ def configured(redis_server: RedisServer) -> Iterator[Any]:
         client.config_set(name, value)
 
 
-def test_doctor_finds_a_server_that_evicts(site: Site, configured: Any) -> None:
+def test_doctor_finds_a_server_that_evicts(harness: Harness, configured: Any) -> None:
     configured("maxmemory-policy", "allkeys-lru")
 
-    (finding,) = [f for f in site.broker.diagnose(longest_time_limit=60, queues=[]) if f.check == "eviction"]
+    (finding,) = [
+        f for f in harness.broker.diagnose(longest_time_limit=60, queues=[]) if f.check == "eviction"
+    ]
 
     assert finding.level == "error"
     assert "allkeys-lru" in finding.message
     assert "noeviction" in finding.remedy
 
 
-def test_doctor_finds_a_server_that_forgets(site: Site, configured: Any) -> None:
+def test_doctor_finds_a_server_that_forgets(harness: Harness, configured: Any) -> None:
     configured("appendonly", "no")
-    assert levels(site)["persistence"] == "error"
+    assert levels(harness)["persistence"] == "error"
 
     configured("save", "60 1")
-    assert levels(site)["persistence"] == "warning"
+    assert levels(harness)["persistence"] == "warning"
 
 
-def test_doctor_finds_a_server_that_is_nearly_full(site: Site, configured: Any) -> None:
-    used = site.server.client().info("memory")["used_memory"]
+def test_doctor_finds_a_server_that_is_nearly_full(harness: Harness, configured: Any) -> None:
+    used = harness.server.client().info("memory")["used_memory"]
     configured("maxmemory", str(int(used * 1.1)))
 
-    assert levels(site)["memory"] in ("warning", "error")
+    assert levels(harness)["memory"] in ("warning", "error")
 
 
-def test_doctor_finds_a_master_that_accepts_jobs_alone(site: Site, configured: Any) -> None:
-    assert "replicas" not in levels(site), "it has none"
-    server: Any = site.server
+def test_doctor_finds_a_master_that_accepts_jobs_alone(harness: Harness, configured: Any) -> None:
+    assert "replicas" not in levels(harness), "it has none"
+    server: Any = harness.server
     replica = type(server)()
     replica.start()
     try:
@@ -78,18 +80,18 @@ def test_doctor_finds_a_master_that_accepts_jobs_alone(site: Site, configured: A
             client.config_set("masterauth", server.password)
             client.replicaof("127.0.0.1", server.port)
             wait_for(lambda: client.info("replication")["master_link_status"] == "up", 20, "no replica")
-        assert levels(site)["replicas"] == "warning"
+        assert levels(harness)["replicas"] == "warning"
         configured("min-replicas-to-write", "1")
-        assert levels(site)["replicas"] == "ok"
+        assert levels(harness)["replicas"] == "ok"
     finally:
         replica.close()
 
 
-def test_a_full_server_refuses_a_job_aloud(site: Site, configured: Any) -> None:
+def test_a_full_server_refuses_a_job_aloud(harness: Harness, configured: Any) -> None:
     configured("maxmemory", "1mb")  # less than the server needs for itself
 
     with pytest.raises(BrokerUnavailable, match="maxmemory"):
-        site.broker.publish(a_job(), site.queue)
+        harness.broker.publish(a_job(), harness.queue)
 
 
 def test_doctor_says_what_it_may_not_look_at(redis_server: RedisServer) -> None:
@@ -97,56 +99,56 @@ def test_doctor_says_what_it_may_not_look_at(redis_server: RedisServer) -> None:
         "ACL", "SETUSER", "shop", "on", ">s3cret-acl", "~*", "&*", "+@all", "-config"
     )
     url = redis_server.fresh_url().replace(":s3cret-redis@", "shop:s3cret-acl@")
-    with make_site("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as site:
-        found = {f.check: f for f in site.broker.diagnose(longest_time_limit=60, queues=[])}
+    with make_harness("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as harness:
+        found = {f.check: f for f in harness.broker.diagnose(longest_time_limit=60, queues=[])}
 
         assert found["eviction"].level == "ok"  # INFO tells it too
         assert found["persistence"].level == "ok"
-        site.broker.publish(a_job(), site.queue)
+        harness.broker.publish(a_job(), harness.queue)
 
 
 def test_doctor_finds_a_job_longer_than_the_visibility_timeout(redis_server: RedisServer) -> None:
-    with make_site("kombu", redis_server) as site:
-        assert levels(site, 60)["visibility_timeout"] == "ok"
-        assert levels(site, None)["visibility_timeout"] == "error"
-        assert levels(site, 86_400)["visibility_timeout"] == "error"
+    with make_harness("kombu", redis_server) as harness:
+        assert levels(harness, 60)["visibility_timeout"] == "ok"
+        assert levels(harness, None)["visibility_timeout"] == "error"
+        assert levels(harness, 86_400)["visibility_timeout"] == "error"
 
 
 def test_a_wrong_password_is_an_error_that_does_not_show_it(redis_server: RedisServer) -> None:
     url = redis_server.url.replace("s3cret-redis", "s3cret-wrong")
     with (
-        make_site("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as site,
+        make_harness("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as harness,
         pytest.raises(BrokerUnavailable) as caught,
     ):
-        site.broker.publish(a_job(), site.queue)
+        harness.broker.publish(a_job(), harness.queue)
     assert "s3cret" not in str(caught.value)
     assert "AccessRefused" in str(caught.value)
 
 
 def test_a_global_key_prefix_is_kept_to(redis_server: RedisServer) -> None:
     options = {"broker_transport_options": {"global_keyprefix": "shop:"}}
-    with make_site("redis", redis_server, NIGHTSHIFT_CELERY=options) as site:
-        site.broker.publish(a_job(), site.queue)
-        site.broker.publish(a_job(), site.queue, due=utcnow() + timedelta(seconds=60))
-        site.broker.publish(a_job(), DEAD_QUEUE)
+    with make_harness("redis", redis_server, NIGHTSHIFT_CELERY=options) as harness:
+        harness.broker.publish(a_job(), harness.queue)
+        harness.broker.publish(a_job(), harness.queue, due=utcnow() + timedelta(seconds=60))
+        harness.broker.publish(a_job(), DEAD_QUEUE)
 
         keys = {key.decode() for key in redis_server.client().scan_iter()}
         assert all(key.startswith("shop:") for key in keys)
-        (depth,) = site.broker.depths([site.queue])
+        (depth,) = harness.broker.depths([harness.queue])
         assert (depth.ready, depth.delayed) == (1, 1)
-        assert len(site.broker.take_dead_letters()) == 1
-        assert site.broker.purge(site.queue) == 2
+        assert len(harness.broker.take_dead_letters()) == 1
+        assert harness.broker.purge(harness.queue) == 2
 
 
 def test_two_servers_are_not_one_broker(redis_server: RedisServer) -> None:
     url = f"{redis_server.url};{redis_server.url}"
     with pytest.raises(ConfigurationError, match="one server"):
-        make_site("redis", redis_server, NIGHTSHIFT_BROKER_URL=url).__enter__()
+        make_harness("redis", redis_server, NIGHTSHIFT_BROKER_URL=url).__enter__()
 
 
 def test_sentinel_needs_the_name_of_its_master(redis_server: RedisServer) -> None:
     with pytest.raises(ConfigurationError, match="master_name"):
-        make_site("redis", redis_server, NIGHTSHIFT_BROKER_URL="sentinel://127.0.0.1:1").__enter__()
+        make_harness("redis", redis_server, NIGHTSHIFT_BROKER_URL="sentinel://127.0.0.1:1").__enter__()
 
 
 class Sentinel(RedisServer):
@@ -189,19 +191,19 @@ def test_jobs_travel_through_sentinel(redis_server: RedisServer, sentinel: Senti
     redis_server.fresh_url()
     gone = sentinel.url.replace(str(sentinel.port), str(free_port()))
     options = {"broker_transport_options": {"master_name": "jobs"}}
-    with make_site(
+    with make_harness(
         transport,
         redis_server,
         NIGHTSHIFT_BROKER_URL=f"{gone};{sentinel.url}",
         NIGHTSHIFT_CELERY=options,
-    ) as site:
+    ) as harness:
         job = a_job()
         started = time.monotonic()
-        site.broker.publish(job, site.queue)
+        harness.broker.publish(job, harness.queue)
         assert time.monotonic() - started < PUBLISH_TIMEOUT
-        assert site.broker.depths([site.queue])[0].ready == 1
-        assert site.broker.health().product == "Redis"
-        with site.consumer() as receive:
+        assert harness.broker.depths([harness.queue])[0].ready == 1
+        assert harness.broker.health().product == "Redis"
+        with harness.consumer() as receive:
             message = receive()
             assert message.headers["id"] == job.headers["id"]
             message.ack()
@@ -212,11 +214,13 @@ def test_a_frozen_sentinel_costs_no_more_than_the_time_to_publish(
 ) -> None:
     options = {"broker_transport_options": {"master_name": "jobs"}}
     urls = ";".join([sentinel.url] * 3)
-    with make_site("redis", redis_server, NIGHTSHIFT_BROKER_URL=urls, NIGHTSHIFT_CELERY=options) as site:
+    with make_harness(
+        "redis", redis_server, NIGHTSHIFT_BROKER_URL=urls, NIGHTSHIFT_CELERY=options
+    ) as harness:
         sentinel.freeze()
         started = time.monotonic()
         with pytest.raises(BrokerUnavailable):
-            site.broker.publish(a_job(), site.queue)
+            harness.broker.publish(a_job(), harness.queue)
         assert time.monotonic() - started < PUBLISH_TIMEOUT
 
 
@@ -261,38 +265,38 @@ def tls() -> Iterator[TlsRedis]:
 
 def test_tls_with_a_certificate_that_is_known(tls: TlsRedis) -> None:
     url = f"{tls.url}?ssl_cert_reqs=required&ssl_ca_certs={tls.certificate}"
-    with make_site("redis", tls, NIGHTSHIFT_BROKER_URL=url) as site:
-        site.broker.publish(a_job(), site.queue)
-        assert site.broker.depths([site.queue])[0].ready == 1
-        with site.consumer() as receive:
+    with make_harness("redis", tls, NIGHTSHIFT_BROKER_URL=url) as harness:
+        harness.broker.publish(a_job(), harness.queue)
+        assert harness.broker.depths([harness.queue])[0].ready == 1
+        with harness.consumer() as receive:
             receive().ack()
 
 
 def test_tls_with_an_unknown_certificate_is_refused(tls: TlsRedis) -> None:
-    with make_site("redis", tls, NIGHTSHIFT_BROKER_URL=tls.url) as site:
+    with make_harness("redis", tls, NIGHTSHIFT_BROKER_URL=tls.url) as harness:
         with pytest.raises(BrokerUnavailable, match=r"(?i)certificate"):
-            site.broker.publish(a_job(), site.queue)
+            harness.broker.publish(a_job(), harness.queue)
         with pytest.raises(BrokerUnavailable, match=r"(?i)certificate"):
-            site.broker.depths([site.queue])
+            harness.broker.depths([harness.queue])
 
 
-def test_a_server_that_restarts_is_used_again_at_once(site: Site) -> None:
+def test_a_server_that_restarts_is_used_again_at_once(harness: Harness) -> None:
     """An idle connection to the server that was is no reason to fail."""
-    site.broker.publish(a_job(), site.queue)
-    site.broker.depths([site.queue])
-    site.server.stop()
-    site.server.start()
+    harness.broker.publish(a_job(), harness.queue)
+    harness.broker.depths([harness.queue])
+    harness.server.stop()
+    harness.server.start()
 
-    site.broker.publish(a_job(), site.queue)
+    harness.broker.publish(a_job(), harness.queue)
 
-    assert site.broker.depths([site.queue])[0].ready == 2
+    assert harness.broker.depths([harness.queue])[0].ready == 2
 
 
 def test_a_prefetched_dead_letter_list_is_shared_by_two_workers(redis_server: RedisServer) -> None:
     url = redis_server.fresh_url()
     with (
-        make_site("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as one,
-        make_site("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as two,
+        make_harness("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as one,
+        make_harness("redis", redis_server, NIGHTSHIFT_BROKER_URL=url) as two,
     ):
         for _ in range(3):
             one.broker.publish(a_job(), DEAD_QUEUE)
@@ -305,8 +309,8 @@ def test_a_prefetched_dead_letter_list_is_shared_by_two_workers(redis_server: Re
         wait_for(lambda: one.broker.depths([DEAD_QUEUE])[0].ready == 0, 2, "an empty list")
 
 
-def test_the_transport_is_kept_when_kombu_goes_on_to_the_next_url(site: Site) -> None:
-    connection = site.connection()
+def test_the_transport_is_kept_when_kombu_goes_on_to_the_next_url(harness: Harness) -> None:
+    connection = harness.connection()
     wanted = connection.get_transport_cls()
     connection.switch("redis://127.0.0.1:1/0")
     assert connection.get_transport_cls() is wanted

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from desk import Desk, sitting
 from flask_nightshift.brokers.redis.transport import keys
+from remote_control import RemoteControl, remote_control
 
 POOLS = {
     "prefork": "flask_nightshift.worker.pools.prefork:JobPool",
@@ -24,9 +24,9 @@ def broker(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture(scope="module")
-def desk(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def control(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteControl]:
     """A worker of each pool, at a queue of the pool's name."""
-    with sitting(tmp_path_factory.mktemp("desk"), broker.fresh_url()) as made:
+    with remote_control(tmp_path_factory.mktemp("control"), broker.fresh_url()) as made:
         system = made.system
         for worker in [
             system.celery_worker("-P", pool, "-c", "2", "-Q", pool, name=pool, wait=False) for pool in POOLS
@@ -36,64 +36,64 @@ def desk(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_our_transport_and_our_parts_are_in_use(desk: Desk, broker: Any, pool: str) -> None:
-    assert desk.ask("stats", f"{pool}@test")["pool"]["implementation"] == POOLS[pool]
-    (held,) = desk.hold(1, queue=pool)
+def test_our_transport_and_our_parts_are_in_use(control: RemoteControl, broker: Any, pool: str) -> None:
+    assert control.ask("stats", f"{pool}@test")["pool"]["implementation"] == POOLS[pool]
+    (held,) = control.hold(1, queue=pool)
     if broker.program == "valkey":
         with broker.client() as client:
             assert client.hget(keys.leased(""), pool) == b"1"
             assert client.keys(f"{keys.lease('', '')}*")
     held.go_on()
     held.ran_once()
-    again, dead = desk.send("flaky", 1, queue=pool), desk.send("permanent", queue=pool)
-    desk.until(lambda: again.state == "succeeded", "it is not retried")
+    again, dead = control.send("flaky", 1, queue=pool), control.send("permanent", queue=pool)
+    control.until(lambda: again.state == "succeeded", "it is not retried")
     assert again.begun == 2
     dead.died("permanent")
     if pool == "prefork":
-        endless = desk.send("hang", queue=pool)
+        endless = control.send("hang", queue=pool)
         endless.died("exhausted")
         assert endless.begun == 2
 
 
-def test_a_pool_that_scales_itself_and_knows_what_was_revoked_before(desk: Desk) -> None:
-    revoked = desk.send("succeed", queue="scaled")
-    desk.ask("revoke", "prefork@test", task_id=[revoked.id])
-    desk.system.celery_worker(
+def test_a_pool_that_scales_itself_and_knows_what_was_revoked_before(control: RemoteControl) -> None:
+    revoked = control.send("succeed", queue="scaled")
+    control.ask("revoke", "prefork@test", task_id=[revoked.id])
+    control.system.celery_worker(
         "--autoscale", "4,1", "--queues", "scaled", name="scaled", AUTOSCALE_KEEPALIVE="1"
     )
     revoked.was_revoked(begun=0)  # it asked the others when it started
 
     def children() -> int:
-        return len(desk.ask("stats", "scaled@test")["pool"]["processes"])
+        return len(control.ask("stats", "scaled@test")["pool"]["processes"])
 
     for _ in range(2):
-        held = desk.hold(4, queue="scaled")
+        held = control.hold(4, queue="scaled")
         assert children() == 4
         for job in held:
             job.go_on()
         for job in held:
             job.ran_once()
-        desk.until(lambda: children() == 1, "it does not shrink")
-    jobs = [desk.send("succeed", queue="scaled") for _ in range(30)]
+        control.until(lambda: children() == 1, "it does not shrink")
+    jobs = [control.send("succeed", queue="scaled") for _ in range(30)]
     for job in jobs:
         job.ran_once()
 
 
-def test_a_busy_solo_worker_keeps_its_job_and_takes_no_other(desk: Desk, broker: Any) -> None:
+def test_a_busy_solo_worker_keeps_its_job_and_takes_no_other(control: RemoteControl, broker: Any) -> None:
     """With a lease, or a heartbeat of RabbitMQ's, that is shorter than the job."""
-    system = desk.system
+    system = control.system
     short: dict[str, Any] = {"broker_heartbeat": 1}
     if broker.program == "valkey":
         short = {"broker_transport_options": {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}}
-    long, next_ = desk.send("nap", 15, queue="both"), desk.send("succeed", queue="both")
+    long, next_ = control.send("nap", 15, queue="both"), control.send("succeed", queue="both")
     solo = system.worker(
         "--pool", "solo", "--queues", "both", name="busy", wait=False, NIGHTSHIFT_CELERY=json.dumps(short)
     )
-    desk.until(lambda: long.begun, "it does not begin")
+    control.until(lambda: long.begun, "it does not begin")
     system.worker("--concurrency", "1", "--queues", "both", name="idle")
     next_.ran_once()
     assert "done" not in long.events
     long.ran_once()
     assert solo.stop() == 0
-    desk.send("succeed", queue="both").ran_once()
+    control.send("succeed", queue="both").ran_once()
     assert long.begun == 1

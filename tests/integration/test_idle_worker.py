@@ -12,7 +12,7 @@ import pytest
 
 from servers import RedisServer, wait_for
 from system import System
-from transport_support import Site
+from transport_support import Harness
 
 SECONDS = 12
 MANY = ",".join(f"queue{number}" for number in range(400))
@@ -36,33 +36,33 @@ def test_an_idle_worker_asks_seldom_however_many_queues_it_has(
 
 @pytest.mark.parametrize("broker", ["redis_server"], indirect=True)
 def test_a_job_that_nobody_rang_for_begins_within_about_a_second(broker: Any) -> None:
-    site = Site(broker)
+    harness = Harness(broker)
     try:
-        reader = site.reader("some", *(f"queue{number}" for number in range(50)), "jobs")
+        reader = harness.reader("some", *(f"queue{number}" for number in range(50)), "jobs")
         assert reader.within(1.5) == []
         for body in ("one", "two", "three"):
-            site.publish(body, stock=True)
+            harness.publish(body, stock=True)
             began = time.monotonic()
             reader.next(timeout=5).ack()
             assert time.monotonic() - began < 1.5
     finally:
-        site.close()
+        harness.close()
 
 
 def test_a_server_that_closes_idle_connections_delays_nothing(started: Any) -> None:
     """``timeout 2`` is shorter than a job; what was closed while it ran is opened again, unnoticed."""
     server: RedisServer = started(RedisServer())
     server.client().config_set("timeout", 2)
-    site = Site(server)
+    harness = Harness(server)
     try:
-        reader, other = site.reader(prefetch=1), site.reader("another", prefetch=1)
-        site.publish("warm")
+        reader, other = harness.reader(prefetch=1), harness.reader("another", prefetch=1)
+        harness.publish("warm")
         reader.next().ack()
         assert other.within(0.2) == []
         for number in range(4):
-            site.publish(number)
+            harness.publish(number)
         lease = reader.lease
-        clients = set(site.redis.hvals("nightshift:clients"))
+        clients = set(harness.redis.hvals("nightshift:clients"))
         for number in range(4):
             began = time.monotonic()
             message = reader.next(timeout=5)
@@ -71,10 +71,10 @@ def test_a_server_that_closes_idle_connections_delays_nothing(started: Any) -> N
             assert other.within(3.5) == []  # as long as a job: nobody reads from the connection
             message.ack()
         assert reader.lease is lease, "it has connected anew"
-        assert set(site.redis.hvals("nightshift:clients")) == clients, "a keeper has connected anew"
-        wait_for(lambda: not site.leased(), 3, "not acknowledged")
+        assert set(harness.redis.hvals("nightshift:clients")) == clients, "a keeper has connected anew"
+        wait_for(lambda: not harness.leased(), 3, "not acknowledged")
     finally:
-        site.close()
+        harness.close()
 
 
 def _waiting(client: Any) -> int:

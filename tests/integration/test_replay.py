@@ -19,7 +19,7 @@ import pytest
 from alembic import command
 from sqlalchemy import text, update
 
-from burials import Desk, a_desk  # noqa: F401 - a fixture
+from burials import DeadLetterSystem, dead_letter_system  # noqa: F401 - a fixture
 from children import fork, join
 from flask_nightshift import dead_letters, journal
 from flask_nightshift.dead_letters import Filters, Status, claims
@@ -29,22 +29,22 @@ from flask_nightshift.store import Store, migration, tables
 from servers import Valkey, wait_for
 
 
-def replay(desk: Desk, **more: Any) -> dead_letters.Result:
+def replay(system: DeadLetterSystem, **more: Any) -> dead_letters.Result:
     filters = more.pop("filters", Filters())
-    return dead_letters.replay(desk.store, desk.broker, filters, **more)
+    return dead_letters.replay(system.store, system.broker, filters, **more)
 
 
-def status(desk: Desk, letter_id: str) -> Status:
-    return dead_letters.find(desk.store, letter_id).status
+def status(system: DeadLetterSystem, letter_id: str) -> Status:
+    return dead_letters.find(system.store, letter_id).status
 
 
 def statuses(store: Store) -> Counter[str]:
     return Counter(str(one.status) for one in dead_letters.list_letters(store, Filters(status=None), None))
 
 
-def age(desk: Desk, seconds: float) -> None:
+def age(system: DeadLetterSystem, seconds: float) -> None:
     """Let a claim have happened so much earlier."""
-    with desk.store.begin() as connection:
+    with system.store.begin() as connection:
         column = tables.dead_letters.c.status_at
         then = utcnow() - timedelta(seconds=seconds)
         connection.execute(
@@ -55,22 +55,24 @@ def age(desk: Desk, seconds: float) -> None:
 
 
 class TestTwoAtOnce:
-    def test_operators_publish_each_letter_once(self, desk: Desk) -> None:
-        ids = desk.died(*(f"j{number}" for number in range(60)))
-        report = Path(desk.app.instance_path) / "replayed"
+    def test_operators_publish_each_letter_once(self, system: DeadLetterSystem) -> None:
+        ids = system.died(*(f"j{number}" for number in range(60)))
+        report = Path(system.app.instance_path) / "replayed"
 
         def operator() -> None:
-            result = replay(desk)
+            result = replay(system)
             with report.open("a") as out:
                 out.write(f"{len(result.ids)}\n")
 
         join(*(fork(operator) for _ in range(3)))
-        assert desk.in_queue("mail") == len(ids)
+        assert system.in_queue("mail") == len(ids)
         assert sum(map(int, report.read_text().split())) == len(ids)
-        assert statuses(desk.store) == {"replayed": len(ids)}
+        assert statuses(system.store) == {"replayed": len(ids)}
 
-    def test_of_a_replay_and_a_discard_one_wins_and_each_tells_the_truth(self, desk: Desk) -> None:
-        ids = desk.died(*(f"j{number}" for number in range(40)))
+    def test_of_a_replay_and_a_discard_one_wins_and_each_tells_the_truth(
+        self, system: DeadLetterSystem
+    ) -> None:
+        ids = system.died(*(f"j{number}" for number in range(40)))
         results: dict[str, dead_letters.Result] = {}
         begin = threading.Barrier(2)
 
@@ -79,9 +81,9 @@ class TestTwoAtOnce:
             results[name] = act()
 
         threads = [
-            threading.Thread(target=work, args=("replay", lambda: replay(desk))),
+            threading.Thread(target=work, args=("replay", lambda: replay(system))),
             threading.Thread(
-                target=work, args=("discard", lambda: dead_letters.discard(desk.store, Filters()))
+                target=work, args=("discard", lambda: dead_letters.discard(system.store, Filters()))
             ),
         ]
         for thread in threads:
@@ -91,125 +93,129 @@ class TestTwoAtOnce:
         replayed, discarded = set(results["replay"].ids), set(results["discard"].ids)
         assert not replayed & discarded
         assert replayed | discarded == set(ids)
-        assert desk.in_queue("mail") == len(replayed)
-        assert statuses(desk.store) == Counter(replayed=len(replayed), discarded=len(discarded))
+        assert system.in_queue("mail") == len(replayed)
+        assert statuses(system.store) == Counter(replayed=len(replayed), discarded=len(discarded))
 
-    def test_a_letter_that_somebody_replays_is_left_alone(self, desk: Desk) -> None:
-        [letter_id] = desk.died("j1")
-        assert claims.Claims(desk.store).claim(letter_id, [Status.WAITING]) is not None
+    def test_a_letter_that_somebody_replays_is_left_alone(self, system: DeadLetterSystem) -> None:
+        [letter_id] = system.died("j1")
+        assert claims.Claims(system.store).claim(letter_id, [Status.WAITING]) is not None
         named = Filters(ids=(letter_id,))
-        assert "being replayed by" in replay(desk, filters=named).skipped[letter_id]
-        assert "being replayed by" in replay(desk, filters=named, force=True).skipped[letter_id]
-        assert "being replayed by" in dead_letters.discard(desk.store, named).skipped[letter_id]
-        assert desk.in_queue("mail") == 0
+        assert "being replayed by" in replay(system, filters=named).skipped[letter_id]
+        assert "being replayed by" in replay(system, filters=named, force=True).skipped[letter_id]
+        assert "being replayed by" in dead_letters.discard(system.store, named).skipped[letter_id]
+        assert system.in_queue("mail") == 0
 
 
 class TestWaysBack:
     def test_a_process_that_dies_before_the_publish_leaves_a_letter_that_waits_again(
-        self, desk: Desk
+        self, system: DeadLetterSystem
     ) -> None:
-        [letter_id] = desk.died("j1")
+        [letter_id] = system.died("j1")
 
         def dies() -> None:
-            desk.broker.publish = lambda *_: os._exit(0)  # type: ignore[method-assign]
-            replay(desk)
+            system.broker.publish = lambda *_: os._exit(0)  # type: ignore[method-assign]
+            replay(system)
 
         join(fork(dies))
-        assert status(desk, letter_id) is Status.REPLAYING
-        assert replay(desk).ids == ()
-        age(desk, claims.STALE + 1)
-        assert replay(desk).ids == (letter_id,)
-        assert desk.in_queue("mail") == 1
+        assert status(system, letter_id) is Status.REPLAYING
+        assert replay(system).ids == ()
+        age(system, claims.STALE + 1)
+        assert replay(system).ids == (letter_id,)
+        assert system.in_queue("mail") == 1
 
-    def test_a_process_that_dies_after_the_publish_doubles_no_job_that_has_begun(self, desk: Desk) -> None:
-        [letter_id] = desk.died("j1")
-        publish = desk.broker.publish
+    def test_a_process_that_dies_after_the_publish_doubles_no_job_that_has_begun(
+        self, system: DeadLetterSystem
+    ) -> None:
+        [letter_id] = system.died("j1")
+        publish = system.broker.publish
 
         def dies() -> None:
             def then_die(*args: Any, **options: Any) -> None:
                 publish(*args, **options)
                 os._exit(0)
 
-            desk.broker.publish = then_die  # type: ignore[method-assign]
-            replay(desk)
+            system.broker.publish = then_die  # type: ignore[method-assign]
+            replay(system)
 
         join(fork(dies))
-        writer = journal.Journal(desk.store, worker="w")
+        writer = journal.Journal(system.store, worker="w")
         writer(JobStarted(JobRef("j1", "mail.send", "mail", 1, run=1), utcnow(), "w"))
         assert writer.flush()
         writer.close()
-        age(desk, claims.STALE + 1)
-        assert replay(desk).ids == ()
-        assert status(desk, letter_id) is Status.REPLAYED
-        assert desk.in_queue("mail") == 1
+        age(system, claims.STALE + 1)
+        assert replay(system).ids == ()
+        assert status(system, letter_id) is Status.REPLAYED
+        assert system.in_queue("mail") == 1
 
-    def test_a_job_id_that_was_used_before_counts_as_begun_only_if_it_began_since(self, desk: Desk) -> None:
+    def test_a_job_id_that_was_used_before_counts_as_begun_only_if_it_began_since(
+        self, system: DeadLetterSystem
+    ) -> None:
         """An app may name its jobs by what they are about, so that an earlier job of that name was replayed."""
-        [first] = desk.died("invoice-7")
-        assert replay(desk, filters=Filters(ids=(first,))).ids == (first,)
-        writer = journal.Journal(desk.store, worker="w")
+        [first] = system.died("invoice-7")
+        assert replay(system, filters=Filters(ids=(first,))).ids == (first,)
+        writer = journal.Journal(system.store, worker="w")
         began = utcnow() - timedelta(minutes=10)
         writer(JobStarted(JobRef("invoice-7", "mail.send", "mail", 1, run=1), began, "w"))
         assert writer.flush()
         writer.close()
-        [second] = desk.died("invoice-7")
-        assert claims.Claims(desk.store).claim(second, [Status.WAITING]) is not None  # and its process dies
-        age(desk, claims.STALE + 1)
-        assert replay(desk).ids == (second,)
-        assert desk.in_queue("mail") == 2
+        [second] = system.died("invoice-7")
+        assert claims.Claims(system.store).claim(second, [Status.WAITING]) is not None  # and its process dies
+        age(system, claims.STALE + 1)
+        assert replay(system).ids == (second,)
+        assert system.in_queue("mail") == 2
 
     def test_a_discarded_letter_whose_publish_fails_is_discarded_again(
-        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+        self, system: DeadLetterSystem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        [letter_id] = desk.died("j1")
+        [letter_id] = system.died("j1")
         named = Filters(ids=(letter_id,))
-        dead_letters.discard(desk.store, named)
+        dead_letters.discard(system.store, named)
         monkeypatch.setattr(claims.Claims, "holds", False)
         with pytest.raises(Exception, match="took too long"):
-            replay(desk, filters=named, force=True)
-        assert status(desk, letter_id) is Status.DISCARDED
-        assert replay(desk).ids == ()
+            replay(system, filters=named, force=True)
+        assert status(system, letter_id) is Status.DISCARDED
+        assert replay(system).ids == ()
 
-    def test_a_running_worker_takes_back_what_a_dead_replay_claimed(self, desk: Desk) -> None:
-        [letter_id] = desk.died("j1")
-        assert claims.Claims(desk.store).claim(letter_id, [Status.WAITING]) is not None
-        age(desk, claims.STALE + 1)
-        worker = dead_letters.Archiver(desk.broker, desk.store)
+    def test_a_running_worker_takes_back_what_a_dead_replay_claimed(self, system: DeadLetterSystem) -> None:
+        [letter_id] = system.died("j1")
+        assert claims.Claims(system.store).claim(letter_id, [Status.WAITING]) is not None
+        age(system, claims.STALE + 1)
+        worker = dead_letters.Archiver(system.broker, system.store)
         worker.start()
-        wait_for(lambda: status(desk, letter_id) is Status.WAITING, 10, "not taken back")
+        wait_for(lambda: status(system, letter_id) is Status.WAITING, 10, "not taken back")
         worker.stop()
-        assert dead_letters.find(desk.store, letter_id).claimed_by is None
+        assert dead_letters.find(system.store, letter_id).claimed_by is None
 
-    def test_a_letter_that_is_not_fit_waits_on(self, desk: Desk) -> None:
-        [letter_id] = desk.died("j1", queue="")
-        assert "queue" in replay(desk).skipped[letter_id]
-        assert status(desk, letter_id) is Status.WAITING
-        assert desk.state("j1") is JobState.DEAD
+    def test_a_letter_that_is_not_fit_waits_on(self, system: DeadLetterSystem) -> None:
+        [letter_id] = system.died("j1", queue="")
+        assert "queue" in replay(system).skipped[letter_id]
+        assert status(system, letter_id) is Status.WAITING
+        assert system.state("j1") is JobState.DEAD
 
     def test_a_process_that_was_suspended_does_not_publish_on_an_old_claim(
-        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+        self, system: DeadLetterSystem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        [letter_id] = desk.died("j1")
+        [letter_id] = system.died("j1")
         monkeypatch.setattr(claims.Claims, "holds", False)
         with pytest.raises(Exception, match="took too long"):
-            replay(desk)
-        assert status(desk, letter_id) is Status.WAITING
-        assert desk.in_queue("mail") == 0
+            replay(system)
+        assert status(system, letter_id) is Status.WAITING
+        assert system.in_queue("mail") == 0
 
 
 def test_the_migration_keeps_letters_that_were_there_and_they_can_be_replayed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    system: DeadLetterSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [letter_id] = desk.died("j1")
-    with desk.store.begin(timeout=30) as connection:
+    [letter_id] = system.died("j1")
+    with system.store.begin(timeout=30) as connection:
         config = migration._config()
         config.attributes["connection"] = connection
         command.downgrade(config, "0002")
-    with desk.store.read() as connection:
+    with system.store.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM nightshift_dead_letters")).scalar() == 1
-    assert desk.store.migrate()[0] == "0003"
-    assert replay(desk).ids == (letter_id,)
-    assert desk.in_queue("mail") == 1
+    assert system.store.migrate()[0] == "0003"
+    assert replay(system).ids == (letter_id,)
+    assert system.in_queue("mail") == 1
 
 
 APP = """
@@ -225,14 +231,14 @@ APP = """
 class Terminal:
     """``flask jobs`` in a process of its own."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, system: DeadLetterSystem) -> None:
+        self.system = system
         broker, database = (
-            desk.app.config[key] for key in ("NIGHTSHIFT_BROKER_URL", "NIGHTSHIFT_DATABASE_URL")
+            system.app.config[key] for key in ("NIGHTSHIFT_BROKER_URL", "NIGHTSHIFT_DATABASE_URL")
         )
-        self.file = Path(desk.app.instance_path) / "app.py"
+        self.file = Path(system.app.instance_path) / "app.py"
         self.file.write_text(
-            textwrap.dedent(APP).format(folder=desk.app.instance_path, broker=broker, database=database)
+            textwrap.dedent(APP).format(folder=system.app.instance_path, broker=broker, database=database)
         )
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
@@ -247,17 +253,17 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(desk: Desk) -> Terminal:
-    return Terminal(desk)
+def terminal(system: DeadLetterSystem) -> Terminal:
+    return Terminal(system)
 
 
 class TestTerminal:
     def test_ctrl_c_says_what_was_done_and_how_to_go_on(self, terminal: Terminal) -> None:
-        desk = terminal.desk
-        ids = desk.died(*(f"j{number}" for number in range(6)))
+        system = terminal.system
+        ids = system.died(*(f"j{number}" for number in range(6)))
         process = terminal.start("dead", "replay", "--all", "--yes", "--rate", "4/m")
-        wait_for(lambda: desk.in_queue("mail") == 1, 30, "nothing replayed")
-        wait_for(lambda: statuses(desk.store)["replayed"] == 1, 10, "not marked")
+        wait_for(lambda: system.in_queue("mail") == 1, 30, "nothing replayed")
+        wait_for(lambda: statuses(system.store)["replayed"] == 1, 10, "not marked")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
         assert process.returncode == 130
@@ -265,16 +271,16 @@ class TestTerminal:
         assert "5 not looked at. Run the same command again" in err
         assert "no worker consumes 'mail'" in err
         assert "Aborted" not in out + err
-        assert statuses(desk.store) == {"replayed": 1, "waiting": 5}
+        assert statuses(system.store) == {"replayed": 1, "waiting": 5}
         status, out, err = terminal.run("dead", "replay", "--all", "--yes")
-        assert (status, desk.in_queue("mail")) == (0, len(ids))
+        assert (status, system.in_queue("mail")) == (0, len(ids))
         assert "5 dead letters replayed" in out
         status, _, err = terminal.run("dead", "replay", "")
         assert status == 1
         assert "'' is not enough" in err
 
     def test_progress_is_shown_in_a_terminal(self, terminal: Terminal) -> None:
-        terminal.desk.died(*(f"j{number}" for number in range(5)))
+        terminal.system.died(*(f"j{number}" for number in range(5)))
         ours, theirs = pty.openpty()
         process = terminal.start("dead", "replay", "--all", "--yes", stderr=theirs)
         os.close(theirs)
@@ -289,20 +295,20 @@ class TestTerminal:
         assert b"5/5" in shown
 
     def test_a_database_that_is_locked_after_the_publish_is_told_plainly(self, terminal: Terminal) -> None:
-        desk = terminal.desk
-        [letter_id] = desk.died("j1")
-        publish, locks = desk.broker.publish, []
+        system = terminal.system
+        [letter_id] = system.died("j1")
+        publish, locks = system.broker.publish, []
 
         def then_lock(*args: Any, **options: Any) -> None:
             publish(*args, **options)
-            locks.append(_lock(desk.store))
+            locks.append(_lock(system.store))
 
-        desk.broker.publish = then_lock  # type: ignore[method-assign]
+        system.broker.publish = then_lock  # type: ignore[method-assign]
         done = threading.Event()
         outcome: list[Any] = []
 
         def operator() -> None:
-            outcome.append(replay(desk))
+            outcome.append(replay(system))
             done.set()
 
         threading.Thread(target=operator).start()
@@ -311,8 +317,8 @@ class TestTerminal:
         next(locks[0], None)
         assert done.wait(20)
         assert outcome[0].ids == (letter_id,)
-        assert status(desk, letter_id) is Status.REPLAYED
-        assert desk.in_queue("mail") == 1
+        assert status(system, letter_id) is Status.REPLAYED
+        assert system.in_queue("mail") == 1
 
 
 def _lock(store: Store) -> Iterator[None]:

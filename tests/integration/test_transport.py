@@ -17,14 +17,14 @@ from redis.exceptions import ResponseError
 from flask_nightshift.brokers.redis.transport import queues
 from flask_nightshift.brokers.redis.transport.channel import AccessRefused
 from servers import wait_for
-from transport_support import BOOKS, QUEUE, Site, bodies, body_of, eta
+from transport_support import BOOKS, QUEUE, Harness, bodies, body_of, eta
 
 LIMIT: dict[str, Any] = {"delivery_limit": 2}
 
 
 @pytest.fixture(params=["valkey", "redis_server"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    made = Site(request.getfixturevalue(request.param))
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    made = Harness(request.getfixturevalue(request.param))
     yield made
     made.close()
 
@@ -32,29 +32,29 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 # claim and acknowledge
 
 
-def test_a_message_is_leased_until_it_is_acknowledged(site: Site) -> None:
-    site.publish("a")
-    reader = site.reader()
+def test_a_message_is_leased_until_it_is_acknowledged(harness: Harness) -> None:
+    harness.publish("a")
+    reader = harness.reader()
     message = reader.next()
     assert message.payload == "a"
-    assert (site.ready(), site.leased()) == ([], ["a"])
-    assert queues.leased_count(site.redis, "", QUEUE) == 1
+    assert (harness.ready(), harness.leased()) == ([], ["a"])
+    assert queues.leased_count(harness.redis, "", QUEUE) == 1
     message.ack()
-    wait_for(lambda: not site.leased(), 1, "the acknowledgement did not arrive")
-    assert site.keys() == BOOKS
+    wait_for(lambda: not harness.leased(), 1, "the acknowledgement did not arrive")
+    assert harness.keys() == BOOKS
 
 
-def test_first_come_first_served(site: Site) -> None:
+def test_first_come_first_served(harness: Harness) -> None:
     for number in range(20):
-        site.publish(number)
-    assert bodies(site.reader().take(10)) == list(range(10))
+        harness.publish(number)
+    assert bodies(harness.reader().take(10)) == list(range(10))
 
 
 @pytest.mark.parametrize("prefetch", [1, 2, 3, 8])
-def test_the_prefetch_is_used_and_not_exceeded(site: Site, prefetch: int) -> None:
+def test_the_prefetch_is_used_and_not_exceeded(harness: Harness, prefetch: int) -> None:
     for number in range(20):
-        site.publish(number)
-    reader = site.reader(prefetch=prefetch)
+        harness.publish(number)
+    reader = harness.reader(prefetch=prefetch)
     held = reader.take(prefetch)
     assert reader.within(0.2) == []
     held.pop(0).ack()
@@ -62,28 +62,28 @@ def test_the_prefetch_is_used_and_not_exceeded(site: Site, prefetch: int) -> Non
     assert reader.within(0.2) == []
 
 
-def test_without_a_prefetch_limit_one_at_a_time_is_taken(site: Site) -> None:
+def test_without_a_prefetch_limit_one_at_a_time_is_taken(harness: Harness) -> None:
     for number in range(3):
-        site.publish(number)
-    one, other = site.reader(prefetch=0), site.reader(prefetch=0)
+        harness.publish(number)
+    one, other = harness.reader(prefetch=0), harness.reader(prefetch=0)
     assert (one.next().payload, other.next().payload) == (0, 1)
 
 
-def test_acknowledgements_are_not_kept_back_while_the_prefetch_is_full(site: Site) -> None:
+def test_acknowledgements_are_not_kept_back_while_the_prefetch_is_full(harness: Harness) -> None:
     for number in range(12):
-        site.publish(number)
-    reader = site.reader(prefetch=10)
+        harness.publish(number)
+    reader = harness.reader(prefetch=10)
     held = reader.take(10)
     started = time.monotonic()
     held[3].ack()
-    wait_for(lambda: 3 not in site.leased(), 1, "the acknowledgement was kept back")
+    wait_for(lambda: 3 not in harness.leased(), 1, "the acknowledgement was kept back")
     assert time.monotonic() - started < 0.3
 
 
-def test_an_acknowledgement_from_another_thread_makes_room_at_once(site: Site) -> None:
-    site.publish("a")
-    site.publish("b")
-    reader = site.reader(prefetch=1)
+def test_an_acknowledgement_from_another_thread_makes_room_at_once(harness: Harness) -> None:
+    harness.publish("a")
+    harness.publish("b")
+    reader = harness.reader(prefetch=1)
     message = reader.next()
     threading.Timer(0.2, message.ack).start()
     started = time.monotonic()
@@ -91,130 +91,130 @@ def test_an_acknowledgement_from_another_thread_makes_room_at_once(site: Site) -
     assert time.monotonic() - started < 0.8
 
 
-def test_acknowledgements_travel_with_claims(site: Site) -> None:
+def test_acknowledgements_travel_with_claims(harness: Harness) -> None:
     for number in range(100):
-        site.publish(number)
-    reader = site.reader(prefetch=20)
-    before = _calls(site)
+        harness.publish(number)
+    reader = harness.reader(prefetch=20)
+    before = _calls(harness)
     for _ in range(100):
         reader.next().ack()
-    wait_for(lambda: not site.leased(), 1, "not acknowledged")
-    assert _calls(site) - before < 40  # stock: three round trips per message
+    wait_for(lambda: not harness.leased(), 1, "not acknowledged")
+    assert _calls(harness) - before < 40  # stock: three round trips per message
 
 
-def test_closing_sends_the_last_acknowledgements(site: Site) -> None:
+def test_closing_sends_the_last_acknowledgements(harness: Harness) -> None:
     for number in range(5):
-        site.publish(number)
-    reader = site.reader()
+        harness.publish(number)
+    reader = harness.reader()
     for message in reader.take(5):
         message.ack()
     reader.close()
-    assert site.keys() == set()
+    assert harness.keys() == set()
 
 
-def test_closing_returns_the_rest_at_once_uncounted_and_in_order(site: Site) -> None:
+def test_closing_returns_the_rest_at_once_uncounted_and_in_order(harness: Harness) -> None:
     for number in range(6):
-        site.publish(number)
-    reader = site.reader(prefetch=4)
+        harness.publish(number)
+    reader = harness.reader(prefetch=4)
     held = reader.take(4)
     held[1].ack()
     reader.close()
-    assert site.ready() == [0, 2, 3, 4, 5]
-    again = site.reader().next()
+    assert harness.ready() == [0, 2, 3, 4, 5]
+    again = harness.reader().next()
     assert "x-delivery-count" not in again.headers
     assert not again.delivery_info.get("redelivered")
 
 
-def test_after_jobs_nothing_is_left(site: Site) -> None:
+def test_after_jobs_nothing_is_left(harness: Harness) -> None:
     for number in range(500):
-        site.publish(number, queue=f"q{number % 3}", headers=eta(0.2) if number % 10 == 0 else None)
-    reader = site.reader("q0", "q1", "q2", prefetch=50)
+        harness.publish(number, queue=f"q{number % 3}", headers=eta(0.2) if number % 10 == 0 else None)
+    reader = harness.reader("q0", "q1", "q2", prefetch=50)
     for _ in range(500):
         reader.next().ack()
     reader.close()
-    site.nothing_left()
+    harness.nothing_left()
 
 
-def test_a_message_costs_at_most_200_bytes_more_in_any_state(site: Site) -> None:
+def test_a_message_costs_at_most_200_bytes_more_in_any_state(harness: Harness) -> None:
     number = 400
 
     def used() -> int:
-        return sum(site.redis.memory_usage(key, samples=0) for key in sorted(site.keys()))
+        return sum(harness.redis.memory_usage(key, samples=0) for key in sorted(harness.keys()))
 
-    reader = site.reader(prefetch=number)
+    reader = harness.reader(prefetch=number)
     reader.within(0.05)
     empty = used()
     for _ in range(number):
-        site.redis.lpush("sample", b"x" * 1000)
+        harness.redis.lpush("sample", b"x" * 1000)
     raw = (used() - empty) / number
-    site.redis.delete("sample")
-    producer = Producer(site.connect().channel())
+    harness.redis.delete("sample")
+    producer = Producer(harness.connect().channel())
     for n in range(number):
         producer.publish("x" * 400 + str(n), exchange="", routing_key=QUEUE)
-    size = len(site.redis.lindex(QUEUE, 0))
+    size = len(harness.redis.lindex(QUEUE, 0))
     assert (used() - empty) / number - size < raw - 1000 + 200, "ready"
     reader.take(number)
     leased = (used() - empty) / number
     assert leased - size < 200, "leased"
     reader.close()
-    site.redis.delete(QUEUE)
+    harness.redis.delete(QUEUE)
     for n in range(number):
         producer.publish("x" * 400 + str(n), exchange="", routing_key=QUEUE, headers=eta(1000))
     key = f"nightshift:delayed:{QUEUE}"
-    size = len(site.redis.zrange(key, 0, 0)[0])
-    assert site.redis.memory_usage(key, samples=0) / number - size < 200, "delayed"
+    size = len(harness.redis.zrange(key, 0, 0)[0])
+    assert harness.redis.memory_usage(key, samples=0) / number - size < 200, "delayed"
 
 
 # several queues, priorities
 
 
-def test_queues_take_turns(site: Site) -> None:
+def test_queues_take_turns(harness: Harness) -> None:
     for number in range(4):
-        site.publish(f"a{number}", queue="a")
-    site.publish("b0", queue="b")
-    assert bodies(site.reader("a", "b").take(3)).index("b0") < 2
+        harness.publish(f"a{number}", queue="a")
+    harness.publish("b0", queue="b")
+    assert bodies(harness.reader("a", "b").take(3)).index("b0") < 2
 
 
-def test_queue_order_strategy_priority_empties_the_first_queue_first(site: Site) -> None:
+def test_queue_order_strategy_priority_empties_the_first_queue_first(harness: Harness) -> None:
     for name in "bbaa":
-        site.publish(name, queue=name)
-    assert bodies(site.reader("a", "b", queue_order_strategy="priority").take(4)) == ["a", "a", "b", "b"]
+        harness.publish(name, queue=name)
+    assert bodies(harness.reader("a", "b", queue_order_strategy="priority").take(4)) == ["a", "a", "b", "b"]
 
 
-def test_urgent_messages_come_first(site: Site) -> None:
+def test_urgent_messages_come_first(harness: Harness) -> None:
     for priority in (9, 3, 0, 6):
-        site.publish(priority, priority=priority)
-    assert bodies(site.reader().take(4)) == [0, 3, 6, 9]
+        harness.publish(priority, priority=priority)
+    assert bodies(harness.reader().take(4)) == [0, 3, 6, 9]
 
 
-def test_a_delayed_message_keeps_its_priority(site: Site) -> None:
-    site.publish("low", priority=9, headers=eta(1))
-    due = queues.delayed_list(site.redis, "", QUEUE, 1)[0][1]
-    wait_for(lambda: _server_time(site) > due, 3, "it is not due")
-    site.publish("high", priority=3)
-    assert bodies(site.reader().take(2)) == ["high", "low"]
+def test_a_delayed_message_keeps_its_priority(harness: Harness) -> None:
+    harness.publish("low", priority=9, headers=eta(1))
+    due = queues.delayed_list(harness.redis, "", QUEUE, 1)[0][1]
+    wait_for(lambda: _server_time(harness) > due, 3, "it is not due")
+    harness.publish("high", priority=3)
+    assert bodies(harness.reader().take(2)) == ["high", "low"]
 
 
 # waiting
 
 
-def test_a_waiting_consumer_hears_a_publish_at_once(site: Site) -> None:
-    reader = site.reader()
+def test_a_waiting_consumer_hears_a_publish_at_once(harness: Harness) -> None:
+    reader = harness.reader()
     reader.within(0.1)
-    threading.Timer(0.3, site.publish, ("a",)).start()
+    threading.Timer(0.3, harness.publish, ("a",)).start()
     site_started = time.monotonic()
     reader.next()
     assert 0.25 < time.monotonic() - site_started < 0.7
 
 
-def test_several_waiting_consumers_share_a_burst(site: Site) -> None:
-    readers = [site.reader(prefetch=1) for _ in range(3)]
+def test_several_waiting_consumers_share_a_burst(harness: Harness) -> None:
+    readers = [harness.reader(prefetch=1) for _ in range(3)]
     got: list[Any] = []
     threads = [threading.Thread(target=lambda r=r: got.append(r.next(timeout=3).payload)) for r in readers]
     for thread in threads:
         thread.start()
-    wait_for(lambda: int(site.redis.info("clients")["blocked_clients"]) == 3, 3, "they do not wait")
-    connection = site.connect()
+    wait_for(lambda: int(harness.redis.info("clients")["blocked_clients"]) == 3, 3, "they do not wait")
+    connection = harness.connect()
     producer = Producer(connection.channel())
     started = time.monotonic()
     for number in range(3):
@@ -225,85 +225,85 @@ def test_several_waiting_consumers_share_a_burst(site: Site) -> None:
     assert time.monotonic() - started < 0.5
 
 
-def test_a_producer_without_nightshift_is_served_within_a_second(site: Site) -> None:
-    reader = site.reader()
+def test_a_producer_without_nightshift_is_served_within_a_second(harness: Harness) -> None:
+    reader = harness.reader()
     reader.within(0.1)
-    site.publish("plain", stock=True)
+    harness.publish("plain", stock=True)
     started = time.monotonic()
     assert reader.next().payload == "plain"
     assert time.monotonic() - started < 1.3
 
 
-def test_an_idle_consumer_does_not_spin(site: Site) -> None:
-    reader = site.reader()
+def test_an_idle_consumer_does_not_spin(harness: Harness) -> None:
+    reader = harness.reader()
     reader.within(0.2)
-    before = _commands(site)
+    before = _commands(harness)
     reader.within(2.0)
-    assert _commands(site) - before < 60  # what the scripts call counts too
+    assert _commands(harness) - before < 60  # what the scripts call counts too
 
 
 # delayed
 
 
-def test_a_delayed_message_comes_when_it_is_due_and_not_before(site: Site) -> None:
-    reader = site.reader()
-    site.publish("later", headers=eta(0.6))
-    due = queues.delayed_list(site.redis, "", QUEUE, 1)[0][1]
-    assert (site.ready(), queues.delayed_count(site.redis, "", QUEUE)) == ([], 1)
+def test_a_delayed_message_comes_when_it_is_due_and_not_before(harness: Harness) -> None:
+    reader = harness.reader()
+    harness.publish("later", headers=eta(0.6))
+    due = queues.delayed_list(harness.redis, "", QUEUE, 1)[0][1]
+    assert (harness.ready(), queues.delayed_count(harness.redis, "", QUEUE)) == ([], 1)
     message = reader.next()
-    late = _server_time(site) - due
+    late = _server_time(harness) - due
     assert 0 <= late < 0.25
     assert message.headers["eta"] is None  # served; Celery is to start no timer
     assert message.delivery_info["eta"]
 
 
-def test_a_sooner_message_is_not_held_up_by_a_later_one(site: Site) -> None:
-    reader = site.reader()
-    site.publish("last", headers=eta(60))
+def test_a_sooner_message_is_not_held_up_by_a_later_one(harness: Harness) -> None:
+    reader = harness.reader()
+    harness.publish("last", headers=eta(60))
     reader.within(0.2)
-    site.publish("first", headers=eta(0.3))
+    harness.publish("first", headers=eta(0.3))
     assert reader.next(2).payload == "first"
 
 
-def test_an_eta_in_the_past_is_no_delay(site: Site) -> None:
-    site.publish("now", headers=eta(-10))
-    assert site.ready() == ["now"]
+def test_an_eta_in_the_past_is_no_delay(harness: Harness) -> None:
+    harness.publish("now", headers=eta(-10))
+    assert harness.ready() == ["now"]
 
 
-def test_the_delay_of_a_plain_producer_waits_in_the_broker_too(site: Site) -> None:
-    site.publish("later", stock=True, headers=eta(1.0))
-    reader = site.reader()
+def test_the_delay_of_a_plain_producer_waits_in_the_broker_too(harness: Harness) -> None:
+    harness.publish("later", stock=True, headers=eta(1.0))
+    reader = harness.reader()
     assert reader.within(0.3) == []
-    assert queues.delayed_count(site.redis, "", QUEUE) == 1
-    assert site.leased() == []
+    assert queues.delayed_count(harness.redis, "", QUEUE) == 1
+    assert harness.leased() == []
     assert reader.next().payload == "later"
 
 
-def test_many_due_at_once_neither_block_nor_starve(site: Site) -> None:
+def test_many_due_at_once_neither_block_nor_starve(harness: Harness) -> None:
     count = 20_000
-    site.publish("model")
-    raw = site.redis.rpop(QUEUE).replace(b'"headers":{', b'"headers":{"n":%d')
-    with site.redis.pipeline(transaction=False) as pipe:
+    harness.publish("model")
+    raw = harness.redis.rpop(QUEUE).replace(b'"headers":{', b'"headers":{"n":%d')
+    with harness.redis.pipeline(transaction=False) as pipe:
         for number in range(count):
             pipe.zadd(f"nightshift:delayed:{QUEUE}", {b"0|" + raw.replace(b"%d", b"%d" % number): 1})
         pipe.execute()
-    site.publish("ready")
-    reader = site.reader(prefetch=1)
-    site.redis.config_resetstat()
+    harness.publish("ready")
+    reader = harness.reader(prefetch=1)
+    harness.redis.config_resetstat()
     started = time.monotonic()
     assert reader.next().payload == "ready"
     assert time.monotonic() - started < 0.5
-    assert count - queues.delayed_count(site.redis, "", QUEUE) <= 200
-    assert site.redis.info("commandstats")["cmdstat_evalsha"]["usec_per_call"] < 50_000
+    assert count - queues.delayed_count(harness.redis, "", QUEUE) <= 200
+    assert harness.redis.info("commandstats")["cmdstat_evalsha"]["usec_per_call"] < 50_000
 
 
 # settle otherwise
 
 
-def test_reject_with_requeue_puts_it_to_the_head_and_counts(site: Site) -> None:
-    site.publish("a")
-    site.publish("b")
-    reader = site.reader(prefetch=1)
+def test_reject_with_requeue_puts_it_to_the_head_and_counts(harness: Harness) -> None:
+    harness.publish("a")
+    harness.publish("b")
+    reader = harness.reader(prefetch=1)
     reader.next().reject(requeue=True)
     again = reader.next()
     assert again.payload == "a"
@@ -313,86 +313,86 @@ def test_reject_with_requeue_puts_it_to_the_head_and_counts(site: Site) -> None:
     assert reader.next().headers["x-delivery-count"] == 2
 
 
-def test_reject_without_requeue_removes_it(site: Site) -> None:
-    site.publish("a")
-    reader = site.reader()
+def test_reject_without_requeue_removes_it(harness: Harness) -> None:
+    harness.publish("a")
+    reader = harness.reader()
     reader.next().reject(requeue=False)
-    wait_for(lambda: not site.leased(), 1, "it was not removed")
-    assert site.keys() == BOOKS
+    wait_for(lambda: not harness.leased(), 1, "it was not removed")
+    assert harness.keys() == BOOKS
 
 
-def test_replace_writes_the_next_state_and_releases_the_message(site: Site) -> None:
-    site.publish("a")
-    reader = site.reader(prefetch=1)
+def test_replace_writes_the_next_state_and_releases_the_message(harness: Harness) -> None:
+    harness.publish("a")
+    reader = harness.reader(prefetch=1)
     assert reader.replace(reader.next(), "b", queue="other")
-    assert (site.ready("other"), site.ready(), site.leased()) == (["b"], [], [])
-    assert queues.leased_count(site.redis, "", QUEUE) == 0
+    assert (harness.ready("other"), harness.ready(), harness.leased()) == (["b"], [], [])
+    assert queues.leased_count(harness.redis, "", QUEUE) == 0
 
 
-def test_replace_with_a_due_time_delays(site: Site) -> None:
-    site.publish("a")
-    reader = site.reader(prefetch=1)
+def test_replace_with_a_due_time_delays(harness: Harness) -> None:
+    harness.publish("a")
+    reader = harness.reader(prefetch=1)
     due = time.time() + 0.5
     assert reader.replace(reader.next(), "b", due=due)
-    assert site.leased() == []
-    [later] = queues.delayed_list(site.redis, "", QUEUE, 5)
+    assert harness.leased() == []
+    [later] = queues.delayed_list(harness.redis, "", QUEUE, 5)
     assert later[0] == "next"
     assert later[1] == pytest.approx(due)
     assert reader.next().payload == "b"
     assert time.time() >= due - 0.05
 
 
-def test_replace_that_fails_leaves_the_message_leased_and_can_be_repeated(site: Site) -> None:
-    site.publish("a")
-    reader = site.reader(prefetch=1)
+def test_replace_that_fails_leaves_the_message_leased_and_can_be_repeated(harness: Harness) -> None:
+    harness.publish("a")
+    reader = harness.reader(prefetch=1)
     message = reader.next()
-    site.redis.set("other", "not a list")
+    harness.redis.set("other", "not a list")
     with pytest.raises(ResponseError):
         reader.replace(message, "b", queue="other")
-    assert site.leased() == ["a"]
-    site.redis.delete("other")
+    assert harness.leased() == ["a"]
+    harness.redis.delete("other")
     assert reader.replace(message, "b", queue="other")
-    assert (site.ready("other"), site.leased()) == (["b"], [])
+    assert (harness.ready("other"), harness.leased()) == (["b"], [])
 
 
-def test_replace_of_what_is_settled_already_writes_nothing(site: Site) -> None:
-    site.publish("a")
-    reader = site.reader()
+def test_replace_of_what_is_settled_already_writes_nothing(harness: Harness) -> None:
+    harness.publish("a")
+    reader = harness.reader()
     message = reader.next()
     assert reader.replace(message, "b", queue="other")
     assert not reader.replace(message, "c", queue="other")
-    assert site.ready("other") == ["b"]
+    assert harness.ready("other") == ["b"]
 
 
-def test_replace_follows_bindings(site: Site) -> None:
+def test_replace_follows_bindings(harness: Harness) -> None:
     queue = Queue("bound", Exchange("news", "topic"), routing_key="news.#")
-    queue(site.connect().channel()).declare()
-    site.publish("a")
-    reader = site.reader()
+    queue(harness.connect().channel()).declare()
+    harness.publish("a")
+    reader = harness.reader()
     Queue("bound", Exchange("news", "topic"), routing_key="news.#")(reader.channel).declare()
     message = reader.next()
     prepared = reader.channel.prepare_message('"n"', None, "application/json", "utf-8")
     assert reader.channel.basic_replace(message.delivery_tag, prepared, "news", "news.today")
-    assert site.ready("bound") == ["n"]
+    assert harness.ready("bound") == ["n"]
 
 
 # burying
 
 
-def test_over_the_delivery_limit_it_becomes_a_dead_letter(site: Site) -> None:
-    site.publish({"x": 1}, headers={"id": "j1", "task": "t"})
-    reader = site.reader(prefetch=1, **LIMIT)
+def test_over_the_delivery_limit_it_becomes_a_dead_letter(harness: Harness) -> None:
+    harness.publish({"x": 1}, headers={"id": "j1", "task": "t"})
+    reader = harness.reader(prefetch=1, **LIMIT)
     reader.next().reject(requeue=True)
     reader.next().reject(requeue=True)
     assert reader.within(0.3) == []
-    (letter,) = site.dead()
+    (letter,) = harness.dead()
     assert body_of(json.dumps(letter).encode()) == {"x": 1}
     assert letter["headers"]["id"] == "j1"
     assert "x-delivery-count" not in letter
     header = letter["headers"]["nightshift_dead"]
     assert (header["reason"], header["queue"]) == ("delivery_limit", QUEUE)
     assert set(header) == {"id", "reason", "error", "at", "queue", "worker"}
-    assert site.keys() == BOOKS | {b"nightshift.dead"}
+    assert harness.keys() == BOOKS | {b"nightshift.dead"}
 
 
 @pytest.mark.parametrize(
@@ -413,29 +413,29 @@ def test_over_the_delivery_limit_it_becomes_a_dead_letter(site: Site) -> None:
         b"[" * 100_000,
     ],
 )
-def test_garbage_is_buried_with_its_bytes_and_stops_nobody(site: Site, raw: bytes) -> None:
-    site.redis.lpush(QUEUE, raw)
-    site.publish("good")
-    reader = site.reader()
+def test_garbage_is_buried_with_its_bytes_and_stops_nobody(harness: Harness, raw: bytes) -> None:
+    harness.redis.lpush(QUEUE, raw)
+    harness.publish("good")
+    reader = harness.reader()
     assert reader.next().payload == "good"
-    (letter,) = site.dead()
+    (letter,) = harness.dead()
     assert base64.b64decode(letter["body"]) == raw
     assert letter["content-type"] == "application/octet-stream"
     assert letter["properties"]["delivery_info"] == {"exchange": "", "routing_key": "nightshift.dead"}
     assert letter["headers"]["nightshift_dead"]["reason"] == "undecodable"
-    assert site.leased() == ["good"]
+    assert harness.leased() == ["good"]
 
 
-def test_a_dead_letter_can_be_consumed_like_any_message(site: Site) -> None:
-    site.redis.lpush(QUEUE, b"garbage")
-    site.reader().within(0.2)
-    message = site.reader("nightshift.dead").next()
+def test_a_dead_letter_can_be_consumed_like_any_message(harness: Harness) -> None:
+    harness.redis.lpush(QUEUE, b"garbage")
+    harness.reader().within(0.2)
+    message = harness.reader("nightshift.dead").next()
     assert message.body == b"garbage"
     assert message.headers["nightshift_dead"]["queue"] == QUEUE
 
 
-def test_a_dead_letter_with_a_future_eta_is_not_delayed_again(site: Site) -> None:
-    site.redis.lpush(
+def test_a_dead_letter_with_a_future_eta_is_not_delayed_again(harness: Harness) -> None:
+    harness.redis.lpush(
         "nightshift.dead",
         json.dumps(
             {
@@ -445,72 +445,72 @@ def test_a_dead_letter_with_a_future_eta_is_not_delayed_again(site: Site) -> Non
             }
         ),
     )
-    assert site.reader("nightshift.dead").next().headers["nightshift_dead"] == {}
+    assert harness.reader("nightshift.dead").next().headers["nightshift_dead"] == {}
 
 
 # kombu's other ways
 
 
-def test_basic_get(site: Site) -> None:
-    site.publish("a")
-    site.publish("b", stock=True, headers=eta(50))
-    channel = site.connect().channel()
+def test_basic_get(harness: Harness) -> None:
+    harness.publish("a")
+    harness.publish("b", stock=True, headers=eta(50))
+    channel = harness.connect().channel()
     message = channel.basic_get(QUEUE)
-    assert (message.payload, site.leased()) == ("a", ["a"])
+    assert (message.payload, harness.leased()) == ("a", ["a"])
     assert channel.basic_get(QUEUE) is None  # what is delayed is not there to get
     message.ack()
-    wait_for(lambda: not site.leased(), 1, "not acknowledged")
-    site.publish("c")
+    wait_for(lambda: not harness.leased(), 1, "not acknowledged")
+    harness.publish("c")
     assert channel.basic_get(QUEUE, no_ack=True).payload == "c"
-    assert site.leased() == []
+    assert harness.leased() == []
 
 
-def test_consuming_without_acknowledgement(site: Site) -> None:
-    site.publish("a")
-    connection = site.connect()
+def test_consuming_without_acknowledgement(harness: Harness) -> None:
+    harness.publish("a")
+    connection = harness.connect()
     got: list[Any] = []
     with Consumer(
         connection.channel(), [Queue(QUEUE)], no_ack=True, on_message=got.append, auto_declare=False
     ):
         connection.drain_events(timeout=3)
     assert bodies(got) == ["a"]
-    assert site.keys() == set()
+    assert harness.keys() == set()
 
 
-def test_cancelled_consumers_get_nothing_more(site: Site) -> None:
-    reader = site.reader("a", "b")
+def test_cancelled_consumers_get_nothing_more(harness: Harness) -> None:
+    reader = harness.reader("a", "b")
     reader.within(0.1)
     reader.consumer.cancel_by_queue("a")
-    site.publish("for a", queue="a")
-    site.publish("for b", queue="b")
+    harness.publish("for a", queue="a")
+    harness.publish("for b", queue="b")
     assert bodies(reader.within(1.3)) == ["for b"]
-    assert site.ready("a") == ["for a"]
+    assert harness.ready("a") == ["for a"]
 
 
-def test_purge_takes_what_is_ready_and_what_is_delayed(site: Site) -> None:
-    site.publish("a")
-    site.publish("b", priority=9)
-    site.publish("c", headers=eta(50))
-    assert site.connect().channel().queue_purge(QUEUE) == 3
-    assert site.keys() == set()
+def test_purge_takes_what_is_ready_and_what_is_delayed(harness: Harness) -> None:
+    harness.publish("a")
+    harness.publish("b", priority=9)
+    harness.publish("c", headers=eta(50))
+    assert harness.connect().channel().queue_purge(QUEUE) == 3
+    assert harness.keys() == set()
 
 
-def test_deleting_a_queue_deletes_what_is_delayed(site: Site) -> None:
-    channel = site.connect().channel()
+def test_deleting_a_queue_deletes_what_is_delayed(harness: Harness) -> None:
+    channel = harness.connect().channel()
     queue = Queue(QUEUE, Exchange(QUEUE), routing_key=QUEUE)(channel)
     queue.declare()
-    site.publish("c", headers=eta(50))
+    harness.publish("c", headers=eta(50))
     queue.delete()
-    assert site.keys() == set()
+    assert harness.keys() == set()
 
 
-def test_a_batch_of_publishes_wakes_a_waiting_consumer(site: Site) -> None:
-    reader = site.reader()
+def test_a_batch_of_publishes_wakes_a_waiting_consumer(harness: Harness) -> None:
+    reader = harness.reader()
     got: list[float] = []
     thread = threading.Thread(target=lambda: got.append(reader.next() and time.monotonic()))
     thread.start()
-    wait_for(lambda: int(site.redis.info("clients")["blocked_clients"]) == 1, 3, "it does not wait")
-    producer = Producer(site.connect().channel())
+    wait_for(lambda: int(harness.redis.info("clients")["blocked_clients"]) == 1, 3, "it does not wait")
+    producer = Producer(harness.connect().channel())
     with producer.batch():
         for number in range(5):
             producer.publish(number, exchange="", routing_key=QUEUE)
@@ -518,62 +518,62 @@ def test_a_batch_of_publishes_wakes_a_waiting_consumer(site: Site) -> None:
     sent = time.monotonic()
     thread.join()
     assert got[0] - sent < 0.3
-    assert queues.delayed_count(site.redis, "", QUEUE) == 1
+    assert queues.delayed_count(harness.redis, "", QUEUE) == 1
 
 
-def test_every_key_has_the_global_prefix(site: Site) -> None:
+def test_every_key_has_the_global_prefix(harness: Harness) -> None:
     options: dict[str, Any] = {"global_keyprefix": "shop:", **LIMIT}
     for body in ("a", "b"):
-        site.publish(body, options=options)
-    site.publish("later", options=options, headers=eta(50))
-    site.redis.lpush(f"shop:{QUEUE}", b"garbage")
-    reader = site.reader(prefetch=3, **options)
+        harness.publish(body, options=options)
+    harness.publish("later", options=options, headers=eta(50))
+    harness.redis.lpush(f"shop:{QUEUE}", b"garbage")
+    reader = harness.reader(prefetch=3, **options)
     reader.next().reject(requeue=True)
     assert reader.replace(reader.next(), "next", due=time.time() + 50)
-    assert queues.delayed_count(site.redis, "shop:", QUEUE) == 2
+    assert queues.delayed_count(harness.redis, "shop:", QUEUE) == 2
     reader.take(1)[0].ack()
-    assert {key for key in site.redis.scan_iter() if not key.startswith(b"shop:")} == set()
+    assert {key for key in harness.redis.scan_iter() if not key.startswith(b"shop:")} == set()
     reader.close()
-    assert site.connect(**options).channel().queue_purge(QUEUE) == 2
+    assert harness.connect(**options).channel().queue_purge(QUEUE) == 2
 
 
-def test_scripts_the_server_forgot_are_sent_again(site: Site) -> None:
-    reader = site.reader(prefetch=2)
+def test_scripts_the_server_forgot_are_sent_again(harness: Harness) -> None:
+    reader = harness.reader(prefetch=2)
     for step in range(3):
-        site.publish(step)
-        site.redis.script_flush()
+        harness.publish(step)
+        harness.redis.script_flush()
         message = reader.next()
-        site.redis.script_flush()
+        harness.redis.script_flush()
         assert reader.replace(message, f"next {step}")
-        site.redis.script_flush()
+        harness.redis.script_flush()
         reader.next().ack()
-        wait_for(lambda: not site.leased(), 1, "not acknowledged")
-    site.redis.script_flush()
+        wait_for(lambda: not harness.leased(), 1, "not acknowledged")
+    harness.redis.script_flush()
     reader.close()
-    site.nothing_left()
+    harness.nothing_left()
 
 
-def test_one_client_per_channel(site: Site) -> None:
-    channel = site.connect().channel()
-    before = site.redis.info("stats")["total_connections_received"]
+def test_one_client_per_channel(harness: Harness) -> None:
+    channel = harness.connect().channel()
+    before = harness.redis.info("stats")["total_connections_received"]
     producer = Producer(channel)
     for number in range(50):
         producer.publish(number, exchange="", routing_key=QUEUE)
     with channel.conn_or_acquire() as one, channel.conn_or_acquire() as other:
         assert one is other
-    assert site.redis.info("stats")["total_connections_received"] - before <= 1
+    assert harness.redis.info("stats")["total_connections_received"] - before <= 1
 
 
 # operators
 
 
-def test_the_view_of_operators(site: Site) -> None:
+def test_the_view_of_operators(harness: Harness) -> None:
     for number in range(3):
-        site.publish(number, headers={"id": f"r{number}"})
-    site.publish("urgent is 0, this is 9", priority=9)
+        harness.publish(number, headers={"id": f"r{number}"})
+    harness.publish("urgent is 0, this is 9", priority=9)
     for seconds in (70, 60):
-        site.publish(seconds, headers={**eta(seconds), "id": f"d{seconds}*[x]"})
-    client = site.redis
+        harness.publish(seconds, headers={**eta(seconds), "id": f"d{seconds}*[x]"})
+    client = harness.redis
     assert [job for job, _, _ in queues.delayed_list(client, "", QUEUE, 10)] == ["d60*[x]", "d70*[x]"]
     cancelled = queues.cancel_delayed(client, "", QUEUE, "d70*[x]")
     assert cancelled is not None
@@ -581,58 +581,60 @@ def test_the_view_of_operators(site: Site) -> None:
     assert queues.cancel_delayed(client, "", QUEUE, "d70*[x]") is None
     assert not queues.run_delayed_now(client, "", QUEUE, "d70*[x]")
     assert queues.run_delayed_now(client, "", QUEUE, "d60*[x]")
-    assert bodies(site.reader(prefetch=3).take(3)) == [60, 0, 1]
+    assert bodies(harness.reader(prefetch=3).take(3)) == [60, 0, 1]
 
 
 # errors of the server
 
 
-def test_a_full_server_refuses_publishes_and_lets_jobs_end(site: Site) -> None:
+def test_a_full_server_refuses_publishes_and_lets_jobs_end(harness: Harness) -> None:
     for number in range(6):
-        site.publish(number)
-    site.publish("soon", headers=eta(0.2))
-    reader = site.reader(prefetch=1, lease_seconds=3, lease_renew_seconds=0.2)
+        harness.publish(number)
+    harness.publish("soon", headers=eta(0.2))
+    reader = harness.reader(prefetch=1, lease_seconds=3, lease_renew_seconds=0.2)
     message = reader.next()
-    site.redis.config_set("maxmemory", 1)
+    harness.redis.config_set("maxmemory", 1)
     try:
-        producer = Producer(site.connect().channel())
+        producer = Producer(harness.connect().channel())
         with pytest.raises(OperationalError, match="maxmemory"):
             producer.publish(1, exchange="", routing_key=QUEUE, retry=True, retry_policy={"max_retries": 1})
         message.ack()
         assert reader.replace(reader.next(), "b", queue="other")  # and so claims go on
         reader.next().reject(requeue=True)
         reader.next().ack()
-        deadline = site.redis.zrange("nightshift:consumers", 0, -1, withscores=True)[0][1]
+        deadline = harness.redis.zrange("nightshift:consumers", 0, -1, withscores=True)[0][1]
         wait_for(
-            lambda: site.redis.zrange("nightshift:consumers", 0, -1, withscores=True)[0][1] > deadline + 0.5,
+            lambda: (
+                harness.redis.zrange("nightshift:consumers", 0, -1, withscores=True)[0][1] > deadline + 0.5
+            ),
             5,
             "the lease was not renewed",
         )
-        other = site.reader()
+        other = harness.reader()
         assert other.next().payload == 3  # a new consumer can begin
     finally:
-        site.redis.config_set("maxmemory", 0)
-    assert site.ready("other") == ["b"]
+        harness.redis.config_set("maxmemory", 0)
+    assert harness.ready("other") == ["b"]
 
 
-def test_a_server_that_became_a_replica_is_a_lost_connection(site: Site) -> None:
-    site.publish("a")
-    reader = site.reader()
+def test_a_server_that_became_a_replica_is_a_lost_connection(harness: Harness) -> None:
+    harness.publish("a")
+    reader = harness.reader()
     reader.within(0.1)
-    site.redis.replicaof("127.0.0.1", 1)
+    harness.redis.replicaof("127.0.0.1", 1)
     try:
         with pytest.raises(reader.connection.connection_errors, match=r"(?i)read.?only|unblocked"):
             reader.within(2.5)
-        producer = Producer(site.connect().channel())
+        producer = Producer(harness.connect().channel())
         with pytest.raises(reader.connection.connection_errors):
             producer.publish(1, exchange="", routing_key=QUEUE)
     finally:
-        site.redis.replicaof("NO", "ONE")
+        harness.redis.replicaof("NO", "ONE")
 
 
-def test_a_wrong_password_is_said_clearly_and_not_shown(site: Site) -> None:
-    site.url = site.url.replace(site.server.password, "not-it")
-    connection = site.connect()
+def test_a_wrong_password_is_said_clearly_and_not_shown(harness: Harness) -> None:
+    harness.url = harness.url.replace(harness.server.password, "not-it")
+    connection = harness.connect()
     with pytest.raises(AccessRefused, match=r"(?i)password|WRONGPASS") as caught:
         connection.channel()
     assert not isinstance(caught.value, connection.connection_errors)  # nobody is to try again
@@ -641,14 +643,14 @@ def test_a_wrong_password_is_said_clearly_and_not_shown(site: Site) -> None:
     assert "not-it" not in connection.as_uri()
 
 
-def _calls(site: Site) -> int:
-    return int(site.redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+def _calls(harness: Harness) -> int:
+    return int(harness.redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
 
-def _commands(site: Site) -> int:
-    return int(site.redis.info("stats")["total_commands_processed"])
+def _commands(harness: Harness) -> int:
+    return int(harness.redis.info("stats")["total_commands_processed"])
 
 
-def _server_time(site: Site) -> float:
-    seconds, micros = site.redis.time()
+def _server_time(harness: Harness) -> float:
+    seconds, micros = harness.redis.time()
     return float(seconds) + float(micros) / 1e6

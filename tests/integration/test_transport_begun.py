@@ -9,68 +9,68 @@ import pytest
 
 from flask_nightshift.brokers.redis.transport import keys, scripts
 from servers import wait_for
-from transport_support import Site, bodies
+from transport_support import Harness, bodies
 
 
 @pytest.fixture
-def site(redis_server: Any) -> Iterator[Site]:
-    made = Site(redis_server)
+def harness(redis_server: Any) -> Iterator[Harness]:
+    made = Harness(redis_server)
     yield made
     made.close()
 
 
-def test_what_had_not_begun_comes_back_uncounted(site: Site) -> None:
+def test_what_had_not_begun_comes_back_uncounted(harness: Harness) -> None:
     for number in range(6):
-        site.publish(number)
-    worker = _worker(site, slots=1)
+        harness.publish(number)
+    worker = _worker(harness, slots=1)
     first, second, *_ = worker.take(6)
     assert worker.channel.begin_delivery(first.delivery_tag)
     assert worker.channel.begin_delivery(second.delivery_tag)
-    _reclaim(site, worker)
-    assert [_count(raw) for raw in _ready(site)] == [1, 1, 0, 0, 0, 0]
-    assert not site.redis.keys("nightshift:started:*")
+    _reclaim(harness, worker)
+    assert [_count(raw) for raw in _ready(harness)] == [1, 1, 0, 0, 0, 0]
+    assert not harness.redis.keys("nightshift:started:*")
 
 
-def test_what_ends_its_worker_by_being_read_is_counted_too(site: Site) -> None:
+def test_what_ends_its_worker_by_being_read_is_counted_too(harness: Harness) -> None:
     """It never begins. As nobody knows which it was, all of that claim count, but none of the one before."""
     for number in range(3):
-        site.publish(number)
-    worker = _worker(site, slots=1)
+        harness.publish(number)
+    worker = _worker(harness, slots=1)
     worker.take(3)
     for number in range(3, 5):
-        site.publish(number)
+        harness.publish(number)
     lease, channel = worker.lease, worker.channel
     scripts.CLAIM.run(
-        site.redis, *channel._call(channel._new_claim(["jobs"], 3))
+        harness.redis, *channel._call(channel._new_claim(["jobs"], 3))
     )  # the answer ends the process
-    _reclaim(site, worker)
-    assert [_count(raw) for raw in _ready(site)] == [1, 0, 0, 1, 1], lease.received
+    _reclaim(harness, worker)
+    assert [_count(raw) for raw in _ready(harness)] == [1, 0, 0, 1, 1], lease.received
 
 
-def test_an_exception_in_the_loop_is_blamed_on_the_unproven_job(site: Site) -> None:
-    site.publish(0)
-    dead = _worker(site, slots=1)
+def test_an_exception_in_the_loop_is_blamed_on_the_unproven_job(harness: Harness) -> None:
+    harness.publish(0)
+    dead = _worker(harness, slots=1)
     dead.take(1)
-    _reclaim(site, dead)
+    _reclaim(harness, dead)
     for number in (1, 2):
-        site.publish(number)
+        harness.publish(number)
     for crashes in (1, 2):
-        crashing = _worker(site, slots=1)
+        crashing = _worker(harness, slots=1)
         crashing.take(3)
         crashing.channel.crashed = True
         crashing.channel.close()
-        assert [_count(raw) for raw in _ready(site)] == [1 + crashes, 0, 0]
+        assert [_count(raw) for raw in _ready(harness)] == [1 + crashes, 0, 0]
 
 
-def test_those_that_came_back_are_taken_one_at_a_time_and_the_others_go_on(site: Site) -> None:
+def test_those_that_came_back_are_taken_one_at_a_time_and_the_others_go_on(harness: Harness) -> None:
     for number in range(3):
-        site.publish(number)
-    dead = _worker(site, slots=3)
+        harness.publish(number)
+    dead = _worker(harness, slots=3)
     dead.take(3)
-    _reclaim(site, dead)
+    _reclaim(harness, dead)
     for number in range(3, 8):
-        site.publish(number)
-    alive = _worker(site, slots=2)
+        harness.publish(number)
+    alive = _worker(harness, slots=2)
     got = alive.within(0.7)
     assert bodies(got) == [0, 3, 4, 5, 6, 7], "one of the three, and what came after them"
     assert got[0].headers["x-delivery-count"] == 1
@@ -83,14 +83,14 @@ def test_those_that_came_back_are_taken_one_at_a_time_and_the_others_go_on(site:
         assert bodies(got) == [body], "the next one, as soon as the one before is settled"
 
 
-def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(site: Site) -> None:
+def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(harness: Harness) -> None:
     """However it is settled: retried, given back, or its lease is lost."""
     for number in range(3):
-        site.publish(number)
-    dead = _worker(site, slots=3)
+        harness.publish(number)
+    dead = _worker(harness, slots=3)
     dead.take(3)
-    _reclaim(site, dead)
-    worker = _worker(site, slots=1)
+    _reclaim(harness, dead)
+    worker = _worker(harness, slots=1)
     (first,) = worker.take(1)
     assert worker.replace(first, "retry", queue="other")
     (second,) = worker.take(1)
@@ -106,24 +106,24 @@ def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(site: Site) -
     assert second.headers["x-delivery-count"] == 2
 
 
-def _worker(site: Site, slots: int) -> Any:
+def _worker(harness: Harness, slots: int) -> Any:
     """A consumer that says which deliveries begin, as our workers do."""
-    reader = site.reader(prefetch=6)
+    reader = harness.reader(prefetch=6)
     reader.connection.transport.slots = slots
     return reader
 
 
-def _reclaim(site: Site, reader: Any) -> None:
+def _reclaim(harness: Harness, reader: Any) -> None:
     """As if ``reader``'s process had been killed long ago."""
     reader.lease.renewer.stop()
-    site.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
+    harness.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
     names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
     args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0, keys.started("", "")]
-    wait_for(lambda: scripts.RECLAIM.run(site.redis, names, args), 5, "it is not reclaimed")
+    wait_for(lambda: scripts.RECLAIM.run(harness.redis, names, args), 5, "it is not reclaimed")
 
 
-def _ready(site: Site) -> list[bytes]:
-    return list(reversed(site.redis.lrange("jobs", 0, -1)))
+def _ready(harness: Harness) -> list[bytes]:
+    return list(reversed(harness.redis.lrange("jobs", 0, -1)))
 
 
 def _count(raw: bytes) -> int:

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery, chain, chord, group
 from celery.contrib.testing.worker import start_worker
 
-from transport_support import TRANSPORT, Site
+from transport_support import TRANSPORT, Harness
 
 
 class SilentCelery(Celery):
@@ -26,8 +26,8 @@ class SilentCelery(Celery):
 @pytest.fixture(scope="module", params=["valkey", "redis_server"])
 def app(request: pytest.FixtureRequest) -> Iterator[Celery]:
     """An app with a worker in a thread, started by Celery's own test support."""
-    site = Site(request.getfixturevalue(request.param))
-    app = SilentCelery("canvas", broker=site.url, backend=site.url, set_as_current=False)
+    harness = Harness(request.getfixturevalue(request.param))
+    app = SilentCelery("canvas", broker=harness.url, backend=harness.url, set_as_current=False)
     app.conf.update(
         broker_transport=TRANSPORT,
         broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 2},
@@ -41,7 +41,7 @@ def app(request: pytest.FixtureRequest) -> Iterator[Celery]:
         yield app
     app.backend.result_consumer.stop()
     app.close()
-    site.close()
+    harness.close()
 
 
 def _declare(app: Celery) -> None:

@@ -13,26 +13,26 @@ import pytest
 from kombu import Producer
 
 from flask_nightshift.brokers.redis.transport import queues
-from transport_support import QUEUE, Site, eta
+from transport_support import QUEUE, Harness, eta
 
 
 @pytest.fixture(params=["valkey", "redis_server"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    made = Site(request.getfixturevalue(request.param))
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    made = Harness(request.getfixturevalue(request.param))
     yield made
     made.close()
 
 
 def test_waiting_consumers_get_a_delayed_job_in_time_and_never_early(
-    site: Site, record_property: Any
+    harness: Harness, record_property: Any
 ) -> None:
-    reader = site.reader(prefetch=10)
+    reader = harness.reader(prefetch=10)
     reader.within(0.1)
-    producer = Producer(site.connect().channel())
+    producer = Producer(harness.connect().channel())
     for number in range(40):
         headers = {**eta(1.5 + number * 0.05), "n": number}
         producer.publish(number, exchange="", routing_key=QUEUE, headers=headers)
-    due = {body["headers"]["n"]: at for _, at, body in queues.delayed_list(site.redis, "", QUEUE, 100)}
+    due = {body["headers"]["n"]: at for _, at, body in queues.delayed_list(harness.redis, "", QUEUE, 100)}
     assert len(due) >= 10  # on a busy machine some are due by now
     late = []
     for _ in range(40):
@@ -47,16 +47,18 @@ def test_waiting_consumers_get_a_delayed_job_in_time_and_never_early(
     assert median(late) < 0.5
 
 
-def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_server(site: Site) -> None:
+def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_server(
+    harness: Harness,
+) -> None:
     count = 100_000
-    _delay(site, count)
-    reader = site.reader(prefetch=50)
-    with Pings(site) as pings:
+    _delay(harness, count)
+    reader = harness.reader(prefetch=50)
+    with Pings(harness) as pings:
         taken, published, overtaken, waits = 0, 0.0, 0, []
         until = time.monotonic() + 120
-        while queues.delayed_count(site.redis, "", QUEUE) and time.monotonic() < until:
+        while queues.delayed_count(harness.redis, "", QUEUE) and time.monotonic() < until:
             if not published:
-                site.publish("ready", headers={"id": "ready"})
+                harness.publish("ready", headers={"id": "ready"})
                 published, before = time.monotonic(), taken
             with suppress(TimeoutError):
                 reader.connection.drain_events(timeout=1)
@@ -67,8 +69,8 @@ def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_
                     waits.append(time.monotonic() - published)
                     published = 0.0
                 message.ack()
-            assert len(site.redis.hkeys(f"nightshift:lease:{reader.lease.id}")) <= 100, "prefetch grew"
-    assert queues.delayed_count(site.redis, "", QUEUE) == 0
+            assert len(harness.redis.hkeys(f"nightshift:lease:{reader.lease.id}")) <= 100, "prefetch grew"
+    assert queues.delayed_count(harness.redis, "", QUEUE) == 0
     print(f"longest stall of the server: {1000 * pings.longest:.1f} ms; {taken} jobs taken;"
           f" a ready job came after {overtaken} others and {1000 * max(waits):.0f} ms at most")  # fmt: skip
     assert pings.longest < 1.0
@@ -79,9 +81,9 @@ def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_
 class Pings:
     """A second client that asks all the time, and notes the longest it had to wait."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, harness: Harness) -> None:
         self.longest = 0.0
-        self._client = site.server.client()
+        self._client = harness.server.client()
         self._over = Event()
         self._thread = Thread(target=self._run)
 
@@ -101,16 +103,16 @@ class Pings:
         self._client.close()
 
 
-def _delay(site: Site, count: int) -> None:
+def _delay(harness: Harness, count: int) -> None:
     """So many messages in the delayed set, all due already."""
-    site.publish("model", headers={"id": "due"})
-    raw = site.redis.rpop(QUEUE)
+    harness.publish("model", headers={"id": "due"})
+    raw = harness.redis.rpop(QUEUE)
     key = f"nightshift:delayed:{QUEUE}"
     model = raw.replace(b'"headers":{', b'"headers":{"n":%d,')
     assert b"%d" in model
     for start in range(0, count, 5000):
         members = {b"0|" + model.replace(b"%d", b"%d" % n): 1 for n in range(start, start + 5000)}
-        site.redis.zadd(key, members)
+        harness.redis.zadd(key, members)
 
 
 def _all(reader: Any) -> list[Any]:

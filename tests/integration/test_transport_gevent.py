@@ -11,52 +11,54 @@ from typing import Any
 import pytest
 
 from system import System, running
-from transport_support import Site
-from transport_world import World
+from transport_cluster import Cluster
+from transport_support import Harness
 
 
 @pytest.fixture(params=["valkey", "redis_server"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(Site(request.getfixturevalue(request.param)))
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    made = Cluster(Harness(request.getfixturevalue(request.param)))
     yield made
     made.close()
 
 
-def test_the_jobs_of_a_killed_worker_run_again_and_a_warm_stop_is_clean(world: World) -> None:
-    first = world.worker("gevent", concurrency=20)
+def test_the_jobs_of_a_killed_worker_run_again_and_a_warm_stop_is_clean(cluster: Cluster) -> None:
+    first = cluster.worker("gevent", concurrency=20)
     long = [f"long-{n}" for n in range(10)]
-    world.enqueue(*long, seconds=60)
-    world.wait(lambda: len(world.started()) == 10)
-    second = world.worker("gevent", concurrency=20).until_ready()
+    cluster.enqueue(*long, seconds=60)
+    cluster.wait(lambda: len(cluster.started()) == 10)
+    second = cluster.worker("gevent", concurrency=20).until_ready()
     first.kill()
     killed = time.monotonic()
-    world.wait(lambda: all(world.started()[name] == 2 for name in long))
+    cluster.wait(lambda: all(cluster.started()[name] == 2 for name in long))
     assert time.monotonic() - killed < 10
     second.kill()
-    world.site.redis.flushall()
+    cluster.harness.redis.flushall()
 
-    third = world.worker("gevent", concurrency=2, prefetch=2)
-    world.enqueue("running-1", "running-2", seconds=3)
-    world.wait(lambda: len(world.started()) == 2)
+    third = cluster.worker("gevent", concurrency=2, prefetch=2)
+    cluster.enqueue("running-1", "running-2", seconds=3)
+    cluster.wait(lambda: len(cluster.started()) == 2)
     waiting = [f"waiting-{n}" for n in range(20)]
-    world.enqueue(*waiting, seconds=0.5)
+    cluster.enqueue(*waiting, seconds=0.5)
     assert third.stop() == 0
-    back = [args[0] for args, _, _ in world.site.ready("celery")]
-    assert world.started() == world.finished()  # a full gevent pool has Celery's loop wait with one in hand
-    assert world.finished() == Counter({"running-1", "running-2", *waiting} - set(back))
+    back = [args[0] for args, _, _ in cluster.harness.ready("celery")]
+    assert (
+        cluster.started() == cluster.finished()
+    )  # a full gevent pool has Celery's loop wait with one in hand
+    assert cluster.finished() == Counter({"running-1", "running-2", *waiting} - set(back))
     assert back, "it did not stop"
-    assert world.site.redis.zcard("nightshift:consumers") == 0
+    assert cluster.harness.redis.zcard("nightshift:consumers") == 0
 
 
-def test_a_job_that_gives_nobody_a_turn_keeps_its_lease(world: World) -> None:
+def test_a_job_that_gives_nobody_a_turn_keeps_its_lease(cluster: Cluster) -> None:
     short: dict[str, Any] = {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}
-    busy = world.worker("gevent", concurrency=4, **short)
-    world.app.send_task("spin", ["busy", 7.0])
-    world.wait(lambda: world.started() == Counter(["busy"]))
-    world.worker("solo", **short).until_ready()  # somebody who would take what seems abandoned
-    world.wait(lambda: world.finished() == Counter(["busy"]))
-    world.wait(lambda: not world.site.leased(), 10)
-    assert world.started() == Counter(["busy"])
+    busy = cluster.worker("gevent", concurrency=4, **short)
+    cluster.app.send_task("spin", ["busy", 7.0])
+    cluster.wait(lambda: cluster.started() == Counter(["busy"]))
+    cluster.worker("solo", **short).until_ready()  # somebody who would take what seems abandoned
+    cluster.wait(lambda: cluster.finished() == Counter(["busy"]))
+    cluster.wait(lambda: not cluster.harness.leased(), 10)
+    assert cluster.started() == Counter(["busy"])
     assert "job.lease_lost" not in busy.log
 
 

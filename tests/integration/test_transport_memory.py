@@ -7,35 +7,35 @@ from typing import Any
 
 import pytest
 
-from transport_support import Site
-from transport_world import QUEUE, World
+from transport_cluster import QUEUE, Cluster
+from transport_support import Harness
 
 JOBS = 10_000
 
 
 @pytest.fixture(params=["valkey", "redis_server"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(Site(request.getfixturevalue(request.param)))
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    made = Cluster(Harness(request.getfixturevalue(request.param)))
     yield made
     made.close()
 
 
-def test_nothing_is_left_after_ten_thousand_jobs_and_three_kills(world: World) -> None:
-    client = world.site.redis
-    _enqueue(world, 1)
-    warm = _worker(world)
-    world.wait(lambda: int(client.get("count") or 0) == 1)
+def test_nothing_is_left_after_ten_thousand_jobs_and_three_kills(cluster: Cluster) -> None:
+    client = cluster.harness.redis
+    _enqueue(cluster, 1)
+    warm = _worker(cluster)
+    cluster.wait(lambda: int(client.get("count") or 0) == 1)
     assert warm.stop() == 0
     client.delete("count")
-    keys_before, used_before = _keys(world), _used(client)
+    keys_before, used_before = _keys(cluster), _used(client)
 
-    _enqueue(world, JOBS)
+    _enqueue(cluster, JOBS)
     for killed in range(3):
-        worker = _worker(world)
-        world.wait(lambda killed=killed: int(client.get("count") or 0) > JOBS // 5 * (killed + 1), 60)
+        worker = _worker(cluster)
+        cluster.wait(lambda killed=killed: int(client.get("count") or 0) > JOBS // 5 * (killed + 1), 60)
         worker.kill()
-    last = _worker(world)
-    world.wait(lambda: not _left(client), 90)
+    last = _worker(cluster)
+    cluster.wait(lambda: not _left(client), 90)
     # what stands while workers live is theirs alone: the killed ones have been reclaimed
     assert client.zcard("nightshift:consumers") == client.hlen("nightshift:clients") == 1
     assert client.zcard("nightshift:suspects") == 0
@@ -43,20 +43,20 @@ def test_nothing_is_left_after_ten_thousand_jobs_and_three_kills(world: World) -
 
     assert JOBS <= int(client.get("count")) <= JOBS + 3 * 300, "lost, or more twice than were in hand"
     client.delete("count")
-    world.wait(lambda: _keys(world) == keys_before, 10)
+    cluster.wait(lambda: _keys(cluster) == keys_before, 10)
     assert _used(client) - used_before < 2_000
 
 
-def _worker(world: World) -> Any:
-    return world.worker("solo", "--without-heartbeat", prefetch=100).until_ready()
+def _worker(cluster: Cluster) -> Any:
+    return cluster.worker("solo", "--without-heartbeat", prefetch=100).until_ready()
 
 
-def _enqueue(world: World, jobs: int) -> None:
+def _enqueue(cluster: Cluster, jobs: int) -> None:
     """Copies of two jobs, one of them with a priority; every tenth is due in a while."""
-    count = world.app.signature("count")
+    count = cluster.app.signature("count")
     with (
-        world.app.connection_for_write() as connection,
-        world.app.amqp.Producer(connection) as producer,
+        cluster.app.connection_for_write() as connection,
+        cluster.app.amqp.Producer(connection) as producer,
         producer.batch(),
     ):
         for number in range(jobs):
@@ -70,8 +70,8 @@ def _left(client: Any) -> int:
     return int(client.exists(*keys))
 
 
-def _keys(world: World) -> set[bytes]:
-    return world.site.keys()
+def _keys(cluster: Cluster) -> set[bytes]:
+    return cluster.harness.keys()
 
 
 def _used(client: Any) -> int:

@@ -12,9 +12,9 @@ import redis
 
 from servers import RedisServer, Valkey, wait_for
 from system import System, running
+from transport_cluster import Cluster
 from transport_refusals import refused, works
-from transport_support import Site
-from transport_world import World
+from transport_support import Harness
 
 
 @pytest.fixture(params=["valkey", "redis_server"])
@@ -23,7 +23,7 @@ def server(request: pytest.FixtureRequest) -> RedisServer:
 
 
 def test_forgotten_scripts_are_sent_again_in_mid_work(server: RedisServer) -> None:
-    with world(server) as made:
+    with cluster(server) as made:
         made.worker("threads").until_ready()
         names = [f"job-{n}" for n in range(300)]
         over = threading.Event()
@@ -87,7 +87,7 @@ def test_a_wrong_password_ends_a_worker_and_says_so(server: RedisServer, tmp_pat
         assert "s3cret" not in worker.log
         refused(system, "refuses the user or password")
 
-    with world(server) as made, server.client() as client:  # plain Celery, and a password that is changed
+    with cluster(server) as made, server.client() as client:  # plain Celery, and a password that is changed
         plain = made.worker("solo").until_ready()
         client.config_set("requirepass", "another")
         try:
@@ -99,8 +99,8 @@ def test_a_wrong_password_ends_a_worker_and_says_so(server: RedisServer, tmp_pat
 
 
 @contextmanager
-def world(server: RedisServer) -> Iterator[World]:
-    made = World(Site(server))
+def cluster(server: RedisServer) -> Iterator[Cluster]:
+    made = Cluster(Harness(server))
     try:
         yield made
     finally:

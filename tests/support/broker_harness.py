@@ -82,7 +82,7 @@ class InProcess:
 
 
 @dataclass
-class Site:
+class Harness:
     """A broker, its server, and its capabilities."""
 
     name: str
@@ -147,8 +147,8 @@ NAMES = ["embedded", "redis", "kombu", "rabbitmq", "memory"]
 
 
 @contextmanager
-def make_site(name: str, server: Any, **settings: Any) -> Iterator[Site]:
-    """A site on ``server`` with empty queues."""
+def make_harness(name: str, server: Any, **settings: Any) -> Iterator[Harness]:
+    """A harness on ``server`` with empty queues."""
     url = settings.pop("NIGHTSHIFT_BROKER_URL", None) or (
         emptied(server) if isinstance(server, RabbitMQ) else server.fresh_url()
     )
@@ -162,7 +162,7 @@ def make_site(name: str, server: Any, **settings: Any) -> Iterator[Site]:
         **settings,
     )
     broker = connect(config.load(app), app)
-    yield Site(name, server, url, app, broker)
+    yield Harness(name, server, url, app, broker)
     server.ensure()
     broker.close()
     if own is not None:

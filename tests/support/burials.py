@@ -27,7 +27,7 @@ TRACEBACK = 'Traceback\n  File "shop/tasks.py", line 7, in send\n    raise OSErr
 
 
 @dataclass
-class Desk:
+class DeadLetterSystem:
     """A broker, a database, and methods that create dead letters."""
 
     broker: Broker
@@ -93,8 +93,8 @@ DATABASES = {"valkey": "sqlite", "rabbitmq": "postgres"}
 BROKERS = ["valkey", pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.postgres])]
 
 
-@pytest.fixture(params=BROKERS, name="desk")
-def a_desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+@pytest.fixture(params=BROKERS, name="system")
+def dead_letter_system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DeadLetterSystem]:
     server = request.getfixturevalue(request.param)
     url = f"sqlite:///{tmp_path}/history/db.sqlite3"
     if DATABASES[request.param] == "postgres":
@@ -102,17 +102,17 @@ def a_desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     app = Flask("shop", instance_path=str(tmp_path))
     app.config.update(NIGHTSHIFT_BROKER_URL=server.fresh_url(), NIGHTSHIFT_DATABASE_URL=url)
     settings = config.load(app)
-    made = Desk(connect(settings, app), Store(settings.database_url), server, app)
+    made = DeadLetterSystem(connect(settings, app), Store(settings.database_url), server, app)
     made.store.migrate()
     yield made
     made.broker.close()
     made.store.close()
 
 
-def take_away(desk: Desk) -> Callable[[], object]:
+def take_away(system: DeadLetterSystem) -> Callable[[], object]:
     """Make the database unreachable; returns a function that makes it reachable again."""
-    if desk.store.engine.dialect.name == "sqlite":
-        path = Path(str(desk.store._url.database)).parent
+    if system.store.engine.dialect.name == "sqlite":
+        path = Path(str(system.store._url.database)).parent
         away = path.with_name("elsewhere")
         path.rename(away)
         return lambda: away.rename(path)

@@ -14,8 +14,8 @@ from system import System, running
 
 
 @contextmanager
-def sitting(folder: Path, broker_url: str, **celery: Any) -> Iterator[Desk]:
-    """A ``Desk`` without workers; ``celery`` are settings of Celery's.
+def remote_control(folder: Path, broker_url: str, **celery: Any) -> Iterator[RemoteControl]:
+    """A ``RemoteControl`` without workers; ``celery`` are settings of Celery's.
 
     If the test succeeds, the workers are stopped at its end, and no worker may return a job.
     """
@@ -23,16 +23,16 @@ def sitting(folder: Path, broker_url: str, **celery: Any) -> Iterator[Desk]:
         running(folder, broker_url, NIGHTSHIFT_CELERY=json.dumps(celery)) as system,
         opened(folder, broker_url, migrate=False) as ops,
     ):
-        desk = Desk(system, ops)
-        yield desk
+        control = RemoteControl(system, ops)
+        yield control
         for worker in system.processes:
             assert worker.popen.poll() == 0 or worker.stop() == 0
-        left = {queue: desk.ready(queue) for queue in desk.queues if desk.ready(queue)}
+        left = {queue: control.ready(queue) for queue in control.queues if control.ready(queue)}
         assert not left, "jobs were not settled"
         assert not ops.services.broker.delayed()
 
 
-class Desk:
+class RemoteControl:
     """Controls the workers of ``system`` through an app in this process, ``ops``, which also enqueues the jobs."""
 
     def __init__(self, system: System, ops: Ops) -> None:
@@ -73,14 +73,16 @@ class Desk:
 class Job:
     """One job; its creation enqueues it."""
 
-    def __init__(self, desk: Desk, task: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self.desk, self.marker = desk, uuid.uuid4().hex[:12]
-        sent = desk.ops.services.celery.send_task(f"test.{task}", [self.marker, *args], **options)
+    def __init__(
+        self, control: RemoteControl, task: str, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        self.control, self.marker = control, uuid.uuid4().hex[:12]
+        sent = control.ops.services.celery.send_task(f"test.{task}", [self.marker, *args], **options)
         self.id: str = sent.id
 
     @property
     def events(self) -> list[str]:
-        return self.desk.system.events(self.marker)
+        return self.control.system.events(self.marker)
 
     @property
     def begun(self) -> int:
@@ -88,30 +90,30 @@ class Job:
 
     @property
     def state(self) -> str:
-        return str(self.desk.ops.jobs.job(self.id).state)
+        return str(self.control.ops.jobs.job(self.id).state)
 
     def go_on(self) -> None:
         """Release a held job, so that it ends."""
-        self.desk.system.ledger.with_name(f"ledger.{self.marker}").touch()
+        self.control.system.ledger.with_name(f"ledger.{self.marker}").touch()
 
     def ran_once(self) -> None:
-        self.desk.until(lambda: self.state == "succeeded", "it does not succeed")
+        self.control.until(lambda: self.state == "succeeded", "it does not succeed")
         assert self.begun == 1
-        assert self.desk.ops.jobs.job(self.id).attempts == 1
+        assert self.control.ops.jobs.job(self.id).attempts == 1
 
     def was_revoked(self, *, begun: int) -> None:
         self.died("revoked")
         assert self.begun == begun
         assert "done" not in self.events
-        assert self.desk.ops.jobs.job(self.id).attempts == begun
+        assert self.control.ops.jobs.job(self.id).attempts == begun
 
     def died(self, reason: str) -> None:
-        self.desk.until(lambda: self.state == "dead", "it is not dead")
-        self.desk.until(lambda: [x["reason"] for x in self.letters()] == [reason], "it is no dead letter")
+        self.control.until(lambda: self.state == "dead", "it is not dead")
+        self.control.until(lambda: [x["reason"] for x in self.letters()] == [reason], "it is no dead letter")
 
     def letters(self) -> list[dict[str, Any]]:
-        return [x for x in self.desk.ops.json("dead", "list") if x["job_id"] == self.id]
+        return [x for x in self.control.ops.json("dead", "list") if x["job_id"] == self.id]
 
     def replay(self) -> None:
         (letter,) = self.letters()
-        self.desk.ops.ok("dead", "replay", letter["id"])
+        self.control.ops.ok("dead", "replay", letter["id"])

@@ -17,7 +17,7 @@ from celery import Celery
 
 from places import APPS
 from servers import wait_for
-from transport_support import TRANSPORT, Site
+from transport_support import TRANSPORT, Harness
 
 QUEUE = "celery"
 
@@ -83,21 +83,21 @@ class Worker:
         self._output.close()
 
 
-class World:
-    """Workers on a site, and the ledger of their jobs.
+class Cluster:
+    """Workers on a harness, and the ledger of their jobs.
 
     ``transport=None`` is kombu's own transport, for a stock producer; ``worker(stock=True)`` starts a stock worker.
     """
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self.workers: list[Worker] = []
         self.app = self.producer(TRANSPORT)
         self.stock = self.producer(None)
 
     def producer(self, transport: str | None) -> Celery:
         """A Celery app that enqueues jobs and fetches results."""
-        app = Celery(broker=self.site.url, backend=self.site.url, set_as_current=False)
+        app = Celery(broker=self.harness.url, backend=self.harness.url, set_as_current=False)
         if transport:
             app.conf.broker_transport = transport
         app.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 2}
@@ -122,7 +122,7 @@ class World:
         command = [sys.executable, "-m", "celery", "-A", "transport_app", "worker", "-P", pool, "-l", "info"]
         environment = {
             **os.environ,
-            "TRANSPORT_URL": self.site.url,
+            "TRANSPORT_URL": self.harness.url,
             "TRANSPORT_PREFETCH": str(prefetch),
             "TRANSPORT": "" if stock else TRANSPORT,
             "TRANSPORT_OPTIONS": json.dumps(options),
@@ -135,11 +135,11 @@ class World:
 
     def started(self) -> Counter[str]:
         """The number of starts of each job."""
-        return Counter(name.decode() for name in self.site.redis.lrange("started", 0, -1))
+        return Counter(name.decode() for name in self.harness.redis.lrange("started", 0, -1))
 
     def finished(self) -> Counter[str]:
         """The number of successful ends of each job."""
-        return Counter(name.decode() for name in self.site.redis.lrange("finished", 0, -1))
+        return Counter(name.decode() for name in self.harness.redis.lrange("finished", 0, -1))
 
     def wait(
         self, check: Callable[..., Any], seconds: float = 30, what: str = "the jobs did not get there"
@@ -153,4 +153,4 @@ class World:
             worker.close()
         for app in (self.app, self.stock):
             app.close()
-        self.site.close()
+        self.harness.close()

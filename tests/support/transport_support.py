@@ -28,7 +28,7 @@ BOOKS = {b"nightshift:consumers", b"nightshift:clients"}
 """The keys that exist as long as a consumer lives."""
 
 
-class Site:
+class Harness:
     """One server, empty at first; ``close`` closes all connections that it opened."""
 
     def __init__(self, server: RedisServer) -> None:
@@ -191,10 +191,10 @@ except Exception as exc:
 class Child:
     """A consumer in a separate process that holds one message."""
 
-    def __init__(self, site: Site, **options: Any) -> None:
+    def __init__(self, harness: Harness, **options: Any) -> None:
         environment = {**os.environ, "PYTHONPATH": python_path()}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, site.url, TRANSPORT, repr(options)],
+            [sys.executable, "-c", CHILD, harness.url, TRANSPORT, repr(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -223,8 +223,8 @@ class Child:
 
 
 @contextmanager
-def child(site: Site, **options: Any) -> Iterator[Child]:
-    made = Child(site, **options)
+def child(harness: Harness, **options: Any) -> Iterator[Child]:
+    made = Child(harness, **options)
     try:
         yield made
     finally:

@@ -35,7 +35,7 @@ class Broker(MemoryBroker):
         return [job["id"] for job in self.peek(queue)]
 
 
-class Desk:
+class Harness:
     """A settlement, what it wants to be called later, and the deaths that it tells of."""
 
     def __init__(self, broker: Broker) -> None:
@@ -61,58 +61,58 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def harness(tmp_path: Path) -> Iterator[Harness]:
     app = Flask("shop", instance_path=str(tmp_path))
     app.config["NIGHTSHIFT_BROKER_URL"] = "memory://"
-    made = Desk(Broker(settings.load(app)))
+    made = Harness(Broker(settings.load(app)))
     yield made
     made.channel.close()
     made.broker.close()
 
 
-def test_a_step_that_cannot_be_written_is_buried_with_the_reason(desk: Desk) -> None:
-    desk.broker.bad = ("purple",)
+def test_a_step_that_cannot_be_written_is_buried_with_the_reason(harness: Harness) -> None:
+    harness.broker.bad = ("purple",)
 
-    desk.settlement.write(desk.step("a", "purple"))
-    desk.settlement.write(desk.step("b", "mail"))
+    harness.settlement.write(harness.step("a", "purple"))
+    harness.settlement.write(harness.step("b", "mail"))
 
-    assert (desk.broker.ids(DEAD_QUEUE), desk.broker.ids("mail")) == (["a"], ["b"])
-    assert str(desk.died[0].failure) == "ValueError: its next state cannot be written: no such colour"
-    assert not desk.later, "it counted as a broker that is away"
+    assert (harness.broker.ids(DEAD_QUEUE), harness.broker.ids("mail")) == (["a"], ["b"])
+    assert str(harness.died[0].failure) == "ValueError: its next state cannot be written: no such colour"
+    assert not harness.later, "it counted as a broker that is away"
 
 
-def test_among_waiting_steps_it_does_not_take_the_others_with_it(desk: Desk) -> None:
-    desk.broker.bad = ("purple",)
-    steps = [desk.step(*each) for each in (("a", "mail"), ("b", "purple"), ("c", "mail"))]
-    desk.broker.server.away = True
+def test_among_waiting_steps_it_does_not_take_the_others_with_it(harness: Harness) -> None:
+    harness.broker.bad = ("purple",)
+    steps = [harness.step(*each) for each in (("a", "mail"), ("b", "purple"), ("c", "mail"))]
+    harness.broker.server.away = True
     for step in steps:
-        desk.settlement.write(step)
-    desk.broker.server.away = False
-    assert desk.broker.depths(["work"])[0].leased == 3, "they stay unacknowledged"
+        harness.settlement.write(step)
+    harness.broker.server.away = False
+    assert harness.broker.depths(["work"])[0].leased == 3, "they stay unacknowledged"
 
-    desk.settlement._away_until = 0.0
-    desk.later.pop()()
+    harness.settlement._away_until = 0.0
+    harness.later.pop()()
 
-    assert (desk.broker.ids("mail"), desk.broker.ids(DEAD_QUEUE)) == (["a", "c"], ["b"])
-    assert desk.broker.depths(["work"])[0].leased == 0
-
-
-def test_one_whose_dead_letter_cannot_be_written_either_goes_back(desk: Desk) -> None:
-    desk.broker.bad = ("purple", DEAD_QUEUE)
-
-    desk.settlement.write(desk.step("a", "purple"))
-
-    assert desk.broker.ids("work") == ["a"]
-    assert not desk.later
-    assert not desk.died
+    assert (harness.broker.ids("mail"), harness.broker.ids(DEAD_QUEUE)) == (["a", "c"], ["b"])
+    assert harness.broker.depths(["work"])[0].leased == 0
 
 
-def test_an_error_after_the_settlement_is_not_one_of_the_settlement(desk: Desk) -> None:
+def test_one_whose_dead_letter_cannot_be_written_either_goes_back(harness: Harness) -> None:
+    harness.broker.bad = ("purple", DEAD_QUEUE)
+
+    harness.settlement.write(harness.step("a", "purple"))
+
+    assert harness.broker.ids("work") == ["a"]
+    assert not harness.later
+    assert not harness.died
+
+
+def test_an_error_after_the_settlement_is_not_one_of_the_settlement(harness: Harness) -> None:
     def fail() -> None:
         raise RuntimeError("of a hook")
 
-    desk.settlement.write(desk.step("a", "mail", fail))
-    desk.settlement.write(desk.step("b", "mail"))
+    harness.settlement.write(harness.step("a", "mail", fail))
+    harness.settlement.write(harness.step("b", "mail"))
 
-    assert desk.broker.ids("mail") == ["a", "b"]
-    assert not desk.later
+    assert harness.broker.ids("mail") == ["a", "b"]
+    assert not harness.later
