@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import enum
 import json
 from typing import Any
 
@@ -149,6 +150,14 @@ def test_the_id_of_a_message_is_its_jobs() -> None:
     st.lists(st.text() | st.binary() | st.integers() | st.floats(allow_nan=False), min_size=1, max_size=8),
 )
 def test_a_command_is_packed_as_redis_py_packs_it(command: list[str | bytes | int | float]) -> None:
-    connection: Any = redis.Connection  # typed by redis-py in part
-    theirs = connection().pack_command("EVALSHA", *command)
-    assert b"".join(packed(["EVALSHA", *command])) == b"".join(theirs)
+    theirs: Any = redis.connection  # typed in part; this serializer needs no hiredis
+    encoder = theirs.Encoder("utf-8", "strict", decode_responses=False)
+    expected = theirs.PythonRespSerializer(6000, encoder.encode).pack("EVALSHA", *command)
+    assert b"".join(packed(["EVALSHA", *command])) == b"".join(expected)
+
+
+def test_a_queue_may_be_named_by_an_enum() -> None:
+    class Name(enum.StrEnum):
+        MAIL = "mail"
+
+    assert packed(("LPUSH", Name.MAIL, b"\xff")) == packed(("LPUSH", "mail", b"\xff"))

@@ -31,7 +31,7 @@ SEAMS = (
     *of(
         "redis.connection:AbstractConnection",
         read("_sock", "ConsumingMixin LeaseRenewer", "The socket, to wait for and to see closed."),
-        read("send_packed_command read_response", "ConsumingMixin RawConnection", "Commands go over a bare connection, packed by ourselves."),
+        read("send_packed_command read_response", "ConsumingMixin RawConnection", "Commands go over a bare connection, encoded by hiredis."),
     ),
     *of(
         "redis.connection:ConnectionPool",

@@ -6,8 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import hiredis
 from redis import ConnectionPool
 from redis.exceptions import ResponseError
+
+_encode: Any = hiredis.pack_command  # annotated as if a command had one part
 
 
 class RawConnection:
@@ -37,12 +40,11 @@ class RawConnection:
 
 
 def packed(command: Sequence[str | bytes | int | float]) -> list[bytes]:
-    """``command`` as it goes over the wire (RESP), in one piece, for ``Connection.send_packed_command``.
+    """Encode ``command`` for the wire (RESP), as ``Connection.send_packed_command`` takes it.
 
-    redis-py's own packing takes several times as long.
+    hiredis encodes it in a fraction of the time that redis-py's ``pack_command`` takes, even where that uses hiredis.
     """
-    parts = [b"*%d\r\n" % len(command)]
-    for part in command:
-        data = part if type(part) is bytes else str(part).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return [b"".join(parts)]
+    try:
+        return [_encode(tuple(command))]
+    except TypeError:  # hiredis refuses subclasses of str, such as a queue's name from a StrEnum
+        return [_encode(tuple(part if type(part) is bytes else str(part) for part in command))]
