@@ -17,7 +17,6 @@ from ...errors import ConfigurationError
 from ..causes import CLUSTER
 
 SENTINEL_PORT = 26379
-REDIS_PORT = 6379
 
 
 PRIORITY_STEPS = (0, 3, 6, 9)
@@ -50,29 +49,24 @@ class Keys:
 
 
 def connect(url: str, options: Mapping[str, Any], tls: Mapping[str, Any] | None, step: float) -> redis.Redis:
-    """A client of the server that kombu would use; no network step takes longer than ``step`` seconds."""
-    common: dict[str, Any] = {
+    """Make a client of the server that kombu connects to; no network step takes longer than ``step`` seconds."""
+    limits: dict[str, Any] = {
         "socket_timeout": step,
         "socket_connect_timeout": step,
         "retry": Retry(NoBackoff(), 0),
-        **(tls or {}),
     }
-    first = url.split(";")[0]
-    if first.startswith("redis+socket:"):
-        return _unix(first, step)
-    parts = parse_url(first)
-    common |= {
-        "db": int((parts["virtual_host"] or "0").strip("/") or 0),
-        "username": parts["userid"],
-        "password": parts["password"],
-    }
-    if first.startswith("sentinel:"):
-        return _master(url, options, common)
-    if first.startswith("rediss:"):
-        common |= parts.get("ssl") or {}
-    if first.startswith("rediss:") or tls:
-        common["ssl"] = True
-    return redis.Redis(host=parts["hostname"] or "127.0.0.1", port=parts["port"] or REDIS_PORT, **common)
+    scheme, _, rest = url.partition("://")
+    address = rest.partition("?")[0]  # the query uses kombu's names, which redis-py would misread as its own
+    if scheme == "sentinel":
+        return _master(url, options, {**limits, **({**tls, "ssl": True} if tls else {})})
+    if scheme == "redis+socket":
+        database = int(url_to_parts(url).query.get("virtual_host") or 0)
+        return redis.Redis.from_url(f"unix://{address}", db=database, **limits)
+    if scheme == "rediss":
+        tls = {**(tls or {}), **parse_url(url).get("ssl", {})}
+    elif tls:
+        scheme = "rediss"
+    return redis.Redis.from_url(f"{scheme}://{address}", host="127.0.0.1", **limits, **(tls or {}))
 
 
 def product(client: redis.Redis) -> tuple[str, str]:
@@ -99,18 +93,6 @@ def told(client: redis.Redis, section: str) -> dict[str, Any] | None:
     return dict(info)
 
 
-def _unix(url: str, step: float) -> redis.Redis:
-    parts = url_to_parts(url.partition("+")[2])
-    return redis.Redis(
-        unix_socket_path=f"/{parts.path}",
-        db=int(parts.query.get("virtual_host") or 0),
-        username=parts.username,
-        password=parts.password,
-        socket_timeout=step,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
 def _master(url: str, options: Mapping[str, Any], common: dict[str, Any]) -> redis.Redis:
     nodes = [url_to_parts(part) for part in url.split(";")]
     sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
@@ -118,5 +100,12 @@ def _master(url: str, options: Mapping[str, Any], common: dict[str, Any]) -> red
         min_other_sentinels=options.get("min_other_sentinels", 0),
         sentinel_kwargs=dict(options.get("sentinel_kwargs") or {}),
     )
-    client: redis.Redis = sentinel.master_for(str(options["master_name"]), **common)
+    first = nodes[0]
+    client: redis.Redis = sentinel.master_for(
+        str(options["master_name"]),
+        db=int((first.path or "0").strip("/") or 0),
+        username=first.username,
+        password=first.password,
+        **common,
+    )
     return client
