@@ -101,7 +101,7 @@ def test_tickets_survive_a_reload(open_page: Any) -> None:
     expect(ticket(page, "Become a regular")).to_contain_text("Sent to grace@example.org.")
 
 
-def test_signing_up_twice_sends_one_letter(open_page: Any, shop: ShopStack) -> None:
+def test_signing_up_twice_sends_one_mail(open_page: Any, shop: ShopStack) -> None:
     page = open_page()
     for outcome in ("Sent to twice@example.org.", "the letter went out before"):
         sign_up(page, "Twice", "twice@example.org")
@@ -152,7 +152,7 @@ def test_bad_input_is_explained_at_its_field(
     picture(page)
 
 
-def test_a_shop_that_does_not_answer_is_said_and_asked_again(open_page: Any) -> None:
+def test_the_page_reports_a_shop_that_does_not_answer_and_retries(open_page: Any) -> None:
     page = open_page()
     page.context.set_offline(True)
     sign_up(page, "Ada", "offline@example.org")

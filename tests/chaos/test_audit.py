@@ -48,13 +48,13 @@ def test_a_dead_letter_is_not_lost() -> None:
     assert verdict(run("a", 1), dead={"a": "exhausted"}, doomed=True) == Verdict(dead=["a"])
 
 
-def test_a_dead_letter_needs_a_reason() -> None:
+def test_a_dead_letter_with_a_wrong_reason_breaks_the_audit() -> None:
     assert verdict(dead={"a": "exhausted"}).wrong_ends == ["a"]
     assert verdict(dead={"a": "delivery_limit"}).wrong_ends == []
     assert verdict(dead={"a": "delivery_limit"}, allowed=Twice.NEVER).wrong_ends == ["a"]
 
 
-def test_a_doomed_job_must_die() -> None:
+def test_a_doomed_job_that_does_not_die_breaks_the_audit() -> None:
     assert verdict(run("a", 1, ended=2), doomed=True).wrong_ends == ["a"]
 
 
@@ -68,7 +68,7 @@ def test_a_duplicate_is_explained_by_the_death_of_its_first_worker() -> None:
     assert (found.ended_twice, found.unexplained) == ([], [])
 
 
-def test_ending_twice_is_counted_apart() -> None:
+def test_a_second_ending_is_counted_separately() -> None:
     found = verdict(run("a", 1, ended=1.5), run("a", 5, worker=2, ended=6), blows=(KILL,))
     assert (found.started_twice, found.ended_twice, found.unexplained) == (["a"], ["a"], [])
 
@@ -118,7 +118,7 @@ def test_a_late_recovery_breaks_the_aim(fault: Fault, recovered: list[float], sa
     assert outcome.broken == said
 
 
-def test_what_never_recovered_is_broken() -> None:
+def test_a_trial_that_never_recovered_is_broken() -> None:
     plan = Plan(Fault.WORKER_FREEZE, "valkey", 400, 4, 1)
     assert Outcome(plan, Verdict(), 1, 400, 0, 0, 60.0, stalled=["it stood still"]).broken == [
         "it stood still"

@@ -9,7 +9,7 @@ from .parameters import Parameters, WrongParameter
 from .plan import Plan
 
 
-def test_without_parameters_everything_is_broken_everywhere() -> None:
+def test_without_parameters_every_fault_runs_on_every_broker() -> None:
     parameters = Parameters.of({})
     assert parameters.faults == tuple(Fault)
     assert parameters.brokers == ("valkey", "redis", "rabbitmq")

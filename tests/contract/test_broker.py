@@ -297,7 +297,7 @@ def test_health_names_the_product(harness: Harness) -> None:
     assert 0 < health.latency < 2
 
 
-def test_a_good_server_is_found_good(harness: Harness) -> None:
+def test_doctor_reports_no_problem_of_a_good_server(harness: Harness) -> None:
     found = harness.broker.diagnose(longest_time_limit=600.0, queues=[harness.queue])
 
     if not harness.can.shared:

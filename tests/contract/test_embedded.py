@@ -50,7 +50,7 @@ def test_without_a_server_the_error_names_the_folder_and_the_way_out(tmp_path: P
     assert list(tmp_path.iterdir()) == []  # asking makes nothing
 
 
-def test_a_frozen_server_is_not_called_down(server: Embedded) -> None:
+def test_a_frozen_server_is_not_reported_as_down(server: Embedded) -> None:
     server.start()
     with make_harness("embedded", server) as harness:
         server.freeze()
@@ -106,7 +106,7 @@ def test_the_second_waits_and_takes_over_when_the_first_ends(server: Embedded) -
         second.wait(10)
 
 
-def test_of_many_that_start_at_once_one_serves(server: Embedded) -> None:
+def test_of_many_servers_started_at_once_one_serves(server: Embedded) -> None:
     racers = [subprocess.Popen(server.command(), stderr=subprocess.DEVNULL) for _ in range(4)]
     try:
         wait_for(lambda: embedded.is_running(server.instance), 40, "a server")

@@ -78,7 +78,7 @@ def test_the_short_way_leads_to_the_same_message(
     assert short.ignored == long.ignored
 
 
-def test_jobs_of_one_task_have_their_own_options(harness: Harness, app: Flask) -> None:
+def test_options_of_one_call_do_not_leak_into_the_next(harness: Harness, app: Flask) -> None:
     with harness.consumer() as receive:
         for limits in ([9, 7], [8, 6], [9, 7]):
             add.apply_async((1, 2), time_limit=limits[0], soft_time_limit=limits[1])
@@ -102,7 +102,7 @@ def test_what_a_receiver_does_to_one_job_is_not_done_to_the_next(harness: Harnes
         assert seen(receive()) == before
 
 
-def test_a_job_says_which_process_and_thread_it_is_from(harness: Harness, app: Flask) -> None:
+def test_a_message_names_the_process_and_thread_of_its_origin(harness: Harness, app: Flask) -> None:
     def enqueue() -> None:
         with app.app_context():
             add.delay(1, 2)

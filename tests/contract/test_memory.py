@@ -41,7 +41,7 @@ def broker_of(harness: Harness) -> MemoryBroker:
     return harness.broker
 
 
-def test_an_hour_passes_when_a_test_says_so(harness: Harness) -> None:
+def test_a_test_can_advance_the_clock_by_an_hour(harness: Harness) -> None:
     broker, due = broker_of(harness), utcnow() + timedelta(hours=1)
     broker.publish(a_job(), harness.queue, due=due)
 
@@ -84,7 +84,7 @@ def test_the_lowest_priority_is_served_first(harness: Harness) -> None:
     assert served == [0, 0, 5, 9]
 
 
-def test_what_comes_back_too_often_is_a_dead_letter(harness: Harness) -> None:
+def test_a_message_that_comes_back_too_often_is_a_dead_letter(harness: Harness) -> None:
     job = a_job()
     harness.broker.publish(job, harness.queue)
 
@@ -226,7 +226,7 @@ def replayed() -> int:
     return len(replay(current().store, current().broker, Filters()).ids)
 
 
-def test_who_starts_a_process_of_its_own_is_told(app: Flask) -> None:
+def test_starting_a_separate_process_is_refused(app: Flask) -> None:
     runner = app.test_cli_runner()
     for command in ("worker", "beat", "up"):
         result = runner.invoke(group, [command])
@@ -237,11 +237,11 @@ def test_who_starts_a_process_of_its_own_is_told(app: Flask) -> None:
     assert "embedded://" in findings[1].remedy
 
 
-def test_children_would_not_reach_it(app: Flask) -> None:
+def test_a_prefork_pool_on_memory_is_refused(app: Flask) -> None:
     with pytest.raises(ConfigurationError, match="--pool solo or threads"):
         current().celery.Worker(pool_cls="prefork", loglevel="CRITICAL")
 
 
-def test_a_worker_of_its_own_is_refused(app: Flask) -> None:
+def test_a_worker_process_on_memory_is_refused(app: Flask) -> None:
     with pytest.raises(ConfigurationError, match="no other process"):
         main.run(current())

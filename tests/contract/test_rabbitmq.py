@@ -39,7 +39,7 @@ def ready(harness: Harness, queue: str | None = None) -> int:
     return harness.broker.depths([queue or harness.queue])[0].ready
 
 
-def test_what_comes_back_too_often_is_buried_by_the_broker_itself(harness: Harness) -> None:
+def test_rabbitmq_itself_buries_a_message_that_comes_back_too_often(harness: Harness) -> None:
     """Where no worker gets to look at it, or on a queue that was declared by an earlier release."""
     before = topology.job_queue(harness.queue)
     before.queue_arguments["x-delivery-limit"] = DELIVERIES - 1
@@ -79,7 +79,7 @@ def test_a_job_that_expired_in_the_queue_is_buried(harness: Harness) -> None:
     taken.done()
 
 
-def test_a_dead_letter_is_not_dropped_however_often_it_is_looked_at(harness: Harness) -> None:
+def test_a_dead_letter_survives_any_number_of_reads(harness: Harness) -> None:
     job = a_job()
     harness.broker.publish(job, DEAD_QUEUE)
     wait_for(lambda: ready(harness, DEAD_QUEUE) == 1, 5, "the dead letter")
@@ -104,7 +104,7 @@ def test_a_queue_that_was_deleted_is_declared_again(harness: Harness) -> None:
         message.ack()
 
 
-def test_delayed_jobs_whose_queue_was_deleted_are_buried_and_stop_nobody_else(harness: Harness) -> None:
+def test_delayed_jobs_of_a_deleted_queue_are_buried_and_block_no_other(harness: Harness) -> None:
     """Left to themselves, 32 of them would stop the delayed jobs of every queue."""
     other = f"{harness.queue}-other"
     for queue in (harness.queue, other):
@@ -138,7 +138,7 @@ def test_the_dead_letter_queue_is_declared_again(harness: Harness) -> None:
     taken.done()
 
 
-def test_a_broker_that_lost_everything_is_furnished_again(rabbitmq: RabbitMQ) -> None:
+def test_a_broker_that_lost_everything_gets_its_topology_again(rabbitmq: RabbitMQ) -> None:
     with make_harness("rabbitmq", rabbitmq) as harness:
         harness.broker.publish(a_job(), harness.queue)
         with harness.connection() as connection, connection.channel() as channel:
@@ -172,7 +172,7 @@ def test_a_queue_declared_in_another_way_is_reported_and_how_to_mend_it(harness:
 
 
 @pytest.mark.parametrize("standing", [DELIVERIES + 5, 1, None])
-def test_another_delivery_limit_than_the_queue_has_stops_nobody(
+def test_a_queue_with_another_delivery_limit_can_be_used(
     harness: Harness, caplog: pytest.LogCaptureFixture, standing: int | None
 ) -> None:
     caplog.set_level("INFO", logger="flask_nightshift.brokers")
@@ -273,7 +273,7 @@ def test_several_urls_are_the_nodes_of_a_cluster(rabbitmq: RabbitMQ) -> None:
         assert harness.broker.health().product == "RabbitMQ"
 
 
-def test_a_node_that_is_silent_costs_its_time_once(rabbitmq: RabbitMQ) -> None:
+def test_a_silent_node_delays_only_the_first_connection(rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.fresh_url()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         first = url.replace(str(rabbitmq.port), str(silent.getsockname()[1]))

@@ -146,7 +146,7 @@ def test_a_delay_to_nowhere_or_to_several_queues_is_refused(harness: Harness, tm
     assert harness.broker.delayed() == 0
 
 
-def test_delayed_jobs_that_find_no_way_out_are_buried_and_stop_nobody_else(harness: Harness) -> None:
+def test_unroutable_delayed_jobs_are_buried_and_block_no_other(harness: Harness) -> None:
     """The binding of a queue may go with an import of definitions, or by somebody's hand."""
     harness.broker.publish(a_job(), harness.queue)
     harness.broker.publish(a_job(), "lost")
@@ -168,7 +168,9 @@ def test_doctor_tells_of_a_queue_that_is_not_safe(harness: Harness, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["*", "#", "mail.*", "#.mail", "nightshift.dead", "celery_delayed_0"])
-def test_a_name_that_is_a_pattern_or_taken_is_refused(harness: Harness, tmp_path: Path, name: str) -> None:
+def test_a_queue_name_that_is_a_pattern_or_reserved_is_refused(
+    harness: Harness, tmp_path: Path, name: str
+) -> None:
     def many(args: tuple[int, int], **options: Any) -> list[str]:
         return add.enqueue_many([args], **options)
 

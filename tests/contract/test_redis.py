@@ -87,7 +87,7 @@ def test_doctor_finds_a_master_that_accepts_jobs_alone(harness: Harness, configu
         replica.close()
 
 
-def test_a_full_server_refuses_a_job_aloud(harness: Harness, configured: Any) -> None:
+def test_a_full_server_refuses_a_job_with_an_error(harness: Harness, configured: Any) -> None:
     configured("maxmemory", "1mb")  # less than the server needs for itself
 
     with pytest.raises(BrokerUnavailable, match="maxmemory"):

@@ -74,7 +74,7 @@ def test_an_attribute_that_is_set_is_the_tasks(app: Flask) -> None:
     assert send.max_retries == 3
 
 
-def test_what_concerns_the_function_stays_with_it(app: Flask) -> None:
+def test_dunder_attributes_stay_on_the_proxy(app: Flask) -> None:
     send.__doc__ = "Send an order."
     assert send.__doc__ == "Send an order."
     assert send.__name__ == "send"

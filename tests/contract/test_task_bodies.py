@@ -125,7 +125,9 @@ def test_tasks_in_the_registry_are_protected_however_they_came_there(make: Made)
         ({"retry_kwargs": {"countdown": "1"}}, "is not usable: give seconds"),
     ],
 )
-def test_what_is_wrong_is_refused_wherever_it_is_said(make: Made, said: dict[str, Any], message: str) -> None:
+def test_wrong_options_are_refused_in_every_kind_of_declaration(
+    make: Made, said: dict[str, Any], message: str
+) -> None:
     def of_class(app: Any) -> None:
         app.register_task(
             type("Wrong", (celery.Task,), {"name": "bodies.wrong", "run": lambda self: None, **said})
@@ -205,7 +207,7 @@ def test_a_coroutine_is_run_or_awaited(make: Made) -> None:
         assert asyncio.run(view()) == (("one", 2, False), ("one", 3, True))
 
 
-def test_an_app_that_runs_coroutines_in_its_own_way_is_asked(make: Made, tmp_path: Path) -> None:
+def test_the_app_s_own_way_to_run_coroutines_is_used(make: Made, tmp_path: Path) -> None:
     class Own(Flask):
         def async_to_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *args: ["own", asyncio.run(func(*args))]

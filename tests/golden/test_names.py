@@ -149,7 +149,7 @@ def _known_places() -> set[str]:
     return set(path.read_text().split()) if path.exists() else set()
 
 
-def test_what_texts_name_is_known(updating: bool, golden: Golden) -> None:
+def test_names_in_texts_are_known(updating: bool, golden: Golden) -> None:
     """Names are added to the file and never go: settings of users still say the old ones."""
     known, now = _known_places(), sources.places()
     if updating:
@@ -158,5 +158,5 @@ def test_what_texts_name_is_known(updating: bool, golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("place", sorted(_known_places()))
-def test_what_texts_name_can_be_imported(place: str) -> None:
+def test_names_in_texts_can_be_imported(place: str) -> None:
     assert symbol_by_name(place) is not None

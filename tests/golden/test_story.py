@@ -31,7 +31,9 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize(
     "part", ["messages", "entities", "dead-letter-row", "commands", "log-events", "http"]
 )
-def test_it_stays(story: Story, part: str, request: pytest.FixtureRequest, golden: Golden) -> None:
+def test_traces_do_not_change(
+    story: Story, part: str, request: pytest.FixtureRequest, golden: Golden
+) -> None:
     broker = request.node.callspec.params["story"]
     seen = {f"{broker}/{name}": value for name, value in story.seen.items() if name.startswith(part)}
     assert seen

@@ -42,7 +42,7 @@ def test_migrations_and_a_shell_with_a_login(workshop: Make) -> None:
     assert shop.ledger() == ["accounts greet Ada", "accounts greet Ada", "accounts nobody None"]
 
 
-def test_a_suite_with_an_app_for_each_test(tmp_path: Path) -> None:
+def test_a_test_suite_with_an_app_for_each_test(tmp_path: Path) -> None:
     shop = Workshop(tmp_path, "redis://127.0.0.1:1/0", "suite", APPS="20")
     said = shop.run(
         "pytest",

@@ -24,7 +24,7 @@ def state(shop: Workshop, *ids: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("restore", [False, True], ids=["as it is", "restored"])
-def test_the_table(workshop: Callable[..., Workshop], restore: bool) -> None:
+def test_each_line_of_the_table(workshop: Callable[..., Workshop], restore: bool) -> None:
     shop = workshop("moved", RESTORE=RESTORE if restore else "")
     shop.run("flask", "jobs", "migrate")
     first = shop.start("first", *WORKER, "-n", "first@x", ready=" ready")

@@ -47,7 +47,7 @@ def state(job: Any) -> str:
 
 
 @pytest.mark.parametrize("broker", ["valkey", "rabbitmq"])
-def test_what_fails_after_the_body(request: pytest.FixtureRequest, broker: str, tmp_path: Path) -> None:
+def test_an_error_after_the_body(request: pytest.FixtureRequest, broker: str, tmp_path: Path) -> None:
     with working(
         tmp_path, request.getfixturevalue(broker).fresh_url(), NIGHTSHIFT_DELIVERY_LIMIT="2"
     ) as system:
@@ -98,7 +98,7 @@ def test_a_database_that_is_away_is_told_later(
         outlives(system, postgres.stop, postgres.start)
 
 
-def test_what_follows_a_job_waits_for_the_broker(valkey: Any, tmp_path: Path) -> None:
+def test_successors_of_a_job_wait_for_the_broker(valkey: Any, tmp_path: Path) -> None:
     with working(tmp_path, valkey.fresh_url()) as system:
         who, worker = mark(), system.processes[-1]
         job = held.apply_async((who,), link=fine.s())

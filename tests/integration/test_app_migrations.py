@@ -160,7 +160,7 @@ def test_alembic_by_itself_drops_none_of_our_tables(store: Store) -> None:
     assert done.stdout.split("\n") == ["remove_table stranger", ""]
 
 
-def test_tables_that_were_dropped_are_told_and_made_anew(store: Store) -> None:
+def test_dropped_tables_are_reported_and_recreated(store: Store) -> None:
     with store.begin() as connection:
         connection.execute(text("DROP TABLE nightshift_dead_letters"))
         connection.execute(text("DROP TABLE nightshift_totals"))

@@ -76,7 +76,7 @@ def test_what_is_too_large_at_once_is_refused_where_it_is_enqueued(system: Syste
     assert not any(system.events(each) for each in marks)
 
 
-def test_a_job_that_cannot_be_handed_to_a_child_dies_of_that(system: System) -> None:
+def test_a_job_that_cannot_be_handed_to_a_child_is_buried(system: System) -> None:
     value: list[Any] = []
     for _ in range(600):
         value = [value]

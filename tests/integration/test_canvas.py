@@ -158,7 +158,7 @@ def test_the_error_of_a_step_ends_the_chain(system: System) -> None:
             canvas.apply_async().get(timeout=PATIENCE)
 
 
-def test_what_is_said_about_results_holds(system: System) -> None:
+def test_result_options_take_effect(system: System) -> None:
     """Also in a canvas; the chord comes to its end all the same."""
     pair = group(silent.s(1), add.s(2).set(ignore_result=True), add.s(3)).apply_async()
     assert pair.results[2].get(timeout=PATIENCE) == 3

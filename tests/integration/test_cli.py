@@ -54,7 +54,7 @@ def test_dead_letters_are_listed_and_filtered(ops: Ops) -> None:
     assert ids("--status", "replayed") == []
 
 
-def test_the_list_fits_80_columns_and_says_what_matters(ops: Ops) -> None:
+def test_the_list_fits_80_columns(ops: Ops) -> None:
     ops.bury(
         task="a.task.with.a.name.that.is.long.enough.for.two",
         error="package.module.SomeLongError",
@@ -97,7 +97,7 @@ def test_an_id_that_fits_several_letters_or_none_is_refused(ops: Ops) -> None:
         assert "Traceback" not in done.output
 
 
-def test_what_a_job_says_does_not_drive_the_terminal(ops: Ops) -> None:
+def test_escape_sequences_of_a_job_do_not_reach_the_terminal(ops: Ops) -> None:
     ops.bury(text="\x1b[2J\x1b]0;owned\x07 \r overwritten")
     for words in (["dead", "list"], ["dead", "show", ops.json("dead", "list")[0]["id"]]):
         page = ops.ok(*words)
@@ -150,7 +150,7 @@ def test_a_replay_may_go_to_another_queue(ops: Ops) -> None:
     assert (ready(ops, "slow"), ready(ops)) == (1, 0)
 
 
-def test_what_is_no_job_is_replayed_only_by_force(ops: Ops) -> None:
+def test_a_letter_without_a_job_is_replayed_only_by_force(ops: Ops) -> None:
     letter = ops.letter(ops.bury(reason=Reason.INVALID))
     done = ops.run("dead", "replay", letter["id"])
     assert done.exit_code == 1
@@ -169,7 +169,7 @@ def test_what_is_no_job_is_replayed_only_by_force(ops: Ops) -> None:
         ["--since", "soon"],
     ],
 )
-def test_an_unclear_choice_is_refused(ops: Ops, words: list[str]) -> None:
+def test_an_ambiguous_choice_is_refused(ops: Ops, words: list[str]) -> None:
     ops.bury()
     assert ops.run("dead", "replay", *words, "--yes").exit_code != 0
     assert ready(ops) == 0

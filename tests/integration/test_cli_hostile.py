@@ -108,7 +108,7 @@ def test_lone_surrogates_come_through_every_command(
     ],
     ids=lambda words: " ".join(words)[:30].replace("\x1b", ""),
 )
-def test_what_makes_no_sense_is_refused_in_a_line(ops: Ops, words: list[str]) -> None:
+def test_nonsense_is_refused_in_one_line(ops: Ops, words: list[str]) -> None:
     ops.bury()
     ops.services.broker.publish(ops.message("1"), "mail", due=utcnow() + timedelta(hours=1))
     assert len(refused(ops, *words)) < 600

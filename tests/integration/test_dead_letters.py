@@ -67,7 +67,7 @@ class TestArchive:
         assert archived.fingerprint == burial.fingerprint(letter)
         assert json.loads(json.dumps(archived.as_dict()))["args"] == "[7]"
 
-    def test_bytes_that_are_no_text(self, system: DeadLetterSystem) -> None:
+    def test_bytes_that_are_not_text(self, system: DeadLetterSystem) -> None:
         body = bytes(range(256))
         [letter_id] = system.died("j1", body=body, reason=Reason.UNDECODABLE)
         assert dead_letters.find(system.store, letter_id).letter.body == body
@@ -127,14 +127,14 @@ class TestArchive:
         dead_letters.archive(system.store, [letter], worker="w9")
         assert [row.count for row in journal.totals(system.store)] == [1]
 
-    def test_a_message_of_strangers(self, system: DeadLetterSystem) -> None:
+    def test_a_message_of_a_foreign_producer(self, system: DeadLetterSystem) -> None:
         system.broker.publish(Envelope(b"\xff\x00garbage", {}, content_type="application/x-what"), DEAD_QUEUE)
         assert system.archive() == 1
         [found] = dead_letters.list_letters(system.store)
         assert (found.letter.body, found.letter.job_id) == (b"\xff\x00garbage", None)
         assert found.letter.content_type == "application/x-what"
 
-    def test_texts_that_no_database_takes(self, system: DeadLetterSystem) -> None:
+    def test_texts_that_databases_refuse(self, system: DeadLetterSystem) -> None:
         [letter_id] = system.died("j1", failure=Failure("E", "nul \0 and half \ud800"))
         failure = dead_letters.find(system.store, letter_id).letter.failure
         assert failure is not None
@@ -291,7 +291,7 @@ class TestReplay:
         assert record is not None
         assert (record.state, record.run) == (JobState.QUEUED, 2)
 
-    def test_a_second_time_it_is_skipped_with_the_reason(self, system: DeadLetterSystem) -> None:
+    def test_a_second_replay_is_skipped_with_the_reason(self, system: DeadLetterSystem) -> None:
         ids = tuple(system.died("j1", "j2"))
         self.replay(system, filters=Filters(ids=ids[:1]))
         result = self.replay(system, filters=Filters(ids=(*ids, "nobody")))
@@ -315,7 +315,9 @@ class TestReplay:
         assert system.in_queue("mail") == 3
 
     @pytest.mark.parametrize("reason", [Reason.UNDECODABLE, Reason.INVALID])
-    def test_what_is_no_job_is_refused_unless_forced(self, system: DeadLetterSystem, reason: Reason) -> None:
+    def test_a_letter_without_a_job_is_refused_unless_forced(
+        self, system: DeadLetterSystem, reason: Reason
+    ) -> None:
         [letter_id] = system.died("j1", reason=reason)
         assert "not a job" in self.replay(system).skipped[letter_id]
         assert system.in_queue("mail") == 0
@@ -337,7 +339,7 @@ class TestReplay:
         assert dead_letters.count(system.store) == 1
         assert system.state("j1") is JobState.DEAD
 
-    def test_a_database_that_goes_after_the_publish_is_told(
+    def test_a_database_that_fails_after_the_publish_is_reported(
         self, system: DeadLetterSystem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         [letter_id] = system.died("j1")
@@ -362,7 +364,7 @@ class TestReplay:
 
 
 class TestDiscard:
-    def test_it_is_put_away_and_stays_in_the_table(self, system: DeadLetterSystem) -> None:
+    def test_a_discarded_letter_stays_in_the_table(self, system: DeadLetterSystem) -> None:
         keep, drop = system.died("keep", "drop")
         result = dead_letters.discard(system.store, Filters(ids=(drop,)))
         assert result.ids == (drop,)

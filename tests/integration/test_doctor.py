@@ -40,7 +40,7 @@ def about(ops: Ops, check: str, text: str = "") -> Finding:
 
 
 @pytest.mark.parametrize("broker", ["valkey", "redis_server", "rabbitmq"])
-def test_a_sound_system_has_no_errors_and_no_warnings(
+def test_a_healthy_system_has_no_errors_and_no_warnings(
     broker: str, request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path
 ) -> None:
     url = request.getfixturevalue(broker).fresh_url()
@@ -55,7 +55,7 @@ def test_a_sound_system_has_no_errors_and_no_warnings(
         assert ops.run("doctor").exit_code == 0
 
 
-def test_a_broker_that_is_away(ops: Ops, valkey: Valkey) -> None:
+def test_doctor_with_a_frozen_broker(ops: Ops, valkey: Valkey) -> None:
     valkey.freeze()
     started = time.monotonic()
     done = ops.run("doctor")
@@ -67,14 +67,14 @@ def test_a_broker_that_is_away(ops: Ops, valkey: Valkey) -> None:
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
-def test_a_database_that_is_away(valkey: Valkey, postgres: Postgres, tmp_path: Path) -> None:
+def test_doctor_with_the_database_down(valkey: Valkey, postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.fresh_url().replace(f":{postgres.port}/", ":9/")
     with opened(tmp_path, valkey.fresh_url(), migrate=False, NIGHTSHIFT_DATABASE_URL=url) as ops:
         assert about(ops, "database")["level"] == "error"
         assert "s3cret" not in ops.run("doctor").output
 
 
-def test_a_database_that_was_never_made(valkey: Valkey, tmp_path: Path) -> None:
+def test_a_database_without_tables_is_reported(valkey: Valkey, tmp_path: Path) -> None:
     with opened(tmp_path, valkey.fresh_url(), migrate=False) as ops:
         found = about(ops, "database")
         assert found["level"] == "error"
@@ -82,7 +82,7 @@ def test_a_database_that_was_never_made(valkey: Valkey, tmp_path: Path) -> None:
         assert "flask jobs migrate" in found["remedy"]
 
 
-def test_migrations_that_wait(valkey: Valkey, postgres: Postgres, tmp_path: Path) -> None:
+def test_pending_migrations_are_reported(valkey: Valkey, postgres: Postgres, tmp_path: Path) -> None:
     config = {"NIGHTSHIFT_DATABASE_URL": postgres.fresh_url()}
     with opened(tmp_path, valkey.fresh_url(), migrate=False, **config) as ops:
         found = about(ops, "migrations")
@@ -162,7 +162,7 @@ def test_beat(ops: Ops) -> None:
     assert about(ops, "beat")["level"] == "ok"
 
 
-def test_content_that_can_run_code(valkey: Valkey, tmp_path: Path) -> None:
+def test_accepting_pickle_is_reported(valkey: Valkey, tmp_path: Path) -> None:
     config: dict[str, Any] = {
         "NIGHTSHIFT_CELERY": {"accept_content": ["json", "pickle"]},
         "NIGHTSHIFT_HTTP_ACCESS": "open",
@@ -172,7 +172,7 @@ def test_content_that_can_run_code(valkey: Valkey, tmp_path: Path) -> None:
         assert about(ops, "http")["level"] == "info"
 
 
-def test_a_broker_that_may_forget(valkey: Valkey, ops: Ops) -> None:
+def test_an_eviction_policy_that_loses_jobs_is_reported(valkey: Valkey, ops: Ops) -> None:
     client = redis.Redis.from_url(ops.app.config["NIGHTSHIFT_BROKER_URL"])
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:

@@ -80,7 +80,7 @@ def test_its_retry_outlives_the_connection(broker: Any, new_system: Callable[...
     assert system.events(who) == ["begun", "fails", "begun", "done"]
 
 
-def test_what_the_end_of_its_worker_cuts_off_is_retried(
+def test_an_attempt_cut_off_by_the_end_of_its_worker_is_retried(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
     system = new_system(NIGHTSHIFT_STOP_GRACE="1")

@@ -37,7 +37,7 @@ def system(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[System]:
         yield made
 
 
-def test_every_ending_is_heard(system: System) -> None:
+def test_every_ending_reaches_results_errbacks_and_signals(system: System) -> None:
     jobs_of = {
         "rejected": rejected.s(),
         "hung": hang.s(),

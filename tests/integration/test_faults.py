@@ -54,7 +54,7 @@ def test_a_broker_that_is_down_fails_fast_and_all_go_on_when_it_is_back(
     system.until(lambda: ready(system)[1]["parts"]["broker"]["status"] == "ok", 15, "health does not recover")
 
 
-def test_a_frozen_broker_hangs_nobody(broker: Any, new_system: Callable[..., System]) -> None:
+def test_a_frozen_broker_hangs_no_process(broker: Any, new_system: Callable[..., System]) -> None:
     system = new_system()
     system.web()
     system.until(lambda: answer(system, marker())[0] == 202, 10, "the web app does not enqueue")

@@ -71,7 +71,7 @@ class TestRoutes:
         found = [x for x in examine(app.extensions["nightshift"]) if x.check == "http"]
         assert any("/metrics" in x.message and "NIGHTSHIFT_URL_PREFIX" in x.remedy for x in found)
 
-    def test_a_prefix_gives_both(self, tmp_path: Path) -> None:
+    def test_a_url_prefix_keeps_both_routes(self, tmp_path: Path) -> None:
         app = make(tmp_path, NIGHTSHIFT_HTTP_ACCESS="open", NIGHTSHIFT_URL_PREFIX="/jobs")
         Nightshift(app)
         app.get("/metrics")(lambda: "the app's")

@@ -39,7 +39,9 @@ def fresh(ops: Ops, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("broker", ["valkey", "redis_server", "rabbitmq"])
-def test_all_is_well(broker: str, request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path) -> None:
+def test_health_with_all_parts_working(
+    broker: str, request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path
+) -> None:
     url = request.getfixturevalue(broker).fresh_url()
     with opened(tmp_path, url, NIGHTSHIFT_DATABASE_URL=postgres.fresh_url()) as ops:
         ops.all_well()
@@ -52,7 +54,7 @@ def test_all_is_well(broker: str, request: pytest.FixtureRequest, postgres: Post
         assert answer.json["parts"]["broker"]["detail"].startswith(product)
 
 
-def test_nobody_has_been_seen(ops: Ops) -> None:
+def test_health_without_any_heartbeat(ops: Ops) -> None:
     answer = ops.get("/health/ready")
     assert answer.status_code == 503
     assert answer.json["status"] == "unavailable"
@@ -60,7 +62,7 @@ def test_nobody_has_been_seen(ops: Ops) -> None:
     assert "never seen" in answer.json["parts"]["beat"]["detail"]
 
 
-def test_live_asks_nobody(ops: Ops, valkey: Valkey) -> None:
+def test_the_live_page_queries_no_server(ops: Ops, valkey: Valkey) -> None:
     valkey.freeze()
     started = time.monotonic()
     answer = ops.get("/health/live", remote="203.0.113.9")
@@ -201,7 +203,7 @@ def test_a_stranger_learns_the_status_and_nothing_else(ops: Ops, caller: dict[st
         ("::ffff:127.0.0.1", "localhost"),
     ],
 )
-def test_this_machine_may_know(ops: Ops, remote: str, host: str) -> None:
+def test_local_callers_may_see_details(ops: Ops, remote: str, host: str) -> None:
     assert "parts" in ops.get("/health/ready", remote=remote, host=host).json
     assert ops.get("/metrics", remote=remote, host=host).status_code == 200
 
@@ -217,7 +219,7 @@ def test_this_machine_may_know(ops: Ops, remote: str, host: str) -> None:
         ("open", None, {"remote": "203.0.113.9", "X_Forwarded_For": "198.51.100.1"}, True),
     ],
 )
-def test_who_may_know_is_configured(
+def test_access_to_details_is_configurable(
     valkey: Valkey, tmp_path: Path, access: str, token: str | None, caller: dict[str, str], knows: bool
 ) -> None:
     config: dict[str, Any] = {"NIGHTSHIFT_HTTP_ACCESS": access, "NIGHTSHIFT_HTTP_TOKEN": token}
@@ -226,12 +228,12 @@ def test_who_may_know_is_configured(
         assert ops.get("/metrics", **caller).status_code == (200 if knows else 403)
 
 
-def test_off_means_there_is_nothing(valkey: Valkey, tmp_path: Path) -> None:
+def test_off_removes_the_pages(valkey: Valkey, tmp_path: Path) -> None:
     with opened(tmp_path, valkey.fresh_url(), NIGHTSHIFT_HTTP_ACCESS="off") as ops:
         assert {ops.get(path).status_code for path in ("/health/live", "/health/ready", "/metrics")} == {404}
 
 
-def test_a_prefix_moves_all_three(valkey: Valkey, tmp_path: Path) -> None:
+def test_a_url_prefix_moves_all_three_pages(valkey: Valkey, tmp_path: Path) -> None:
     with opened(tmp_path, valkey.fresh_url(), NIGHTSHIFT_URL_PREFIX="/internal") as ops:
         assert ops.get("/internal/health/live").status_code == 200
         assert ops.get("/health/live").status_code == 404

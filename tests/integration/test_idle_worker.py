@@ -35,7 +35,7 @@ def test_an_idle_worker_asks_seldom_however_many_queues_it_has(
 
 
 @pytest.mark.parametrize("broker", ["redis_server"], indirect=True)
-def test_a_job_that_nobody_rang_for_begins_within_about_a_second(broker: Any) -> None:
+def test_a_job_without_a_doorbell_begins_within_about_a_second(broker: Any) -> None:
     harness = Harness(broker)
     try:
         reader = harness.reader("some", *(f"queue{number}" for number in range(50)), "jobs")

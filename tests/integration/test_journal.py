@@ -75,7 +75,7 @@ def tell(store: Store, *events: JobEvent, together: bool = True) -> journal.JobR
 
 
 class TestOneJob:
-    def test_a_life_is_remembered(self, store: Store) -> None:
+    def test_a_job_s_life_is_recorded(self, store: Store) -> None:
         record = tell(store, *LIFE)
         assert (record.task, record.queue, record.request_id) == ("mail.send", "mail", "r1")
         assert (record.args, record.kwargs) == ("[7]", '{"to": "ann"}')
@@ -115,7 +115,7 @@ class TestOneJob:
             found = journal.find_job(store, job_id)
             assert found == replace(expected, id=job_id), [type(event).__name__ for event in order]
 
-    def test_many_lives_in_one_batch(self, store: Store) -> None:
+    def test_many_jobs_in_one_batch(self, store: Store) -> None:
         expected = tell(store, *LIFE)
         ids = [f"job-{number}" for number in range(45)]  # rows for some whole statements, and some more
         lives = [replace(event, job=event.job._replace(job_id=job_id)) for event in LIFE for job_id in ids]
@@ -161,7 +161,7 @@ class TestOneJob:
         record = tell(store, started(1, 3, "w2"), returned)
         assert (record.state, record.worker) == (JobState.RUNNING, "w2")
 
-    def test_an_end_whose_start_nobody_saw_still_makes_an_attempt(self, store: Store) -> None:
+    def test_an_end_without_a_recorded_start_still_creates_an_attempt(self, store: Store) -> None:
         [attempt] = tell(store, succeeded(1, 5)).history
         assert (attempt.at, attempt.ended_at) == (at(4.5), at(5))
 
@@ -194,7 +194,7 @@ class TestOneJob:
         record = tell(store, JobStarted(huge, at(1), "w1"), JobSucceeded(huge, at(2), "w1", 1.0))
         assert record.state is JobState.SUCCEEDED
 
-    def test_texts_that_no_database_takes(self, store: Store) -> None:
+    def test_texts_that_databases_refuse(self, store: Store) -> None:
         failure = Failure("Bad\0Error", "half a pair: \ud800", "\0")
         died = JobDied(ref(1), at(2), "w\0", 0.1, failure, Reason.PERMANENT)
         record = tell(store, enqueued(), died)

@@ -105,7 +105,7 @@ class TestTotals:
             ("+Inf", 3.0),
         ]
 
-    def test_a_bound_belongs_to_its_bucket(self) -> None:
+    def test_a_histogram_bound_is_inside_its_bucket(self) -> None:
         tally, now = Tally(), utcnow()
         tally.add(now, "t", "q", Outcome.SUCCEEDED, 0.05, None)
         assert tally.rows("w")[0]["runtime_to_50ms"] == 1
@@ -122,7 +122,7 @@ class TestTotals:
         assert counted(store) == {"succeeded": 1600}
         assert jobs_written(store) == 800
 
-    def test_processes_that_tell_of_the_same_jobs_do_not_deadlock(self, store: Store) -> None:
+    def test_processes_that_write_the_same_jobs_do_not_deadlock(self, store: Store) -> None:
         def work() -> None:
             mine = journal.Journal(store)
             for _ in range(5):
@@ -134,7 +134,7 @@ class TestTotals:
         assert counted(store) == {"succeeded": 1200}
         assert jobs_written(store) == 60
 
-    def test_a_batch_whose_commit_was_not_confirmed_counts_once(self, store: Store) -> None:
+    def test_a_batch_with_an_unconfirmed_commit_counts_once(self, store: Store) -> None:
         flaky = Flaky(store._url.render_as_string(hide_password=False))
         writer = journal.Journal(flaky, worker="w")
         run_jobs(writer, 10)
@@ -208,7 +208,7 @@ class TestAway:
         writer.close()
         assert counted(on_postgres) == {"succeeded": 20 * next(sent)}
 
-    def test_a_frozen_database_holds_nobody_up(self, on_postgres: Store, postgres: Postgres) -> None:
+    def test_a_frozen_database_delays_no_job(self, on_postgres: Store, postgres: Postgres) -> None:
         writer = before_the_freeze(on_postgres, postgres)
         started = time.monotonic()
         run_jobs(writer, 500, prefix="frozen")
@@ -240,7 +240,7 @@ class TestAway:
         assert paused.__dict__["error"] == "too slow: 20 records have waited for 1 s"
         assert resumed.__dict__["dropped"] > 900
 
-    def test_a_sqlite_directory_that_moves_away_and_comes_back(self, tmp_path: Path) -> None:
+    def test_a_sqlite_directory_is_moved_and_moved_back(self, tmp_path: Path) -> None:
         store = Store(f"sqlite:///{tmp_path}/history/db.sqlite3")
         store.migrate()
         writer = journal.Journal(store, worker="w")
@@ -281,7 +281,7 @@ class TestAway:
 
 
 class TestThread:
-    def test_whoever_makes_events_faster_than_they_are_written_waits(
+    def test_a_producer_of_events_waits_for_the_writer(
         self, store: Store, writer: journal.Journal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(recorder, "MAX_RECORDS", 200)
@@ -298,7 +298,7 @@ class TestThread:
         assert jobs_written(store) == 4000
         assert counted(store) == {"succeeded": 4000}
 
-    def test_the_first_event_after_a_rest_is_written_at_once_and_the_next_waits(
+    def test_after_a_pause_the_first_event_is_written_at_once(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(recorder, "INTERVAL", 60)

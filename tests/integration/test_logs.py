@@ -113,7 +113,7 @@ def test_a_death_says_why_with_the_traceback(lines: Lines) -> None:
     assert line["exception"] == "Traceback: …\nOSError"
 
 
-def test_enqueueing_is_told_in_a_request_and_whispered_elsewhere() -> None:
+def test_enqueueing_logs_info_in_a_request_and_debug_elsewhere() -> None:
     stream = configured(log_level="INFO")
     logs.observe(EVENTS["job.enqueued"])
     assert stream.getvalue() == ""
@@ -195,7 +195,7 @@ def test_celerys_lines_about_a_job_carry_its_id(lines: Lines) -> None:
     assert (line["job_id"], line["task"]) == (JOB.job_id, "a.b")
 
 
-def test_a_terminal_gets_a_sentence() -> None:
+def test_a_terminal_shows_a_sentence() -> None:
     stream = configured(log_format="console")
     logs.observe(EVENTS["job.retrying"])
     logs.observe(EVENTS["job.dead"])

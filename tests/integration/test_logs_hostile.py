@@ -66,7 +66,7 @@ def written(stream: io.TextIOWrapper) -> str:
     ],
 )
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_no_line_says_a_password(form: Literal["json", "console"], text: str) -> None:
+def test_no_log_line_contains_a_password(form: Literal["json", "console"], text: str) -> None:
     stream = configured(form)
     try:
         raise ConnectionError(text)
@@ -80,7 +80,7 @@ def test_no_line_says_a_password(form: Literal["json", "console"], text: str) ->
     assert "***" in written(stream)
 
 
-def test_what_is_no_password_stays() -> None:
+def test_text_without_a_password_is_unchanged() -> None:
     stream = configured("json")
     said = ["redis://localhost:6379, and mail bob@example.com", "http://[::1]:80/@x", "redis://h:6379/0?x=a@b",
             "password is required", "the PWD is /home"]  # fmt: skip
@@ -98,7 +98,7 @@ def test_what_is_no_password_stays() -> None:
     ],
     ids=range(8),
 )  # fmt: skip
-def test_a_long_text_does_not_hold_the_process(text: str) -> None:
+def test_masking_a_long_text_takes_little_time(text: str) -> None:
     configured("json")
     began = time.process_time()
     logging.getLogger("shop").warning("%s", text)
@@ -160,7 +160,7 @@ def test_what_a_job_says_drives_no_terminal_and_forges_no_line(
         assert lines[0]["error_message"] == lines[2]["file"] == HOSTILE, "JSON gives it back as it was"
 
 
-def test_without_our_logging_a_line_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_our_logging_an_event_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     failure = Failure("OSError", HOSTILE)
     with caplog.at_level(logging.INFO):
         logs.observe(JobDied(JOB, AT, "worker@one", 0.5, failure, Reason.EXHAUSTED))

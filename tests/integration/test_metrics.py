@@ -77,7 +77,7 @@ def test_totals_are_the_same_from_another_process_and_after_a_restart(ops: Ops, 
 
 
 @pytest.mark.parametrize("broker", ["valkey", "redis_server", "rabbitmq"])
-def test_what_stands_in_the_broker(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_metrics_of_the_broker(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     with opened(tmp_path, request.getfixturevalue(broker).fresh_url()) as ops:
         ops.enqueue("mail", 3)
         ops.services.broker.publish(ops.message("later"), "mail", due=utcnow() + timedelta(hours=1))
@@ -93,7 +93,7 @@ def test_what_stands_in_the_broker(broker: str, request: pytest.FixtureRequest, 
         assert found[key("nightshift_delayed")] == 1
 
 
-def test_dead_letters_count_wherever_they_are(ops: Ops) -> None:
+def test_dead_letters_count_in_the_broker_and_in_the_database(ops: Ops) -> None:
     ops.bury()
     assert scrape(ops)[key("nightshift_dead_letters")] == 1
     ops.bury(archive=False)
@@ -162,7 +162,7 @@ def test_openmetrics_for_who_asks_for_it(ops: Ops) -> None:
     assert ops.get("/metrics").content_type.startswith("text/plain")
 
 
-def test_a_refusal_says_how_to_open_them(ops: Ops) -> None:
+def test_the_refused_metrics_page_says_how_to_open_it(ops: Ops) -> None:
     answer = ops.get("/metrics", remote="203.0.113.9")
     assert answer.status_code == 403
     assert answer.json["error"] == "forbidden"

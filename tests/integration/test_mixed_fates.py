@@ -26,7 +26,7 @@ PLAN = {  # what to enqueue, how many, and the reason in the dead-letter queue (
 ARGUMENTS: dict[str, list[Any]] = {"flaky": [2], "kill_child": [1]}
 
 
-def test_two_hundred_jobs_of_mixed_fate_are_all_accounted_for(
+def test_two_hundred_jobs_with_mixed_endings_are_accounted_for(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
     system = new_system(NIGHTSHIFT_UNKNOWN_TASK_WAIT="3")

@@ -79,7 +79,7 @@ def test_keys_that_an_earlier_version_stored_whole_are_pruned(store: Store) -> N
 
 
 @pytest.mark.postgres
-def test_a_database_that_deletes_nothing_is_no_endless_loop(postgres: Any) -> None:
+def test_pruning_ends_if_the_database_deletes_nothing(postgres: Any) -> None:
     store = Store(postgres.fresh_url())
     store.migrate()
     with store.begin() as connection:

@@ -119,7 +119,7 @@ def archive(store: Store, *letters: DeadLetter) -> Box:
 
 
 class TestJournal:
-    def test_whatever_a_job_is_called_and_says_is_stored_and_found(
+    def test_jobs_with_any_name_and_text_are_stored_and_found(
         self, store: Store, writer: journal.Journal
     ) -> None:
         before = len(HOSTILE)
@@ -233,7 +233,7 @@ def test_a_full_disk_is_an_outage_and_nothing_is_lost(tmp_path: Any) -> None:
 
 
 class TestArchiver:
-    def test_whatever_a_letter_holds_is_stored(self, store: Store) -> None:
+    def test_letters_with_any_content_are_stored(self, store: Store) -> None:
         deep: Any = "bottom"
         for _ in range(5_000):
             deep = [deep]
@@ -278,7 +278,7 @@ class TestArchiver:
         assert told["headers"]["id"] == "bad0"
         assert caplog.text.count("store.refused") == 3
 
-    def test_what_the_database_takes_nowhere_goes_to_another_queue(self, tmp_path: Any) -> None:
+    def test_a_letter_that_every_table_refuses_goes_to_another_queue(self, tmp_path: Any) -> None:
         store = Store(f"sqlite:///{tmp_path}/db.sqlite3")
         store.migrate()
 

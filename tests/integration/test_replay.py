@@ -69,9 +69,7 @@ class TestTwoAtOnce:
         assert sum(map(int, report.read_text().split())) == len(ids)
         assert statuses(system.store) == {"replayed": len(ids)}
 
-    def test_of_a_replay_and_a_discard_one_wins_and_each_tells_the_truth(
-        self, system: DeadLetterSystem
-    ) -> None:
+    def test_of_a_replay_and_a_discard_one_wins_and_both_report_it(self, system: DeadLetterSystem) -> None:
         ids = system.died(*(f"j{number}" for number in range(40)))
         results: dict[str, dead_letters.Result] = {}
         begin = threading.Barrier(2)
@@ -96,7 +94,7 @@ class TestTwoAtOnce:
         assert system.in_queue("mail") == len(replayed)
         assert statuses(system.store) == Counter(replayed=len(replayed), discarded=len(discarded))
 
-    def test_a_letter_that_somebody_replays_is_left_alone(self, system: DeadLetterSystem) -> None:
+    def test_a_letter_claimed_by_another_replay_is_left_alone(self, system: DeadLetterSystem) -> None:
         [letter_id] = system.died("j1")
         assert claims.Claims(system.store).claim(letter_id, [Status.WAITING]) is not None
         named = Filters(ids=(letter_id,))
@@ -186,7 +184,7 @@ class TestWaysBack:
         worker.stop()
         assert dead_letters.find(system.store, letter_id).claimed_by is None
 
-    def test_a_letter_that_is_not_fit_waits_on(self, system: DeadLetterSystem) -> None:
+    def test_a_letter_that_cannot_be_replayed_keeps_waiting(self, system: DeadLetterSystem) -> None:
         [letter_id] = system.died("j1", queue="")
         assert "queue" in replay(system).skipped[letter_id]
         assert status(system, letter_id) is Status.WAITING

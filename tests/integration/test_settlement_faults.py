@@ -52,7 +52,9 @@ OF_CHILDREN = [("decide", "kill"), ("step", "kill"), ("ended", "kill")]
     ],
     indirect=["broker"],
 )
-def test_every_step_may_raise(broker: Any, pool: str, new_system: Callable[..., System]) -> None:
+def test_an_error_at_any_step_of_a_settlement_is_survived(
+    broker: Any, pool: str, new_system: Callable[..., System]
+) -> None:
     system = new_system(FLASK_APP="injectapp")
     system.web()
     worker = system.worker("--concurrency", "1", "--pool", pool)
@@ -91,7 +93,7 @@ def test_every_step_may_raise(broker: Any, pool: str, new_system: Callable[..., 
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
-def test_an_acknowledgement_that_breaks_off_takes_no_other_job_along(
+def test_a_failed_acknowledgement_affects_no_other_job(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
     """As that of a job whose connection was lost before its worker, which has another one by now, could tell."""

@@ -168,7 +168,7 @@ def test_what_is_not_a_picture_is_refused(client: FlaskClient, app: Flask, data:
     assert count(app, Photo) == 0
 
 
-def test_a_photo_without_a_file_and_a_size_that_is_none(client: FlaskClient) -> None:
+def test_a_missing_file_and_an_unknown_size_are_refused(client: FlaskClient) -> None:
     assert client.post("/photos", data={}).get_json()["error"]["field"] == "file"
     assert client.get("/photos/abc/enormous").get_json()["error"]["field"] == "size"
     assert client.get("/photos/abc/small").status_code == 404
@@ -186,7 +186,7 @@ def test_a_photo_without_a_file_and_a_size_that_is_none(client: FlaskClient) -> 
         "http://metadata.google.internal/", "http://example.org:0/", "http://example.org:99999/",
     ],
 )  # fmt: skip
-def test_a_hook_to_where_nobody_should_be_sent_is_refused(client: FlaskClient, url: str) -> None:
+def test_a_hook_to_a_forbidden_address_is_refused(client: FlaskClient, url: str) -> None:
     answer = client.post("/hooks", json={"url": url, "payload": {}})
     assert answer.status_code == 400, url
     assert answer.get_json()["error"]["field"] == "url"

@@ -83,7 +83,7 @@ class TestForgedMail:
 
     @in_sqlite
     @pytest.mark.parametrize("name", [FORGERY, f"Ada {FORGERY}", "=?utf-8?q?=0A=0Ahello?="])
-    def test_a_name_that_was_stored_before_sends_nothing(self, app: Flask, name: str) -> None:
+    def test_an_unsafe_name_stored_earlier_sends_no_mail(self, app: Flask, name: str) -> None:
         with app.app_context():
             user = User(name=name, email="ada@example.org", welcome=WelcomeMail())
             db.session.add(user)
@@ -92,7 +92,7 @@ class TestForgedMail:
                 tasks.send_welcome.run(user.id)
 
     @in_sqlite
-    def test_whatever_passes_the_sign_up_is_text_in_a_header(self, app: Flask) -> None:
+    def test_names_that_pass_the_sign_up_are_text_in_a_header(self, app: Flask) -> None:
         @settings(max_examples=150, deadline=None)
         @given(st.text(min_size=1, max_size=100).map(str.strip).filter(bool).filter(mail.fits_header))
         @example('Zoë "<b>" Ω, x@y.org')
@@ -118,7 +118,7 @@ class TestLogs:
         "payload": {"note": "lamps-of-ada"},
     }
 
-    def test_no_line_holds_what_strangers_sent(
+    def test_no_log_line_contains_text_from_strangers(
         self, app: Flask, client: FlaskClient, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:  # fmt: skip
         caplog.set_level(logging.DEBUG)
@@ -134,7 +134,7 @@ class TestLogs:
             assert secret not in said
 
     @pytest.mark.parametrize("app", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
-    def test_nor_when_it_is_away(
+    def test_nor_while_the_server_is_down(
         self, app: Flask, client: FlaskClient, postgres: Postgres, capfd: Any, caplog: Any
     ) -> None:
         caplog.set_level(logging.DEBUG)
@@ -154,7 +154,7 @@ class TestWelcomeLink:
         with app.app_context():
             return db.session.scalars(select(Session.token)).one()
 
-    def test_it_lets_in_once(self, app: Flask, client: FlaskClient) -> None:
+    def test_the_welcome_link_works_once(self, app: Flask, client: FlaskClient) -> None:
         client.post("/signup", json=ADA)
         token = self.token(app)
         page = client.get("/hello")
@@ -176,14 +176,14 @@ class TestWelcomeLink:
             db.session.commit()
         assert client.post("/hello", data={"token": token}).status_code == 404
 
-    def test_what_is_no_token_is_404(self, client: FlaskClient) -> None:
+    def test_an_invalid_token_is_404(self, client: FlaskClient) -> None:
         for token in ("guessed", "", "\0", "\ud800".encode("utf-8", "surrogatepass"), "x" * 5000):
             assert client.post("/hello", data={"token": token}).status_code == 404
         assert client.get("/hello/guessed").status_code == 404
 
 
 class TestSignUpsOfOneAddress:
-    def test_they_are_limited_and_so_are_its_links(self, app: Flask, client: FlaskClient) -> None:
+    def test_sign_ups_of_one_address_and_its_links_are_limited(self, app: Flask, client: FlaskClient) -> None:
         answers = [client.post("/signup", json=ADA) for _ in range(7)]
         assert [answer.status_code for answer in answers] == [202] * 5 + [429] * 2
         assert 3500 < int(answers[-1].headers["Retry-After"]) <= 3600
@@ -197,7 +197,7 @@ class TestSignUpsOfOneAddress:
         with app.app_context():
             assert db.session.scalar(select(func.count()).select_from(Session)) == 6, "the oldest has gone"
 
-    def test_many_at_once_do_not_slip_through(self, app: Flask) -> None:
+    def test_simultaneous_sign_ups_are_limited_too(self, app: Flask) -> None:
         with ThreadPoolExecutor(10) as clients:
             codes = list(
                 clients.map(lambda _: app.test_client().post("/signup", json=ADA).status_code, range(20))
@@ -219,7 +219,7 @@ class TestHookUrls:
             "http://[5f00::1]/", "http://[3fff::1]/", "http://[2001:db8::1]/", "http://0177.0.0.1/", "http://127.1/",
         ],
     )  # fmt: skip
-    def test_these_are_refused(self, client: FlaskClient, url: str) -> None:
+    def test_invalid_and_private_urls_are_refused(self, client: FlaskClient, url: str) -> None:
         answer = client.post("/hooks", json={"url": url, "payload": {}})
         assert (answer.status_code, answer.get_json()["error"]["field"]) == (400, "url")
 
@@ -227,7 +227,7 @@ class TestHookUrls:
         "url",
         ["http://8.8.8.8/", "http://[2606:4700::1111]/", "http://[64:ff9b::808:808]/", "https://bücher.example/"],
     )  # fmt: skip
-    def test_and_these_are_not(self, url: str) -> None:
+    def test_public_urls_are_accepted(self, url: str) -> None:
         assert hooks.check(url).host
 
     @settings(max_examples=400, deadline=None)
@@ -238,7 +238,7 @@ class TestHookUrls:
             st.text("[]:.%@-xn0123456789abf/#?", max_size=30).map("http://{}".format),
         )
     )
-    def test_no_url_is_too_odd(self, url: str) -> None:
+    def test_any_url_is_parsed_or_refused(self, url: str) -> None:
         try:
             hooks.check(url)
         except hooks.HookRefused:
@@ -248,7 +248,7 @@ class TestHookUrls:
 class TestBodies:
     @in_sqlite
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-    def test_what_is_not_json_does_not_come_back_as_json(self, client: FlaskClient, number: str) -> None:
+    def test_nan_and_infinity_do_not_come_back_in_the_answer(self, client: FlaskClient, number: str) -> None:
         for text in (
             f'{{"name": {number}}}',
             f'{{"url": "https://example.org/", "payload": {{"x": {number}}}}}',
@@ -317,7 +317,7 @@ class TestPictures:
 
     @in_sqlite
     @pytest.mark.parametrize("size", [(4000, 3200), (1_000_000, 3)])
-    def test_odd_shapes(self, client: FlaskClient, size: tuple[int, int]) -> None:
+    def test_pictures_with_odd_proportions(self, client: FlaskClient, size: tuple[int, int]) -> None:
         from shop import images
 
         out = io.BytesIO()
@@ -329,7 +329,7 @@ class TestPictures:
 
 class TestSlowPartner:
     @pytest.mark.parametrize("drip", [b"H", b"HTTP/1.1 200 OK\r\nX: "], ids=["status", "headers"])
-    def test_single_bytes_gain_no_time(self, drip: bytes) -> None:
+    def test_an_answer_in_single_bytes_gains_no_time(self, drip: bytes) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         over = threading.Event()
 

@@ -116,7 +116,7 @@ def test_a_process_that_ends_by_itself_ends_the_rest_with_its_exit_code(shop: Sh
     assert shop.family() == []
 
 
-def test_asked_twice_it_stops_at_once(shop: ShopStack, partner: SlowPartner) -> None:
+def test_a_second_stop_signal_stops_at_once(shop: ShopStack, partner: SlowPartner) -> None:
     shop.start()
     shop.enqueue("/hooks", {"url": f"{partner.url}/slow", "payload": {}})
     assert partner.called.wait(20)

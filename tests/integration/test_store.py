@@ -222,7 +222,7 @@ class TestAway:
             store.ping()
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_directory_that_moves_away_and_comes_back(self, sqlite: Store, tmp_path: Path) -> None:
+    def test_a_directory_is_moved_and_moved_back(self, sqlite: Store, tmp_path: Path) -> None:
         (tmp_path / "history").rename(tmp_path / "elsewhere")
         with pytest.raises(DatabaseUnavailable), sqlite.begin() as connection:
             connection.execute(insert(tables.schedules).values(name="lost", total_run_count=0))
@@ -302,7 +302,7 @@ class TestAway:
 
 
 class TestTypes:
-    def test_what_no_database_takes_is_replaced(self, store: Store) -> None:
+    def test_characters_that_databases_refuse_are_replaced(self, store: Store) -> None:
         with store.begin() as connection:
             connection.execute(insert(tables.schedules).values(name="a\0b\ud800c", total_run_count=0))
         with store.read() as connection:
@@ -317,7 +317,7 @@ class TestTypes:
         assert found == noon_in_delhi
         assert found.tzinfo is UTC
 
-    def test_json_gives_back_what_json_has_no_word_for(self, store: Store) -> None:
+    def test_json_restores_types_that_json_lacks(self, store: Store) -> None:
         headers = {
             "x-death": [{"time": datetime(2026, 5, 1, tzinfo=UTC), "count": 3, "queue": "q"}],
             "raw": b"\x00\xff",

@@ -44,7 +44,7 @@ def test_a_message_is_leased_until_it_is_acknowledged(harness: Harness) -> None:
     assert harness.keys() == BOOKS
 
 
-def test_first_come_first_served(harness: Harness) -> None:
+def test_messages_arrive_in_the_order_of_publishing(harness: Harness) -> None:
     for number in range(20):
         harness.publish(number)
     assert bodies(harness.reader().take(10)) == list(range(10))
@@ -413,7 +413,7 @@ def test_over_the_delivery_limit_it_becomes_a_dead_letter(harness: Harness) -> N
         b"[" * 100_000,
     ],
 )
-def test_garbage_is_buried_with_its_bytes_and_stops_nobody(harness: Harness, raw: bytes) -> None:
+def test_garbage_is_buried_with_its_bytes_and_stops_no_worker(harness: Harness, raw: bytes) -> None:
     harness.redis.lpush(QUEUE, raw)
     harness.publish("good")
     reader = harness.reader()

@@ -19,7 +19,7 @@ def harness(redis_server: Any) -> Iterator[Harness]:
     made.close()
 
 
-def test_what_had_not_begun_comes_back_uncounted(harness: Harness) -> None:
+def test_deliveries_that_did_not_begin_come_back_uncounted(harness: Harness) -> None:
     for number in range(6):
         harness.publish(number)
     worker = _worker(harness, slots=1)
@@ -31,7 +31,7 @@ def test_what_had_not_begun_comes_back_uncounted(harness: Harness) -> None:
     assert not harness.redis.keys("nightshift:started:*")
 
 
-def test_what_ends_its_worker_by_being_read_is_counted_too(harness: Harness) -> None:
+def test_a_message_that_kills_its_worker_when_read_is_counted_too(harness: Harness) -> None:
     """It never begins. As nobody knows which it was, all of that claim count, but none of the one before."""
     for number in range(3):
         harness.publish(number)
@@ -62,7 +62,7 @@ def test_an_exception_in_the_loop_is_blamed_on_the_unproven_job(harness: Harness
         assert [_count(raw) for raw in _ready(harness)] == [1 + crashes, 0, 0]
 
 
-def test_those_that_came_back_are_taken_one_at_a_time_and_the_others_go_on(harness: Harness) -> None:
+def test_unproven_jobs_run_one_at_a_time_beside_other_jobs(harness: Harness) -> None:
     for number in range(3):
         harness.publish(number)
     dead = _worker(harness, slots=3)

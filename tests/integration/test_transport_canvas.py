@@ -93,7 +93,7 @@ def test_chains_groups_and_chords(app: Celery) -> None:
     assert [result.get(timeout=60) for result in results] == [wanted for _, wanted in asked]
 
 
-def test_a_chord_of_many(app: Celery) -> None:
+def test_a_chord_with_a_large_header(app: Celery) -> None:
     header = [s(app, "add", n, n) for n in range(150)]
     assert chord(header, s(app, "add")).apply_async().get(timeout=60) == 150 * 149
 

@@ -81,7 +81,7 @@ def test_a_warm_stop_ends_what_runs_and_returns_the_rest_uncounted(cluster: Clus
     assert not any(b"x-delivery-count" in raw for raw in cluster.harness.redis.lrange(QUEUE, 0, -1))
 
 
-def test_a_killed_child_does_not_stop_the_others(cluster: Cluster) -> None:
+def test_a_killed_child_does_not_stop_other_children(cluster: Cluster) -> None:
     cluster.worker()
     cluster.enqueue("long", seconds=3)
     cluster.wait(lambda: cluster.started() == Counter(["long"]))

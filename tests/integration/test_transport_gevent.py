@@ -50,7 +50,7 @@ def test_the_jobs_of_a_killed_worker_run_again_and_a_warm_stop_is_clean(cluster:
     assert cluster.harness.redis.zcard("nightshift:consumers") == 0
 
 
-def test_a_job_that_gives_nobody_a_turn_keeps_its_lease(cluster: Cluster) -> None:
+def test_a_job_that_blocks_the_loop_keeps_its_lease(cluster: Cluster) -> None:
     short: dict[str, Any] = {"lease_seconds": 2.0, "lease_renew_seconds": 0.4}
     busy = cluster.worker("gevent", concurrency=4, **short)
     cluster.app.send_task("spin", ["busy", 7.0])

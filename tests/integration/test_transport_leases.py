@@ -244,7 +244,7 @@ def test_after_a_broken_connection_what_is_in_use_stays_and_the_rest_returns(har
     wait_for(lambda: harness.redis.zcard("nightshift:consumers") == 1, 3, "the old lease did not end")
 
 
-def test_a_claim_without_an_answer_strands_nothing(harness: Harness) -> None:
+def test_a_claim_whose_answer_is_lost_strands_no_message(harness: Harness) -> None:
     harness.publish("held")
     reader = harness.reader(prefetch=5)
     held = reader.next()
@@ -390,7 +390,7 @@ def test_a_replacement_whose_answer_was_lost_is_repeated_and_written_once(
     assert reader.within(0.5) == []
 
 
-def test_a_publish_that_was_interrupted_leaves_its_reply_to_nobody(harness: Harness) -> None:
+def test_the_reply_to_an_interrupted_publish_is_not_read_by_the_next(harness: Harness) -> None:
     """By a soft time limit, for example, while it waits for the answer."""
 
     class Interrupted(Exception):
@@ -445,7 +445,7 @@ def test_a_renewal_counts_from_when_it_was_sent(harness: Harness) -> None:
     assert _now() - lease.renewer._renewed > 0.9
 
 
-def test_those_that_were_cut_off_together_have_time_to_come_back(harness: Harness) -> None:
+def test_consumers_cut_off_together_have_time_to_come_back(harness: Harness) -> None:
     """A proxy that restarts cuts everybody off; who is back first takes nothing from the rest."""
     wait_for(
         lambda: harness.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young"
@@ -501,7 +501,7 @@ def test_after_a_frozen_server_those_that_are_slow_to_come_back_have_time(harnes
 
 
 @pytest.mark.parametrize("refused", ["-client|id", "-client", "-@dangerous"])
-def test_a_server_that_allows_little_is_enough(harness: Harness, refused: str) -> None:
+def test_a_server_with_few_permissions_is_enough(harness: Harness, refused: str) -> None:
     harness.redis.acl_setuser(
         "small", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", refused]
     )
@@ -512,7 +512,7 @@ def test_a_server_that_allows_little_is_enough(harness: Harness, refused: str) -
     wait_for(lambda: not harness.leased(), 3, "not acknowledged")
 
 
-def test_a_full_server_does_not_end_who_waits_for_jobs(harness: Harness) -> None:
+def test_a_full_server_does_not_stop_waiting_workers(harness: Harness) -> None:
     reader = harness.reader(unacked_restore_interval=1)
     harness.publish("a")
     reader.next()

@@ -129,7 +129,7 @@ def test_consumers_are_cancelled_and_added(control: RemoteControl) -> None:
 
 
 @pytest.mark.parametrize("queue", ["late", "early"])
-def test_a_queue_that_nobody_named_is_consumed_as_any_other(control: RemoteControl, queue: str) -> None:
+def test_a_queue_without_a_declaration_is_consumed_like_others(control: RemoteControl, queue: str) -> None:
     before = [control.send("succeed", queue=queue)] if queue == "late" else []
     control.ask("add_consumer", queue=queue)
     control.until(lambda: len(control.ask("active_queues")) == 3, "it is not added")

@@ -105,7 +105,7 @@ def test_retries_cross_over(system: System, stock: Celery, valkey: Valkey) -> No
     assert not ran_on_stock(system, later)
 
 
-def test_the_first_steps_of_the_way_back(valkey: Valkey, at: Callable[..., System]) -> None:
+def test_the_first_steps_back_to_plain_celery(valkey: Valkey, at: Callable[..., System]) -> None:
     system = at(valkey.fresh_url(), NIGHTSHIFT_REDIS_TRANSPORT="kombu")
     client = valkey.client()
     enqueue(system, "test.nap", later := some(5), 0, countdown=3)

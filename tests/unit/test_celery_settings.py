@@ -78,7 +78,7 @@ def test_the_reference_says_of_each_what_becomes_of_it() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_cannot_be_had_is_refused_with_the_way_out(shop: Any, name: str) -> None:
+def test_unsupported_settings_are_refused_with_a_remedy(shop: Any, name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         shop({name: "redis://:secret@elsewhere"})
     assert str(caught.value).startswith(f"NIGHTSHIFT_CELERY['{name}'] = ")
@@ -87,7 +87,7 @@ def test_what_cannot_be_had_is_refused_with_the_way_out(shop: Any, name: str) ->
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_the_same_holds_for_a_change_of_the_settings_later(shop: Any, name: str) -> None:
+def test_later_changes_of_settings_are_checked_too(shop: Any, name: str) -> None:
     celery = shop()
     for change in (
         lambda: celery.conf.update({name: "elsewhere"}),
@@ -98,7 +98,7 @@ def test_the_same_holds_for_a_change_of_the_settings_later(shop: Any, name: str)
             change()
 
 
-def test_what_is_so_anyway_may_be_said(shop: Any) -> None:
+def test_a_setting_with_its_fixed_value_is_accepted(shop: Any) -> None:
     shop({"task_reject_on_worker_lost": True, "task_default_delivery_mode": 2, "broker_url": None})
 
 
@@ -111,7 +111,7 @@ def test_what_is_so_anyway_may_be_said(shop: Any) -> None:
         ("CELERY_TASK_TIME_LIMT", "did you mean 'task_time_limit'?"),
     ],
 )
-def test_a_misspelt_one_is_refused(shop: Any, name: str, hint: str) -> None:
+def test_a_misspelt_setting_is_refused(shop: Any, name: str, hint: str) -> None:
     with pytest.raises(ConfigurationError, match=hint.replace("?", r"\?")):
         shop({name: 7})
 
@@ -171,7 +171,7 @@ def test_the_options_of_tasks_hold_for_those_that_do_not_set_their_own(shop: Any
 
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("how", ["update", "attributes", "object"])
-def test_they_may_be_changed_when_the_app_is_set_up(shop: Any, how: str, used: bool) -> None:
+def test_task_settings_may_change_after_set_up(shop: Any, how: str, used: bool) -> None:
     celery = shop()
     if used:
         assert celery.tasks["mail.send"]._get_exec_options()["time_limit"] == 330
@@ -197,7 +197,7 @@ def test_routes_go_before_the_queue_of_all_tasks(shop: Any) -> None:
     ]
 
 
-def test_annotations_have_the_last_word(shop: Any) -> None:
+def test_task_annotations_override_other_options(shop: Any) -> None:
     celery = shop({"task_annotations": {"*": {"rate_limit": "3/m"}, "mail.own": {"time_limit": 77}}})
     assert celery.tasks["mail.send"].rate_limit == "3/m"
     assert celery.tasks["mail.own"].time_limit == 77
@@ -212,7 +212,7 @@ def test_a_soft_limit_above_the_hard_default_raises_it_and_two_places_must_agree
         shop({"task_time_limit": 60}, NIGHTSHIFT_TASK_DEFAULTS={"time_limit": 50})
 
 
-def test_beat_s_entries_add_up(shop: Any) -> None:
+def test_schedules_of_all_sources_are_merged(shop: Any) -> None:
     ours = {"ours": {"task": "mail.send", "schedule": 60}}
     theirs = {"theirs": {"task": "mail.own", "schedule": crontab(minute="5")}}
     celery = shop({"beat_schedule": theirs}, NIGHTSHIFT_SCHEDULE=ours)
@@ -263,7 +263,7 @@ def test_leftovers_are_named_at_the_start_and_by_the_doctor(
     assert not any("secret" in line for line in lines)
 
 
-def test_what_says_the_same_or_is_somebody_else_s_is_no_leftover(
+def test_effective_and_foreign_settings_are_no_leftovers(
     shop: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1")

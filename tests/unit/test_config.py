@@ -100,7 +100,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(key(item.name), raising=False)
 
 
-def test_every_key_is_tested_here() -> None:
+def test_every_setting_has_a_test_here() -> None:
     names = {item.name for item in fields(Settings)}
     assert names == set(GOOD) == set(BAD)
 
@@ -149,13 +149,13 @@ def test_flask_s_own_loader_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.load(app).delivery_limit == 9
 
 
-def test_none_is_as_good_as_not_set() -> None:
+def test_none_counts_as_not_set() -> None:
     assert load(NIGHTSHIFT_DELIVERY_LIMIT=None).delivery_limit == 5
 
 
 @pytest.mark.parametrize("prefix", ["", "FLASK_"])
 @pytest.mark.parametrize("name", [item.name for item in fields(Settings)])
-def test_so_is_an_empty_variable(name: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_not_set(name: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = load()
     monkeypatch.setenv(prefix + key(name), "")
     app = Flask("shop", instance_path="/srv/shop/instance")
@@ -192,7 +192,7 @@ class TestDatabase:
         url = "postgresql+psycopg://u:p@h/n"
         assert load(tmp_path, SQLALCHEMY_DATABASE_URI=url).database_url == url
 
-    def test_ours_goes_first_and_the_environment_before_flask_sqlalchemy(
+    def test_our_database_url_precedes_flask_sqlalchemy_s(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         both = {
@@ -213,7 +213,7 @@ class TestDatabase:
         "url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"]
     )
     @pytest.mark.parametrize("name", ["NIGHTSHIFT_DATABASE_URL", "SQLALCHEMY_DATABASE_URI"])
-    def test_which_is_for_tests(self, name: str, url: str) -> None:
+    def test_memory_is_for_tests(self, name: str, url: str) -> None:
         with pytest.raises(ConfigurationError, match="in tests set TESTING before init_app") as caught:
             loaded({name: url})
         assert caught.value.key == name
@@ -246,7 +246,7 @@ class TestDatabase:
         assert load(SQLALCHEMY_DATABASE_URI=f"{given}://u:p@h/n").database_url == f"{found}://u:p@h/n"
 
     @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
-    def test_without_one_the_start_says_what_to_install(
+    def test_without_a_driver_the_start_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, scheme: str
     ) -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -297,17 +297,17 @@ class TestPasswords:
             ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
         ],
     )  # fmt: skip
-    def test_hidden_in_text(self, text: str, hidden: str) -> None:
+    def test_passwords_in_text_are_hidden(self, text: str, hidden: str) -> None:
         assert hide_password(text) == hidden
 
     @pytest.mark.parametrize("password", ["s3c/ret", "s3c@ret", "s3c:ret", "s3c#ret", "s3c%40ret", "s3c?ret"])
-    def test_however_it_is_written(self, password: str) -> None:
+    def test_a_password_in_any_notation_is_hidden(self, password: str) -> None:
         hidden = hide_password(f"redis://user:{password}@host:6379/0")
         assert "s3c" not in hidden
         assert "ret@" not in hidden
         assert hidden.endswith("@host:6379/0")
 
-    def test_the_settings_themselves_do_not_show_one(self) -> None:
+    def test_the_repr_of_settings_shows_no_password(self) -> None:
         settings = load(
             NIGHTSHIFT_BROKER_URL="redis://:s3cret@h",
             NIGHTSHIFT_HTTP_ACCESS="token",

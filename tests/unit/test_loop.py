@@ -73,7 +73,7 @@ class TestOutage:
         with running(Diary(ValueError(), ValueError(), None)) as diary:
             assert diary.next(5) == ["turn", "failed", "turn", "failed", "turn"]
 
-    def test_waking_waits_for_the_next_try_and_hurrying_does_not(self) -> None:
+    def test_wake_waits_for_the_next_try_and_hurry_does_not(self) -> None:
         with running(Diary(DatabaseUnavailable("gone"), backoff=Backoff(60, 60))) as diary:
             assert diary.next(2) == ["turn", "paused: gone"]
             diary.loop.wake()

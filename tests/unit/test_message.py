@@ -86,7 +86,7 @@ class TestStamp:
         assert (ref.attempt, ref.request_id, ref.enqueued_at) == (3, None, None)
 
     @given(strangers_headers)
-    def test_whatever_strangers_write_there_can_be_read(self, found: dict[str, Any]) -> None:
+    def test_foreign_headers_can_be_read(self, found: dict[str, Any]) -> None:
         for value in (
             None,
             7,
@@ -107,7 +107,7 @@ class TestStamp:
 
 class TestRetry:
     @given(headers)
-    def test_it_counts_and_keeps_every_other_header(self, found: dict[str, Any]) -> None:
+    def test_a_retry_counts_and_keeps_every_other_header(self, found: dict[str, Any]) -> None:
         before = json.dumps(found)
         following = message_headers.next_attempt(found, attempt(1), due=NOW)
         assert following["retries"] == found["retries"] + 1
@@ -125,7 +125,7 @@ class TestRetry:
         assert message_headers.ref(found, "mail").attempt == count + 1
         assert message_headers.ref(found, "mail").enqueued_at == NOW
 
-    def test_what_belongs_to_one_passage_through_the_broker_stays_behind(self) -> None:
+    def test_headers_of_one_delivery_are_dropped(self) -> None:
         found = stamped(**{"x-death": [{}], "x-delivery-count": 3, "x-first-death-queue": "q", "x-mine": 1})
         following = message_headers.next_attempt(found, attempt(1), due=NOW)
         assert [name for name in following if name.startswith("x-")] == ["x-mine"]
@@ -154,7 +154,7 @@ class TestBurial:
         again = [burial.dead_letter(b"", dead, None, None, None).id for _ in range(2)]
         assert again[0] == again[1] != bury(stamped()).id
 
-    def test_the_attempt_that_killed_it_comes_last(self) -> None:
+    def test_the_fatal_attempt_comes_last(self) -> None:
         found = message_headers.next_attempt(stamped(), attempt(1), due=NOW)
         letter = bury(found, ended=attempt(2))
         assert [item["number"] for item in message_headers.attempts(letter.headers)] == [1, 2]
@@ -173,7 +173,7 @@ class TestBurial:
         ("cause", "reason"),
         [("expired", Reason.EXPIRED), ("rejected", Reason.REJECTED), ("maxlen", Reason.REJECTED)],
     )
-    def test_what_rabbitmq_calls_it(self, cause: str, reason: Reason) -> None:
+    def test_reasons_of_rabbitmq(self, cause: str, reason: Reason) -> None:
         found = stamped(**{"x-death": [{"reason": cause, "queue": "mail", "count": 1, "time": NOW}]})
         assert burial.dead_letter(b"", found, None, None, None).reason is reason
 
@@ -192,7 +192,7 @@ class TestBurial:
 
 class TestReplay:
     @given(headers, bodies)
-    def test_it_is_the_job_that_it_was(self, found: dict[str, Any], body: bytes) -> None:
+    def test_a_replay_is_the_same_job(self, found: dict[str, Any], body: bytes) -> None:
         letter = bury(found, body)
         back = burial.revived(letter)
         assert back.body == body
@@ -212,7 +212,7 @@ class TestReplay:
             assert len(message_headers.attempts(found)) == run
             assert message_headers.lost_since(found) is None
 
-    def test_it_can_expire_no_more(self) -> None:
+    def test_a_replayed_job_does_not_expire(self) -> None:
         assert burial.revived(bury(stamped(expires=NOW.isoformat()))).headers["expires"] is None
 
 
@@ -238,7 +238,7 @@ class TestFingerprint:
         one, other = (text.replace("File ", "") for text in (one, other))
         assert self.of(text=one) == self.of(text=other)
 
-    def test_the_cause_does(self) -> None:
+    def test_the_cause_changes_the_fingerprint(self) -> None:
         plain = self.of()
         assert len(plain) == 12
         assert plain not in {
@@ -247,7 +247,7 @@ class TestFingerprint:
 
 
 class TestWords:
-    def test_arguments_for_people(self) -> None:
+    def test_arguments_as_text_for_people(self) -> None:
         assert arguments.arguments({}, '[["Zoë"], {"a": 1}, null]'.encode()) == ('["Zoë"]', '{"a": 1}')
         reprs = {"argsrepr": "(1,)", "kwargsrepr": "{}"}
         assert arguments.arguments(reprs, b"\x80pickled") == ("(1,)", "{}")

@@ -7,7 +7,7 @@ import time
 from flask_nightshift.brokers.failures import STEP, is_over, left, patience
 
 
-def test_an_inner_block_ends_no_later_than_the_outer_one() -> None:
+def test_an_inner_patience_block_ends_no_later_than_the_outer_one() -> None:
     with patience(0.01):
         with patience(60):
             time.sleep(0.02)
@@ -16,7 +16,7 @@ def test_an_inner_block_ends_no_later_than_the_outer_one() -> None:
     assert not is_over()
 
 
-def test_a_block_whose_end_was_not_noted_bounds_nothing() -> None:
+def test_an_abandoned_patience_block_limits_nothing() -> None:
     def interrupted() -> None:
         patience(0.0).__enter__()  # a signal handler raises before anything follows
         assert not is_over()

@@ -106,7 +106,7 @@ def test_written_as_kombu_does(value: Any) -> None:
     same({"args": [[value], {"deep": (value,)}]})
 
 
-def test_a_value_that_holds_itself_raises_what_it_does_with_kombu() -> None:
+def test_a_recursive_value_raises_as_with_kombu() -> None:
     value: list[Any] = []
     value.append(value)
     with pytest.raises((ValueError, RecursionError)) as kombus:
@@ -124,7 +124,7 @@ def test_deep_values(depth: int) -> None:
 @given(nested(plain))
 @example([float("nan"), 2**70])
 @example({"lone": "\ud800"})
-def test_what_kombu_wrote_is_read(value: Any) -> None:
+def test_json_written_by_kombu_is_read(value: Any) -> None:
     try:
         text = dumps(value)
     except TypeError:  # a key that JSON cannot have
@@ -136,7 +136,7 @@ def test_what_kombu_wrote_is_read(value: Any) -> None:
     st.text('[]{}:,"\\/ 0123456789.eE+-truefalsnN\t\n\x00\x7fu', max_size=12).map(str.encode)
     | st.binary(max_size=8)
 )
-def test_rubbish_is_refused_as_json_does(raw: bytes) -> None:
+def test_invalid_json_raises_as_with_kombu(raw: bytes) -> None:
     assert outcome(lambda: decode(raw)) == outcome(lambda: loads(raw.decode()))
 
 

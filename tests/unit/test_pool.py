@@ -27,9 +27,7 @@ reports = st.lists(st.tuples(st.integers(), st.text(max_size=50)), max_size=8)
 
 
 @given(reports, st.lists(st.integers(1, 40), min_size=1))
-def test_in_whatever_pieces_they_come_they_are_the_same(
-    sent: list[tuple[int, str]], sizes: list[int]
-) -> None:
+def test_reports_in_any_pieces_are_reassembled(sent: list[tuple[int, str]], sizes: list[int]) -> None:
     stream, data, piece = b"".join(map(written, sent)), bytearray(), 0
     got: list[Any] = []
     while stream:
@@ -70,7 +68,7 @@ def test_all_that_is_there_is_read_at_once(pipe: Pipe) -> None:
     assert not pipe.watched, "it never stopped to be watched"
 
 
-def test_what_is_whole_is_told_before_the_rest_has_come(pipe: Pipe) -> None:
+def test_a_complete_report_is_delivered_before_the_next_arrives(pipe: Pipe) -> None:
     """The child may die before it writes the rest; that the job began must be known then."""
     os.write(pipe.into, written("began") + written("ended")[:-1])
     reading = pipe.reading()
@@ -109,7 +107,7 @@ def test_a_pipe_takes_the_first_piece_whole_or_not_at_all() -> None:
     assert all(len(payload("x" * characters)[0]) <= select.PIPE_BUF for characters in range(3_900, 4_200))
 
 
-def test_a_handed_job_is_what_billiard_expects_of_one() -> None:
+def test_a_handed_job_has_the_interface_that_billiard_expects() -> None:
     """Made by ourselves, without billiard's ``__init__``: a new attribute there must not be missed."""
     written: list[Any] = []
     pool = JobProcesses.__new__(JobProcesses)

@@ -102,7 +102,7 @@ def test_a_wait_that_the_task_asked_for_goes_first(policy: RetryPolicy, wait: fl
 
 
 @given(policies, retries, draws)
-def test_the_time_and_the_wait_say_the_same(policy: RetryPolicy, retries: int, draw: float) -> None:
+def test_a_retry_s_time_and_wait_agree(policy: RetryPolicy, retries: int, draw: float) -> None:
     decision = judge(policy, retries, draw)
     if isinstance(decision, RetryAt):
         assert decision.at == NOW + timedelta(seconds=decision.wait)

@@ -120,7 +120,7 @@ def test_every_method_that_we_replace_on_an_object_is_a_seam() -> None:
     assert not missing, f"add to compat/ (with a reason), then `make seams`: {missing}"
 
 
-def test_who_uses_a_seam_exists_and_names_it() -> None:
+def test_users_of_a_seam_exist_and_name_it() -> None:
     known = private_names.definitions()
     gone = [f"{seam}: {name}" for seam in SEAMS for name in seam.used_by if name not in known]
     assert not gone, f"compat/ says that these use a seam, and there is no such definition of ours: {gone}"
@@ -215,7 +215,7 @@ def test_a_worker_does_not_start_with_a_library_that_changed_a_seam(
     assert "DOCTOR error" in run.stdout
 
 
-def test_another_body_of_a_seam_is_found_by_its_source() -> None:
+def test_a_changed_body_of_a_seam_is_found_by_its_source() -> None:
     record = check.checked()
     name = "celery.concurrency.asynpool:AsynPool._create_timelimit_handlers"
     other = replace(record, seams={**record.seams, name: {**record.seams[name], "source": "0" * 16}})
@@ -232,7 +232,7 @@ def test_a_version_that_nobody_checked_is_named() -> None:
     assert check.installed("kombu") in str(unchecked)
 
 
-def test_a_function_that_another_tool_has_put_in_place_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_replaced_by_another_tool_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     from celery.app.base import Celery
 
     monkeypatch.setattr(Celery, "send_task", lambda *args, **kwargs: None)

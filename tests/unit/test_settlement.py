@@ -81,7 +81,7 @@ def test_a_step_that_cannot_be_written_is_buried_with_the_reason(harness: Harnes
     assert not harness.later, "it counted as a broker that is away"
 
 
-def test_among_waiting_steps_it_does_not_take_the_others_with_it(harness: Harness) -> None:
+def test_a_refused_step_leaves_other_waiting_steps_alone(harness: Harness) -> None:
     harness.broker.bad = ("purple",)
     steps = [harness.step(*each) for each in (("a", "mail"), ("b", "purple"), ("c", "mail"))]
     harness.broker.server.away = True

@@ -64,11 +64,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("options", GOOD, ids=lambda options: ",".join(options))
-def test_what_celery_takes_is_taken(options: dict[str, Any]) -> None:
+def test_options_that_celery_accepts_are_accepted(options: dict[str, Any]) -> None:
     Nightshift().task(name="a.task", **options)(lambda: None)
 
 
 @pytest.mark.parametrize(("options", "said"), WRONG, ids=lambda value: str(value)[:40])
-def test_what_is_wrong_is_refused_where_it_is_declared(options: dict[str, Any], said: str) -> None:
+def test_wrong_options_are_refused_at_declaration(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         Nightshift().task(name="a.task", **options)(lambda: None)

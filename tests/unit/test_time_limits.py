@@ -51,7 +51,9 @@ def test_the_soft_limit_comes_first_and_then_the_hard_one(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("soft", "hard", "told"), [(3, None, (3, 1, True)), (None, 5, (5, 1, False))])
-def test_one_limit_alone(clock: Clock, soft: float | None, hard: float | None, told: tuple[Any, ...]) -> None:
+def test_one_time_limit_alone(
+    clock: Clock, soft: float | None, hard: float | None, told: tuple[Any, ...]
+) -> None:
     clock.limits.begin(1, soft, hard)
     clock.pass_until(10)
     assert clock.reached == [told]
@@ -119,7 +121,7 @@ jobs = st.lists(
 
 
 @given(jobs)
-def test_whatever_begins_and_ends_when_each_limit_that_passes_is_told_once(
+def test_each_time_limit_is_reported_once(
     jobs: list[tuple[int, int | None, int | None, int]],
 ) -> None:
     clock = Clock()

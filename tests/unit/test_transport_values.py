@@ -46,7 +46,7 @@ def test_anything_is_either_a_message_or_undecodable(raw: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_buried_bytes_can_be_had_back(raw: bytes) -> None:
+def test_buried_bytes_can_be_read_back(raw: bytes) -> None:
     letter = json.loads(payload.bury_raw(raw, payload.Burial("undecodable", "why", "q", "w"), "dead"))
     assert base64.b64decode(letter["body"]) == raw
     assert payload.parse(json.dumps(letter).encode()) == letter
@@ -80,7 +80,7 @@ def test_a_buried_message_is_itself_with_one_more_header() -> None:
         ("1970-01-01T01:00:10.5+01:00", 10.5),
     ],
 )
-def test_due(eta: Any, expected: float | None) -> None:
+def test_due_reads_the_eta_header(eta: Any, expected: float | None) -> None:
     assert payload.due(message(headers={"eta": eta})) == expected
 
 

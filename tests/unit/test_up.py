@@ -49,7 +49,7 @@ def test_in_a_terminal_each_name_has_a_colour_and_we_have_none() -> None:
     assert ours == "03:04:05 system   | x"
 
 
-def test_a_closed_output_is_no_reason_to_stop() -> None:
+def test_a_closed_output_does_not_stop_the_processes() -> None:
     output = io.StringIO()
     printer = Printer(output)
     output.close()
