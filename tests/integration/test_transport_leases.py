@@ -17,6 +17,7 @@ from kombu import Queue
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from flask_nightshift.brokers.redis.transport import reclaim
 from flask_nightshift.brokers.redis.transport.lease import LeaseLost
 from flask_nightshift.brokers.redis.transport.reclaim import AFTER_OUTAGE
 from flask_nightshift.brokers.redis.transport.renewal import _now
@@ -443,6 +444,17 @@ def test_a_renewal_counts_from_when_it_was_sent(harness: Harness) -> None:
     lease.pulse = slow
     wait_for(lambda: before and lease.renewer._renewed != before[0], 8, "not renewed")
     assert _now() - lease.renewer._renewed > 0.9
+
+
+def test_a_process_knows_of_the_outage_before_it_connects_again(harness: Harness) -> None:
+    """Its renewer's thread may notice the outage later than the consumer that lost its connection."""
+    wait_for(
+        lambda: harness.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young"
+    )
+    reader = harness.reader()
+    assert reclaim.patience(harness.redis) == 0
+    reader.connection.collect()  # as Celery does after it lost the connection
+    assert reclaim.patience(harness.redis) > 0
 
 
 def test_consumers_cut_off_together_have_time_to_come_back(harness: Harness) -> None:

@@ -9,6 +9,7 @@ from kombu.connection import resolve_aliases
 from kombu.transport import redis
 from redis.exceptions import ReadOnlyError
 
+from . import reclaim
 from .channel import Channel, SentinelChannel
 from .poller import Poller
 
@@ -42,8 +43,10 @@ class _LeaseMixin:
         """End after trouble, where kombu and Celery would otherwise close in good order.
 
         Nobody waits for the server. The jobs that are running go on, so they stay leased to this process, and
-        are settled over the lease's own connections.
+        are settled over the lease's own connections. Note the outage before this process connects again, because the
+        renewer's thread may notice it later.
         """
+        reclaim.note_outage()
         self.cycle.close()
         for channels in (self._avail_channels, self.channels):
             while channels:
