@@ -18,7 +18,7 @@ from .workers import Setup, Workers
 class Environment:
     """Runs trials on ``broker``, its files under ``folder``; a context manager that ends what it started.
 
-    A workers serves all faults that are content with its setup; after a broken guarantee it is replaced.
+    The same workers serve all faults that need the same setup; a broken guarantee replaces them.
     """
 
     def __init__(self, broker: str, folder: Path, *, workers: int = 3, stock: bool = False) -> None:

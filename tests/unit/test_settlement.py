@@ -17,7 +17,8 @@ from flask_nightshift.domain.events import Events, JobDied
 from flask_nightshift.domain.job import JobRef
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
-from flask_nightshift.worker.settlement import Settlement, Transition
+from flask_nightshift.worker.settlement import Settlement
+from flask_nightshift.worker.transition import Transition
 
 
 class Broker(MemoryBroker):

@@ -75,12 +75,11 @@ def worker(
     """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
     from .. import logs
     from ..worker import main
-    from ..worker.pools import greenlets
+    from ..worker.pools import support_of
 
     current = load_services(ctx)
     pool = pool or current.celery.conf.worker_pool
-    if pool in POOLS and POOLS[pool].replaces_modules:
-        greenlets.ensure_patched()
+    support_of(pool).prepare_process()
     if not logs.is_taken():
         logs.configure(
             current.settings, level=log_level

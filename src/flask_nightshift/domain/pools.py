@@ -10,14 +10,12 @@ class Pool:
     """A pool by its name in ``--pool``.
 
     ``blocks_loop``: a running job blocks the worker's event loop. ``one_job``: it runs one job at a time, whatever
-    ``--concurrency`` says. ``replaces_modules``: it monkey-patches Python's modules, before any other import.
-    ``forks``: jobs run in child processes.
+    ``--concurrency`` says. ``forks``: jobs run in child processes.
     """
 
     name: str
     blocks_loop: bool = False
     one_job: bool = False
-    replaces_modules: bool = False
     forks: bool = False
 
 
@@ -27,7 +25,7 @@ POOLS = {
         Pool("prefork", forks=True),
         Pool("threads"),
         Pool("solo", blocks_loop=True, one_job=True),
-        Pool("gevent", replaces_modules=True),
+        Pool("gevent"),
     )
 }
 DEFAULT = POOLS["prefork"]

@@ -18,7 +18,8 @@ from billiard.exceptions import WorkerLostError
 from ..domain.job import Reason
 from ..message import headers as message_headers
 from ..services import Services
-from .settlement import Settlement, Transition, envelope_of
+from .settlement import Settlement
+from .transition import Transition, envelope_of
 
 LET_COME = 1.0
 """Seconds after connecting before the first such job is taken: by then what came back from a dead worker has been put

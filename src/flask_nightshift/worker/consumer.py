@@ -15,22 +15,21 @@ from types import MethodType
 from typing import Any
 
 from celery.exceptions import NotRegistered
-from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed
 from vine import promise
 
 from ..brokers.connections import ack_log_error
 from ..domain.job import Failure, Reason
 from ..message import headers as message_headers
-from ..services import Services
 from ..text.lines import Line, job_fields
-from . import monitoring, pools
+from . import monitoring
 from .announcer import Announcer
 from .aside import LET_COME, Aside
+from .control import ControlledConsumer
 from .endings import unrunnable
 from .fence import StartFence
 from .inbound import Misshapen, check, unproven, when_due
-from .pools.prefork import remembered
+from .pools import pool_of, support_of
 from .request import settled_by_us
 from .settlement import Settlement
 
@@ -40,18 +39,18 @@ RESOURCE_LOCKED = 405
 """What RabbitMQ says to who wants another connection's exclusive queue: that of a worker's remote control."""
 
 
-class JobConsumer(Consumer):
+class JobConsumer(ControlledConsumer):
     """Celery's consumer with our settlement for everything that is not an ordinary attempt."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.services: Services = self.app.services
+        self.services = self.app.services
         self.settlement = self.app.settlement = Settlement(
             self.services, self.hostname, self.timer.call_after
         )
         self.settlement.start = self.controller._process_task  # noqa: SLF001 - it has no public name
         self.app.announcer = Announcer()
-        self._aside: Aside | None = None
+        self._pool_support = support_of(pool_of(type(self.pool)).name)
         self.loop_at = monotonic()
         """When the consumer's loop last turned, on the monotonic clock: the worker's pulse."""
 
@@ -79,7 +78,7 @@ class JobConsumer(Consumer):
         self.settlement.resume()
         with self.app.connection_for_write() as side:
             self.services.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
-        pools.keep_alive(self.pool, connection, self.settlement.fence)
+        self._pool_support.keep_alive(self.pool, connection, self.settlement.fence)
         return connection
 
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
@@ -120,7 +119,7 @@ class JobConsumer(Consumer):
         if self._aside is not None:
             self._aside.end()
         self.settlement.drop()
-        with remembered(self.pool):
+        with self._pool_support.keep_received(self.pool):
             super().on_close()
 
     def _pulse(self) -> None:
@@ -144,63 +143,6 @@ class JobConsumer(Consumer):
         for task in self.app.tasks.values():
             task.Request = settled_by_us(task.Request)
         super().update_strategies()
-
-    # -- remote control ------------------------------------------------------------------------------------
-
-    def add_task_queue(
-        self,
-        queue: str,
-        exchange: str | None = None,
-        exchange_type: str | None = None,
-        *rest: Any,
-        **options: Any,
-    ) -> None:
-        """Consume ``queue`` too; one that nobody listed is declared like the others, unless its exchange is given.
-
-        Celery would want a classic queue at a direct exchange, and RabbitMQ, where our producers have declared it
-        otherwise, close the channel for that: it was the end of the worker.
-        """
-        if exchange is None:
-            self.app.amqp.queues[queue]  # makes it
-        super().add_task_queue(queue, exchange, exchange_type, *rest, **options)
-        if self._aside is not None:
-            self._aside.add(self.app.amqp.queues[queue])
-
-    def cancel_task_queue(self, queue: str) -> None:
-        """Consume ``queue`` no more."""
-        super().cancel_task_queue(queue)
-        if self._aside is not None:
-            self._aside.remove(queue)
-
-    def reset_rate_limits(self) -> None:
-        """A limit has changed: the jobs that wait because of the old one go on under the new.
-
-        Celery keeps them to the old one, and with them their places among the prefetched: an hourly limit, lifted,
-        would still stop the worker for hours.
-        """
-        waiting = [bucket for bucket in self.task_buckets.values() if bucket]
-        super().reset_rate_limits()
-        for bucket in waiting:
-            while bucket.contents:
-                request, tokens = bucket.pop()
-                limit = self.task_buckets[request.name]
-                if limit:
-                    self._limit_task(request, limit, tokens)
-                else:
-                    self._limit_move_to_pool(request)
-
-    def _update_qos_eventually(self, index: int) -> Any:
-        """The pool has grown or shrunk by ``index``; how much to prefetch is told to the broker."""
-        changed = super()._update_qos_eventually(index)
-        if self.qos_global is False and self.services.broker.capabilities.fixes_prefetch:
-            self.call_soon(self._consume_anew)
-        return changed
-
-    def _consume_anew(self) -> None:
-        """RabbitMQ keeps a consumer of a quorum queue to the number that was set when it began."""
-        self.qos.update()
-        self.task_consumer.cancel()
-        self.task_consumer.consume()
 
     # -- messages ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 from celery.apps.worker import Worker
-from celery.concurrency import get_implementation
 
 from ..brokers import need_shared
 from ..compat import check
@@ -17,7 +16,7 @@ from ..services import Services
 from ..text.lines import Line
 from . import names
 from .monitoring import HEARTBEAT_SECONDS
-from .pools import OURS, pool_of
+from .pools import implementation, pool_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class JobWorker(Worker):
 
     def _need_reachable_broker(self, pool: Any) -> None:
         """Raise ``ConfigurationError`` if the jobs would run in processes that the broker's queues are not in."""
-        kind = get_implementation(pool or self.app.conf.worker_pool)
+        kind = implementation(pool or self.app.conf.worker_pool)
         broker = self.app.services.broker
         if pool_of(kind).forks and not broker.capabilities.shared:
             allowed = "its jobs run in this process: use --pool solo or threads"
@@ -61,9 +60,8 @@ class JobWorker(Worker):
             logger.warning(Line("library.unchecked", str(each), **fields))
         with suppress(BrokerUnavailable):
             self.app.services.broker.health(START_PATIENCE)
-        kind: Any = get_implementation(self.pool_cls)  # type: ignore[has-type]
-        self.pool_cls = OURS.get(kind, kind)
-        if pool_of(kind).one_job:
+        self.pool_cls: Any = implementation(self.pool_cls)
+        if pool_of(self.pool_cls).one_job:
             self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one
 
 
@@ -93,7 +91,7 @@ def run(
     app.finalize()
     options: dict[str, Any] = {
         "hostname": names.full(name) if name else names.free(services.broker.url),
-        "pool_cls": get_implementation(pool or app.conf.worker_pool),
+        "pool_cls": implementation(pool or app.conf.worker_pool),
         "loglevel": log_level or services.settings.log_level,
         "concurrency": concurrency,
         "queues": list(queues) or None,

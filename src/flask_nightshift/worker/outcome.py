@@ -26,7 +26,7 @@ from ..message.codec import serialized
 from . import hooks
 from .attempt import Report
 from .delivery import Delivery
-from .settlement import Transition, envelope_of, pause
+from .transition import Transition, envelope_of, pause
 
 REVOKED = "revoked"
 """In the history that travels with a job: when it was buried because somebody had revoked it."""

@@ -7,18 +7,12 @@ The attempt is handed to the pool here, and here the pool says how it ended. Wha
 from __future__ import annotations
 
 import logging
-import weakref
-from datetime import timedelta
-from functools import partial
-from time import monotonic
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded
-from celery.exceptions import TaskRevokedError
 from celery.utils.imports import symbol_by_name
 from celery.worker.request import Request
-from celery.worker.state import revoked as revoked_jobs
 from celery.worker.state import task_ready
 
 from ..domain.events import JobReturned, JobStarted
@@ -27,17 +21,13 @@ from ..message import headers as message_headers
 from ..text.lines import Line
 from . import attempt, hooks
 from .attempt import Ended, Report
-from .outcome import REVOKED, TAKEN, SettledRequest
-
-JSON = "application/json"
-
-BEGIN_AGAIN = 0.5
-"""Seconds until a job is begun again that could not be counted, because the broker did not answer."""
+from .outcome import REVOKED
+from .start import StartedRequest
 
 logger = logging.getLogger(__name__)
 
 
-class JobRequest(SettledRequest):
+class JobRequest(StartedRequest):
     """Celery's request for one attempt of a job."""
 
     hears_failures = False
@@ -58,84 +48,6 @@ class JobRequest(SettledRequest):
                 delattr(cls, name)
 
     # -- the attempt ---------------------------------------------------------------------------------------
-
-    def execute_using_pool(self, pool: Any, **_: Any) -> Any:
-        """Hand the job to the pool; raises ``TaskRevokedError`` if it is not to run here (any more).
-
-        One that cannot be handed over (its arguments are nested too deep to be sent to a child) is buried.
-        """
-        try:
-            return self._hand_to(pool)
-        except (TaskRevokedError, *self.settlement.services.broker.errors):
-            raise
-        except Exception as exc:
-            if self.settled or self.acknowledged:
-                raise
-            task_ready(self)
-            failure = Failure.of(exc).because("it cannot be handed to a child process")
-            self._bury(Reason.INVALID, failure, ran=False, exc_info=hooks.info(exc))
-            raise TaskRevokedError(self.id) from exc
-
-    def _hand_to(self, pool: Any) -> Any:
-        if self.revoked():
-            raise TaskRevokedError(self.id)
-        time_limit, soft_time_limit = self.time_limits
-        time_limit = time_limit or self._task.time_limit
-        self._delivery_info["queue"] = self.queue  # for what the child says of the job
-        # decoded already, to be checked; the child need not do it again
-        body, content_type, content_encoding = self._body, self._content_type, self._content_encoding
-        if content_type == JSON:
-            body, content_type, content_encoding = self._message.payload, None, None
-        target = attempt.run
-        if pool.is_green and hasattr(pool, "timeout"):
-            time_limit, seconds = 0, time_limit or pool.timeout
-            target = partial(attempt.run_within, seconds or None, self._begins_in_the_pool)
-        elif not pool.uses_semaphore:  # it waits in the pool now, and is asked for when its turn has come
-            target = partial(attempt.run_if, self._begins_in_the_pool)
-        else:
-            try:
-                begins = self._begins()
-            except self.settlement.services.broker.errors as exc:
-                self._begin_later(exc)
-                return None
-            if not begins:
-                task_ready(self)
-                self.give_back(TAKEN)
-                raise TaskRevokedError(self.id)
-        result = pool.apply_async(
-            target,
-            args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),
-            accept_callback=self.on_accepted,
-            timeout_callback=self.on_timeout,
-            callback=self._reported,
-            error_callback=self._broken_off,
-            soft_timeout=soft_time_limit or self._task.soft_time_limit,
-            timeout=time_limit,
-            correlation_id=self.id,
-        )
-        self._apply_result = None if result is None else weakref.ref(result)
-        return result
-
-    def revoked(self) -> bool:
-        """Whether it was revoked or has expired; it is buried then.
-
-        A worker remembers for hours what was revoked. That is over once the job was buried for it: who replays the
-        job wants it to run.
-        """
-        if self.id in revoked_jobs:
-            buried = message_headers.parse_time(message_headers.history(self._request_dict).get(REVOKED))
-            ago = timedelta(seconds=monotonic() - revoked_jobs.as_dict()[self.id])
-            if buried and utcnow() - ago < buried:
-                revoked_jobs.discard(self.id)
-        return bool(super().revoked())
-
-    def maybe_expire(self) -> bool:
-        """Whether it has expired. Celery would remember it as revoked, too, and bury it when it is replayed."""
-        known = self.id in revoked_jobs
-        expired = bool(super().maybe_expire())
-        if not known:
-            revoked_jobs.discard(self.id)
-        return expired
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """The attempt begins; with ``acks_late=False`` this acknowledges it, unless another worker has it."""
@@ -250,49 +162,6 @@ class JobRequest(SettledRequest):
         self._already_cancelled = True
         self.send_event("task-cancelled")
         self._emit(JobReturned(self.job, utcnow(), self._hostname, "the connection to the broker was lost"))
-
-    def _still_ours(self) -> bool:
-        """Whether the broker did not give the job to another worker; one that cannot tell does not while we live."""
-        if self.acknowledged:  # early, when it was ours; nobody else gets it
-            return True
-        return self.settlement.services.broker.holds(self._message)
-
-    def _begins(self) -> bool:
-        """Have the delivery counted before the job begins (invariant 3); False if another worker has the job.
-
-        Raises what the broker's library does: then the job must not begin.
-        """
-        if self.acknowledged:  # already, with ``acks_late=False``: nothing is left to count
-            return True
-        broker = self.settlement.services.broker
-        if broker.capabilities.counts_starts:
-            return broker.begin(self._message)
-        return self.settlement.fence.opens(self._message.channel)
-
-    def _begin_later(self, exc: Exception) -> None:
-        """Keep the free child, and try again in a moment.
-
-        When the connection is lost meanwhile, Celery forgets the job; nobody may refer to it then, so that it goes
-        back to its queue. And nothing may be raised here: billiard frees a child, and so begins the next job, before
-        it tells of the one that has ended, and that one's report would be lost.
-        """
-        logger.warning("job.not_begun", extra={"job_id": self.id, "task": self.name, "why": str(exc)})
-        start, this = self.settlement.start, weakref.ref(self)
-
-        def again() -> None:
-            request = this()
-            if request is not None and request.message.channel.connection is not None:
-                start(request)
-
-        self.settlement.later(BEGIN_AGAIN, again)
-
-    def _begins_in_the_pool(self) -> bool:
-        """The same, where nobody would understand the broker's errors: the job goes back then."""
-        try:
-            return self._begins()
-        except self.settlement.services.broker.errors as exc:
-            logger.warning("job.not_begun", extra={"job_id": self.id, "task": self.name, "why": str(exc)})
-            return False
 
 
 def settled_by_us(kind: Any) -> type[JobRequest]:

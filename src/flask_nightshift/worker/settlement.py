@@ -14,7 +14,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -24,9 +23,9 @@ from ..domain.job import MAX_TEXT, Attempt, Failure, JobRef, Reason, cut, utcnow
 from ..errors import BrokerUnavailable
 from ..message import burial
 from ..message import headers as message_headers
-from ..message.envelope import Envelope
 from ..services import Services
 from .fence import StartFence
+from .transition import Transition, envelope_of
 
 logger = logging.getLogger("flask_nightshift.worker.settle")
 
@@ -35,28 +34,7 @@ TRY_AGAIN_AFTER = 2.0
 FIRST_POSTPONEMENT = 2.0
 LAST_POSTPONEMENT = 60.0
 """Seconds that a message which no worker can run is put off: doubled from the first to the last."""
-FIRST_PAUSE = 1.0
-LAST_PAUSE = 30.0
-"""Seconds that a job waits that asked to be returned: doubled from the first to the last."""
 LOST = "it was acknowledged early, and its next state could not be written before the worker ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A next state to be written in place of ``message``; ``on_written`` is called when it is durable.
-
-    ``on_refused`` is called if the broker refuses its content; by default the message is buried as it is.
-    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``envelope`` is
-    None if it goes back to its queue as it is.
-    """
-
-    message: Any
-    envelope: Envelope | None
-    queue: str
-    due: datetime | None
-    job: JobRef
-    on_written: Callable[[], None]
-    on_refused: Callable[[Failure], None] | None = None
 
 
 class Settlement:
@@ -280,23 +258,3 @@ class Settlement:
             transitions, self._waiting = list(self._waiting), deque()
         for transition in transitions:
             self.write(transition)
-
-
-def pause(returns: int) -> float:
-    """Seconds that a job waits which asked to be returned, and did so ``returns`` times before."""
-    return float(min(FIRST_PAUSE * 2.0 ** min(returns, 16), LAST_PAUSE))
-
-
-def envelope_of(
-    message: Any, headers: dict[str, Any], body: tuple[str, str, bytes] | None = None, **properties: Any
-) -> Envelope:
-    """The message to publish in place of a delivered one: its raw body, unless another is given."""
-    kept = {**message_headers.job_properties(message.properties or {}), **properties}
-    if body is None:
-        raw = message.body or b""
-        if isinstance(raw, str):
-            raw = raw.encode("utf-8", "surrogatepass")
-        kind, encoding = message.content_type or "application/data", message.content_encoding or "binary"
-        body = (str(kind), str(encoding), bytes(raw))
-    content_type, content_encoding, raw = body
-    return Envelope(raw, headers, kept, content_type, content_encoding)

@@ -1,31 +1,47 @@
-"""What runs the attempts: processes, one thread, greenlets. ``domain/pools.py`` says what each can do."""
+"""The pools that run the attempts: processes, threads, one thread, greenlets.
+
+``domain/pools.py`` lists their properties. A pool's module defines our part of it, a ``Support``, registered here.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from celery.concurrency import prefork, solo
+from celery.concurrency import get_implementation
 
 from ...domain.pools import POOLS, Pool
-from .prefork import JobPool
-from .solo import JobSolo
+from . import greenlets, prefork, solo
+from .support import Support
 
-OURS: dict[type, type] = {prefork.TaskPool: JobPool, solo.TaskPool: JobSolo}
-"""The pools that stand in for Celery's; the others are Celery's own."""
+SUPPORT = {"prefork": prefork.SUPPORT, "solo": solo.SUPPORT, "gevent": greenlets.SUPPORT}
+"""Our part of each pool, by the pool's name. Pools that are not listed are Celery's own."""
+
+
+def implementation(pool: Any) -> Any:
+    """The class that runs the jobs for ``pool``: a name from ``--pool``, an import path or a class."""
+    ours = support_of(pool).pool if isinstance(pool, str) else None
+    if ours is not None:
+        return ours
+    kind: Any = get_implementation(pool)
+    if kind.__module__.startswith("celery.concurrency."):  # a user's own pool class stays
+        return support_of(pool_of(kind).name).pool or kind
+    return kind
 
 
 def pool_of(kind: type) -> Pool:
-    """What the pool class ``kind`` can do; a user's own can what the Celery pool that it is made from can."""
-    kinds = [base.__module__ for base in kind.__mro__]
-    celerys = [name for name in kinds if name.startswith("celery.concurrency.")]
-    name = (celerys or kinds)[0].rpartition(".")[2]
+    """The properties of the pool class ``kind``; a user's subclass has those of the pool that it extends."""
+    for name, support in SUPPORT.items():
+        if support.pool is not None and issubclass(kind, support.pool):
+            return POOLS[name]
+    modules = [base.__module__ for base in kind.__mro__]
+    celerys = [module for module in modules if module.startswith("celery.concurrency.")]
+    name = (celerys or modules)[0].rpartition(".")[2]
     return POOLS.get(name) or Pool(name)
 
 
-def keep_alive(pool: Any, connection: Any, fence: Any) -> None:
-    """Have our ``pool`` keep kombu's ``connection`` open while a job blocks the loop, and tell ``fence`` meanwhile."""
-    if isinstance(pool, JobSolo):
-        pool.keep_alive(connection, fence)
+def support_of(pool: str) -> Support:
+    """Our part of the pool of this name."""
+    return SUPPORT.get(pool) or Support()
 
 
-__all__ = ["OURS", "JobPool", "JobSolo", "keep_alive", "pool_of"]
+__all__ = ["implementation", "pool_of", "support_of"]

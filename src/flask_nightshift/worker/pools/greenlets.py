@@ -1,7 +1,7 @@
-"""The gevent pool needs Python's modules replaced before anything else is imported.
+"""The gevent pool needs Python's modules monkey-patched before any other import.
 
-``celery -P gevent`` sees to that itself. ``flask jobs worker --pool gevent`` has an app loaded by the time it
-knows, so it begins anew in the same process.
+``celery -P gevent`` patches them itself. ``flask jobs worker --pool gevent`` has loaded the app before it reads the
+option, so it executes itself again, in the same process, under ``gevent.monkey``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import sys
 from typing import Any
 
 from ...errors import ConfigurationError
+from .support import Support
 
 
 def ensure_patched() -> None:
-    """Return if gevent has replaced what it replaces; else run this command again under ``gevent.monkey``.
+    """Return if gevent has patched Python's modules; otherwise execute this command again under ``gevent.monkey``.
 
     Raises ``ConfigurationError`` if gevent is not installed.
     """
@@ -27,8 +28,11 @@ def ensure_patched() -> None:
 
 
 def _command() -> list[str]:
-    """What was called: ``python -m flask …`` or a script."""
+    """The command line of this process: ``python -m flask …`` or a script."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:
         return list(sys.argv)
     return ["--module", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+
+
+SUPPORT = Support(prepare_process=ensure_patched)

@@ -22,6 +22,7 @@ from billiard.pool import RUN, TASK, ApplyResult, Lock, job_counter
 from celery.concurrency.asynpool import UNAVAIL, AsynPool, ResultHandler, Worker
 from celery.concurrency.prefork import TaskPool
 
+from .support import Support
 from .time_limits import TimeLimits
 
 PIPE_SIZE = 65536
@@ -274,3 +275,6 @@ def remembered(pool: Any) -> Iterator[None]:
 def _given(job: Any) -> bool:
     child = getattr(job, "_write_to", None)
     return child is not None and child._is_alive()  # noqa: SLF001 - billiard has no other word for it
+
+
+SUPPORT = Support(JobPool, keep_received=remembered)

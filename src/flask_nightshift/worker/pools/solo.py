@@ -1,7 +1,8 @@
-"""Celery's pool ``solo``, which runs a job in the thread of the event loop, with a pulse meanwhile.
+"""Celery's pool ``solo``, which runs a job in the thread of the event loop, with heartbeats from another thread.
 
-RabbitMQ closes a connection that says nothing for two of its heartbeats, a minute, and gives the job out again, though
-its worker lives (invariant 5). It would run twice; where all workers are solo, again and again, until it is buried.
+RabbitMQ closes a connection that is silent for two heartbeats (one minute) and delivers its jobs again, although their
+worker is alive (invariant 5). A long job would run twice. If all workers were solo, it would run again and again until
+it was buried.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from celery.concurrency.base import apply_target
 from celery.concurrency.solo import TaskPool
 
 from ..fence import StartFence
+from .support import Support
 
 BEATS = 3
-"""Signs of life in the time of one heartbeat."""
+"""Heartbeats that the thread sends per heartbeat interval."""
 
 
 class JobSolo(TaskPool):
-    """What ``--pool solo`` is in our workers."""
+    """The pool of ``--pool solo`` in our workers."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -31,7 +33,7 @@ class JobSolo(TaskPool):
         self._working = False
 
     def keep_alive(self, connection: Any, fence: StartFence) -> None:
-        """Have this connection (kombu's) stay open while a job runs, if it needs heartbeats for that."""
+        """Keep kombu's ``connection`` open while a job runs, if it uses heartbeats; each pulses ``fence``."""
         every = (connection.get_heartbeat_interval() or 0) / BEATS
         self._connection = connection = connection.connection
         if every:
@@ -56,3 +58,11 @@ class JobSolo(TaskPool):
                 self._working = False
 
         apply_target(work, *args, **options)
+
+
+def _keep_alive(pool: Any, connection: Any, fence: StartFence) -> None:
+    if isinstance(pool, JobSolo):  # a user's own may extend Celery's
+        pool.keep_alive(connection, fence)
+
+
+SUPPORT = Support(JobSolo, keep_alive=_keep_alive)

@@ -1,0 +1,57 @@
+"""A next state of a job, as a value: the message to write and the delivered one that it replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..domain.job import Failure, JobRef
+from ..message import headers as message_headers
+from ..message.envelope import Envelope
+
+FIRST_PAUSE = 1.0
+LAST_PAUSE = 30.0
+"""Seconds that a job waits that asked to be returned: doubled from the first to the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A next state to be written in place of ``message``; ``on_written`` is called when it is durable.
+
+    ``on_refused`` is called if the broker refuses its content; by default the message is buried as it is.
+    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``envelope`` is
+    None if it goes back to its queue as it is.
+    """
+
+    message: Any
+    envelope: Envelope | None
+    queue: str
+    due: datetime | None
+    job: JobRef
+    on_written: Callable[[], None]
+    on_refused: Callable[[Failure], None] | None = None
+
+
+def pause(returns: int) -> float:
+    """Seconds that a job waits which asked to be returned, and did so ``returns`` times before."""
+    return float(min(FIRST_PAUSE * 2.0 ** min(returns, 16), LAST_PAUSE))
+
+
+def envelope_of(
+    message: Any, headers: dict[str, Any], body: tuple[str, str, bytes] | None = None, **properties: Any
+) -> Envelope:
+    """The message to publish in place of a delivered one: its raw body, unless another is given."""
+    kept = {**message_headers.job_properties(message.properties or {}), **properties}
+    if body is None:
+        raw = message.body or b""
+        if isinstance(raw, str):
+            raw = raw.encode("utf-8", "surrogatepass")
+        kind, encoding = message.content_type or "application/data", message.content_encoding or "binary"
+        body = (str(kind), str(encoding), bytes(raw))
+    content_type, content_encoding, raw = body
+    return Envelope(raw, headers, kept, content_type, content_encoding)
+
+
+__all__ = ["Transition", "envelope_of", "pause"]
