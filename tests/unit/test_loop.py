@@ -150,6 +150,15 @@ class TestEnd:
         gc.collect()
         wait_for(lambda: not threads(), 10, "the thread outlives its work")
 
+    def test_work_that_is_due_is_done_although_nothing_else_refers_to_it(self) -> None:
+        diary = Diary(0.2, None)
+        told = diary.told
+        diary.loop.start()
+        del diary
+        gc.collect()
+        assert [told.get(timeout=10) for _ in range(2)] == ["turn", "turn"]
+        wait_for(lambda: not threads(), 10, "the thread outlives its work")
+
 
 class TestFork:
     def test_a_child_starts_anew_whatever_the_parent_was_doing(self) -> None:

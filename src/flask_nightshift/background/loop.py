@@ -1,8 +1,8 @@
 """A thread that repeats some work, survives its errors, and slows down during an outage.
 
 The thread starts with the first ``wake()`` or ``start()`` in a process, also in a forked child. An outage is reported
-once when it begins and once when it ends. The loop holds its work by a weak reference: when the work is garbage, the
-thread ends.
+once when it begins and once when it ends. While a turn is due, the loop keeps its work alive. While it only waits to be
+woken, it holds the work by a weak reference, and the thread ends when the work is garbage.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Loop:
         self.changed = threading.Condition()
         self.away = False
         self._thread: threading.Thread | None = None
+        self._kept: Work | None = None
         self._stop: _Stop | None = None
         self._failures = 0
         self._hurried = False
@@ -109,6 +110,7 @@ class Loop:
         """Start the thread, unless it runs; its first turn comes at once."""
         settle_in()
         with self.changed:
+            self._kept = self._work()
             if self.alive:
                 return
             self._stop, self._rests_until = None, 0.0
@@ -164,8 +166,10 @@ class Loop:
         with mine:
             while mine is self.changed:
                 seconds = self._due() - monotonic()
+                if seconds == math.inf:
+                    self._kept = None
                 if self._must_end(seconds):
-                    self._thread = None
+                    self._thread = self._kept = None
                     break
                 if seconds <= 0:
                     self._hurried, self._wanted = False, math.inf

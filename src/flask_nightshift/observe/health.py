@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ..domain.job import utcnow
@@ -20,7 +20,6 @@ from ..services import Services
 from ..store import heartbeats
 from . import bounded_calls
 
-PARTS = ("broker", "database", "workers", "beat")
 HEALTH_SECONDS = 2.0
 """Seconds after which the check of a part fails."""
 BEAT_FRESH = heartbeats.BEAT_FRESH.total_seconds()
@@ -64,75 +63,89 @@ class Report:
 
 def check(
     services: Services,
-    parts: Iterable[str] = PARTS,
+    parts: Iterable[str] | None = None,
     *,
     worker: str | None = None,
     timeout: float = HEALTH_SECONDS,
     max_age: float = 0.0,
 ) -> Report:
-    """Check ``parts`` within ``timeout`` seconds; raises ``ValueError`` for an unknown part, and nothing else.
+    """Check ``parts`` (default: all) within ``timeout`` seconds.
 
+    Raises ``ValueError`` for an unknown part, and nothing else.
     With ``worker`` (a worker's name or host name), the part ``workers`` covers only that worker. An answer younger than
     ``max_age`` seconds is reused.
     """
-    questions = {f"health-{part}": _question(services, part, timeout) for part in dict.fromkeys(parts)}
+    wanted = {name: _part(name) for name in (PARTS if parts is None else parts)}
+    questions = {f"health-{name}": partial(part.question, services, timeout) for name, part in wanted.items()}
     answers = bounded_calls.of(services).gather(questions, timeout=timeout, max_age=max_age)
-    checks = {}
-    for name, answer in answers.items():
-        part = name.removeprefix("health-")
-        checks[part] = _judge(part, answer, worker, utcnow())
-    return Report(checks)
+    return Report({name: _judge(part, answers[f"health-{name}"], worker) for name, part in wanted.items()})
 
 
-def _question(services: Services, part: str, timeout: float) -> Callable[[], Any]:
-    if part == "broker":
-        return lambda: services.broker.health(timeout)
-    if part == "database":
-        return lambda: services.store.ping(timeout)
-    if part == "workers":
-        return lambda: heartbeats.workers(services.store, utcnow())
-    if part == "beat":
-        return lambda: heartbeats.beats(services.store, utcnow())
-    raise ValueError(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
+def _part(name: str) -> _Part:
+    if name not in _PARTS:
+        raise ValueError(f"there is no part {name!r}; the parts are {', '.join(PARTS)}")
+    return _PARTS[name]
 
 
-def _judge(part: str, answer: bounded_calls.Answer, worker: str | None, now: datetime) -> Check:
+def _judge(part: _Part, answer: bounded_calls.Answer, worker: str | None) -> Check:
     if answer.error is not None:
         return Check(False, answer.latency, answer.error)
-    if part == "broker":
-        return Check(True, answer.value.latency, f"{answer.value.product} {answer.value.version}".strip())
-    if part == "database":
-        return Check(True, answer.value, "answers")
-    ok, detail = _beat(answer.value, now) if part == "beat" else _workers(answer.value, worker)
-    return Check(ok, answer.latency, detail)
+    return part.judge(answer, worker)
 
 
-def _beat(state: heartbeats.BeatState, now: datetime) -> tuple[bool, str]:
+def _broker(answer: bounded_calls.Answer, _: str | None) -> Check:
+    health = answer.value
+    return Check(True, health.latency, f"{health.product} {health.version}".strip())
+
+
+def _database(answer: bounded_calls.Answer, _: str | None) -> Check:
+    return Check(True, answer.value, "answers")
+
+
+def _beat(answer: bounded_calls.Answer, _: str | None) -> Check:
+    state: heartbeats.BeatState = answer.value
     if state.last_tick is None:
-        return False, "never seen; start it with `flask jobs beat`"
-    age = max(0.0, (now - state.last_tick).total_seconds())
+        return Check(False, answer.latency, "never seen; start it with `flask jobs beat`")
+    age = max(0.0, (utcnow() - state.last_tick).total_seconds())
     if age > BEAT_FRESH:
-        return False, f"last tick {age:.0f} s ago, more than {BEAT_FRESH:.0f} s"
+        return Check(False, answer.latency, f"last tick {age:.0f} s ago, more than {BEAT_FRESH:.0f} s")
     several = f"; {len(state.alive)} run, and each enqueues every entry" if len(state.alive) > 1 else ""
-    return True, f"last tick {age:.1f} s ago{several}"
+    return Check(True, answer.latency, f"last tick {age:.1f} s ago{several}")
 
 
-def _workers(rows: Sequence[heartbeats.WorkerRow], worker: str | None) -> tuple[bool, str]:
+def _workers(answer: bounded_calls.Answer, worker: str | None) -> Check:
+    rows: Sequence[heartbeats.WorkerRow] = answer.value
     if worker is not None:
         rows = [row for row in rows if worker in (row.name, row.hostname)]
         if not rows:
-            return False, f"no worker {worker!r} is known"
+            return Check(False, answer.latency, f"no worker {worker!r} is known")
     if not rows:
-        return False, "none known; start one with `flask jobs worker`"
+        return Check(False, answer.latency, "none known; start one with `flask jobs worker`")
     healthy = [row.name for row in rows if row.healthy]
     ill = [f"{row.name}: {row.problem}" for row in rows if not row.healthy]
     said = [f"{len(healthy)} healthy ({_some(healthy, ', ')})"] if healthy else ["none is healthy"]
-    return bool(healthy), "; ".join([*said, _some(ill, "; ")] if ill else said)
+    return Check(bool(healthy), answer.latency, "; ".join([*said, _some(ill, "; ")] if ill else said))
 
 
 def _some(names: Sequence[str], separator: str, limit: int = 5) -> str:
     rest = len(names) - limit
     return separator.join([*names[:limit], *([f"{rest} more"] if rest > 0 else [])])
 
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a part is asked, within that many seconds; and what its answer means, for one worker or for all."""
+
+    question: Callable[[Services, float], Any]
+    judge: Callable[[bounded_calls.Answer, str | None], Check]
+
+
+_PARTS = {
+    "broker": _Part(lambda services, timeout: services.broker.health(timeout), _broker),
+    "database": _Part(lambda services, timeout: services.store.ping(timeout), _database),
+    "workers": _Part(lambda services, _: heartbeats.workers(services.store, utcnow()), _workers),
+    "beat": _Part(lambda services, _: heartbeats.beats(services.store, utcnow()), _beat),
+}
+PARTS = tuple(_PARTS)
 
 __all__ = ["BEAT_FRESH", "HEALTH_SECONDS", "PARTS", "Check", "Report", "check"]
