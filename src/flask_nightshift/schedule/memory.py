@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import datetime
 
 from ..background.loop import Backoff, Loop, Work
@@ -21,6 +22,8 @@ TRY_AGAIN_AFTER = Backoff(2.0, 2.0)
 """Between two attempts while the database is down."""
 CLOSE_TIMEOUT = 3.0
 """Seconds that Beat waits at its end for the last values to be written."""
+LAST_PAUSE = 0.2
+"""Seconds between two attempts at the end."""
 
 
 class BeatMemory(Work):
@@ -59,7 +62,12 @@ class BeatMemory(Work):
 
     def close(self) -> None:
         """Write the remaining values and that this Beat stopped, within ``CLOSE_TIMEOUT``."""
+        until = time.monotonic() + CLOSE_TIMEOUT
         self._loop.stop(CLOSE_TIMEOUT, finish=True)
+        while self._seen_at and self._loop.away and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, LAST_PAUSE))
+            self._loop.start()
+            self._loop.stop(left, finish=True)
 
     def turn(self) -> None:
         """Write the values that are not written yet."""
