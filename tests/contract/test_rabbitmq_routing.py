@@ -137,7 +137,7 @@ def test_an_exchange_and_key_that_lead_to_one_known_queue_delay_too(harness: Har
 def test_a_delay_to_nowhere_or_to_several_queues_is_refused(harness: Harness, tmp_path: Path) -> None:
     queues = [QUEUES["topic"], Queue("copy", TASKS, routing_key="mail.#")]
     with app(harness, tmp_path, task_queues=queues):
-        for key, said in ("sms.x", "none that is known here"), ("mail.x", "several (routed, copy)"):
+        for key, said in ("sms.x", "no queue that this process knows"), ("mail.x", "several (routed, copy)"):
             with pytest.raises(ConfigurationError) as caught:
                 add.apply_async((1, 2), exchange="tasks", routing_key=key, countdown=1)
             assert f"('tasks', '{key}')" in str(caught.value)

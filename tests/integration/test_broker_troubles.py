@@ -18,13 +18,13 @@ TROUBLES = [
     ("redis_server", ":s3cret-redis@", ":wrong@", "refuses the user or the password"),
     ("redis_server", ":s3cret-redis@", "", "refuses the user or the password"),
     ("redis_server", ":s3cret-redis@", "nobody:s3cret-redis@", "refuses the user or the password"),
-    ("redis_server", "redis://", "rediss://", "perhaps no TLS is spoken"),
+    ("redis_server", "redis://", "rediss://", "does not speak TLS"),
     ("redis_server", "/0", "/6400", "no database of that number"),
     ("redis_server", "127.0.0.1", "no-such-host.invalid", "no such host"),
     ("redis_server", "PORT", "1", "nothing listens there"),
     ("rabbitmq", "s3cret-rabbit", "wrong", "refuses the user or the password"),
     ("rabbitmq", "VHOST", "nowhere", "no such virtual host"),
-    ("rabbitmq", "amqp://", "amqps://", "no TLS is spoken"),
+    ("rabbitmq", "amqp://", "amqps://", "does not speak TLS"),
     ("rabbitmq", "127.0.0.1", "no-such-host.invalid", "no such host"),
     ("rabbitmq", "PORT", "1", "nothing listens there"),
 ]
@@ -165,5 +165,5 @@ def test_rabbitmq_s_rights_are_told_apart_too(rabbitmq: RabbitMQ, tmp_path: Path
         rabbitmq.erl(
             f'rabbit_auth_backend_internal:set_permissions(<<"guest1">>, <<"{vhost}">>, {nothing}, <<"t">>)'
         )
-        with pytest.raises(BrokerUnavailable, match="lacks a right"):
+        with pytest.raises(BrokerUnavailable, match="lacks a permission"):
             ops.send.delay()

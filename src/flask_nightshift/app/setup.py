@@ -97,7 +97,7 @@ def task_defaults(settings: Settings) -> dict[str, Any]:
         value, key = settings.celery[setting], f"NIGHTSHIFT_CELERY[{setting!r}]"
         if options.get(option, value) != value:
             raise ConfigurationError(
-                key, value, f"{where[option]} is {options[option]!r}: say it in one place"
+                key, value, f"{where[option]} is {options[option]!r}: set it in one place only"
             )
         options[option], where[option] = value, key
     return task_options.checked(options, lambda option: where.get(option, option))

@@ -13,7 +13,7 @@ CLUSTER = (
     "Redis Cluster is not supported: give the URL of one server, or of Sentinels (sentinel://), in " + _KEY
 )
 _CAUSES = (
-    (r"access to (queue|exchange|topic)\b", f"the user in {_KEY} lacks a right: see rabbitmqctl set_permissions"),
+    (r"access to (queue|exchange|topic)\b", f"the user in {_KEY} lacks a permission: see rabbitmqctl set_permissions"),
     (r"access to vhost", f"the user in {_KEY} may not use that virtual host: see rabbitmqctl set_permissions"),
     (
         r"vhost .* not found",
@@ -31,7 +31,7 @@ _CAUSES = (
     ),
     (
         r"WRONG_VERSION_NUMBER|record layer|UNEXPECTED_EOF|SSLEOFError",
-        f"no TLS is spoken at that port: correct the port or the scheme in {_KEY} (redis, amqp: without TLS)",
+        f"that port does not speak TLS: correct the port or the scheme in {_KEY} (redis, amqp: without TLS)",
     ),
     (r"Connection refused", f"nothing listens there: start it, or correct host and port in {_KEY}"),
     (
@@ -41,7 +41,7 @@ _CAUSES = (
     (r"No such file or directory", f"there is no such socket: start it, or correct the path in {_KEY}"),
     (r"DB index is out of range|invalid DB index", f"it has no database of that number: correct the path of {_KEY}"),
     (r"MasterNotFound", f"no Sentinel in {_KEY} knows that master: correct it, or `master_name` in NIGHTSHIFT_CELERY"),
-    (r"OutOfMemory|OOM command", "it is full (maxmemory): drain queues, or give it more"),
+    (r"OutOfMemory|OOM command", "it is full (maxmemory): drain queues, or give it more memory"),
     (r"ReadOnlyError|READONLY", "it is a replica, which takes no jobs: a failover is under way, or the URL is wrong"),
     (
         r"timed out|[Tt]imeout",
@@ -63,7 +63,7 @@ def cause(exc: BaseException, url: str) -> str:
     for pattern, sentence in _CAUSES:
         if re.search(pattern, told):
             if sentence.endswith("in time") and _TLS.match(url):
-                return f"{sentence}; perhaps no TLS is spoken at the port in {_KEY}"
+                return f"{sentence}; perhaps the port in {_KEY} does not speak TLS"
             return sentence
     return ""
 

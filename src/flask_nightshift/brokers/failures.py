@@ -43,7 +43,7 @@ RETRY_POLICY: dict[str, Any] = {
 def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:
     """The ``BrokerUnavailable`` for ``exc``; it names the broker and the cause, and shows no password."""
     meaning, told = cause(exc, url), hide_password(in_short(exc))
-    what = f"cannot be used: {meaning}" if meaning else "did not do it in time, or refused"
+    what = f"cannot be used: {meaning}" if meaning else "did not answer in time, or refused the command"
     return BrokerUnavailable(f"The broker at {hide_password(url)} {what} ({told}).")
 
 

@@ -40,11 +40,13 @@ def _check_parts(key: str, value: str, url: str) -> None:
     except ValueError:
         wrong = True
     if wrong:
-        allowed = "its port is no number from 1 to 65535 (in a password, write / # ? as %2F %23 %3F)"
+        allowed = "the port must be a number from 1 to 65535 (in a password, write / # ? as %2F %23 %3F)"
         raise ConfigurationError(key, refused_url(value), allowed)
     database = parts.path.strip("/")
     if parts.scheme in ("redis", "rediss", "sentinel") and database and not database.isdecimal():
-        raise ConfigurationError(key, refused_url(value), "its path is the number of a database, such as /0")
+        raise ConfigurationError(
+            key, refused_url(value), "the path must be the number of a database, such as /0"
+        )
 
 
 __all__ = ["IN_PROCESS", "SCHEMES", "checked"]

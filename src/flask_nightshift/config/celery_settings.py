@@ -70,24 +70,31 @@ OF_TASKS = {
 
 MERGED = {
     "beat_schedule": "its entries are added to those of `NIGHTSHIFT_SCHEDULE` and to the retention job",
-    "broker_pool_limit": "how many idle connections are kept; none waits for one, and what is made beyond is closed",
-    "broker_transport_options": "they go before ours",
-    "task_routes": "they hold for tasks that name no queue themselves",
+    "broker_pool_limit": (
+        "the number of idle connections to keep. A publish never waits for a connection; further connections are "
+        "opened and then closed"
+    ),
+    "broker_transport_options": "they take precedence over Nightshift's",
+    "task_routes": "they apply to tasks that set no queue themselves",
 }
-"""Honoured in part or combined with ours; the text (for docs/reference.md) says how."""
+"""Honoured in part or combined with ours; the text says how."""
 
-_PERSISTENT = "jobs are written to disk: a job is not to be lost with the broker's memory"
+_FAILED = "a job that failed is retried or becomes a dead letter; it is never redelivered for ever"
+_TOO_LONG = (
+    "a job that exceeds its time limit is retried or becomes a dead letter; it is never redelivered for ever"
+)
+_LOST = "a job whose process died is retried up to `max_retries` times"
 _FIXED: dict[str, tuple[Any, str]] = {
-    "task_acks_on_failure": (True, "a job that failed is retried or buried, never given out for ever"),
-    "task_acks_on_failure_or_timeout": (True, "a job that failed is retried or buried, never given out for ever"),
-    "task_acks_on_timeout": (True, "a job that took too long is retried or buried, never given out for ever"),
-    "task_default_delivery_mode": (2, _PERSISTENT),
-    "task_protocol": (2, "protocol 1 has no headers, in which a job's history travels"),
-    "task_reject_on_worker_lost": (True, "the job of a lost process is retried within max_retries"),
-    "task_retry_on_worker_lost": (True, "the job of a lost process is retried within max_retries"),
+    "task_acks_on_failure": (True, _FAILED),
+    "task_acks_on_failure_or_timeout": (True, _FAILED),
+    "task_acks_on_timeout": (True, _TOO_LONG),
+    "task_default_delivery_mode": (2, "the broker writes jobs to disk, so that a restart loses none"),
+    "task_protocol": (2, "a job's history travels in headers, which protocol 1 lacks"),
+    "task_reject_on_worker_lost": (True, _LOST),
+    "task_retry_on_worker_lost": (True, _LOST),
     "worker_detect_quorum_queues": (True, "job queues on RabbitMQ are quorum queues"),
-    "worker_direct": (False, "give a worker a queue of its own: `flask jobs worker --queues NAME`"),
-    "worker_disable_prefetch": (False, "with `worker_prefetch_multiplier` 1, the default, no job is taken ahead"),
+    "worker_direct": (False, "to give a worker its own queue, use `flask jobs worker --queues NAME`"),
+    "worker_disable_prefetch": (False, "with `worker_prefetch_multiplier` 1, the default, workers prefetch no job"),
     "worker_enable_soft_shutdown_on_idle": (False, "a worker without jobs stops at once; see NIGHTSHIFT_STOP_GRACE"),
     "worker_pool_start_method": ("fork", "child processes share memory with the worker's main process"),
 }  # fmt: skip
@@ -95,18 +102,20 @@ _FIXED: dict[str, tuple[Any, str]] = {
 
 _BROKER = "set NIGHTSHIFT_BROKER_URL instead"
 _DEFAULT_QUEUE = "set NIGHTSHIFT_DEFAULT_QUEUE instead"
-_DECLARE = "declare a queue of another kind in `task_queues`"
-_LOGS = "set NIGHTSHIFT_LOG_FORMAT instead, or connect your own set-up to `celery.signals.setup_logging`"
-_MEMORY = "Beat keeps its memory in the database, written at each tick"
-_PUBLISH = "`delay()` answers within 3 s, with an id or `BrokerUnavailable`; trying again later is the caller's choice"
+_DECLARE = "to use another kind of queue, declare it in `task_queues`"
+_LOGS = (
+    "set NIGHTSHIFT_LOG_FORMAT instead, or connect your own logging setup to `celery.signals.setup_logging`"
+)
+_MEMORY = "Beat stores its last runs in the database at each tick"
+_PUBLISH = "`delay()` returns an id or raises `BrokerUnavailable` within 3 s; the caller decides whether to try again"
 REFUSED = {
     "beat_enable_remote_control": "Beat takes no remote commands",
-    "beat_max_loop_interval": "Beat wakes when an entry is due, and every 5 s to show that it lives",
+    "beat_max_loop_interval": "Beat wakes when an entry is due, and every 5 s for its heartbeat",
     "beat_remote_control_max_tick_age": "Beat takes no remote commands; `flask jobs health` looks at its last tick",
     "beat_schedule_filename": _MEMORY,
-    "beat_scheduler": "Beat is Nightshift's; set NIGHTSHIFT_SCHEDULE",
+    "beat_scheduler": "Nightshift has its own scheduler; set NIGHTSHIFT_SCHEDULE",
     "beat_sync_every": _MEMORY,
-    "broker_failover_strategy": "each connection begins at a node that is not known to be away",
+    "broker_failover_strategy": "each connection starts with a node that is not known to be down",
     "broker_host": _BROKER,
     "broker_native_delayed_delivery_queue_type": "delayed jobs wait in quorum queues",
     "broker_password": _BROKER,
@@ -128,9 +137,11 @@ REFUSED = {
     "task_publish_retry": _PUBLISH,
     "task_publish_retry_policy": _PUBLISH,
     "task_queue_max_priority": "quorum queues have no such limit; a job's priority is 0 to 255",
-    "task_repr_maxlevels": "arguments are shown with at most 1,024 characters; `argsrepr=` says otherwise for a job",
-    "worker_consumer": "the consumer is Nightshift's",
-    "worker_eta_task_limit": "a delayed job waits in the broker, and not in a worker's memory",
+    "task_repr_maxlevels": (
+        "arguments are shown with at most 1,024 characters; set `argsrepr=` to show other text for a job"
+    ),
+    "worker_consumer": "Nightshift has its own consumer",
+    "worker_eta_task_limit": "delayed jobs wait in the broker, not in a worker's memory",
     "worker_hijack_root_logger": _LOGS,
     "worker_log_color": "set NO_COLOR or FORCE_COLOR in the environment instead",
     "worker_log_datefmt": _LOGS,
@@ -174,7 +185,7 @@ def _check(where: str, key: str, name: str, value: Any, late: bool) -> None:
         raise _refusal(where, key, value, REFUSED[name])
     if name in _FIXED and value is not None and value != _FIXED[name][0]:
         wanted, why = _FIXED[name]
-        raise _refusal(where, key, value, f"{why} (what holds is {wanted!r})")
+        raise _refusal(where, key, value, f"{why} (the value in effect is {wanted!r})")
     if late and name in AT_START:
         raise _refusal(
             where, key, value, f"give it in NIGHTSHIFT_CELERY[{name!r}]: it is read when the app is set up"

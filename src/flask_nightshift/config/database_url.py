@@ -48,7 +48,7 @@ def resolve(app: Flask, given: str | None) -> str:
         raise ConfigurationError(
             key,
             text,
-            "a database in memory is this process's alone and gone with it: "
+            "a database in memory belongs to one process and ends with it: "
             f"set {KEY} to a file or a server; in tests set TESTING before init_app()",
         )
     return _in_folder(url, app.instance_path).render_as_string(hide_password=False)

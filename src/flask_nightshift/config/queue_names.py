@@ -14,7 +14,7 @@ def queue_name(key: str, value: Any) -> str:
         raise ConfigurationError(key, value, "a queue name is 1 to 200 letters, digits and . _ : -")
     if value.startswith(("nightshift.", "celery_delayed")):
         raise ConfigurationError(
-            key, value, "names starting with 'nightshift.' or 'celery_delayed' are taken"
+            key, value, "names starting with 'nightshift.' or 'celery_delayed' are reserved"
         )
     return value
 

@@ -61,8 +61,8 @@ class Destination:
         raise ConfigurationError(
             "exchange, routing_key",
             (self.exchange, self.routing_key),
-            "on RabbitMQ a job with a countdown or eta goes to one queue, and these lead to "
-            + (f"several ({names}): " if names else "none that is known here: ")
+            "on RabbitMQ a job with a countdown or eta goes to exactly one queue, but these lead to "
+            + (f"several ({names}): " if names else "no queue that this process knows: ")
             + "give queue= instead, or list the queue in NIGHTSHIFT_CELERY['task_queues']",
         )
 

@@ -123,7 +123,7 @@ def check_serializer(serializer: str | None, contents: Iterable[str]) -> None:
     """Raise ``Unusable`` for a serializer that workers do not accept; ``contents`` is Celery's ``accept_content``."""
     kind = registry.name_to_type.get(serializer)
     if kind is not None and kind not in prepare_accept_content(contents):
-        allowed = f"workers accept {', '.join(contents)}; NIGHTSHIFT_CELERY={{'accept_content': [...]}} says otherwise"
+        allowed = f"workers accept {', '.join(contents)}; NIGHTSHIFT_CELERY={{'accept_content': [...]}} changes that"
         raise Unusable("serializer", serializer, allowed)
 
 

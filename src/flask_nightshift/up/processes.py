@@ -99,9 +99,7 @@ class Processes:
             while self._running() or (self._waiting and not self._stopping):
                 self._next_event()
         finally:
-            self._kill_all(
-                "we ended in the middle of something"
-            )  # nothing runs by now, but for our own errors
+            self._kill_all("`flask jobs up` failed")  # nothing runs by now, but for our own errors
             self._guard.close()
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -189,7 +189,7 @@ class MemoryServer:
     def check(self) -> None:
         """Raise ``ConnectionError`` in a forked process, which has only a copy of the queues, and while ``away``."""
         if self.away:
-            raise ConnectionError("memory:// was told to be away")
+            raise ConnectionError("a test made memory:// unavailable")
         if os.getpid() != self._pid:
             raise ConnectionError(
                 f"memory:// lives in process {self._pid}, and no other process can reach it"
