@@ -164,7 +164,7 @@ UPSTREAM = [
     (
         "celery.concurrency.asynpool", "ResultHandler", "_recv_message", "renamed",
         "celery.concurrency.asynpool:ResultHandler._recv_message is gone",
-        "All reports that have arrived are read in one go.",
+        "We read all reports that have arrived at once.",
     ),
     (
         "celery.concurrency.asynpool", "AsynPool", "_create_timelimit_handlers", "renamed",

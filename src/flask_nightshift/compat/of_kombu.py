@@ -86,10 +86,10 @@ SEAMS = (
         override("Message", "LeaseMixin", "The channel makes its messages from this class; ours decodes plain JSON quickly."),
         override("QoS from_transport_options supports_fanout", "MemoryChannel", "What kombu's channels are made of."),
         override("basic_consume", "MemoryChannel",
-                 "A message that nobody is to acknowledge is forgotten when it is delivered."),
+                 "A message without acknowledgement is deleted on delivery."),
         override("basic_get", "ConsumingMixin MemoryChannel", "A message that is asked for is leased like any other."),
         override("state", "LeaseMixin MemoryChannel", "Exchanges are still known when a closed channel settles its last jobs."),
-        override("_next_delivery_tag", "PublishingMixin", "A random one costs a system call for each message."),
+        override("_next_delivery_tag", "PublishingMixin", "kombu's random tag costs a system call for each message."),
         read("_tag_to_queue", "ConsumingMixin", "Which queue a consumer tag belongs to."),
         read("_lookup", "LeaseMixin MemoryChannel", "The queues that an exchange and a routing key lead to."),
         read("_inplace_augment_message", "LeaseMixin PublishingMixin MemoryChannel", "It completes a message as kombu's publish does."),
@@ -102,8 +102,8 @@ SEAMS = (
         read("_callbacks _deliver", "DeliveringMixin MemoryTransport", "How a channel hands a message to its consumer."),
         override("Channel implements", "MemoryTransport", "What the transport makes its channels from, and can do."),
         override("drain_events", "MemoryTransport", "It waits until something has changed, where kombu's sleeps a second."),
-        override("establish_connection", "MemoryTransport", "A process that forked off must not believe that it is connected."),
-        read("state cycle", "MemoryTransport", "Exchanges and bindings are of the broker, not of one connection."),
+        override("establish_connection", "MemoryTransport", "A forked process must not appear connected."),
+        read("state cycle", "MemoryTransport", "Exchanges and bindings belong to the broker, not to one connection."),
     ),
     *of(
         "kombu.transport.virtual.base:Message",
@@ -115,7 +115,7 @@ SEAMS = (
         patch("_state", "RedisBroker MemoryBroker", "A message released together with its next state must count as acknowledged."),
         patch("ack reject", "Aside", "We go on with the next unproven job as soon as this one is settled."),
         patch("ack_log_error", "JobConsumer",
-              "Celery acknowledges by it; on a connection that is lost it must not end the new one."),
+              "Celery acknowledges with it; an error on a lost connection must not end the new one."),
         patch("accept", "Aside", "Content types are accepted as by the worker's own consumer."),
     ),
     *of(
@@ -126,7 +126,7 @@ SEAMS = (
         "kombu.connection:Connection",
         override("switch", "Connection _Connection", "The connection keeps its transport when it goes on to another URL."),
         override("info", "Connection", "Options that are functions cannot be sent to `celery inspect`."),
-        override("_establish_connection", "_Connection", "A node that is away is noted, so the next connection starts elsewhere."),
+        override("_establish_connection", "_Connection", "We remember a node that is down, so the next connection starts elsewhere."),
         read("transport_cls", "Connection", "kombu picks it by the URL's scheme, and we set it back."),
     ),
     *of(
@@ -136,7 +136,7 @@ SEAMS = (
     ),
     *of(
         "kombu.connection",
-        patch("resolve_aliases", "<module>", "People see the scheme that they wrote, not the path of our transport."),
+        patch("resolve_aliases", "<module>", "Celery then shows the scheme, not the path of our transport."),
     ),
     *of(
         "kombu.messaging:Consumer",
