@@ -66,7 +66,7 @@ def test_depth_counts_the_ready_jobs(harness: Harness) -> None:
     assert depth(harness, "another").ready == 0
 
 
-def test_the_oldest_is_told_where_it_can_be(harness: Harness) -> None:
+def test_the_age_of_the_oldest_job_is_known_on_brokers_that_can_tell(harness: Harness) -> None:
     harness.broker.publish(a_job(enqueued_at=utcnow() - timedelta(seconds=100)), harness.queue)
     harness.broker.publish(a_job(), harness.queue)
 
@@ -121,7 +121,7 @@ def test_purge_deletes_the_ready_jobs_and_counts_them(harness: Harness) -> None:
     assert depth(harness).ready == 0
 
 
-def test_purge_deletes_the_delayed_jobs_where_they_can_be_told(harness: Harness) -> None:
+def test_purge_deletes_delayed_jobs_if_the_broker_can_find_them(harness: Harness) -> None:
     if not harness.can.delayed_by_queue:
         pytest.skip(f"{harness.name} cannot tell whose the delayed jobs are")
     harness.broker.publish(a_job(), harness.queue, due=utcnow() + timedelta(seconds=60))
@@ -324,7 +324,7 @@ def test_a_closed_broker_can_be_used_again(harness: Harness) -> None:
 @pytest.mark.parametrize(
     ("trouble", "connected"), [("stop", True), ("kill", True), ("freeze", True), ("freeze", False)]
 )
-def test_everything_fails_fast_when_the_server_is_away(
+def test_everything_fails_fast_while_the_server_is_down(
     harness: Harness, trouble: str, connected: bool
 ) -> None:
     if connected:

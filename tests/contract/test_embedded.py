@@ -59,7 +59,7 @@ def test_a_frozen_server_is_not_reported_as_down(server: Embedded) -> None:
         assert not isinstance(caught.value, EmbeddedBrokerDown)
 
 
-def test_nobody_else_can_reach_it(server: Embedded) -> None:
+def test_other_users_cannot_reach_it(server: Embedded) -> None:
     server.start()
     home = embedded.folder(server.instance)
     assert stat.S_IMODE(home.stat().st_mode) == 0o700

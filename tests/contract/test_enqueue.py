@@ -87,7 +87,7 @@ def test_options_of_one_call_do_not_leak_into_the_next(harness: Harness, app: Fl
         assert seen(receive())["headers"]["timelimit"] == [add.time_limit, add.soft_time_limit]
 
 
-def test_what_a_receiver_does_to_one_job_is_not_done_to_the_next(harness: Harness, app: Flask) -> None:
+def test_a_receiver_s_change_to_one_job_does_not_affect_the_next(harness: Harness, app: Flask) -> None:
     def meddle(headers: Any, body: Any, **_: Any) -> None:
         headers["timelimit"][0] = 1
         body[2]["chain"] = ["forged"]
@@ -246,7 +246,7 @@ def test_one_bad_item_among_many_enqueues_nothing(harness: Harness, app: Flask) 
 
 
 @pytest.mark.parametrize("trouble", ["stop", "freeze"])
-def test_many_jobs_are_refused_in_time_when_the_broker_is_away(
+def test_many_jobs_are_refused_in_time_while_the_broker_is_down(
     harness: Harness, app: Flask, trouble: str
 ) -> None:
     add.enqueue_many([(1, 1), (2, 2)])

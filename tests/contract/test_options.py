@@ -35,7 +35,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_cannot_be_written_is_refused_by_name(harness: Harness, app: Flask, way: str) -> None:
+def test_values_that_cannot_be_published_are_refused_by_name(harness: Harness, app: Flask, way: str) -> None:
     for options, said in REFUSED:
         with pytest.raises(ValueError, match=said):
             WAYS[way](**options)

@@ -38,7 +38,7 @@ def refused(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("trouble", ["stop", "freeze"])
-def test_delay_answers_in_time_when_the_broker_is_away(harness: Harness, app: Flask, trouble: str) -> None:
+def test_delay_returns_in_time_while_the_broker_is_down(harness: Harness, app: Flask, trouble: str) -> None:
     add.delay(1, 1)
     getattr(harness.server, trouble)()
 

@@ -160,7 +160,7 @@ def test_unroutable_delayed_jobs_are_buried_and_block_no_other(harness: Harness)
     wait_for(lambda: ready(harness, DEAD_QUEUE) == 40, 20, "forty dead letters")
 
 
-def test_doctor_tells_of_a_queue_that_is_not_safe(harness: Harness, tmp_path: Path) -> None:
+def test_doctor_reports_a_queue_that_is_not_safe(harness: Harness, tmp_path: Path) -> None:
     with app(harness, tmp_path, task_queues=[QUEUES["no exchange"]]):
         found = current().broker.diagnose(longest_time_limit=60, queues=["routed", "celery"])
     levels = {f.message.split()[0]: f.level for f in found if f.check == "queues"}

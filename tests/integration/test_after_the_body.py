@@ -80,7 +80,7 @@ def test_an_error_after_the_body(request: pytest.FixtureRequest, broker: str, tm
         )
 
 
-def test_a_result_backend_that_is_away_is_told_later(
+def test_results_reach_a_backend_that_was_down_later(
     valkey: Any, started: Callable[..., Any], tmp_path: Path
 ) -> None:
     backend = started(RedisServer())
@@ -89,7 +89,7 @@ def test_a_result_backend_that_is_away_is_told_later(
 
 
 @pytest.mark.postgres
-def test_a_database_that_is_away_is_told_later(
+def test_results_reach_a_database_that_was_down_later(
     rabbitmq: Any, started: Callable[..., Any], tmp_path: Path, postgres: Any
 ) -> None:
     url = postgres.fresh_url()
@@ -134,7 +134,7 @@ def outlives(system: System, down: Callable[[], Any], up: Callable[[], Any]) -> 
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_a_copy_of_its_process_reports_for_nobody(valkey: Any, pool: str, tmp_path: Path) -> None:
+def test_a_forked_copy_of_a_job_s_process_reports_nothing(valkey: Any, pool: str, tmp_path: Path) -> None:
     with working(tmp_path, valkey.fresh_url(), "--pool", pool) as system:
         who, after = mark(), mark()
         job = copies.delay(who)

@@ -263,7 +263,7 @@ def test_a_beat_embedded_in_celerys_worker_is_seen_and_remembers(valkey: Valkey,
         assert stopped["last_tick"]
 
 
-def test_two_beats_are_told_by_doctor_and_health(valkey: Valkey, tmp_path: Path) -> None:
+def test_doctor_and_health_report_two_beats(valkey: Valkey, tmp_path: Path) -> None:
     with opened(tmp_path, valkey.fresh_url()) as ops:
         ops.worker_seen()
         for name in ("beat@one:7", "beat@two:8"):

@@ -50,7 +50,7 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(key: str, value: str, a
     assert allowed in done.stderr
 
 
-def test_nothing_is_left_after_an_interrupt() -> None:
+def test_no_process_or_file_is_left_after_an_interrupt() -> None:
     environment = {**os.environ, "ONLY": "enqueue", "PEERS": "by-hand", "ROUNDS": "50", "SERVER": "valkey"}
     run = subprocess.Popen(
         [sys.executable, "-m", "benchmarks"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True

@@ -56,7 +56,7 @@ def test_a_job_whose_headers_grow_too_large_is_settled_with_its_real_reason(syst
     system.until(lambda: system.events(mark) == ["done"], 20, "the slot is taken")
 
 
-def test_what_is_too_large_at_once_is_refused_where_it_is_enqueued(system: System) -> None:
+def test_headers_that_are_too_large_at_once_are_refused_at_enqueueing(system: System) -> None:
     headers = {"x-user": "u" * (FRAME + 1)}
     if not system.env["NIGHTSHIFT_BROKER_URL"].startswith("amqp"):
         mark = uuid.uuid4().hex[:12]

@@ -31,7 +31,7 @@ TROUBLES = [
 
 
 @pytest.mark.parametrize(("broker", "old", "new", "cause"), TROUBLES)
-def test_each_cause_is_told_apart(
+def test_each_cause_has_its_own_error(
     request: pytest.FixtureRequest, tmp_path: Path, broker: str, old: str, new: str, cause: str
 ) -> None:
     server = request.getfixturevalue(broker)
@@ -120,7 +120,7 @@ def test_a_managed_server_that_tells_nothing_about_itself_is_healthy(
         ("allkeys-lru", "error", "deletes jobs"),
     ],
 )
-def test_the_doctor_tells_the_truth_about_eviction(
+def test_the_doctor_reports_eviction_correctly(
     redis_server: RedisServer, tmp_path: Path, policy: str, level: str, says: str
 ) -> None:
     with opened(tmp_path, redis_server.fresh_url(), migrate=False) as ops, redis_server.client() as client:
@@ -153,7 +153,7 @@ def test_a_full_server_with_a_volatile_policy_keeps_jobs(redis_server: RedisServ
             client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_rabbitmq_s_rights_are_told_apart_too(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
+def test_rabbitmq_s_missing_permissions_have_their_own_errors(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
     url = rabbitmq.fresh_url()
     vhost = url.rpartition("/")[2]
     rabbitmq.erl('rabbit_auth_backend_internal:add_user(<<"guest1">>, <<"s3cret-guest">>, <<"t">>)')

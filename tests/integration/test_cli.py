@@ -281,7 +281,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_database_that_is_away_is_one_line(
+def test_the_error_for_a_database_that_is_down_is_one_line(
     words: list[str], valkey: Valkey, postgres: Postgres, tmp_path: Path
 ) -> None:
     url = postgres.fresh_url().replace(f":{postgres.port}/", ":9/")
@@ -294,7 +294,7 @@ def test_a_database_that_is_away_is_one_line(
     [["purge", "--all", "--yes"], ["delayed", "list"], ["dead", "replay", "--all", "--yes"]],
     ids=" ".join,
 )
-def test_a_broker_that_is_away_is_one_line(words: list[str], ops: Ops, valkey: Valkey) -> None:
+def test_the_error_for_a_broker_that_is_down_is_one_line(words: list[str], ops: Ops, valkey: Valkey) -> None:
     ops.bury()
     valkey.stop()
     _fails_in_one_line(ops, words)
@@ -325,7 +325,7 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_an_app_without_the_extension_is_told_what_to_do(tmp_path: Path) -> None:
+def test_the_error_for_an_app_without_the_extension_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "bareapp.py").write_text("from flask import Flask\napp = Flask('bareapp')\n")
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "bareapp", "jobs", "stats"],

@@ -121,7 +121,7 @@ def test_a_port_that_is_no_number_is_refused(ops_lite: Ops, monkeypatch: pytest.
     assert "'http' is not a valid integer" in refused(ops_lite, "up")
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "instance").mkdir()
     with opened(tmp_path, "embedded://", migrate=False) as ops:
         (tmp_path / "instance").rmdir()
@@ -132,7 +132,9 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
             assert "NIGHTSHIFT_" in said
 
 
-def test_a_role_that_may_not_make_tables_is_told_in_a_line(postgres: Postgres, tmp_path: Path) -> None:
+def test_the_error_for_a_role_that_may_not_create_tables_is_one_line(
+    postgres: Postgres, tmp_path: Path
+) -> None:
     url = postgres.fresh_url()
     with postgres._connect() as connection:
         connection.execute("drop role if exists reader")
@@ -183,7 +185,7 @@ def bury_with_headers(ops: Ops, job: str) -> None:
     Archiver(ops.services.broker, ops.services.store).run_once()
 
 
-def test_ids_of_one_minute_are_told_apart_by_their_ends(ops: Ops) -> None:
+def test_ids_of_one_minute_differ_in_their_ends(ops: Ops) -> None:
     ids = new_ids(3)
     for id_ in ids:
         ref = JobRef(id_, "mail.send", "mail", 1, None, utcnow())

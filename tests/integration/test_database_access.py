@@ -109,7 +109,7 @@ def test_the_doctor_finds_a_sqlite_file_that_is_locked(valkey: Valkey, tmp_path:
     store.close()
 
 
-def test_the_doctor_finds_a_harmful_migration_while_the_database_is_away(
+def test_the_doctor_finds_a_harmful_migration_while_the_database_is_down(
     valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -72,7 +72,7 @@ class TestArchive:
         [letter_id] = system.died("j1", body=body, reason=Reason.UNDECODABLE)
         assert dead_letters.find(system.store, letter_id).letter.body == body
 
-    def test_what_was_archived_without_its_acknowledgement_is_archived_once(
+    def test_a_letter_archived_without_its_acknowledgement_is_archived_once(
         self, system: DeadLetterSystem
     ) -> None:
         system.bury("j1")
@@ -94,7 +94,7 @@ class TestArchive:
         system.archive()
         assert (dead_letters.count(system.store), system.in_queue()) == (150, 0)
 
-    def test_the_journal_learns_of_a_death_that_no_worker_told(self, system: DeadLetterSystem) -> None:
+    def test_the_journal_records_a_death_that_no_worker_reported(self, system: DeadLetterSystem) -> None:
         system.died("j1")
         record = journal.find_job(system.store, "j1")
         assert record is not None
@@ -102,7 +102,7 @@ class TestArchive:
         assert record.error == {"error": "OSError", "message": "refused j1"}
         assert (record.args, record.request_id) == ("[7]", "req-1")
 
-    def test_only_what_no_worker_counted_is_counted_and_once(self, system: DeadLetterSystem) -> None:
+    def test_deaths_that_no_worker_counted_are_counted_once(self, system: DeadLetterSystem) -> None:
         system.died("settled-by-a-worker")
         assert journal.totals(system.store) == []
         headers = system.job("killed") | {
@@ -118,7 +118,7 @@ class TestArchive:
         assert stored.reason is Reason.DELIVERY_LIMIT
         assert stored.headers == headers  # times and all
 
-    def test_what_the_lease_transport_buries_is_counted(self, system: DeadLetterSystem) -> None:
+    def test_burials_by_the_lease_transport_are_counted(self, system: DeadLetterSystem) -> None:
         from flask_nightshift.brokers.payload import Burial
 
         note = Burial("delivery_limit", "its worker died 5 times", "mail", "w2").header()
@@ -171,7 +171,7 @@ class TestThread:
         yield made
         made.stop()
 
-    def test_it_archives_by_itself_and_at_once_when_told(
+    def test_the_archiver_works_by_itself_and_at_once_when_woken(
         self, system: DeadLetterSystem, archiving: Archiver
     ) -> None:
         for number in range(3):
@@ -179,7 +179,7 @@ class TestThread:
             archiving.notify()
             wait_for(lambda n=number: dead_letters.count(system.store) == n + 1, 5, "not archived")
 
-    def test_with_the_database_away_letters_stay_in_the_queue_and_it_is_said_once(
+    def test_with_the_database_down_letters_stay_queued_and_one_line_says_so(
         self, system: DeadLetterSystem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(archiver, "INTERVAL", 0.1)
@@ -373,7 +373,7 @@ class TestDiscard:
         assert "discarded" in dead_letters.discard(system.store, Filters(ids=(drop,))).skipped[drop]
         assert system.state("drop") is JobState.DEAD
 
-    def test_it_is_not_replayed_unless_forced(self, system: DeadLetterSystem) -> None:
+    def test_a_discarded_letter_is_not_replayed_unless_forced(self, system: DeadLetterSystem) -> None:
         ids = tuple(system.died("j1"))
         dead_letters.discard(system.store, Filters())
         assert dead_letters.replay(system.store, system.broker, Filters(ids=ids)).ids == ()
@@ -413,7 +413,7 @@ class TestPrune:
         assert dead_letters.find(system.store, old)
         assert system.state("old") is JobState.DEAD
 
-    def test_a_waiting_letter_goes_only_if_that_is_wanted_and_its_end_is_logged(
+    def test_a_waiting_letter_is_pruned_only_if_configured_and_then_logged(
         self, system: DeadLetterSystem, caplog: pytest.LogCaptureFixture
     ) -> None:
         [letter_id] = system.died("j1")

@@ -57,7 +57,7 @@ def test_the_tutorials_app_enqueues(app_env: Path, monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_the_tutorials_app_says_that_the_history_is_away(
+def test_the_tutorials_app_says_that_the_history_is_unavailable(
     app_env: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, app_code, _ = blocks("docs/tutorial.md")

@@ -118,7 +118,7 @@ def test_retries(ops: Ops, options: dict[str, Any], says: str) -> None:
     assert "odd.task" in found["message"]
 
 
-def test_a_schedule_entry_whose_task_nobody_knows(valkey: Valkey, tmp_path: Path) -> None:
+def test_a_schedule_entry_with_an_unknown_task(valkey: Valkey, tmp_path: Path) -> None:
     schedule = {
         "nightly": {"task": "mail.sned", "schedule": 60},
         "good": {"task": "mail.send", "schedule": 60},
@@ -130,7 +130,7 @@ def test_a_schedule_entry_whose_task_nobody_knows(valkey: Valkey, tmp_path: Path
         assert found["remedy"] == "Did you mean 'mail.send'?"
 
 
-def test_queues_that_nobody_consumes(ops: Ops) -> None:
+def test_queues_without_a_consumer(ops: Ops) -> None:
     ops.worker_seen(queues=["celery"])
     assert about(ops, "queues")["level"] == "warning"
     ops.enqueue("mail", 2)

@@ -13,7 +13,7 @@ from kombu import Connection, Exchange, Queue
 from system import System, running
 
 
-def test_what_came_by_a_topic_exchange_is_retried_in_its_queue(
+def test_a_job_from_a_topic_exchange_is_retried_in_its_queue(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
     system = new_system()

@@ -21,7 +21,7 @@ SETTINGS = json.dumps(
 
 # how many it has leased at least: the loop of a full gevent pool waits with one in hand
 @pytest.mark.parametrize(("pool", "at_least"), [("threads", 4), ("gevent", 2)])
-def test_what_waited_in_a_frozen_worker_is_not_run_by_it(
+def test_a_job_that_waited_in_a_frozen_worker_does_not_run_there(
     valkey: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str, at_least: int
 ) -> None:
     system = System(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SETTINGS)
@@ -54,7 +54,7 @@ def test_what_waited_in_a_frozen_worker_is_not_run_by_it(
     system.until(lambda: "done" in system.events("after"), 20, "it does not work again")
 
 
-def test_what_waited_for_a_child_of_a_frozen_worker_is_not_handed_to_it(
+def test_a_job_that_waited_for_a_child_of_a_frozen_worker_is_not_handed_over(
     valkey: Any, tmp_path: Any, request: pytest.FixtureRequest
 ) -> None:
     """It freezes while two reports lie before it, between the one and the other: each sets a child free."""
@@ -87,7 +87,7 @@ def test_what_waited_for_a_child_of_a_frozen_worker_is_not_handed_to_it(
 
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_what_waited_in_a_worker_that_rabbitmq_has_given_up_is_not_begun_by_it(
+def test_a_job_that_waited_in_a_worker_rabbitmq_gave_up_does_not_begin_there(
     rabbitmq: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str
 ) -> None:
     """Its job ends while it is frozen, so that it hears of the free place before it hears of the lost connection."""

@@ -40,7 +40,7 @@ class TestRoutes:
         assert "NIGHTSHIFT_HTTP_TOKEN" in answer.get_json()["message"]
 
     @pytest.mark.parametrize("first", ["app", "nightshift"])
-    def test_the_app_s_own_go_first_whoever_came_first(
+    def test_the_app_s_own_routes_take_precedence(
         self, tmp_path: Path, first: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         app = make(tmp_path, NIGHTSHIFT_HTTP_ACCESS="open")

@@ -115,7 +115,7 @@ def test_a_beat_that_stopped_ticking_is_unhealthy(ops: Ops) -> None:
 @pytest.mark.parametrize(
     ("broker", "fault"), [("valkey", "freeze"), ("valkey", "stop"), ("rabbitmq", "freeze")]
 )
-def test_a_broker_that_is_away_fails_its_part_alone_and_in_time(
+def test_a_broker_that_is_down_fails_only_its_part_and_in_time(
     broker: str, fault: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     server: Server = request.getfixturevalue(broker)
@@ -140,7 +140,7 @@ def test_a_broker_that_is_away_fails_its_part_alone_and_in_time(
 
 
 @pytest.mark.parametrize("fault", ["freeze", "stop"])
-def test_a_database_that_is_away_fails_what_it_knows_and_in_time(
+def test_a_database_that_is_down_fails_its_parts_and_in_time(
     on_postgres: Ops, postgres: Postgres, fault: str
 ) -> None:
     ops = on_postgres
@@ -252,7 +252,7 @@ def test_the_command_exits_with_what_it_says(ops: Ops) -> None:
     assert ops.run("health", "--part", "nonsense").exit_code == 2
 
 
-def test_the_command_does_not_wait_longer_than_told(ops: Ops, valkey: Valkey) -> None:
+def test_the_command_does_not_wait_longer_than_its_timeout(ops: Ops, valkey: Valkey) -> None:
     valkey.freeze()
     started = time.monotonic()
     assert ops.run("health", "--part", "broker", "--timeout", "0.5").exit_code == 1

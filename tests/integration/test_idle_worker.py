@@ -19,7 +19,7 @@ MANY = ",".join(f"queue{number}" for number in range(400))
 
 
 @pytest.mark.parametrize("broker", ["redis_server"], indirect=True)
-def test_an_idle_worker_asks_seldom_however_many_queues_it_has(
+def test_an_idle_worker_with_many_queues_sends_few_requests(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
     system = new_system(NIGHTSHIFT_QUEUES=MANY)

@@ -56,7 +56,7 @@ def test_when_the_connection_is_cut(case: Case) -> None:
     case.ran_once()
 
 
-def test_when_the_worker_is_told_to_stop(case: Case) -> None:
+def test_when_the_worker_is_asked_to_stop(case: Case) -> None:
     case.worker.signal(signal.SIGTERM)
     case.until(lambda: "Stopping Pool" in case.worker.log, "it does not stop")
     case.go_on()

@@ -202,7 +202,7 @@ class TestOneJob:
 
 
 class TestProgress:
-    def test_it_may_come_before_the_start_is_written(self, store: Store) -> None:
+    def test_progress_may_come_before_the_start_is_written(self, store: Store) -> None:
         journal.record_progress(store, "j1", {"done": 1, "total": 3})
         early = journal.find_job(store, "j1")
         assert early is not None

@@ -357,7 +357,7 @@ class TestThread:
         subprocess.run([sys.executable, "-c", textwrap.dedent(script), url], check=True, timeout=60)
         assert jobs_written(Store(url)) == 300
 
-    def test_closing_with_the_database_away_ends_in_time_and_says_what_is_lost(
+    def test_closing_with_the_database_down_ends_in_time_and_logs_the_loss(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         writer = journal.Journal(Store(f"sqlite:///{tmp_path}/nowhere/db.sqlite3"))

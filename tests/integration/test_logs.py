@@ -176,7 +176,7 @@ def _logged(text: str) -> str:
         ("celery.app.trace", trace.LOG_REJECTED.strip()),
     ],
 )
-def test_what_celery_says_twice_is_dropped_and_its_own_troubles_are_not(
+def test_celery_s_duplicate_lines_are_dropped_and_its_errors_are_not(
     lines: Lines, name: str, text: str
 ) -> None:
     fields = {"name": "x", "id": "y", "exc": "z", "runtime": 1, "return_value": "r", "description": "raised"}

@@ -142,7 +142,7 @@ def attack() -> None:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_what_a_job_says_drives_no_terminal_and_forges_no_line(
+def test_a_job_s_text_drives_no_terminal_and_forges_no_line(
     form: Literal["json", "console"], encoding: str
 ) -> None:
     stream = configured(form, encoding)

@@ -29,7 +29,7 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("broker", ["valkey", "rabbitmq"])
-def test_a_job_that_the_broker_buried_is_told_with_its_id(
+def test_a_job_that_the_broker_buried_is_logged_with_its_id(
     broker: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path, request.getfixturevalue(broker).fresh_url()) as ops:
@@ -74,7 +74,7 @@ def message(job: str, **members: Any) -> bytes:
     ).encode()
 
 
-def test_a_worker_tells_which_job_was_buried_unseen_and_no_arguments(valkey: Valkey, tmp_path: Path) -> None:
+def test_a_worker_logs_which_job_was_buried_without_its_arguments(valkey: Valkey, tmp_path: Path) -> None:
     url = valkey.fresh_url()
     with running(tmp_path, url) as system, opened(tmp_path, url, migrate=False) as ops:
         often, misshapen = new_id(), new_id()
@@ -95,7 +95,7 @@ def test_a_worker_tells_which_job_was_buried_unseen_and_no_arguments(valkey: Val
         assert SECRET not in worker.log
 
 
-def test_a_job_that_changes_hands_is_told_with_its_id_on_both_sides(valkey: Valkey, tmp_path: Path) -> None:
+def test_a_job_that_changes_workers_is_logged_with_its_id_by_both(valkey: Valkey, tmp_path: Path) -> None:
     with running(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SHORT) as system:
         system.web()
         frozen = system.worker("--pool", "solo", name="frozen")

@@ -119,7 +119,7 @@ def test_processes(ops: Ops) -> None:
     assert found[key("nightshift_beat_last_tick_seconds")] == pytest.approx(12, abs=2)
 
 
-def test_a_broker_that_is_away_leaves_its_samples_out(ops: Ops, valkey: Valkey) -> None:
+def test_samples_of_a_broker_that_is_down_are_left_out(ops: Ops, valkey: Valkey) -> None:
     ops.ran()
     ops.flush()
     ops.all_well()
@@ -137,7 +137,7 @@ def test_a_broker_that_is_away_leaves_its_samples_out(ops: Ops, valkey: Valkey) 
 
 
 @pytest.mark.parametrize("fault", ["stop", "freeze"])
-def test_a_database_that_is_away_leaves_its_samples_out(
+def test_samples_of_a_database_that_is_down_are_left_out(
     valkey: Valkey, postgres: Postgres, tmp_path: Path, fault: str
 ) -> None:
     with opened(tmp_path, valkey.fresh_url(), NIGHTSHIFT_DATABASE_URL=postgres.fresh_url()) as ops:
@@ -202,7 +202,7 @@ def test_stats_goes_on_without_the_broker(ops: Ops, valkey: Valkey) -> None:
     assert "s3cret" not in page
 
 
-def test_names_that_nobody_declared_and_no_worker_ran_are_one_series(ops: Ops) -> None:
+def test_undeclared_names_that_no_worker_ran_are_one_series(ops: Ops) -> None:
     for number in range(300):
         ref = JobRef(f"j{number}", f"invented.{number}", "mail", 1)
         failure = Failure("NotRegistered", "no such task")

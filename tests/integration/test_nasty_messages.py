@@ -237,7 +237,7 @@ def test_no_message_stops_a_worker(broker: Any, new_system: Callable[..., System
     assert set(_left(system).values()) == {0}, _left(system)
 
 
-def test_what_crashes_the_event_loop_is_buried_in_the_end(
+def test_a_job_that_crashes_the_event_loop_is_finally_buried(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
     """Invariant 3, for whatever nobody thought of."""

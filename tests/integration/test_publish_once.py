@@ -102,7 +102,7 @@ def test_of_many_jobs_none_is_enqueued_twice(server: Any, line: Line, app: Flask
         assert client.llen("celery") == 701
 
 
-def test_nothing_of_it_is_left(server: Any, line: Line, app: Flask) -> None:
+def test_the_record_of_a_publisher_expires(server: Any, line: Line, app: Flask) -> None:
     work.delay(0)
     with server.client() as client:
         (word,) = client.keys("nightshift:publisher:*")

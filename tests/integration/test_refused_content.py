@@ -376,7 +376,7 @@ def test_a_tally_of_invented_names_stays_bounded() -> None:
     assert sum(row["count"] for row in rows) == 6 * MAX_CELLS
 
 
-def test_the_doctor_tells_of_what_was_refused_and_a_long_progress_is_bounded(
+def test_the_doctor_reports_refused_records_and_long_progress_is_bounded(
     valkey: Valkey, tmp_path: Path
 ) -> None:
     with opened(tmp_path, valkey.fresh_url()) as ops:

@@ -292,7 +292,7 @@ class TestTerminal:
         assert b"Replaying" in shown
         assert b"5/5" in shown
 
-    def test_a_database_that_is_locked_after_the_publish_is_told_plainly(self, terminal: Terminal) -> None:
+    def test_a_database_that_is_locked_after_the_publish_is_reported(self, terminal: Terminal) -> None:
         system = terminal.system
         [letter_id] = system.died("j1")
         publish, locks = system.broker.publish, []

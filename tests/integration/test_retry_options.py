@@ -54,7 +54,7 @@ def test_a_retry_expires_when_the_task_says_in_every_way_of_celery(system: Syste
         assert timedelta(minutes=55) < expires - utcnow() <= timedelta(hours=1)
 
 
-def test_what_a_task_says_of_its_automatic_retries_is_written(system: System) -> None:
+def test_options_of_automatic_retries_reach_the_message(system: System) -> None:
     who = marker()
     system.until_state(system.enqueue("test.expires_when_retried", who), "succeeded")
     assert system.events(who) == ["begun", "begun", "priority 7, expires True"]

@@ -130,7 +130,7 @@ def test_no_tick_waits_for_a_database_that_hangs(
     assert [lives.turn(), lives.turn()] == [1, 0]
 
 
-def test_what_fell_into_the_downtime_runs_when_a_database_that_was_away_at_the_start_is_back(
+def test_ticks_missed_in_a_downtime_run_once_the_database_is_back(
     clock: Clock,
     beats: Callable[[BaseSchedule], Beats],
     away: Callable[[], AbstractContextManager[None]],

@@ -88,7 +88,7 @@ def test_each_counter_answers_202_with_its_job(client: FlaskClient) -> None:
         assert status.get_json()["state"] in {"queued", "unknown"}
 
 
-def test_a_job_that_nobody_knows_is_unknown(client: FlaskClient) -> None:
+def test_a_job_without_a_record_is_unknown(client: FlaskClient) -> None:
     assert client.get("/jobs/no-such-job").get_json()["state"] == "unknown"
 
 
@@ -128,12 +128,12 @@ def test_a_wrong_sign_up_names_field_value_and_way_out(
 @pytest.mark.parametrize(
     ("payload", "field"), [("[1]", "body"), ("{", "body"), ("[" * 30_000, "body"), ("", "body")]
 )
-def test_what_is_not_a_json_object_is_refused(client: FlaskClient, payload: str, field: str) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(client: FlaskClient, payload: str, field: str) -> None:
     answer = client.post("/signup", data=payload, content_type="application/json")
     assert (answer.status_code, answer.get_json()["error"]["field"]) == (400, field)
 
 
-def test_a_form_instead_of_json_is_told_the_content_type(client: FlaskClient) -> None:
+def test_the_error_for_a_form_names_the_content_type(client: FlaskClient) -> None:
     answer = client.post("/signup", data=ADA)
     assert answer.status_code == 400
     assert "application/json" in answer.get_json()["error"]["remedy"]
@@ -159,7 +159,9 @@ def test_bodies_are_bounded(client: FlaskClient, app: Flask) -> None:
     ],
     ids=["text", "empty", "svg", "bmp", "bomb", "huge bomb"],
 )
-def test_what_is_not_a_picture_is_refused(client: FlaskClient, app: Flask, data: bytes, says: str) -> None:
+def test_a_file_that_is_not_a_picture_is_refused(
+    client: FlaskClient, app: Flask, data: bytes, says: str
+) -> None:
     answer = upload(client, data, "evil.png")
     assert answer.status_code == 400
     assert answer.get_json()["error"]["field"] == "file"
@@ -218,7 +220,7 @@ def test_a_frozen_broker_is_503_in_time_and_the_same_request_works_afterwards(
     assert count(app, User) == 1
 
 
-def test_a_database_that_is_away_is_503(
+def test_a_database_that_is_down_is_503(
     client: FlaskClient, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():

@@ -77,7 +77,7 @@ class TestForgedMail:
             ("email", "=?utf-8?q?x?=@example.org"), ("email", "ada@example.org\r\nBcc: x@example.org"),
         ],
     )  # fmt: skip
-    def test_it_is_refused_at_sign_up(self, client: FlaskClient, field: str, value: str) -> None:
+    def test_a_forged_name_is_refused_at_sign_up(self, client: FlaskClient, field: str, value: str) -> None:
         answer = client.post("/signup", json=ADA | {field: value})
         assert (answer.status_code, answer.get_json()["error"]["field"]) == (400, field)
 
@@ -167,7 +167,7 @@ class TestWelcomeLink:
         assert "no-store" in answer.headers["Cache-Control"]
         assert client.post("/hello", data={"token": token}).status_code == 404
 
-    def test_it_expires(self, app: Flask, client: FlaskClient) -> None:
+    def test_the_welcome_link_expires(self, app: Flask, client: FlaskClient) -> None:
         client.post("/signup", json=ADA)
         token = self.token(app)
         with app.app_context():

@@ -128,7 +128,7 @@ def killer(holder: list[subprocess.Popen[bytes]], started: threading.Event) -> C
 
 
 class TestWelcomeMail:
-    def test_it_is_text_and_html_and_greets(self, ada: User, postman: Postman) -> None:
+    def test_the_mail_is_text_and_html_and_greets(self, ada: User, postman: Postman) -> None:
         assert tasks.send_welcome.run(ada.id) == {"sent": True, "to": "ada@example.org"}
         mail = postman.all()[0]
         link = f"/hello#{ada.sessions[0].token}"
@@ -270,7 +270,7 @@ class TestThumbnails:
         tasks.make_thumbnails.run(photo_id)
         assert {image.size for image in self.made(photo_id).values()} == {(50, 20)}
 
-    def test_it_stands_upright_and_tells_nothing_of_where_it_was_taken(self, app: Flask) -> None:
+    def test_a_thumbnail_is_upright_and_has_no_location(self, app: Flask) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # turned by 90 degrees
         exif[0x010F] = "Camera of Ada"
@@ -347,7 +347,7 @@ def heard(partner: str) -> list[dict[str, Any]]:
 
 
 class TestHooks:
-    def test_it_posts_json_with_the_key(self, partner: str) -> None:
+    def test_a_hook_posts_json_with_the_key(self, partner: str) -> None:
         assert deliver(f"{partner}/ok") == 200
         call = heard(partner)[0]
         assert (call["key"], call["payload"], call["path"]) == ("k1", {"order": 42}, "/ok")

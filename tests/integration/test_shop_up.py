@@ -128,7 +128,7 @@ def test_a_second_stop_signal_stops_at_once(shop: ShopStack, partner: SlowPartne
     assert shop.family() == []
 
 
-def test_killed_it_takes_its_processes_along_and_the_next_start_goes_on(
+def test_a_killed_up_takes_its_processes_along_and_the_next_start_continues(
     shop: ShopStack, partner: SlowPartner
 ) -> None:
     shop.start()

@@ -107,7 +107,7 @@ class TestMigrations:
         with store.read() as connection:
             assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "the-app"
 
-    def test_tables_that_are_missing_are_said_to_be(self, postgres: Postgres) -> None:
+    def test_missing_tables_are_reported(self, postgres: Postgres) -> None:
         store = Store(postgres.fresh_url())
         with pytest.raises(DatabaseUnavailable, match="flask jobs migrate"), store.read() as connection:
             connection.execute(select(tables.jobs))
@@ -258,7 +258,7 @@ class TestAway:
         postgres.start()
         assert postgresql.ping() < 3
 
-    def test_postgresql_restarts_within_a_second_and_nobody_notices(
+    def test_postgresql_restarts_within_a_second_without_an_error(
         self, postgresql: Store, postgres: Postgres
     ) -> None:
         for _ in range(3):
@@ -288,7 +288,7 @@ class TestAway:
             connection.execute(insert(tables.schedules).values(name=counter, total_run_count=0))
         assert counted(store, counter) == 0
 
-    def test_a_wrong_password_is_not_told(self, tmp_path: Path) -> None:
+    def test_a_wrong_password_is_not_shown(self, tmp_path: Path) -> None:
         store = Store("postgresql://user:s3cret@127.0.0.1:1/none")
         with pytest.raises(DatabaseUnavailable) as caught:
             store.ping()

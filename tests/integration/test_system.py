@@ -33,7 +33,7 @@ def test_a_shared_task_runs_in_the_app_context_too(shared_system: System) -> Non
     assert shared_system.events(who) == ["begun", "done-in-jobsapp"]
 
 
-def test_a_failing_job_is_retried_by_its_policy_and_the_log_tells(shared_system: System) -> None:
+def test_a_failing_job_is_retried_by_its_policy_and_logged(shared_system: System) -> None:
     who = marker()
     job_id = shared_system.enqueue("test.flaky", who, 3)
     job = shared_system.until_state(job_id, "succeeded")

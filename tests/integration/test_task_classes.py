@@ -63,7 +63,7 @@ def test_doctor_looks_at_tasks_of_any_class(system: System) -> None:
     assert {finding["check"] for finding in system.json("doctor")} >= {"broker", "database", "workers"}
 
 
-def test_a_request_class_of_the_user_is_told_and_the_job_is_settled(system: System) -> None:
+def test_a_user_s_request_class_is_called_and_the_job_is_settled(system: System) -> None:
     who = marker()
     job = system.enqueue("idiom.request", who, 30)
     system.until_state(job, "dead")

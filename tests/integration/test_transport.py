@@ -198,7 +198,7 @@ def test_a_delayed_message_keeps_its_priority(harness: Harness) -> None:
 # waiting
 
 
-def test_a_waiting_consumer_hears_a_publish_at_once(harness: Harness) -> None:
+def test_a_publish_wakes_a_waiting_consumer_at_once(harness: Harness) -> None:
     reader = harness.reader()
     reader.within(0.1)
     threading.Timer(0.3, harness.publish, ("a",)).start()
@@ -632,7 +632,7 @@ def test_a_server_that_became_a_replica_is_a_lost_connection(harness: Harness) -
         harness.redis.replicaof("NO", "ONE")
 
 
-def test_a_wrong_password_is_said_clearly_and_not_shown(harness: Harness) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(harness: Harness) -> None:
     harness.url = harness.url.replace(harness.server.password, "not-it")
     connection = harness.connect()
     with pytest.raises(AccessRefused, match=r"(?i)password|WRONGPASS") as caught:

@@ -39,7 +39,7 @@ def ask(cluster: Cluster, command: str, **arguments: Any) -> Any:
     return answers[0]["one@test"]
 
 
-def test_inspect_tells_what_runs_waits_and_is_delayed(cluster: Cluster) -> None:
+def test_inspect_lists_running_waiting_and_delayed_jobs(cluster: Cluster) -> None:
     cluster.enqueue("running-1", "running-2", seconds=4)
     cluster.wait(lambda: len(cluster.started()) == 2)
     (waiting,) = cluster.enqueue("waiting")

@@ -128,7 +128,9 @@ def test_a_frozen_consumer_is_fenced(harness: Harness) -> None:
     assert sorted(harness.leased()) == [0, 1, 2, 3], "its late acknowledgement changed something"
 
 
-def test_a_consumer_that_was_taken_over_changes_nothing_and_begins_anew(harness: Harness, lost: Any) -> None:
+def test_a_consumer_that_was_taken_over_changes_nothing_and_starts_afresh(
+    harness: Harness, lost: Any
+) -> None:
     for number in range(3):
         harness.publish(number)
     reader = harness.reader(prefetch=3)
@@ -149,7 +151,7 @@ def test_a_consumer_that_was_taken_over_changes_nothing_and_begins_anew(harness:
     wait_for(lambda: harness.keys() == BOOKS, 3, "it does not work after that")
 
 
-def test_what_a_taken_over_consumer_had_not_delivered_is_not_delivered(harness: Harness) -> None:
+def test_undelivered_messages_of_a_taken_over_consumer_are_not_delivered(harness: Harness) -> None:
     for number in range(3):
         harness.publish(number)
     reader = harness.reader(prefetch=1)
@@ -478,7 +480,7 @@ def test_consumers_cut_off_together_have_time_to_come_back(harness: Harness) -> 
         assert harness.leased() == ["first"]
 
 
-def test_a_queue_that_is_added_is_served_although_another_consumer_hears_the_bell(harness: Harness) -> None:
+def test_an_added_queue_is_served_although_another_consumer_gets_its_doorbell(harness: Harness) -> None:
     waits_longest, grows = harness.reader("old"), harness.reader("old")
     for reader in (waits_longest, grows):
         assert reader.within(0.5) == []
@@ -604,7 +606,7 @@ def test_the_delivery_count_survives_an_old_worker(harness: Harness) -> None:
     assert harness.reader().next().headers["x-delivery-count"] == 1
 
 
-def test_what_an_old_worker_left_unacknowledged_is_restored(harness: Harness) -> None:
+def test_messages_an_old_worker_left_unacknowledged_are_restored(harness: Harness) -> None:
     harness.publish("a")
     raw = json.loads(harness.redis.rpop(QUEUE))
     tag = raw["properties"]["delivery_tag"]

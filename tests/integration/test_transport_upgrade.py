@@ -57,7 +57,7 @@ def test_a_rolling_upgrade_and_the_way_back(cluster: Cluster) -> None:
     assert old.stop() == 0
 
 
-def test_what_a_killed_old_worker_held_is_restored(cluster: Cluster) -> None:
+def test_messages_a_killed_old_worker_held_are_restored(cluster: Cluster) -> None:
     old = cluster.worker("threads", stock=True, concurrency=2)
     cluster.enqueue("running-1", "running-2", stock=True, seconds=60)
     cluster.enqueue("delayed", stock=True, countdown=8)

@@ -81,7 +81,7 @@ def test_a_job_that_is_terminated_stops_and_its_place_is_free_again(
     assert not control.system.processes[0].lines("job.retrying", job_id=victim.id)
 
 
-def test_a_job_is_terminated_before_its_child_has_said_that_it_began(control: RemoteControl) -> None:
+def test_a_job_is_terminated_before_its_child_reported_its_start(control: RemoteControl) -> None:
     children = psutil.Process(control.system.processes[0].popen.pid).children()
     for child in children:
         child.suspend()

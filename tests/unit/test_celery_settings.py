@@ -71,7 +71,7 @@ def test_the_table_has_all_of_celery_s_settings_once() -> None:
         assert name in DEFAULTS, name
 
 
-def test_the_reference_says_of_each_what_becomes_of_it() -> None:
+def test_the_reference_says_how_each_setting_is_treated() -> None:
     page = (HERE / "docs/reference.md").read_text()
     for name in [*REFUSED, *celery_settings.OF_TASKS, *celery_settings.MERGED]:
         assert f"`{name}`" in page, name

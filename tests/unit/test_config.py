@@ -218,7 +218,7 @@ class TestDatabase:
             loaded({name: url})
         assert caught.value.key == name
 
-    def test_an_app_on_another_database_is_told_which_key_of_ours_to_set(self) -> None:
+    def test_the_error_for_an_unsupported_app_database_names_our_key(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load(SQLALCHEMY_DATABASE_URI="mysql+pymysql://u:s3cret@h/n")
         assert str(caught.value) == (

@@ -23,7 +23,7 @@ def test_as_many_as_asked_for_each_a_uuid_of_version_7(count: int) -> None:
         assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
 
 
-def test_an_id_tells_when_it_was_made() -> None:
+def test_an_id_contains_its_time() -> None:
     before = time.time_ns() // 1_000_000
     made = uuid.UUID(new_id()).int >> 80
     assert before <= made <= time.time_ns() // 1_000_000

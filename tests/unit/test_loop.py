@@ -136,7 +136,7 @@ class TestEnd:
             assert diary.next(2) == ["turn", "paused: gone"]
             assert not threads()
 
-    def test_it_can_be_started_again(self) -> None:
+    def test_a_stopped_loop_can_be_started_again(self) -> None:
         diary = Diary()
         for _ in range(2):
             with running(diary):
@@ -161,7 +161,7 @@ class TestEnd:
 
 
 class TestFork:
-    def test_a_child_starts_anew_whatever_the_parent_was_doing(self) -> None:
+    def test_a_child_starts_fresh_whatever_the_parent_was_doing(self) -> None:
         with running(Diary(60.0)) as diary:
             diary.next(1)
 

@@ -70,7 +70,7 @@ def bury(headers: dict[str, Any], body: bytes = b"[[], {}, {}]", **more: Any) ->
 
 
 class TestStamp:
-    def test_it_says_when_where_and_for_whom(self) -> None:
+    def test_the_ref_of_a_stamped_message(self) -> None:
         ref = message_headers.ref(stamped(), "mail")
         assert (ref.job_id, ref.task, ref.queue, ref.attempt, ref.run) == ("j1", "mail.send", "mail", 1, 0)
         assert (ref.request_id, ref.enqueued_at) == ("r1", NOW)

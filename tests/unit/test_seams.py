@@ -106,7 +106,7 @@ def test_every_override_is_a_seam_or_a_documented_extension_point() -> None:
     assert not missing, f"add to compat/ (with a reason), then `make seams`: {sorted(missing)}"
 
 
-def test_every_private_name_of_somebody_else_is_a_seam() -> None:
+def test_every_foreign_private_name_is_a_seam() -> None:
     missing = [
         str(use) for use in private_names.private_uses() if not _is_seam(use) and not _is_ours(use, OURS)
     ]
@@ -132,7 +132,7 @@ def test_users_of_a_seam_exist_and_name_it() -> None:
     assert not unused, f"take out of compat/ what is used no more: {unused}"
 
 
-def test_what_we_import_is_declared() -> None:
+def test_imported_libraries_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [
         each for extra in ("embedded", "postgres", "shop") for each in project["optional-dependencies"][extra]
@@ -224,7 +224,7 @@ def test_a_changed_body_of_a_seam_is_found_by_its_source() -> None:
     assert "One timer watches over all time limits." in str(changed)
 
 
-def test_a_version_that_nobody_checked_is_named() -> None:
+def test_an_unchecked_version_is_named() -> None:
     record = check.checked()
     other = replace(record, versions={**record.versions, "kombu": "5.6.9"})
     (unchecked,) = check.unchecked(other)
@@ -248,7 +248,7 @@ def test_a_fingerprint_does_not_change_with_comments_docstrings_and_formatting()
     assert first != third
 
 
-def test_a_signature_is_told_as_python_writes_it() -> None:
+def test_a_signature_is_written_as_python_writes_it() -> None:
     def sample(a: Any, b: Any = 1, *rest: Any, c: Any, d: Any = 2, **more: Any) -> None: ...
 
     def keywords(a: Any, *, b: Any = 1) -> None: ...

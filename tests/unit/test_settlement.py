@@ -98,7 +98,7 @@ def test_a_refused_step_leaves_other_waiting_steps_alone(harness: Harness) -> No
     assert harness.broker.depths(["work"])[0].leased == 0
 
 
-def test_one_whose_dead_letter_cannot_be_written_either_goes_back(harness: Harness) -> None:
+def test_a_job_whose_dead_letter_cannot_be_written_goes_back(harness: Harness) -> None:
     harness.broker.bad = ("purple", DEAD_QUEUE)
 
     harness.settlement.write(harness.step("a", "purple"))
