@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-DEAD_QUEUE = "nightshift.dead"
+from ....message.burial import DEAD_QUEUE
 
 
 @dataclass(frozen=True, slots=True)
