@@ -2,7 +2,7 @@
 
 This module knows no broker, no database and no Celery.
 
-State machine (``TRANSITIONS``)::
+State machine::
 
     queued ─► running ─► succeeded
       ▲          │  └──► dead ─► queued          (replay)
@@ -40,17 +40,6 @@ class JobState(enum.StrEnum):
     SUCCEEDED = "succeeded"
     DEAD = "dead"
     UNKNOWN = "unknown"
-
-
-TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.DEAD}),
-    JobState.RUNNING: frozenset(set(JobState) - {JobState.UNKNOWN}),
-    JobState.RETRYING: frozenset({JobState.RUNNING, JobState.DEAD}),
-    JobState.SUCCEEDED: frozenset(),
-    JobState.DEAD: frozenset({JobState.QUEUED}),
-    JobState.UNKNOWN: frozenset(set(JobState) - {JobState.UNKNOWN}),
-}
-"""The allowed next states. ``running ─► running``: another worker runs the job after its worker died."""
 
 
 class Reason(enum.StrEnum):
