@@ -26,7 +26,6 @@ def depth(harness: Harness, queue: str | None = None) -> QueueDepth:
 
 def test_a_queue_that_does_not_exist_is_empty(harness: Harness) -> None:
     assert depth(harness).ready == 0
-    assert harness.broker.peek(harness.queue) == []
     assert harness.broker.purge(harness.queue) == 0
     assert harness.broker.take_dead_letters() == []
 
@@ -93,23 +92,6 @@ def test_a_delayed_job_is_not_old_when_its_time_comes(harness: Harness) -> None:
 
     oldest = depth(harness).oldest
     assert oldest is None or oldest < 10
-
-
-def test_peek_shows_the_next_jobs_and_leaves_them(harness: Harness) -> None:
-    sent = [a_job("mail.send", n) for n in range(3)]
-    for job in sent:
-        harness.broker.publish(job, harness.queue)
-
-    shown = harness.broker.peek(harness.queue, 2)
-
-    if harness.can.shows_ready:
-        assert [job["id"] for job in shown] == [job.headers["id"] for job in sent[:2]]
-        assert shown[0]["task"] == "mail.send"
-        assert shown[0]["enqueued_at"] == sent[0].headers["nightshift"]["enqueued_at"]
-        assert shown[0]["headers"]["retries"] == 0
-    else:
-        assert shown == []
-    wait_for(lambda: depth(harness).ready == 3, 5, "all three still ready")
 
 
 def test_purge_deletes_the_ready_jobs_and_counts_them(harness: Harness) -> None:

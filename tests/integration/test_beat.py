@@ -143,11 +143,11 @@ def test_arguments_are_computed_at_each_tick(clock: Clock, beats: Make) -> None:
         clock.at += timedelta(minutes=1)
         assert lives.turn() == 1
         wanted.append(clock.at.isoformat())
-    assert sorted(argument(job) for job in lives.ops.services.broker.peek("mail", 2)) == wanted
+    assert sorted(argument(headers) for headers in lives.ops.waiting()[:2]) == wanted
 
 
-def argument(job: dict[str, Any]) -> Any:
-    return ast.literal_eval(job["headers"]["argsrepr"])[0]
+def argument(headers: dict[str, Any]) -> Any:
+    return ast.literal_eval(headers["argsrepr"])[0]
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -223,7 +223,7 @@ def test_a_real_beat_runs_every_entry_whenever_it_was_set_and_sends_its_signal(
 
         def said() -> set[str]:
             with opened(tmp_path, valkey.url, migrate=False) as ops:
-                return {argument(job) for job in ops.services.broker.peek("mail", 100)}
+                return {argument(headers) for headers in ops.waiting()}
 
         wanted = {"before", "celery", "config", "conf", "added", "after_configure", "after_finalize"}
         wait_for(lambda: said() == wanted, 20, "all of them")

@@ -172,9 +172,9 @@ def test_hidden_arguments_stay_hidden(ops_lite: Ops) -> None:
 
 def bury_with_headers(ops: Ops, job: str) -> None:
     """The job as it was published dies."""
-    found = next(each for each in ops.services.broker.peek("mail", 10) if each["id"] == job)
+    found = next(headers for headers in ops.waiting() if headers["id"] == job)
     headers = burial.buried(
-        found["headers"],
+        found,
         reason=REASON,
         failure=Failure("OSError", "x"),
         queue="mail",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,9 @@ class Broker(MemoryBroker):
 
     def ids(self, queue: str) -> list[str]:
         """The jobs that are ready in ``queue``."""
-        return [job["id"] for job in self.peek(queue)]
+        return self._ask(
+            lambda server: [json.loads(stored.payload)["headers"]["id"] for stored in server.ready(queue)]
+        )
 
 
 class Harness:

@@ -225,12 +225,6 @@ class Inspector(Protocol):
     def delayed_jobs(self) -> DelayedJobs | None:
         """Access to single delayed jobs; ``None`` without ``Capabilities.lists_delayed``."""
 
-    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
-        """Up to ``limit`` ready jobs, next first: ``{"id", "task", "headers", "enqueued_at"}``.
-
-        The jobs stay in the queue. Empty without ``Capabilities.shows_ready``.
-        """
-
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``, and its delayed jobs if the broker can find them; returns the number."""
 

@@ -22,8 +22,6 @@ class Capabilities:
     """``depths`` gives the number of delayed jobs of each queue."""
     lists_delayed: bool = False
     """``delayed_jobs`` shows delayed jobs one by one."""
-    shows_ready: bool = True
-    """``peek`` shows the next ready jobs."""
     knows_age: bool = True
     """``depths`` gives the age of the oldest ready job."""
     fixes_prefetch: bool = False

@@ -19,17 +19,6 @@ from ..message.headers import job_properties
 from .base import DelayedJob
 
 
-def describe(raw: bytes) -> dict[str, Any]:
-    """``{"id", "task", "headers", "enqueued_at"}`` of a raw message; None and ``{}`` if it cannot be read."""
-    headers = _headers(raw)
-    return {
-        "id": headers.get("id"),
-        "task": headers.get("task"),
-        "headers": headers,
-        "enqueued_at": message_headers.history(headers).get("enqueued_at"),
-    }
-
-
 def _headers(raw: bytes | None) -> dict[str, Any]:
     try:
         headers = json.loads(raw or b"{}").get("headers")

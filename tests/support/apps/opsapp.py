@@ -13,6 +13,7 @@ from typing import Any
 
 from click.testing import Result
 from flask import Flask
+from redis import Redis
 
 from flask_nightshift import Nightshift, services
 from flask_nightshift.cli import jobs as cli
@@ -68,6 +69,12 @@ class Ops:
 
     def json(self, *words: str) -> Any:
         return json.loads(self.ok(*words, "--json"))
+
+    def waiting(self, queue: str = "mail") -> list[dict[str, Any]]:
+        """The headers of the jobs that are ready in ``queue`` of the Redis server, next first."""
+        with Redis.from_url(self.services.settings.broker_url) as client:
+            found: list[Any] = client.lrange(queue, 0, -1)
+        return [json.loads(raw)["headers"] for raw in reversed(found)]
 
     # history
     def worker_seen(

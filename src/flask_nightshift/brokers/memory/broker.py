@@ -31,7 +31,7 @@ from ..base import (
 from ..capabilities import Capabilities
 from ..connections import MOST_IDLE, Connection
 from ..failures import ERRORS, RETRY_POLICY, STEP
-from ..reading import age, describe, read_dead_letter
+from ..reading import age, read_dead_letter
 from ..virtual import VirtualBroker, prepared_message
 from .delayed import MemoryDelayed
 from .server import MemoryServer, Stored, server
@@ -137,10 +137,6 @@ class MemoryBroker(VirtualBroker):
     def delayed_jobs(self) -> MemoryDelayed:
         """Access to single delayed jobs."""
         return MemoryDelayed(self._ask)
-
-    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
-        """Up to ``limit`` ready jobs, next first."""
-        return self._ask(lambda server: [describe(each.payload) for each in server.ready(queue)[:limit]])
 
     def purge(self, queue: str) -> int:
         """Delete the ready and the delayed jobs of ``queue``."""

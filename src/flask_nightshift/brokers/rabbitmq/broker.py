@@ -36,7 +36,7 @@ from .declaring import in_time
 from .publisher import RabbitMQPublisher
 from .queues import all_of, purge, ready
 
-CAPABILITIES = Capabilities(whole_seconds=True, shows_ready=False, knows_age=False, fixes_prefetch=True)
+CAPABILITIES = Capabilities(whole_seconds=True, knows_age=False, fixes_prefetch=True)
 CONSUMER_STEP = 10.0
 """The time limit in seconds of a consumer's command."""
 
@@ -51,7 +51,7 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     @property
     def capabilities(self) -> Capabilities:
-        """The features of RabbitMQ: delays are whole seconds (28 delayed queues, one per bit); no peeking."""
+        """The features of RabbitMQ: delays are whole seconds (28 delayed queues, one per bit)."""
         return CAPABILITIES
 
     # Celery's side
@@ -130,10 +130,6 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     def delayed_jobs(self) -> None:
         """None: to read a delayed job would count as a delivery."""
-
-    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:  # noqa: ARG002 - the Protocol's
-        """Always empty: to read a message from a quorum queue counts as a delivery."""
-        return []
 
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``; delayed jobs stay, because the delayed queues mix those of all queues."""

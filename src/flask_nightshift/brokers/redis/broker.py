@@ -172,10 +172,6 @@ class RedisBroker(VirtualBroker):
         """With leases; kombu's own transport leaves delayed jobs to the workers' memories."""
         return RedisDelayed(self._ask) if self._leases else None
 
-    def peek(self, queue: str, limit: int = 20) -> list[dict[str, Any]]:
-        """The next ready jobs, untouched."""
-        return self._ask(lambda queues: queues.peek(queue, limit))
-
     def purge(self, queue: str) -> int:
         """Delete the ready and the delayed jobs of ``queue``."""
         return self._ask(lambda queues: queues.purge(queue))

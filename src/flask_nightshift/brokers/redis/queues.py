@@ -1,13 +1,11 @@
-"""What stands in kombu's lists: depth, age, the next jobs, purge."""
+"""What stands in kombu's lists: depth, age, purge."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import redis
 
 from ..base import QueueDepth
-from ..reading import age, describe
+from ..reading import age
 from .client import Keys
 from .transport import queues
 
@@ -29,16 +27,6 @@ class Queues:
                 pipe.lindex(key, -1)
             answers = pipe.execute()
         return QueueDepth(queue, sum(answers[::2]), oldest=age(answers[1::2]))
-
-    def peek(self, queue: str, limit: int) -> list[dict[str, Any]]:
-        """The next ready jobs."""
-        found: list[dict[str, Any]] = []
-        for key in self.keys.ready(queue):
-            wanted = limit - len(found)
-            if wanted > 0:
-                raws: Any = self.client.lrange(key, -wanted, -1)
-                found += [describe(raw) for raw in reversed(raws)]
-        return found
 
     def purge(self, queue: str) -> int:
         """Delete the jobs that ``depth`` counts as ready or delayed; how many they were."""
