@@ -17,7 +17,7 @@ from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A lone surrogate in what a test printed or logged would end the whole run: its report could not be sent."""
+    """Remove lone surrogates from a test's output, because a report with one cannot be sent and would end the run."""
     report = yield
     report.sections = [(name, _sendable(text)) for name, text in report.sections]
     if report.longrepr is not None and _sendable(text := str(report.longrepr)) != text:
@@ -74,7 +74,7 @@ def _servers_are_back() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _shared_tasks_end() -> Iterator[None]:
-    """A ``@shared_task`` of one test would be in the apps of all others in this process."""
+    """Remove the ``@shared_task``s of a test, which otherwise appear in all later apps of the process."""
     before = set(_state._on_app_finalizers)
     yield
     _state._on_app_finalizers.intersection_update(before)
@@ -82,7 +82,7 @@ def _shared_tasks_end() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _logging_stays() -> Iterator[None]:
-    """A worker in this process sets the level of the root logger; other tests look at what is logged."""
+    """Restore the root logger's level, which a worker in this process changes."""
     root = logging.getLogger()
     level = root.level
     yield

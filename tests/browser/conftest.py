@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def shop(browser: Browser) -> Iterator[ShopStack]:
-    """The shop and everything behind it, one for all tests of the page."""
+    """The running shop with all its processes, shared by all tests of the page."""
     stack = ShopStack(
         NIGHTSHIFT_TASK_DEFAULTS='{"retry_backoff": 0.5, "retry_jitter": false, "max_retries": 3}'
     )
@@ -44,7 +44,7 @@ def shop(browser: Browser) -> Iterator[ShopStack]:
 
 @pytest.fixture
 def open_page(browser: Browser, shop: ShopStack) -> Iterator[Any]:
-    """Open the page in a fresh profile: ``open_page(viewport=…, color_scheme=…)``; an error in it fails."""
+    """Open the page in a fresh profile: ``open_page(viewport=…, color_scheme=…)``; a page error fails the test."""
     contexts, problems = [], []
 
     def open_(path: str = "/", **options: Any) -> Page:
@@ -64,7 +64,7 @@ def open_page(browser: Browser, shop: ShopStack) -> Iterator[Any]:
 
 @pytest.fixture
 def picture(request: pytest.FixtureRequest) -> Any:
-    """Take a picture of a page, if pictures are wanted."""
+    """Save a screenshot of a page if a folder for them is configured."""
 
     def take(page: Page, name: str = "") -> None:
         if SCREENSHOTS:

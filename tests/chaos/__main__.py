@@ -24,7 +24,7 @@ ALL_KINDS = len(Fault) - 2
 
 
 def main() -> int:
-    """Run what the parameters say; the exit code: 0, 1 if something was broken, 2 if it could not be run."""
+    """Run the trials; returns 0, 1 if a guarantee was broken, or 2 if the trials could not run."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         wanted = Parameters.of()

@@ -18,7 +18,7 @@ BY_DELIVERIES = "delivery_limit"
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job that ``delay()`` confirmed; ``doomed``: it is meant to die."""
+    """A job that ``delay()`` confirmed; ``doomed``: it must become a dead letter."""
 
     job: str
     doomed: bool = False
@@ -26,7 +26,7 @@ class Accepted:
 
 @dataclass(slots=True)
 class Verdict:
-    """Jobs by what became of them. ``recoveries`` in seconds."""
+    """The jobs by their outcome. ``recoveries`` in seconds."""
 
     lost: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
@@ -83,7 +83,7 @@ def _judge_end(
 
 
 def _judge_twice(verdict: Verdict, job: str, runs: Sequence[Run], reason: str | None) -> bool:
-    """Note what happened more than once; whether anything did. A retry is another attempt, and none."""
+    """Record jobs that started or ended twice; returns whether there are any. A retry does not count."""
     started = any(count > 1 for count in Counter(run.attempt for run in runs).values())
     ended = sum(run.finished for run in runs) + (reason is not None) > 1
     if started:
@@ -94,7 +94,7 @@ def _judge_twice(verdict: Verdict, job: str, runs: Sequence[Run], reason: str | 
 
 
 def _of_victims(runs: Sequence[Run], blows: Sequence[Blow]) -> bool:
-    """Whether each run but the last was in the hands of a process that was killed or frozen."""
+    """Whether each run except the last was in a process that was killed or frozen."""
     return all(any(_hit(run, blow) for blow in blows) for run in runs[:-1])
 
 
@@ -108,7 +108,7 @@ def _hit(run: Run, blow: Blow) -> bool:
 
 
 def recoveries(runs: Iterable[Run], runs_of: RunsOf, blows: Sequence[Blow]) -> list[float]:
-    """How long it took, in seconds, after each blow.
+    """The seconds until the system recovered after each blow.
 
     After one to a worker: for each job that it had in hand, until that started again. After an outage: from its
     end until any job started. What never started again is lost or dead, and counted there.
@@ -137,5 +137,5 @@ def _restarts(of_worker: Sequence[Run], runs_of: RunsOf, blow: Blow) -> list[flo
 
 
 def poisonings(runs: Iterable[Run]) -> list[Blow]:
-    """The blows that poison dealt: one to its worker with each of its runs."""
+    """The blows by poison jobs: each run of one is a blow to its worker."""
     return [Blow(Fault.POISON, run.started, run.started + 1.0, run.worker) for run in runs]

@@ -22,7 +22,7 @@ class DurableValkey(Valkey):
 
 
 class PatientRabbitMQ(RabbitMQ):
-    """Quorum queues are on disk before they confirm. A restart takes its time while workers need the cores."""
+    """Quorum queues write to disk before they confirm. A restart is slow while workers use the cores."""
 
     start_seconds = 150
 

@@ -24,23 +24,23 @@ class Refused(Exception):
 
 
 class Client(Protocol):
-    """What a trial asks of the system from outside."""
+    """The operations on the system that a trial needs."""
 
     def enqueue(self, job: Job) -> None:
         """Publish ``job``; raises ``Refused``."""
 
     def dead(self) -> dict[str, str]:
-        """Dead letters: job id to reason. May raise while the database is away."""
+        """Dead letters: job id to reason. May raise while the database is down."""
 
     def left(self) -> int:
-        """How many messages the broker still has: ready, delayed or in a worker's hands."""
+        """The number of messages in the broker: ready, delayed or delivered to workers."""
 
     def close(self) -> None:
         """Close connections."""
 
 
 class NightshiftClient:
-    """A Flask app as a web process has it."""
+    """A Flask app, as in a web process."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self.app = jobs_app.create_app(settings)
@@ -57,14 +57,14 @@ class NightshiftClient:
             raise Refused(str(exc)) from exc
 
     def dead(self) -> dict[str, str]:
-        """What the archiver has put into the table."""
+        """The archived dead letters."""
         table = dead_letters
         with self.services.store.read() as connection:
             rows = connection.execute(select(table.c.job_id, table.c.reason))
             return {row.job_id: row.reason for row in rows if row.job_id}
 
     def left(self) -> int:
-        """As ``flask jobs stats`` counts; RabbitMQ does not tell what workers hold."""
+        """The count of ``flask jobs stats``; RabbitMQ does not report messages that workers hold."""
         broker = self.services.broker
         depths = broker.depths([QUEUE])
         return (broker.delayed() or 0) + sum(
@@ -95,11 +95,11 @@ class StockClient:
             raise Refused(str(exc)) from exc
 
     def dead(self) -> dict[str, str]:
-        """Jobs whose last attempt failed, by their own account: Celery keeps none."""
+        """Jobs whose last attempt failed, from the ledger, because Celery keeps none."""
         return dict.fromkeys(self._book.given_up, "failed")
 
     def left(self) -> int:
-        """Not looked at: a stock message may stay in ``unacked`` until its visibility timeout."""
+        """0: a stock message may stay in ``unacked`` until its visibility timeout, so it is not checked."""
         return 0
 
     def close(self) -> None:

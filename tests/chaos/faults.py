@@ -36,7 +36,7 @@ class Fault(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``slow``: it takes long, so it is done a third as often. ``rabbitmq``: what differs there."""
+    """``slow``: the fault takes long, so it is injected a third as often. ``rabbitmq``: the differences on RabbitMQ."""
 
     what: str
     twice: Twice

@@ -37,7 +37,7 @@ POISON_LIMIT = 8
 
 
 class FaultInjector:
-    """Injects faults into ``workers``; ``feed`` makes more jobs, False when there are none left to make."""
+    """Injects faults into ``workers``; ``feed`` enqueues more jobs; it returns False if none are left."""
 
     def __init__(self, workers: Workers, feed: Callable[[], bool], poison: Callable[[], str]) -> None:
         self._workers, self._book = workers, workers.book
@@ -60,7 +60,7 @@ class FaultInjector:
         }
 
     def inject(self, step: Step) -> Blow | None:
-        """Do it under load, and wait until the system works again."""
+        """Inject the fault under load, and wait until the system works again."""
         return self._injections[step.fault](step)
 
     # workers
@@ -103,7 +103,7 @@ class FaultInjector:
         return blow
 
     def _freeze_worker(self, step: Step) -> Blow | None:
-        """Frozen while every child runs a job, so that none is on its way into a child."""
+        """Freeze while every child runs a job, so that no job is in a pipe."""
         victim, blow = self._busy_worker(step), None
         while victim is not None and blow is None:
             at = time.time()
@@ -136,7 +136,7 @@ class FaultInjector:
         return self._outage(step, away, self._workers.server.thaw)
 
     def _freeze_host(self, step: Step) -> Blow | None:
-        """Whoever wakes first finds the deadlines of those that sleep passed."""
+        """The first process that wakes finds that the leases of the others have expired."""
         workers = self._workers.up
 
         def away() -> None:
@@ -209,7 +209,7 @@ class FaultInjector:
         raise AssertionError("unreachable")
 
     def _until_begun_again(self, hand: Iterable[Run]) -> None:
-        """Wait until what the victim had in hand has started again, or is dead."""
+        """Wait until the victim's jobs have started again or are dead."""
         self._wait(lambda: not self._waiting(hand), self._limit)
 
     def _waiting(self, hand: Iterable[Run]) -> list[str]:

@@ -49,7 +49,7 @@ def recorded(path: str, job: str, attempt: int) -> Iterator[None]:
 
 
 def note_dead(path: str, job: str) -> None:
-    """Write that ``job`` is given up; for stock Celery, which keeps no dead letters."""
+    """Record that ``job`` failed finally, for stock Celery, which keeps no dead letters."""
     ledger = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     _write(ledger, "dead", f"{job} 0 0 0")
     os.close(ledger)
@@ -60,7 +60,7 @@ def _write(ledger: int, event: str, who: str) -> None:
 
 
 class Book:
-    """The ledger as read so far; ``refresh()`` reads what is new. It begins where the file ends now."""
+    """The ledger as read so far; ``refresh()`` reads new lines. It begins at the current end of the file."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -101,7 +101,7 @@ class Book:
         return self._by_job.get(job, [])
 
     def in_hand(self, worker: int, pid: int | None = None) -> list[Run]:
-        """What has started in a worker (or in one child of it) and goes on."""
+        """The runs that have started in a worker (or in one of its children) and not ended."""
         mine = [run for run in self._open.values() if run.worker == worker and pid in (None, run.pid)]
         return [run for run in mine if psutil.pid_exists(run.pid)]
 
@@ -110,5 +110,5 @@ class Book:
         return bool(self.runs) and self.runs[-1].started > moment
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the file."""
         self._file.close()

@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 class WrongParameter(ValueError):
-    """Says which, its value, and what is allowed."""
+    """A parameter has a wrong value; the text names both, and what is allowed."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What to run. ``jobs`` and ``kills`` are for each fault on each broker."""
+    """The trials to run. ``jobs`` and ``kills`` are per fault and broker."""
 
     jobs: int = 400
     kills: int = 4
@@ -65,7 +65,7 @@ def _whole(environment: Mapping[str, str], name: str, low: int, high: int, defau
 
 
 def _several(environment: Mapping[str, str], name: str, known: Mapping[str, T]) -> tuple[T, ...]:
-    """Those that are named, in the order of ``known``; all if none is."""
+    """The named ones, in the order of ``known``; all if none is named."""
     text = environment.get(name, "")
     wanted = {part.strip() for part in text.split(",") if part.strip()}
     for part in sorted(wanted - known.keys()):

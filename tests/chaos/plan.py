@@ -15,7 +15,7 @@ MOST_DURING_MIXED = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """``seconds`` that it works; how many attempts fail first; whether it kills its worker."""
+    """A job: the ``seconds`` that it works, the attempts that fail first, whether it kills its worker."""
 
     id: str
     seconds: float = 0.0
@@ -34,7 +34,7 @@ ALWAYS = 99
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One blow to come. ``pick`` in [0, 1) chooses the victim among the workers that are up."""
+    """One planned blow. ``pick`` in [0, 1) chooses the victim among the consuming workers."""
 
     fault: Fault
     pick: float
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """One trial: ``jobs`` are to be accepted, ``kills`` is how often a quick fault is injected."""
+    """One trial: the broker must accept ``jobs`` jobs; a quick fault is injected ``kills`` times."""
 
     fault: Fault
     broker: str
@@ -68,7 +68,7 @@ class Plan:
         return kinds[: max(self.kills, 1)] + more
 
     def candidates(self) -> Iterator[Job]:
-        """Jobs to be enqueued without end: one that the broker refused is not tried again."""
+        """An endless series of jobs; one that the broker refuses is not tried again."""
         rng = self._rng("jobs")
         number = 0
         while True:
@@ -80,7 +80,7 @@ class Plan:
         return Job(f"{self.fault.value}.{self.broker}.poison-{number}", poison=True)
 
     def quotas(self) -> list[int]:
-        """How many jobs are to be accepted by each blow, and at the end."""
+        """The number of jobs that must be accepted by each blow, and by the end."""
         phases = len(self.steps) + 1
         first = int(self.jobs * MOST_DURING_MIXED) if self.fault is Fault.MIXED else 0
         return [first + (self.jobs - first) * number // phases for number in range(1, phases + 1)]

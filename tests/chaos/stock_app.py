@@ -33,7 +33,7 @@ def make(broker_url: str, prefetch: int) -> Celery:
 
 
 class Counted(Task):
-    """Celery forgets a job that failed for good, so it is written down here."""
+    """Records a job that failed finally in the ledger, because Celery forgets it."""
 
     abstract = True
 

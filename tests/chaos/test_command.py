@@ -18,7 +18,7 @@ from servers import wait_for
 
 
 def chaos(folder: Path, **parameters: str) -> subprocess.Popen[str]:
-    """Start it; its temporary files, and those of all that it starts, go to ``folder``."""
+    """Start the command; its temporary files, and those of its children, go to ``folder``."""
     environment = {**os.environ, "PYTHONPATH": python_path(), "TMPDIR": str(folder), **parameters}
     return subprocess.Popen(
         [sys.executable, "-m", "chaos"], env=environment, text=True,
@@ -53,7 +53,7 @@ def test_a_run_prints_its_table_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_stolen_job_is_named_and_the_exit_code_says_it(tmp_path: Path) -> None:
-    """So much for a check that can fail: somebody takes a job out of its queue."""
+    """The check can fail: here a client removes a job from its queue."""
     process = chaos(tmp_path, JOBS="400", KILLS="1", BROKERS="valkey", FAULTS="worker-tree-kill")
     stolen = steal(wait_for(lambda: broker_of(tmp_path), 120, "no worker was started"))
     said, _ = process.communicate(timeout=170)
@@ -74,7 +74,7 @@ def broker_of(folder: Path) -> str | None:
 
 
 def steal(broker_url: str) -> str:
-    """Take one job out of the queue; its id."""
+    """Remove one job from the queue; returns its id."""
     with redis.Redis.from_url(broker_url) as client:
         raw = wait_for(lambda: client.lpop("celery"), 60, "no job waits")
     job_id: str = json.loads(raw)["headers"]["id"]

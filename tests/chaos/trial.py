@@ -29,7 +29,7 @@ ENOUGH = 20
 
 @dataclass
 class Outcome:
-    """What a trial found. ``kills``: how often the fault was injected; ``left``: messages still in the broker."""
+    """The result of a trial. ``kills``: how often the fault was injected; ``left``: messages still in the broker."""
 
     plan: Plan
     verdict: Verdict
@@ -102,7 +102,7 @@ class Producer(threading.Thread):
         self._at_once = self._quota
 
     def poison(self) -> str:
-        """Enqueue a job that kills its worker; its id. To be called while the broker serves."""
+        """Enqueue a job that kills its worker; returns its id. The broker must be up."""
         job = self._plan.poison(len(self.poisonous) + 1)
         if not self._enqueue(job):
             raise RuntimeError(f"the broker refused {job.id}")
@@ -139,7 +139,7 @@ class Producer(threading.Thread):
 
 
 class Trial:
-    """Runs ``plan`` on ``workers``, which go on working."""
+    """Runs ``plan`` on ``workers``, which keep running afterwards."""
 
     def __init__(self, workers: Workers, plan: Plan) -> None:
         self._workers, self._plan = workers, plan
@@ -150,7 +150,7 @@ class Trial:
         self._seen = 0
 
     def run(self) -> Outcome:
-        """Do it all; raises what went wrong with the trial itself."""
+        """Run the trial; raises errors of the trial itself."""
         began = time.monotonic()
         self._workers.heal()
         self._workers.until_up()
@@ -185,7 +185,7 @@ class Trial:
         return self._pending - self._workers.dead().keys() if self._pending else self._pending
 
     def _feed(self) -> bool:
-        """Called while somebody waits for load: False if there will be none any more."""
+        """Enqueue more jobs while the injector waits for load; False if none are left."""
         self._check_producer()
         if not self._producer.satisfied or self._missing():
             return True
@@ -199,7 +199,7 @@ class Trial:
             raise RuntimeError("the producer failed") from self._producer.failure
 
     def _quiesce(self) -> int:
-        """Wait until every job has ended and the broker is empty; how many messages it still has."""
+        """Wait until every job has ended and the broker is empty; returns the number of messages left."""
         limit = STALLED + (VISIBILITY_TIMEOUT if self._workers.stock else 0)
         missing, since = self._missing(), time.monotonic()
         while missing and time.monotonic() - since < limit:

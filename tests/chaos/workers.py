@@ -139,7 +139,7 @@ class Workers:
         }
 
     def dead(self, *, fresh: bool = False) -> dict[str, str]:
-        """Dead letters, job id to reason, as of a moment ago; the last that were seen while the database is away."""
+        """Dead letters, job id to reason, cached for a moment; while the database is down, the last known ones."""
         now = time.monotonic()
         if fresh or now - self._dead_at > LOOK_EVERY:
             self._dead_at = now
@@ -152,7 +152,7 @@ class Workers:
 
     # workers
     def ensure(self) -> None:
-        """Put a new worker into every place whose worker is gone."""
+        """Start a new worker in every slot whose worker has ended."""
         for place, worker in enumerate(self.places):
             if worker is None or not worker.alive:
                 if worker is not None:
@@ -197,7 +197,7 @@ class Workers:
         )
 
     def heal(self) -> None:
-        """Bring back whatever is away."""
+        """Start or thaw every part that is down."""
         self.server.ensure()
         if self.postgres is not None:
             self.postgres.ensure()

@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def tell(name: str, image: str, keep: bool) -> bool:
-    """The whole story on one broker; whether it held."""
+    """Run the whole story on one broker; returns whether every step passed."""
     with ExitStack() as held:
         # once as a newcomer starts it, without a .env, and once with the example as it comes
         env_file = held.enter_context(empty_file()) if name == "valkey" else ROOT / ".env.example"

@@ -32,7 +32,7 @@ from servers import wait_for
 
 @dataclass
 class LosesAcknowledgements:
-    """A broker that gives its letters and never hears that they are archived."""
+    """A broker that loses the acknowledgements of its dead letters."""
 
     broker: Broker
 

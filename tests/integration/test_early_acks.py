@@ -64,7 +64,7 @@ def test_every_job_runs_once_in_every_pool(broker: Any, new_system: Callable[...
 
 @pytest.mark.parametrize("how", ["stop", "freeze"])
 def test_its_retry_outlives_the_connection(broker: Any, new_system: Callable[..., System], how: str) -> None:
-    """Its message will not come back by itself."""
+    """The broker does not redeliver its message."""
     system = new_system()
     system.web()
     worker = system.worker("--concurrency", "1")

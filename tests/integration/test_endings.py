@@ -89,7 +89,7 @@ def undecodable(system: System) -> Any:
 
 
 def bury_the_killer(system: System, queue: str, result: Any) -> None:
-    """Give workers to the one job of ``queue`` until one may not begin it any more."""
+    """Start workers for the one job of ``queue`` until it exceeds its delivery limit."""
     for number in range(3):  # on RabbitMQ it kills two: a job that never began must not be buried
         worker = system.worker("--concurrency", "1", "--queues", queue, name=f"{queue}{number}")
         system.until(

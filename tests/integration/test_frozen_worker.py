@@ -57,7 +57,7 @@ def test_a_job_that_waited_in_a_frozen_worker_does_not_run_there(
 def test_a_job_that_waited_for_a_child_of_a_frozen_worker_is_not_handed_over(
     valkey: Any, tmp_path: Any, request: pytest.FixtureRequest
 ) -> None:
-    """It freezes while two reports lie before it, between the one and the other: each sets a child free."""
+    """It freezes between two reports, each of which frees a child."""
     system = System(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SETTINGS)
     request.addfinalizer(system.close)
     system.web()
@@ -90,7 +90,7 @@ def test_a_job_that_waited_for_a_child_of_a_frozen_worker_is_not_handed_over(
 def test_a_job_that_waited_in_a_worker_rabbitmq_gave_up_does_not_begin_there(
     rabbitmq: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str
 ) -> None:
-    """Its job ends while it is frozen, so that it hears of the free place before it hears of the lost connection."""
+    """Its job ends while it is frozen, so it learns of the free slot before it learns of the lost connection."""
     settings = json.dumps({"worker_prefetch_multiplier": 4, "broker_heartbeat": 2})
     system = System(tmp_path, rabbitmq.fresh_url(), NIGHTSHIFT_CELERY=settings)
     request.addfinalizer(system.close)

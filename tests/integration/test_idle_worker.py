@@ -50,7 +50,7 @@ def test_a_job_without_a_doorbell_begins_within_about_a_second(broker: Any) -> N
 
 
 def test_a_server_that_closes_idle_connections_delays_nothing(started: Any) -> None:
-    """``timeout 2`` is shorter than a job; what was closed while it ran is opened again, unnoticed."""
+    """``timeout 2`` is shorter than a job; connections that the server closed meanwhile are reopened silently."""
     server: RedisServer = started(RedisServer())
     server.client().config_set("timeout", 2)
     harness = Harness(server)
@@ -82,7 +82,7 @@ def _waiting(client: Any) -> int:
 
 
 def _commands(broker: Any) -> tuple[Counter[str], int]:
-    """What clients ask for within ``SECONDS``, and how many commands scripts call meanwhile."""
+    """The commands of clients within ``SECONDS``, and the number of commands that scripts call meanwhile."""
     requests: Counter[str] = Counter()
     inside = 0
     bell = threading.Timer(SECONDS, broker.client().echo, ("enough",))

@@ -66,12 +66,12 @@ def _fill(system: System, count: int, killer_at: int) -> None:
 
 
 def _done(system: System) -> int:
-    """How many innocents have ended well."""
+    """The number of innocent jobs that succeeded."""
     return len({line for line in system.ledger.read_text().splitlines() if line.endswith(" done")})
 
 
 def _run_to_the_end(system: System, over: Callable[[], Any], *options: str) -> int:
-    """Start a worker, and another whenever it was killed, until it is ``over()``; how many it took."""
+    """Start a worker, and another after each kill, until ``over()``; returns the number of workers."""
     for number in itertools.count(1):
         worker = system.worker(*options, name=f"worker{number}", wait=False)
         system.until(lambda worker=worker: worker.popen.poll() is not None or over(), 90, "it is stuck")

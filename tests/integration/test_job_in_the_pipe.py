@@ -16,7 +16,7 @@ from system import Process, System, running
 
 
 class Case:
-    """A worker of two children that cannot say anything at first, one of them with a job in its pipe."""
+    """A worker with two suspended children, one of them with a job in its pipe."""
 
     def __init__(self, system: System, client: Any, url: str) -> None:
         self.system, self.client = system, client

@@ -53,7 +53,7 @@ def test_two_workers_on_one_host_are_two_and_a_misspelt_queue_is_seen(
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 def test_two_workers_that_are_given_one_name(broker: Any, new_system: Callable[..., System]) -> None:
-    """RabbitMQ lets one of them have its remote control; the other says what is the matter."""
+    """On RabbitMQ only one of them gets the remote control; the other one logs the reason."""
     system = new_system()
     system.worker("--concurrency", "1")
     second = _worker(system, "second", "--name", "worker@test")

@@ -160,7 +160,7 @@ def _everything() -> Iterator[tuple[str, bytes, dict[str, Any], str]]:
 
 
 def _post_to_redis(system: System) -> dict[str, tuple[str, list[bytes]]]:
-    """Post all; the fate of each, and the bytes of which one must be found when it is dead."""
+    """Post all; returns the expected outcome of each, and the bytes to find in its dead letter."""
     sent: dict[str, tuple[str, list[bytes]]] = {}
     messages: list[tuple[str, bytes, bytes, str]] = []
     for name, body, headers, fate in _everything():
@@ -240,7 +240,7 @@ def test_no_message_stops_a_worker(broker: Any, new_system: Callable[..., System
 def test_a_job_that_crashes_the_event_loop_is_finally_buried(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
-    """Invariant 3, for whatever nobody thought of."""
+    """Invariant 3, for unforeseen errors."""
     system = new_system(NIGHTSHIFT_DELIVERY_LIMIT="2")
     system.web()
     job_id = system.enqueue("test.succeed", "CRASH-THE-LOOP")
@@ -266,7 +266,7 @@ def _letters(system: System) -> list[tuple[bytes, str]]:
 
 
 def _left(system: System) -> dict[str, int]:
-    """How many messages stand in the broker, of those of each queue."""
+    """The number of messages in the broker, by queue."""
     url = system.env["NIGHTSHIFT_BROKER_URL"]
     if url.startswith("amqp"):
         with kombu.Connection(url) as connection:

@@ -70,7 +70,7 @@ def set_aside(store: Store) -> list[Any]:
 
 @dataclass
 class Box:
-    """A dead-letter queue in memory, with a broker's manners."""
+    """A dead-letter queue in memory with a broker's interface."""
 
     letters: dict[str, DeadLetter] = field(default_factory=dict)
     taken: list[int] = field(default_factory=list)

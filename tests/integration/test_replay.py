@@ -43,7 +43,7 @@ def statuses(store: Store) -> Counter[str]:
 
 
 def age(system: DeadLetterSystem, seconds: float) -> None:
-    """Let a claim have happened so much earlier."""
+    """Make a claim older by a given time."""
     with system.store.begin() as connection:
         column = tables.dead_letters.c.status_at
         then = utcnow() - timedelta(seconds=seconds)
@@ -148,7 +148,7 @@ class TestWaysBack:
     def test_a_job_id_that_was_used_before_counts_as_begun_only_if_it_began_since(
         self, system: DeadLetterSystem
     ) -> None:
-        """An app may name its jobs by what they are about, so that an earlier job of that name was replayed."""
+        """An app may choose its job ids, so an earlier job with the same id may have been replayed."""
         [first] = system.died("invoice-7")
         assert replay(system, filters=Filters(ids=(first,))).ids == (first,)
         writer = journal.Journal(system.store, worker="w")

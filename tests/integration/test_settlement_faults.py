@@ -96,7 +96,7 @@ def test_an_error_at_any_step_of_a_settlement_is_survived(
 def test_a_failed_acknowledgement_affects_no_other_job(
     broker: Any, new_system: Callable[..., System]
 ) -> None:
-    """As that of a job whose connection was lost before its worker, which has another one by now, could tell."""
+    """For example, of a job whose connection was lost, while its worker already has a new one."""
     system = new_system(FLASK_APP="injectapp")
     system.web()
     worker = system.worker("--concurrency", "2")

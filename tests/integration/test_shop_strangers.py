@@ -59,7 +59,7 @@ def client(app: Flask) -> FlaskClient:
 
 
 def in_sqlite(test: Any) -> Any:
-    """For what the database has no part in."""
+    """For tests that do not depend on the kind of database."""
     return pytest.mark.parametrize("app", ["sqlite"], indirect=True)(test)
 
 
@@ -110,7 +110,7 @@ class TestForgedMail:
 
 
 class TestLogs:
-    """With the database away, or a table: no address, payload, secret URL or token is in any line."""
+    """With the database or a table missing: no log line contains an address, payload, secret URL or token."""
 
     SECRETS = ("ada@example.org", "s3cret-token", "lamps-of-ada")
     HOOK: ClassVar[dict[str, Any]] = {

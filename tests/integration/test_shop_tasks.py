@@ -36,7 +36,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class Postman(Mailbox):
-    """A mail server that can be told what to do when a mail comes: ``before`` and ``after`` taking it."""
+    """A mail server with hooks that run ``before`` and ``after`` it accepts a mail."""
 
     before: Callable[[], str | None] = staticmethod(lambda: None)
     after: Callable[[], Any] = staticmethod(lambda: None)

@@ -27,7 +27,7 @@ from servers import Postgres, wait_for
 
 
 def count_up(store: Store, name: str, times: int) -> None:
-    """Read, then write: what loses updates, or fails, without a lock from the start."""
+    """Read, then write; without a lock from the start, this loses updates or fails."""
     schedules = tables.schedules
     one = schedules.c.name == name
     for _ in range(times):

@@ -32,7 +32,7 @@ def test_deliveries_that_did_not_begin_come_back_uncounted(harness: Harness) -> 
 
 
 def test_a_message_that_kills_its_worker_when_read_is_counted_too(harness: Harness) -> None:
-    """It never begins. As nobody knows which it was, all of that claim count, but none of the one before."""
+    """It never begins. The cause is unknown, so all deliveries of that claim count, but none of the claim before."""
     for number in range(3):
         harness.publish(number)
     worker = _worker(harness, slots=1)
@@ -107,7 +107,7 @@ def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(harness: Harn
 
 
 def _worker(harness: Harness, slots: int) -> Any:
-    """A consumer that says which deliveries begin, as our workers do."""
+    """A consumer that reports which deliveries begin, as our workers do."""
     reader = harness.reader(prefetch=6)
     reader.connection.transport.slots = slots
     return reader

@@ -15,7 +15,7 @@ from transport_support import TRANSPORT, Harness
 
 
 class SilentCelery(Celery):
-    """A result that is collected says goodbye to its server, for 20 seconds if that is gone; here it does not."""
+    """A Celery app whose collected results do not unsubscribe; if the server is gone, that takes 20 seconds."""
 
     def _get_backend(self) -> Any:
         backend = super()._get_backend()

@@ -79,7 +79,7 @@ def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_
 
 
 class Pings:
-    """A second client that asks all the time, and notes the longest it had to wait."""
+    """A second client that pings continuously, and records its longest wait."""
 
     def __init__(self, harness: Harness) -> None:
         self.longest = 0.0
@@ -104,7 +104,7 @@ class Pings:
 
 
 def _delay(harness: Harness, count: int) -> None:
-    """So many messages in the delayed set, all due already."""
+    """Put messages that are already due into the delayed set."""
     harness.publish("model", headers={"id": "due"})
     raw = harness.redis.rpop(QUEUE)
     key = f"nightshift:delayed:{QUEUE}"

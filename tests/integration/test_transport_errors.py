@@ -20,7 +20,7 @@ def server(request: pytest.FixtureRequest) -> RedisServer:
 
 @pytest.fixture(scope="module")
 def system(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Web and one worker; what a test breaks it mends."""
+    """Web and one worker; each test repairs what it breaks."""
     with running(tmp_path_factory.mktemp("errors"), server.fresh_url()) as made:
         made.web()
         made.worker("--concurrency", "1")

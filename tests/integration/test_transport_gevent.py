@@ -79,7 +79,7 @@ def test_flask_jobs_worker_runs_it(valkey: object, tmp_path: Path) -> None:
 
 
 def _over_its_limit(system: System) -> None:
-    """A hard limit ends the attempt, which is retried and then dies; soft ones gevent does not have."""
+    """A hard limit ends the attempt; the job is retried and then dies. gevent has no soft limits."""
     job_id = system.enqueue("test.hang", "hang")
     job = system.until_state(job_id, "dead", 60)
     assert job["attempts"] == 2

@@ -204,7 +204,7 @@ def test_a_keeper_whose_connection_is_cut_is_back_before_anyone_takes_over(harne
 
 
 def test_a_machine_that_slept_longer_than_the_leases_gives_nothing_out_twice(harness: Harness) -> None:
-    """Whoever wakes first finds every deadline passed, its own and those of who is still asleep."""
+    """The first process that wakes finds all leases expired, its own and those of processes still asleep."""
     wait_for(
         lambda: harness.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young"
     )
@@ -345,7 +345,7 @@ def test_a_forked_child_leaves_the_lease_alone(harness: Harness) -> None:
 
 
 def test_children_of_a_fork_publish_over_connections_of_their_own(harness: Harness) -> None:
-    """As a web server does it that loads the app before it forks."""
+    """Like a web server that loads the app before it forks."""
     rounds = 200
     producer = harness.producer()
     producer.publish("warm", exchange="", routing_key="warm")
@@ -433,7 +433,7 @@ def test_no_acknowledged_job_returns_however_many_wait_to_be_sent(harness: Harne
 
 
 def test_a_renewal_counts_from_when_it_was_sent(harness: Harness) -> None:
-    """Not from its answer, which a process that was frozen reads late."""
+    """Not from its answer, which a frozen process reads late."""
     lease = harness.reader(lease_seconds=6, lease_renew_seconds=0.5).channel.lease
     pulse, before = lease.pulse, []
 
@@ -460,7 +460,7 @@ def test_a_process_knows_of_the_outage_before_it_connects_again(harness: Harness
 
 
 def test_consumers_cut_off_together_have_time_to_come_back(harness: Harness) -> None:
-    """A proxy that restarts cuts everybody off; who is back first takes nothing from the rest."""
+    """A restarting proxy cuts all connections; the first consumer that returns takes nothing from the others."""
     wait_for(
         lambda: harness.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young"
     )
@@ -491,7 +491,7 @@ def test_an_added_queue_is_served_although_another_consumer_gets_its_doorbell(ha
 
 
 def test_after_a_frozen_server_those_that_are_slow_to_come_back_have_time(harness: Harness) -> None:
-    """Who is back first takes nothing from the rest."""
+    """The first consumer that returns takes nothing from the others."""
     wait_for(
         lambda: harness.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young"
     )

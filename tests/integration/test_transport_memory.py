@@ -65,7 +65,7 @@ def _enqueue(cluster: Cluster, jobs: int) -> None:
 
 
 def _left(client: Any) -> int:
-    """How many keys hold jobs, at one moment: reclaiming moves them from one to another."""
+    """The number of keys that contain jobs, read at one moment, because reclaiming moves jobs between keys."""
     keys = QUEUE, f"{QUEUE}\x06\x163", f"nightshift:delayed:{QUEUE}", "nightshift:leased"
     return int(client.exists(*keys))
 
@@ -75,5 +75,5 @@ def _keys(cluster: Cluster) -> set[bytes]:
 
 
 def _used(client: Any) -> int:
-    """Bytes of all keys, whoever's they are; the server's buffers come and go."""
+    """The bytes of all keys, without the server's buffers, whose size varies."""
     return sum(int(client.memory_usage(key, samples=0) or 0) for key in client.scan_iter())

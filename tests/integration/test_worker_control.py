@@ -21,7 +21,7 @@ def broker(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def control(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteControl]:
-    """One worker for all tests of this module, but for one."""
+    """One worker for all tests of this module except one."""
     folder = tmp_path_factory.mktemp("control")
     with remote_control(folder, broker.fresh_url(), worker_prefetch_multiplier=EACH) as made:
         made.system.worker("--concurrency", f"{CHILDREN}")

@@ -82,7 +82,7 @@ def test_the_master_answers_readonly(group: Group, at: Callable[..., System]) ->
 def test_sentinel_switches_while_the_master_lives(
     group: Group, at: Callable[..., System], refuses_alone: bool
 ) -> None:
-    """For some ten seconds the old master takes what will be lost, unless it was told not to without a replica."""
+    """For about ten seconds the old master accepts writes that will be lost, unless it requires a replica."""
 
     def fail_over() -> None:
         group.master.client().config_set("min-replicas-to-write", int(refuses_alone))
@@ -99,9 +99,9 @@ def test_sentinel_switches_while_the_master_lives(
 
 
 def _moves(at: Callable[..., System], group: Group, fail_over: Callable[[], Any]) -> list[list[str]]:
-    """What became of a running job, a waiting one, a delayed one and one that is enqueued afterwards.
+    """Check a running job, a waiting one, a delayed one, and one that is enqueued after the move.
 
-    Web and worker live on, and nothing is left on the new master.
+    Web and worker keep running, and nothing is left on the new master.
     """
     options = json.dumps({"broker_transport_options": {"master_name": "shop"}})
     system = at(group.sentinel.url, NIGHTSHIFT_CELERY=options)

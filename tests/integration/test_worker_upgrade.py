@@ -141,7 +141,7 @@ def test_the_first_steps_back_to_plain_celery(valkey: Valkey, at: Callable[..., 
 
 
 def celery_worker(system: System) -> Process:
-    """A ``celery worker`` that knows nothing of Nightshift."""
+    """A ``celery worker`` without Nightshift."""
     argv = [sys.executable, "-m", "celery", "-A", "stockapp", "worker", "-c", "1", "-n", "stock@test"]
     process = system._start("stock", [*argv, "-l", "info", "--without-gossip", "--without-mingle"], {})
     system.until(lambda: " ready." in process.log, 60, "the stock worker is not ready")
@@ -169,7 +169,7 @@ def release(system: System, markers: list[str]) -> None:
 
 
 def told(system: System) -> dict[str, dict[str, int]]:
-    """What the ledger says: marker → event → how often."""
+    """The ledger as counts: marker → event → number."""
     found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for line in system.ledger.read_text().splitlines():
         who, event = line.split(" ", 1)
@@ -186,7 +186,7 @@ def ran_on_stock(system: System, markers: list[str]) -> list[str]:
 
 
 def all_done(system: System, markers: list[str], begun: int = 1) -> None:
-    """Wait until each is done; each has then begun that often, and ended once."""
+    """Wait until each job is done; check that each began the expected number of times, and ended once."""
     system.until(lambda: all(told(system)[who]["done"] for who in markers), 60, "some jobs did not end")
     events = told(system)
     assert {(events[who]["begun"], events[who]["done"]) for who in markers} == {(begun, 1)}

@@ -20,7 +20,7 @@ SOON = Backoff(0.02, 0.02)
 
 
 class Diary(Work):
-    """Writes what happens into ``told``; a turn raises, or returns, the next of ``outcomes``, else rests."""
+    """Records events in ``told``; a turn raises or returns the next of ``outcomes``."""
 
     def __init__(
         self, *outcomes: float | Exception | None, backoff: Backoff = SOON, lingers: bool = True

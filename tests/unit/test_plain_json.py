@@ -20,13 +20,13 @@ from flask_nightshift.message.codec import decode, encode
 
 
 class Text(str):
-    """A str that is more than one, like markup."""
+    """A subclass of str, such as markup."""
 
     __slots__ = ()
 
 
 class Number(int):
-    """An int that is more than one."""
+    """A subclass of int."""
 
 
 class Color(Enum):
@@ -67,7 +67,7 @@ def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def outcome(call: Callable[[], Any]) -> str:
-    """What ``call`` gives, its types and NaN included, or which error it raises."""
+    """The result of ``call`` with its types and NaN, or the error that it raises."""
     try:
         return repr(call())
     except Exception as exc:  # noqa: BLE001 - whichever it is

@@ -69,7 +69,7 @@ def test_all_that_is_there_is_read_at_once(pipe: Pipe) -> None:
 
 
 def test_a_complete_report_is_delivered_before_the_next_arrives(pipe: Pipe) -> None:
-    """The child may die before it writes the rest; that the job began must be known then."""
+    """The child may die before it writes the rest; by then the start of the job must be known."""
     os.write(pipe.into, written("began") + written("ended")[:-1])
     reading = pipe.reading()
     next(reading)
@@ -102,13 +102,13 @@ def test_a_job_is_written_as_billiard_reads_it(characters: int) -> None:
 
 
 def test_a_pipe_takes_the_first_piece_whole_or_not_at_all() -> None:
-    """Celery takes a first piece to be written when four bytes of it are."""
+    """Celery considers a first piece written as soon as four bytes of it are."""
     assert len(payload("x" * 3_000)[0]) > 3_000
     assert all(len(payload("x" * characters)[0]) <= select.PIPE_BUF for characters in range(3_900, 4_200))
 
 
 def test_a_handed_job_has_the_interface_that_billiard_expects() -> None:
-    """Made by ourselves, without billiard's ``__init__``: a new attribute there must not be missed."""
+    """We create it without billiard's ``__init__``, so this test finds a new attribute there."""
     written: list[Any] = []
     pool = JobProcesses.__new__(JobProcesses)
     settings = {"_state": RUN, "_cache": {}, "soft_timeout": None, "timeout": 5, "lost_worker_timeout": 3}

@@ -261,7 +261,7 @@ def test_a_signature_is_written_as_python_writes_it() -> None:
 
 
 def test_a_new_private_name_or_override_is_found() -> None:
-    """The finders find: a private read, a private override, one by a mixin, a name in ``getattr``, a patch."""
+    """They find a private read, a private override, one by a mixin, a name in ``getattr``, and a patch."""
     uses = {(use.name, use.where) for use in private_names.private_uses()}
     assert {
         ("_sock", "LeaseRenewer._wait"),
@@ -303,7 +303,7 @@ def _is_known(override: Override) -> bool:
 
 
 def _is_seam(use: Use) -> bool:
-    """Imports say as ``where`` the module that they import from, and may be a module themselves."""
+    """For an import, ``where`` is the module that it imports from, and the name may be a module."""
     return use.name in PUBLIC or any(
         (seam.name == use.name and (seam.owner == use.where or _within(use.where, seam.used_by)))
         or seam.owner.partition(":")[0] == f"{use.where}.{use.name}"

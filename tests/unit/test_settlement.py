@@ -23,7 +23,7 @@ from flask_nightshift.worker.transition import Transition
 
 
 class Broker(MemoryBroker):
-    """``bad`` are queues that cannot be written to."""
+    """A broker that refuses writes to the queues in ``bad``."""
 
     bad: tuple[str, ...] = ()
 
@@ -40,7 +40,7 @@ class Broker(MemoryBroker):
 
 
 class Harness:
-    """A settlement, what it wants to be called later, and the deaths that it tells of."""
+    """A settlement, its scheduled calls, and the deaths that it reports."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -55,7 +55,7 @@ class Harness:
         self.channel = connection.channel()
 
     def step(self, job_id: str, queue: str, then: Callable[[], None] = lambda: None) -> Transition:
-        """Of a job that was delivered from ``work``, to be written to ``queue``."""
+        """The transition of a job that was delivered from ``work`` and goes to ``queue``."""
         headers = {"id": job_id, "task": "mail.send"}
         self.broker.publish(Envelope(b"[]", headers), "work")
         message = self.channel.basic_get("work")

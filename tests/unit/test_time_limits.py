@@ -16,7 +16,7 @@ from flask_nightshift.worker.pools.time_limits import TimeLimits
 
 
 class Clock:
-    """Time that passes when it is told to, with the timers of an event loop."""
+    """A clock that the test advances, with the timers of an event loop."""
 
     def __init__(self) -> None:
         self.now = 100.0
