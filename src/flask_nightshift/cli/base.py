@@ -31,6 +31,9 @@ SLOWEST = 1 / 86_400
 MOST = 1_000_000
 """The highest ``--limit``."""
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
 
 class JobsGroup(AppGroup):
     """A group whose commands report errors in one line on standard error instead of a traceback."""

@@ -10,7 +10,19 @@ from flask.cli import AppGroup, with_appcontext
 
 from ..domain.job import Reason
 from . import letter_views
-from .base import MOST, Moment, Rate, confirm, console, echo_json, plural, say, services
+from .base import (
+    MOST,
+    Moment,
+    Rate,
+    confirm,
+    console,
+    echo_json,
+    json_option,
+    plural,
+    say,
+    services,
+    yes_option,
+)
 from .running import INTERRUPTED, interruptible, progress_bar
 
 if TYPE_CHECKING:
@@ -50,7 +62,7 @@ def _filter_options(command: F) -> F:
     show_default=True,
     help="At most so many, latest first.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @with_appcontext
 def list_(status: str, limit: int, as_json: bool, **conditions: Any) -> None:
     """List dead letters."""
@@ -87,7 +99,7 @@ def _note_unarchived(current: Services) -> None:
 
 @dead.command()
 @click.argument("letter_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @with_appcontext
 def show(letter_id: str, as_json: bool) -> None:
     """One dead letter: arguments, attempts, traceback.
@@ -112,7 +124,7 @@ def show(letter_id: str, as_json: bool) -> None:
 @click.option("--queue", help="Send them to this queue, not to the one they came from.")
 @click.option("--force", is_flag=True, help="Also discarded ones, and messages that are no jobs.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be replayed.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_appcontext
 def replay(
     wanted: tuple[str, ...],
@@ -159,7 +171,7 @@ def replay(
 @_filter_options
 @click.option("--limit", type=click.IntRange(1, MOST), help="At most so many, oldest first.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be discarded.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_appcontext
 def discard(
     wanted: tuple[str, ...], everything: bool, limit: int | None, dry_run: bool, yes: bool, **conditions: Any

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from .base import MOST, ago, cells, confirm, console, echo_json, plural, say, services, table
+from .base import (
+    MOST,
+    ago,
+    cells,
+    confirm,
+    console,
+    echo_json,
+    json_option,
+    plural,
+    say,
+    services,
+    table,
+    yes_option,
+)
 
 if TYPE_CHECKING:
     from ..operations.delayed import DelayedJob
@@ -22,7 +35,7 @@ delayed = AppGroup("delayed", help="Jobs that wait for their time (Redis and Val
 @click.command()
 @click.argument("queues", nargs=-1, metavar="QUEUE...")
 @click.option("--all", "everything", is_flag=True, help="All queues that the configuration or a task names.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_appcontext
 def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
     """Delete the jobs that wait in queues. They are gone for good: not run, not kept as dead letters."""
@@ -47,7 +60,7 @@ def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
     show_default=True,
     help="At most so many, soonest first.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @with_appcontext
 def list_(queue: str | None, limit: int, as_json: bool) -> None:
     """List them, the soonest first."""
@@ -67,7 +80,7 @@ def list_(queue: str | None, limit: int, as_json: bool) -> None:
 @delayed.command()
 @click.argument("wanted", nargs=-1, required=True, metavar="ID...")
 @_QUEUE
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_appcontext
 def cancel(wanted: tuple[str, ...], queue: str | None, yes: bool) -> None:
     """Take jobs out before they start; they are kept as dead letters (reason: revoked).
@@ -112,7 +125,7 @@ def run_now(wanted: tuple[str, ...], queue: str | None) -> None:
 
 @delayed.command("hand-over")
 @_QUEUE
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_appcontext
 def hand_over(queue: str | None, yes: bool) -> None:
     """On the way back to plain Celery: leave delayed jobs, with their times, to its workers.

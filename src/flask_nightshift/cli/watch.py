@@ -10,7 +10,19 @@ import click
 from flask.cli import with_appcontext
 
 from ..text.printable import in_a_line, printable
-from .base import Seconds, ago, cells, console, echo_json, say, services, short_error, table, when
+from .base import (
+    Seconds,
+    ago,
+    cells,
+    console,
+    echo_json,
+    json_option,
+    say,
+    services,
+    short_error,
+    table,
+    when,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +41,7 @@ _LEVEL_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "r
 )
 @click.option("--worker", metavar="NAME", help="Check the worker of this name, or on this host, alone.")
 @click.option("--timeout", type=Seconds(0.1, 60), default=2.0, show_default=True, help="Seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @with_appcontext
 def health(parts: tuple[str, ...], worker: str | None, timeout: float, as_json: bool) -> None:
     """Exit with 0 if broker, database, workers and Beat work, else with 1."""
@@ -156,7 +168,7 @@ def _totals(overview: Overview) -> RenderableType:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @with_appcontext
 def doctor(as_json: bool) -> None:
     """Check the configuration against the live broker and database; exit with 1 on errors."""
@@ -184,7 +196,7 @@ def _print_finding(finding: Finding) -> None:
 
 @click.command()
 @click.argument("job_id")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @with_appcontext
 def show(job_id: str, as_json: bool) -> None:
     """One job with its attempts. JOB_ID may be shortened to its start or its end."""
