@@ -54,8 +54,9 @@ def measure(parameters: Parameters, results: Results, interrupted: threading.Eve
             here = [peer for peer in found if name in peer.servers and peer.measures & parameters.only]
             if here:
                 with servers.running(name) as site:
-                    for trial in _rounds(site, here, parameters, results, folder / name):
-                        results.rounds.append(trial)
+                    for trial, seconds in _rounds(site, here, parameters, results, folder / name):
+                        results.rounds.append(trial)  # first: who reads that it is done may interrupt
+                        _tell(trial, seconds)
                         if interrupted.is_set():
                             raise KeyboardInterrupt
 
@@ -73,8 +74,8 @@ def _find(names: tuple[str, ...]) -> tuple[list[Peer], dict[str, str]]:
 
 def _rounds(
     site: Site, found: list[Peer], parameters: Parameters, results: Results, folder: Path
-) -> Iterator[Round]:
-    """Each peer once in each round, printed as it ends."""
+) -> Iterator[tuple[Round, float]]:
+    """Each peer once in each round, and the seconds that it took."""
     folder.mkdir()
     results.about["servers"][site.name] = site.version
     if "far" in parameters.only:
@@ -86,8 +87,7 @@ def _rounds(
             measures = parameters.only if number == 1 else parameters.only - ONCE
             begun = time.monotonic()
             trial = _trial(peer, site, folder / peer.name, guesses[peer.name], number, measures)
-            _tell(trial, time.monotonic() - begun)
-            yield trial
+            yield trial, time.monotonic() - begun
 
 
 def _trial(
