@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_nightshift.brokers.redis.transport import keys
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from remote_control import RemoteControl, remote_control
 
 POOLS = {
@@ -41,8 +41,8 @@ def test_our_transport_and_our_parts_are_in_use(control: RemoteControl, broker: 
     (held,) = control.hold(1, queue=pool)
     if broker.program == "valkey":
         with broker.client() as client:
-            assert client.hget(keys.leased(""), pool) == b"1"
-            assert client.keys(f"{keys.lease('', '')}*")
+            assert client.hget(KeySpace().leased, pool) == b"1"
+            assert client.keys(f"{KeySpace().lease('')}*")
     held.go_on()
     held.ran_once()
     again, dead = control.send("flaky", 1, queue=pool), control.send("permanent", queue=pool)

@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from flask_nightshift.brokers.redis.transport import queues
 from flask_nightshift.brokers.redis.transport.channel import AccessRefused
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from servers import wait_for
 from transport_support import BOOKS, QUEUE, Harness, bodies, body_of, eta
 
@@ -38,7 +39,7 @@ def test_a_message_is_leased_until_it_is_acknowledged(harness: Harness) -> None:
     message = reader.next()
     assert message.payload == "a"
     assert (harness.ready(), harness.leased()) == ([], ["a"])
-    assert queues.leased_count(harness.redis, "", QUEUE) == 1
+    assert queues.leased_count(harness.redis, KeySpace(), QUEUE) == 1
     message.ack()
     wait_for(lambda: not harness.leased(), 1, "the acknowledgement did not arrive")
     assert harness.keys() == BOOKS
@@ -189,7 +190,7 @@ def test_urgent_messages_come_first(harness: Harness) -> None:
 
 def test_a_delayed_message_keeps_its_priority(harness: Harness) -> None:
     harness.publish("low", priority=9, headers=eta(1))
-    due = queues.delayed_list(harness.redis, "", QUEUE, 1)[0][1]
+    due = queues.delayed_list(harness.redis, KeySpace(), QUEUE, 1)[0][1]
     wait_for(lambda: _server_time(harness) > due, 3, "it is not due")
     harness.publish("high", priority=3)
     assert bodies(harness.reader().take(2)) == ["high", "low"]
@@ -248,8 +249,8 @@ def test_an_idle_consumer_does_not_spin(harness: Harness) -> None:
 def test_a_delayed_message_comes_when_it_is_due_and_not_before(harness: Harness) -> None:
     reader = harness.reader()
     harness.publish("later", headers=eta(0.6))
-    due = queues.delayed_list(harness.redis, "", QUEUE, 1)[0][1]
-    assert (harness.ready(), queues.delayed_count(harness.redis, "", QUEUE)) == ([], 1)
+    due = queues.delayed_list(harness.redis, KeySpace(), QUEUE, 1)[0][1]
+    assert (harness.ready(), queues.delayed_count(harness.redis, KeySpace(), QUEUE)) == ([], 1)
     message = reader.next()
     late = _server_time(harness) - due
     assert 0 <= late < 0.25
@@ -274,7 +275,7 @@ def test_the_delay_of_a_plain_producer_waits_in_the_broker_too(harness: Harness)
     harness.publish("later", stock=True, headers=eta(1.0))
     reader = harness.reader()
     assert reader.within(0.3) == []
-    assert queues.delayed_count(harness.redis, "", QUEUE) == 1
+    assert queues.delayed_count(harness.redis, KeySpace(), QUEUE) == 1
     assert harness.leased() == []
     assert reader.next().payload == "later"
 
@@ -293,7 +294,7 @@ def test_many_due_at_once_neither_block_nor_starve(harness: Harness) -> None:
     started = time.monotonic()
     assert reader.next().payload == "ready"
     assert time.monotonic() - started < 0.5
-    assert count - queues.delayed_count(harness.redis, "", QUEUE) <= 200
+    assert count - queues.delayed_count(harness.redis, KeySpace(), QUEUE) <= 200
     assert harness.redis.info("commandstats")["cmdstat_evalsha"]["usec_per_call"] < 50_000
 
 
@@ -326,7 +327,7 @@ def test_replace_writes_the_next_state_and_releases_the_message(harness: Harness
     reader = harness.reader(prefetch=1)
     assert reader.replace(reader.next(), "b", queue="other")
     assert (harness.ready("other"), harness.ready(), harness.leased()) == (["b"], [], [])
-    assert queues.leased_count(harness.redis, "", QUEUE) == 0
+    assert queues.leased_count(harness.redis, KeySpace(), QUEUE) == 0
 
 
 def test_replace_with_a_due_time_delays(harness: Harness) -> None:
@@ -335,7 +336,7 @@ def test_replace_with_a_due_time_delays(harness: Harness) -> None:
     due = time.time() + 0.5
     assert reader.replace(reader.next(), "b", due=due)
     assert harness.leased() == []
-    [later] = queues.delayed_list(harness.redis, "", QUEUE, 5)
+    [later] = queues.delayed_list(harness.redis, KeySpace(), QUEUE, 5)
     assert later[0] == "next"
     assert later[1] == pytest.approx(due)
     assert reader.next().payload == "b"
@@ -518,7 +519,7 @@ def test_a_batch_of_publishes_wakes_a_waiting_consumer(harness: Harness) -> None
     sent = time.monotonic()
     thread.join()
     assert got[0] - sent < 0.3
-    assert queues.delayed_count(harness.redis, "", QUEUE) == 1
+    assert queues.delayed_count(harness.redis, KeySpace(), QUEUE) == 1
 
 
 def test_every_key_has_the_global_prefix(harness: Harness) -> None:
@@ -530,7 +531,7 @@ def test_every_key_has_the_global_prefix(harness: Harness) -> None:
     reader = harness.reader(prefetch=3, **options)
     reader.next().reject(requeue=True)
     assert reader.replace(reader.next(), "next", due=time.time() + 50)
-    assert queues.delayed_count(harness.redis, "shop:", QUEUE) == 2
+    assert queues.delayed_count(harness.redis, KeySpace("shop:"), QUEUE) == 2
     reader.take(1)[0].ack()
     assert {key for key in harness.redis.scan_iter() if not key.startswith(b"shop:")} == set()
     reader.close()
@@ -574,13 +575,13 @@ def test_the_view_of_operators(harness: Harness) -> None:
     for seconds in (70, 60):
         harness.publish(seconds, headers={**eta(seconds), "id": f"d{seconds}*[x]"})
     client = harness.redis
-    assert [job for job, _, _ in queues.delayed_list(client, "", QUEUE, 10)] == ["d60*[x]", "d70*[x]"]
-    cancelled = queues.cancel_delayed(client, "", QUEUE, "d70*[x]")
+    assert [job for job, _, _ in queues.delayed_list(client, KeySpace(), QUEUE, 10)] == ["d60*[x]", "d70*[x]"]
+    cancelled = queues.cancel_delayed(client, KeySpace(), QUEUE, "d70*[x]")
     assert cancelled is not None
     assert cancelled["headers"]["id"] == "d70*[x]"
-    assert queues.cancel_delayed(client, "", QUEUE, "d70*[x]") is None
-    assert not queues.run_delayed_now(client, "", QUEUE, "d70*[x]")
-    assert queues.run_delayed_now(client, "", QUEUE, "d60*[x]")
+    assert queues.cancel_delayed(client, KeySpace(), QUEUE, "d70*[x]") is None
+    assert not queues.run_delayed_now(client, KeySpace(), QUEUE, "d70*[x]")
+    assert queues.run_delayed_now(client, KeySpace(), QUEUE, "d60*[x]")
     assert bodies(harness.reader(prefetch=3).take(3)) == [60, 0, 1]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flask_nightshift.brokers.redis.transport import keys, scripts
+from flask_nightshift.brokers.redis.transport import scripts
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from servers import wait_for
 from transport_support import Harness, bodies
 
@@ -39,9 +40,9 @@ def test_a_message_that_kills_its_worker_when_read_is_counted_too(harness: Harne
     worker.take(3)
     for number in range(3, 5):
         harness.publish(number)
-    lease, channel = worker.lease, worker.channel
+    lease, claims = worker.lease, worker.channel.consumer._claims
     scripts.CLAIM.run(
-        harness.redis, *channel._call(channel._new_claim(["jobs"], 3))
+        harness.redis, *claims.call(claims.new(lease, ["jobs"], 3))
     )  # the answer ends the process
     _reclaim(harness, worker)
     assert [_count(raw) for raw in _ready(harness)] == [1, 0, 0, 1, 1], lease.received
@@ -116,9 +117,10 @@ def _worker(harness: Harness, slots: int) -> Any:
 def _reclaim(harness: Harness, reader: Any) -> None:
     """As if ``reader``'s process had been killed long ago."""
     reader.lease.renewer.stop()
-    harness.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
-    names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
-    args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0, keys.started("", "")]
+    harness.redis.zadd(KeySpace().consumers, {reader.lease.id: 1})
+    keys = KeySpace()
+    names = [keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased]
+    args = [keys.lease(""), "", keys.sep, keys.bell(""), 20, 2, 0, 0, keys.started("")]
     wait_for(lambda: scripts.RECLAIM.run(harness.redis, names, args), 5, "it is not reclaimed")
 
 

@@ -193,5 +193,6 @@ def another(cluster: Cluster) -> Iterator[Callable[..., Any]]:
 
 def _delayed(cluster: Cluster) -> list[Any]:
     from flask_nightshift.brokers.redis.transport import queues
+    from flask_nightshift.brokers.redis.transport.keys import KeySpace
 
-    return queues.delayed_list(cluster.harness.redis, "", QUEUE, 1000)
+    return queues.delayed_list(cluster.harness.redis, KeySpace(), QUEUE, 1000)

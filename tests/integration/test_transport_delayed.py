@@ -13,6 +13,7 @@ import pytest
 from kombu import Producer
 
 from flask_nightshift.brokers.redis.transport import queues
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from transport_support import QUEUE, Harness, eta
 
 
@@ -32,7 +33,9 @@ def test_waiting_consumers_get_a_delayed_job_in_time_and_never_early(
     for number in range(40):
         headers = {**eta(1.5 + number * 0.05), "n": number}
         producer.publish(number, exchange="", routing_key=QUEUE, headers=headers)
-    due = {body["headers"]["n"]: at for _, at, body in queues.delayed_list(harness.redis, "", QUEUE, 100)}
+    due = {
+        body["headers"]["n"]: at for _, at, body in queues.delayed_list(harness.redis, KeySpace(), QUEUE, 100)
+    }
     assert len(due) >= 10  # on a busy machine some are due by now
     late = []
     for _ in range(40):
@@ -56,7 +59,7 @@ def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_
     with Pings(harness) as pings:
         taken, published, overtaken, waits = 0, 0.0, 0, []
         until = time.monotonic() + 120
-        while queues.delayed_count(harness.redis, "", QUEUE) and time.monotonic() < until:
+        while queues.delayed_count(harness.redis, KeySpace(), QUEUE) and time.monotonic() < until:
             if not published:
                 harness.publish("ready", headers={"id": "ready"})
                 published, before = time.monotonic(), taken
@@ -70,7 +73,7 @@ def test_a_hundred_thousand_due_at_once_neither_starve_ready_jobs_nor_block_the_
                     published = 0.0
                 message.ack()
             assert len(harness.redis.hkeys(f"nightshift:lease:{reader.lease.id}")) <= 100, "prefetch grew"
-    assert queues.delayed_count(harness.redis, "", QUEUE) == 0
+    assert queues.delayed_count(harness.redis, KeySpace(), QUEUE) == 0
     print(f"longest stall of the server: {1000 * pings.longest:.1f} ms; {taken} jobs taken;"
           f" a ready job came after {overtaken} others and {1000 * max(waits):.0f} ms at most")  # fmt: skip
     assert pings.longest < 1.0

@@ -108,6 +108,9 @@ def test_a_job_that_kills_its_worker_every_time_is_buried(harness: Harness) -> N
 
 
 def test_a_frozen_consumer_is_fenced(harness: Harness) -> None:
+    wait_for(
+        lambda: harness.redis.info("server")["uptime_in_seconds"] > AFTER_OUTAGE, 10, "the server is young"
+    )
     for number in range(4):
         harness.publish(number)
     with child(harness, **SHORT) as worker:
@@ -255,8 +258,9 @@ def test_a_claim_whose_answer_is_lost_strands_no_message(harness: Harness) -> No
     harness.publish("claimed unseen")
     harness.server.freeze()
     try:
-        reader.channel._leave_poll()
-        reader.channel._send_claim(reader.channel._new_claim([QUEUE], 3))
+        consumer = reader.channel.consumer
+        consumer.stop_polling()
+        consumer._send_claim(consumer._claims.new(before, [QUEUE], 3))
         reader.channel.client.connection.disconnect()  # as kombu's health check does
     finally:
         harness.server.thaw()
@@ -272,10 +276,11 @@ def test_a_claim_sent_twice_overwrites_nothing(harness: Harness) -> None:
     for number in range(4):
         harness.publish(number)
     channel = harness.connect().channel()
-    claim = channel._new_claim([QUEUE], 2)
-    scripts.CLAIM.run(harness.redis, *channel._call(claim))
+    claims = channel.consumer._claims
+    call = claims.call(claims.new(channel.consumer.need_lease(), [QUEUE], 2))
+    scripts.CLAIM.run(harness.redis, *call)
     with pytest.raises(ResponseError, match="in use"):
-        scripts.CLAIM.run(harness.redis, *channel._call(claim))
+        scripts.CLAIM.run(harness.redis, *call)
     assert (sorted(harness.leased()), harness.ready()) == ([0, 1], [2, 3])
     channel.close()
     assert harness.ready() == [0, 1, 2, 3]
@@ -351,8 +356,9 @@ def test_children_of_a_fork_publish_over_connections_of_their_own(harness: Harne
     producer.publish("warm", exchange="", routing_key="warm")
     harness.redis.hset("refused", "no", "list")
     reading, writing = os.pipe()
+    children = []
     for queue in (QUEUE, "refused"):
-        if os.fork() == 0:
+        if not (pid := os.fork()):
             signal.alarm(20)
             told = 0
             for number in range(rounds):
@@ -361,7 +367,8 @@ def test_children_of_a_fork_publish_over_connections_of_their_own(harness: Harne
                     told += 1
             os.write(writing, f"{queue} {told}\n".encode())
             os._exit(0)
-    ends = [os.wait()[1] for _ in range(2)]
+        children.append(pid)
+    ends = [os.waitpid(pid, 0)[1] for pid in children]
     assert ends == [0, 0], "a child waited for a reply that its sibling had read"
     assert sorted(os.read(reading, 100).decode().splitlines()) == [f"{QUEUE} {rounds}", "refused 0"]
     assert len(harness.ready()) == rounds
@@ -434,7 +441,7 @@ def test_no_acknowledged_job_returns_however_many_wait_to_be_sent(harness: Harne
 
 def test_a_renewal_counts_from_when_it_was_sent(harness: Harness) -> None:
     """Not from its answer, which a frozen process reads late."""
-    lease = harness.reader(lease_seconds=6, lease_renew_seconds=0.5).channel.lease
+    lease = harness.reader(lease_seconds=6, lease_renew_seconds=0.5).channel.consumer.need_lease()
     pulse, before = lease.pulse, []
 
     def slow(*args: Any, **options: Any) -> Any:
@@ -631,11 +638,13 @@ def _holding(stack: ExitStack, harness: Harness, body: str, **options: Any) -> A
 
 def _take_over(harness: Harness, reader: Any) -> None:
     """As if ``reader`` had been frozen for longer than its lease."""
-    from flask_nightshift.brokers.redis.transport import keys, scripts
+    from flask_nightshift.brokers.redis.transport import scripts
+    from flask_nightshift.brokers.redis.transport.keys import KeySpace
 
-    harness.redis.zadd(keys.consumers(""), {reader.lease.id: 1})
-    names = [name("") for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
-    args = [keys.lease("", ""), "", keys.SEPARATOR, keys.bell("", ""), 20, 2, 0, 0, keys.started("", "")]
+    harness.redis.zadd(KeySpace().consumers, {reader.lease.id: 1})
+    keys = KeySpace()
+    names = [keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased]
+    args = [keys.lease(""), "", keys.sep, keys.bell(""), 20, 2, 0, 0, keys.started("")]
     assert scripts.RECLAIM.run(harness.redis, names, args) == [], "seen for the first time"
     reclaimed = scripts.RECLAIM.run(harness.redis, names, args)
     assert reclaimed[0].decode() == reader.lease.id

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flask_nightshift.brokers.redis.transport import queues
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from transport_cluster import QUEUE, Cluster
 from transport_support import Harness
 
@@ -79,7 +80,7 @@ def test_messages_a_killed_old_worker_held_are_restored(cluster: Cluster) -> Non
 def test_delayed_jobs_are_handed_to_old_workers_with_their_times(cluster: Cluster) -> None:
     cluster.enqueue("soon", countdown=5)
     cluster.enqueue("much later", countdown=3600)
-    assert queues.hand_over_delayed(cluster.harness.redis, "", QUEUE) == 2
+    assert queues.hand_over_delayed(cluster.harness.redis, KeySpace(), QUEUE) == 2
     assert not _delayed(cluster)
     assert cluster.harness.redis.llen(QUEUE) == 2
     began = datetime.now(UTC)
@@ -90,5 +91,5 @@ def test_delayed_jobs_are_handed_to_old_workers_with_their_times(cluster: Cluste
 
 
 def _delayed(cluster: Cluster) -> set[Any]:
-    found = queues.delayed_list(cluster.harness.redis, "", QUEUE, 1000)
+    found = queues.delayed_list(cluster.harness.redis, KeySpace(), QUEUE, 1000)
     return {body["headers"]["argsrepr"].split("'")[1] for _, _, body in found}

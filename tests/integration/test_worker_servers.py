@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from flask_nightshift.brokers.redis.transport import keys
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from redis_servers import Group, OnSocket, Secure
 from servers import RedisServer, wait_for
 from system import System
@@ -118,7 +118,7 @@ def _moves(at: Callable[..., System], group: Group, fail_over: Callable[[], Any]
     for who in names:
         system.until(lambda who=who: "done" in system.events(who), 60, f"lost:\n{worker.log[-3000:]}")
     with group.replica.client() as client:
-        left = QUEUE, keys.delayed("", QUEUE), keys.leased("")
+        left = QUEUE, KeySpace().delayed(QUEUE), KeySpace().leased
         system.until(lambda: not client.exists(*left), 30, "something is left")
     assert worker.popen.poll() is None, "it is the same process"
     return [system.events(who) for who in names]

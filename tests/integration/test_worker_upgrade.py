@@ -14,12 +14,12 @@ from celery import Celery
 from flask import Flask
 
 from flask_nightshift import Nightshift
-from flask_nightshift.brokers.redis.transport import keys
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from servers import Valkey
 from system import Process, System
 
 QUEUE = "celery"
-DELAYED = keys.delayed("", QUEUE)
+DELAYED = KeySpace().delayed(QUEUE)
 
 
 @pytest.fixture
@@ -116,8 +116,10 @@ def test_the_first_steps_back_to_plain_celery(valkey: Valkey, at: Callable[..., 
 
     enqueue(system, "test.progress", blockers := some(2))
     system.until(lambda: begun(system, blockers), 20, "not both are at work")
-    assert client.hlen("unacked") == client.hlen(keys.leased("")) == 1, "they do not use different transports"
-    assert len(client.keys(keys.lease("", "*"))) == 1
+    assert client.hlen("unacked") == client.hlen(KeySpace().leased) == 1, (
+        "they do not use different transports"
+    )
+    assert len(client.keys(KeySpace().lease("*"))) == 1
     release(system, blockers)
 
     enqueue(system, "test.nap", jobs := some(40), 0.05)

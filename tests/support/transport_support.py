@@ -117,7 +117,7 @@ class Reader:
 
     @property
     def lease(self) -> Any:
-        return self.channel._lease
+        return self.channel.consumer.lease
 
     def next(self, timeout: float = 5) -> Any:
         """The next message."""

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from flask_nightshift.brokers import payload
 from flask_nightshift.brokers.payload import job_id
-from flask_nightshift.brokers.redis.transport import keys
 from flask_nightshift.brokers.redis.transport.acks import MOST_AT_ONCE, Ack, Acks
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from flask_nightshift.brokers.redis.transport.options import Options
 from flask_nightshift.brokers.redis.transport.raw_connection import packed
 
@@ -136,8 +136,8 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_ready_lists_have_kombus_names() -> None:
-    assert keys.ready("p:", "q") == "p:q"
-    assert keys.ready("p:", "q", 3) == "p:q\x06\x163"
+    assert KeySpace("p:").ready("q") == "p:q"
+    assert KeySpace("p:").ready("q", 3) == "p:q\x06\x163"
 
 
 def test_the_id_of_a_message_is_its_jobs() -> None:

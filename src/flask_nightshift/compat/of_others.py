@@ -30,12 +30,12 @@ SEAMS = (
     ),
     *of(
         "redis.connection:AbstractConnection",
-        read("_sock", "ConsumingMixin LeaseRenewer", "The socket, to wait for and to see closed."),
-        read("send_packed_command read_response", "ConsumingMixin RawConnection", "Commands go over a bare connection, encoded by hiredis."),
+        read("_sock", "Polling LeaseRenewer", "The socket, to wait for and to see closed."),
+        read("send_packed_command read_response", "Polling RawConnection", "Commands go over a bare connection, encoded by hiredis."),
     ),
     *of(
         "redis.connection:ConnectionPool",
-        read("connection_kwargs max_connections", "LeaseMixin", "The lease's connections must not hang, and have no limit."),
+        read("connection_kwargs max_connections", "Seat", "The lease's connections must not hang, and have no limit."),
     ),
     *of(
         "sqlalchemy.sql.compiler:SQLCompiler",

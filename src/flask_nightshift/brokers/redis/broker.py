@@ -27,10 +27,11 @@ from ..connections import MOST_IDLE, Connection, acknowledge
 from ..failures import ERRORS, RETRY_POLICY, STEP
 from ..virtual import VirtualBroker, prepared_message
 from .checks import findings
-from .client import Keys, connect, product
+from .client import connect, product
 from .dead_queue import take
 from .delayed import RedisDelayed
 from .queues import LeaseQueues, Queues
+from .transport.keys import KeySpace
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class RedisBroker(VirtualBroker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._options = _options(settings)
-        self._keys = Keys.of(self._options)
+        self._keys = KeySpace.of(self._options)
         self._client: redis.Redis | None = None
 
     @property

@@ -1,9 +1,8 @@
-"""A redis-py client for one broker URL, and the names of kombu's keys."""
+"""A redis-py client for one broker URL."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -17,35 +16,6 @@ from ...errors import ConfigurationError
 from ..causes import CLUSTER
 
 SENTINEL_PORT = 26379
-
-
-PRIORITY_STEPS = (0, 3, 6, 9)
-PRIORITY_SEPARATOR = "\x06\x16"
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The names kombu gives: ``prefix`` is its ``global_keyprefix``, ``steps`` the priorities with a list."""
-
-    prefix: str = ""
-    sep: str = PRIORITY_SEPARATOR
-    steps: tuple[int, ...] = PRIORITY_STEPS
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Keys:
-        """From kombu's transport options."""
-        return cls(
-            options.get("global_keyprefix") or "",
-            options.get("sep", PRIORITY_SEPARATOR),
-            tuple(options.get("priority_steps") or PRIORITY_STEPS),
-        )
-
-    def ready(self, queue: str) -> list[str]:
-        """The lists of ``queue``, in the order in which they are served; the next job is at a list's tail."""
-        return [
-            f"{self.prefix}{queue}{self.sep}{step}" if step else f"{self.prefix}{queue}"
-            for step in self.steps
-        ]
 
 
 def connect(url: str, options: Mapping[str, Any], tls: Mapping[str, Any] | None, step: float) -> redis.Redis:

@@ -14,7 +14,7 @@ from ...message.burial import DEAD_QUEUE
 from ..base import PendingDeadLetter
 from ..failures import ERRORS
 from ..reading import read_dead_letter
-from .client import Keys
+from .transport.keys import KeySpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ return found
 
 def take(
     client: redis.Redis,
-    keys: Keys,
+    keys: KeySpace,
     limit: int,
     max_bytes: int,
     fail: Callable[[BaseException], BrokerUnavailable],
@@ -59,7 +59,7 @@ def take(
     """The ``limit`` oldest dead letters, without removing them: several workers may get the same ones."""
     taken: list[PendingDeadLetter] = []
     size = 0
-    lists = keys.ready(DEAD_QUEUE)
+    lists = keys.ready_lists(DEAD_QUEUE)
     for key in lists if client.exists(*lists) else ():
         if len(taken) < limit and size < max_bytes:
             raws: Any = client.eval(_OLDEST, 1, key, limit - len(taken), max_bytes - size)

@@ -22,7 +22,7 @@ class RedisDelayed:
 
     def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
         """The next delayed jobs of ``queue``, the soonest first."""
-        found = self._ask(lambda q: queues.delayed_list(q.client, q.keys.prefix, queue, limit))
+        found = self._ask(lambda q: queues.delayed_list(q.client, q.keys, queue, limit))
         return [
             delayed_job(job_id, queue, datetime.fromtimestamp(due, UTC), payload)
             for job_id, due, payload in found
@@ -30,21 +30,17 @@ class RedisDelayed:
 
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
-        return list(self._ask(lambda q: queues.delayed_like(q.client, q.keys.prefix, queue, part, limit)))
+        return list(self._ask(lambda q: queues.delayed_like(q.client, q.keys, queue, part, limit)))
 
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
         """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
-        payload = self._ask(lambda q: queues.cancel_delayed(q.client, q.keys.prefix, queue, job_id))
+        payload = self._ask(lambda q: queues.cancel_delayed(q.client, q.keys, queue, job_id))
         return delayed_job(job_id, queue, None, payload) if payload is not None else None
 
     def run_now(self, queue: str, job_id: str) -> bool:
         """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
-        return bool(self._ask(lambda q: queues.run_delayed_now(q.client, q.keys.prefix, queue, job_id)))
+        return bool(self._ask(lambda q: queues.run_delayed_now(q.client, q.keys, queue, job_id)))
 
     def hand_over(self, queue: str) -> int:
         """Put all on the ready lists with their times, for workers on kombu's own transport; how many."""
-        return int(
-            self._ask(
-                lambda q: queues.hand_over_delayed(q.client, q.keys.prefix, queue, q.keys.steps, q.keys.sep)
-            )
-        )
+        return int(self._ask(lambda q: queues.hand_over_delayed(q.client, q.keys, queue)))

@@ -6,8 +6,8 @@ import redis
 
 from ..base import QueueDepth
 from ..reading import age
-from .client import Keys
 from .transport import queues
+from .transport.keys import KeySpace
 
 
 class Queues:
@@ -15,14 +15,14 @@ class Queues:
 
     sees_delayed = False
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(self, client: redis.Redis, keys: KeySpace) -> None:
         self.client = client
         self.keys = keys
 
     def depth(self, queue: str) -> QueueDepth:
         """Length, and for how long the oldest has been ready."""
         with self.client.pipeline(transaction=True) as pipe:
-            for key in self.keys.ready(queue):
+            for key in self.keys.ready_lists(queue):
                 pipe.llen(key)
                 pipe.lindex(key, -1)
             answers = pipe.execute()
@@ -30,8 +30,7 @@ class Queues:
 
     def purge(self, queue: str) -> int:
         """Delete the jobs that ``depth`` counts as ready or delayed; how many they were."""
-        keys = self.keys
-        return queues.purge(self.client, keys.prefix, queue, keys.steps, keys.sep, delayed=self.sees_delayed)
+        return queues.purge(self.client, self.keys, queue, delayed=self.sees_delayed)
 
 
 class LeaseQueues(Queues):
@@ -42,6 +41,6 @@ class LeaseQueues(Queues):
     def depth(self, queue: str) -> QueueDepth:
         """All four numbers."""
         seen = super().depth(queue)
-        delayed = queues.delayed_count(self.client, self.keys.prefix, queue)
-        leased = queues.leased_count(self.client, self.keys.prefix, queue)
+        delayed = queues.delayed_count(self.client, self.keys, queue)
+        leased = queues.leased_count(self.client, self.keys, queue)
         return QueueDepth(queue, seen.ready, delayed, leased, seen.oldest)

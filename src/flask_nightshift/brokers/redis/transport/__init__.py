@@ -6,8 +6,8 @@ It runs no message twice while its worker lives. ``Transport`` serves ``redis://
     app.conf.broker_transport = "flask_nightshift.transport:Transport"
 
 Read in this order: ``keys`` (what is on the server), ``lua/`` (every atomic step), ``publishing``, ``lease`` and
-``renewer`` (what a consumer holds, and how it keeps it), ``consuming`` and ``channel`` (what kombu sees),
-``queues`` (what operators see).
+``renewal`` (what a consumer holds, and how it keeps it), ``consuming`` (with ``claiming``, ``polling``, ``intake``,
+``deliveries``: from a claim to a settled message), ``channel`` (what kombu calls), ``queues`` (what operators see).
 """
 
 from .connecting import SentinelTransport, Transport

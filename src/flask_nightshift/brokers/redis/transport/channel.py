@@ -1,14 +1,17 @@
 """The channel: kombu's Redis channel, with leases instead of ``unacked`` and with delayed messages.
 
-What is new besides: ``basic_replace`` writes a job's next state and releases the job in one step.
+It has what kombu calls, and delegates publishing to ``Publisher`` and consuming to ``Consumer``. ``basic_replace`` is
+new: it writes a job's next state and releases the job in one script.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from time import time
+from typing import Any
 
 from amqp.exceptions import ChannelError
 from kombu.transport import redis
@@ -16,14 +19,15 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from ....message.codec import encode
-from . import keys, queues
-from .consuming import ConsumingMixin
+from ... import payload
+from . import queues
+from .consuming import Consumer
 from .keys import KeySpace
-from .lease import Lease
 from .message import Message
 from .options import Options
-from .publishing import PublishingMixin
+from .publishing import Once, PublishBatch, Publisher, next_tag
 from .qos import QoS
+from .seat import Seat
 
 OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
 
@@ -31,31 +35,32 @@ OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_lette
 class AccessRefused(RedisError):
     """The server does not accept the user or the password of the broker URL.
 
-    No connection error, as redis-py has it: another attempt cannot help, so a worker ends instead of trying
-    for ever.
+    No connection error, as redis-py has it: another attempt cannot help, so a worker ends instead of trying for ever.
     """
 
 
-class LeaseMixin(PublishingMixin, ConsumingMixin):
-    """Everything that the channels of both transports have in common."""
+class Channel(redis.Channel):
+    """A channel to one Redis or Valkey server."""
 
+    from_transport_options = redis.Channel.from_transport_options + OPTIONS
     QoS = QoS
     Message = Message
+    exchange_types: Any
     crashed = False
     """Set when the consumer ends by an error that a message may have caused."""
     draining = False
-    """Set when the worker ends what still runs, because it was told to stop: those deliveries do not count."""
+    """Set when the worker ends running jobs because it was told to stop: those deliveries do not count."""
 
-    def __init__(self: Any, connection: Any, **kwargs: Any) -> None:
-        self._lease = None
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._cached_client: Any = None
-        self._script_client: Any = None
+        self._script_client: Redis | None = None
         self._broker_state = connection.state
-        self.options = Options.of(connection.client.transport_options)
-        self._init_publishing()
-        self._init_consuming()
+        given = connection.client.transport_options
+        self.options, self.keys = Options.of(given), KeySpace.of(given)
+        self.publisher = Publisher(self.keys, lambda: self.pool)
+        self.consumer = Consumer(Seat(self), self.keys, self.options, self._step_of)
         try:
-            super().__init__(connection, **kwargs)  # type: ignore[call-arg]  # a mixin
+            super().__init__(connection, **kwargs)
         except AuthenticationError as exc:
             raise AccessRefused(f"{connection.client.as_uri()} refuses the user or password: {exc}") from exc
 
@@ -64,224 +69,228 @@ class LeaseMixin(PublishingMixin, ConsumingMixin):
         """Exchanges and bindings; still known when the channel is closed and its last jobs are settled."""
         return self._broker_state
 
-    # clients: one per channel, where kombu makes one per operation
-    def conn_or_acquire(self: Any, client: Any = None) -> Any:
+    # clients: one for each channel, where kombu makes one for each operation
+    def conn_or_acquire(self, client: Any = None) -> Any:
         """A context manager that gives ``client``, or the channel's own."""
         if client is None:
             if self._cached_client is None:
                 self._cached_client = self._create_client()
             client = self._cached_client
-        return _Given(client)
+        return contextlib.nullcontext(client)
 
     @property
-    def scripting(self: Any) -> Redis:
-        """A client that prefixes nothing, for scripts: their keys come from ``keys.py``."""
+    def scripting(self) -> Redis:
+        """A client that prefixes no keys, for scripts: ``KeySpace`` names theirs."""
         if self._script_client is None:
             self._script_client = Redis(connection_pool=self.pool)
         return self._script_client
 
-    def _disconnect_pools(self: Any) -> None:
-        self._cached_client = self._script_client = self._publish_connection = None
-        super()._disconnect_pools()  # type: ignore[misc]  # a mixin
+    def _disconnect_pools(self) -> None:
+        self._cached_client = self._script_client = None
+        self.publisher.forget_connection()
+        super()._disconnect_pools()
 
-    @property
-    def lease(self: Any) -> Lease:
-        """The lease of this channel, registered at first use; raises ``LeaseLost`` if it was taken."""
-        if self._lease is None:
-            lease = Lease(
-                self._lease_pool(),
-                KeySpace(self.global_keyprefix, self.sep),
-                self.options,
-                self.connection.cycle.wake,
-                tells_starts=self.connection.slots is not None,
-            )
-            lease.start()
-            self._lease = lease
-        self.check_lease()
-        return cast("Lease", self._lease)
+    # publishing
+    def _next_delivery_tag(self) -> str:
+        """A unique one, for kombu's own consumers; a random one would cost a system call for each message."""
+        return next_tag()
 
-    def _lease_pool(self: Any) -> Any:
-        """Connections of the lease's own: it outlives the channel, and it must not hang."""
-        managers = self._sentinel_manager, self._async_sentinel_manager
-        pool = self._get_pool()
-        self._sentinel_manager, self._async_sentinel_manager = managers
-        longest = self.options.lease_seconds / 3
-        for name in ("socket_timeout", "socket_connect_timeout"):
-            given = pool.connection_kwargs.get(name)
-            pool.connection_kwargs[name] = min(given or longest, longest)
-        pool.connection_kwargs["retry_on_timeout"] = False  # a claim sent twice would be two claims
-        pool.max_connections = 2**31  # as many as threads settle jobs at the same time
-        return pool
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        due, step = payload.due(message) or 0.0, self._step_of(message)
+        if (batch := kwargs.get("_publish_batch")) is not None:
+            batch.ring(queue)
+            if due > time():
+                key = KeySpace().delayed(queue)  # kombu's pipeline adds the prefix
+                batch.add("zadd", key, {b"%d|%s" % (step, encode(message)): due})
+                return
+        if batch is not None or (self._expires and queue in self._expires):
+            super()._put(queue, message, **kwargs)
+            return
+        self.publisher.publish(queue, step, due, [encode(message)], kwargs.get("once"))
+
+    def basic_publish_many(
+        self, messages: Sequence[dict[str, Any]], queue: str, once: Once | None = None
+    ) -> None:
+        """Publish up to some hundred ``messages`` to ``queue`` in one script, all or none.
+
+        They are made by ``prepare_message``, and have the same priority and due time. ``once``, here and as an option
+        of ``basic_publish``, makes a publish do nothing if it is repeated because its answer was lost.
+        """
+        due, step = payload.due(messages[0]) or 0.0, self._step_of(messages[0])
+        for message in messages:
+            self._inplace_augment_message(message, "", queue)
+        self.publisher.publish(queue, step, due, [encode(message) for message in messages], once)
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """Many publishes in one pipeline."""
+        return PublishBatch(self, self.keys, max_size)
+
+    def _step_of(self, message: dict[str, Any]) -> int:
+        """The priority step of ``message``."""
+        step: int = self.priority(self._get_message_priority(message, reverse=False))
+        return step
 
     # the next state of a job
     def basic_replace(
-        self: Any,
+        self,
         delivery_tag: int,
         message: dict[str, Any],
         exchange: str,
         routing_key: str,
         due: float | datetime | None = None,
     ) -> bool:
-        """Write a delivered message's next state and release the message, in one step.
+        """Write a delivered message's next state and release the message, in one script.
 
-        ``message`` is made by ``prepare_message`` and goes where (exchange, routing_key) leads, at once or,
-        with ``due`` (unix seconds, or an aware datetime), then. Returns False if the message is no longer
-        ours: nothing was written.
+        ``prepare_message`` makes ``message``. It goes where (exchange, routing_key) leads, at once or, with ``due``
+        (unix seconds, or an aware datetime), then. Returns False if the message is no longer ours: nothing was written.
         Any error of the server propagates; then the message is still leased, and the call can be repeated.
         """
-        found = self._in_hand.get(delivery_tag)
-        if found is None:
+        delivery = self.consumer.deliveries.get(delivery_tag)
+        if delivery is None:
             return False
-        queues = self._lookup(exchange, routing_key)
-        if not queues:
+        destinations = self._lookup(exchange, routing_key)
+        if not destinations:
             raise ChannelError(f"nothing is bound to {exchange!r} with routing key {routing_key!r}")
         message = copy.copy(message)
         message["properties"] = {**message["properties"]}
         message["properties"]["delivery_info"] = dict(message["properties"].get("delivery_info") or {})
         self._inplace_augment_message(message, exchange, routing_key)
-        _, step = self._when(message)
-        to = [self.destination(queue, step) for queue in queues]
-        lease, queue = found
+        step = self._step_of(message)
+        to = [self.keys.destination(queue, step) for queue in destinations]
         at = due.timestamp() if isinstance(due, datetime) else due or 0.0
-        done = lease.replace(delivery_tag, queue, to, step, at, encode(message))
-        self._let_go(delivery_tag)
+        done = delivery.lease.replace(delivery_tag, delivery.queue, to, step, at, encode(message))
+        self.consumer.deliveries.let_go(delivery_tag)
         self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
         return done
 
     def holds(self, delivery_tag: int) -> bool:
-        """Whether a delivered message is still leased to us; asks the server if that is in doubt.
-
-        False too when it cannot be asked: it is returned then, or another consumer's.
-        """
-        found = self._in_hand.get(delivery_tag)
-        try:
-            if found is not None:
-                found[0].verify()
-        except (RedisError, OSError):
-            return False
-        return found is not None
+        """Whether a delivered message is still leased to us; asks the server if that is in doubt."""
+        return self.consumer.deliveries.holds(delivery_tag)
 
     def has(self, delivery_tag: int) -> bool:
         """Whether a delivered message is leased to us, as far as we know without asking the server."""
-        found = self._in_hand.get(delivery_tag)
-        return found is not None and found[0].holds(delivery_tag)
+        return self.consumer.deliveries.has(delivery_tag)
 
     def begin_delivery(self, delivery_tag: int) -> bool:
         """Have a delivered message counted, because its job begins now; False if it is no longer ours.
 
         Raises what redis-py does; then the job must not begin.
         """
-        if not self.holds(delivery_tag):
-            return False
-        lease, _ = self._in_hand[delivery_tag]
-        return not lease.tells_starts or self._starts.begin(delivery_tag, lease.note_begun)
+        return self.consumer.deliveries.begin(delivery_tag)
 
     # settling, on behalf of QoS
     def settle_by_ack(self, tag: int) -> None:
         """Acknowledge what was delivered under ``tag``."""
-        if found := self._let_go(tag):
-            lease, queue = found
-            lease.ack(queue, tag)
+        self.consumer.deliveries.ack(tag)
 
-    def settle_by_return(self: Any, tag: Any) -> None:
+    def settle_by_return(self, tag: Any) -> None:
         """Return what was delivered under ``tag`` to its queue."""
-        if tag in self._in_hand:
-            self._in_hand[tag][0].give_back([tag], counted=not self.draining)
-            self._let_go(tag)
-        elif not isinstance(tag, int):  # came without a lease (kombu's own path): write it anew
-            message = self.qos.get(tag)
-            info = message.delivery_info
-            for queue in self._lookup(info["exchange"], info["routing_key"]):
-                self._put(queue, message._raw)  # noqa: SLF001 - as kombu does
+        if self.consumer.deliveries.give_back(tag, counted=not self.draining) or isinstance(tag, int):
+            return
+        message = self.qos.get(tag)  # it came without a lease (kombu's own path): write it anew
+        info = message.delivery_info
+        for queue in self._lookup(info["exchange"], info["routing_key"]):
+            self._put(queue, message._raw)  # noqa: SLF001 - as kombu does
 
-    def return_unsettled(self: Any, tags: list[int]) -> None:
+    def return_unsettled(self, tags: list[int]) -> None:
         """Return what was delivered and not settled, uncounted."""
-        by_lease: dict[Lease, list[int]] = {}
-        for tag in tags:
-            if found := self._let_go(tag):
-                by_lease.setdefault(found[0], []).append(tag)
-        for lease, numbers in by_lease.items():
-            lease.give_back(numbers, counted=False)
+        self.consumer.deliveries.give_back_uncounted(tags)
 
     def release_lease(self) -> None:
         """The end of consuming: return everything at once; after a crash, what had begun is counted."""
-        lease, self._lease = self._lease, None
-        self._claimed.clear()
-        if lease is None:
-            return
-        if self.crashed:
-            with contextlib.suppress(RedisError, OSError):
-                self._count_what_may_have_crashed(lease)
-        lease.release()
+        self.consumer.release(crashed=self.crashed)
 
-    def _count_what_may_have_crashed(self: Any, lease: Lease) -> None:
-        """A message need not begin to end its worker. If one of those in hand did so before, it was that one."""
-        in_hand = [tag for tag, (its, _) in self._in_hand.items() if its is lease]
-        doubtful = [tag for tag in in_hand if self._starts.is_unproven(tag)]
-        lease.note_begun(doubtful or in_hand)
-        lease.give_back(in_hand, counted=True)
+    # consuming, as kombu and our poller call it
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """Consume from ``queue``."""
+        self.consumer.begin(queue, no_ack=no_ack)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def basic_cancel(self, consumer_tag: str) -> Any:
+        """Stop consuming. kombu postpones it while a reply is handled; the rest of that reply is not delivered."""
+        self.consumer.leave(self._tag_to_queue.get(consumer_tag, ""))
+        return super().basic_cancel(consumer_tag)
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        queue = self._tag_to_queue.get(consumer_tag)
+        self.consumer.ends(queue)
+        result = super()._basic_cancel(consumer_tag)
+        self.consumer.ended()
+        return result
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """One message of ``queue``, or None; leased like any other unless ``no_ack``."""
+        if no_ack:
+            return super().basic_get(queue, no_ack=True, **kwargs)
+        body = self.consumer.get(queue)
+        if body is None:
+            return None
+        message = self.Message(body, channel=self)
+        self.qos.append(message, message.delivery_tag)
+        return message
+
+    def leave_closed(self) -> None:
+        """Before something is asked: close a connection whose other end the server has closed."""
+        if not self._in_poll:
+            self.consumer.drop_closed(getattr(self.client, "connection", None))
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if self.consumer.left_to_kombu():
+            super()._brpop_start(timeout)
+        else:
+            self.consumer.start()
+
+    def _brpop_read(self, **options: Any) -> Any:
+        if self.consumer.took_from_kombu():
+            return super()._brpop_read(**options)
+        return self.consumer.read()
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        """Whoever ended the connection: a command that was under way on it gets no answer."""
+        polling = self._in_poll is connection
+        super()._on_connection_disconnect(connection)
+        if polling:
+            self.consumer.disconnected()
 
     # ending
-    def close(self: Any) -> None:
-        """Close in good order; the reply to a claim under way is not waited for, its lease is released."""
-        self._leave_poll()
-        super().close()  # type: ignore[misc]  # a mixin
+    def close(self) -> None:
+        """Close in good order; the reply to a claim under way is not waited for, because its lease is released."""
+        self.consumer.stop_polling()
+        super().close()
         self.release_lease()
 
-    def detach(self: Any) -> None:
+    def detach(self) -> None:
         """Close after trouble with the connection: running jobs stay leased to this process."""
-        self._leave_poll()
-        lease, self._lease = self._lease, None
-        self._claimed.clear()
-        self.auto_delete_queues.clear()  # deleting them would mean to wait for the server
+        self.consumer.stop_polling()
+        self.auto_delete_queues.clear()  # deleting them would mean waiting for the server
         exchange_types = self.exchange_types
-        delivered = self._delivered_under(lease) if lease is not None else {}
+        detach_lease = self.consumer.detach()
         self.qos.forget()
         try:
-            super().close()  # type: ignore[misc]  # a mixin
+            super().close()
         finally:
             self.exchange_types = exchange_types
-            if lease is not None:
-                lease.detach(delivered)
+            detach_lease()
 
-    def _after_fork(self: Any) -> None:
+    def _after_fork(self) -> None:
         """In a child: close what it inherited, and leave the parent's poller and lease alone."""
-        self._registered, self._lease, self._claim = False, None, None
-        super()._after_fork()  # type: ignore[misc]  # a mixin
+        self._registered = False
+        self.consumer.forked()
+        super()._after_fork()
 
     # the rest of a queue
-    def _purge(self: Any, queue: str) -> int:
-        prefix = self.global_keyprefix
-        return queues.purge(self.scripting, prefix, queue, self.priority_steps, self.sep)
+    def _purge(self, queue: str) -> int:
+        return queues.purge(self.scripting, self.keys, queue)
 
-    def _delete(self: Any, queue: str, *args: Any, **kwargs: Any) -> None:
-        super()._delete(queue, *args, **kwargs)  # type: ignore[misc]  # a mixin
-        prefix = self.global_keyprefix
-        self.scripting.delete(keys.delayed(prefix, queue), keys.bell(prefix, queue))
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        super()._delete(queue, *args, **kwargs)
+        self.scripting.delete(self.keys.delayed(queue), self.keys.bell(queue))
 
 
-class _Given:
-    """What ``with channel.conn_or_acquire() as client`` enters."""
-
-    __slots__ = ("_client",)
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __enter__(self) -> Any:
-        return self._client
-
-    def __exit__(self, *exc: object) -> None:
-        return None
-
-
-class Channel(LeaseMixin, redis.Channel):
-    """A channel to one Redis or Valkey server."""
-
-    from_transport_options = redis.Channel.from_transport_options + OPTIONS
-
-
-class SentinelChannel(LeaseMixin, redis.SentinelChannel):
+class SentinelChannel(Channel, redis.SentinelChannel):
     """A channel to the master that Sentinel names."""
 
     from_transport_options = redis.SentinelChannel.from_transport_options + OPTIONS
+
+
+__all__ = ["AccessRefused", "Channel", "SentinelChannel"]

@@ -18,8 +18,10 @@ resolve_aliases["flask_nightshift.transport:Transport"] = "redis"
 resolve_aliases["flask_nightshift.transport:SentinelTransport"] = "sentinel"
 
 
-class _LeaseMixin:
-    """What both transports have in common."""
+class Transport(redis.Transport):
+    """``redis://``, ``rediss://`` and ``redis+socket://``."""
+
+    Channel = Channel
 
     slots: int | None = None
     """How many jobs can run at once, said by a consumer that calls ``begin_delivery`` before each of them.
@@ -29,17 +31,18 @@ class _LeaseMixin:
     # after a failover the old master refuses to write: connect anew, to the new one
     connection_errors = (*redis.Transport.connection_errors, ReadOnlyError)
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.cycle.close()
-        self.cycle = Poller()
+        kombus: Any = self.cycle
+        kombus.close()
+        self.cycle: Any = Poller()
 
-    def register_with_event_loop(self: Any, connection: Any, loop: Any) -> None:
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Let ``loop`` drive the channels of ``connection``."""
-        super().register_with_event_loop(connection, loop)  # type: ignore[misc]  # a mixin
+        super().register_with_event_loop(connection, loop)
         self.cycle.in_event_loop(loop, self.on_readable)
 
-    def _collect(self: Any, connection: Any) -> None:  # noqa: ARG002 - kombu's signature
+    def _collect(self, connection: Any) -> None:  # noqa: ARG002 - kombu's signature
         """End after trouble, where kombu and Celery would otherwise close in good order.
 
         Nobody waits for the server. The jobs that are running go on, so they stay leased to this process, and
@@ -54,13 +57,7 @@ class _LeaseMixin:
                     channels.pop().detach()
 
 
-class Transport(_LeaseMixin, redis.Transport):
-    """``redis://``, ``rediss://`` and ``redis+socket://``."""
-
-    Channel = Channel
-
-
-class SentinelTransport(_LeaseMixin, redis.SentinelTransport):
+class SentinelTransport(Transport, redis.SentinelTransport):
     """``sentinel://``."""
 
     Channel = SentinelChannel

@@ -1,321 +1,219 @@
-"""Consuming: claim a batch, or wait at the doorbell.
+"""Consuming: claim a batch of messages, or wait at the doorbells.
 
-One connection per channel serves both the event loop (prefork) and ``drain_events``. It always has at most
-one command under way, a claim (answered at once) or a wait (answered when a doorbell rings, at the latest
-after a second). kombu's poller starts it (``_brpop_start``) and hands over the reply (``_brpop_read``).
+One connection for each channel serves both the event loop (prefork) and ``drain_events`` (``polling.py``). If the reply
+to a claim never comes, the claim may have been executed, now or later. The consumer then detaches that lease: messages
+that this process does not refer to return to their queues, and consuming goes on under a new lease.
 
-A claim whose reply never came may have been executed, now or later. Its lease is then set aside: what nobody
-here refers to returns to its queue, and consuming goes on with a new lease.
-
-Queues consumed without acknowledgement (replies to ``inspect``) are kombu's own affair, unless the same
-channel consumes others too.
+Queues consumed without acknowledgement (replies to ``inspect``) are left to kombu, unless the same channel also
+consumes others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
 from queue import Empty
 from time import monotonic
 from typing import Any
 
-from kombu.transport.redis import _socket_readable
-from kombu.utils.scheduling import priority_cycle
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
-from . import keys, scripts
-from .acks import NOTHING, Batch
-from .delivering import Claimed, DeliveringMixin
+from . import scripts
+from .claiming import Claims
+from .deliveries import Claimed, Deliveries
+from .intake import Intake
+from .keys import KeySpace
 from .lease import Lease, LeaseLost
 from .message import unproven_in_hand
-from .raw_connection import packed
-from .renewal import ACK_LINGER
+from .options import Options
+from .polling import Asked, Claim, Polling
+from .seat import Seat
 
-PROMOTE_AT_ONCE = 100
-"""Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
 LONGEST_WAIT = 10.0
 """Seconds for which a consumer waits at the doorbells; its renewer looks every second, and rings."""
 KOMBUS_WAIT = 1
 """What kombu waits, unless the user says otherwise (``polling_interval``)."""
-QUIET = 0.5
-"""Seconds after which a server may have closed a connection on which nothing is under way (its ``timeout``)."""
 
 
-class Asked(enum.Enum):
-    """What was sent on the polling connection."""
+class Consumer:
+    """The consuming half of a channel; ``step_of(payload)`` is the priority step of a message."""
 
-    NOTHING = enum.auto()
-    CLAIM = enum.auto()
-    WAIT = enum.auto()
-    BRPOP = enum.auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim under way: whose, from which queues, the number of the first message, what it acknowledges."""
-
-    lease: Lease
-    queues: tuple[str, ...]
-    first: int
-    size: int
-    batch: Batch = NOTHING
-
-
-class ConsumingMixin(DeliveringMixin):
-    """The consuming half of a channel; needs the other half (``channel.LeaseMixin``)."""
-
-    def _init_consuming(self: Any) -> None:
-        self._init_delivering()
-        self._asked = Asked.NOTHING
-        self._claim: Claim | None = None
-        self._next_number = 1
-        self._exhausted = self._passed_over = False
-        self._next_due: float | None = None
+    def __init__(
+        self, seat: Seat, keys: KeySpace, options: Options, step_of: Callable[[dict[str, Any]], int]
+    ) -> None:
+        self._seat = seat
+        self._keys = keys
+        self._polling = Polling(seat)
+        self.deliveries = Deliveries(self._settled, ahead=options.delivery_limit > 1)
+        self._intake = Intake(keys, options, self.deliveries, step_of)
+        self._claims = Claims(seat, keys, self.deliveries)
+        self.lease: Lease | None = None
+        """The current lease; None before the first claim."""
+        self._claimed: deque[Claimed] = deque()
+        self._receiving = 0
+        self._no_ack: set[str] = set()
+        self._leaving: set[str] = set()
 
     # which queues
-    def basic_consume(self: Any, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """Consume from ``queue``."""
+    def begin(self, queue: str, *, no_ack: bool) -> None:
+        """Consume from ``queue``; ``no_ack``: without acknowledgements."""
         self._look_again()
         self._leaving.discard(queue)
         if no_ack:
             self._no_ack.add(queue)
-        return super().basic_consume(queue, no_ack, *args, **kwargs)  # type: ignore[misc]  # a mixin
 
-    def basic_cancel(self: Any, consumer_tag: str) -> Any:
-        """Stop consuming. kombu puts it off while a reply is handled; what is left of that is not delivered."""
-        self._leaving.add(self._tag_to_queue.get(consumer_tag, ""))
-        return super().basic_cancel(consumer_tag)  # type: ignore[misc]  # a mixin
+    def leave(self, queue: str) -> None:
+        """Deliver nothing more from ``queue``. kombu postpones the end of consuming while it handles a reply."""
+        self._leaving.add(queue)
 
-    def _basic_cancel(self: Any, consumer_tag: str) -> Any:
-        self._no_ack.discard(self._tag_to_queue.get(consumer_tag))
-        result = super()._basic_cancel(consumer_tag)  # type: ignore[misc]  # a mixin
-        if not self.active_queues and self._asked is Asked.CLAIM:
-            # its reply holds messages that nobody will read for; have them now and return them
+    def ends(self, queue: str | None) -> None:
+        """``queue`` is about to be consumed no longer."""
+        self._no_ack.discard(queue or "")
+
+    def ended(self) -> None:
+        """It is consumed no longer. If it was the last, return what a claim under way brings: nobody reads it later."""
+        if not self._seat.active_queues and self._polling.asked is Asked.CLAIM:
             with contextlib.suppress(Empty):
-                self._brpop_read()
-        return result
+                self.read()
 
-    @property
-    def _leases(self: Any) -> bool:
-        return any(queue not in self._no_ack for queue in self.active_queues)
+    def left_to_kombu(self) -> bool:
+        """Whether kombu's own BRPOP is to be used, because no queue needs acknowledgements; it is noted as sent."""
+        active = self._seat.active_queues
+        if self._no_ack and active and all(queue in self._no_ack for queue in active):
+            self._polling.asked = Asked.BRPOP
+            return True
+        return False
+
+    def took_from_kombu(self) -> bool:
+        """Whether the reply to be read is kombu's own; it is noted as read."""
+        if self._polling.asked is Asked.BRPOP:
+            self._polling.asked = Asked.NOTHING
+            return True
+        return False
 
     # asking
-    def has_to_ask(self: Any) -> bool:
+    def has_to_ask(self) -> bool:
         """Whether there is something to ask the server now, or to deliver that it has given."""
-        return self.qos.can_consume() and bool(self._no_ack or self._claimed or self._claim_size())
+        return self._seat.qos.can_consume() and bool(self._no_ack or self._claimed or self._size())
 
-    def _brpop_start(self: Any, timeout: float | None = None) -> None:
-        if self._no_ack and not self._leases and self.active_queues:
-            self._asked = Asked.BRPOP
-            super()._brpop_start(timeout)  # type: ignore[misc]  # a mixin
-            return
+    def start(self) -> None:
+        """Deliver what is claimed, then claim more, or wait if the last claim emptied the queues."""
         if self._claimed:
             self._deliver_claimed()
-        size = self._claim_size()
-        queues = self._queue_cycle.consume(len(self.active_queues)) if size else ()
+        size = self._size()
+        queues = self._seat.next_queues() if size else ()
         if not queues:
             return
-        idle = self._exhausted and (self._next_due is None or self._next_due > monotonic())
-        if idle and self._lease is not None:
-            self._send_wait(queues)
+        if self._claims.idle() and self.lease is not None:
+            self._send_wait(self.lease, queues)
         else:
-            self._send_claim(self._new_claim(queues, size))
+            self._send_claim(self._claims.new(self.need_lease(), queues, size))
 
-    def _claim_size(self: Any) -> int:
-        """How many messages to claim now. At least half the prefetch, which saves round trips, or whatever is
-        free once the acknowledgements that are to travel with the claim have waited for ``ACK_LINGER``.
+    def _size(self) -> int:
+        return self._claims.size(self.lease)
+
+    def _settled(self) -> None:
+        if self._claims.skipped and not unproven_in_hand():
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Claim although the last claim emptied the queues.
+
+        Either an unproven job is settled, and the claim skipped others because of it, or there is one queue more.
         """
-        free = self.qos.free()
-        if free is None or self.qos.one_at_a_time:
-            return 1 if free is None or free else 0
-        if free * 2 < self.qos.prefetch_count and not self._exhausted and (lease := self._lease):
-            age = lease.acks.age()
-            if age is not None and age < ACK_LINGER:
-                return 0
-        return int(free)
+        self._claims.look_again()
+        if self._polling.asked is Asked.WAIT and self.lease is not None:
+            self.lease.renewer.ring_at(monotonic())
 
-    def _new_claim(self: Any, queues: Sequence[str], size: int) -> Claim:
-        lease, first = self.lease, self._next_number
-        self._next_number += size  # whatever becomes of it: a number is used once
-        return Claim(lease, tuple(queues), first, size, lease.acks.take())
-
-    def _call(self: Any, claim: Claim) -> tuple[list[str], list[Any]]:
-        """The keys and arguments of ``claim.lua``."""
-        prefix, steps, queues = self.global_keyprefix, self.priority_steps, claim.queues
-        turns = int(not isinstance(self._queue_cycle, priority_cycle))
-        args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
-        args += [*self._doubts(claim), claim.lease.received]
-        args += [prefix, self.sep, keys.bell(prefix, ""), keys.delayed(prefix, "")]
-        return claim.lease.owned, [*args, *steps, *queues, *claim.batch.args()]
-
-    def _doubts(self: Any, claim: Claim) -> tuple[int, int]:
-        """How many unproven jobs to take, and how many of the others to note as begun.
-
-        One unproven job at a time: of two that come back together from a worker that died, the innocent would be
-        counted along with the guilty one each time.
-        """
-        slots = self.connection.slots
-        if slots is None:
-            return claim.size, -1
-        return int(not unproven_in_hand()), self._starts.with_claim(slots - len(self._in_hand))
-
-    def _look_again(self: Any) -> None:
-        """An unproven job is settled, and others were passed over because of it; or there is one queue more."""
-        self._exhausted = self._passed_over = False
-        if self._asked is Asked.WAIT and self._lease is not None:
-            self._lease.renewer.ring_at(monotonic())
-
-    def _send_claim(self: Any, claim: Claim, *, whole: bool = False) -> None:
+    def _send_claim(self, claim: Claim, *, whole: bool = False) -> None:
         command = scripts.CLAIM.by_source if whole else scripts.CLAIM.by_hash
-        self._claim = claim
-        self._send(Asked.CLAIM, command(*self._call(claim)))
+        self._polling.send(Asked.CLAIM, command(*self._claims.call(claim)), claim)
 
-    def _send_wait(self: Any, queues: Sequence[str]) -> None:
-        bells = [self._lease.wake, *(keys.bell(self.global_keyprefix, queue) for queue in queues)]
-        longest = LONGEST_WAIT if self.brpop_timeout in (0, KOMBUS_WAIT) else self.brpop_timeout
-        if self._next_due is not None and self._next_due - monotonic() < longest:
-            self.lease.renewer.ring_at(self._next_due)
-        self._send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
-        self._lease.watched = (tuple(self.priority_steps), tuple(queues))
-
-    def _send(self: Any, asked: Asked, command: Sequence[Any]) -> None:
-        self._in_poll, self._asked = self.client.connection, asked
-        self._brpop_sent_at = monotonic()
-        try:
-            self.client.connection.send_packed_command(packed(command))
-        except BaseException:
-            self.client.connection.disconnect()
-            raise
-
-    def leave_closed(self: Any) -> None:
-        """Before something is asked: let go of a connection that the server has closed since the last answer."""
-        connection = getattr(self.client, "connection", None)
-        if self._in_poll or connection is None or monotonic() - (self._brpop_sent_at or 0.0) < QUIET:
-            return
-        sock = connection._sock  # noqa: SLF001 - redis-py has no public word for it
-        if sock is not None and _socket_readable(sock):
-            connection.disconnect()
+    def _send_wait(self, lease: Lease, queues: Sequence[str]) -> None:
+        bells = [lease.wake, *map(self._keys.bell, queues)]
+        kombus = self._seat.wait_seconds
+        longest = LONGEST_WAIT if kombus in (0, KOMBUS_WAIT) else kombus
+        due = self._claims.next_due
+        if due is not None and due - monotonic() < longest:
+            self.need_lease().renewer.ring_at(due)
+        self._polling.send(Asked.WAIT, ("BLPOP", *bells, f"{longest:.3f}"))
+        lease.watched = (self._keys.steps, tuple(queues))
 
     # being answered
-    def _brpop_read(self: Any, **options: Any) -> Any:
-        if self._asked is Asked.NOTHING:  # closed by the server, while nothing was under way
-            self.client.connection.disconnect()
+    def read(self) -> bool:
+        """Take the reply on the polling connection.
+
+        Returns True if something was delivered, and raises ``queue.Empty`` if not, as kombu wants it.
+        """
+        if self._polling.asked is Asked.NOTHING:  # closed by the server, while nothing was under way
+            self._polling.disconnect()
             raise Empty
-        if self._asked is Asked.BRPOP:
-            self._asked = Asked.NOTHING
-            return super()._brpop_read(**options)  # type: ignore[misc]  # a mixin
-        claim = self._claim
+        claim = self._polling.claim
         try:
-            reply = self._read_reply()
+            reply = self._polling.read()
         except NoScriptError:
-            self._send_claim(claim, whole=True)
+            if claim is not None:
+                self._send_claim(claim, whole=True)
             raise Empty from None
-        self._flush_brpop_reauth()
         if claim is None:
-            if self._lease is not None:
-                self._lease.watched = None
-            self._exhausted, self._next_due = False, None
-            self.connection.cycle.maybe_restore_messages()
+            if self.lease is not None:
+                self.lease.watched = None
+            self._claims.woken()
+            self._seat.restore_left_behind()
         else:
             self._accept(claim, reply)
             if self._claimed:
                 self._deliver_claimed()
                 return True
-        if (claim is None or self._exhausted) and self.active_queues and self.qos.can_consume():
-            self._brpop_start()
+        if (
+            (claim is None or self._claims.exhausted)
+            and self._seat.active_queues
+            and self._seat.qos.can_consume()
+        ):
+            self._seat.ask()
         raise Empty
 
-    def _read_reply(self: Any) -> Any:
-        connection = self.client.connection
-        try:
-            reply = connection.read_response()
-        except NoScriptError:
-            self._in_poll, self._asked, self._claim = None, Asked.NOTHING, None
-            raise
-        except ResponseError as exc:  # the server cannot serve us now: read-only, full, shutting down, ...
-            connection.disconnect()
-            raise RedisConnectionError(f"cannot claim: {exc}") from exc
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._in_poll, self._asked, self._claim = None, Asked.NOTHING, None
-        return reply
-
-    def _accept(self: Any, claim: Claim, reply: list[Any]) -> None:
-        """Take the reply to a claim into the books."""
+    def _accept(self, claim: Claim, reply: list[Any]) -> None:
+        """Note what the reply to a claim brought."""
         if reply[0] != b"ok":
             claim.lease.mark_lost()
             self.check_lease()
             return
         claim.lease.acks.confirm(claim.batch)
-        at, wait, self._exhausted = float(reply[1]), float(reply[2]), not reply[3]
-        self._next_due = monotonic() + wait if wait >= 0 else None
-        self._passed_over = bool(reply[4])
-        found = zip(reply[5::2], reply[6::2], strict=True)
         self._receiving = claim.first
-        for number, (position, raw) in enumerate(found, claim.first):
-            queue = claim.queues[abs(position) - 1]
-            self._claimed.append(Claimed(claim.lease, number, queue, raw, at, position < 0))
-            self._queue_cycle.rotate(queue)
+        for claimed in self._claims.received(claim, reply):
+            self._claimed.append(claimed)
+            self._seat.served(claimed.queue)
 
-    # trouble
-    def _on_connection_disconnect(self: Any, connection: Any) -> None:
-        """Whoever ended the connection: a command that was under way on it gets no answer."""
-        claim = self._claim if self._in_poll is connection else None
-        super()._on_connection_disconnect(connection)  # type: ignore[misc]  # a mixin
-        if claim is not None:
-            self._asked, self._claim = Asked.NOTHING, None
-            self._without_answer(claim)
+    def _deliver_claimed(self) -> None:
+        lease = self._claimed[-1].lease
+        while self._claimed:
+            claimed = self._claimed.popleft()
+            if claimed.queue in self._leaving or not self._seat.consumes(claimed.queue):
+                claimed.lease.give_back([claimed.number], counted=False)
+            elif (body := self._open(claimed)) is not None:
+                self._seat.hand_out(body, claimed.queue)
+                if claimed.queue in self._no_ack:
+                    self.deliveries.ack(claimed.number)
+        lease.received = self._receiving
 
-    def _without_answer(self: Any, claim: Claim) -> None:
-        claim.lease.acks.put_back(claim.batch)
-        if self._lease is claim.lease:
-            self._lease = None
-            self._claimed.clear()
-            claim.lease.detach(self._delivered_under(claim.lease))
-
-    def _delivered_under(self: Any, lease: Lease) -> dict[int, Any]:
-        none = (None, "")
-        delivered = self.qos.delivered()
-        return {tag: m for tag, m in delivered.items() if self._in_hand.get(tag, none)[0] is lease}
-
-    def _leave_poll(self: Any) -> None:
-        """The channel ends: whatever was asked is not waited for. Its lease, ending too, refuses it."""
-        claim, self._claim = self._claim, None
-        if claim is not None:
-            claim.lease.acks.put_back(claim.batch)
-        if self._asked in (Asked.CLAIM, Asked.WAIT):
-            self._in_poll, self._asked = None, Asked.NOTHING
-            self.client.connection.disconnect()
-
-    def check_lease(self: Any) -> None:
-        """Called before every poll: raise if our lease was taken, and start afresh afterwards."""
-        lease = self._lease
-        if lease is None:
-            return
+    def _open(self, claimed: Claimed) -> dict[str, Any] | None:
         try:
-            lease.verify()
-        except LeaseLost:
-            self._leave_poll()
-            self._lease = None
-            self._claimed.clear()
-            lease.release()
+            return self._intake.open(claimed)
+        except BaseException:
+            self._claimed.appendleft(claimed)
             raise
 
     # one message, asked for
-    def basic_get(self: Any, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
-        """One message of ``queue``, or None; leased like any other unless ``no_ack``."""
-        if no_ack:
-            return super().basic_get(queue, no_ack=True, **kwargs)  # type: ignore[misc]  # a mixin
-        waiting, self._claimed = self._claimed, type(self._claimed)()
+    def get(self, queue: str) -> dict[str, Any] | None:
+        """One message of ``queue``, leased like any other; None if there is none."""
+        waiting, self._claimed = self._claimed, deque()
         try:
             while True:
-                claim = self._new_claim([queue], 1)
+                claim = self._claims.new(self.need_lease(), [queue], 1)
                 try:
-                    reply = scripts.CLAIM.run(claim.lease.client, *self._call(claim))
+                    reply = scripts.CLAIM.run(claim.lease.client, *self._claims.call(claim))
                 except BaseException:
                     self._without_answer(claim)
                     raise
@@ -323,8 +221,80 @@ class ConsumingMixin(DeliveringMixin):
                 if not self._claimed:
                     return None
                 if (body := self._open(self._claimed.popleft())) is not None:
-                    message = self.Message(body, channel=self)
-                    self.qos.append(message, message.delivery_tag)
-                    return message
+                    return body
         finally:
-            self._claimed, self._exhausted = waiting, False
+            self._claimed, self._claims.exhausted = waiting, False
+
+    # the lease, and trouble with it
+    def need_lease(self) -> Lease:
+        """The lease, made and registered at first use; raises ``LeaseLost`` if it was taken."""
+        if self.lease is None:
+            self.lease = self._seat.new_lease()
+        self.check_lease()
+        return self.lease
+
+    def check_lease(self) -> None:
+        """Raise ``LeaseLost`` if our lease was taken, and start afresh afterwards."""
+        lease = self.lease
+        if lease is None:
+            return
+        try:
+            lease.verify()
+        except LeaseLost:
+            self.stop_polling()
+            self._drop_lease()
+            lease.release()
+            raise
+
+    def drop_closed(self, connection: Any) -> None:
+        """Before something is asked: close a connection whose other end the server has closed."""
+        self._polling.drop_closed(connection)
+
+    def disconnected(self) -> None:
+        """The polling connection ended: the command that was under way gets no answer."""
+        if (claim := self._polling.disconnected()) is not None:
+            self._without_answer(claim)
+
+    def stop_polling(self) -> None:
+        """Wait for no reply. The lease ends too, and refuses the claim that may be under way."""
+        if (claim := self._polling.leave()) is not None:
+            claim.lease.acks.put_back(claim.batch)
+
+    def release(self, *, crashed: bool) -> None:
+        """The end of consuming: return everything at once; after a crash, what had begun is counted."""
+        lease = self._drop_lease()
+        if lease is None:
+            return
+        if crashed:
+            self.deliveries.count_what_may_have_crashed(lease)
+        lease.release()
+
+    def detach(self) -> Callable[[], None]:
+        """The connection broke: give up the lease; what to call when nothing here refers to its messages."""
+        lease = self._drop_lease()
+        if lease is None:
+            return lambda: None
+        delivered = self._delivered_under(lease)
+        return lambda: lease.detach(delivered)
+
+    def forked(self) -> None:
+        """In a child: the lease and the command under way are the parent's."""
+        self.lease, self._polling.claim = None, None
+
+    def _drop_lease(self) -> Lease | None:
+        lease, self.lease = self.lease, None
+        self._claimed.clear()
+        return lease
+
+    def _without_answer(self, claim: Claim) -> None:
+        claim.lease.acks.put_back(claim.batch)
+        if self.lease is claim.lease:
+            self._drop_lease()
+            claim.lease.detach(self._delivered_under(claim.lease))
+
+    def _delivered_under(self, lease: Lease) -> dict[int, Any]:
+        held = self.deliveries.under(lease)
+        return {tag: message for tag, message in self._seat.qos.delivered().items() if tag in held}
+
+
+__all__ = ["Consumer"]

@@ -1,16 +1,16 @@
-r"""The name of every key that the transport uses, and nothing else.
+r"""The name of every key on the server.
 
-The ready lists are kombu's own, so that plain Celery, Flower and ``LLEN`` see them. All other keys start
-with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
+The ready lists are kombu's own, so that plain Celery, Flower and ``LLEN`` see them. All other keys start with
+``nightshift:``. kombu's ``global_keyprefix`` stands before each of them.
 
     <queue>, <queue><sep><step>   list    ready messages; the right end is the head
     nightshift:delayed:<queue>    zset    "<step>|<message>" by due time (unix seconds)
-    nightshift:bell:<queue>       list    at most one element, lives 2 s: "look, there is something"
-    nightshift:wake:<consumer>    list    the same for one consumer alone, rung by its renewer
-    nightshift:lease:<consumer>   hash    number → "<queue>\0<step>\0<message>" in that consumer's hands
-    nightshift:started:<consumer> set     numbers of what it has begun; "r<first number>" of what it is
-                                          just receiving; "0" if it tells at all
-    nightshift:leased             hash    queue → how many of its messages are leased
+    nightshift:bell:<queue>       list    at most one element, lives 2 s: the queue has a message
+    nightshift:wake:<consumer>    list    the same for one consumer, rung by its renewer
+    nightshift:lease:<consumer>   hash    number → "<queue>\0<step>\0<message>" that the consumer holds
+    nightshift:started:<consumer> set     numbers of the messages it has begun; "r<first number>" of the claim it is
+                                          receiving; "0" if it reports starts at all
+    nightshift:leased             hash    queue → number of its leased messages
     nightshift:consumers          zset    consumer by lease deadline (unix seconds)
     nightshift:clients            hash    consumer → Redis client id of its renewer
     nightshift:publisher:<name>   string  number of that publisher's last publish, lives 10 s
@@ -20,75 +20,102 @@ with ``nightshift:``. ``prefix`` is kombu's ``global_keyprefix``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 SEPARATOR = "\x06\x16"
-"""What kombu puts between a queue and a priority step."""
+"""kombu's separator between a queue and a priority step."""
+STEPS = (0, 3, 6, 9)
+"""kombu's priority steps: each has a ready list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a message goes: its queue's ready list, delayed set and doorbell."""
+
+    ready: str
+    delayed: str
+    bell: str
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpace:
-    """Where on the server: kombu's ``global_keyprefix`` and ``sep``."""
+    """The keys of one broker: kombu's ``global_keyprefix``, ``sep`` and ``priority_steps``."""
 
     prefix: str = ""
     sep: str = SEPARATOR
+    steps: tuple[int, ...] = STEPS
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> KeySpace:
+        """From kombu's transport options."""
+        steps = tuple(options.get("priority_steps") or STEPS)
+        return cls(options.get("global_keyprefix") or "", options.get("sep", SEPARATOR), steps)
+
+    # of one queue
+    def ready(self, queue: str, step: int | str = 0) -> str:
+        """The ready list of one priority step."""
+        return f"{self.prefix}{queue}{self.sep}{step}" if int(step) else f"{self.prefix}{queue}"
+
+    def ready_lists(self, queue: str) -> list[str]:
+        """The ready lists of ``queue`` in the order in which workers take from them."""
+        return [self.ready(queue, step) for step in self.steps]
+
+    def delayed(self, queue: str) -> str:
+        """The messages whose time has not come; with an empty queue name, the prefix of all such keys."""
+        return f"{self.prefix}nightshift:delayed:{queue}"
+
+    def bell(self, queue: str) -> str:
+        """The doorbell that a publish rings; with an empty queue name, the prefix of all doorbells."""
+        return f"{self.prefix}nightshift:bell:{queue}"
+
+    def destination(self, queue: str, step: int) -> Destination:
+        """The three keys that a message for ``queue`` may touch."""
+        return Destination(self.ready(queue, step), self.delayed(queue), self.bell(queue))
+
+    # of one consumer or publisher
+    def lease(self, consumer: str) -> str:
+        """The messages that one consumer holds; with an empty name, the prefix of all leases."""
+        return f"{self.prefix}nightshift:lease:{consumer}"
+
+    def started(self, consumer: str) -> str:
+        """The messages that one consumer has begun; with an empty name, the prefix of all such keys."""
+        return f"{self.prefix}nightshift:started:{consumer}"
+
+    def wake(self, consumer: str) -> str:
+        """The doorbell of one consumer."""
+        return f"{self.prefix}nightshift:wake:{consumer}"
+
+    def publisher(self, name: str) -> str:
+        """The sequence number of a publisher's last publish."""
+        return f"{self.prefix}nightshift:publisher:{name}"
+
+    # of the whole broker
+    @property
+    def leased(self) -> str:
+        """The number of leased messages for each queue."""
+        return f"{self.prefix}nightshift:leased"
+
+    @property
+    def consumers(self) -> str:
+        """The living consumers and their deadlines."""
+        return f"{self.prefix}nightshift:consumers"
+
+    @property
+    def clients(self) -> str:
+        """The Redis client id of each consumer's renewer."""
+        return f"{self.prefix}nightshift:clients"
+
+    @property
+    def suspects(self) -> str:
+        """The consumers whose client was found missing."""
+        return f"{self.prefix}nightshift:suspects"
+
+    @property
+    def late(self) -> str:
+        """The consumers that missed renewals."""
+        return f"{self.prefix}nightshift:late"
 
 
-def ready(prefix: str, queue: str, step: int | str = 0, sep: str = SEPARATOR) -> str:
-    """The ready list of one priority step."""
-    return f"{prefix}{queue}{sep}{step}" if int(step) else f"{prefix}{queue}"
-
-
-def delayed(prefix: str, queue: str) -> str:
-    """What waits for its time."""
-    return f"{prefix}nightshift:delayed:{queue}"
-
-
-def bell(prefix: str, queue: str) -> str:
-    """The doorbell that a publish rings; with an empty queue name, what all doorbells start with."""
-    return f"{prefix}nightshift:bell:{queue}"
-
-
-def wake(prefix: str, consumer: str) -> str:
-    """The doorbell of one consumer alone."""
-    return f"{prefix}nightshift:wake:{consumer}"
-
-
-def publisher(prefix: str, name: str) -> str:
-    """The last word of one connection that publishes."""
-    return f"{prefix}nightshift:publisher:{name}"
-
-
-def lease(prefix: str, consumer: str) -> str:
-    """What one consumer has in its hands; with an empty name, what all leases start with."""
-    return f"{prefix}nightshift:lease:{consumer}"
-
-
-def started(prefix: str, consumer: str) -> str:
-    """Which of its messages one consumer has begun; with an empty name, what all of these start with."""
-    return f"{prefix}nightshift:started:{consumer}"
-
-
-def leased(prefix: str) -> str:
-    """How many messages of each queue are leased."""
-    return f"{prefix}nightshift:leased"
-
-
-def consumers(prefix: str) -> str:
-    """The living consumers and their deadlines."""
-    return f"{prefix}nightshift:consumers"
-
-
-def clients(prefix: str) -> str:
-    """The Redis client id of each consumer's renewer."""
-    return f"{prefix}nightshift:clients"
-
-
-def suspects(prefix: str) -> str:
-    """The consumers whose client was found missing."""
-    return f"{prefix}nightshift:suspects"
-
-
-def late(prefix: str) -> str:
-    """The consumers that missed renewals."""
-    return f"{prefix}nightshift:late"
+__all__ = ["SEPARATOR", "STEPS", "Destination", "KeySpace"]

@@ -10,7 +10,6 @@ what somebody still does stays leased until it is settled.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import logging
 import os
@@ -18,7 +17,6 @@ import secrets
 import socket
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from redis import ConnectionPool, Redis
@@ -26,15 +24,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from ....text.lines import Line
-from . import keys, log, os_threads, scripts
+from . import living, log, os_threads, scripts
 from .acks import NOTHING, Ack, Acks, Batch
-from .keys import KeySpace
+from .keys import Destination, KeySpace
 from .options import Options
 from .renewal import LeaseRenewer
 
 logger = logging.getLogger("flask_nightshift.transport")
-
-_LEASES: weakref.WeakSet[Lease] = weakref.WeakSet()
 
 
 class LeaseLost(RedisConnectionError):
@@ -44,43 +40,34 @@ class LeaseLost(RedisConnectionError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a message goes: its queue's ready list, delayed set and doorbell."""
-
-    ready: str
-    delayed: str
-    bell: str
-
-
 class Lease:
     """The lease of one consumer, alive from ``start()`` to ``release()``; safe to use from several threads."""
 
     def __init__(
         self,
         pool: ConnectionPool,
-        space: KeySpace,
+        keys: KeySpace,
         options: Options,
         on_change: Callable[[], None],
         *,
         tells_starts: bool = False,
     ) -> None:
         self.id = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-        self.space, self.options = space, options
+        self.keys, self.options = keys, options
         self.pool = pool
         self.client = Redis(connection_pool=pool)
         self.acks = Acks()
         self.lost = False
         self.on_change = on_change
-        self.key, self.wake = keys.lease(space.prefix, self.id), keys.wake(space.prefix, self.id)
+        self.key, self.wake = keys.lease(self.id), keys.wake(self.id)
         self.tells_starts = tells_starts
         self.watched: tuple[tuple[int, ...], tuple[str, ...]] | None = None
         """The priority steps and queues for which its consumer waits at the doorbells."""
         self.received: int | str = ""
         """First number of the latest claim of which every message has been received."""
-        self._started = keys.started(space.prefix, self.id)
-        self.owned = [keys.consumers(space.prefix), self.key, keys.leased(space.prefix), self._started]
-        self._register = [name(space.prefix) for name in (keys.clients, keys.suspects, keys.late)]
+        self._started = keys.started(self.id)
+        self.owned = [keys.consumers, self.key, keys.leased, self._started]
+        self._register = [keys.clients, keys.suspects, keys.late]
         self._pid = os.getpid()
         self._client_id: int | str = ""
         self._held: dict[int, weakref.ref[Any]] | None = None
@@ -93,7 +80,7 @@ class Lease:
     def start(self) -> None:
         """Register this consumer and keep its lease from now on."""
         self.renewer.start()
-        _LEASES.add(self)
+        living.add(self)
 
     def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
         """Put the deadline off; False if the lease was taken."""
@@ -115,11 +102,11 @@ class Lease:
         Gives, if asked for ``others``, how many consumers are late, and the client id of each.
         """
         self._client_id = client_id
-        options, prefix = self.options, self.space.prefix
+        options, keys = self.options, self.keys
         late = (options.lease_seconds - options.lease_renew_seconds) / 2
         steps, queues = self.watched or ((), ())
         args = [self.id, options.lease_seconds, client_id, self.received, int(others), late]
-        args += [prefix, self.space.sep, keys.bell(prefix, ""), keys.delayed(prefix, ""), len(steps)]
+        args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed(""), len(steps)]
         reply = scripts.PULSE.run(
             client, [self.owned[0], *self._register, self._started], [*args, *steps, *queues]
         )
@@ -222,8 +209,8 @@ class Lease:
         unregister: bool = False,
         client: Redis | None = None,
     ) -> int:
-        args = [self.id, which, int(counted), int(unregister), self.space.prefix, self.space.sep]
-        args += [keys.bell(self.space.prefix, ""), len(numbers), *numbers, *acks.args()]
+        args = [self.id, which, int(counted), int(unregister), self.keys.prefix, self.keys.sep]
+        args += [self.keys.bell(""), len(numbers), *numbers, *acks.args()]
         reply = scripts.GIVE_BACK.run(client or self.client, [*self.owned, *self._register], args)
         self.acks.confirm(acks)
         return int(reply)
@@ -309,18 +296,3 @@ class Lease:
         """In a child: the lease is the parent's; let go of its sockets without a word to the server."""
         self.renewer.forked()
         self.pool.reset()
-
-
-def _after_fork() -> None:
-    for lease in list(_LEASES):
-        lease.forked()
-    _LEASES.clear()
-
-
-def _at_exit() -> None:
-    for lease in list(_LEASES):
-        lease.release()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)

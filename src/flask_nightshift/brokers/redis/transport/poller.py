@@ -61,8 +61,8 @@ class Poller(MultiChannelPoller):
         if self._paused_brpop:
             self._update_brpop_polling()
         for channel in list(self._channels):
-            channel.check_lease()
-            if not channel._in_poll and channel.has_to_ask() and channel.active_queues:  # noqa: SLF001 - as kombu does
+            channel.consumer.check_lease()
+            if not channel._in_poll and channel.consumer.has_to_ask() and channel.active_queues:  # noqa: SLF001 - as kombu does
                 channel.leave_closed()
                 self._register_BRPOP(channel)
             if not channel._in_listen and channel.active_fanout_queues:  # noqa: SLF001

@@ -1,13 +1,13 @@
-"""Looking at queues from outside, and operating on them; for tools.
+"""What operators do with the delayed and leased messages of a queue.
 
-Functions of a redis-py client (``decode_responses`` off) that prefixes nothing, and kombu's
-``global_keyprefix``. Counts are cheap; listing and finding read in portions and never block the server.
+Functions of a redis-py client (``decode_responses`` off) that prefixes no keys, and of a ``KeySpace``. Counting is
+cheap; listing and finding read in portions and never block the server.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from redis import Redis
@@ -15,27 +15,27 @@ from redis import Redis
 from ....message.codec import encode
 from ... import payload
 from ...payload import job_id
-from . import keys, scripts
+from . import scripts
+from .keys import KeySpace
 
-STEPS = (0, 3, 6, 9)
 PORTION = 500
 
 
-def delayed_count(client: Redis, prefix: str, queue: str) -> int:
+def delayed_count(client: Redis, keys: KeySpace, queue: str) -> int:
     """How many messages wait for their time."""
-    return int(client.zcard(keys.delayed(prefix, queue)))
+    return int(client.zcard(keys.delayed(queue)))
 
 
-def leased_count(client: Redis, prefix: str, queue: str) -> int:
-    """How many messages are in workers' hands, running or prefetched."""
-    return int(client.hget(keys.leased(prefix), queue) or 0)
+def leased_count(client: Redis, keys: KeySpace, queue: str) -> int:
+    """How many messages workers hold, running or prefetched."""
+    return int(client.hget(keys.leased, queue) or 0)
 
 
 def delayed_list(
-    client: Redis, prefix: str, queue: str, limit: int = 100
+    client: Redis, keys: KeySpace, queue: str, limit: int = 100
 ) -> list[tuple[str, float, dict[str, Any]]]:
     """The next delayed messages: job id, due (unix seconds), payload; the next due first."""
-    found: Any = client.zrange(keys.delayed(prefix, queue), 0, limit - 1, withscores=True)
+    found: Any = client.zrange(keys.delayed(queue), 0, limit - 1, withscores=True)
     listed = []
     for member, due in found:
         body = _body(_split(member)[1])
@@ -43,10 +43,13 @@ def delayed_list(
     return listed
 
 
-def delayed_like(client: Redis, prefix: str, queue: str, part: str, limit: int) -> list[str]:
-    """Up to ``limit`` ids of delayed messages that begin or end with ``part``; the whole id goes before all."""
+def delayed_like(client: Redis, keys: KeySpace, queue: str, part: str, limit: int) -> list[str]:
+    """Up to ``limit`` ids of delayed messages that begin or end with ``part``;
+
+    only that id if ``part`` is a whole one.
+    """
     found: dict[str, None] = {}
-    for _, body in _containing(client, keys.delayed(prefix, queue), part):
+    for _, body in _containing(client, keys.delayed(queue), part):
         id_ = job_id(body)
         if id_ == part:
             return [id_]
@@ -55,63 +58,53 @@ def delayed_like(client: Redis, prefix: str, queue: str, part: str, limit: int) 
     return list(found)[:limit]
 
 
-def cancel_delayed(client: Redis, prefix: str, queue: str, id_: str) -> dict[str, Any] | None:
+def cancel_delayed(client: Redis, keys: KeySpace, queue: str, id_: str) -> dict[str, Any] | None:
     """Delete the delayed message of job ``id_``; its payload, or None if there is none (any more)."""
-    key = keys.delayed(prefix, queue)
+    key = keys.delayed(queue)
     for member, body in _find(client, key, id_):
         if client.zrem(key, member):
             return body
     return None
 
 
-def run_delayed_now(client: Redis, prefix: str, queue: str, id_: str, sep: str = keys.SEPARATOR) -> bool:
+def run_delayed_now(client: Redis, keys: KeySpace, queue: str, id_: str) -> bool:
     """Put the delayed message of job ``id_`` at the head of its queue; False if there is none (any more).
 
-    Its header ``eta`` is cleared: a consumer would delay it again.
+    This clears its header ``eta``, because a consumer would delay it again.
     """
-    key = keys.delayed(prefix, queue)
+    key = keys.delayed(queue)
     for member, body in _find(client, key, id_):
         step, _ = _split(member)
         body["headers"] = {**(body.get("headers") or {}), "eta": None}
-        names = [key, keys.ready(prefix, queue, step, sep), keys.bell(prefix, queue)]
+        names = [key, keys.ready(queue, step), keys.bell(queue)]
         if scripts.RUN_NOW.run(client, names, [member, encode(body)]):
             return True
     return False
 
 
-def hand_over_delayed(
-    client: Redis, prefix: str, queue: str, priority_steps: Sequence[int] = STEPS, sep: str = keys.SEPARATOR
-) -> int:
+def hand_over_delayed(client: Redis, keys: KeySpace, queue: str) -> int:
     """Put all delayed messages on the ready lists with their times; how many.
 
-    For workers on kombu's own transport, which wait for the time in their memories. A worker on this transport
+    For workers on kombu's own transport, which wait for the time in their memories. A worker on the lease transport
     would take them and delay them again.
     """
-    names = [keys.delayed(prefix, queue), *(keys.ready(prefix, queue, step, sep) for step in priority_steps)]
+    names = [keys.delayed(queue), *keys.ready_lists(queue)]
     moved = 0
-    while found := scripts.HAND_OVER.run(client, names, [PORTION, *priority_steps]):
+    while found := scripts.HAND_OVER.run(client, names, [PORTION, *keys.steps]):
         moved += int(found)
     return moved
 
 
-def purge(
-    client: Redis,
-    prefix: str,
-    queue: str,
-    priority_steps: Sequence[int] = STEPS,
-    sep: str = keys.SEPARATOR,
-    *,
-    delayed: bool = True,
-) -> int:
+def purge(client: Redis, keys: KeySpace, queue: str, *, delayed: bool = True) -> int:
     """Delete the ready messages, and the ``delayed`` ones; how many they were."""
-    lists = [keys.ready(prefix, queue, step, sep) for step in priority_steps]
+    lists = keys.ready_lists(queue)
     with client.pipeline(transaction=True) as pipe:
         for name in lists:
             pipe.llen(name)
         pipe.delete(*lists)
         if delayed:
-            pipe.zcard(keys.delayed(prefix, queue))
-            pipe.delete(keys.delayed(prefix, queue), keys.bell(prefix, queue))
+            pipe.zcard(keys.delayed(queue))
+            pipe.delete(keys.delayed(queue), keys.bell(queue))
         answers = pipe.execute()
     ready, rest = answers[: len(lists)], answers[len(lists) + 1 :]
     return int(sum(ready)) + int(rest[0] if delayed else 0)

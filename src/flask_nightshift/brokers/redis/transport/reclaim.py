@@ -14,7 +14,7 @@ from time import monotonic
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from . import keys, log, scripts
+from . import log, scripts
 from .keys import KeySpace
 from .options import Options
 
@@ -56,21 +56,20 @@ def note_outage() -> None:
 
 
 def reclaim(
-    client: Redis, own_id: str, space: KeySpace, options: Options, late: int, registered: dict[str, str]
+    client: Redis, own_id: str, keys: KeySpace, options: Options, late: int, registered: dict[str, str]
 ) -> int:
     """Look once for consumers that are gone, other than ``own_id``; how many seem to be.
 
     ``late`` and ``registered`` are what ``Lease.pulse`` gave.
     """
-    prefix = space.prefix
     own = registered.get(own_id, "")
     missing = _missing(client, own, {name: cid for name, cid in registered.items() if name != own_id and cid})
     if not (late or missing):
         return 0
     seconds, renewal = options.lease_seconds, options.lease_renew_seconds
-    names = [name(prefix) for name in (keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased)]
-    args = [keys.lease(prefix, ""), prefix, space.sep, keys.bell(prefix, ""), AT_ONCE]
-    args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, keys.started(prefix, "")]
+    names = [keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased]
+    args = [keys.lease(""), keys.prefix, keys.sep, keys.bell(""), AT_ONCE]
+    args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, keys.started("")]
     args += [text for pair in missing.items() for text in pair]
     reclaimed = scripts.RECLAIM.run(client, names, args)
     for name, returned, begun in zip(reclaimed[::3], reclaimed[1::3], reclaimed[2::3], strict=True):

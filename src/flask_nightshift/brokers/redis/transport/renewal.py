@@ -16,17 +16,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from kombu.utils.eventio import ERR, READ, poll
-from redis import ConnectionPool, Redis
+from redis import Redis
 from redis.exceptions import ResponseError
 
 from ....text.lines import Line
 from . import os_threads, reclaim, scripts
-from .acks import Acks
-from .keys import KeySpace
-from .options import Options
+from .renewable import Renewable
 
 logger = logging.getLogger("flask_nightshift.transport")
 
@@ -43,35 +41,6 @@ CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """One that also counts the time for which the machine slept, where there is one."""
 COLLECTIONS = 2
 """Times that the garbage collector is run for a detached lease, to find what nobody refers to."""
-
-
-class Renewable(Protocol):
-    """What is asked of the lease."""
-
-    id: str
-    wake: str
-    lost: bool
-    acks: Acks
-    pool: ConnectionPool
-    space: KeySpace
-    options: Options
-    on_change: Callable[[], None]
-
-    @property
-    def detached(self) -> bool:
-        """Whether the connection that filled it is gone."""
-
-    def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
-        """Put the deadline off; False if the lease was taken."""
-
-    def pulse(self, client: Redis, client_id: int | str, *, others: bool) -> tuple[int, dict[str, str]]:
-        """Put the deadline off, ring where there is something, and look at the other consumers."""
-
-    def flush(self, client: Redis) -> None:
-        """Send what is waiting to be acknowledged."""
-
-    def settle(self, client: Redis) -> int:
-        """Return what is not held any more; how many messages still are."""
 
 
 class LeaseRenewer:
@@ -199,7 +168,7 @@ class LeaseRenewer:
             self._lease.on_change()
         if reclaiming and not self._stopped:
             missing = reclaim.reclaim(
-                self._client, self._lease.id, self._lease.space, self._lease.options, late, registered
+                self._client, self._lease.id, self._lease.keys, self._lease.options, late, registered
             )
             crowded = len(registered) > reclaim.CROWD
             spread = random.uniform(0.8, 1.2) if crowded else 1.0  # noqa: S311

@@ -1,0 +1,105 @@
+"""Which claim to send: how many messages, from which queues, and what travels with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import Any
+
+from .deliveries import Claimed, Deliveries
+from .keys import KeySpace
+from .lease import Lease
+from .message import unproven_in_hand
+from .polling import Claim
+from .renewal import ACK_LINGER
+from .seat import Seat
+
+PROMOTE_AT_ONCE = 100
+"""Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
+
+
+class Claims:
+    """Makes the claims of one channel, and remembers what the last one found."""
+
+    def __init__(self, seat: Seat, keys: KeySpace, deliveries: Deliveries) -> None:
+        self._seat = seat
+        self._keys = keys
+        self._deliveries = deliveries
+        self._next_number = 1
+        self._next_due: float | None = None
+        self.exhausted = False
+        """Whether the last claim emptied the queues."""
+        self.skipped = False
+        """Whether it skipped unproven messages."""
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next delayed message is due, on the monotonic clock; None if no claim found one."""
+        return self._next_due
+
+    def idle(self) -> bool:
+        """Whether another claim would find nothing."""
+        return self.exhausted and (self._next_due is None or self._next_due > monotonic())
+
+    def received(self, claim: Claim, reply: list[Any]) -> Iterator[Claimed]:
+        """What the reply of ``claim.lua`` brought; remembers when the next delayed message is due, and what is left."""
+        at, wait = float(reply[1]), float(reply[2])
+        self._next_due = monotonic() + wait if wait >= 0 else None
+        self.exhausted, self.skipped = not reply[3], bool(reply[4])
+        found = zip(reply[5::2], reply[6::2], strict=True)
+        for number, (position, raw) in enumerate(found, claim.first):
+            queue = claim.queues[abs(position) - 1]
+            yield Claimed(claim.lease, number, queue, raw, at, position < 0)
+
+    def look_again(self) -> None:
+        """Claim next, although the last claim emptied the queues."""
+        self.exhausted = self.skipped = False
+
+    def woken(self) -> None:
+        """A doorbell rang, or the wait is over."""
+        self.exhausted, self._next_due = False, None
+
+    def size(self, lease: Lease | None) -> int:
+        """How many messages to claim now.
+
+        At least half the prefetch, which saves round trips, or whatever is free once the acknowledgements that are to
+        travel with the claim have waited for ``ACK_LINGER``.
+        """
+        qos = self._seat.qos
+        free = qos.free()
+        if free is None or qos.one_at_a_time:
+            return 1 if free is None or free else 0
+        if free * 2 < qos.prefetch_count and not self.exhausted and lease is not None:
+            age = lease.acks.age()
+            if age is not None and age < ACK_LINGER:
+                return 0
+        return free
+
+    def new(self, lease: Lease, queues: Sequence[str], size: int) -> Claim:
+        """A claim of up to ``size`` messages, which takes along the acknowledgements that wait."""
+        first = self._next_number
+        self._next_number += size  # whatever becomes of it: a number is used once
+        return Claim(lease, tuple(queues), first, size, lease.acks.take())
+
+    def call(self, claim: Claim) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of ``claim.lua``, which names each."""
+        keys, steps, queues = self._keys, self._keys.steps, claim.queues
+        turns = int(self._seat.takes_turns)
+        args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
+        args += [*self._doubts(claim), claim.lease.received]
+        args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed("")]
+        return claim.lease.owned, [*args, *steps, *queues, *claim.batch.args()]
+
+    def _doubts(self, claim: Claim) -> tuple[int, int]:
+        """How many unproven jobs to take, and how many of the others to count as begun.
+
+        One unproven job at a time: if two that returned together from a dead worker ran side by side again, each
+        death would also count against the innocent one.
+        """
+        slots = self._seat.slots
+        if slots is None:
+            return claim.size, -1
+        return int(not unproven_in_hand()), self._deliveries.starting_with_claim(slots)
+
+
+__all__ = ["Claims"]

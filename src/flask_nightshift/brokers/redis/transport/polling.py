@@ -1,0 +1,124 @@
+"""The polling connection of a channel: it has at most one command under way.
+
+The command is a claim, which the server answers at once, a wait, which it answers when a doorbell rings, or kombu's own
+BRPOP. kombu's poller watches the connection and calls ``Consumer.start`` and ``Consumer.read``. A claim whose reply
+never came may have been executed, now or later; its owner treats it as such.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from kombu.transport.redis import _socket_readable
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+
+from .acks import NOTHING, Batch
+from .lease import Lease
+from .raw_connection import packed
+from .seat import Seat
+
+QUIET = 0.5
+"""Seconds after which the server may have closed a connection that has no command under way (its ``timeout``)."""
+
+
+class Asked(enum.Enum):
+    """The command that is under way."""
+
+    NOTHING = enum.auto()
+    CLAIM = enum.auto()
+    WAIT = enum.auto()
+    BRPOP = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim under way: for which lease, from which queues, the number of its first message, what it acknowledges."""
+
+    lease: Lease
+    queues: tuple[str, ...]
+    first: int
+    size: int
+    batch: Batch = NOTHING
+
+
+class Polling:
+    """Sends one command at a time, and reads its reply."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._sent_at = 0.0
+        self.asked = Asked.NOTHING
+        self.claim: Claim | None = None
+        """The claim under way, if ``asked`` is one."""
+
+    def send(self, asked: Asked, command: Sequence[Any], claim: Claim | None = None) -> None:
+        """Send ``command``; raises what redis-py does, after closing the connection."""
+        connection = self._seat.polling_connection()
+        self._seat.note_polling(connection)
+        self.asked, self.claim, self._sent_at = asked, claim, monotonic()
+        try:
+            connection.send_packed_command(packed(command))
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def read(self) -> Any:
+        """The reply to a claim or a wait.
+
+        Raises what redis-py does; only ``NoScriptError`` leaves the connection open.
+        """
+        connection = self._seat.polling_connection()
+        try:
+            reply = connection.read_response()
+        except NoScriptError:
+            self._done()
+            raise
+        except ResponseError as exc:  # the server cannot serve us now: read-only, full, shutting down, ...
+            connection.disconnect()
+            raise RedisConnectionError(f"cannot claim: {exc}") from exc
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._done()
+        self._seat.answered()
+        return reply
+
+    def leave(self) -> Claim | None:
+        """Stop waiting for a reply and close the connection; the claim that was under way."""
+        claim, self.claim = self.claim, None
+        if self.asked in (Asked.CLAIM, Asked.WAIT):
+            connection = self._seat.polling_connection()
+            self._done()
+            connection.disconnect()
+        return claim
+
+    def disconnected(self) -> Claim | None:
+        """The connection ended during a command: the claim that gets no reply."""
+        claim, self.claim = self.claim, None
+        if claim is not None:
+            self.asked = Asked.NOTHING
+        return claim
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        self._seat.polling_connection().disconnect()
+
+    def drop_closed(self, connection: Any) -> None:
+        """Close ``connection``, on which no command is under way, if the server has closed its end."""
+        if connection is None or monotonic() - self._sent_at < QUIET:
+            return
+        sock = connection._sock  # noqa: SLF001 - redis-py has no public name for it
+        if sock is not None and _socket_readable(sock):
+            connection.disconnect()
+
+    def _done(self) -> None:
+        self._seat.note_polling(None)
+        self.asked, self.claim = Asked.NOTHING, None
+
+
+__all__ = ["Asked", "Claim", "Polling"]
