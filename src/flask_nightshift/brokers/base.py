@@ -199,8 +199,8 @@ class Settler(Protocol):
         message still unacknowledged.
         """
 
-    def aside(self, queue: Any) -> Any:
-        """The aside queue of ``queue`` (both ``kombu.Queue``); None if it has none, or the broker needs none.
+    def quarantine_of(self, queue: Any) -> Any:
+        """The quarantine queue of ``queue`` (both ``kombu.Queue``); None if it has none, or the broker needs none.
 
         Its jobs run one at a time, because each of them may kill its worker.
         """

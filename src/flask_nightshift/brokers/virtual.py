@@ -106,8 +106,8 @@ class VirtualBroker(ABC):
             and not queue.expires
         )
 
-    def aside(self, queue: Queue) -> None:  # noqa: B027 - likewise
-        """None: virtual transports have no aside queues."""
+    def quarantine_of(self, queue: Queue) -> None:  # noqa: B027 - likewise
+        """None: virtual transports have no quarantine queues."""
 
     def give_back(self, message: Any) -> None:
         """Reject the message with ``requeue``."""

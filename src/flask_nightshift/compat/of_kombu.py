@@ -113,10 +113,10 @@ SEAMS = (
         "kombu.message:Message",
         override("_decode", "Message", "Almost every job is plain JSON, and kombu's reader is slow."),
         patch("_state", "RedisBroker MemoryBroker", "A message released together with its next state must count as acknowledged."),
-        patch("ack reject", "Aside", "We go on with the next unproven job as soon as this one is settled."),
+        patch("ack reject", "Quarantine", "We go on with the next unproven job as soon as this one is settled."),
         patch("ack_log_error", "JobConsumer",
               "Celery acknowledges with it; an error on a lost connection must not end the new one."),
-        patch("accept", "Aside", "Content types are accepted as by the worker's own consumer."),
+        patch("accept", "Quarantine", "Content types are accepted as by the worker's own consumer."),
     ),
     *of(
         "kombu.connection:ConnectionPool",

@@ -26,7 +26,7 @@ KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority")
 """The message properties that belong to the job, not to one delivery."""
 
 DELIVERIES = "x-nightshift-deliveries"
-"""On RabbitMQ: how often the job had started when it moved to its aside queue, because it may kill its worker."""
+"""On RabbitMQ: how often the job had started when it moved to its quarantine queue, because it may kill its worker."""
 
 # these headers describe one delivery, not the job
 _BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", DELIVERIES, "compression")

@@ -1,7 +1,7 @@
-"""One attempt in the child process: Celery's tracer runs the task, a plain report goes back to the parent.
+"""One attempt in the child process: Celery's tracer runs the task, and a plain report goes back to the parent.
 
-The report holds text and numbers only. An exception that cannot be pickled, or whose class the parent cannot
-import, must not lose the attempt.
+The report holds text and numbers only, so an exception that cannot be pickled, or whose class the parent cannot
+import, does not lose the attempt.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from ..lifetime.copies import original_only
 from ..message import headers as message_headers
 from ..task.attempt_outcome import AttemptOutcome
 from ..task.attempt_outcome import attempt as begin
-from .telling import Owed, Telling, telling
+from .result_backend import BackendReport, UnstoredResult, guarded
 
 
 class Report(NamedTuple):
-    """How an attempt ended, from the child's point of view.
+    """How an attempt ended, as the child saw it.
 
     ``kind`` is ``succeeded``, ``failed``, ``rejected``, ``ignored`` (the task replaced itself, or raised
     ``Ignore``) or ``taken`` (it did not run: this worker was frozen, and another one has the job).
-    ``decision`` is what the retry policy said of a failure. ``body`` is the new message body
-    ``(content_type, content_encoding, bytes)`` when the retry has other arguments. ``why`` is the reason that a task
-    gave for rejecting its job. ``owed`` is what the result backend has yet to be told.
+    ``decision`` is the retry policy's decision after a failure. ``body`` is the new message body
+    ``(content_type, content_encoding, bytes)`` if the retry has other arguments. ``why`` is the reason that a task
+    gave for rejecting its job. ``unstored`` is the end that the result backend has not stored yet.
     """
 
     kind: str
@@ -51,24 +51,24 @@ class Report(NamedTuple):
     options: dict[str, Any] | None = None
     requeue: bool = False
     why: str = ""
-    owed: Owed | None = None
+    unstored: UnstoredResult | None = None
 
 
 Ended = tuple[int, tuple[Any, ...], float | None]
-"""``(failed, report, runtime)``: the report as a plain tuple, since unpickling one looks up no class."""
+"""``(failed, report, runtime)``. The report is a plain tuple, because unpickling a tuple looks up no class."""
 
 
 def run_if(still_ours: Callable[[], bool], *args: Any, **options: Any) -> Ended:
-    """``run``, in a pool that has its own queue in this process, unless the job was taken over meanwhile."""
+    """``run``, in a pool with a queue of its own in this process, unless another worker has taken the job over."""
     if not still_ours():
         return _ended(Report("taken"))
     return run(*args, **options)
 
 
 def run_within(seconds: float | None, still_ours: Callable[[], bool], *args: Any, **options: Any) -> Ended:
-    """``run_if`` in a greenlet, for ``seconds`` at most; None is without end.
+    """``run_if`` in a greenlet, for at most ``seconds``; None means no limit.
 
-    The pool's own limit also covers the settlement, which it must not interrupt.
+    The pool's own limit would also cover the settlement, which nothing may interrupt.
     """
     gevent: Any = importlib.import_module("gevent")
 
@@ -91,28 +91,28 @@ def run(
     content_encoding: str | None,
     **options: Any,
 ) -> Ended:
-    """What the pool calls in place of Celery's tracer; raises nothing but what ends a process."""
-    began, outcome, told = perf_counter(), AttemptOutcome(uuid), Telling()
+    """Run an attempt; the pool calls this in place of Celery's tracer. It raises only what ends a process."""
+    began, outcome, backend = perf_counter(), AttemptOutcome(uuid), BackendReport()
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     fast = bool(trace._localized)  # noqa: SLF001
     tracer = trace.fast_trace_task if fast else trace.trace_task_ret
     tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
     token = current_job.set(message_headers.ref(request, _queue(request)))
     try:
-        with original_only(), begin(uuid) as outcome, telling(tasks[task].backend) as told:
+        with original_only(), begin(uuid) as outcome, guarded(tasks[task].backend) as backend:
             failed, returned, runtime = tracer(
                 task, uuid, message_headers.shown(request), body, content_type, content_encoding, **options
             )
-    except Exception:  # noqa: BLE001 - a hook's ``Reject``, no memory, an error of the tracer's own
+    except Exception:  # noqa: BLE001 - a hook's ``Reject``, no memory, an error in the tracer
         failed, returned, runtime = 1, ExceptionInfo(), None
     finally:
         if isinstance(sys.stdout, LoggingProxy):
-            sys.stdout.flush()  # half a line is still this job's
+            sys.stdout.flush()  # an unfinished line belongs to this job
         current_job.reset(token)
-    if runtime is None:  # Celery tells it of a success only
+    if runtime is None:  # Celery measures it only for a success
         runtime = perf_counter() - began
-    report = _report(returned, outcome) if failed else _success(returned, outcome, told.unstorable)
-    return _ended(report._replace(runtime=runtime, owed=told.owed))
+    report = _report(returned, outcome) if failed else _success(returned, outcome, backend.unstorable)
+    return _ended(report._replace(runtime=runtime, unstored=backend.unstored))
 
 
 def _ended(report: Report) -> Ended:
@@ -125,12 +125,12 @@ def _queue(request: dict[str, Any]) -> str:
 
 
 def exception_of(einfo: ExceptionInfo) -> BaseException:
-    """The exception in Celery's exception info: billiard wraps it to carry its traceback."""
+    """The exception in Celery's exception info, without billiard's wrapper, which carries its traceback."""
     return getattr(einfo.exception, "exc", None) or einfo.exception
 
 
 def failure_of(einfo: ExceptionInfo) -> Failure:
-    """The failure that Celery's exception info describes."""
+    """The failure in Celery's exception info."""
     return Failure.of(exception_of(einfo), str(einfo.traceback or ""))
 
 
@@ -168,9 +168,10 @@ def _report(einfo: ExceptionInfo, outcome: AttemptOutcome) -> Report:
 
 
 def _cut_off(exc: BaseException, failure: Failure) -> Report:
-    """The body has returned, and what follows the job (``link``, the rest of a chain) could not be enqueued.
+    """The report after the body has returned, if the next jobs (``link``, the rest of a chain) were not enqueued.
 
-    It runs again only for a broker that was away for too long (invariant 13); otherwise somebody has to look at it.
+    The job runs again only if the broker was away for too long (invariant 13); otherwise it is buried, for a person to
+    look at.
     """
     failure = failure.because("its body had returned, but what follows it was not enqueued")
     decision = None if isinstance(exc, (BrokerUnavailable, SoftTimeLimitExceeded)) else Dead(Reason.PERMANENT)

@@ -1,7 +1,7 @@
-"""What a worker has besides Celery's own parts: heartbeat, archiver, journal, and an orderly stop.
+"""The parts of a worker that are ours: heartbeat, archiver, journal, and an orderly stop.
 
-Hooked in through Celery's blueprint and signals, so that ``celery -A … worker`` gets it all as well as
-``flask jobs worker``.
+They are installed through Celery's blueprint and signals, so ``celery -A … worker`` has them as well as ``flask jobs
+worker``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Companions(bootsteps.StartStopStep):
-    """The threads that accompany a worker, started when its pool has forked."""
+    """The threads of a worker; they start after its pool has forked."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -48,7 +48,7 @@ class Companions(bootsteps.StartStopStep):
         _load_result_backend(controller.app)
 
     def start(self, controller: Any) -> None:
-        """Begin; they end with the process, when the last attempt is settled (see ``_shut_down``)."""
+        """Start the threads. ``_shut_down`` stops them at the end of the process, when the last attempt is settled."""
         _settle_memory()
         sentry.watch(self._services)
         self._heartbeat.start()
@@ -67,10 +67,10 @@ class Companions(bootsteps.StartStopStep):
             self._archiver.notify()
 
     def stop(self, controller: Any) -> None:
-        """Nothing yet: attempts still run, and their ends must be recorded."""
+        """Do nothing yet: attempts still run, and the threads must record their ends."""
 
     def terminate(self, controller: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """A cold stop: record what is there to record."""
+        """A cold stop: record what has ended so far."""
         self._shut_down()
 
     def _shutting_down(self, **_: Any) -> None:
@@ -92,7 +92,7 @@ class Companions(bootsteps.StartStopStep):
 
 
 def _load_result_backend(app: Any) -> None:
-    """Before a thread does, and before the children are forked: they share its modules, and none waits for a lock."""
+    """Import the result backend before any thread does and before the fork: children share it and wait for no lock."""
     try:
         _ = app.backend
     except Exception:
@@ -100,14 +100,12 @@ def _load_result_backend(app: Any) -> None:
 
 
 def _settle_memory(**_: Any) -> None:
-    """What is there now stays: the garbage collector need not look at it again and again, nor, in a child,
-    make copies of the pages that it shares with its parent by looking.
-    """
+    """Freeze startup objects (``gc.freeze``): faster collections, and children keep sharing pages with the parent."""
     gc.freeze()
 
 
 def _close_connection(controller: Any) -> None:
-    """Close the consumer's connection properly: what was prefetched goes back at once."""
+    """Close the consumer's connection properly, so that prefetched jobs return to their queues at once."""
     connection = getattr(getattr(controller, "consumer", None), "connection", None)
     if connection is None:
         return
@@ -127,7 +125,7 @@ def _dispose_inherited(**_: Any) -> None:
 
 
 def install(services: Services) -> None:
-    """Have every worker of this Celery app accompanied."""
+    """Add our parts to every worker of this Celery app."""
     services.celery.steps["worker"].add(Companions)
     _installed.add(services)
     signals.worker_process_init.connect(_dispose_inherited, weak=False, dispatch_uid=f"{__name__}.dispose")
@@ -137,8 +135,8 @@ def install(services: Services) -> None:
 def dispose_inherited_engines(services: Services) -> None:
     """In a new child process: drop database connections that were opened before the fork.
 
-    Two processes on one connection corrupt each other's transactions; Flask-SQLAlchemy's engines are the
-    ones that an app is sure to have.
+    Two processes on one connection corrupt each other's transactions. Flask-SQLAlchemy's engines are the only ones
+    that we know of.
     """
     database = services.app.extensions.get("sqlalchemy")
     if database is None:

@@ -1,8 +1,8 @@
-"""The consumer: what arrives is checked before Celery sees it, and what cannot be run is never discarded.
+"""The consumer: it checks each message before Celery sees it, and never discards one that cannot run.
 
-Stock Celery rejects an unknown task, acknowledges an undecodable body, and trips over a misshapen one. Here
-each goes to ``worker/settlement.py``: put off for a while (a deploy may be half way), or buried with its raw
-bytes (invariant 4). A message whose time has not come goes back to the broker (invariant 6).
+Stock Celery rejects an unknown task, acknowledges an undecodable body, and fails on a malformed message. Here
+``worker/settlement.py`` postpones it (a deploy may be half way) or buries it with its raw bytes (invariant 4).
+A message that is not due yet goes back to the broker (invariant 6).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from ..message import headers as message_headers
 from ..text.lines import Line, job_fields
 from . import monitoring
 from .announcer import Announcer
-from .aside import LET_COME, Aside
 from .control import ControlledConsumer
 from .endings import unrunnable
 from .fence import StartFence
 from .inbound import Misshapen, check, unproven, when_due
 from .pools import pool_of, support_of
+from .quarantine import LET_COME, Quarantine
 from .request import settled_by_us
 from .settlement import Settlement
 
 logger = logging.getLogger(__name__)
 
 RESOURCE_LOCKED = 405
-"""What RabbitMQ says to who wants another connection's exclusive queue: that of a worker's remote control."""
+"""RabbitMQ's reply code if another connection owns an exclusive queue, here the remote control queue of a worker."""
 
 
 class JobConsumer(ControlledConsumer):
-    """Celery's consumer with our settlement for everything that is not an ordinary attempt."""
+    """Celery's consumer, with our settlement for every message that does not become an attempt."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,12 +52,12 @@ class JobConsumer(ControlledConsumer):
         self.app.announcer = Announcer()
         self._pool_support = support_of(pool_of(type(self.pool)).name)
         self.loop_at = monotonic()
-        """When the consumer's loop last turned, on the monotonic clock: the worker's pulse."""
+        """When the consumer's event loop last turned, on the monotonic clock."""
 
     # -- the connection ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Consume until the worker stops; after a crash, what had begun counts as delivered (invariant 3)."""
+        """Consume until the worker stops; after a crash, jobs that had begun count as delivered (invariant 3)."""
         try:
             super().start()
         except Exception as exc:
@@ -71,53 +71,53 @@ class JobConsumer(ControlledConsumer):
             raise
 
     def connect(self) -> Any:
-        """Connect; what must exist in the broker is declared before the first message is taken."""
+        """Connect, and declare queues and exchanges before the first message is taken."""
         connection = super().connect()
         self.services.broker.worker_begins(connection, int(self.pool.num_processes or 1))
         self.settlement.fence = StartFence(connection.get_heartbeat_interval() or 0)
         self.settlement.resume()
-        with self.app.connection_for_write() as side:
-            self.services.broker.prepare(side, [*self.app.amqp.queues.values(), *self._asides()])
+        with self.app.connection_for_write() as setup:
+            self.services.broker.prepare(setup, [*self.app.amqp.queues.values(), *self._quarantine_queues()])
         self._pool_support.keep_alive(self.pool, connection, self.settlement.fence)
         return connection
 
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
-        """The connection that Celery's events go by; jobs are published over others."""
+        """The connection for Celery's events; jobs are published over others."""
         options = monitoring.TRANSPORT_OPTIONS
         return self.ensure_connected(
             self.app.connection_for_write(url, heartbeat=heartbeat, transport_options=options)
         )
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Have the event loop show that it turns, and look after the connection."""
+        """Have the event loop record each turn and check the connection."""
         super().register_with_event_loop(hub)
         hub.call_repeatedly(1.0, self._pulse)
         hub.call_repeatedly(1.0, self._check_connection)
 
     def perform_pending_operations(self) -> None:
-        """Called by the loop of the pools without an event loop at every turn."""
+        """Record a turn; pools without an event loop call this in each turn of theirs."""
         self._pulse()
         super().perform_pending_operations()
 
-    def _asides(self) -> list[Any]:
-        found = map(self.services.broker.aside, self.app.amqp.queues.consume_from.values())
+    def _quarantine_queues(self) -> list[Any]:
+        found = map(self.services.broker.quarantine_of, self.app.amqp.queues.consume_from.values())
         return [queue for queue in found if queue is not None]
 
     def on_ready(self) -> None:
-        """Jobs are taken now; those that may end their worker a moment later."""
+        """The worker takes jobs now, and quarantined ones a moment later."""
         super().on_ready()
-        if self._aside is not None:
-            self.timer.call_after(LET_COME, self.call_soon, (self._aside.begin,))
+        if self._quarantine is not None:
+            self.timer.call_after(LET_COME, self.call_soon, (self._quarantine.begin,))
 
     def leave(self) -> None:
-        """The worker has stopped, and its connection is about to be closed."""
-        if self._aside is not None:
-            self._aside.leave()
+        """The worker has stopped, and its connection is about to close."""
+        if self._quarantine is not None:
+            self._quarantine.leave()
 
     def on_close(self) -> None:
-        """The connection is lost: its messages come back, so forget what was to become of them."""
-        if self._aside is not None:
-            self._aside.end()
+        """The connection is lost: the broker delivers its messages again, so drop their waiting transitions."""
+        if self._quarantine is not None:
+            self._quarantine.end()
         self.settlement.drop()
         with self._pool_support.keep_received(self.pool):
             super().on_close()
@@ -127,11 +127,11 @@ class JobConsumer(ControlledConsumer):
         self.settlement.fence.pulse()
 
     def _check_connection(self) -> None:
-        """Raise if the connection that the jobs come by is gone and nobody noticed.
+        """Raise if the jobs' connection is closed and Celery has not noticed.
 
-        Celery reads from RabbitMQ once before its loop begins, and drops what goes wrong then (``_quick_drain``); the
-        worker would wait on a closed connection for a minute. Where the broker closed it before that read, kombu
-        connects anew to read, by a connection without consumers: the worker would wait for ever.
+        Celery reads from RabbitMQ once before its loop begins and ignores errors of that read (``_quick_drain``), so
+        the worker would wait on a closed connection for a minute. If the broker closed it before that read, kombu opens
+        a new connection, without consumers, and the worker would wait for ever.
         """
         if self.connection is None or self.task_consumer is None:
             return
@@ -139,7 +139,7 @@ class JobConsumer(ControlledConsumer):
             raise ConnectionError("the broker closed the connection as the event loop began")
 
     def update_strategies(self) -> None:
-        """Have each task's jobs settled by us, also where the task has a request class of its own."""
+        """Settle the jobs of every task by our code, also if the task has its own request class."""
         for task in self.app.tasks.values():
             task.Request = settled_by_us(task.Request)
         super().update_strategies()
@@ -147,16 +147,16 @@ class JobConsumer(ControlledConsumer):
     # -- messages ------------------------------------------------------------------------------------------
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
-        """Celery's handler behind a check of the message."""
+        """Celery's message handler, after our check of the message."""
         accept = super().create_task_handler(promise)
-        aside = self._aside = Aside(self, self.task_consumer.queues)
+        quarantine = self._quarantine = Quarantine(self, self.task_consumer.queues)
 
         def on_task_received(message: Any) -> Any:
             try:
                 return receive(message)
             except self.services.broker.errors:
                 raise
-            except Exception as exc:  # whatever is wrong with a message, the worker lives on
+            except Exception as exc:  # no message may stop the worker
                 if message.acknowledged:
                     job = message_headers.ref(message.headers or {}, self._queue_of(message))
                     text = "the job was settled, and failed in the worker after that"
@@ -168,15 +168,15 @@ class JobConsumer(ControlledConsumer):
             if not hasattr(message, "job_queue"):
                 message.job_queue = self._queue_of(message)
             message.ack_log_error = MethodType(ack_log_error, message)
-            if aside.wants(message):  # before anything is done with it
-                return aside.put(message)
+            if quarantine.wants(message):  # before anything else
+                return quarantine.put(message)
             try:
                 check(message)
             except ContentDisallowed as exc:
                 return self.bury(message, Reason.INVALID, exc)
             except Misshapen as exc:
                 return self.bury(message, Reason.INVALID, exc)
-            except Exception as exc:  # noqa: BLE001 - decoding may raise anything; the bytes are kept
+            except Exception as exc:  # noqa: BLE001 - decoding may raise anything; we keep the bytes
                 return self.bury(message, Reason.UNDECODABLE, exc)
             due = when_due(message, self.services.broker.capabilities.keeps_delays)
             if due is not None:
@@ -189,7 +189,7 @@ class JobConsumer(ControlledConsumer):
         return on_task_received
 
     def _first_in_line(self, accept: Callable[[], Any]) -> Any:
-        """``accept()``; a job that waits for a child after that is the next to get one: it has waited before."""
+        """Call ``accept``; a job that must then wait for a free child goes to the front: it has waited before."""
         line: Any = getattr(self.controller.semaphore, "_waiting", ())
         before = len(line)
         accepted = accept()
@@ -198,41 +198,41 @@ class JobConsumer(ControlledConsumer):
         return accepted
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """It is no job in any protocol."""
+        """Bury a message that is no job in any protocol."""
         self.bury(
             message, Reason.INVALID, Misshapen("it has no 'task' header and is not a protocol 1 message")
         )
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """No such task here: a deploy may be half way, so put it off for a while."""
+        """Postpone a job whose task is unknown here, because a deploy may be half way."""
         name = (message.headers or {}).get("task")
-        if name is None:  # protocol 1: its fields are in the body, where we do not count postponements
+        if name is None:  # protocol 1 keeps its fields in the body, where we count no postponements
             self.bury(message, Reason.UNKNOWN_TASK, exc)
             return
         failure = Failure.of(NotRegistered(name))
-        told = partial(unrunnable, self, message, Reason.UNKNOWN_TASK, exc)
-        self.settlement.postpone(message, message.job_queue, failure, told)
+        announce = partial(unrunnable, self, message, Reason.UNKNOWN_TASK, exc)
+        self.settlement.postpone(message, message.job_queue, failure, announce)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """Celery will not have it: wrong shape, or a content type that is not accepted."""
+        """Bury a message that Celery refuses: malformed, or of a content type that is not accepted."""
         self.bury(message, Reason.INVALID, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Its bytes cannot be read."""
+        """Bury a message whose body cannot be decoded."""
         if not hasattr(message, "job_queue"):
             message.job_queue = self._queue_of(message)
         self.bury(message, Reason.UNDECODABLE, exc)
 
     def bury(self, message: Any, reason: Reason, exc: Exception) -> None:
-        """Make a dead letter of a message that this worker cannot run, and tell who wants to know."""
+        """Make a dead letter of a message that this worker cannot run; signals and result backend learn of it."""
         queue = getattr(message, "job_queue", "")
-        told = partial(unrunnable, self, message, reason, exc)
-        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc), on_written=told)
+        announce = partial(unrunnable, self, message, reason, exc)
+        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc), on_written=announce)
 
     def _queue_of(self, message: Any) -> str:
         """The queue that the message came from."""
         info = message.delivery_info or {}
-        if isinstance(queue := info.get("queue"), str):  # the lease transport says it
+        if isinstance(queue := info.get("queue"), str):  # the lease transport sets it
             return queue
         tag = info.get("consumer_tag")
         if tag is not None and self.task_consumer is not None:

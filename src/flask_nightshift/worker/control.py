@@ -7,14 +7,14 @@ from typing import Any
 from celery.worker.consumer import Consumer
 
 from ..services import Services
-from .aside import Aside
+from .quarantine import Quarantine
 
 
 class ControlledConsumer(Consumer):
     """Celery's consumer, which keeps to our queues and limits when remote control changes them."""
 
     services: Services
-    _aside: Aside | None = None
+    _quarantine: Quarantine | None = None
 
     def add_task_queue(
         self,
@@ -24,28 +24,28 @@ class ControlledConsumer(Consumer):
         *rest: Any,
         **options: Any,
     ) -> None:
-        """Consume ``queue`` too; one that nobody listed is declared like the others, unless its exchange is given.
+        """Consume ``queue`` too; an unlisted queue is declared as ours are, unless ``exchange`` is given.
 
-        Celery would want a classic queue at a direct exchange, and RabbitMQ, where our producers have declared it
-        otherwise, close the channel for that: it was the end of the worker.
+        Celery would declare a classic queue at a direct exchange. If our producers have declared it as a quorum queue,
+        RabbitMQ closes the channel for that, and the worker ends.
         """
         if exchange is None:
-            self.app.amqp.queues[queue]  # makes it
+            self.app.amqp.queues[queue]  # creates it
         super().add_task_queue(queue, exchange, exchange_type, *rest, **options)
-        if self._aside is not None:
-            self._aside.add(self.app.amqp.queues[queue])
+        if self._quarantine is not None:
+            self._quarantine.add(self.app.amqp.queues[queue])
 
     def cancel_task_queue(self, queue: str) -> None:
-        """Consume ``queue`` no more."""
+        """Stop consuming ``queue``."""
         super().cancel_task_queue(queue)
-        if self._aside is not None:
-            self._aside.remove(queue)
+        if self._quarantine is not None:
+            self._quarantine.remove(queue)
 
     def reset_rate_limits(self) -> None:
-        """A limit has changed: the jobs that wait because of the old one go on under the new.
+        """Apply a changed rate limit also to jobs that already wait for the old one.
 
-        Celery keeps them to the old one, and with them their places among the prefetched: an hourly limit, lifted,
-        would still stop the worker for hours.
+        Celery keeps those jobs under the old limit, and they occupy the prefetch window: a worker would stand still for
+        hours after an hourly limit was lifted.
         """
         waiting = [bucket for bucket in self.task_buckets.values() if bucket]
         super().reset_rate_limits()
@@ -59,14 +59,14 @@ class ControlledConsumer(Consumer):
                     self._limit_move_to_pool(request)
 
     def _update_qos_eventually(self, index: int) -> Any:
-        """The pool has grown or shrunk by ``index``; how much to prefetch is told to the broker."""
+        """The pool has grown or shrunk by ``index``: give the broker the new prefetch count."""
         changed = super()._update_qos_eventually(index)
         if self.qos_global is False and self.services.broker.capabilities.fixes_prefetch:
             self.call_soon(self._consume_anew)
         return changed
 
     def _consume_anew(self) -> None:
-        """RabbitMQ keeps a consumer of a quorum queue to the number that was set when it began."""
+        """Consume anew: RabbitMQ applies a new prefetch count of a quorum queue only to new consumers."""
         self.qos.update()
         self.task_consumer.cancel()
         self.task_consumer.consume()

@@ -1,4 +1,4 @@
-"""What a worker knows of the attempt in its hands, from the message and Celery's own request."""
+"""What a worker knows about the attempt in hand, from the message and Celery's own request."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .settlement import Settlement
 
 
 class Delivery(Request):
-    """Celery's request with the words of ``domain/job.py``; it changes nothing."""
+    """Celery's request, read in the terms of ``domain/job.py``; it changes no behaviour."""
 
     _ref: JobRef | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._ignore_result = self._request_dict["ignore_result"] = self._ignores_result()
-        if self._eta is None:  # the wait is over, and the task may still ask for what time it was
+        if self._eta is None:  # the wait is over, but the task may still ask for its ETA
             self._request_dict["eta"] = message_headers.history(self._request_dict).get("due")
 
     def _ignores_result(self) -> bool:
-        """Whether its result is not stored.
+        """Whether the worker ignores the job's result.
 
-        Whoever published it need not know the task. A chord that nobody counts but ``celery.chord_unlock`` would wait
-        for ever for a result that is not stored.
+        The publisher need not know the task, so its silence leaves the decision to the task. A chord that
+        ``celery.chord_unlock`` counts needs every stored result; without one it would wait for ever.
         """
         embed = self._payload[2] or {}
         said, chord = self._request_dict.get("ignore_result"), embed.get("chord")
@@ -40,17 +40,17 @@ class Delivery(Request):
 
     @property
     def settlement(self) -> Settlement:
-        """Where this worker settles."""
+        """The settlement of this worker."""
         return self._app.settlement
 
     @property
     def queue(self) -> str:
-        """The queue that the message was taken from."""
+        """The queue that the message came from."""
         return getattr(self._message, "job_queue", None) or self._delivery_info.get("routing_key") or ""
 
     @property
     def job(self) -> JobRef:
-        """Which attempt of which job this is."""
+        """The job and the number of this attempt."""
         if self._ref is None:  # no cached_property, which takes a lock
             self._ref = message_headers.ref(self._request_dict, self.queue)
         return self._ref
@@ -61,7 +61,7 @@ class Delivery(Request):
         return self._task.policy if isinstance(self._task, JobTask) else RetryPolicy()
 
     def _job_headers(self) -> dict[str, Any]:
-        """The headers to carry on; a protocol 1 message has them in its body."""
+        """The headers for the next message; a protocol 1 message has them in its body."""
         if "task" in (self._message.headers or {}):
             return dict(self._message.headers)
         dropped = (
@@ -77,7 +77,7 @@ class Delivery(Request):
         return {k: v for k, v in self._request_dict.items() if k not in dropped}
 
     def _tell_monitors(self, reason: Reason, failure: Failure) -> None:
-        """Send Celery's event for a job that is dead; of one that was revoked or has expired it was sent before."""
+        """Send Celery's event for a dead job; for a revoked or expired one it was sent before."""
         if reason is Reason.REJECTED:
             self.send_event("task-rejected", requeue=False)
         elif reason not in (Reason.REVOKED, Reason.EXPIRED):
@@ -97,7 +97,7 @@ class Delivery(Request):
         return Attempt(number, at.isoformat(), self._hostname, runtime, failure.error, failure.message)
 
     def _wait_before(self, at: datetime) -> float | None:
-        """Seconds that the job stood ready: since it was enqueued, or since its delay was over."""
+        """Seconds that the job was ready and waited, since it was enqueued or its delay ended."""
         due = message_headers.parse_time(message_headers.history(self._request_dict).get("due"))
         enqueued = self.job.enqueued_at
         ready = max(enqueued, due) if enqueued and due else enqueued or due

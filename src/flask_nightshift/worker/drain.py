@@ -1,8 +1,8 @@
-"""An orderly stop: no new jobs, running ones get a grace period, the rest go back at once.
+"""An orderly stop: take no new jobs, give the running ones a grace period, return the rest at once.
 
-Celery waits without bound for the running jobs. Here a thread waits no longer than ``NIGHTSHIFT_STOP_GRACE``
-and then ends what still runs; those jobs are left unacknowledged, so the broker gives them to other workers.
-One that was acknowledged early has failed once, and is retried by its policy.
+Celery waits without limit for the running jobs. Here a thread waits at most ``NIGHTSHIFT_STOP_GRACE`` and then ends
+what still runs. Those jobs stay unacknowledged, so the broker delivers them to other workers. A job that was
+acknowledged early has failed this attempt, and its policy decides about a retry.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..errors import NightshiftError
 logger = logging.getLogger(__name__)
 
 LAST_SECONDS = 3.0
-"""Seconds that the process gets to end by itself after its children were killed."""
+"""Seconds from the kill of the children until the process exits at once."""
 
 
 class Drain:
@@ -37,15 +37,14 @@ class Drain:
         self._begun = False
 
     def begin(self) -> None:
-        """SIGTERM arrived; called in the signal handler, so it only starts a thread."""
+        """Begin the stop after SIGTERM. The signal handler calls this, so it only starts a thread."""
         if not self._begun:
             self._begun = True
-            _thread.start_new_thread(
-                self._watch, ()
-            )  # a Thread waits for its start, which gevent's hub may not
+            # threading.Thread waits until it has started, and gevent's hub may not wait
+            _thread.start_new_thread(self._watch, ())
 
     def end(self) -> None:
-        """Everything has ended in time."""
+        """Everything ended within the grace period."""
         self._done.set()
 
     def _watch(self) -> None:
@@ -65,14 +64,14 @@ class Drain:
         self._kill_children()
         if self._done.wait(LAST_SECONDS):
             return
-        # a pool of threads cannot be killed, and a pool may hang in its join: the jobs are unacknowledged
+        # threads cannot be killed, and a pool may hang in its join; their jobs are unacknowledged
         self._controller.app.settlement.finish()
         with contextlib.suppress(NightshiftError):
             self._controller.app.services.journal.flush(timeout=1.0)
         os._exit(0)
 
     def _mark_channel(self) -> None:
-        """What goes back because we end it is not counted: it did not end its worker."""
+        """Tell the broker not to count the jobs that return because of the stop: they did not kill their worker."""
         consumer = getattr(getattr(self._controller, "consumer", None), "task_consumer", None)
         if consumer is not None and consumer.channel is not None:
             self._controller.app.services.broker.worker_ends(consumer.channel, crashed=False)

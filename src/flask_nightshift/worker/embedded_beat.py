@@ -1,7 +1,7 @@
 """``celery worker -B``: Beat in a thread of the worker.
 
-Celery runs it in a fork whose descriptors it closes, also those of the SQLite files that the worker has open; the copy
-of SQLite in the fork goes on using their numbers, and finds no database any more. A thread shares them.
+Celery runs Beat in a fork and closes the fork's file descriptors, including those of the worker's open SQLite files.
+SQLite's copy in the fork goes on using these descriptors and finds no database. A thread shares them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from celery.worker import components
 
 
 class EmbeddedBeat(components.Beat):  # type: ignore[misc,unused-ignore]
-    """Celery's step of a worker, which starts and stops Beat with it."""
+    """Celery's bootstep that starts and stops Beat with the worker."""
 
     def create(self, w: Any) -> Any:
-        """Make the thread; Celery's own refusal of gevent holds."""
+        """Make the thread. Celery refuses it with gevent."""
         super().create(w)
         beat = EmbeddedService(
             w.app, thread=True, schedule_filename=w.schedule_filename, scheduler_cls=w.scheduler
         )
 
-        def tell(sender: Any, **_: Any) -> None:  # Celery sends it from a process only
+        def tell(sender: Any, **_: Any) -> None:  # Celery sends it only from a process
             if sender is beat.service:
                 signals.beat_embedded_init.send(sender=sender)
 

@@ -1,7 +1,7 @@
-"""The ends of jobs that never became an attempt here: what Celery tells of its own, told of them too.
+"""Announces the ends of jobs that never became an attempt here, as Celery announces the ends of its own.
 
-A message that no worker could run, and a dead letter that the broker itself made (RabbitMQ: a job that expired or came
-too often; the lease transport: one that came too often). Their result, chord and errbacks wait like any other's
+Such a job is a message that no worker could run, or a dead letter that the broker made (RabbitMQ: expired, or delivered
+too often; the lease transport: delivered too often). Its result, chord and errbacks wait like any other's
 (invariant 12).
 """
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def unrunnable(consumer: Any, message: Any, reason: Reason, exc: Exception) -> None:
-    """Tell of ``message``, which was buried because no worker can run it; Celery's signals and the result."""
+    """Send Celery's signals and store the result for ``message``, buried because no worker can run it."""
     app, headers = consumer.app, message.headers
     name, job_id = _of(headers, "task"), _of(headers, "id")
     if reason is Reason.UNKNOWN_TASK:
@@ -43,7 +43,7 @@ def unrunnable(consumer: Any, message: Any, reason: Reason, exc: Exception) -> N
 
 
 def buried_by_the_broker(app: Any, letter: DeadLetter) -> None:
-    """Tell of ``letter``, which no worker has settled."""
+    """Send Celery's signals and store the result for ``letter``, which the broker buried without a worker."""
     if not letter.job_id or not letter.task:
         return
     request = _request(
@@ -75,7 +75,7 @@ def _signal_failure(request: Any, exc: Exception) -> None:
 def _request(
     app: Any, headers: Any, body: Any, content_type: Any, content_encoding: Any, properties: Any
 ) -> Any:
-    """Celery's request of a message that may be no job: with what can be read of it."""
+    """Celery's request for a message that may be no job, filled with what can be read."""
     headers = dict(headers)
     headers.setdefault("task", "unknown")
     payload = _payload(app, body, content_type, content_encoding)
@@ -89,7 +89,7 @@ def _request(
         )  # fmt: skip
         try:
             request: Any = Delivery(message, app=app, task=task)
-        except Exception:  # noqa: BLE001 - a header that Celery cannot read; that it ended can be told all the same
+        except Exception:  # noqa: BLE001 - a header that Celery cannot read; its end can be announced all the same
             known = False
     if not known:
         request = _bare(app, headers, args, kwargs, embed, task, properties)
@@ -100,22 +100,22 @@ def _request(
 def _bare(
     app: Any, headers: dict[str, Any], args: Any, kwargs: Any, embed: Any, task: Any, properties: Any
 ) -> Any:
-    """What the result backend asks of a request, without a task, or without a body that can be read."""
-    told = {**headers, "args": args, "kwargs": kwargs, "delivery_info": {}, **embed}
-    told["reply_to"] = (properties or {}).get("reply_to")
+    """The part of a request that the result backend reads, for an unknown task or an unreadable body."""
+    context = {**headers, "args": args, "kwargs": kwargs, "delivery_info": {}, **embed}
+    context["reply_to"] = (properties or {}).get("reply_to")
     return SimpleNamespace(
         app=app, id=headers["id"], type=headers["task"], args=args, kwargs=kwargs,
         task=task or SimpleNamespace(backend=app.backend), ignore_result=bool(headers.get("ignore_result")),
-        store_errors=not headers.get("ignore_result"), _context=Context(told),
+        store_errors=not headers.get("ignore_result"), _context=Context(context),
     )  # fmt: skip
 
 
 def _payload(app: Any, body: Any, content_type: Any, content_encoding: Any) -> tuple[Any, Any, Any] | None:
-    """``(args, kwargs, embed)`` of a body of protocol 2, None if it is none."""
+    """``(args, kwargs, embed)`` of a protocol 2 body; None if it is not one."""
     try:
         accept = prepare_accept_content(app.conf.accept_content)
         args, kwargs, embed = loads(body, content_type, content_encoding, accept=accept)
-    except Exception:  # noqa: BLE001 - strangers' bytes
+    except Exception:  # noqa: BLE001 - bytes of unknown origin
         return None
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
         return None

@@ -1,8 +1,8 @@
-"""The start fence: whether a job may begin, where only the broker knows that the connection it came by is gone.
+"""The start fence: on RabbitMQ, whether the connection that delivered a job is still open, so that the job may begin.
 
-RabbitMQ closes a connection from which two heartbeats are missing, and gives its messages to other workers. A worker
-that was frozen for so long (SIGSTOP, a suspended machine) would begin the jobs that wait in it before it reads that the
-connection is closed. So after a gap the worker asks the broker first. On Redis the lease decides (``begin_delivery``).
+RabbitMQ closes a connection after two missing heartbeats and delivers its messages to other workers. A worker that was
+frozen for so long (SIGSTOP, a suspended machine) would begin its waiting jobs before it reads that the connection is
+closed. So after a gap the worker asks the broker first. On Redis the lease decides (``begin_delivery``).
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ import time
 from typing import Any
 
 ANSWER = 0.2
-"""Seconds until a server that has closed the connection has refused what was sent to it."""
+"""Seconds until a server that closed the connection has refused a frame sent to it."""
 
 
 class StartFence:
-    """Guards the starts of one connection's jobs; ``heartbeat`` is in seconds, 0 where there is none."""
+    """Guards the starts of one connection's jobs; ``heartbeat`` in seconds, 0 for none."""
 
     def __init__(self, heartbeat: float = 0.0) -> None:
-        self._longest = (
-            heartbeat / 2 or math.inf
-        )  # the last frame may be half a heartbeat older than the last pulse
+        # the last frame may be half a heartbeat older than the last pulse
+        self._longest = heartbeat / 2 or math.inf
         self._seen = _now()
         self._in_doubt = False
 
     def pulse(self) -> None:
-        """The worker runs; to be called about once a second, by the thread that keeps the connection alive."""
+        """Note that the worker runs. The thread that keeps the connection alive calls it about once a second."""
         now = _now()
         self._in_doubt = self._in_doubt or now - self._seen > self._longest
         self._seen = now
 
     def opens(self, channel: Any) -> bool:
-        """Whether a job that came by ``channel`` may begin; asks the broker after a gap between two pulses.
+        """Whether a job from ``channel`` may begin; False if the connection is closed.
 
-        False if the connection is gone. Takes ``ANSWER`` seconds where it has to ask, else no time.
+        After a gap between two pulses it asks the broker, which takes ``ANSWER`` seconds.
         """
         connection = channel.connection
         if connection is None:
@@ -48,18 +47,18 @@ class StartFence:
 
 
 def _is_open(connection: Any) -> bool:
-    """Whether the server has not closed an AMQP connection: what is sent to a closed one fails at the second time."""
+    """Whether an AMQP connection is open: on one that the server closed, the second send fails."""
     try:
         connection.send_heartbeat()
         time.sleep(ANSWER)
         connection.send_heartbeat()
-    except Exception:  # noqa: BLE001 - whatever a broken connection raises
+    except Exception:  # noqa: BLE001 - a broken connection may raise anything
         return False
     return True
 
 
 def _now() -> float:
-    """Seconds that go on while the machine sleeps."""
+    """Seconds on a clock that also counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 

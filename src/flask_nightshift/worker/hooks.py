@@ -1,8 +1,8 @@
-"""What Celery's own hooks are told of a job that was settled in the parent process: exactly once, and afterwards.
+"""Celery's hooks and signals for a job that the parent process settled: each called exactly once, after the settlement.
 
-Celery's tracer does this in the child. A child that was killed could not, and stock Celery forgets ``on_failure``
-then, or fires ``task_failure`` twice. By now the job is settled, so whatever a hook does, an error of its is only
-logged. The result backend is told by the announcer, for it may be away.
+Celery's tracer calls them in the child. A killed child cannot, so stock Celery then omits ``on_failure`` or sends
+``task_failure`` twice. Here the job is settled before any hook runs, so an error in a hook is only logged. The
+announcer stores the result, because the result backend may be away.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ..domain.job import Failure
 from ..lifetime.fork_gate import gate
 from ..text.lines import Line
 from .attempt import exception_of
-from .telling import Owed, owed_value
+from .result_backend import UnstoredResult, unstored_value
 
 logger = logging.getLogger(__name__)
 
 
 def info(exc: BaseException, traceback: str = "") -> ExceptionInfo:
-    """Celery's exception info of ``exc``; ``traceback`` as text, where the exception has lost its own."""
+    """Celery's exception info for ``exc``; ``traceback``: the text to show if the exception has lost its own."""
     try:
         raise exc
-    except BaseException:  # noqa: BLE001 - it is the argument
+    except BaseException:  # noqa: BLE001 - this is ``exc``
         made = ExceptionInfo()
     if traceback:
         made.traceback = traceback
@@ -40,27 +40,27 @@ def info(exc: BaseException, traceback: str = "") -> ExceptionInfo:
 
 
 def exception_like(failure: Failure) -> Exception:
-    """An exception of the name and message of ``failure``, whose own class is not at hand, or not to be trusted."""
+    """An exception with the name and message of ``failure``, whose own class may be missing or untrusted."""
     module, _, name = failure.error.rpartition(".")
     known = getattr(builtins, name, None) if not module else None
     if not (isinstance(known, type) and issubclass(known, Exception)):
         known = create_exception_cls(name, module or "builtins")
     try:
         return known(failure.message)
-    except Exception:  # noqa: BLE001 - one that wants other arguments
+    except Exception:  # noqa: BLE001 - its class takes other arguments
         return Exception(str(failure))
 
 
 def failed(request: Any, exc_info: Any) -> None:
-    """The job is dead: the result backend (and so errbacks and chords), ``on_failure``, ``task_failure``,
-    ``after_return``.
+    """A job has died: store the result (which calls errbacks and chords), then call ``on_failure``, ``task_failure``
+    and ``after_return``.
     """
     exc = exception_of(exc_info)
     tell(request, failure_of(request, exc, str(exc_info.traceback or "")))
     request.task.request_stack.push(_context(request))
     try:
         with _logged(request, "on_failure"):
-            if not isinstance(exc, Reject):  # Celery does not call it for one that the task itself rejected
+            if not isinstance(exc, Reject):  # Celery does not call it if the task rejected its job
                 request.task.on_failure(exc, request.id, request.args, request.kwargs, exc_info)
         with _logged(request, "task_failure"):
             signals.task_failure.send(
@@ -77,7 +77,7 @@ def failed(request: Any, exc_info: Any) -> None:
 
 
 def retried(request: Any, exc_info: Any) -> None:
-    """Another attempt follows: ``on_retry`` and ``task_retry``."""
+    """Another attempt follows: call ``on_retry`` and ``task_retry``."""
     exc = exception_of(exc_info)
     with _logged(request, "on_retry"):
         request.task.on_retry(exc, request.id, request.args, request.kwargs, exc_info)
@@ -86,7 +86,7 @@ def retried(request: Any, exc_info: Any) -> None:
 
 
 def revoked(request: Any, reason: str, *, terminated: bool, signum: Any, expired: bool) -> None:
-    """It will not run, or was stopped: the result backend and ``task_revoked``."""
+    """A job will not run, or was stopped: store the result and send ``task_revoked``."""
     tell(request, revocation_of(request, reason))
     with _logged(request, "task_revoked"):
         signals.task_revoked.send(
@@ -94,15 +94,15 @@ def revoked(request: Any, reason: str, *, terminated: bool, signum: Any, expired
         )
 
 
-def owed(request: Any, what: Owed) -> None:
-    """The attempt could not tell the result backend how it ended."""
+def store_later(request: Any, what: UnstoredResult) -> None:
+    """Store what the attempt could not store in the result backend."""
     context, store = _context(request), not request.ignore_result
 
     def call() -> None:
         backend = request.task.backend
         with gated(backend):
             if what.state == states.SUCCESS:
-                backend.mark_as_done(request.id, owed_value(what), context, store)
+                backend.mark_as_done(request.id, unstored_value(what), context, store)
             else:
                 exc = backend.exception_to_python(what.value)
                 backend.mark_as_failure(
@@ -119,7 +119,7 @@ def owed(request: Any, what: Owed) -> None:
 
 
 def failure_of(request: Any, exc: BaseException, traceback: str = "") -> Callable[[], None]:
-    """The call that tells the result backend, the chord, the chain and the errbacks that ``exc`` was the end."""
+    """A call that stores the failure ``exc`` and informs the chord, the chain and the errbacks."""
 
     def call() -> None:
         backend = request.task.backend
@@ -132,7 +132,7 @@ def failure_of(request: Any, exc: BaseException, traceback: str = "") -> Callabl
 
 
 def revocation_of(request: Any, reason: str) -> Callable[[], None]:
-    """The call that tells the result backend and the chord that the job was revoked, or has expired."""
+    """A call that stores that the job was revoked or has expired, and informs the chord."""
 
     def call() -> None:
         backend = request.task.backend
@@ -145,20 +145,20 @@ def revocation_of(request: Any, reason: str) -> Callable[[], None]:
 
 
 def tell(request: Any, call: Callable[[], None]) -> None:
-    """Have the announcer make ``call``."""
+    """Hand ``call`` to the announcer."""
     request.app.announcer.tell(request.id, request.type, call)
 
 
 @contextmanager
 def gated(backend: Any) -> Iterator[None]:
-    """While a result backend on SQLite is at work, this process does not fork."""
+    """Within the block, this process does not fork if the result backend is on SQLite."""
     at_work = gate.inside() if "sqlite" in str(getattr(backend, "url", "")) else contextlib.nullcontext()
     with at_work:
         yield
 
 
 def _context(request: Any) -> Any:
-    return request._context  # noqa: SLF001 - what Celery's own request hands to hooks
+    return request._context  # noqa: SLF001 - Celery's request passes it to hooks
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""What arrives is looked at before Celery sees it: a message that would trip it up is told from a job.
+"""Checks an incoming message before Celery sees it: is it a job, or a message on which Celery would fail?
 
-Nothing is settled here.
+It settles nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..domain.job import utcnow
 from ..message import headers as message_headers
 
 DUE_TOLERANCE = 1.0
-"""Seconds: a delay shorter than this is waited for in memory (RabbitMQ counts whole seconds)."""
+"""Seconds. The worker waits for a shorter delay in memory, because RabbitMQ counts whole seconds."""
 KINDS: dict[str, tuple[type, ...]] = {
     "retries": (int,),
     "eta": (str, datetime),
@@ -23,25 +23,26 @@ KINDS: dict[str, tuple[type, ...]] = {
     "stamped_headers": (list, tuple),
     "stamps": (dict,),
 }
-"""What the headers are that Celery looks at in the worker's own process."""
+"""The types of the headers that Celery reads in the worker's main process."""
 
 
 class Misshapen(ValueError):
-    """The message can be read, and is not a job."""
+    """A message that can be decoded but is not a job."""
 
 
 Misshapen.__module__ = (
-    "flask_nightshift.worker.consumer"  # its name in dead letters, and so their fingerprints, stay
+    "flask_nightshift.worker.consumer"  # dead letters and their fingerprints keep this name
 )
 
 
 def when_due(message: Any, keeps_delays: bool) -> datetime | None:
-    """When a message that came too early is due; one whose time has come loses its ``eta``.
+    """When an early message is due; None if it is due now, and then its ``eta`` is removed.
 
-    Celery would set a timer, and take one message more for each that waits. ``keeps_delays``: the broker can hold one.
+    Celery would set a timer and prefetch one more message for each that waits. ``keeps_delays``: whether the broker can
+    hold a delayed message.
     """
     headers = message.headers
-    served = (message.delivery_info or {}).get("eta")  # the lease transport waited, and has it moved there
+    served = (message.delivery_info or {}).get("eta")  # the lease transport has waited and moved it there
     if served:
         headers[message_headers.HISTORY] = {**message_headers.history(headers), "due": served}
     due = message_headers.parse_time(headers.get("eta"))
@@ -57,12 +58,12 @@ def when_due(message: Any, keeps_delays: bool) -> datetime | None:
 
 
 def unproven(message: Any) -> bool:
-    """Whether the job was begun before, and its worker did not live to settle it."""
+    """Whether the job began before and its worker ended without settling it."""
     return isinstance(message.headers, Mapping) and bool(message.headers.get("x-delivery-count"))
 
 
 def check(message: Any) -> None:
-    """Raise ``Misshapen`` if a protocol 2 message would trip Celery up; decoding errors pass through."""
+    """Raise ``Misshapen`` if Celery would fail on a protocol 2 message; decoding errors pass through."""
     headers = message.headers
     if not isinstance(headers, Mapping):
         raise Misshapen(f"its headers are {type(headers).__name__}, not a mapping")
@@ -82,7 +83,7 @@ def check(message: Any) -> None:
         raise Misshapen(f"its header 'timelimit' is {limits!r}, not two numbers")
     payload = message.payload
     if isinstance(payload, Mapping) and "args" in payload:
-        return  # the hybrid of protocols 1 and 2: Celery checks it
+        return  # a mix of protocols 1 and 2, which Celery checks
     if not isinstance(payload, (list, tuple)) or len(payload) != 3:
         raise Misshapen(f"its body is {_shape(payload)}, not [args, kwargs, embed]")
     args, kwargs, embed = payload
@@ -103,7 +104,7 @@ def _are_limits(value: Any) -> bool:
 
 
 def _shape(value: Any) -> str:
-    """What ``value`` is, without what is in it: arguments stay out of logs."""
+    """The type and size of ``value``, without its content, because arguments stay out of logs."""
     kind = type(value).__name__
     return f"{kind} of {len(value)}" if isinstance(value, (list, tuple, Mapping)) else kind
 

@@ -1,4 +1,4 @@
-"""``flask jobs worker``: start a Celery worker with our defaults and wait for its end."""
+"""``flask jobs worker``: starts a Celery worker with our defaults and waits for its end."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .pools import implementation, pool_of
 logger = logging.getLogger(__name__)
 
 START_PATIENCE = 1.0
-"""Seconds that a start waits for the broker to say what it is."""
+"""Seconds that a start waits until the broker reports what it is."""
 OUR_STEPS = {"celery.worker.components:Beat": "flask_nightshift.worker.embedded_beat:EmbeddedBeat"}
-"""The parts of a worker that stand in for Celery's."""
+"""Celery's bootsteps and the ones that replace them."""
 
 
 class JobWorker(Worker):
     """Celery's worker with our pools and our Beat, however it was started."""
 
     class Blueprint(Worker.Blueprint):  # type: ignore[misc,unused-ignore]
-        """The parts of a worker."""
+        """The bootsteps of a worker."""
 
         default_steps = frozenset(OUR_STEPS.get(step, step) for step in Worker.Blueprint.default_steps)
 
@@ -42,7 +42,7 @@ class JobWorker(Worker):
         super().__init__(*args, **options)
 
     def _need_reachable_broker(self, pool: Any) -> None:
-        """Raise ``ConfigurationError`` if the jobs would run in processes that the broker's queues are not in."""
+        """Raise ``ConfigurationError`` if jobs would run in child processes, which cannot reach the broker's queues."""
         kind = implementation(pool or self.app.conf.worker_pool)
         broker = self.app.services.broker
         if pool_of(kind).forks and not broker.capabilities.shared:
@@ -50,9 +50,9 @@ class JobWorker(Worker):
             raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, allowed)
 
     def on_init_blueprint(self) -> None:
-        """Called when the options are settled and before any part is made.
+        """Check libraries and broker, and choose the pool, before Celery makes any part of the worker.
 
-        Raises ``ConfigurationError`` for a broker that can never serve; one that is away is waited for.
+        Raises ``ConfigurationError`` for a broker that can never serve; the worker waits for one that is away.
         """
         super().on_init_blueprint()
         for each in check.unchecked():
@@ -62,7 +62,7 @@ class JobWorker(Worker):
             self.app.services.broker.health(START_PATIENCE)
         self.pool_cls: Any = implementation(self.pool_cls)
         if pool_of(self.pool_cls).one_job:
-            self.concurrency = 1  # Celery takes as many jobs as there are cores, and runs one
+            self.concurrency = 1  # Celery would prefetch a job per core and run one at a time
 
 
 def run(
@@ -76,13 +76,13 @@ def run(
     max_jobs_per_child: int | None = None,
     task_events: bool = False,
 ) -> int:
-    """Work until told to stop; returns the exit code.
+    """Run a worker until a signal stops it; returns the exit code.
 
-    ``queues``: the queues to consume (default: all that the configuration or a task names);
-    ``concurrency``: child processes or threads (default: one per core); ``max_jobs_per_child``: attempts
-    after which a child process is replaced, against leaks; ``name``: as Celery's ``-n`` (default: the first free one of
-    ``worker@HOST``, ``worker2@HOST``, …); ``task_events``: tell monitors such as Flower of
-    each job, as Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
+    ``queues``: the queues to consume (default: all that the configuration or a task names).
+    ``concurrency``: child processes or threads (default: one per core). ``max_jobs_per_child``: attempts after which a
+    child process is replaced, against memory leaks. ``name``: as Celery's ``-n`` (default: the first free name of
+    ``worker@HOST``, ``worker2@HOST``, …). ``task_events``: send an event of each job to monitors such as Flower, as
+    Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
     """
     need_shared(services.broker)
     app = services.celery

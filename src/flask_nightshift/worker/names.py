@@ -1,7 +1,7 @@
-"""What a worker is called: a name is one worker's alone, as monitors and remote control know it by that.
+"""Worker names: each belongs to one worker, because monitors and remote control identify a worker by its name.
 
-Without ``--name`` a worker takes the first free one of ``worker@HOST``, ``worker2@HOST``, … . Numbers, since a name
-with a process id in it would be a new one at every start, and each leaves rows behind.
+Without ``--name`` a worker takes the first free name of ``worker@HOST``, ``worker2@HOST``, … . A number is reused; a
+name with a process id would be new at every start, and each name leaves rows behind.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import sys
 from celery.utils.nodenames import default_nodename, gethostname, host_format
 
 MOST = 1000
-"""Workers of one app on one host that get a number."""
+"""The highest number; further workers of an app on one host get their process id."""
 
 _taken: list[socket.socket] = []
 
 
 def full(name: str) -> str:
-    """``name`` as Celery's ``-n`` has it: ``%h`` is the host, ``%n`` its first part and ``%d`` the rest."""
+    """``name`` expanded as by Celery's ``-n``: ``%h`` is the host, ``%n`` its first part and ``%d`` the rest."""
     return str(host_format(default_nodename(name)))
 
 
 def free(space: str) -> str:
-    """A name that no other worker of ``space`` (which app's) on this host has."""
+    """A name that no other worker on this host has in ``space``, which identifies the app."""
     host = gethostname()
     if sys.platform != "linux":
         return f"worker-{os.getpid()}@{host}"
@@ -37,9 +37,9 @@ def free(space: str) -> str:
 
 
 def _take(space: str, name: str) -> bool:
-    """Hold ``name`` until this process ends, however that happens.
+    """Hold ``name`` until this process ends, even by a kill.
 
-    A Linux socket without a file: the system frees it with its process, and users and folders do not matter.
+    An abstract Linux socket holds it: the kernel frees it with the process, independent of users and folders.
     """
     digest = hashlib.sha256(f"{space} {name}".encode()).hexdigest()[:32]
     holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -53,7 +53,7 @@ def _take(space: str, name: str) -> bool:
 
 
 def release() -> None:
-    """Let go of this process's names. In its children, too: they live on for a moment when it was killed."""
+    """Release this process's names. Children release them too, because they outlive a killed parent for a moment."""
     for holder in _taken:
         holder.close()
     _taken.clear()

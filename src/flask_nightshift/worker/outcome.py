@@ -1,8 +1,8 @@
-"""What becomes of a job in the worker's hands: each end of an attempt, turned into one step of the settlement.
+"""The outcome of a job in the worker's hands: each end of an attempt becomes one transition of the settlement.
 
-Celery's own ``Request`` acknowledges or rejects in half a dozen places, each with its own idea of what becomes of the
-job. Here every end comes down to a step that ``worker/settlement.py`` writes (invariant 2). Whatever is raised before
-the step is made, ``_rescue`` makes one: the job is buried, or else given back, and its place in the worker is free.
+Celery's own ``Request`` acknowledges or rejects in half a dozen places, each by its own rule. Here every end becomes a
+transition that ``worker/settlement.py`` writes (invariant 2). If an error occurs before that, ``_rescue`` settles the
+job: it buries it, or else gives it back, so its place in the worker becomes free.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from .delivery import Delivery
 from .transition import Transition, envelope_of, pause
 
 REVOKED = "revoked"
-"""In the history that travels with a job: when it was buried because somebody had revoked it."""
+"""Key in the history that travels with a job: when it was buried because it had been revoked."""
 TAKEN = "another worker took it over"
 
 logger = logging.getLogger(__name__)
 
 
 class SettledRequest(Delivery):
-    """Celery's request, settled by us."""
+    """Celery's request, settled by our code."""
 
     settled = False
-    """Whether the step that settles it has been handed over, or it is not for us to settle."""
+    """Whether its transition was handed to the settlement, or nothing is left to settle."""
     acknowledged = False
 
     # -- the end of an attempt -----------------------------------------------------------------------------
 
     def _conclude(self, report: Report) -> None:
-        """The child has reported how the attempt ended."""
+        """Settle the job by the child's report."""
         if self.settled and (self.acknowledged or report.kind != "succeeded"):
-            return  # it was revoked, or given back, while it ran
+            return  # revoked or given back while it ran
         if report.kind == "failed":
             task_ready(self)
             self._settle(report)
@@ -62,8 +62,8 @@ class SettledRequest(Delivery):
             self._done()
         else:
             self._succeeded(report)
-        if report.owed is not None:
-            hooks.owed(self, report.owed)
+        if report.unstored is not None:
+            hooks.store_later(self, report.unstored)
 
     def _succeeded(self, report: Report) -> None:
         task_ready(self, successful=self._app.deduplicates)
@@ -72,12 +72,12 @@ class SettledRequest(Delivery):
         self.send_event("task-succeeded", result=report.representation, runtime=report.runtime)
 
     def _done(self) -> None:
-        """It never runs again: acknowledge it."""
+        """Acknowledge the job, which never runs again."""
         self.acknowledge()
         self.settled = True
 
     def _rescue(self, exc: Exception, report: Report | None) -> None:
-        """``exc`` was raised between the end of the attempt and its settlement: settle it all the same."""
+        """Settle the job although ``exc`` was raised between the end of the attempt and its settlement."""
         logger.error("job.settled_with_errors", exc_info=exc, extra={"job_id": self.id, "task": self._type})
         with contextlib.suppress(Exception):
             task_ready(self)
@@ -98,7 +98,7 @@ class SettledRequest(Delivery):
                 logger.exception("job.settled_with_errors", extra={"job_id": self.id, "task": self._type})
 
     def _bury_for(self, exc: Exception, report: Report | None) -> None:
-        """Bury it with the failure of the attempt, where there is one, and with what kept it from being settled."""
+        """Bury the job with the attempt's failure, if any, and with the error ``exc`` that prevented its settlement."""
         failure = report.failure if report is not None else None
         failure = (
             failure.because(f"then its settlement failed: {Failure.of(exc)}") if failure else Failure.of(exc)
@@ -107,7 +107,7 @@ class SettledRequest(Delivery):
         self._bury(Reason.PERMANENT, failure, runtime, ran=bool(self.time_start), exc_info=hooks.info(exc))
 
     def _let_go(self) -> None:
-        """Have the broker take the message back; nothing of ours is asked."""
+        """Requeue the message, without any of our code."""
         if not self.acknowledged:
             self._message.reject(requeue=True)
         self.settled = self.acknowledged = True
@@ -115,7 +115,7 @@ class SettledRequest(Delivery):
     # -- the next state ------------------------------------------------------------------------------------
 
     def _settle(self, report: Report, exc_info: Any = None) -> None:
-        """Write what follows a failed attempt. ``exc_info``: Celery's hooks have not been told of it yet."""
+        """Retry or bury the job after a failed attempt. ``exc_info`` is given if Celery's hooks have yet to run."""
         if self.settled:
             return
         failure = report.failure or Failure("unknown")
@@ -126,7 +126,7 @@ class SettledRequest(Delivery):
             self._retry(decision, failure, report, exc_info)
 
     def _decide(self, failure: Failure) -> RetryAt | Dead:
-        """The policy's word on an attempt whose end the child could not judge."""
+        """The policy's decision about an attempt whose end the child could not judge."""
         logger.debug("judging %s of %s in the parent process", failure, self.humaninfo())
         return decide(
             self.policy,
@@ -157,8 +157,8 @@ class SettledRequest(Delivery):
                 hooks.retried(self, exc_info)
 
         def unwritable(why: Failure) -> None:
-            told = exc_info or hooks.info(hooks.exception_like(failure), failure.traceback)
-            self._bury(Reason.PERMANENT, failure.because(str(why)), report.runtime, ran=True, exc_info=told)
+            shown = exc_info or hooks.info(hooks.exception_like(failure), failure.traceback)
+            self._bury(Reason.PERMANENT, failure.because(str(why)), report.runtime, ran=True, exc_info=shown)
 
         self._write(
             Transition(
@@ -181,7 +181,7 @@ class SettledRequest(Delivery):
         ran: bool,
         exc_info: ExceptionInfo | None = None,
     ) -> None:
-        """Bury it; ``exc_info``: the result backend, the chord and Celery's hooks have not been told yet."""
+        """Bury the job. ``exc_info`` is given if result backend, chord and Celery's hooks do not know its end yet."""
 
         def buried() -> None:
             self.acknowledged = True
@@ -203,18 +203,18 @@ class SettledRequest(Delivery):
         )
 
     def _rejected(self, requeue: bool, failure: Failure | None, why: str) -> None:
-        """The task has raised ``Reject``."""
+        """Settle a job whose task raised ``Reject``."""
         failure = failure or Failure("Reject")
         if requeue:
             self._return_later(f"the task rejected it with requeue=True{': ' if why else ''}{why}")
         else:
-            told = hooks.info(Reject(why or None, requeue=False), failure.traceback)
-            self._bury(Reason.REJECTED, failure, self._runtime, ran=True, exc_info=told)
+            shown = hooks.info(Reject(why or None, requeue=False), failure.traceback)
+            self._bury(Reason.REJECTED, failure, self._runtime, ran=True, exc_info=shown)
 
     def _return_later(self, why: str) -> None:
-        """The job asked to run again, as the same attempt: at the back of its queue, after a pause that grows.
+        """Let a job that asked for it run again, as the same attempt: at the back of its queue, after a growing pause.
 
-        It is published anew, so that the broker does not count it among the deliveries that killed a worker.
+        It is published anew, so the broker does not count it among the deliveries that killed a worker.
         """
         wait = pause(message_headers.returns(self._request_dict))
         due = utcnow() + timedelta(seconds=wait)
@@ -230,9 +230,9 @@ class SettledRequest(Delivery):
         self._write(Transition(original, message, self.queue, due, self.job, returned))
 
     def give_back(self, why: str, failure: Failure | None = None) -> None:
-        """Return the job to the head of its queue, to be run again.
+        """Return the job to the head of its queue, to run again.
 
-        One that was acknowledged early has no message to return: this attempt has failed then, with ``failure``.
+        If it was acknowledged early, no message can return; then this attempt has failed with ``failure``.
         """
         if self.acknowledged:
             self._settle(Report("failed", self._runtime, failure=failure or Failure("Returned", why)))
@@ -246,7 +246,7 @@ class SettledRequest(Delivery):
         self._write(Transition(self._message, None, self.queue, None, self.job, returned))
 
     def reject(self, requeue: bool = False) -> None:
-        """Celery cannot run this message: give it back, or bury it. Nothing is discarded."""
+        """Give back or bury a message that Celery cannot run; it is never discarded."""
         if self.acknowledged or self.settled:
             return
         if requeue:
@@ -256,16 +256,16 @@ class SettledRequest(Delivery):
             failure = Failure("Reject", "Celery could not start this job")
             self._bury(Reason.INVALID, failure, ran=False, exc_info=hooks.info(refused))
 
-    def _write(self, step: Transition) -> None:
-        self.settled = True  # before: what interrupts the writing does not lose the step
-        self.settlement.write(step)
+    def _write(self, transition: Transition) -> None:
+        self.settled = True  # first, because the settlement keeps a transition whose writing is interrupted
+        self.settlement.write(transition)
 
     @property
     def _new_body(self) -> tuple[str, str, bytes] | None:
-        """The body to publish where the message's own is not in protocol 2; None: the message's own."""
+        """The body to publish if the message's own is not in protocol 2; None means the message's own."""
         return serialized(self._body, "json") if self._decoded else None
 
     def _emit(self, event: Any) -> None:
-        # Celery's own helpers (chord_unlock, backend_cleanup, …) are plumbing, not anybody's jobs
+        # Celery's own helpers (chord_unlock, backend_cleanup, …) are not jobs of a user
         if not is_plumbing(self._type):
             self.settlement.services.events.emit(event)

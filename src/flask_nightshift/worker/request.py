@@ -1,7 +1,6 @@
-"""A job in the worker's hands: the attempt, and what Celery tells of it.
+"""A job in the worker's hands: what the pool and Celery call when its attempt begins, ends, or is revoked.
 
-The attempt is handed to the pool here, and here the pool says how it ended. What becomes of the job then is decided in
-``worker/outcome.py``.
+``worker/start.py`` hands the attempt to the pool; ``worker/outcome.py`` decides what becomes of the job.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ class JobRequest(StartedRequest):
     """Celery's request for one attempt of a job."""
 
     hears_failures = False
-    """Whether it is of a user's class that wants to hear of each failure."""
+    """Whether a user's request class overrides ``on_failure`` and so must receive each failure."""
     _report: Report | None = None
     _terminate_on_ack: tuple[Any, Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Undo what Celery's ``create_request_cls`` does to any Request class.
+        """Undo the overrides of Celery's ``create_request_cls``.
 
-        It makes a subclass per task and overrides these two methods with shortcuts that go round ours.
+        It makes a subclass per task and overrides these two methods with shortcuts that bypass ours.
         """
         super().__init_subclass__(**options)
         if cls.__module__ != Request.__module__:
-            return  # a user's own
+            return  # a user's own class
         for name in ("execute_using_pool", "on_success"):
             if name in cls.__dict__:
                 delattr(cls, name)
@@ -50,10 +49,10 @@ class JobRequest(StartedRequest):
     # -- the attempt ---------------------------------------------------------------------------------------
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """The attempt begins; with ``acks_late=False`` this acknowledges it, unless another worker has it."""
+        """The attempt begins; with ``acks_late=False`` acknowledge it, unless another worker has taken it over."""
         try:
             self._begin(pid, time_accepted)
-        except Exception:  # in a pool of threads it would keep the job from running, without a word
+        except Exception:  # in a pool of threads it would silently keep the job from running
             text = "what is told at its beginning failed; it runs all the same"
             logger.exception(Line("job.hook_failed", text, job_id=self.id, task=self.type))
 
@@ -67,13 +66,11 @@ class JobRequest(StartedRequest):
             self.acknowledged = False
         at = self._started_at or utcnow()
         self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
-        if (
-            terminate is not None
-        ):  # asked for before the child had said that it began: its end is told after that
+        if terminate is not None:  # requested before the child reported the start, which comes first
             self.terminate(*terminate)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """A time limit was reached. A hard one comes as a failure too, and is settled there."""
+        """The job reached a time limit. A hard one also arrives as a failure, which settles the job."""
         if soft:
             super().on_timeout(soft, timeout)
 
@@ -81,19 +78,19 @@ class JobRequest(StartedRequest):
         """The child reports that the attempt has ended, one way or another."""
         if isinstance(
             failed__retval__runtime, ExceptionInfo
-        ):  # pools within this process, of SystemExit and its like
+        ):  # from in-process pools, for SystemExit and its like
             self.on_failure(failed__retval__runtime)
-        elif failed__retval__runtime[1] is not None:  # gevent's for one that was terminated, and is settled
+        elif failed__retval__runtime[1] is not None:  # None: gevent, for a terminated job, which is settled
             report = Report(*failed__retval__runtime[1])
             if report.kind == "failed" and self.hears_failures:
                 failure, self._report = report.failure or Failure("unknown"), report
                 self.on_failure(hooks.info(hooks.exception_like(failure), failure.traceback), return_ok=True)
-            self._conclude(report)  # of a failure that is settled, nothing
+            self._conclude(report)  # changes nothing if ``on_failure`` has settled the job
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ARG002
-        """The pool reports that the attempt ended without a report from the child: killed, or over time.
+        """The attempt ended without a report from the child: it was killed, or over its time limit.
 
-        A user's request class that overrides it is also told of a failure that the child reported, as in Celery.
+        As in Celery, a user's request class that overrides it also receives failures that the child reported.
         """
         report, self._report = self._report, None
         if report is not None:
@@ -103,22 +100,22 @@ class JobRequest(StartedRequest):
         self._end_without_report(Report("failed", self._runtime, failure=_failure_from(exc_info)), exc_info)
 
     def _reported(self, ended: Any, **options: Any) -> None:
-        """Have ``on_success`` settle the job, which may be a user's: whatever it raises, the job is settled."""
+        """Call ``on_success``, maybe a user's, and settle the job whatever it raises."""
         try:
             self.on_success(ended, **options)
-            if not (self.settled or self._already_cancelled):  # a user's, that did not call ours
+            if not (self.settled or self._already_cancelled):  # a user's override that did not call ours
                 JobRequest.on_success(self, ended)
-        except Exception as exc:  # noqa: BLE001 - whatever it is
+        except Exception as exc:  # noqa: BLE001 - a user's override may raise anything
             plain = isinstance(ended, tuple) and ended[1] is not None
             self._rescue(exc, Report(*ended[1]) if plain else None)
 
     def _broken_off(self, exc_info: Any, **options: Any) -> None:
-        """The same for ``on_failure``."""
+        """Call ``on_failure``, maybe a user's, and settle the job whatever it raises."""
         try:
             self.on_failure(exc_info, **options)
             if not (self.settled or self._already_cancelled):
                 JobRequest.on_failure(self, exc_info)
-        except Exception as exc:  # noqa: BLE001 - whatever it is
+        except Exception as exc:  # noqa: BLE001 - likewise
             self._rescue(exc, Report("failed", self._runtime, failure=_failure_from(exc_info)))
 
     def _end_without_report(self, report: Report, exc_info: Any) -> None:
@@ -136,10 +133,10 @@ class JobRequest(StartedRequest):
             self._settle(report, exc_info)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
-        """Revoked, terminated or expired: kept as a dead letter, from where it can be replayed."""
+        """Bury a revoked, terminated or expired job, so that it can be replayed."""
         task_ready(self)
         self._already_revoked = True
-        if self.settled:  # it ended just before
+        if self.settled:  # it has just ended
             return
         self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
         if not expired:
@@ -157,7 +154,7 @@ class JobRequest(StartedRequest):
         hooks.revoked(self, reason, terminated=terminated, signum=signum, expired=expired)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:  # noqa: ARG002 - Celery's signature
-        """The connection was lost and the attempt cancelled; the broker gives the job out again."""
+        """Celery cancelled the attempt after the connection was lost; the broker delivers the job again."""
         task_ready(self)
         self._already_cancelled = True
         self.send_event("task-cancelled")
@@ -165,7 +162,7 @@ class JobRequest(StartedRequest):
 
 
 def settled_by_us(kind: Any) -> type[JobRequest]:
-    """The request class ``kind``, or the one of that name, in front of ours."""
+    """A request class that combines ``kind`` (a class or its path) with ours."""
     found = symbol_by_name(kind)
     if issubclass(JobRequest, found):
         return JobRequest

@@ -1,8 +1,7 @@
-"""Sentry, where the app uses it: one event for each job that died of an error, with the error as its exception.
+"""Reports to Sentry, if the app uses it: one event per job that died of an error, with the error as its exception.
 
-Sentry's own integration reports, in the child process, what a body raises. It hears nothing of a job that never came to
-its end there (a killed child, a hard time limit, a task that nobody knows), and would make a second event, of free
-text, of our line ``job.dead``.
+Sentry's own integration reports, in the child process, what a body raises. It misses jobs that did not end there (a
+killed child, a hard time limit, an unknown task), and it would make a second, free-text event of our line ``job.dead``.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from ..services import Services
 from ..text.lines import LOGGER
 
 _NO_ERRORS = frozenset({Reason.EXPIRED, Reason.REVOKED, Reason.REJECTED})
-"""Ends that somebody wanted: Sentry is not told of them, as with Celery."""
+"""Intended ends, which are not reported, as in Celery."""
 _RAISED = frozenset({Reason.EXHAUSTED, Reason.PERMANENT})
 _OF_THE_PARENT = ("WorkerLostError", "TimeLimitExceeded")
-"""Errors that no body raises: the worker's main process finds that a child is gone, or has it killed."""
+"""Errors of the worker's main process, when a child is gone or was killed for its time limit; no body raises them."""
 _QUIET = (LOGGER, "multiprocessing")
-"""Loggers whose errors are reported by us already: the other is Celery's pool of processes, of a child that is gone."""
+"""Loggers whose errors we report already: ours, and that of Celery's process pool, which logs a lost child."""
 
 
 def watch(services: Services) -> None:
-    """Report the dead jobs of this worker, if the app has set Sentry up with its integration of Celery."""
+    """Report the dead jobs of this worker, if the app uses Sentry with its Celery integration."""
     sdk: Any = sys.modules.get("sentry_sdk")
     if sdk is None or sdk.get_client().get_integration("celery") is None:
         return
@@ -35,7 +34,7 @@ def watch(services: Services) -> None:
 
 
 def observe(event: JobEvent) -> None:
-    """Report a job that died of what its child process could not report."""
+    """Report a job whose child process could not report its error."""
     if isinstance(event, JobDied) and unreported(event.reason, event.failure):
         sys.modules["sentry_sdk"].capture_event(report(event))
 
@@ -48,7 +47,7 @@ def unreported(reason: Reason, failure: Failure) -> bool:
 
 
 def report(event: JobDied) -> dict[str, Any]:
-    """The job's death as an event of Sentry's; those of one task and error are one issue."""
+    """A Sentry event for a dead job; Sentry groups those of one task and error into one issue."""
     job, failure = event.job, event.failure
     module, _, _ = failure.error.rpartition(".")
     exception = {

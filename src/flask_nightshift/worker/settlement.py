@@ -30,10 +30,10 @@ from .transition import Transition, envelope_of
 logger = logging.getLogger("flask_nightshift.worker.settle")
 
 TRY_AGAIN_AFTER = 2.0
-"""Seconds between attempts to write a next state while the broker is away."""
+"""Seconds between two tries to write a next state while the broker is away."""
 FIRST_POSTPONEMENT = 2.0
 LAST_POSTPONEMENT = 60.0
-"""Seconds that a message which no worker can run is put off: doubled from the first to the last."""
+"""Seconds by which a message that no worker can run is postponed: doubled from the first to the last."""
 LOST = "it was acknowledged early, and its next state could not be written before the worker ended"
 
 
@@ -50,15 +50,15 @@ class Settlement:
         self._away_until = 0.0
         self._scheduled = False
         self.fence = StartFence()
-        """Whether what the present connection has brought may begin."""
+        """Decides whether jobs from the current connection may begin."""
         self.start: Callable[[Any], None] = lambda _: None
-        """Celery's way of handing a request to the pool, when there is room for it."""
+        """Celery's function that hands a request to the pool when a place is free."""
         self._lock = threading.Lock()
 
     def write(self, transition: Transition) -> None:
         """Write the next state and acknowledge; if the broker is away, keep the transition and try again.
 
-        Raises nothing but what interrupts it (a greenlet that is killed); it keeps the transition then, too.
+        It raises only interruptions (a killed greenlet), and then keeps the transition too.
         """
         try:
             written = monotonic() >= self._away_until and self._try(transition)
@@ -69,12 +69,12 @@ class Settlement:
             self._keep(transition)
 
     def resume(self) -> None:
-        """There is a connection again: try what outlived the one before."""
+        """The worker has a new connection: try the transitions that outlived the old one."""
         if self._waiting:
             self._schedule()
 
     def finish(self) -> None:
-        """The worker ends: the last try of what cannot come back by itself."""
+        """The worker ends: try the transitions without a message once more, because no broker delivers those again."""
         with self._lock:
             transitions, self._waiting = list(self._waiting), deque()
         away = False
@@ -102,9 +102,9 @@ class Settlement:
         released: bool = False,
         on_written: Callable[[], None] = lambda: None,
     ) -> Transition:
-        """The transition that makes a dead letter of ``message``; ``ended`` is the attempt that killed it, if it ran.
+        """The transition that makes a dead letter of ``message``; ``ended`` is its last attempt, if it ran.
 
-        ``released``: it was acknowledged before the attempt. ``on_written`` is called when it is buried.
+        ``released``: the message was acknowledged before the attempt. ``on_written()`` is called after the burial.
         """
         at = utcnow()
         headers = burial.buried(
@@ -155,7 +155,7 @@ class Settlement:
         transition = Transition(message, envelope_of(message, headers), queue, due, job, postponed)
         if self.services.broker.capabilities.keeps_delays:
             self.write(transition)
-        else:  # kombu's stock Redis transport: nothing there would hold it back
+        else:  # kombu's stock Redis transport cannot delay a message
             self.later(wait, lambda: self.write(transition))
 
     def defer(self, message: Any, queue: str, due: datetime) -> None:
@@ -165,7 +165,7 @@ class Settlement:
         self.write(Transition(message, envelope_of(message, headers), queue, due, job, lambda: None))
 
     def drop(self) -> None:
-        """The connection is lost: its messages come back by themselves."""
+        """The connection is lost: drop its transitions, because the broker delivers the messages again."""
         with self._lock:
             transitions, self._waiting = (
                 list(self._waiting),
@@ -177,7 +177,7 @@ class Settlement:
                 self._lost(transition)
 
     def _lost(self, transition: Transition) -> None:
-        """The broker gives its message out again by itself."""
+        """Report that the broker will deliver the message again."""
         event = JobReturned(transition.job, utcnow(), self.worker, "its next state could not be written")
         self.services.events.emit(event)
 
@@ -203,7 +203,7 @@ class Settlement:
                        "next_try_in": TRY_AGAIN_AFTER},
             )  # fmt: skip
             return False
-        except Exception as exc:  # what is to be written is wrong, not the broker
+        except Exception as exc:  # the content is wrong, not the broker
             logger.exception(
                 "job.unwritable", extra={"job_id": transition.job.job_id, "task": transition.job.task}
             )
@@ -214,7 +214,7 @@ class Settlement:
         return True
 
     def _refuse(self, transition: Transition, exc: Exception) -> None:
-        """Bury a job whose next state cannot be written; if that cannot be either, the delivery limit decides."""
+        """Bury a job whose next state is refused; if the dead letter is refused too, the delivery limit decides."""
         if transition.envelope is None:
             return  # it comes back with the connection
         failure = Failure(Failure.of(exc).error, cut(f"its next state cannot be written: {exc}", MAX_TEXT))
@@ -230,7 +230,7 @@ class Settlement:
             self.bury(transition.message, transition.job.queue, reason=Reason.PERMANENT, failure=failure)
 
     def _tell(self, transition: Transition, call: Callable[[], None]) -> None:
-        """``call()``; an error of its own is not one of the other jobs'."""
+        """Make the call; its errors do not affect other jobs."""
         try:
             call()
         except Exception:
@@ -248,7 +248,7 @@ class Settlement:
             self._scheduled = True
         try:
             self.later(TRY_AGAIN_AFTER, self._try_waiting)
-        except Exception:  # the next transition that is kept asks again
+        except Exception:  # the next kept transition schedules again
             logger.exception("the next try of what could not be settled cannot be scheduled")
             self._scheduled = False
 

@@ -20,7 +20,7 @@ from .outcome import REVOKED, TAKEN, SettledRequest
 
 JSON = "application/json"
 BEGIN_AGAIN = 0.5
-"""Seconds until a job is begun again that could not be counted, because the broker did not answer."""
+"""Seconds until another try to begin a job whose start could not be counted, because the broker did not answer."""
 
 logger = logging.getLogger("flask_nightshift.worker.request")
 
@@ -29,9 +29,9 @@ class StartedRequest(SettledRequest):
     """Celery's request, started by us; ``JobRequest`` adds what the pool calls when the attempt begins and ends."""
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
-        """Hand the job to the pool; raises ``TaskRevokedError`` if it is not to run here (any more).
+        """Hand the job to the pool. Raises ``TaskRevokedError`` if it must not run here.
 
-        One that cannot be handed over (its arguments are nested too deep to be sent to a child) is buried.
+        A job that cannot be sent to a child (its arguments are nested too deep) is buried.
         """
         try:
             return self._hand_to(pool)
@@ -50,8 +50,8 @@ class StartedRequest(SettledRequest):
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
         time_limit = time_limit or self._task.time_limit
-        self._delivery_info["queue"] = self.queue  # for what the child says of the job
-        # decoded already, to be checked; the child need not do it again
+        self._delivery_info["queue"] = self.queue  # the child reports the job with it
+        # the check has decoded it already, so the child need not
         body, content_type, content_encoding = self._body, self._content_type, self._content_encoding
         if content_type == JSON:
             body, content_type, content_encoding = self._message.payload, None, None
@@ -59,7 +59,7 @@ class StartedRequest(SettledRequest):
         if pool.is_green and hasattr(pool, "timeout"):
             time_limit, seconds = 0, time_limit or pool.timeout
             target = partial(attempt.run_within, seconds or None, self._begins_in_the_pool)
-        elif not pool.uses_semaphore:  # it waits in the pool now, and is asked for when its turn has come
+        elif not pool.uses_semaphore:  # it waits in the pool; the check comes at its turn
             target = partial(attempt.run_if, self._begins_in_the_pool)
         else:
             try:
@@ -86,10 +86,10 @@ class StartedRequest(SettledRequest):
         return result
 
     def revoked(self) -> bool:
-        """Whether it was revoked or has expired; it is buried then.
+        """Whether the job was revoked or has expired; if so, bury it.
 
-        A worker remembers for hours what was revoked. That is over once the job was buried for it: who replays the
-        job wants it to run.
+        A worker remembers revocations for hours. A revocation ends when the job is buried for it, because a replayed
+        job is meant to run.
         """
         if self.id in revoked_jobs:
             buried = message_headers.parse_time(message_headers.history(self._request_dict).get(REVOKED))
@@ -99,7 +99,7 @@ class StartedRequest(SettledRequest):
         return bool(super().revoked())
 
     def maybe_expire(self) -> bool:
-        """Whether it has expired. Celery would remember it as revoked, too, and bury it when it is replayed."""
+        """Whether the job has expired. Celery would also remember it as revoked, and bury it after a replay."""
         known = self.id in revoked_jobs
         expired = bool(super().maybe_expire())
         if not known:
@@ -107,17 +107,17 @@ class StartedRequest(SettledRequest):
         return expired
 
     def _still_ours(self) -> bool:
-        """Whether the broker did not give the job to another worker; one that cannot tell does not while we live."""
-        if self.acknowledged:  # early, when it was ours; nobody else gets it
+        """Whether the job is still this worker's. Where the broker cannot tell, it is while the worker lives."""
+        if self.acknowledged:  # acknowledged early, so no other worker gets it
             return True
         return self.settlement.services.broker.holds(self._message)
 
     def _begins(self) -> bool:
-        """Have the delivery counted before the job begins (invariant 3); False if another worker has the job.
+        """Count the delivery before the job begins (invariant 3); False if another worker has the job.
 
-        Raises what the broker's library does: then the job must not begin.
+        Raises errors of the broker's library; then the job must not begin.
         """
-        if self.acknowledged:  # already, with ``acks_late=False``: nothing is left to count
+        if self.acknowledged:  # with ``acks_late=False``: nothing is left to count
             return True
         broker = self.settlement.services.broker
         if broker.capabilities.counts_starts:
@@ -127,9 +127,9 @@ class StartedRequest(SettledRequest):
     def _begin_later(self, exc: Exception) -> None:
         """Keep the free child, and try again in a moment.
 
-        When the connection is lost meanwhile, Celery forgets the job; nobody may refer to it then, so that it goes
-        back to its queue. And nothing may be raised here: billiard frees a child, and so begins the next job, before
-        it tells of the one that has ended, and that one's report would be lost.
+        If the connection is lost meanwhile, Celery forgets the job; no reference may keep it then, so that it goes back
+        to its queue. Nothing may be raised here: billiard frees a child, and so begins the next job, before it reports
+        the one that ended, and an error would lose that report.
         """
         logger.warning("job.not_begun", extra={"job_id": self.id, "task": self.name, "why": str(exc)})
         start, this = self.settlement.start, weakref.ref(self)
@@ -142,7 +142,7 @@ class StartedRequest(SettledRequest):
         self.settlement.later(BEGIN_AGAIN, again)
 
     def _begins_in_the_pool(self) -> bool:
-        """The same, where nobody would understand the broker's errors: the job goes back then."""
+        """``_begins`` inside a pool, which does not know the broker's errors: after one, the job goes back."""
         try:
             return self._begins()
         except self.settlement.services.broker.errors as exc:

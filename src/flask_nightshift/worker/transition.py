@@ -13,16 +13,16 @@ from ..message.envelope import Envelope
 
 FIRST_PAUSE = 1.0
 LAST_PAUSE = 30.0
-"""Seconds that a job waits that asked to be returned: doubled from the first to the last."""
+"""Seconds that a job waits after it asked to be returned: doubled from the first to the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A next state to be written in place of ``message``; ``on_written`` is called when it is durable.
+    """A next state that replaces the delivered ``message``; ``on_written()`` is called when it is durable.
 
-    ``on_refused`` is called if the broker refuses its content; by default the message is buried as it is.
-    ``message`` is None if it was acknowledged before the attempt: there is nothing left to replace. ``envelope`` is
-    None if it goes back to its queue as it is.
+    ``on_refused(failure)`` is called if the broker refuses its content; by default the message is buried as it is.
+    ``message`` is None if it was acknowledged before the attempt. ``envelope`` is None if the message returns to its
+    queue as it is.
     """
 
     message: Any
@@ -35,14 +35,14 @@ class Transition:
 
 
 def pause(returns: int) -> float:
-    """Seconds that a job waits which asked to be returned, and did so ``returns`` times before."""
+    """Seconds that a job waits after it asked to be returned, as it did ``returns`` times before."""
     return float(min(FIRST_PAUSE * 2.0 ** min(returns, 16), LAST_PAUSE))
 
 
 def envelope_of(
     message: Any, headers: dict[str, Any], body: tuple[str, str, bytes] | None = None, **properties: Any
 ) -> Envelope:
-    """The message to publish in place of a delivered one: its raw body, unless another is given."""
+    """The message to publish in place of a delivered one, with its raw body unless ``body`` is given."""
     kept = {**message_headers.job_properties(message.properties or {}), **properties}
     if body is None:
         raw = message.body or b""

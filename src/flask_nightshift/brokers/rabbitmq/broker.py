@@ -104,10 +104,10 @@ class RabbitMQBroker(RabbitMQPublisher):
         """Return True: RabbitMQ delivers the message to no other consumer while the connection lives."""
         return True
 
-    def aside(self, queue: Queue) -> Queue | None:
-        """The aside queue of ``queue``; None for a queue that is not shared or that ends with its consumer."""
+    def quarantine_of(self, queue: Queue) -> Queue | None:
+        """The quarantine queue of ``queue``; None for a queue that is not shared or that ends with its consumer."""
         shared = not (queue.exclusive or queue.auto_delete or isinstance(queue, Broadcast))
-        return topology.aside(queue.name) if shared else None
+        return topology.quarantine_of(queue.name) if shared else None
 
     def give_back(self, message: Any) -> None:
         """Reject the message with ``requeue``."""
@@ -116,7 +116,7 @@ class RabbitMQBroker(RabbitMQPublisher):
     # looking
 
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
-        """The number of ready jobs of each queue, including its aside queue; the other numbers are None."""
+        """The number of ready jobs of each queue, including its quarantine queue; the other numbers are None."""
         return self._connection.call(
             lambda connection: [
                 QueueDepth(name, sum(ready(connection, each) for each in all_of(name))) for name in queues

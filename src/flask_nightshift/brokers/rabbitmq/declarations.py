@@ -42,8 +42,8 @@ class Declarations:
 
     def ours(self, name: str) -> Queue:
         """Our declaration of the queue called ``name``."""
-        if name.startswith(topology.ASIDE):
-            return topology.aside(name.removeprefix(topology.ASIDE))
+        if name.startswith(topology.QUARANTINE):
+            return topology.quarantine_of(name.removeprefix(topology.QUARANTINE))
         return topology.job_queue(name)
 
     def are_ours(self, queue: Queue) -> bool:

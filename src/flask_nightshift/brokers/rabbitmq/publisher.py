@@ -182,7 +182,7 @@ class RabbitMQPublisher:
             return DEAD_QUEUE, DEAD_QUEUE
         if seconds > 0:
             return topology.delay(seconds, queue)
-        if self._declarations.is_given(queue) or queue.startswith(topology.ASIDE):
+        if self._declarations.is_given(queue) or queue.startswith(topology.QUARANTINE):
             return "", queue  # by its name, as its exchange is unknown
         return queue, topology.routing_word(queue)
 

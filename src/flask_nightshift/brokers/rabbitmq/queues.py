@@ -10,8 +10,8 @@ from .declaring import open_channel
 
 
 def all_of(queue: str) -> tuple[str, ...]:
-    """The RabbitMQ queues of the job queue ``queue``: itself and its aside queue."""
-    return (queue,) if queue == DEAD_QUEUE else (queue, f"{topology.ASIDE}{queue}")
+    """The RabbitMQ queues of the job queue ``queue``: itself and its quarantine queue."""
+    return (queue,) if queue == DEAD_QUEUE else (queue, f"{topology.QUARANTINE}{queue}")
 
 
 def purge(connection: Any, queue: str) -> int:

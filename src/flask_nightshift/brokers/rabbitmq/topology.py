@@ -48,10 +48,10 @@ CONSUMER_TIMEOUT = 24 * 3600 * 1000
 DELIVERY_LIMIT = "x-delivery-limit"
 RETURNS = 1000
 """How often a job may come back to its queue before RabbitMQ itself buries it. RabbitMQ also counts jobs that a worker
-received and returned unstarted, so workers enforce ``NIGHTSHIFT_DELIVERY_LIMIT`` themselves (``worker/aside.py``).
+received and returned unstarted, so workers enforce ``NIGHTSHIFT_DELIVERY_LIMIT`` themselves (``worker/quarantine.py``).
 """
-ASIDE = "nightshift.aside."
-"""The prefix of an aside queue, in which jobs of a queue wait that may have killed their worker."""
+QUARANTINE = "nightshift.aside."
+"""The prefix of a quarantine queue, in which jobs of a queue wait that may have killed their worker."""
 
 _SAFE = {
     DELIVERY_LIMIT: RETURNS,
@@ -84,9 +84,9 @@ def job_queue(name: str) -> Queue:
     )
 
 
-def aside(queue: str) -> Queue:
-    """The declaration of the aside queue of ``queue``; publishers use its name."""
-    return Queue(f"{ASIDE}{queue}", queue_arguments={"x-queue-type": "quorum", **_SAFE})
+def quarantine_of(queue: str) -> Queue:
+    """The declaration of the quarantine queue of ``queue``; publishers use its name."""
+    return Queue(f"{QUARANTINE}{queue}", queue_arguments={"x-queue-type": "quorum", **_SAFE})
 
 
 def dead_queue(version: tuple[int, ...]) -> Queue:

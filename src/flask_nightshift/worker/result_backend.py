@@ -1,9 +1,9 @@
-"""What an attempt tells the result backend, without an error of the result backend becoming one of the job.
+"""The result backend as an attempt uses it: its errors do not become errors of the job.
 
-Celery's tracer stores the result in the middle of the attempt. With stock Celery a result that cannot be stored is a
-failed job, so its body would run again (invariant 13), and an error that cannot be stored replaces the real one. Here
-the job ends as its body did. A result backend that is away is told later, by the worker's main process, which gets it
-from the report (``Owed``); a result that no serializer takes is stored as a text that says so.
+Celery's tracer stores the result during the attempt. In stock Celery a result that cannot be stored fails the job, so
+the body would run again (invariant 13), and an error that cannot be stored hides the real one. Here the job ends as its
+body did. If the result backend is away, the attempt's report carries the result (``UnstoredResult``), and the worker's
+main process stores it later. If no serializer accepts a result, a text that says so is stored in its place.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from ..brokers.failures import ERRORS
 from ..domain.job import MAX_TEXT, cut
 
 PATIENCE = 5.0
-"""Seconds that an attempt waits for a database that keeps results; other result backends have limits of their own."""
+"""Seconds that an attempt waits for a result backend in a database; other backends have limits of their own."""
 AWAY_FOR = 5.0
-"""Seconds for which an attempt does not try a result backend that was away."""
+"""Seconds for which attempts do not try a result backend again that was away."""
 OUTAGE = (*ERRORS, SoftTimeLimitExceeded, sa.OperationalError, sa.InterfaceError, sa.TimeoutError)
-"""Errors of a result backend that cannot be reached now. All others come from what is to be stored."""
+"""Errors of a result backend that cannot be reached now. The content causes all others."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("flask_nightshift.worker.telling")
 
 
-class Owed(NamedTuple):
-    """What the result backend has yet to be told of a job.
+class UnstoredResult(NamedTuple):
+    """A job's end that the result backend has not stored yet.
 
-    Of a success ``value`` is the encoded result with its content type and encoding, of a failure the exception as
-    ``Backend.prepare_exception`` describes it; ``errbacks`` says whether the errbacks have to be called.
+    For a success ``value`` is the encoded result with its content type and encoding; for a failure it is the exception
+    as ``Backend.prepare_exception`` describes it. ``errbacks``: whether the errbacks must be called.
     """
 
     state: str
@@ -50,30 +50,30 @@ class Owed(NamedTuple):
     errbacks: bool = True
 
 
-class Telling:
-    """What became of the telling in one attempt."""
+class BackendReport:
+    """What one attempt could not store."""
 
     def __init__(self) -> None:
-        self.owed: Owed | None = None
+        self.unstored: UnstoredResult | None = None
         self.unstorable = ""
-        """Why the result cannot be stored, in the words that are stored instead."""
+        """The text that is stored in place of a result that cannot be stored; empty if it was stored."""
 
 
-_telling: ContextVar[Telling | None] = ContextVar("nightshift_telling", default=None)
+_report: ContextVar[BackendReport | None] = ContextVar("nightshift_telling", default=None)
 _GUARDED = "nightshift_guarded"
 
 
 @contextmanager
-def telling(backend: Any) -> Iterator[Telling]:
-    """Within the block, errors of ``backend`` do not reach whoever runs the task; gives what became of it."""
+def guarded(backend: Any) -> Iterator[BackendReport]:
+    """Within the block, errors of ``backend`` do not reach the tracer; the value says what could not be stored."""
     if _GUARDED not in vars(backend):
         _guard(backend)
-    made = Telling()
-    token = _telling.set(made)
+    made = BackendReport()
+    token = _report.set(made)
     try:
         yield made
     finally:
-        _telling.reset(token)
+        _report.reset(token)
 
 
 def _guard(backend: Any) -> None:
@@ -81,7 +81,7 @@ def _guard(backend: Any) -> None:
 
 
 class _Guard:
-    """The ways in which Celery's tracer tells a result backend, each bounded and without errors."""
+    """The calls of Celery's tracer to a result backend, each with a time limit and without errors."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -108,18 +108,18 @@ class _Guard:
         state: str = states.SUCCESS,
     ) -> None:
         """As ``Backend.mark_as_done``."""
-        made = _telling.get()
+        made = _report.get()
         if made is None:
             self._done(task_id, result, request, store_result, state)
             return
         try:
             self._tell(self._done, task_id, result, request, store_result, state)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the body has returned
+        except Exception as exc:  # noqa: BLE001 - any error: the body has returned
             if not _is_outage(exc):
                 self._unstorable(made, exc, task_id, request, store_result)
                 return
             self._is_away(task_id, exc)
-            made.owed = self._owed_result(result)
+            made.unstored = self._unstored_result(result)
 
     def failure(
         self,
@@ -132,7 +132,7 @@ class _Guard:
         state: str = states.FAILURE,
     ) -> None:
         """As ``Backend.mark_as_failure``."""
-        made = _telling.get()
+        made = _report.get()
         if made is None:
             self._failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
             return
@@ -145,17 +145,17 @@ class _Guard:
                 )
                 return
             self._is_away(task_id, error)
-            made.owed = Owed(
+            made.unstored = UnstoredResult(
                 state, self._backend.prepare_exception(exc, "json"), str(traceback or ""), call_errbacks
             )
 
     def _unstorable(
-        self, made: Telling, exc: Exception, task_id: str, request: Any, store_result: bool
+        self, made: BackendReport, exc: Exception, task_id: str, request: Any, store_result: bool
     ) -> None:
         why = cut(f"{type(exc).__name__}: {exc}", MAX_TEXT)
         made.unstorable = f"<unstorable result: {why}>"
         logger.warning("the result of %s cannot be stored; the job is done all the same: %s", task_id, why)
-        if getattr(request, "chord", None):  # the chord's body needs the result, and cannot have it
+        if getattr(request, "chord", None):  # the chord's body needs the result and cannot get it
             self.failure(task_id, EncodeError(f"the result of {task_id} cannot be stored: {why}"), None, request,
                          store_result)  # fmt: skip
             return
@@ -168,16 +168,16 @@ class _Guard:
                 )
                 return
             self._is_away(task_id, error)
-            made.owed = self._owed_result(made.unstorable)
+            made.unstored = self._unstored_result(made.unstorable)
 
-    def _owed_result(self, result: Any) -> Owed | None:
-        if self._backend.serializer == "pickle":  # the main process unpickles nothing of a job's
+    def _unstored_result(self, result: Any) -> UnstoredResult | None:
+        if self._backend.serializer == "pickle":  # the main process never unpickles a job's data
             return None
         try:
             encoded = dumps(self._backend.prepare_value(result), serializer=self._backend.serializer)
-        except Exception as exc:  # noqa: BLE001 - it would have been refused
+        except Exception as exc:  # noqa: BLE001 - the backend would have refused it
             encoded = dumps(f"<unstorable result: {type(exc).__name__}: {exc}>", serializer="json")
-        return Owed(states.SUCCESS, encoded)
+        return UnstoredResult(states.SUCCESS, encoded)
 
     def _tell(self, call: Callable[..., object], *args: Any) -> None:
         if monotonic() < self._away_until:
@@ -186,8 +186,8 @@ class _Guard:
         self._bounded(functools.partial(call, *args))
 
     def _sleep(self, seconds: float) -> None:
-        """Between two tries of Celery's own, of which ``result_backend_always_retry`` makes any number."""
-        if _telling.get() is not None and monotonic() + seconds > self._until:
+        """The wait between Celery's own retries, whose number ``result_backend_always_retry`` does not limit."""
+        if _report.get() is not None and monotonic() + seconds > self._until:
             raise TimeoutError(f"it was away for {PATIENCE:g} s")
         time.sleep(seconds)
 
@@ -200,11 +200,11 @@ class _Guard:
         )  # fmt: skip
 
     def _optional(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """``call``, which need not succeed in an attempt: the next state replaces what it stores."""
+        """``call``, whose failure an attempt may ignore: the next state replaces what it stores."""
 
         @functools.wraps(call)
         def guarded(task_id: str, *args: Any, **options: Any) -> None:
-            if _telling.get() is None:
+            if _report.get() is None:
                 call(task_id, *args, **options)
                 return
             try:
@@ -218,7 +218,7 @@ class _Guard:
         return guarded
 
     def _started(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """``store_result``, with which the tracer says itself that an attempt has begun."""
+        """``store_result``; the tracer itself calls it to store that an attempt has begun."""
         optional = self._optional(call)
 
         @functools.wraps(call)
@@ -229,7 +229,7 @@ class _Guard:
 
 
 def _is_outage(exc: BaseException) -> bool:
-    if isinstance(exc, BackendStoreError):  # Celery's word for the last of several tries
+    if isinstance(exc, BackendStoreError):  # Celery raises it after its last retry
         return isinstance(exc.__cause__ or exc.__context__, OUTAGE)
     return isinstance(exc, OUTAGE)
 
@@ -239,16 +239,16 @@ def _at_once(call: Callable[[], object]) -> None:
 
 
 def _in_time(call: Callable[[], object]) -> None:
-    """``call()`` in a thread; raises ``TimeoutError`` if a database does not answer, and leaves the thread to it."""
+    """Make the call in a thread; raises ``TimeoutError`` and abandons the thread if the database does not answer."""
     ended: list[BaseException | None] = []
-    context = _telling.get()
+    context = _report.get()
 
     def work() -> None:
-        _telling.set(context)
+        _report.set(context)
         try:
             call()
             ended.append(None)
-        except BaseException as exc:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as exc:  # noqa: BLE001 - the waiting thread raises it
             ended.append(exc)
 
     thread = threading.Thread(target=work, name="nightshift-result", daemon=True)
@@ -260,10 +260,10 @@ def _in_time(call: Callable[[], object]) -> None:
         raise ended[0]
 
 
-def owed_value(owed: Owed) -> Any:
-    """The result that ``owed`` carries, decoded."""
-    content_type, encoding, payload = owed.value
+def unstored_value(unstored: UnstoredResult) -> Any:
+    """The decoded result of ``unstored``."""
+    content_type, encoding, payload = unstored.value
     return loads(payload, content_type, encoding, accept={content_type})
 
 
-__all__ = ["Owed", "Telling", "owed_value", "telling"]
+__all__ = ["BackendReport", "UnstoredResult", "guarded", "unstored_value"]

@@ -1,10 +1,11 @@
-"""Jobs that may end their worker, on a broker that cannot tell which of its deliveries began.
+"""A quarantine for jobs that may have killed their worker, on a broker that cannot tell which deliveries began.
 
-RabbitMQ counts how often a message came back, also one that was only received. So whatever comes back goes to a queue
-of its own first (``Broker.aside``). From there a worker takes one job at a time, and no other before that one is
-settled. What comes back from *there* had begun, and is counted; at ``NIGHTSHIFT_DELIVERY_LIMIT`` it is buried
-(invariant 3). Ordinary jobs go on beside it. One that is hit when it ends the worker comes here, too, and never again
-runs beside another of its kind: so however many there are, only the guilty one reaches the limit.
+RabbitMQ counts how often a message came back, also one that the worker only received. So every message that comes back
+first moves to the quarantine queue of its queue (``Broker.quarantine_of``). From there a worker takes one job at a
+time and settles it before it takes the next. A message that comes back from the *quarantine queue* had begun, so it is
+counted; at ``NIGHTSHIFT_DELIVERY_LIMIT`` it is buried (invariant 3). Ordinary jobs run beside it. An ordinary job that
+dies with the worker moves to quarantine too, and never again runs beside another quarantined job. So only the job that
+kills its workers reaches the limit, however many others died with it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from .settlement import Settlement
 from .transition import Transition, envelope_of
 
 LET_COME = 1.0
-"""Seconds after connecting before the first such job is taken: by then what came back from a dead worker has been put
-aside, and does not come back once more.
+"""Seconds from connecting until the first quarantined job is taken. By then the messages of a dead worker are in
+quarantine and cannot come back once more.
 """
 QUIET = 0.2
-"""Seconds after this worker put something aside before it takes such a job. One that ended the worker while the
-original of another was not acknowledged yet would leave both that and its copy.
+"""Seconds from this worker's last write to a quarantine queue until it takes a quarantined job. If that job killed the
+worker before the other's original was acknowledged, both the original and its copy would remain.
 """
 
 
 class Owner(Protocol):
-    """What is asked of the worker's consumer."""
+    """The part of the worker's consumer that the quarantine uses."""
 
     connection: Any
     task_consumer: Any
@@ -42,22 +43,22 @@ class Owner(Protocol):
     receive: Callable[[Any], Any]
 
     def call_soon(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Have the loop call it at its next turn."""
+        """Have the event loop make the call in its next turn."""
 
     def bury(self, message: Any, reason: Reason, exc: Exception) -> None:
         """Make a dead letter of a message."""
 
 
-class Aside:
-    """Of one connection of ``consumer``; ``queues`` are those that it consumes (``kombu.Queue``).
+class Quarantine:
+    """The quarantine of one connection of ``consumer``, which consumes ``queues`` (``kombu.Queue``).
 
-    After the start it never waits for an answer of the broker: a frozen one would hold the worker's loop.
+    After the start it never waits for the broker's answer, because a frozen broker would stop the worker's event loop.
     """
 
     def __init__(self, consumer: Owner, queues: Any) -> None:
         self._owner = consumer
         broker = consumer.services.broker
-        found = {queue.name: broker.aside(queue) for queue in queues}
+        found = {queue.name: broker.quarantine_of(queue) for queue in queues}
         self.queues = {name: queue for name, queue in found.items() if queue is not None}
         self._job_queue = {queue.name: name for name, queue in self.queues.items()}
         self._limit = max(consumer.services.settings.delivery_limit, 1)
@@ -69,18 +70,18 @@ class Aside:
         self._others: list[Any] = []
         self._over = False
 
-    # -- what comes back to an ordinary queue ------------------------------------------------------------------
+    # -- messages that come back to an ordinary queue --------------------------------------------------------------
 
     def wants(self, message: Any) -> bool:
-        """Whether ``message`` was handed out before and is to be put aside."""
-        if message.job_queue not in self.queues or getattr(message, "aside", False):
+        """Whether ``message`` was delivered before and must go to quarantine."""
+        if message.job_queue not in self.queues or getattr(message, "quarantined", False):
             return False
         return message_headers.deliveries(message.headers, redelivered=_redelivered(message)) > 0
 
     def put(self, message: Any) -> None:
-        """Put aside a message that came back to its queue. Whether it had begun nobody knows, so that counts as once.
+        """Move a message that came back to quarantine, counted as one start, because it may have begun.
 
-        With a limit of one delivery it counts as none: a job that never began must not be buried.
+        With a limit of one delivery it is counted as none: a job that never began must not be buried.
         """
         self._write(message, int(self._limit > 1))
         self._put_at = monotonic()
@@ -93,7 +94,7 @@ class Aside:
             Transition(message, envelope_of(message, headers), queue, None, job, lambda: None)
         )
 
-    # -- what is taken from there ------------------------------------------------------------------------------
+    # -- jobs from quarantine ----------------------------------------------------------------------------------
 
     def _open(self) -> Any:
         channel = self._owner.connection.channel()
@@ -101,7 +102,7 @@ class Aside:
         return channel
 
     def begin(self) -> None:
-        """Consume, from now on."""
+        """Start to consume the quarantine queues."""
         self._begun = True
         self._consume()
 
@@ -124,29 +125,29 @@ class Aside:
         self._arrived(message)
 
     def add(self, queue: Any) -> None:
-        """``queue`` is consumed, too."""
-        aside = self._owner.services.broker.aside(queue)
-        if aside is None or queue.name in self.queues:
+        """The consumer has added ``queue``."""
+        quarantine = self._owner.services.broker.quarantine_of(queue)
+        if quarantine is None or queue.name in self.queues:
             return
         if self._channel is None:
             self._channel = self._open()
-        aside.bind(self._channel).declare()
-        self.queues[queue.name] = aside
-        self._job_queue[aside.name] = queue.name
+        quarantine.bind(self._channel).declare()
+        self.queues[queue.name] = quarantine
+        self._job_queue[quarantine.name] = queue.name
         if self._current is None:
             self._consume()
 
     def remove(self, name: str) -> None:
-        """The queue of that name is consumed no more."""
-        aside = self.queues.pop(name, None)
-        if aside is not None:
-            self._cancel({aside.name} & self._consuming)
+        """The consumer has cancelled the queue of that name."""
+        quarantine = self.queues.pop(name, None)
+        if quarantine is not None:
+            self._cancel({quarantine.name} & self._consuming)
 
     def _arrived(self, message: Any) -> None:
-        message.aside = True
+        message.quarantined = True
         message.job_queue = self._job_queue[message.delivery_info["routing_key"]]
         if self._current is not None:
-            self._others.append(message)  # it was on its way from another of the queues
+            self._others.append(message)  # another queue had already sent it
             return
         self._current = message
         if len(self.queues) > 1:
@@ -176,7 +177,7 @@ class Aside:
             self._write(other, message_headers.deliveries(other.headers, redelivered=_redelivered(other)))
 
     def _when_settled(self, message: Any) -> None:
-        """Go on when ``message`` is acknowledged or rejected, by whatever thread."""
+        """Take the next job once any thread has acknowledged or rejected ``message``."""
 
         def then(settle: Callable[..., Any]) -> Callable[..., Any]:
             def settled(*args: Any, **options: Any) -> None:
@@ -191,7 +192,7 @@ class Aside:
         if self._over or message is not self._current:
             return
         self._current = None
-        if self._others:  # it came as soon as there was room, before we were told
+        if self._others:  # it arrived before this call
             self._arrived(self._others.pop(0))
         else:
             self._consume()
@@ -199,11 +200,11 @@ class Aside:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """The connection is gone, or about to be closed."""
+        """Stop: the connection is lost or about to close."""
         self._over = True
 
     def leave(self) -> None:
-        """The worker stops in good order: a job in hand goes back uncounted."""
+        """An orderly stop of the worker: a job in hand goes back uncounted."""
         self._over = True
         message = self._current
         if message is not None and not message.acknowledged:
