@@ -1,1 +1,1 @@
-"""What a task is here: its class, the protection around its body, and how it comes into an app."""
+"""Tasks: their class, the protection around their body, and their registration in an app."""

@@ -1,4 +1,4 @@
-"""The app context around a task's body: what its teardown raises is no error of the job."""
+"""The app context around a task's body; an error in its teardown does not fail the job."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ logger = logging.getLogger("flask_nightshift.context")
 
 @contextmanager
 def in_context(context: AbstractContextManager[object]) -> Iterator[None]:
-    """Within ``context``, an app context; what its teardown raises is logged, and is no error of the block.
+    """Run the block within ``context``, an app context; an error in its teardown is logged and not raised.
 
-    A job whose body has returned is done, whatever a teardown function does after it.
+    A job whose body has returned is done, whatever a teardown function does afterwards.
     """
     context.__enter__()
     try:

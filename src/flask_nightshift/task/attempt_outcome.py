@@ -1,7 +1,7 @@
-"""What an attempt finds out about itself, on its way from the task's body to the worker that settles the job.
+"""The outcome of an attempt: written by the task's body and its protection, read by the worker that settles the job.
 
-It is kept in a context variable beside the request, not in it: ``self.request`` shows a task what its caller sent, and
-what it shows can be sent on.
+It is kept in a context variable and not in the request, because ``self.request`` shows a task what its caller sent, and
+a task may send it on.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ..domain.retry import Decision
 
 @dataclass(slots=True)
 class AttemptOutcome:
-    """What becomes of the attempt of the job ``job_id`` that runs now.
+    """The outcome of the running attempt of job ``job_id``.
 
-    ``decision`` is what follows a failure, ``failure`` that one as text; ``body`` the new message body when it is to
-    be retried with other arguments; ``options`` what it asked for besides (``queue``, ``priority``, ``expires``);
-    ``asked`` is the ``celery.exceptions.Retry`` of a ``retry()``; ``result`` the return value as JSON text, when the
-    task keeps results and it is short. ``returned``: the body has returned, so nothing that fails after it makes it run
-    again. ``eager``: it runs in its caller's process (``apply()``).
+    ``decision`` follows a failure; ``failure`` is that failure as text. ``body`` is the new message body if the retry
+    has other arguments. ``options`` are the retry's ``queue``, ``priority`` and ``expires``. ``asked`` is the
+    ``celery.exceptions.Retry`` that ``retry()`` made. ``result`` is the return value as JSON text, if it is short and
+    the task keeps results. ``returned``: the body has returned, so no later error makes it run again. ``eager``: it
+    runs in its caller's process (``apply()``).
     """
 
     job_id: str
@@ -50,7 +50,7 @@ _current: ContextVar[AttemptOutcome | None] = ContextVar("nightshift_outcome", d
 
 @contextmanager
 def attempt(job_id: str, *, eager: bool = False) -> Iterator[AttemptOutcome]:
-    """Open an attempt of the job; its outcome is complete when the block ends."""
+    """Begin an attempt of the job; its outcome is complete when the block ends."""
     outcome = AttemptOutcome(job_id, eager)
     token = _current.set(outcome)
     try:
@@ -60,7 +60,7 @@ def attempt(job_id: str, *, eager: bool = False) -> Iterator[AttemptOutcome]:
 
 
 def outcome_of(request: Any) -> AttemptOutcome | None:
-    """The outcome of the attempt that ``request``, a task's context, is about; None for a plain call."""
+    """The outcome of the attempt of ``request`` (a task's context); None for a plain call."""
     outcome = _current.get()
     if outcome is None or request is None or request.called_directly:
         return None
@@ -69,15 +69,15 @@ def outcome_of(request: Any) -> AttemptOutcome | None:
 
 
 def in_worker() -> bool:
-    """Whether the code that runs now belongs to an attempt in a worker."""
+    """Whether the running code belongs to an attempt in a worker."""
     outcome = _current.get()
     return outcome is not None and not outcome.eager
 
 
 def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failure:
-    """The failure that ``exc`` describes, its traceback from the task's own code on.
+    """``exc`` as a failure, with the traceback from the task's own code on.
 
-    ``ours`` are the files that go round the task's code, besides Celery's.
+    ``ours`` are our files around the task's code; their frames are omitted, as Celery's are.
     """
     frames = exc.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in _AROUND | ours:

@@ -1,7 +1,7 @@
-"""The task class: where a job is described, and what its body can ask for.
+"""The task class: the options of a task, and the methods that its body can call.
 
-``JobTask`` holds the defaults of all tasks and what they add to Celery's (``retry``, ``enqueue_many``, ``progress``).
-What guards an attempt is in ``protection.py``, which goes round whatever class the user's task is of.
+``JobTask`` holds the defaults of all tasks and extends Celery's methods (``retry``, ``enqueue_many``, ``progress``).
+``protection.py`` guards an attempt of a task of any class.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 class JobTask(ResultTask):
     """A Celery task that runs in the app context and whose jobs do not get lost.
 
-    The attributes below are the defaults; ``NIGHTSHIFT_TASK_DEFAULTS`` changes them for an app, the
-    decorator's options for one task. They carry Celery's names and meanings, but for ``queue``, which is the
-    queue that jobs go to, and ``retry_backoff``, the first wait in seconds, doubled with each retry.
+    The attributes below are the defaults. ``NIGHTSHIFT_TASK_DEFAULTS`` changes them for an app, and the decorator's
+    options for one task. They have Celery's names and meanings, except ``queue``, the queue of the task's jobs, and
+    ``retry_backoff``, the first wait in seconds, which doubles with each retry.
     """
 
     abstract = True
@@ -42,7 +42,7 @@ class JobTask(ResultTask):
 
     acks_late = True
     acks_on_failure_or_timeout = True
-    reject_on_worker_lost = False  # a lost child is settled by us, within max_retries
+    reject_on_worker_lost = False  # we settle the job of a lost child, within max_retries
     autoretry_for: ClassVar[tuple[type[BaseException], ...]] = (Exception,)
     dont_autoretry_for: ClassVar[tuple[type[BaseException], ...]] = ()
     max_retries = 5
@@ -54,7 +54,7 @@ class JobTask(ResultTask):
     time_limit: float | None = 330
     job_queue: str | None = None
 
-    #: Celery wraps ``run`` with its own retries unless this attribute exists; we decide the outcome.
+    #: Without this attribute, Celery would wrap ``run`` with its own retries.
     _orig_run = None
 
     nightshift: ClassVar[Services]
@@ -72,7 +72,7 @@ class JobTask(ResultTask):
         )
 
     def retriable(self, exc: BaseException) -> bool:
-        """Whether another attempt may mend ``exc``: in ``autoretry_for`` and nowhere ruled out."""
+        """Whether to retry after ``exc``: it is in ``autoretry_for``, and no option rules it out."""
         ruled_out: tuple[type[BaseException], ...] = (PermanentFailure, *self.dont_autoretry_for)
         return isinstance(exc, tuple(self.autoretry_for)) and not isinstance(exc, ruled_out)
 
@@ -89,13 +89,13 @@ class JobTask(ResultTask):
     ) -> Retry:
         """Ask for another attempt, as in Celery: ``raise self.retry(countdown=60, exc=exc)``.
 
-        Nothing is published here: the worker writes the retry and releases the job in one step, so neither a
-        crash nor a broker that is away can lose it. Without ``countdown`` (seconds) or ``eta`` the wait is
-        the task's backoff. With ``throw=False`` the body goes on, and the job is retried however it ends then; so
-        it is when the body catches the ``Retry`` that this raises.
-        ``options`` may hold ``queue``, ``priority`` and ``expires`` (seconds from now, or a moment).
+        It publishes nothing: the worker writes the retry and releases the job in one step, so neither a crash nor a
+        broker outage can lose it. Without ``countdown`` (seconds) or ``eta`` the wait is the task's backoff. With
+        ``throw=False`` the body continues, and the job is retried however the body ends; the same holds if the body
+        catches the ``Retry`` that this raises. ``options`` may hold ``queue``, ``priority`` and ``expires`` (seconds
+        from now, or a moment).
 
-        Raises ``exc``, or ``MaxRetriesExceededError``, when no retry is left, and the job dies; ``ValueError`` for
+        Raises ``exc``, or ``MaxRetriesExceededError``, if no retry is left, and the job dies. Raises ``ValueError`` for
         an option that cannot be written.
         """
         request, outcome = self.request, outcome_of(self.request)
@@ -104,7 +104,7 @@ class JobTask(ResultTask):
         asked_for = {"max_retries": max_retries, "countdown": countdown, "eta": eta, **options}
         options = checked_retry(asked_for, self.app.timezone)
         if options.get("queue"):
-            self.nightshift.broker.queue(options["queue"])  # RabbitMQ does not take every name
+            self.nightshift.broker.queue(options["queue"])  # refuses a name that RabbitMQ does not allow
         policy = self.policy if max_retries is None else self.policy.limited_to(max_retries)
         outcome.max_retries, outcome.has_max_retries = policy.max_retries, True
         decision = decide(
@@ -129,7 +129,7 @@ class JobTask(ResultTask):
     def _retry_here(
         self, outcome: AttemptOutcome | None, call: tuple[Any, ...], options: dict[str, Any]
     ) -> Retry:
-        """``retry()`` of an eager job (``apply()``) is Celery's; of a plain call, it raises what went wrong."""
+        """Celery's own ``retry()``, for an eager job (``apply()``) or a plain call, in which it raises the error."""
         try:
             asked: Retry = super().retry(*call, **options)
         except Retry as exc:
@@ -161,19 +161,19 @@ class JobTask(ResultTask):
             raise (unsendable(self.name, self.run, payload[0], payload[1], serializer) or exc) from exc
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run the body here and now, as in Celery; what a real call would refuse is refused."""
+        """Run the body in this process, as in Celery; an option that a real call would refuse raises an error."""
         return super().apply(args, kwargs, **checked_call(options))
 
     def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
-        """Enqueue one job for each item, far faster than as many calls of ``delay()``; their ids, in order.
+        """Enqueue one job per item, much faster than one ``delay()`` per item; returns the job ids in order.
 
-        An item is a tuple (or list) of positional or a dict of keyword arguments. ``options`` are
-        ``apply_async``'s ``countdown``, ``eta``, ``expires``, ``headers``, ``ignore_result``, ``link``,
-        ``link_error``, ``priority``, ``queue``, ``serializer``, ``soft_time_limit`` and ``time_limit``, and
-        hold for all. Every item is checked and encoded before the first is sent, so memory holds them all.
+        An item is a tuple (or list) of positional arguments or a dict of keyword arguments. ``options`` apply to every
+        job: ``apply_async``'s ``countdown``, ``eta``, ``expires``, ``headers``, ``ignore_result``, ``link``,
+        ``link_error``, ``priority``, ``queue``, ``serializer``, ``soft_time_limit`` and ``time_limit``. It checks and
+        encodes every item before it sends the first, so memory holds them all.
 
-        Raises ``TypeError`` for an item that is no arguments of this task (nothing is enqueued then), and
-        ``BrokerUnavailable``, whose ``enqueued`` has the ids of those that were accepted before.
+        Raises ``TypeError`` if the task does not accept an item's arguments, before anything is enqueued. Raises
+        ``BrokerUnavailable``, whose ``enqueued`` has the ids of the jobs accepted before.
         """
         calls = arguments_of(self, items, options)
         app = self._get_app()
@@ -185,10 +185,10 @@ class JobTask(ResultTask):
         return ids
 
     def progress(self, done: float, total: float, message: str = "") -> None:
-        """Report how far this job is, for ``jobs.job(id).progress`` and the status page.
+        """Report the progress of this job, for ``jobs.job(id).progress`` and the status page.
 
-        ``done`` of ``total`` in any unit. Written to the history database; when that is away, the report is
-        dropped and the job goes on (invariant 7).
+        ``done`` of ``total``, in any unit. It goes to the history database; if that is away, the report is dropped and
+        the job continues (invariant 7).
         """
         request = self.request
         if request.called_directly or request.is_eager or not request.id:
@@ -197,14 +197,14 @@ class JobTask(ResultTask):
 
 
 def _why(exc: Any) -> Failure:
-    """Why a task asks for another attempt; ``exc`` should be an exception, and Celery takes anything."""
+    """Why a task asks for another attempt; ``exc`` should be an exception, but Celery accepts anything."""
     if isinstance(exc, BaseException):
         return failure_of(exc)
     return Failure("retry", "the task asked for another attempt" if exc is None else str(exc))
 
 
 def _seconds(eta: datetime | str | None, countdown: float | None, timezone: Any) -> float | None:
-    """The wait in seconds that ``retry()`` was asked for, None if for none."""
+    """The wait in seconds that the caller of ``retry()`` asked for; None if it asked for none."""
     if eta is None:
         return countdown
     moment = maybe_make_aware(maybe_iso8601(eta), timezone)

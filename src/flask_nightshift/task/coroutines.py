@@ -1,7 +1,7 @@
-"""Tasks that are coroutines: their body is run to its end where a worker would have called a function.
+"""Tasks that are coroutines: the worker runs the coroutine to its end.
 
-Not by asgiref, as Flask does for views: it runs the coroutine in a thread of its own, where ``self.request`` is empty
-and no time limit reaches. An app that has its own ``ensure_sync`` or ``async_to_sync`` is asked instead.
+It does not use asgiref, as Flask does for views: asgiref runs the coroutine in another thread, where ``self.request``
+is empty and no time limit applies. If the app overrides ``ensure_sync`` or ``async_to_sync``, those are used instead.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from flask import Flask
 
 
 def finished(value: Any, task: Any, *, called: bool = False) -> Any:
-    """What the body of ``task`` has returned; if that is a coroutine, what it gives once it has run.
+    """``value``, which the body of ``task`` returned; if it is a coroutine, run it and return its result.
 
-    The soft time limit cancels it: ``finally`` and ``except asyncio.CancelledError`` can clean up. ``called``: as a
-    plain function, so that a coroutine which calls it gets one to await. Raises ``TypeError`` for a generator, which
-    nobody would run.
+    The soft time limit cancels the coroutine, so ``finally`` and ``except asyncio.CancelledError`` can clean up.
+    ``called``: the task was called as a plain function; inside a running event loop the caller then gets the coroutine
+    to await. Raises ``TypeError`` for a generator, because a worker would never run its body.
     """
     if inspect.iscoroutine(value):
         return value if called and _loop_runs_here() else _run(value, task)
@@ -60,7 +60,7 @@ def _run(coroutine: Any, task: Any) -> Any:
         finally:
             task.request_stack.pop()
 
-    if gevent is not None:  # all greenlets are one thread to asyncio, which allows it one loop
+    if gevent is not None:  # to asyncio all greenlets are one thread, which may have one loop
         return gevent.get_hub().threadpool.apply(context.run, (elsewhere,))
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(context.run, elsewhere).result()
@@ -75,7 +75,7 @@ def _loop_runs_here() -> bool:
 
 
 def _gevent() -> Any:
-    """The module, if it has taken the place of threads."""
+    """The gevent module, if it has replaced Python's threads."""
     monkey = sys.modules.get("gevent.monkey")
     return sys.modules["gevent"] if monkey is not None and monkey.is_module_patched("threading") else None
 

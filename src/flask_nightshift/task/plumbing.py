@@ -1,7 +1,7 @@
-"""Celery's own tasks (``celery.chord_unlock``, ``celery.starmap``, …): Celery's defaults in our hands.
+"""Celery's own tasks (``celery.chord_unlock``, ``celery.starmap``, …), with Celery's defaults.
 
-Canvas is built upon them, so they behave as Celery documents: no retry unless they ask, no time limit of ours, their
-results stored. What a job of theirs becomes is settled by us, in the app context, like any other's.
+Canvas uses them, so they behave as Celery documents: no retry unless they ask for one, no time limit of ours, stored
+results. We settle their jobs, and run them in the app context, like any other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CeleryTask(JobTask):
     def retry(self, *args: Any, **options: Any) -> Any:
         """Ask for another attempt, as in Celery.
 
-        ``celery.chord_unlock`` says where to publish it; a retry of ours goes back to the queue that it came from.
+        ``celery.chord_unlock`` passes publishing options; they are dropped, because a retry goes back to its own queue.
         """
         return super().retry(*args, **{k: v for k, v in options.items() if k not in _OF_PUBLISHING})
 

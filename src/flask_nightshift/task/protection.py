@@ -1,16 +1,16 @@
-"""What goes round every task, whatever class it is of: an attempt in the app context, judged where it ends.
+"""The protection around every task, of whatever class: app context, checked options, and a decision about each failure.
 
-A user's base class may be a plain ``celery.Task``, may have its own ``__call__`` or hooks, and may never have heard of
-us. So each task of an app gets a class made for it when it is registered::
+A user's base class may be a plain ``celery.Task``, and may have its own ``__call__`` or hooks. So each task gets
+a class made for it when it is registered in an app::
 
     Protected            the attempt, hooks in the app context, options checked
-    <the task's class>   with the user's base class: what it says wins
+    <the task's class>   with the user's base class, whose options win
     JobTask              the app's defaults, then ours
     celery.Task
 
-In a worker's child process what the body raises is judged at once by ``retry.decide``, where the real exception is at
-hand, and the outcome is noted for the parent process. The child never publishes a next state: ``worker/settlement.py``
-does, before it acknowledges (invariants 1 and 2).
+In a worker's child process ``retry.decide`` judges at once what the body raises, while the real exception is at hand,
+and the outcome goes to the parent process. The child never publishes a next state; ``worker/settlement.py`` does,
+before it acknowledges (invariants 1 and 2).
 """
 
 from __future__ import annotations
@@ -47,28 +47,26 @@ if TYPE_CHECKING:
     from ..services import Services
 
 MAX_RESULT = 65_536
-"""Characters of a result, as JSON, that the journal keeps; a longer one is left out."""
+"""Longest result, in characters of JSON, that the journal keeps; a longer one is left out."""
 _OURS = frozenset({__file__, finished.__code__.co_filename})
 _WRITTEN = ("queue", "priority", "expires")
-"""Options of ``retry_kwargs`` that are part of the message."""
+"""Options of ``retry_kwargs`` that go into the message."""
 _DESCRIBES = ("__module__", "__doc__", "__qualname__", "__annotations__")
 
 
 class Protected(JobTask):
-    """In front of a task's own class: nothing that a user overrides takes the protection away."""
+    """Comes before a task's own class, so that no override of a user removes the protection."""
 
     abstract = True
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
-        """Check what the task, its classes and ``task_annotations`` say, and complete it."""
+        """Check the options of the task, its classes and ``task_annotations``, and complete them."""
         said = cls._said()
         _check(said, str(cls.name or cls.__qualname__))
         if said.get("queue") is not None:
-            cls.job_queue, cls.queue = (
-                said["queue"],
-                None,
-            )  # Celery takes one of this name for each call's own
+            # Celery would treat an attribute ``queue`` as an option of each call
+            cls.job_queue, cls.queue = said["queue"], None
         _complete_limits(cls, said)
         for name in HOOKS:
             hook = inspect.getattr_static(cls, name)
@@ -78,7 +76,7 @@ class Protected(JobTask):
 
     @classmethod
     def _said(cls) -> dict[str, Any]:
-        """What was said of this task itself: by its options, its classes, annotations."""
+        """The options set for this task itself: by the decorator, its classes or annotations."""
         classes = takewhile(
             lambda each: each is not JobTask and "is_default" not in each.__dict__, cls.__mro__[:-1]
         )
@@ -88,7 +86,7 @@ class Protected(JobTask):
         return said
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body in the app context: called by a worker, by ``apply()``, or as a plain function."""
+        """Run the body in the app context, for a worker, ``apply()`` or a plain call."""
         request = self.request_stack.top
         outcome = outcome_of(request)
         if outcome is not None and not outcome.begun:
@@ -107,7 +105,7 @@ class Protected(JobTask):
                 result = finished(call(), self)
         except Exception as exc:
             if outcome.asked is not None and exc is not outcome.asked:
-                raise outcome.asked from exc  # the retry had been asked for before that went wrong
+                raise outcome.asked from exc  # the body asked for the retry before this error
             if not isinstance(exc, (Ignore, Reject, Retry)):
                 self._judge(outcome, exc)
             raise
@@ -119,7 +117,7 @@ class Protected(JobTask):
         return result
 
     def _judge(self, outcome: AttemptOutcome, exc: Exception) -> None:
-        """Note what follows ``exc``; a retry is raised as Celery's ``Retry``, so that its hooks see one."""
+        """Decide what follows ``exc``; raise Celery's ``Retry`` for a retry, so that Celery's hooks see one."""
         policy = self.policy.limited_to(outcome.max_retries) if outcome.has_max_retries else self.policy
         decision = decide(
             policy,
@@ -138,7 +136,7 @@ class Protected(JobTask):
         raise Retry(exc=exc, when=decision.at) from exc
 
     def _app_context(self) -> AbstractContextManager[Any]:
-        """The app's context, unless it is there already (a direct call, or an eager one, in a request)."""
+        """The app's context, unless it is active already (a direct or eager call in a request)."""
         app: Flask = self.nightshift.app
         if has_app_context() and current_app._get_current_object() is app:  # type: ignore[attr-defined]  # noqa: SLF001
             return nullcontext()
@@ -146,12 +144,12 @@ class Protected(JobTask):
 
 
 def protect(task: Any, services: Services, defaults: type[JobTask]) -> Any:
-    """``task``, of which ``defaults`` are what it does not say itself, with protection.
+    """``task`` with protection; ``defaults`` are the app's, for options that the task does not set.
 
-    It is the same object, of another class; one that another app has made its own is copied.
+    It is the same object with another class; a task that another app has protected is copied.
     """
     if isinstance(task, Proxy):
-        task = task._get_current_object()  # noqa: SLF001 - Celery's own name for it
+        task = task._get_current_object()  # noqa: SLF001 - Celery offers no public name
     if not isinstance(task, celery.Task):
         return task
     if isinstance(task, Protected):
@@ -181,7 +179,7 @@ def _copy(task: Any) -> Any:
 
 
 def _check(said: Mapping[str, Any], task: str) -> None:
-    """Raise ``ConfigurationError`` for an option that is wrong or misspelt."""
+    """Raise ``ConfigurationError`` for a wrong or misspelt option."""
 
     def key(option: str) -> str:
         return f"{option} of the task {task!r}"
@@ -195,7 +193,7 @@ def _check(said: Mapping[str, Any], task: str) -> None:
             name.startswith("_")
             or callable(value)
             or hasattr(value, "__get__")
-            or name in celery.Task.__dict__  # not hasattr(), which would bind that class to an app
+            or name in celery.Task.__dict__  # hasattr() would bind that class to an app
         ):
             continue
         if (meant := task_options.misspelt(name)) is not None:
@@ -203,7 +201,7 @@ def _check(said: Mapping[str, Any], task: str) -> None:
 
 
 def _complete_limits(cls: type[JobTask], said: Mapping[str, Any]) -> None:
-    """Complete a pair of time limits of which only one was given, so that soft stays below hard."""
+    """Complete the time limits if only one was given, so that the soft one stays below the hard one."""
     soft, hard = cls.soft_time_limit, cls.time_limit
     pair = task_options.limits(soft, hard, "soft_time_limit" in said, "time_limit" in said)
     if pair != (soft, hard):
@@ -211,8 +209,8 @@ def _complete_limits(cls: type[JobTask], said: Mapping[str, Any]) -> None:
 
 
 class _Hook:
-    """A hook of the user's that runs in an app context of its own: what the body left undone in its session is not the
-    hook's to commit.
+    """A user's hook, which runs in its own app context, so that it cannot commit what the body left in its database
+    session.
     """
 
     def __init__(self, hook: Any) -> None:
@@ -235,7 +233,7 @@ class _Hook:
 
 @contextmanager
 def _eager(request: Any, task: Protected) -> Iterator[AttemptOutcome]:
-    """A job begins in its caller's process."""
+    """Begin an attempt in its caller's process."""
     headers = {"id": request.id, "task": task.name, "retries": request.retries}
     token = current_job.set(ref(headers, (request.delivery_info or {}).get("routing_key") or ""))
     try:

@@ -1,4 +1,4 @@
-"""``TaskProxy``: what ``@jobs.task`` leaves in the module in place of the function."""
+"""``TaskProxy``: the object that ``@jobs.task`` puts into the module in place of the function."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .base import JobTask
 
 
 class TaskProxy:
-    """Stands in, where a task is declared, for the task of whichever app is current.
+    """Represents a declared task; every access goes to the task of the current app.
 
-    What is set on it (``patch("app.mail.retry")`` in a test, ``task.max_retries = 0``) is set on that task, and what is
-    deleted from it is deleted there. Not Celery's proxy: that one pretends to be of the task's class, so a mere
-    ``isinstance`` (Flask's search for the app in a module) needs an app.
+    Setting an attribute (``patch("app.mail.retry")`` in a test, ``task.max_retries = 0``) or deleting one changes that
+    task. Celery's proxy does not fit: it pretends to be of the task's class, so even ``isinstance`` (Flask's search for
+    the app in a module) would need an app.
     """
 
     _find: Callable[[], JobTask]
@@ -27,13 +27,13 @@ class TaskProxy:
     def __getattr__(self, name: str) -> Any:
         try:
             task = self._find()
-        except RuntimeError as exc:  # hasattr() must be able to ask
+        except RuntimeError as exc:  # so that hasattr() works without an app
             raise AttributeError(str(exc)) from None
         return getattr(task, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__"):
-            self.__dict__[name] = value  # about the function: its name, its documentation
+            self.__dict__[name] = value  # describes the function: its name, its docstring
         else:
             setattr(self._find(), name, value)
 
@@ -44,7 +44,7 @@ class TaskProxy:
             delattr(self._find(), name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body here and now, in the app context."""
+        """Run the body in this process, in the app context."""
         return self._find()(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
-"""How tasks come into an app: each way of Celery's ends in ``JobRegistry``, where the task gets our protection.
+"""How tasks are registered in an app: each of Celery's ways ends in ``JobRegistry``, where a task gets our protection.
 
-``@jobs.task``, ``@shared_task``, ``@celery.task``, ``register_task`` with an object or a class, ``tasks.register``.
+The ways are ``@jobs.task``, ``@shared_task``, ``@celery.task``, ``register_task`` with an object or a class, and
+``tasks.register``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class JobRegistry(TaskRegistry):
-    """Celery's tasks by name; ``adopt`` makes each of them one of ours, however it comes here.
+    """Celery's tasks by name; ``adopt`` gives each one our protection, however it was registered.
 
-    A task with a wrong option is refused before it is in here.
+    A task with a wrong option is refused before it is registered.
     """
 
     adopt: Callable[[Any], Any] = staticmethod(lambda task: task)
@@ -36,7 +37,7 @@ class JobRegistry(TaskRegistry):
         super().__setitem__(name, self.adopt(task))
 
     def register(self, task: Any) -> None:
-        """Add ``task``, a task or its class."""
+        """Register ``task``, a task or its class."""
         instance: Any = task() if inspect.isclass(task) else task
         super().register(self.adopt(instance) if instance.name else instance)
 
@@ -51,21 +52,21 @@ class TaskMaker(Celery):
     services: Services
 
     def on_init(self) -> None:
-        """Celery's hook at the end of its ``__init__``."""
+        """Set up the registry; Celery calls this hook at the end of its ``__init__``."""
         super().on_init()
         self._tasks.adopt = self.adopt
 
     def adopt(self, task: Any) -> Any:
-        """Give ``task`` our protection, whatever class it is of (``protection.py``), and bind it to this app."""
+        """Give ``task``, of whatever class, our protection (``protection.py``), and bind it to this app."""
         adopted = protect(task, self.services, self.job_task)
         if isinstance(adopted, Protected) and adopted.name:
             adopted.bind(self)
         return adopted
 
     def task(self, *args: Any, **options: Any) -> Any:
-        """Declare a task of a function, as in Celery; one that is made in a factory is this app's alone.
+        """Declare a function as a task, as in Celery; a task that is made in a factory belongs to this app alone.
 
-        Celery would hand it to every app that is made later, where it would go before the app's own of that name.
+        Celery would add it to every app made later, where it would hide the app's own task of that name.
         """
         if len(args) != 1 or not callable(args[0]):
             return super().task(*args, **options) if args else lambda function: self.task(function, **options)
@@ -74,7 +75,7 @@ class TaskMaker(Celery):
         return super().task(**options)(args[0])
 
     def register_task(self, task: Any, **options: Any) -> Any:
-        """Add a task that is a class; see Celery's. Returns the task."""
+        """Register a class-based task, as Celery's method does; returns the task."""
         instance: Any = task() if inspect.isclass(task) else task
         name = instance.name or self.gen_task_name(type(instance).__name__, type(instance).__module__)
         instance = self.adopt(instance)
@@ -84,7 +85,7 @@ class TaskMaker(Celery):
         return super().register_task(instance)
 
     def finalize(self, auto: bool = False) -> None:
-        """Make all tasks; one that is refused is refused again at the next use, and not missing then."""
+        """Make all tasks. A refused task is refused again at the next use, and not silently missing."""
         try:
             super().finalize(auto=auto)
         except Exception:
@@ -97,7 +98,7 @@ class TaskMaker(Celery):
         if base is None and is_plumbing(known):
             base = CeleryTask
         elif getattr(base, "ignore_result", None) is None and from_library(fun.__module__, self.main):
-            options.setdefault("ignore_result", False)  # Celery's default, which a library relies on
+            options.setdefault("ignore_result", False)  # Celery's default, on which a library relies
         return super()._task_from_fun(fun, name=name, base=base, **_checked(options, known))
 
 

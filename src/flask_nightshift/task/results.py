@@ -1,9 +1,8 @@
-"""Whose result is stored: nobody's by default, but for the jobs whose results something waits for.
+"""Which results are stored: by default none, except of jobs whose results something waits for.
 
-A single job's result is stored if its caller or its task asks for it. The jobs of a chain, a group or a chord are
-different: the next step, the chord's body and ``get()`` read what they leave, so theirs are stored unless caller or
-task says ``ignore_result=True``. A task that comes with an installed library keeps Celery's default, for the library
-was written for that.
+A single job's result is stored if its caller or its task asks for it. Chains, groups and chords differ: the next step,
+the chord's body and ``get()`` read their results, so they are stored unless caller or task sets ``ignore_result=True``.
+A task from an installed library keeps Celery's default, because the library was written for it.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class ResultTask(celery.Task):
 
 
 def ignored(task: Any, options: Mapping[str, Any]) -> bool:
-    """Whether a job's result is not stored, where its caller said nothing.
+    """Whether a job's result is ignored if its caller did not decide.
 
-    ``options`` are those of ``apply_async``: ``group_id``, ``chord``, ``chain`` and ``replaced_task_nesting`` tell
-    that a job is part of a canvas.
+    ``options`` are those of ``apply_async``. ``group_id``, ``chord``, ``chain`` and ``replaced_task_nesting`` mark a
+    job of a canvas.
     """
     if _in_canvas(options):
         said = _said(task)
@@ -47,24 +46,24 @@ def ignored(task: Any, options: Mapping[str, Any]) -> bool:
 
 
 def from_library(module: str, app_name: str) -> bool:
-    """Whether ``module`` belongs to an installed library, and not to the app of the import name ``app_name``."""
+    """Whether ``module`` belongs to an installed library, and not to the app with the import name ``app_name``."""
     package = module.partition(".")[0]
     ours = ("flask_nightshift", "__main__", app_name.partition(".")[0])
     return package not in ours and _is_installed(package)
 
 
 def counted_by_backend(backend: Any) -> bool:
-    """Whether ``backend`` counts a chord's results as they come, and so does not need to find them stored."""
+    """Whether ``backend`` counts a chord's results as they arrive, and so does not need them stored."""
     return type(backend).__module__ == "celery.backends.redis"
 
 
 def _in_canvas(options: Mapping[str, Any]) -> bool:
-    # the last job of a chain carries an empty one
+    # the last job of a chain carries an empty chain
     return bool(options.get("group_id") or options.get("chord")) or options.get("chain") is not None
 
 
 def _said(task: Any) -> bool | None:
-    """What the author of ``task``, or of the app's defaults, says; None if ours is the only default."""
+    """The choice of the task's author or of the app's defaults; None if only our default applies."""
     if "ignore_result" in vars(task):
         return bool(task.ignore_result)
     for cls in type(task).__mro__:
@@ -76,7 +75,7 @@ def _said(task: Any) -> bool | None:
 
 
 def _replaces_ignored(task: Any) -> bool:
-    """Whether the job that is being replaced is one whose result is ignored."""
+    """Whether the result of the job that is being replaced is ignored."""
     parent = celery.current_task
     request = getattr(parent, "request", None)
     return bool(getattr(request, "ignore_result", task.ignore_result))

@@ -1,6 +1,6 @@
-"""What a type checker sees of a task: ``@jobs.task`` keeps the function's parameters and its result.
+"""Types of a task for type checkers: ``@jobs.task`` keeps the function's parameters and its result.
 
-Celery ships no types. These protocols describe what a ``TaskProxy`` and an ``AsyncResult`` can do; nothing here runs.
+Celery ships no types. These protocols describe a ``TaskProxy`` and an ``AsyncResult``; nothing here runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class JobResult(Protocol[R_co]):
-    """Celery's ``AsyncResult`` of one job, whose task returns ``R_co``; attributes that are not listed are ``Any``."""
+    """Celery's ``AsyncResult`` of a job whose task returns ``R_co``; all other attributes are ``Any``."""
 
     @property
     def id(self) -> str:
@@ -26,7 +26,7 @@ class JobResult(Protocol[R_co]):
         """Celery's state of the job, such as ``PENDING`` or ``SUCCESS``."""
 
     def get(self, timeout: float | None = None, propagate: bool = True, **options: Any) -> R_co:
-        """Wait for the result, for ``timeout`` seconds at most; it is stored only with ``ignore_result=False``."""
+        """Wait at most ``timeout`` seconds for the result, which is stored only with ``ignore_result=False``."""
 
     def ready(self) -> bool:
         """Whether the job has ended."""
@@ -47,7 +47,7 @@ class Task(Protocol[P, R_co]):
     __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run the body here and now, in the app context."""
+        """Run the body in this process, in the app context."""
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[R_co]:
         """Enqueue a job. Raises ``BrokerUnavailable`` within 3 s."""
@@ -77,16 +77,16 @@ class Task(Protocol[P, R_co]):
     def apply(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> JobResult[R_co]:
-        """Run the body here and now, as a worker would."""
+        """Run the body in this process, as a worker would."""
 
     def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
-        """Enqueue one job for each item, a tuple or a dict of arguments; their ids, in order."""
+        """Enqueue one job per item, a tuple or a dict of arguments; returns the job ids in order."""
 
     def s(self, *args: Any, **kwargs: Any) -> Any:
-        """A signature for canvas. It may lack arguments, which the step before supplies."""
+        """A signature for canvas; it may lack arguments, which the previous step supplies."""
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """A signature for canvas that takes no result of the step before."""
+        """A signature for canvas that ignores the previous step's result."""
 
     def __getattr__(self, name: str) -> Any: ...
 
@@ -97,11 +97,11 @@ class CoroutineTask(Task[P, R_co], Protocol[P, R_co]):
     """A declared task whose body is a coroutine."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Run the body here and now; inside a coroutine, return one to await."""
+        """Run the body in this process; inside a coroutine, return one to await."""
 
 
 class TaskDecorator(Protocol):
-    """What ``@jobs.task(...)`` returns."""
+    """The decorator that ``@jobs.task(...)`` returns."""
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
@@ -112,7 +112,7 @@ class TaskDecorator(Protocol):
 
 
 class BoundTaskDecorator(Protocol):
-    """What ``@jobs.task(bind=True, ...)`` returns: the function's first parameter is the task itself."""
+    """The decorator that ``@jobs.task(bind=True, ...)`` returns; the function's first parameter is the task itself."""
 
     @overload
     def __call__(
