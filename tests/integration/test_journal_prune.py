@@ -165,7 +165,7 @@ def test_all_time_rows_of_workers_that_are_gone_become_one(store: Store, setting
 def test_processes_that_are_long_gone(store: Store, settings: config.Settings) -> None:
     for name, days in (("gone", 2), ("here", 0)):
         moment = ago(days)
-        heartbeats.beat(store, heartbeats.WorkerBeat(name, "h", 1, moment, moment, moment))
+        heartbeats.write(store, heartbeats.WorkerHeartbeat(name, "h", 1, moment, moment, moment))
     tell(store, *ran("a", NOW))
     tell(store, *ran("b", NOW))
     with store.begin() as connection:
@@ -174,7 +174,7 @@ def test_processes_that_are_long_gone(store: Store, settings: config.Settings) -
             update(tables.journals).where(tables.journals.c.id == first).values(written_at=ago(3))
         )
     far = NOW + timedelta(days=400)  # its clock was wrong once
-    heartbeats.beat(store, heartbeats.WorkerBeat("ahead", "h", 1, far, far, far))
+    heartbeats.write(store, heartbeats.WorkerHeartbeat("ahead", "h", 1, far, far, far))
     for name, moment in (("old", ago(9)), ("last", ago(2)), ("ahead", far)):
         with store.begin() as connection:
             connection.execute(tables.beats.insert().values(name=name, ticked_at=moment))

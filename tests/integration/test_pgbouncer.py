@@ -61,7 +61,7 @@ def test_history_heartbeats_and_dead_letters(pooler: PgBouncer, postgres: Postgr
             writer(JobSucceeded(ref, utcnow(), "w", 0.2))
             assert writer.flush(10)
             now = utcnow()
-            heartbeats.beat(stores[number], heartbeats.WorkerBeat(f"w{number}", "h", 1, now, now, now))
+            heartbeats.write(stores[number], heartbeats.WorkerHeartbeat(f"w{number}", "h", 1, now, now, now))
             headers = {"id": f"d{number}-{turn}", "task": "t", "nightshift": {"queue": "q"}}
             letter = burial.dead_letter(b"[[],{},{}]", headers, {}, "application/json", "utf-8")
             dead_letters.archive(stores[number], [letter], worker=f"w{number}")

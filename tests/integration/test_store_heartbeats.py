@@ -10,14 +10,14 @@ import pytest
 
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.store import Store, heartbeats
-from flask_nightshift.store.heartbeats import BeatState, EntryState, WorkerBeat
+from flask_nightshift.store.heartbeats import BeatState, EntryState, WorkerHeartbeat
 
 NOW = utcnow()
 
 
-def worker(seen: float = 1, loop: float = 1, pool: str = "prefork", **more: Any) -> WorkerBeat:
+def worker(seen: float = 1, loop: float = 1, pool: str = "prefork", **more: Any) -> WorkerHeartbeat:
     """A worker that reported ``seen`` seconds ago, whose loop turned ``loop`` seconds ago."""
-    return WorkerBeat(
+    return WorkerHeartbeat(
         more.pop("name", "w1"), "host", 7, NOW - timedelta(hours=1), NOW - timedelta(seconds=seen),
         NOW - timedelta(seconds=loop), pool=pool, **more,
     )  # fmt: skip
@@ -29,9 +29,9 @@ def running(since: float, limit: float | None) -> list[dict[str, Any]]:
 
 def test_a_worker_is_seen_as_it_reported_itself(store: Store) -> None:
     beat = worker(busy=running(3, 30), concurrency=4, queues=["celery", "mail"], version="0.1")
-    heartbeats.beat(store, worker())
-    heartbeats.beat(store, beat)
-    heartbeats.beat(store, worker(name="w0"))
+    heartbeats.write(store, worker())
+    heartbeats.write(store, beat)
+    heartbeats.write(store, worker(name="w0"))
     other, row = heartbeats.workers(store, NOW)
     assert (other.name, row.name, row.hostname, row.pid) == ("w0", "w1", "host", 7)
     assert (row.busy, row.concurrency, row.queues, row.version) == (beat.busy, 4, ["celery", "mail"], "0.1")
@@ -56,7 +56,7 @@ def test_a_worker_is_seen_as_it_reported_itself(store: Store) -> None:
     ids=["fresh", "silent", "stuck", "stuck while busy", "solo, idle", "solo, in its time", "solo, no limit",
          "solo, over time"],
 )  # fmt: skip
-def test_who_is_healthy(beat: WorkerBeat, problem: str) -> None:
+def test_who_is_healthy(beat: WorkerHeartbeat, problem: str) -> None:
     assert heartbeats.problem(beat, NOW) == problem
 
 
@@ -85,7 +85,7 @@ def test_a_clock_that_is_wrong_makes_none_alive_for_ever(
 ) -> None:
     right = utcnow()
     monkeypatch.setattr(heartbeats, "utcnow", lambda: utcnow() + ahead)
-    heartbeats.beat(store, replace(worker(), seen_at=right + ahead, loop_at=right + ahead))
+    heartbeats.write(store, replace(worker(), seen_at=right + ahead, loop_at=right + ahead))
     heartbeats.tick(store, "beat@wrong", right + ahead)
     monkeypatch.undo()
     (row,), beats = heartbeats.workers(store, right), heartbeats.beats(store, right)

@@ -31,7 +31,7 @@ HEARTBEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerBeat:
+class WorkerHeartbeat:
     """A worker's report about itself. ``name`` is its Celery node name.
 
     ``busy`` lists the running jobs, each ``{"job_id", "task", "started_at", "time_limit"}``:
@@ -52,7 +52,7 @@ class WorkerBeat:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerRow(WorkerBeat):
+class WorkerRow(WorkerHeartbeat):
     """A worker as others see it. ``problem`` says why it is unhealthy; it is empty if the worker is healthy."""
 
     problem: str = ""
@@ -63,7 +63,7 @@ class WorkerRow(WorkerBeat):
         return not self.problem
 
 
-_Worker = TypeVar("_Worker", bound=WorkerBeat)
+_Worker = TypeVar("_Worker", bound=WorkerHeartbeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ class BeatState:
     alive: tuple[str, ...] = ()
 
 
-def beat(store: Store, worker: WorkerBeat) -> None:
+def write(store: Store, worker: WorkerHeartbeat) -> None:
     """Write a worker's heartbeat; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         told = _shifted(worker, _ahead(connection))
-        values = {item.name: getattr(told, item.name) for item in fields(WorkerBeat)}
+        values = {item.name: getattr(told, item.name) for item in fields(WorkerHeartbeat)}
         upsert.replace(connection, t.workers, values | {"queues": list(worker.queues)})
 
 
@@ -103,7 +103,7 @@ def workers(store: Store, now: datetime) -> list[WorkerRow]:
     return [replace(row, problem=problem(row, now)) for row in rows]
 
 
-def problem(worker: WorkerBeat, now: datetime) -> str:
+def problem(worker: WorkerHeartbeat, now: datetime) -> str:
     """Why ``worker`` is unhealthy at ``now``; empty if it is healthy."""
     if (silent := now - worker.seen_at) > FRESH:
         return f"not heard of for {silent.total_seconds():.0f} s"
@@ -183,7 +183,7 @@ def _later(seconds: float | None, by: timedelta) -> float | None:
     return seconds + by.total_seconds() if seconds and by else seconds
 
 
-def _excused(worker: WorkerBeat, now: datetime) -> bool:
+def _excused(worker: WorkerHeartbeat, now: datetime) -> bool:
     """Whether a job that blocks the loop is within its time limit, in a pool where jobs block the loop."""
     if not (worker.pool in POOLS and POOLS[worker.pool].blocks_loop):
         return False
@@ -203,9 +203,8 @@ __all__ = [
     "STOPPED",
     "BeatState",
     "EntryState",
-    "WorkerBeat",
+    "WorkerHeartbeat",
     "WorkerRow",
-    "beat",
     "beats",
     "forget",
     "problem",
@@ -214,4 +213,5 @@ __all__ = [
     "stop",
     "tick",
     "workers",
+    "write",
 ]

@@ -52,7 +52,7 @@ class Heartbeat(Work):
 
     def turn(self) -> float:
         """Report once."""
-        heartbeats.beat(self._services.store, self._now())
+        heartbeats.write(self._services.store, self._now())
         return INTERVAL
 
     def failed(self) -> None:
@@ -67,11 +67,11 @@ class Heartbeat(Work):
         """The database is back."""
         logger.info("worker.database_back")
 
-    def _now(self) -> heartbeats.WorkerBeat:
+    def _now(self) -> heartbeats.WorkerHeartbeat:
         controller, now = self._controller, utcnow()
         consumer = getattr(controller, "consumer", None)
         loop_at = getattr(consumer, "loop_at", None)
-        return heartbeats.WorkerBeat(
+        return heartbeats.WorkerHeartbeat(
             name=controller.hostname,
             hostname=socket.gethostname(),
             pid=os.getpid(),

@@ -88,9 +88,9 @@ class Ops:
             "queues": self.services.queues(),
             **fields,
         }
-        heartbeats.beat(
+        heartbeats.write(
             self.services.store,
-            heartbeats.WorkerBeat(
+            heartbeats.WorkerHeartbeat(
                 name=name,
                 started_at=now - timedelta(hours=1),
                 seen_at=now - timedelta(seconds=seen),
