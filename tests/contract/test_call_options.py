@@ -68,12 +68,12 @@ class Order:
 
 def test_an_argument_that_cannot_be_sent_is_named(harness: Harness, app: Flask) -> None:
     order = r"<Order 5>, which cannot be sent as json \(.*\): pass its id, and load it in the task"
-    unsendable: Any = Order()
+    unencodable_argument: Any = Order()
     unordered: Any = {2}
     raw: tuple[Any, Any] = (b"bytes", b"\xff")
     calls: list[tuple[Callable[[], Any], str]] = [
-        (lambda: add.delay(unsendable, 2), rf"the argument 'a' of results\.add is {order}"),
-        (lambda: add.delay(1, b=unsendable), rf"the argument 'b' of results\.add is {order}"),
+        (lambda: add.delay(unencodable_argument, 2), rf"the argument 'a' of results\.add is {order}"),
+        (lambda: add.delay(1, b=unencodable_argument), rf"the argument 'b' of results\.add is {order}"),
         (lambda: add.delay(1, unordered), r"the argument 'b' of results\.add is \{2\}, which cannot be sent"),
         (
             lambda: add.apply_async((1, [Order()]), **CELERYS_WAY),

@@ -136,17 +136,17 @@ def test_a_chord_waits_for_a_header_that_still_runs(system: System) -> None:
     assert not system.dead()
 
 
-@pytest.mark.parametrize("culprit", [fail, die])
-def test_the_error_of_a_header_ends_the_chord_once(system: System, culprit: Any) -> None:
+@pytest.mark.parametrize("unencodable_header", [fail, die])
+def test_the_error_of_a_header_ends_the_chord_once(system: System, unencodable_header: Any) -> None:
     before = system.events("errback")
-    body = note_body.si(culprit.name, "ran").set(link_error=[note_error.s()])
-    result = chord([add.s(1), culprit.s()], body).apply_async()
+    body = note_body.si(unencodable_header.name, "ran").set(link_error=[note_error.s()])
+    result = chord([add.s(1), unencodable_header.s()], body).apply_async()
     with pytest.raises(Exception, match=r"on purpose|exitcode 9|WorkerLost"):
         result.get(timeout=PATIENCE)
     system.until(lambda: len(system.events("errback")) > len(before), PATIENCE, "no errback ran")
     assert chord([add.s(1)], add.s()).apply_async().get(timeout=PATIENCE) == 1  # time for another poll
     assert system.events("errback")[len(before) :] == ["ChordError"]
-    assert system.events(culprit.name) == []
+    assert system.events(unencodable_header.name) == []
 
 
 def test_the_error_of_a_step_ends_the_chain(system: System) -> None:

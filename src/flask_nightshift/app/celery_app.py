@@ -77,8 +77,8 @@ class JobCelery(TaskMaker):
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job; returns its ``AsyncResult``. Options as in Celery.
 
-        Raises ``BrokerUnavailable`` within 3 s, ``Unusable`` for a wrong option, ``Unsendable`` for an argument that
-        cannot be encoded.
+        Raises ``BrokerUnavailable`` within 3 s, ``InvalidOption`` for a wrong option, ``UnencodableArgument`` for an
+        argument that cannot be encoded.
         """
         return self.publisher.one(name, args, kwargs, options)
 

@@ -26,7 +26,7 @@ from ..errors import BrokerUnavailable
 from ..lifetime.forks import Own
 from ..message.envelope import Envelope
 from ..message.headers import history, ref
-from ..options.publish import Unwritable
+from ..options.publish import UnencodableHeader
 from ..text.lines import Line, job_fields
 from .failures import ERRORS, RETRY_POLICY, is_over, patience
 
@@ -176,9 +176,9 @@ def attempt(
     """The result of ``work()``, within a time limit.
 
     It tries a second time if the connection was idle and had died, or if ``repair(exc)`` returned True. Raises
-    ``fail(exc)``, ``Unwritable``, or the exception that interrupted it. Each failure drops the connection without the
-    closing handshake, so a silent server cannot block us, and a late confirmation cannot be mistaken for the next
-    message's.
+    ``fail(exc)``, ``UnencodableHeader``, or the exception that interrupted it. Each failure drops the connection
+    without the closing handshake, so a silent server cannot block us, and a late confirmation cannot be mistaken for
+    the next message's.
     """
     with patience():
         for last in (False, True):
@@ -190,7 +190,7 @@ def attempt(
             except BaseException as exc:
                 drop(connection)
                 if isinstance(exc, (FrameSyntaxError, struct.error)) or _is_too_large(exc):
-                    raise Unwritable(str(exc)) from exc
+                    raise UnencodableHeader(str(exc)) from exc
                 if not isinstance(exc, ERRORS):  # interrupted, by a time limit or a signal handler
                     raise
                 if last or is_over():

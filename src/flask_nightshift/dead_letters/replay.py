@@ -17,7 +17,7 @@ from ..brokers.base import Publisher
 from ..domain.job import DeadLetter, Reason, utcnow
 from ..errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
 from ..message.burial import revived
-from ..options.publish import Unwritable
+from ..options.publish import UnencodableHeader
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.types import TOO_DEEP
@@ -119,7 +119,7 @@ class _Replay:
             return "", why
         try:
             self._publish(archived.letter, target)
-        except Unwritable as exc:
+        except UnencodableHeader as exc:
             return "", f"the broker does not take it: {exc}"
         self._mark(archived.letter, target)
         return target, ""

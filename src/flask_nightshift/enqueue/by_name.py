@@ -42,7 +42,7 @@ class NamedQueues:
             or not self._plain_settings
         ):
             return False
-        return bool(call.options.get("ignore_result")) or not self._backend_listens
+        return bool(call.options.get("ignore_result")) or not self._backend_needs_producer
 
     def _queue(self, call: Call) -> Any | None:
         wanted = call.options.get("queue")
@@ -68,7 +68,7 @@ class NamedQueues:
         return conf.task_protocol == 2 and not (conf.task_send_sent_event or conf.task_compression)
 
     @cached_property
-    def _backend_listens(self) -> bool:
+    def _backend_needs_producer(self) -> bool:
         """Whether the result backend declares its reply queue when Celery's producer publishes (``rpc://``)."""
         return type(self._app.backend).__module__ == "celery.backends.rpc"
 

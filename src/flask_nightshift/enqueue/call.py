@@ -42,7 +42,7 @@ class Calls:
         self._serializers: set[str] = set()
 
     def checked(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Call:
-        """Check the ``options`` of ``Celery.send_task``; raises ``Unusable`` for a wrong one."""
+        """Check the ``options`` of ``Celery.send_task``; raises ``InvalidOption`` for a wrong one."""
         given = {key: value for key, value in options.items() if value is not None}
         task = given.get("task_type") or self._app._tasks.get(name)  # noqa: SLF001 - as Celery, without finalizing
         given = with_limits(checked_call(given), task)

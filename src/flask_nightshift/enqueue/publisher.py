@@ -28,8 +28,8 @@ from ..lifetime.forks import settle_in
 from ..message.arguments import brief
 from ..message.envelope import Envelope
 from ..message.headers import HISTORY, stamp
-from ..options.call import unsendable
-from ..options.publish import culprit
+from ..options.call import unencodable_argument
+from ..options.publish import unencodable_header
 from .by_name import NamedQueues
 from .call import Call, Calls, moment
 from .celery_producer import CeleryProducer
@@ -71,8 +71,8 @@ class JobPublisher:
     def one(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
         """Publish a job; returns its ``AsyncResult``. ``options`` are those of ``Celery.send_task``.
 
-        Raises ``BrokerUnavailable``, ``Unusable`` for a wrong option, ``Unsendable`` for an argument that cannot be
-        encoded, and Celery's errors for other arguments that make no message.
+        Raises ``BrokerUnavailable``, ``InvalidOption`` for a wrong option, ``UnencodableArgument`` for an argument that
+        cannot be encoded, and Celery's errors for other arguments that make no message.
         """
         settle_in()
         call = self._calls.checked(name, args, kwargs, options)
@@ -145,7 +145,7 @@ class JobPublisher:
         try:
             result = self._celery.publish(call, job_id, to, headers)
         except EncodeError as exc:
-            self._name_argument(call, call.args, call.kwargs, exc)
+            self._raise_unencodable(call, call.args, call.kwargs, exc)
             raise
         except Exception as exc:
             self._explain(exc, headers)
@@ -164,23 +164,24 @@ class JobPublisher:
         try:
             return enveloped(message, call.options.get("serializer") or self._serializer)
         except Exception as exc:
-            self._name_argument(call, message.body[0], message.body[1], exc)
+            self._raise_unencodable(call, message.body[0], message.body[1], exc)
             raise
 
-    def _name_argument(self, call: Call, args: Any, kwargs: Any, exc: Exception) -> None:
-        """Raise ``Unsendable`` from ``exc`` for the first argument that cannot be encoded; else return."""
+    def _raise_unencodable(self, call: Call, args: Any, kwargs: Any, exc: Exception) -> None:
+        """Raise ``UnencodableArgument`` from ``exc`` for the first argument that cannot be encoded; else return."""
         serializer = call.options.get("serializer") or self._serializer
-        found = unsendable(call.name, getattr(call.task, "run", None), args, kwargs, serializer)
+        found = unencodable_argument(call.name, getattr(call.task, "run", None), args, kwargs, serializer)
         if found is not None:
             raise found from exc
 
     def _explain(self, exc: Exception, headers: Mapping[str, Any]) -> None:
         """Translate ``exc``, raised by a wire: raise our error for it, or return if its cause is unknown.
 
-        Raises ``Unusable`` for a header that no broker can encode, ``BrokerUnavailable`` for an error of the broker's.
+        Raises ``InvalidOption`` for a header that no broker can encode, ``BrokerUnavailable`` for an error of the
+        broker's.
         """
         if isinstance(exc, (TypeError, ValueError)):
-            if (found := culprit(headers)) is not None:
+            if (found := unencodable_header(headers)) is not None:
                 raise found from exc
         elif isinstance(exc, self._broker.errors):
             raise unavailable(exc, self._broker.url) from exc

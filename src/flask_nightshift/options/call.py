@@ -15,8 +15,8 @@ from typing import Any
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
 
-from .publish import WAIT, Unusable
-from .task import DATE, LIMIT, MOMENT, NAME, SWITCH, TEXT, Kind, limits, meant
+from .publish import WAIT, InvalidOption
+from .task import BOOLEAN, DATE, LIMIT, MOMENT, NAME, TEXT, Kind, limits, meant
 
 _MAPPING = Kind("give a dict with text keys", lambda value: isinstance(value, Mapping) and all(
     isinstance(name, str) for name in value
@@ -26,16 +26,16 @@ _SIGNATURES = Kind(
     lambda value: all(isinstance(each, Mapping) for each in _listed(value)),
 )
 CALL: Mapping[str, Kind] = {
-    "add_to_parent": SWITCH,
+    "add_to_parent": BOOLEAN,
     "compression": TEXT,
     "countdown": WAIT,
     "eta": DATE,
     "expires": MOMENT,
     "headers": _MAPPING,
-    "ignore_result": SWITCH,
+    "ignore_result": BOOLEAN,
     "link": _SIGNATURES,
     "link_error": _SIGNATURES,
-    "retry": SWITCH,
+    "retry": BOOLEAN,
     "retry_policy": _MAPPING,
     "routing_key": Kind("give text", lambda value: isinstance(value, str)),
     "serializer": TEXT,
@@ -58,12 +58,13 @@ _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _SENT_LATER = frozenset({"link", "link_error", "chain", "chord"})
 
 
-class Unsendable(EncodeError, TypeError):
+class UnencodableArgument(EncodeError, TypeError):
     """An argument of a job cannot be encoded; the message names it and says what to pass instead."""
 
 
 def checked_call(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a call, as Celery takes them; raises ``Unusable`` with the option, the value and what is allowed.
+    """The options of a call, as Celery takes them; raises ``InvalidOption`` with the option, the value and what is
+    allowed.
 
     Signatures that the worker publishes later (``link``, a chain, a chord's body) are checked too, because there the
     caller would not see the error.
@@ -82,9 +83,9 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
         if kind is None:
             near = None if name in _KNOWN or name in stamps else meant(name, _MEANT)
             if near is not None:
-                raise Unusable(name, value, f"there is no such option; did you mean {near!r}?")
+                raise InvalidOption(name, value, f"there is no such option; did you mean {near!r}?")
         elif value is not None and not kind.accepts(value):
-            raise Unusable(name, value, kind.allowed)
+            raise InvalidOption(name, value, kind.allowed)
     expires = options.get("expires")
     return (
         {**options, "expires": expires.total_seconds()} if isinstance(expires, timedelta) else dict(options)
@@ -111,8 +112,8 @@ def _later(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def with_limits(options: dict[str, Any], task: Any) -> dict[str, Any]:
     """``options`` with both time limits: a limit that the call does not give is the task's.
 
-    The task's limit is adjusted if it contradicts the call's. Raises ``Unusable`` if the call gives a soft limit above
-    its hard limit.
+    The task's limit is adjusted if it contradicts the call's. Raises ``InvalidOption`` if the call gives a soft limit
+    above its hard limit.
     """
     own = getattr(task, "soft_time_limit", None), getattr(task, "time_limit", None)
     soft, hard = options.get("soft_time_limit"), options.get("time_limit")
@@ -121,14 +122,14 @@ def with_limits(options: dict[str, Any], task: Any) -> dict[str, Any]:
     checked_limits = checked_call({"soft_time_limit": soft, "time_limit": hard})
     by_call = soft is not None and soft != own[0], hard is not None and hard != own[1]
     if all(by_call) and soft and hard and soft > hard:
-        raise Unusable("soft_time_limit", soft, f"it must not be above time_limit={hard!r}")
+        raise InvalidOption("soft_time_limit", soft, f"it must not be above time_limit={hard!r}")
     pair = limits(own[0] if soft is None else soft, own[1] if hard is None else hard, *by_call)
     return {**options, **checked_limits, "soft_time_limit": pair[0], "time_limit": pair[1]}
 
 
-def unsendable(
+def unencodable_argument(
     task: str, run: Callable[..., Any] | None, args: Any, kwargs: Any, serializer: str
-) -> Unsendable | None:
+) -> UnencodableArgument | None:
     """The error for the first argument that ``serializer`` cannot encode; None if it can encode all."""
     for name, value in _named(run, args, kwargs):
         try:
@@ -136,7 +137,7 @@ def unsendable(
         except Exception as exc:  # noqa: BLE001 - an encoder may raise anything
             text = repr(value)
             shown = text if len(text) <= 80 else text[:77] + "..."
-            return Unsendable(
+            return UnencodableArgument(
                 f"{name} of {task} is {shown}, which cannot be sent as {serializer} ({exc}): "
                 "pass its id, and load it in the task; or plain data: text, numbers, lists, dicts"
             )
@@ -187,4 +188,4 @@ def _listed(value: Any) -> Sequence[Any]:
     return list(value) if isinstance(value, (list, tuple, set)) else [value]
 
 
-__all__ = ["Unsendable", "arguments_of_retry", "checked_call", "unsendable", "with_limits"]
+__all__ = ["UnencodableArgument", "arguments_of_retry", "checked_call", "unencodable_argument", "with_limits"]

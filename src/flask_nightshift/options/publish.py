@@ -24,11 +24,11 @@ _PLAIN = (str, bytes, float, bool, type(None), Decimal, datetime)
 _WORD = 2**63
 
 
-class Unwritable(ValueError):
+class UnencodableHeader(ValueError):
     """The broker's library cannot encode a message; its error does not name the part."""
 
 
-class Unusable(ValueError):
+class InvalidOption(ValueError):
     """The option ``name`` cannot have this ``value``; the message says what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
@@ -51,11 +51,11 @@ _RETRY_OPTIONS = ("expires", "priority", "queue")
 def checked_retry(asked: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
     """Check the arguments of a ``retry()``; returns ``queue``, ``priority`` and ``expires`` as ``checked`` does.
 
-    Raises ``Unusable`` for a wrong value, ``TypeError`` for an argument that ``retry()`` does not take.
+    Raises ``InvalidOption`` for a wrong value, ``TypeError`` for an argument that ``retry()`` does not take.
     """
     for name, kind in _RETRY.items():
         if not kind.accepts(asked.get(name)):
-            raise Unusable(name, asked[name], kind.allowed)
+            raise InvalidOption(name, asked[name], kind.allowed)
     options = {name: value for name, value in asked.items() if name not in _RETRY}
     if unknown := sorted(set(options) - set(_RETRY_OPTIONS)):
         raise TypeError(
@@ -65,7 +65,7 @@ def checked_retry(asked: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
 
 
 def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
-    """``options`` with ``priority``, ``queue`` and ``expires`` in the form of the message; raises ``Unusable``.
+    """``options`` with ``priority``, ``queue`` and ``expires`` in the form of the message; raises ``InvalidOption``.
 
     None stays None. ``expires`` may be seconds, a datetime, an ISO 8601 text (as in Celery) or a timedelta, and becomes
     an ISO 8601 text.
@@ -81,30 +81,30 @@ def checked(options: Mapping[str, Any], timezone: tzinfo) -> dict[str, Any]:
 
 
 def checked_priority(value: Any) -> int:
-    """A priority as an int from 0 to 255; raises ``Unusable``."""
+    """A priority as an int from 0 to 255; raises ``InvalidOption``."""
     try:
         number = operator.index(value)
     except TypeError:
         number = -1
     if not 0 <= number <= MOST_PRIORITY:
-        raise Unusable("priority", value, f"give a whole number from 0 to {MOST_PRIORITY}")
+        raise InvalidOption("priority", value, f"give a whole number from 0 to {MOST_PRIORITY}")
     return number
 
 
 def checked_queue(value: Any) -> str:
-    """The name of a queue that is given by name or as a ``kombu.Queue``; raises ``Unusable``."""
+    """The name of a queue that is given by name or as a ``kombu.Queue``; raises ``InvalidOption``."""
     name = getattr(value, "name", value)
     try:
         size = len(name.encode()) if isinstance(name, str) else 0
     except UnicodeEncodeError:
         size = 0
     if not 0 < size <= MOST_BYTES:
-        raise Unusable("queue", value, f"give a name of 1 to {MOST_BYTES} bytes")
+        raise InvalidOption("queue", value, f"give a name of 1 to {MOST_BYTES} bytes")
     return str(name)
 
 
 def checked_expires(value: Any, timezone: tzinfo) -> str:
-    """When a job expires, as an ISO 8601 text with a time zone; raises ``Unusable``."""
+    """When a job expires, as an ISO 8601 text with a time zone; raises ``InvalidOption``."""
     try:
         if isinstance(value, Real):
             value = timedelta(seconds=float(value))
@@ -115,23 +115,26 @@ def checked_expires(value: Any, timezone: tzinfo) -> str:
     except (ValueError, OverflowError, TypeError, AttributeError):
         moment = None
     if not isinstance(moment, datetime):
-        raise Unusable("expires", value, "give seconds, a timedelta, a datetime or an ISO 8601 text")
+        raise InvalidOption("expires", value, "give seconds, a timedelta, a datetime or an ISO 8601 text")
     return moment.isoformat()
 
 
 def check_serializer(serializer: str | None, contents: Iterable[str]) -> None:
-    """Raise ``Unusable`` for a serializer that workers do not accept; ``contents`` is Celery's ``accept_content``."""
+    """Raise ``InvalidOption`` for a serializer that workers do not accept;
+
+    ``contents`` is Celery's ``accept_content``.
+    """
     kind = registry.name_to_type.get(serializer)
     if kind is not None and kind not in prepare_accept_content(contents):
         allowed = f"workers accept {', '.join(contents)}; NIGHTSHIFT_CELERY={{'accept_content': [...]}} changes that"
-        raise Unusable("serializer", serializer, allowed)
+        raise InvalidOption("serializer", serializer, allowed)
 
 
-def culprit(headers: Mapping[str, Any]) -> Unusable | None:
+def unencodable_header(headers: Mapping[str, Any]) -> InvalidOption | None:
     """The error for the first header that no broker can encode; None if all can be encoded."""
     for name, value in headers.items():
         if not _is_plain(value):
-            return Unusable(
+            return InvalidOption(
                 f"headers[{name!r}]", value, "give text, numbers, dates, None, or lists and dicts of them"
             )
     return None
@@ -148,13 +151,13 @@ def _is_plain(value: Any) -> bool:
 
 
 __all__ = [
-    "Unusable",
-    "Unwritable",
+    "InvalidOption",
+    "UnencodableHeader",
     "check_serializer",
     "checked",
     "checked_expires",
     "checked_priority",
     "checked_queue",
     "checked_retry",
-    "culprit",
+    "unencodable_header",
 ]

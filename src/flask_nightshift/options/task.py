@@ -91,7 +91,7 @@ def _is_date(value: object) -> bool:
 SECONDS = Kind(f"give seconds, from 0 to {LONGEST}", is_seconds)
 LIMIT = _or_none(SECONDS, "for no limit")
 COUNT = Kind(f"give a whole number from 0 to {MOST_RETRIES}", _is_count)
-SWITCH = Kind("give True or False", lambda value: value is None or isinstance(value, bool))
+BOOLEAN = Kind("give True or False", lambda value: value is None or isinstance(value, bool))
 NAME = Kind(f"give a name of 1 to {MOST_BYTES} bytes", is_name)
 ERRORS = Kind("give a tuple of exception classes, such as (OSError,)", _are_errors)
 PRIORITY = _or_none(
@@ -127,21 +127,21 @@ RETRY_KWARGS: Mapping[str, Kind] = {
 """The options of an automatic retry: those of ``retry()`` that make sense for every failure."""
 
 _EVERY_TASK: Mapping[str, Kind] = {
-    "acks_late": SWITCH,
-    "acks_on_failure": SWITCH,
-    "acks_on_failure_or_timeout": SWITCH,
-    "acks_on_timeout": SWITCH,
+    "acks_late": BOOLEAN,
+    "acks_on_failure": BOOLEAN,
+    "acks_on_failure_or_timeout": BOOLEAN,
+    "acks_on_timeout": BOOLEAN,
     "autoretry_for": ERRORS,
     "compression": TEXT,
     "default_retry_delay": _or_none(SECONDS, "for none"),
     "dont_autoretry_for": ERRORS,
     "expires": MOMENT,
-    "ignore_result": SWITCH,
+    "ignore_result": BOOLEAN,
     "max_retries": _or_none(COUNT, "for no limit"),
     "priority": PRIORITY,
     "queue": QUEUE,
     "rate_limit": _or_none(Kind("give a number or a text such as '10/s', '100/m', '5/h'", _is_rate), "for no limit"),
-    "reject_on_worker_lost": SWITCH,
+    "reject_on_worker_lost": BOOLEAN,
     "resultrepr_maxsize": Kind("give a whole number from 1", lambda value: _is_count(value) and value > 0),
     "retry_backoff": _or_none(
         Kind(
@@ -151,21 +151,21 @@ _EVERY_TASK: Mapping[str, Kind] = {
         "for none",
     ),
     "retry_backoff_max": SECONDS,
-    "retry_jitter": SWITCH,
+    "retry_jitter": BOOLEAN,
     "retry_kwargs": _or_none(
         Kind("give a dict with any of " + ", ".join(RETRY_KWARGS), lambda value: isinstance(value, Mapping)), "for none"
     ),
-    "retry_on_worker_lost": SWITCH,
-    "send_events": SWITCH,
+    "retry_on_worker_lost": BOOLEAN,
+    "send_events": BOOLEAN,
     "serializer": TEXT,
     "soft_time_limit": LIMIT,
-    "store_eager_result": SWITCH,
-    "store_errors_even_if_ignored": SWITCH,
+    "store_eager_result": BOOLEAN,
+    "store_errors_even_if_ignored": BOOLEAN,
     "throws": ERRORS,
     "time_limit": LIMIT,
-    "track_started": SWITCH,
-    "trail": SWITCH,
-    "typing": SWITCH,
+    "track_started": BOOLEAN,
+    "trail": BOOLEAN,
+    "typing": BOOLEAN,
 }  # fmt: skip
 EVERY_TASK = frozenset(_EVERY_TASK)
 """The options that can be set for all tasks of an app at once."""
@@ -177,19 +177,19 @@ _ONE_TASK: Mapping[str, Kind] = {
     "Request": CLASS,
     "Strategy": CLASS,
     "base": Kind("give a class that is derived from celery.Task", lambda v: v is None or isinstance(v, type)),
-    "bind": SWITCH,
+    "bind": BOOLEAN,
     "delivery_mode": Kind(
         "give 1 or 2, 'transient' or 'persistent'", lambda v: v in (None, 1, 2, "transient", "persistent")
     ),
     "exchange": ANYTHING,
     "exchange_type": TEXT,
-    "immediate": SWITCH,
-    "lazy": SWITCH,
-    "mandatory": SWITCH,
+    "immediate": BOOLEAN,
+    "lazy": BOOLEAN,
+    "mandatory": BOOLEAN,
     "name": _or_none(NAME, "for module.function"),
-    "pydantic": SWITCH,
+    "pydantic": BOOLEAN,
     "routing_key": TEXT,
-    "shared": SWITCH,
+    "shared": BOOLEAN,
 }
 _OFTEN = EVERY_TASK - {"compression", "throws", "trail", "typing"}
 """The options that count as meant by a similar name; a user's own attribute may resemble the other ones."""

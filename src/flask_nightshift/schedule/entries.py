@@ -22,7 +22,7 @@ from kombu.serialization import dumps
 from ..config.settings import Settings
 from ..errors import ConfigurationError
 from ..options.call import checked_call
-from ..options.publish import Unusable, checked_priority, checked_queue
+from ..options.publish import InvalidOption, checked_priority, checked_queue
 from ..services import Services
 
 KEY = "NIGHTSHIFT_SCHEDULE"
@@ -142,7 +142,7 @@ def _check_options(key: str, options: dict[str, Any]) -> None:
             checked_priority(options["priority"])
         if options.get("queue") is not None:
             checked_queue(options["queue"])
-    except Unusable as exc:
+    except InvalidOption as exc:
         raise ConfigurationError(key, options, str(exc)) from None
 
 

@@ -20,7 +20,7 @@ from ..domain.retry import Dead, RetryPolicy, decide
 from ..enqueue.items import arguments_of
 from ..errors import PermanentFailure
 from ..message.codec import serialized
-from ..options.call import arguments_of_retry, checked_call, unsendable
+from ..options.call import arguments_of_retry, checked_call, unencodable_argument
 from ..options.publish import checked_retry
 from .attempt_outcome import AttemptOutcome, failure_of, outcome_of
 from .results import ResultTask
@@ -158,7 +158,9 @@ class JobTask(ResultTask):
         try:
             return serialized(payload, serializer)
         except EncodeError as exc:
-            raise (unsendable(self.name, self.run, payload[0], payload[1], serializer) or exc) from exc
+            raise (
+                unencodable_argument(self.name, self.run, payload[0], payload[1], serializer) or exc
+            ) from exc
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run the body in this process, as in Celery; an option that a real call would refuse raises an error."""

@@ -16,7 +16,7 @@ from amqp.method_framing import frame_writer as amqp_frame_writer
 from ...message.burial import DEAD_QUEUE, REFUSED_QUEUE
 from ...message.envelope import Envelope
 from ...message.lighter import lighter, wrapped
-from ...options.publish import Unwritable
+from ...options.publish import UnencodableHeader
 
 AROUND = 64
 """Bytes of a header frame besides the properties, with a reserve."""
@@ -24,7 +24,7 @@ _OF_A_VALUE = 16
 """An upper bound on the bytes of a value besides its text."""
 
 
-class TooLarge(Unwritable):
+class TooLarge(UnencodableHeader):
     """A message's headers do not fit into one frame; the text names the largest one."""
 
 
