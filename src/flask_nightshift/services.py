@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
-from .domain.job import is_plumbing
+from .domain.job import is_celery_internal
 from .errors import DatabaseUnavailable
 from .journal import record_progress
 from .lifetime.holdings import Holdings
@@ -60,7 +60,7 @@ class Services:
     def tasks(self) -> Iterator[Any]:
         """The registered tasks by name, without Celery's own (``celery.chord``, for example)."""
         for name, task in sorted(self.celery.tasks.items()):
-            if not is_plumbing(name):
+            if not is_celery_internal(name):
                 yield task
 
     def queues(self) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def queue_of(celery: Any, name: str) -> str:
 
 def test_the_table_has_all_of_celery_s_settings_once() -> None:
     kinds = (
-        celery_settings.AS_THEY_ARE,
+        celery_settings.HONOURED,
         celery_settings.OF_TASKS,
         celery_settings.MERGED,
         celery_settings._FIXED,
@@ -122,7 +122,7 @@ def test_a_library_s_own_setting_is_handed_on(shop: Any) -> None:
 
 @pytest.mark.parametrize("old", sorted(_TO_NEW_KEY))
 def test_an_old_name_stands_for_the_present_one(old: str) -> None:
-    assert celery_settings.present_name(old) == _TO_NEW_KEY[old]
+    assert celery_settings.current_name(old) == _TO_NEW_KEY[old]
 
 
 def test_old_names_and_those_with_the_prefix_are_honoured(shop: Any) -> None:

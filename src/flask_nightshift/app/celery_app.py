@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..brokers.connections import close_pool, forget_inherited
 from ..brokers.failures import STEP
-from ..config.celery_settings import is_meant
+from ..config.celery_settings import is_setting_or_typo
 from ..enqueue.publisher import JobPublisher
 from ..lifetime.forks import when_forked
 from ..schedule import entries as schedule
@@ -55,13 +55,13 @@ class JobCelery(TaskMaker):
     def finalize(self, auto: bool = False) -> None:
         """Create all declared tasks, as Celery does. Celery calls it at each access to ``tasks``."""
         if not self.finalized:
-            self.on_after_configure.tell_late(self)
+            self.on_after_configure.send_late(self)
         super().finalize(auto)
 
-    def tell_late_receivers(self) -> None:
+    def send_late_signals(self) -> None:
         """Call receivers that connected after this app sent its signal; raises their ``ConfigurationError``."""
-        self.on_after_configure.tell_late(self)
-        self.on_after_finalize.tell_late(self)
+        self.on_after_configure.send_late(self)
+        self.on_after_finalize.send_late(self)
 
     def _add_periodic_task(self, key: str, entry: dict[str, Any], name: str | None = None) -> None:
         super()._add_periodic_task(key, schedule.check(key, entry), name=name)
@@ -108,7 +108,7 @@ class JobCelery(TaskMaker):
     def _uses_utc(self) -> bool:
         return bool(super().uses_utc_timezone())
 
-    def forget_settings(self) -> None:
+    def clear_derived_settings(self) -> None:
         """Forget values derived from settings, after a setting changed."""
         for name in ("_uses_utc", "annotations", "deduplicates", "publisher", "timezone"):
             self.__dict__.pop(name, None)
@@ -162,7 +162,7 @@ class JobCelery(TaskMaker):
             end = backend.remove_pending_result
             backend.on_task_call = lambda producer, task_id: None  # noqa: ARG005 - Celery's own signature
             backend.remove_pending_result = lambda result: (
-                end(result) if _awaited(backend, result) else result
+                end(result) if _has_waiter(backend, result) else result
             )
         return backend
 
@@ -182,7 +182,7 @@ class JobCelery(TaskMaker):
         given, self.loader._conf = self.loader.conf, None  # noqa: SLF001 - so that Celery does not read them too
         prefix = f"{namespace.rstrip('_')}_" if namespace else ""
         names = {key: key.removeprefix(prefix) for key in given if key.startswith(prefix)}
-        self.conf.update({name: given[key] for key, name in names.items() if is_meant(name)})
+        self.conf.update({name: given[key] for key, name in names.items() if is_setting_or_typo(name)})
         return self.conf
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
@@ -193,6 +193,6 @@ class JobCelery(TaskMaker):
         return super().connection_for_write(url, transport_options=wanted, **options)
 
 
-def _awaited(backend: Any, result: Any) -> bool:
+def _has_waiter(backend: Any, result: Any) -> bool:
     """Whether a caller in this process waits for ``result``: only then is there a subscription."""
     return any(result.id in waiting for waiting in backend._pending_results)  # noqa: SLF001 - Celery's own place

@@ -17,7 +17,7 @@ logger = get_logger("flask_nightshift.late_signals")
 
 
 class LateSignal(Signal):
-    """A signal that remembers that it was sent; ``tell_late`` sends it to receivers that connected since.
+    """A signal that remembers that it was sent; ``send_late`` sends it to receivers that connected since.
 
     It holds strong references to receivers, because a function defined in an application factory has no other.
     """
@@ -40,9 +40,9 @@ class LateSignal(Signal):
         """
         self._named = named
         self._told.clear()
-        return self.tell_late(sender)
+        return self.send_late(sender)
 
-    def tell_late(self, sender: Any) -> list[tuple[Any, Any]]:
+    def send_late(self, sender: Any) -> list[tuple[Any, Any]]:
         """Call the receivers that were not called yet, if the signal was sent; returns as ``send`` does."""
         if self._named is None:
             return []

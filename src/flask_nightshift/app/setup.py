@@ -134,7 +134,7 @@ class _Guard:
         if "task_routes" in changed:
             changed["task_routes"] = Routes.around(changed["task_routes"])
         self._of_tasks(celery, changed)
-        celery.forget_settings()
+        celery.clear_derived_settings()
         return changed
 
     def _of_tasks(self, celery: JobCelery, changed: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ SEAMS = (
     ),
     *of(
         "celery.app.defaults",
-        imported("_TO_NEW_KEY", "present_name", "We also recognise old names of settings."),
+        imported("_TO_NEW_KEY", "current_name", "We also recognise old names of settings."),
     ),
     *of(
         "celery.app.events:Events",
@@ -104,7 +104,7 @@ SEAMS = (
         "celery.backends.base:Backend",
         patch("mark_as_done mark_as_failure mark_as_retry store_result _sleep", "_Guard",
               "A result backend that is down or refuses a result must not fail the job."),
-        read("_pending_results", "_awaited", "Whether a caller in this process waits for a result."),
+        read("_pending_results", "_has_waiter", "Whether a caller in this process waits for a result."),
     ),
     *of(
         "celery.backends.redis:RedisBackend",

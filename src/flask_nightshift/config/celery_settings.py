@@ -53,7 +53,7 @@ _AS_THEY_ARE = """
     worker_redirect_stdouts worker_redirect_stdouts_level worker_send_task_events worker_state_db worker_timer
     worker_timer_precision
 """
-AS_THEY_ARE = frozenset(_AS_THEY_ARE.split())
+HONOURED = frozenset(_AS_THEY_ARE.split())
 """Honoured as Celery documents them; for some, our default differs from Celery's."""
 
 OF_TASKS = {
@@ -158,7 +158,7 @@ AT_START = frozenset(
 """Settings that are read once, in ``init_app``; a later change is refused."""
 
 _NAMESPACES = ("beat_", "broker_", "control_", "event_", "result_", "security_", "task_", "worker_")
-_KNOWN = AS_THEY_ARE | OF_TASKS.keys() | MERGED.keys() | _FIXED.keys() | REFUSED.keys() | DEFAULTS.keys()
+_KNOWN = HONOURED | OF_TASKS.keys() | MERGED.keys() | _FIXED.keys() | REFUSED.keys() | DEFAULTS.keys()
 _NEAR = 0.85
 """From this similarity on (``difflib``, 0 to 1) a name counts as a misspelling of another."""
 _SECRET = ("pass", "secret", "key", "url", "backend")
@@ -172,7 +172,7 @@ def checked(where: str, given: Mapping[str, Any], *, late: bool = False) -> dict
     """
     settings: dict[str, Any] = {}
     for key, value in given.items():
-        name = present_name(key) or key
+        name = current_name(key) or key
         if name in settings and settings[name] != value:
             raise _refusal(where, key, value, f"{name!r}, which is the same setting, has another value")
         _check(where, key, name, value, late)
@@ -194,7 +194,7 @@ def _check(where: str, key: str, name: str, value: Any, late: bool) -> None:
         raise _refusal(where, key, value, f"Celery has no such setting; {hint}")
 
 
-def way_out(name: str) -> str:
+def remedy(name: str) -> str:
     """What to do about the Celery setting ``name``, found in a place that Nightshift does not read."""
     if name in REFUSED:
         return REFUSED[name]
@@ -203,7 +203,7 @@ def way_out(name: str) -> str:
     return f"give it as NIGHTSHIFT_CELERY[{name!r}]"
 
 
-def present_name(name: str) -> str | None:
+def current_name(name: str) -> str | None:
     """Celery's current name for the setting ``name``, which may be an old one or begin with ``CELERY_``.
 
     None if it is not a setting of Celery's.
@@ -214,9 +214,9 @@ def present_name(name: str) -> str | None:
     return next((candidate for candidate in candidates if is_known(candidate)), None)
 
 
-def is_meant(name: str) -> bool:
+def is_setting_or_typo(name: str) -> bool:
     """Whether ``name``, found in a settings module, is a setting of Celery's, perhaps an old or a misspelt name."""
-    return present_name(name) is not None or bool(_misspelt(name))
+    return current_name(name) is not None or bool(_misspelt(name))
 
 
 def is_known(name: str) -> bool:
@@ -241,4 +241,4 @@ def _refusal(where: str, key: str, value: Any, why: str) -> ConfigurationError:
     return ConfigurationError(f"{where}[{key!r}]", "***" if secret else value, why)
 
 
-__all__ = ["MERGED", "OF_TASKS", "checked", "is_known", "is_meant", "present_name", "way_out"]
+__all__ = ["MERGED", "OF_TASKS", "checked", "current_name", "is_known", "is_setting_or_typo", "remedy"]

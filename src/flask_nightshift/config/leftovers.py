@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Flask
 
-from .celery_settings import present_name, way_out
+from .celery_settings import current_name, remedy
 from .settings import PREFIX, Settings, unknown_setting
 
 _OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_")
@@ -21,7 +21,7 @@ _NOT_SETTINGS = frozenset({"CELERY_LOADER", "CELERY_CONFIG_MODULE"})
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class IneffectiveSetting:
     """The key ``name`` in ``where`` has no effect; ``remedy`` says what to do. Its value may be secret."""
 
     name: str
@@ -32,37 +32,37 @@ class Leftover:
         return f"{self.name} in {self.where} has no effect: {self.remedy}"
 
 
-def leftovers(app: Flask, settings: Settings) -> list[Leftover]:
+def leftovers(app: Flask, settings: Settings) -> list[IneffectiveSetting]:
     """All leftovers, except those whose value is in effect anyway."""
     return [*_in_config(app.config, settings), *_in_environment(settings)]
 
 
-def _in_config(config: Mapping[str, Any], settings: Settings) -> Iterator[Leftover]:
+def _in_config(config: Mapping[str, Any], settings: Settings) -> Iterator[IneffectiveSetting]:
     where = "app.config"
     old = config.get("CELERY")
     if isinstance(old, Mapping):
         for name, value in old.items():
-            present = present_name(str(name))
+            present = current_name(str(name))
             if present is not None and not _is_so(present, value, settings):
-                yield Leftover(f"CELERY[{name!r}]", where, way_out(present))
+                yield IneffectiveSetting(f"CELERY[{name!r}]", where, remedy(present))
     for key, value in config.items():
         if key.startswith((*_OLD_PREFIXES, "BROKER_")):
             yield from _old_setting(key, value, where, settings)
 
 
-def _in_environment(settings: Settings) -> Iterator[Leftover]:
+def _in_environment(settings: Settings) -> Iterator[IneffectiveSetting]:
     where = "the environment"
     for key, value in sorted(os.environ.items()):
         if key.startswith(_OLD_PREFIXES) and value:
             yield from _old_setting(key, value, where, settings)
         elif key.startswith(PREFIX) and (hint := unknown_setting(key)):
-            yield Leftover(key, where, f"there is no such setting; {hint}")
+            yield IneffectiveSetting(key, where, f"there is no such setting; {hint}")
 
 
-def _old_setting(key: str, value: Any, where: str, settings: Settings) -> Iterator[Leftover]:
-    present = present_name(key)
+def _old_setting(key: str, value: Any, where: str, settings: Settings) -> Iterator[IneffectiveSetting]:
+    present = current_name(key)
     if present is not None and key not in _NOT_SETTINGS and not _is_so(present, value, settings):
-        yield Leftover(key, where, way_out(present))
+        yield IneffectiveSetting(key, where, remedy(present))
 
 
 def _is_so(present: str, value: Any, settings: Settings) -> bool:
@@ -74,4 +74,4 @@ def _is_so(present: str, value: Any, settings: Settings) -> bool:
     return present in settings.celery and settings.celery[present] == value
 
 
-__all__ = ["Leftover", "leftovers"]
+__all__ = ["IneffectiveSetting", "leftovers"]

@@ -197,7 +197,7 @@ def cut(text: str, most: int, *, end: bool = False) -> str:
     return (raw[at:] if end else raw[:at]).decode("utf-8", "surrogatepass")
 
 
-def is_plumbing(task: str | None) -> bool:
+def is_celery_internal(task: str | None) -> bool:
     """Whether ``task`` is one of Celery's own tasks (``celery.chord_unlock``), which we do not report as jobs."""
     return task is not None and task.startswith("celery.")
 

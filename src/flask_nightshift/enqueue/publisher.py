@@ -22,7 +22,7 @@ from kombu.exceptions import EncodeError
 from ..brokers.base import Broker
 from ..brokers.failures import unavailable
 from ..domain.events import JobEnqueued
-from ..domain.job import JobRef, is_plumbing, utcnow
+from ..domain.job import JobRef, is_celery_internal, utcnow
 from ..errors import BrokerUnavailable
 from ..lifetime.forks import settle_in
 from ..message.arguments import brief
@@ -196,7 +196,7 @@ class JobPublisher:
     def _tell(
         self, task: str, headers: Mapping[str, Any], queue: str, at: datetime, due: datetime | None
     ) -> None:
-        if is_plumbing(task):
+        if is_celery_internal(task):
             return
         attempt = int(headers.get("retries") or 0) + 1
         job = JobRef(headers["id"], task, queue, attempt, headers[HISTORY].get("request_id"), at)

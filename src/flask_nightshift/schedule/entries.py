@@ -67,7 +67,7 @@ def entries(services: Services) -> dict[str, dict[str, Any]]:
     A ``celery.conf.beat_schedule`` that the app set after ``init_app`` adds to the configuration, as above.
     """
     services.celery.finalize()
-    services.celery.tell_late_receivers()
+    services.celery.send_late_signals()
     configured = services.app.config.get(KEY)
     declared = beat_schedule(services.settings, None if isinstance(configured, str) else configured)
     current = services.celery.conf.beat_schedule

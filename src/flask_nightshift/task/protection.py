@@ -31,7 +31,7 @@ from celery.local import Proxy
 from flask import Flask, current_app, has_app_context
 
 from ..domain.context import current_job
-from ..domain.job import is_plumbing, utcnow
+from ..domain.job import is_celery_internal, utcnow
 from ..domain.retry import Dead, decide
 from ..lifetime.copies import original_only
 from ..message.headers import ref
@@ -158,7 +158,7 @@ def protect(task: Any, services: Services, defaults: type[JobTask]) -> Any:
         task = _copy(task)
     own = type(task)
     bases: tuple[type, ...] = (own,) if issubclass(own, Protected) else (Protected, own)
-    if not issubclass(own, defaults) and not (issubclass(own, JobTask) and is_plumbing(task.name)):
+    if not issubclass(own, defaults) and not (issubclass(own, JobTask) and is_celery_internal(task.name)):
         bases = (*bases, defaults)
     described = {name: own.__dict__[name] for name in _DESCRIBES if name in own.__dict__}
     task.__class__ = type(

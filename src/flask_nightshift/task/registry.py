@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.app.registry import TaskRegistry
 
-from ..domain.job import is_plumbing
+from ..domain.job import is_celery_internal
 from ..options import task as task_options
 from .base import JobTask
 from .coroutines import refuse_generator
@@ -95,7 +95,7 @@ class TaskMaker(Celery):
     def _task_from_fun(self, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
         known = name or self.gen_task_name(fun.__name__, fun.__module__)
         refuse_generator(fun, known)
-        if base is None and is_plumbing(known):
+        if base is None and is_celery_internal(known):
             base = CeleryTask
         elif getattr(base, "ignore_result", None) is None and from_library(fun.__module__, self.main):
             options.setdefault("ignore_result", False)  # Celery's default, on which a library relies

@@ -19,7 +19,7 @@ from celery.exceptions import Reject
 from celery.worker.state import task_ready
 
 from ..domain.events import JobRetrying, JobReturned, JobSucceeded
-from ..domain.job import Failure, Reason, is_plumbing, utcnow
+from ..domain.job import Failure, Reason, is_celery_internal, utcnow
 from ..domain.retry import Dead, RetryAt, decide
 from ..message import headers as message_headers
 from ..message.codec import serialized
@@ -267,5 +267,5 @@ class SettledRequest(Delivery):
 
     def _emit(self, event: Any) -> None:
         # Celery's own helpers (chord_unlock, backend_cleanup, …) are not jobs of a user
-        if not is_plumbing(self._type):
+        if not is_celery_internal(self._type):
             self.settlement.services.events.emit(event)
