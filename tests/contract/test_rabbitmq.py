@@ -44,7 +44,7 @@ def test_rabbitmq_itself_buries_a_message_that_comes_back_too_often(harness: Har
     before = topology.job_queue(harness.queue)
     before.queue_arguments["x-delivery-limit"] = DELIVERIES - 1
     with harness.connection() as connection:
-        topology.declare_foundation(connection)
+        topology.declare_shared(connection)
         topology.declare_queue(connection, before)
     job = a_job()
     harness.broker.publish(job, harness.queue)
@@ -142,7 +142,12 @@ def test_a_broker_that_lost_everything_gets_its_topology_again(rabbitmq: RabbitM
     with make_harness("rabbitmq", rabbitmq) as harness:
         harness.broker.publish(a_job(), harness.queue)
         with harness.connection() as connection, connection.channel() as channel:
-            for exchange in (harness.queue, DEAD_QUEUE, topology.READY_MARK.name, topology.DELAYED_EXCHANGE):
+            for exchange in (
+                harness.queue,
+                DEAD_QUEUE,
+                topology.TOPOLOGY_MARKER.name,
+                topology.DELAYED_EXCHANGE,
+            ):
                 channel.exchange_delete(exchange)
             channel.queue_delete(harness.queue)
 
@@ -182,7 +187,7 @@ def test_a_queue_with_another_delivery_limit_can_be_used(
     else:
         before.queue_arguments["x-delivery-limit"] = standing
     with harness.connection() as connection:
-        topology.declare_foundation(connection)
+        topology.declare_shared(connection)
         topology.declare_queue(connection, before)
 
     harness.broker.publish(a_job(), harness.queue)
@@ -207,7 +212,7 @@ def test_declaring_twice_is_the_same_declaration(harness: Harness) -> None:
     with harness.connection() as connection:
         for _ in range(2):
             try:
-                topology.declare_foundation(connection, anyway=True)
+                topology.declare_shared(connection, anyway=True)
                 topology.declare_queue(connection, harness.broker.queue(harness.queue))
             except PreconditionFailed as exc:
                 pytest.fail(str(exc))

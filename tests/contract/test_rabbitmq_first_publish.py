@@ -121,7 +121,7 @@ def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
     with make_harness("rabbitmq", rabbitmq, NIGHTSHIFT_BROKER_URL=rabbitmq.fresh_url()) as harness:
         assert isinstance(harness.broker, RabbitMQBroker)
         declarations = harness.broker._declarations
-        declaring, foundation = declarations._declaring, topology.declare_foundation
+        declaring, foundation = declarations._declaring, topology.declare_shared
 
         def counted(name: str) -> Any:
             waiting.release()
@@ -135,7 +135,7 @@ def test_threads_that_wait_for_the_first_declaration_get_their_answer_in_time(
             foundation(connection, **options)
 
         monkeypatch.setattr(declarations, "_declaring", counted)
-        monkeypatch.setattr(topology, "declare_foundation", frozen)
+        monkeypatch.setattr(topology, "declare_shared", frozen)
 
         def late(_: int) -> float:
             began = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from ..config.settings import Settings
-from .base import Broker, need_shared
+from .base import Broker, require_shared
 from .connections import Connection
 from .failures import unavailable
 
@@ -30,4 +30,4 @@ def connect(settings: Settings, app: Flask) -> Broker:
     return RedisBroker(settings)
 
 
-__all__ = ["Broker", "Connection", "connect", "need_shared", "unavailable"]
+__all__ = ["Broker", "Connection", "connect", "require_shared", "unavailable"]

@@ -266,7 +266,7 @@ class Broker(Publisher, Settler, Inspector, Protocol):
         """Close this thread's connections; the object can be used again."""
 
 
-def need_shared(broker: Broker) -> None:
+def require_shared(broker: Broker) -> None:
     """Raise ``ConfigurationError`` for a broker that other processes cannot reach."""
     if not broker.capabilities.shared:
         raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, f"{UNSHARED}. {UNSHARED_REMEDY}")

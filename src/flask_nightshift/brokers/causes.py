@@ -68,7 +68,7 @@ def cause(exc: BaseException, url: str) -> str:
     return ""
 
 
-def in_short(exc: BaseException) -> str:
+def short_text(exc: BaseException) -> str:
     """The type and the text of ``exc``, at most ``LONGEST`` characters."""
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
@@ -82,4 +82,4 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
-__all__ = ["CLUSTER", "cause", "in_short"]
+__all__ = ["CLUSTER", "cause", "short_text"]

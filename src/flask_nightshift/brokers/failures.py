@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from ..errors import BrokerUnavailable
 from ..text.passwords import hide_password
-from .causes import cause, in_short
+from .causes import cause, short_text
 
 STEP = 2.0
 """The time limit in seconds of one network step: connecting, a handshake, a command, a confirmation."""
@@ -42,7 +42,7 @@ RETRY_POLICY: dict[str, Any] = {
 
 def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:
     """The ``BrokerUnavailable`` for ``exc``; it names the broker and the cause, and shows no password."""
-    meaning, told = cause(exc, url), hide_password(in_short(exc))
+    meaning, told = cause(exc, url), hide_password(short_text(exc))
     what = f"cannot be used: {meaning}" if meaning else "did not answer in time, or refused the command"
     return BrokerUnavailable(f"The broker at {hide_password(url)} {what} ({told}).")
 

@@ -155,7 +155,7 @@ SEAMS = (
     *of(
         "kombu.transport.native_delayed_delivery",
         imported("CELERY_DELAYED_DELIVERY_EXCHANGE calculate_routing_key "
-                 "declare_native_delayed_delivery_exchanges_and_queues", "delay declare_foundation _declare",
+                 "declare_native_delayed_delivery_exchanges_and_queues", "delay declare_shared _declare",
                  "RabbitMQ delays with Celery's own exchanges, so both must name them alike."),
     ),
 )  # fmt: skip

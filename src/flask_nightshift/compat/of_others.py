@@ -14,7 +14,7 @@ SEAMS = (
     ),
     *of(
         "amqp.connection:Connection",
-        patch("drain_events", "in_time", "All declarations together have one deadline."),
+        patch("drain_events", "within_deadline", "All declarations together have one deadline."),
     ),
     *of(
         "amqp.serialization:GenericContent",

@@ -23,7 +23,7 @@ from typing import Any
 from celery.beat import ScheduleEntry, Scheduler, Service, _evaluate_entry_args, _evaluate_entry_kwargs
 from celery.schedules import schedule as interval
 
-from ..brokers import need_shared
+from ..brokers import require_shared
 from ..domain.job import utcnow
 from ..errors import BrokerUnavailable
 from ..services import Services
@@ -215,7 +215,7 @@ class _Stoppable(JobScheduler):
 
 def run(services: Services) -> None:
     """Run Beat in this process until SIGTERM or SIGINT; raises ``ConfigurationError`` for an unusable schedule."""
-    need_shared(services.broker)
+    require_shared(services.broker)
     app = services.celery
     app.set_default()
     app.loader.import_default_modules()

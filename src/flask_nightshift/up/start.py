@@ -14,7 +14,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from .. import services
-from ..brokers import need_shared
+from ..brokers import require_shared
 from ..errors import DatabaseUnavailable
 from .processes import BROKER, Processes
 
@@ -41,7 +41,7 @@ def up(
     ``ConfigurationError`` for the broker ``memory://``.
     """
     here = services.current(app)
-    need_shared(here.broker)
+    require_shared(here.broker)
     need_port(port)
     try:
         here.store.migrate()

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.apps.worker import Worker
 
-from ..brokers import need_shared
+from ..brokers import require_shared
 from ..compat import check
 from ..errors import BrokerUnavailable, ConfigurationError, IncompatibleLibrary
 from ..services import Services
@@ -84,7 +84,7 @@ def run(
     ``worker@HOST``, ``worker2@HOST``, …). ``task_events``: send an event of each job to monitors such as Flower, as
     Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
     """
-    need_shared(services.broker)
+    require_shared(services.broker)
     app = services.celery
     app.set_default()
     app.loader.import_default_modules()

@@ -32,7 +32,7 @@ from ..failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience
 from . import topology
 from .checks import findings
 from .dead_queue import DeadQueue
-from .declaring import in_time
+from .declaring import within_deadline
 from .publisher import RabbitMQPublisher
 from .queues import all_of, purge, ready
 
@@ -81,7 +81,7 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
         """Declare the delayed queues, the dead-letter queue and ``queues``; a worker calls it when it connects."""
-        with in_time(connection, CONSUMER_STEP):
+        with within_deadline(connection, CONSUMER_STEP):
             self._declarations.prepare(connection, queues)
 
     def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:

@@ -78,7 +78,7 @@ def _consumer_timeout(version: tuple[int, ...], longest: float | None) -> Iterat
 def _declarations(connection: Any, queues: Iterable[Queue]) -> Iterator[Finding]:
     for queue in queues:
         try:
-            topology.declare_foundation(connection)
+            topology.declare_shared(connection)
             as_wanted = topology.declare_queue(connection, queue)
         except connection.channel_errors as exc:
             yield Finding(

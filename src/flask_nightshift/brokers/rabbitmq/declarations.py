@@ -63,7 +63,7 @@ class Declarations:
         except connection.channel_errors as exc:
             if getattr(exc, "reply_code", None) != 404:
                 raise
-            topology.declare_foundation(connection, anyway=True)  # a part of it was deleted
+            topology.declare_shared(connection, anyway=True)  # a part of it was deleted
             self._declare(connection, queues)
 
     def for_publish(self, connection: Any, queue: str, *, consumed: bool) -> None:
@@ -73,11 +73,11 @@ class Declarations:
             return
         with self._declaring(DEAD_QUEUE) as missing:
             if missing:
-                topology.declare_foundation(connection)
+                topology.declare_shared(connection)
 
     def _declare(self, connection: Any, queues: Sequence[Queue]) -> None:
         if DEAD_QUEUE not in self._done:
-            topology.declare_foundation(connection)
+            topology.declare_shared(connection)
             self._done.add(DEAD_QUEUE)
         for queue in queues:
             if not self.are_ours(queue):

@@ -43,7 +43,7 @@ def unanswered(channel: Any) -> Iterator[None]:
 
 
 @contextmanager
-def in_time(connection: Any, step: float) -> Iterator[None]:
+def within_deadline(connection: Any, step: float) -> Iterator[None]:
     """Within this block, limit the wait for each answer to ``failures.left(step)`` seconds.
 
     Without it, a slow server could take ``STEP`` for each of the many steps of a first publish.

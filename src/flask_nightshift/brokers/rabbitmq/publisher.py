@@ -30,7 +30,7 @@ from . import topology
 from .batch import Batch
 from .checks import other_queue
 from .declarations import Declarations
-from .declaring import in_time
+from .declaring import within_deadline
 from .frames import fitting, frame_writer
 from .nodes import Nodes
 
@@ -87,7 +87,7 @@ class RabbitMQPublisher:
         def work() -> T:
             if queue is None or queue.name in self._declarations:
                 return publish()
-            with in_time(connection, STEP):
+            with within_deadline(connection, STEP):
                 self._declarations.once(connection, queue)
                 return publish()
 
@@ -110,7 +110,7 @@ class RabbitMQPublisher:
         self._declarations.forget()
         connection = self._connect()
         try:
-            topology.declare_foundation(connection, anyway=True)
+            topology.declare_shared(connection, anyway=True)
         except ERRORS:
             return False
         finally:
@@ -170,7 +170,7 @@ class RabbitMQPublisher:
             if queue in self._declarations:
                 send(connection)
                 return
-            with in_time(connection, STEP):
+            with within_deadline(connection, STEP):
                 self._declarations.for_publish(connection, queue, consumed=consumed)
                 send(connection)
 

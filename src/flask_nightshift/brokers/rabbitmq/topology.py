@@ -41,7 +41,7 @@ ARRIVALS = Exchange("nightshift.delayed", "topic", arguments={"alternate-exchang
 """The exchange through which delayed jobs leave the delayed queues; without their queue they go to the dead letters."""
 OURS = "@job"
 """The word before the queue's word in the routing key of our delayed jobs."""
-READY_MARK = Exchange("nightshift.ready", "fanout")
+TOPOLOGY_MARKER = Exchange("nightshift.ready", "fanout")
 """Declared last: if it exists, the delayed queues and the dead-letter queue exist too."""
 CONSUMER_TIMEOUT = 24 * 3600 * 1000
 """Milliseconds that a job may stay unacknowledged; servers before 3.12 have only a server-wide setting."""
@@ -104,9 +104,12 @@ def delay(seconds: int, queue: str) -> tuple[str, str]:
     return DELAYED_EXCHANGE, calculate_routing_key(min(seconds, LONGEST_DELAY), _arrival(queue))
 
 
-def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
-    """Declare the dead-letter queue and the delayed queues, unless ``READY_MARK`` exists; ``anyway``: in any case."""
-    if not anyway and _exists(connection, READY_MARK):
+def declare_shared(connection: Any, *, anyway: bool = False) -> None:
+    """Declare the dead-letter queue and the delayed queues, unless ``TOPOLOGY_MARKER`` exists;
+
+    ``anyway``: in any case.
+    """
+    if not anyway and _exists(connection, TOPOLOGY_MARKER):
         return
     with open_channel(connection) as channel:
         with unanswered(channel):
@@ -116,7 +119,7 @@ def declare_foundation(connection: Any, *, anyway: bool = False) -> None:
             arrivals = ARRIVALS.bind(channel)
             arrivals.declare()
             arrivals.bind_to(CELERY_DELAYED_DELIVERY_EXCHANGE, routing_key=f"#.{OURS}.*")
-        READY_MARK.bind(channel).declare()
+        TOPOLOGY_MARKER.bind(channel).declare()
 
 
 def declare_queue(connection: Any, queue: Queue) -> bool:
