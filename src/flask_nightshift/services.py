@@ -50,7 +50,7 @@ class Services:
             "journal",
         ):  # the journal is closed first, since it writes to the store
             self.holdings.add(name, getattr(self, name).close)
-        self.holdings.go_with(self.app)
+        self.holdings.close_with(self.app)
 
     def close(self) -> None:
         """Write pending history, and close all threads and connections; later use opens them again."""

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 
-from flask_nightshift.up.child import Child, Ended, Wrote
+from flask_nightshift.up.child import Child, Ended, Output
 from flask_nightshift.up.printer import OURSELVES, Printer
 
 MOMENT = time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1))
@@ -59,13 +59,13 @@ def test_a_closed_output_does_not_stop_the_processes() -> None:
 
 def test_a_process_tells_what_it_writes_and_then_its_end() -> None:
     script = "import os, sys; print(os.environ['WHO'], flush=True); print(os.getsid(0), file=sys.stderr); sys.exit(3)"
-    events: queue.SimpleQueue[Wrote | Ended] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Output | Ended] = queue.SimpleQueue()
     child = Child("it", [sys.executable, "-c", script], {**os.environ, "WHO": "me"})
     assert not child.runs
     child.start(events.put)
     assert child.runs
     told = [events.get(timeout=20) for _ in range(3)]
-    assert [each.text for each in told if isinstance(each, Wrote)] == [b"me\n", b"%d\n" % child.pid]
+    assert [each.text for each in told if isinstance(each, Output)] == [b"me\n", b"%d\n" % child.pid]
     assert told[-1] == Ended("it", 3)
 
 
@@ -73,10 +73,10 @@ def test_a_process_is_killed_with_what_it_left_behind() -> None:
     script = (
         "import subprocess as s; s.Popen(['sleep', '60']); print('up', flush=True); s.run(['sleep', '60'])"
     )
-    events: queue.SimpleQueue[Wrote | Ended] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Output | Ended] = queue.SimpleQueue()
     child = Child("it", [sys.executable, "-c", script], os.environ)
     child.start(events.put)
-    assert isinstance(events.get(timeout=20), Wrote)
+    assert isinstance(events.get(timeout=20), Output)
     child.kill()
     assert events.get(timeout=20) == Ended("it", -9)
     child.kill()  # nothing is left

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from ..errors import BrokerUnavailable, DatabaseUnavailable
-from ..lifetime.forks import settle_in, when_forked
+from ..lifetime.forks import reset_if_forked, when_forked
 from ..lifetime.holdings import call_in_a_thread
 
 OUTAGES = (DatabaseUnavailable, BrokerUnavailable)
@@ -108,7 +108,7 @@ class Loop:
 
     def start(self) -> None:
         """Start the thread, unless it runs; its first turn comes at once."""
-        settle_in()
+        reset_if_forked()
         with self.changed:
             self._kept = self._work()
             if self.alive:
@@ -121,7 +121,7 @@ class Loop:
 
     def wake(self, after: float = 0.0) -> None:
         """Have a turn ``after`` that many seconds; during an outage, not before the next try."""
-        settle_in()
+        reset_if_forked()
         with self.changed:
             self._wanted = min(self._wanted, monotonic() + after)
             self.start()
@@ -129,7 +129,7 @@ class Loop:
 
     def hurry(self) -> None:
         """Have a turn now, also during an outage."""
-        settle_in()
+        reset_if_forked()
         with self.changed:
             self._hurried = True
             self.start()
@@ -140,7 +140,7 @@ class Loop:
 
         With ``finish`` it takes another turn first, and further ones while they are due, until one fails.
         """
-        settle_in()
+        reset_if_forked()
         with self.changed:
             self._stop = _Stop.WHEN_DONE if finish else _Stop.AT_ONCE
             self._hurried = finish

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid_utils
 
-from ..lifetime.forks import settle_in, when_forked
+from ..lifetime.forks import reset_if_forked, when_forked
 
 
 class _Generator:
@@ -29,13 +29,13 @@ when_forked(_generator)
 
 def new_id() -> str:
     """The id of a job."""
-    settle_in()
+    reset_if_forked()
     return str(uuid_utils.uuid7())
 
 
 def new_ids(count: int) -> list[str]:
     """The ids of ``count`` jobs, in ascending order."""
-    settle_in()
+    reset_if_forked()
     return [str(uuid_utils.uuid7()) for _ in range(count)]
 
 

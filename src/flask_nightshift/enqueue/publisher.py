@@ -24,7 +24,7 @@ from ..brokers.failures import unavailable
 from ..domain.events import JobEnqueued
 from ..domain.job import JobRef, is_celery_internal, utcnow
 from ..errors import BrokerUnavailable
-from ..lifetime.forks import settle_in
+from ..lifetime.forks import reset_if_forked
 from ..message.arguments import brief
 from ..message.envelope import Envelope
 from ..message.headers import HISTORY, stamp
@@ -74,7 +74,7 @@ class JobPublisher:
         Raises ``BrokerUnavailable``, ``InvalidOption`` for a wrong option, ``UnencodableArgument`` for an argument that
         cannot be encoded, and Celery's errors for other arguments that make no message.
         """
-        settle_in()
+        reset_if_forked()
         call = self._calls.checked(name, args, kwargs, options)
         job_id = call.options.get("task_id") or new_id()
         queue = self._queues.of(call)
@@ -95,7 +95,7 @@ class JobPublisher:
         Returns None, without publishing, if the jobs need Celery's producer. Raises what ``one`` raises; a
         ``BrokerUnavailable`` lists the ids of the jobs that are enqueued (``enqueued``).
         """
-        settle_in()
+        reset_if_forked()
         options = {"task_type": task, **_options_of(task), **options}
         call = self._calls.checked(task.name, (), {}, options)
         queue = self._queues.of(call)

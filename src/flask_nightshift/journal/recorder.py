@@ -18,7 +18,7 @@ from collections import deque
 
 from ..background.loop import Backoff, Loop, Work
 from ..domain.events import JobEvent
-from ..lifetime.forks import settle_in, when_forked
+from ..lifetime.forks import reset_if_forked, when_forked
 from ..store import Store
 from . import batch as batches
 from .attempts import Open
@@ -79,7 +79,7 @@ class Journal(Work):
 
     def __call__(self, event: JobEvent) -> None:
         """Record ``event``; rarely waits for the lock, and at most ``ROOM_TIMEOUT`` for the database."""
-        settle_in()
+        reset_if_forked()
         self._events.append(event)
         if self._resting or len(self._events) == BATCH:
             self._rouse()
@@ -127,7 +127,7 @@ class Journal(Work):
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Write all events until now; returns whether that took at most ``timeout`` seconds."""
-        settle_in()
+        reset_if_forked()
         with self._loop.changed:
             target = self._settled + self._waiting()
             if self._settled >= target:

@@ -5,7 +5,7 @@ for ever in the child. So each object says how to reset itself there.
 
 Python's own hook is not enough for two servers: uWSGI forks without calling it, and ``gunicorn --preload -k gevent``
 replaces Python's threads after the fork. A lock created before that does not lock between greenlets. So the users of
-such an object call ``settle_in()`` first.
+such an object call ``reset_if_forked()`` first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def when_forked(forkable: Forkable) -> None:
     _objects.add(forkable)
 
 
-def settle_in() -> None:
+def reset_if_forked() -> None:
     """Reset if this process is a child that Python does not know of, or if gevent has replaced its threads."""
     if _home != _where():
         with _settling:  # several threads may arrive first; an RLock, because greenlets would wait for ever
@@ -56,7 +56,7 @@ class Own(Generic[T]):
 
     def get(self) -> T:
         """The object of this thread or greenlet."""
-        settle_in()
+        reset_if_forked()
         found: T | None = getattr(self._mine, "value", None)
         if found is None:
             found = self._mine.value = self._make()
@@ -85,4 +85,4 @@ _settling = threading.RLock()
 _home = _where()
 os.register_at_fork(after_in_child=_in_child)
 
-__all__ = ["Forkable", "Own", "settle_in", "when_forked"]
+__all__ = ["Forkable", "Own", "reset_if_forked", "when_forked"]

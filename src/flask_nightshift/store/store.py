@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, make_url, text
 
 from ..errors import DatabaseUnavailable
 from ..lifetime.fork_gate import gate
-from ..lifetime.forks import settle_in, when_forked
+from ..lifetime.forks import reset_if_forked, when_forked
 from . import engine as engines
 from . import migration
 from .deadline import deadline
@@ -53,7 +53,7 @@ class Store:
     @property
     def engine(self) -> Engine:
         """The SQLAlchemy engine of this process."""
-        settle_in()
+        reset_if_forked()
         with self._lock:
             if self._engine is None:
                 self._engine = engines.build(self._url, shared=self._shared)

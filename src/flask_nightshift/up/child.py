@@ -14,7 +14,7 @@ from typing import IO, cast
 
 
 @dataclass(frozen=True, slots=True)
-class Wrote:
+class Output:
     """The process ``name`` wrote the line ``text`` (with its line end) at ``at``, in seconds since the epoch."""
 
     name: str
@@ -45,7 +45,7 @@ class Child:
         """Whether the process has started and its end is not recorded yet."""
         return self.pid != 0 and self.code is None
 
-    def start(self, tell: Callable[[Wrote | Ended], None]) -> None:
+    def start(self, tell: Callable[[Output | Ended], None]) -> None:
         """Start the process, and a thread that calls ``tell`` for each line and for its end; raises ``OSError``."""
         process = subprocess.Popen(  # noqa: S603 - a command of ours, or one that the app's author gave
             self._command,
@@ -68,16 +68,16 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _follow(self, process: subprocess.Popen[bytes], tell: Callable[[Wrote | Ended], None]) -> None:
+    def _follow(self, process: subprocess.Popen[bytes], tell: Callable[[Output | Ended], None]) -> None:
         output = threading.Thread(target=self._read, args=(process.stdout, tell), daemon=True)
         output.start()
         code = process.wait()
         output.join(1.0)  # read the rest of the output; a grandchild may keep it open for ever
         tell(Ended(self.name, code))
 
-    def _read(self, output: IO[bytes] | None, tell: Callable[[Wrote | Ended], None]) -> None:
+    def _read(self, output: IO[bytes] | None, tell: Callable[[Output | Ended], None]) -> None:
         for line in cast("IO[bytes]", output):
-            tell(Wrote(self.name, line))
+            tell(Output(self.name, line))
 
 
-__all__ = ["Child", "Ended", "Wrote"]
+__all__ = ["Child", "Ended", "Output"]

@@ -23,7 +23,7 @@ GENTLE_SECONDS = 5.0
 """Seconds between SIGTERM and SIGKILL for the broker, to write its data."""
 
 
-class Guard:
+class GuardianClient:
     """Starts the guardian (this module as a process), and reports to it which processes run."""
 
     def __init__(self) -> None:

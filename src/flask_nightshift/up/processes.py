@@ -22,8 +22,8 @@ from rich.markup import escape
 from rich.rule import Rule
 
 from ..services import Services
-from .child import Child, Ended, Wrote
-from .guardian import Guard
+from .child import Child, Ended, Output
+from .guardian import GuardianClient
 from .printer import OURSELVES, Printer
 from .readiness import START_SECONDS, await_broker, await_ready
 
@@ -53,7 +53,7 @@ class Readiness:
     said: str
 
 
-Event = Wrote | Ended | Signalled | BrokerAnswers | Readiness
+Event = Output | Ended | Signalled | BrokerAnswers | Readiness
 
 
 class Processes:
@@ -67,7 +67,7 @@ class Processes:
         # a SimpleQueue, because a signal handler may put an event while the same thread holds a Queue's lock
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._printer = Printer(sys.stdout)
-        self._guard = Guard()
+        self._guard = GuardianClient()
         self._here = here
         self._url = url
         self._hints = hints
@@ -140,7 +140,7 @@ class Processes:
         except queue.Empty:
             return
         match event:
-            case Wrote():
+            case Output():
                 self._printer.write(event.name, event.text.decode("utf-8", "replace"), event.at)
             case Ended():
                 self._ended(self._children[event.name], event.code)
