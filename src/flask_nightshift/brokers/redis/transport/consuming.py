@@ -79,8 +79,7 @@ class Consumer:
 
     def left_to_kombu(self) -> bool:
         """Whether kombu's own BRPOP is to be used, because no queue needs acknowledgements; it is noted as sent."""
-        active = self._seat.active_queues
-        if self._no_ack and active and all(queue in self._no_ack for queue in active):
+        if self._no_ack and (active := self._seat.active_queues) and self._no_ack.issuperset(active):
             self._polling.asked = Asked.BRPOP
             return True
         return False
