@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from broker_harness import NAMES, Embedded, Harness, InProcess, make_harness
+from broker_harness import FIXTURES, NAMES, Embedded, Harness, InProcess, make_harness
 from flask_nightshift.services import current
 from resultsapp import create_app
 
@@ -29,14 +29,7 @@ def in_process() -> InProcess:
 @pytest.fixture(params=NAMES)
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     name = request.param
-    fixture = {
-        "embedded": "embedded",
-        "redis": "redis_server",
-        "kombu": "redis_server",
-        "rabbitmq": "rabbitmq",
-        "memory": "in_process",
-    }
-    server = request.getfixturevalue(fixture[name])
+    server = request.getfixturevalue(FIXTURES[name])
     with make_harness(name, server) as made:
         yield made
 

@@ -142,8 +142,18 @@ class Harness:
                 yield receive
 
 
-NAMES = ["embedded", "redis", "kombu", "rabbitmq", "memory"]
-"""The lease transport on Valkey and on Redis, kombu's own on Redis, RabbitMQ, and the broker inside this process."""
+FIXTURES = {
+    "embedded": "embedded",
+    "redis": "redis_server",
+    "kombu": "redis_server",
+    "rabbitmq": "rabbitmq",
+    "memory": "in_process",
+}
+"""The fixture of the server for each broker.
+
+They are the lease transport on Valkey and on Redis, kombu's own on Redis, RabbitMQ, and the broker inside this process.
+"""
+NAMES = list(FIXTURES)
 
 
 @contextmanager

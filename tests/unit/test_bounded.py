@@ -11,7 +11,7 @@ from flask_nightshift.domain.job import MAX_TEXT, MAX_TRACEBACK, Failure, cut
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.message.headers import DEAD, HISTORY
-from flask_nightshift.message.lighter import unwrapped
+from flask_nightshift.message.oversize import unwrapped
 
 PILE = "\N{PILE OF POO}"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+
 from flask import Flask
 
+from ..config.broker_url import BROKERS
 from ..config.settings import Settings
 from .base import Broker, require_shared
 from .connections import Connection
@@ -12,22 +15,9 @@ from .failures import unavailable
 
 def connect(settings: Settings, app: Flask) -> Broker:
     """The broker of ``app``; it opens no connection yet."""
-    scheme = settings.broker_url.partition("://")[0]
-    if scheme == "embedded":
-        from .redis.embedded import EmbeddedBroker
-
-        return EmbeddedBroker(settings, app.instance_path)
-    if scheme in ("amqp", "amqps", "pyamqp"):
-        from .rabbitmq.broker import RabbitMQBroker
-
-        return RabbitMQBroker(settings)
-    if scheme == "memory":
-        from .memory.broker import MemoryBroker
-
-        return MemoryBroker(settings)
-    from .redis.broker import RedisBroker
-
-    return RedisBroker(settings)
+    module = importlib.import_module(f".{BROKERS[settings.broker_url.partition('://')[0]]}", __package__)
+    broker: Broker = module.make(settings, app)
+    return broker
 
 
 __all__ = ["Broker", "Connection", "connect", "require_shared", "unavailable"]

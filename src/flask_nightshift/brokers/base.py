@@ -57,7 +57,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result of ``flask jobs doctor``. ``level`` is ``ok``, ``warning`` or ``error``."""
+    """One result of ``flask jobs doctor``. ``level`` is ``ok``, ``info``, ``warning`` or ``error``."""
 
     level: str
     check: str

@@ -2,7 +2,8 @@
 
 Results go to standard output; ``--json`` prints all of them. A mistake of the operator, and a broker or database that
 is down, are one line on standard error and exit code 1. A command imports slow modules itself, so that ``flask --help``
-stays fast. What a command does is in ``operations``; what it shows comes from there and from ``observe``.
+stays fast. ``operations`` does what a command asks for, and it shows what ``operations`` and ``observe`` return;
+``serve.py`` runs processes.
 """
 
 from .base import JobsGroup

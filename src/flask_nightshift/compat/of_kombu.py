@@ -7,7 +7,7 @@ from .seam import imported, of, override, patch, read
 SEAMS = (
     *of(
         "kombu.transport.redis:Channel",
-        override("_brpop_start _brpop_read", "Channel Seat",
+        override("_brpop_start _brpop_read", "Channel KombuChannel",
                  "The poller calls them to ask the server and to take its answer; ours claim a batch in place of BRPOP, "
                  "and without them messages leave Redis before anything holds them."),
         override("basic_consume basic_cancel _basic_cancel", "Channel",
@@ -22,13 +22,13 @@ SEAMS = (
         override("_put create_publish_batch", "Channel",
                  "Every publish ends here; ours delays in the broker and rings the doorbell."),
         override("from_transport_options", "Channel", "Our own transport options become attributes of the channel."),
-        read("_in_poll", "Channel Seat Poller", "It says that a command is under way on the polling connection."),
-        read("_brpop_sent_at", "Seat", "When the last command was sent; kombu's health check reads it."),
-        read("_flush_brpop_reauth", "Seat", "New credentials are sent between two commands."),
-        read("_queue_cycle", "Seat", "The order in which the queues have their turn."),
+        read("_in_poll", "Channel KombuChannel Poller", "It says that a command is under way on the polling connection."),
+        read("_brpop_sent_at", "KombuChannel", "When the last command was sent; kombu's health check reads it."),
+        read("_flush_brpop_reauth", "KombuChannel", "New credentials are sent between two commands."),
+        read("_queue_cycle", "KombuChannel", "The order in which the queues have their turn."),
         read("_in_listen", "Poller", "It says that the channel listens for broadcasts already."),
         read("_create_client", "Channel", "The client that prefixes keys as kombu does."),
-        read("_get_pool _sentinel_manager _async_sentinel_manager", "Seat",
+        read("_get_pool _sentinel_manager _async_sentinel_manager", "KombuChannel",
              "The lease has a pool of its own, with the channel's parameters; the channel keeps its Sentinel."),
         read("_registered", "Channel", "A fork must not take its parent's channel out of the poller."),
         read("_expires", "Channel", "Queues that expire are published to in kombu's own way."),
@@ -99,7 +99,7 @@ SEAMS = (
     *of(
         "kombu.transport.virtual.base:Transport",
         read("_avail_channels", "Transport", "Channels that wait to be used; after trouble they are detached too."),
-        read("_callbacks _deliver", "Seat MemoryTransport", "How a channel hands a message to its consumer."),
+        read("_callbacks _deliver", "KombuChannel MemoryTransport", "How a channel hands a message to its consumer."),
         override("Channel implements", "MemoryTransport", "What the transport makes its channels from, and can do."),
         override("drain_events", "MemoryTransport", "It waits until something has changed, where kombu's sleeps a second."),
         override("establish_connection", "MemoryTransport", "A forked process must not appear connected."),

@@ -35,7 +35,7 @@ SEAMS = (
     ),
     *of(
         "redis.connection:ConnectionPool",
-        read("connection_kwargs max_connections", "Seat", "The lease's connections must not hang, and have no limit."),
+        read("connection_kwargs max_connections", "KombuChannel", "The lease's connections must not hang, and have no limit."),
     ),
     *of(
         "sqlalchemy.sql.compiler:SQLCompiler",

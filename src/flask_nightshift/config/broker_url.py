@@ -8,9 +8,21 @@ from urllib.parse import urlsplit
 from ..errors import ConfigurationError
 from ..text.passwords import refused_url
 
-SCHEMES = ("embedded", "redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
+BROKERS = {
+    "embedded": "redis.embedded",
+    "redis": "redis.broker",
+    "rediss": "redis.broker",
+    "redis+socket": "redis.broker",
+    "sentinel": "redis.broker",
+    "amqp": "rabbitmq.broker",
+    "amqps": "rabbitmq.broker",
+    "pyamqp": "rabbitmq.broker",
+    "memory": "memory.broker",
+}
+"""The module in ``brokers/`` for each scheme; its function ``make(settings, app)`` makes the broker."""
 IN_PROCESS = "memory"
 """A scheme for tests; error messages do not suggest it."""
+SCHEMES = tuple(scheme for scheme in BROKERS if scheme != IN_PROCESS)
 
 
 def checked(key: str, value: Any) -> str:
@@ -49,4 +61,4 @@ def _check_parts(key: str, value: str, url: str) -> None:
         )
 
 
-__all__ = ["IN_PROCESS", "SCHEMES", "checked"]
+__all__ = ["BROKERS", "IN_PROCESS", "SCHEMES", "checked"]

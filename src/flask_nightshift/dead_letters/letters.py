@@ -1,6 +1,6 @@
 """Dead letters in the table: find, filter, list, count.
 
-Only this module knows the columns: ``row`` and ``archived`` convert a letter to and from a row.
+Only this module converts a letter to and from a row (``row``, ``archived``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pools that run a worker's jobs, and their properties; the code of each is in ``worker/pools/``."""
+"""The pools that run a worker's jobs, and their properties; our code for them is in ``worker/pools/``."""
 
 from __future__ import annotations
 

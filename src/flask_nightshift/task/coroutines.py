@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
 from flask import Flask
+
+from ..lifetime import greenlets
 
 
 def finished(value: Any, task: Any, *, called: bool = False) -> Any:
@@ -48,8 +49,7 @@ def _run(coroutine: Any, task: Any) -> Any:
             return await coroutine
 
         return app.ensure_sync(body)()
-    gevent = _gevent()
-    if gevent is None and not _loop_runs_here():
+    if not greenlets.patched() and not _loop_runs_here():
         return asyncio.run(coroutine)
     context, request = copy_context(), task.request_stack.top
 
@@ -60,8 +60,8 @@ def _run(coroutine: Any, task: Any) -> Any:
         finally:
             task.request_stack.pop()
 
-    if gevent is not None:  # to asyncio all greenlets are one thread, which may have one loop
-        return gevent.get_hub().threadpool.apply(context.run, (elsewhere,))
+    if greenlets.patched():  # to asyncio all greenlets are one thread, which may have one loop
+        return greenlets.call_in_os_thread(context.run, elsewhere)
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(context.run, elsewhere).result()
 
@@ -72,12 +72,6 @@ def _loop_runs_here() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _gevent() -> Any:
-    """The gevent module, if it has replaced Python's threads."""
-    monkey = sys.modules.get("gevent.monkey")
-    return sys.modules["gevent"] if monkey is not None and monkey.is_module_patched("threading") else None
 
 
 __all__ = ["finished", "refuse_generator"]

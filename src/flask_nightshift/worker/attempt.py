@@ -1,4 +1,4 @@
-"""One attempt in the child process: Celery's tracer runs the task, and a plain report goes back to the parent.
+"""One attempt, in a child process if the pool forks: Celery's tracer runs the task, and a plain report returns.
 
 The report holds text and numbers only, so an exception that cannot be pickled, or whose class the parent cannot
 import, does not lose the attempt.
@@ -6,7 +6,6 @@ import, does not lose the attempt.
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from ..domain.context import current_job
 from ..domain.job import MAX_TEXT, Failure, Reason, cut
 from ..domain.retry import Dead, RetryAt
 from ..errors import BrokerUnavailable
+from ..lifetime import greenlets
 from ..lifetime.copies import original_only
 from ..message import headers as message_headers
 from ..task.attempt_outcome import AttemptOutcome
@@ -70,16 +70,11 @@ def run_within(seconds: float | None, still_ours: Callable[[], bool], *args: Any
 
     The pool's own limit would also cover the settlement, which nothing may interrupt.
     """
-    gevent: Any = importlib.import_module("gevent")
-
-    limit = gevent.Timeout(seconds)
-    try:
-        with limit:
-            return run_if(still_ours, *args, **options)
-    except gevent.Timeout as exc:
-        if exc is not limit or seconds is None:  # the job's own
-            raise
-        return _ended(Report("failed", seconds, failure=over_time(seconds)))
+    return greenlets.within(
+        seconds,
+        lambda: run_if(still_ours, *args, **options),
+        lambda limit: _ended(Report("failed", limit, failure=over_time(limit))),
+    )
 
 
 def run(

@@ -12,6 +12,7 @@ from datetime import datetime
 from time import monotonic, time
 from typing import Any, TypeVar
 
+from flask import Flask
 from kombu.utils.url import url_to_parts
 
 from ...config.settings import Settings
@@ -191,3 +192,8 @@ def _depth(server: MemoryServer, queue: str) -> QueueDepth:
     counts = server.counts(queue)
     oldest = age(stored.payload for stored in server.ready(queue)[:1])
     return QueueDepth(queue, counts.ready, counts.delayed, counts.leased, oldest)
+
+
+def make(settings: Settings, app: Flask) -> MemoryBroker:  # noqa: ARG001 - every broker's signature
+    """The broker for ``connect``."""
+    return MemoryBroker(settings)

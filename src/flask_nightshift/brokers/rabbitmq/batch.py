@@ -11,7 +11,7 @@ from kombu import Producer
 
 from ...message.envelope import Envelope
 from ..connections import publish_by
-from .declaring import open_channel
+from .fast_declare import open_channel
 from .frames import check
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
+from flask import Flask
 from kombu import Queue
 from kombu.common import Broadcast
 
@@ -32,7 +33,7 @@ from ..failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience
 from . import topology
 from .checks import findings
 from .dead_queue import DeadQueue
-from .declaring import within_deadline
+from .fast_declare import within_deadline
 from .publisher import RabbitMQPublisher
 from .queues import all_of, purge, ready
 
@@ -180,3 +181,8 @@ class RabbitMQBroker(RabbitMQPublisher):
         self._dead.close()
         self._connection.close()
         self._pool.close()
+
+
+def make(settings: Settings, app: Flask) -> RabbitMQBroker:  # noqa: ARG001 - every broker's signature
+    """The broker for ``connect``."""
+    return RabbitMQBroker(settings)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...domain.job import DeadLetter
 from ...message.burial import DEAD_QUEUE, dead_letter
-from ...message.lighter import unwrapped
+from ...message.oversize import unwrapped
 from ..base import PendingDeadLetter
 from ..connections import Fail, ThreadConnection
 from ..failures import ERRORS

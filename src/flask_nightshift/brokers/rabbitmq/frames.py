@@ -15,7 +15,7 @@ from amqp.method_framing import frame_writer as amqp_frame_writer
 
 from ...message.burial import DEAD_QUEUE, REFUSED_QUEUE
 from ...message.envelope import Envelope
-from ...message.lighter import lighter, wrapped
+from ...message.oversize import lighter, wrapped
 from ...options.publish import UnencodableHeader
 
 AROUND = 64

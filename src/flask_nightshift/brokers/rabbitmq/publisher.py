@@ -29,8 +29,8 @@ from ..failures import ERRORS, RETRY_POLICY, STEP, unavailable
 from . import topology
 from .batch import Batch
 from .checks import other_queue
-from .declarations import Declarations
-from .declaring import within_deadline
+from .declared import Declarations
+from .fast_declare import within_deadline
 from .frames import fitting, frame_writer
 from .nodes import Nodes
 

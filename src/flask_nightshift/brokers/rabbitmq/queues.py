@@ -6,7 +6,7 @@ from typing import Any
 
 from ...message.burial import DEAD_QUEUE
 from . import topology
-from .declaring import open_channel
+from .fast_declare import open_channel
 
 
 def all_of(queue: str) -> tuple[str, ...]:

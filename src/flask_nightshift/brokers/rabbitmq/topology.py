@@ -31,7 +31,7 @@ from kombu.transport.native_delayed_delivery import (
 from kombu.utils.text import version_string_as_tuple
 
 from ...message.burial import DEAD_QUEUE
-from .declaring import open_channel, unanswered
+from .fast_declare import open_channel, unanswered
 
 DELAYED_EXCHANGE = "celery_delayed_27"
 LEVELS = 28

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import redis
+from flask import Flask
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -268,3 +269,8 @@ def _options(settings: Settings) -> dict[str, Any]:
             "one server; several URLs are for sentinel:// and amqp://",
         )
     return options
+
+
+def make(settings: Settings, app: Flask) -> RedisBroker:  # noqa: ARG001 - every broker's signature
+    """The broker for ``connect``."""
+    return RedisBroker(settings)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
+from flask import Flask
+
 from ...config.settings import Settings
 from ...errors import BrokerUnavailable, ConfigurationError, EmbeddedBrokerDown
 from ..capabilities import Capabilities
@@ -184,3 +186,8 @@ def _try_lock(lock: int) -> bool:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+
+
+def make(settings: Settings, app: Flask) -> EmbeddedBroker:
+    """The broker for ``connect``."""
+    return EmbeddedBroker(settings, app.instance_path)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from typing import Any
 
 from ...errors import ConfigurationError
+from ...lifetime.greenlets import patched
 from .support import Support
 
 
@@ -22,8 +22,7 @@ def ensure_patched() -> None:
     """
     if importlib.util.find_spec("gevent") is None:
         raise ConfigurationError("--pool", "gevent", "gevent is not installed: pip install gevent")
-    monkey: Any = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("socket"):
+    if not patched():
         os.execv(sys.executable, [sys.executable, "-m", "gevent.monkey", *_command()])  # noqa: S606 - ourselves
 
 

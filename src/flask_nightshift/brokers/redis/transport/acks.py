@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import os_threads
+from ....lifetime import greenlets
 
 MOST_AT_ONCE = 1000
 
@@ -48,7 +48,7 @@ class Acks:
     """The acknowledgements of one consumer that the server has not confirmed."""
 
     def __init__(self) -> None:
-        self._lock = os_threads.lock()
+        self._lock = greenlets.os_lock()
         self._waiting: list[Ack] = []
         self._sent: list[Batch] = []
         self._since = 0.0

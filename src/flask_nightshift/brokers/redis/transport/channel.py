@@ -23,11 +23,11 @@ from ... import payload
 from . import queues
 from .consuming import Consumer
 from .keys import KeySpace
+from .kombu_channel import KombuChannel
 from .message import Message
 from .options import Options
 from .publishing import Once, PublishBatch, Publisher, next_tag
 from .qos import QoS
-from .seat import Seat
 
 OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
 
@@ -58,7 +58,7 @@ class Channel(redis.Channel):
         given = connection.client.transport_options
         self.options, self.keys = Options.of(given), KeySpace.of(given)
         self.publisher = Publisher(self.keys, lambda: self.pool)
-        self.consumer = Consumer(Seat(self), self.keys, self.options, self._step_of)
+        self.consumer = Consumer(KombuChannel(self), self.keys, self.options, self._step_of)
         try:
             super().__init__(connection, **kwargs)
         except AuthenticationError as exc:

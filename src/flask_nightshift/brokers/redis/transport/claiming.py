@@ -8,11 +8,11 @@ from typing import Any
 
 from .deliveries import Claimed, Deliveries
 from .keys import KeySpace
+from .kombu_channel import KombuChannel
 from .lease import Lease
 from .message import unproven_in_hand
 from .polling import Claim
 from .renewal import ACK_LINGER
-from .seat import Seat
 
 PROMOTE_AT_ONCE = 100
 """Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
@@ -21,8 +21,8 @@ PROMOTE_AT_ONCE = 100
 class Claims:
     """Makes the claims of one channel, and remembers what the last one found."""
 
-    def __init__(self, seat: Seat, keys: KeySpace, deliveries: Deliveries) -> None:
-        self._seat = seat
+    def __init__(self, kombu: KombuChannel, keys: KeySpace, deliveries: Deliveries) -> None:
+        self._kombu = kombu
         self._keys = keys
         self._deliveries = deliveries
         self._next_number = 1
@@ -65,7 +65,7 @@ class Claims:
         At least half the prefetch, which saves round trips, or whatever is free once the acknowledgements that are to
         travel with the claim have waited for ``ACK_LINGER``.
         """
-        qos = self._seat.qos
+        qos = self._kombu.qos
         free = qos.free()
         if free is None or qos.one_at_a_time:
             return 1 if free is None or free else 0
@@ -84,7 +84,7 @@ class Claims:
     def call(self, claim: Claim) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of ``claim.lua``, which names each."""
         keys, steps, queues = self._keys, self._keys.steps, claim.queues
-        turns = int(self._seat.takes_turns)
+        turns = int(self._kombu.takes_turns)
         args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
         args += [*self._doubts(claim), claim.lease.received]
         args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed("")]
@@ -96,7 +96,7 @@ class Claims:
         One unproven job at a time: if two that returned together from a dead worker ran side by side again, each
         death would also count against the innocent one.
         """
-        slots = self._seat.slots
+        slots = self._kombu.slots
         if slots is None:
             return claim.size, -1
         return int(not unproven_in_hand()), self._deliveries.starting_with_claim(slots)

@@ -11,7 +11,7 @@ from redis.exceptions import ReadOnlyError
 
 from . import reclaim
 from .channel import Channel, SentinelChannel
-from .poller import Poller
+from .wakeable_poller import Poller
 
 # what people see of a connection's URL is the scheme that they know
 resolve_aliases["flask_nightshift.transport:Transport"] = "redis"

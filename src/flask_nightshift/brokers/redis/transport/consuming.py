@@ -24,11 +24,11 @@ from .claiming import Claims
 from .deliveries import Claimed, Deliveries
 from .intake import Intake
 from .keys import KeySpace
+from .kombu_channel import KombuChannel
 from .lease import Lease, LeaseLost
 from .message import unproven_in_hand
 from .options import Options
 from .polling import Asked, Claim, Polling
-from .seat import Seat
 
 LONGEST_WAIT = 10.0
 """Seconds for which a consumer waits at the doorbells; its renewer looks every second, and rings."""
@@ -40,14 +40,14 @@ class Consumer:
     """The consuming half of a channel; ``step_of(payload)`` is the priority step of a message."""
 
     def __init__(
-        self, seat: Seat, keys: KeySpace, options: Options, step_of: Callable[[dict[str, Any]], int]
+        self, kombu: KombuChannel, keys: KeySpace, options: Options, step_of: Callable[[dict[str, Any]], int]
     ) -> None:
-        self._seat = seat
+        self._kombu = kombu
         self._keys = keys
-        self._polling = Polling(seat)
+        self._polling = Polling(kombu)
         self.deliveries = Deliveries(self._settled, ahead=options.delivery_limit > 1)
         self._intake = Intake(keys, options, self.deliveries, step_of)
-        self._claims = Claims(seat, keys, self.deliveries)
+        self._claims = Claims(kombu, keys, self.deliveries)
         self.lease: Lease | None = None
         """The current lease; None before the first claim."""
         self._claimed: deque[Claimed] = deque()
@@ -73,13 +73,13 @@ class Consumer:
 
     def ended(self) -> None:
         """It is consumed no longer. If it was the last, return what a claim under way brings: nobody reads it later."""
-        if not self._seat.active_queues and self._polling.asked is Asked.CLAIM:
+        if not self._kombu.active_queues and self._polling.asked is Asked.CLAIM:
             with contextlib.suppress(Empty):
                 self.read()
 
     def left_to_kombu(self) -> bool:
         """Whether kombu's own BRPOP is to be used, because no queue needs acknowledgements; it is noted as sent."""
-        if self._no_ack and (active := self._seat.active_queues) and self._no_ack.issuperset(active):
+        if self._no_ack and (active := self._kombu.active_queues) and self._no_ack.issuperset(active):
             self._polling.asked = Asked.BRPOP
             return True
         return False
@@ -94,14 +94,14 @@ class Consumer:
     # asking
     def has_to_ask(self) -> bool:
         """Whether there is something to ask the server now, or to deliver that it has given."""
-        return self._seat.qos.can_consume() and bool(self._no_ack or self._claimed or self._size())
+        return self._kombu.qos.can_consume() and bool(self._no_ack or self._claimed or self._size())
 
     def start(self) -> None:
         """Deliver what is claimed, then claim more, or wait if the last claim emptied the queues."""
         if self._claimed:
             self._deliver_claimed()
         size = self._size()
-        queues = self._seat.next_queues() if size else ()
+        queues = self._kombu.next_queues() if size else ()
         if not queues:
             return
         if self._claims.idle() and self.lease is not None:
@@ -131,7 +131,7 @@ class Consumer:
 
     def _send_wait(self, lease: Lease, queues: Sequence[str]) -> None:
         bells = [lease.wake, *map(self._keys.bell, queues)]
-        kombus = self._seat.wait_seconds
+        kombus = self._kombu.wait_seconds
         longest = LONGEST_WAIT if kombus in (0, KOMBUS_WAIT) else kombus
         due = self._claims.next_due
         if due is not None and due - monotonic() < longest:
@@ -159,7 +159,7 @@ class Consumer:
             if self.lease is not None:
                 self.lease.watched = None
             self._claims.woken()
-            self._seat.restore_left_behind()
+            self._kombu.restore_left_behind()
         else:
             self._accept(claim, reply)
             if self._claimed:
@@ -167,10 +167,10 @@ class Consumer:
                 return True
         if (
             (claim is None or self._claims.exhausted)
-            and self._seat.active_queues
-            and self._seat.qos.can_consume()
+            and self._kombu.active_queues
+            and self._kombu.qos.can_consume()
         ):
-            self._seat.ask()
+            self._kombu.ask()
         raise Empty
 
     def _accept(self, claim: Claim, reply: list[Any]) -> None:
@@ -183,16 +183,16 @@ class Consumer:
         self._receiving = claim.first
         for claimed in self._claims.received(claim, reply):
             self._claimed.append(claimed)
-            self._seat.served(claimed.queue)
+            self._kombu.served(claimed.queue)
 
     def _deliver_claimed(self) -> None:
         lease = self._claimed[-1].lease
         while self._claimed:
             claimed = self._claimed.popleft()
-            if claimed.queue in self._leaving or not self._seat.consumes(claimed.queue):
+            if claimed.queue in self._leaving or not self._kombu.consumes(claimed.queue):
                 claimed.lease.give_back([claimed.number], counted=False)
             elif (body := self._open(claimed)) is not None:
-                self._seat.hand_out(body, claimed.queue)
+                self._kombu.hand_out(body, claimed.queue)
                 if claimed.queue in self._no_ack:
                     self.deliveries.ack(claimed.number)
         lease.received = self._receiving
@@ -228,7 +228,7 @@ class Consumer:
     def need_lease(self) -> Lease:
         """The lease, made and registered at first use; raises ``LeaseLost`` if it was taken."""
         if self.lease is None:
-            self.lease = self._seat.new_lease()
+            self.lease = self._kombu.new_lease()
         self.check_lease()
         return self.lease
 
@@ -293,7 +293,7 @@ class Consumer:
 
     def _delivered_under(self, lease: Lease) -> dict[int, Any]:
         held = self.deliveries.under(lease)
-        return {tag: message for tag, message in self._seat.qos.delivered().items() if tag in held}
+        return {tag: message for tag, message in self._kombu.qos.delivered().items() if tag in held}
 
 
 __all__ = ["Consumer"]

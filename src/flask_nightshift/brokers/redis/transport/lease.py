@@ -23,8 +23,9 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from ....lifetime import greenlets
 from ....text.lines import Line
-from . import living, log, os_threads, scripts
+from . import log, process_leases, scripts
 from .acks import NOTHING, Ack, Acks, Batch
 from .keys import Destination, KeySpace
 from .options import Options
@@ -72,7 +73,7 @@ class Lease:
         self._client_id: int | str = ""
         self._held: dict[int, weakref.ref[Any]] | None = None
         self._jobs: dict[int, tuple[str, Any]] = {}  # queue and headers of what was delivered, for the log
-        self._lock = os_threads.lock()
+        self._lock = greenlets.os_lock()
         self._ended = False
         self.renewer = LeaseRenewer(self)
 
@@ -80,7 +81,7 @@ class Lease:
     def start(self) -> None:
         """Register this consumer and keep its lease from now on."""
         self.renewer.start()
-        living.add(self)
+        process_leases.add(self)
 
     def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
         """Put the deadline off; False if the lease was taken."""

@@ -18,9 +18,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from .acks import NOTHING, Batch
+from .kombu_channel import KombuChannel
 from .lease import Lease
 from .raw_connection import packed
-from .seat import Seat
 
 QUIET = 0.5
 """Seconds after which the server may have closed a connection that has no command under way (its ``timeout``)."""
@@ -49,8 +49,8 @@ class Claim:
 class Polling:
     """Sends one command at a time, and reads its reply."""
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(self, kombu: KombuChannel) -> None:
+        self._kombu = kombu
         self._sent_at = 0.0
         self.asked = Asked.NOTHING
         self.claim: Claim | None = None
@@ -58,8 +58,8 @@ class Polling:
 
     def send(self, asked: Asked, command: Sequence[Any], claim: Claim | None = None) -> None:
         """Send ``command``; raises what redis-py does, after closing the connection."""
-        connection = self._seat.polling_connection()
-        self._seat.note_polling(connection)
+        connection = self._kombu.polling_connection()
+        self._kombu.note_polling(connection)
         self.asked, self.claim, self._sent_at = asked, claim, monotonic()
         try:
             connection.send_packed_command(packed(command))
@@ -72,7 +72,7 @@ class Polling:
 
         Raises what redis-py does; only ``NoScriptError`` leaves the connection open.
         """
-        connection = self._seat.polling_connection()
+        connection = self._kombu.polling_connection()
         try:
             reply = connection.read_response()
         except NoScriptError:
@@ -85,14 +85,14 @@ class Polling:
             connection.disconnect()
             raise
         self._done()
-        self._seat.answered()
+        self._kombu.answered()
         return reply
 
     def leave(self) -> Claim | None:
         """Stop waiting for a reply and close the connection; the claim that was under way."""
         claim, self.claim = self.claim, None
         if self.asked in (Asked.CLAIM, Asked.WAIT):
-            connection = self._seat.polling_connection()
+            connection = self._kombu.polling_connection()
             self._done()
             connection.disconnect()
         return claim
@@ -106,7 +106,7 @@ class Polling:
 
     def disconnect(self) -> None:
         """Close the connection."""
-        self._seat.polling_connection().disconnect()
+        self._kombu.polling_connection().disconnect()
 
     def drop_closed(self, connection: Any) -> None:
         """Close ``connection``, on which no command is under way, if the server has closed its end."""
@@ -117,7 +117,7 @@ class Polling:
             connection.disconnect()
 
     def _done(self) -> None:
-        self._seat.note_polling(None)
+        self._kombu.note_polling(None)
         self.asked, self.claim = Asked.NOTHING, None
 
 

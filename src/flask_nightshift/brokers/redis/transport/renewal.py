@@ -22,9 +22,10 @@ from kombu.utils.eventio import ERR, READ, poll
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from ....lifetime import greenlets
 from ....text.lines import Line
-from . import os_threads, reclaim, scripts
-from .renewable import Renewable
+from . import reclaim, scripts
+from .lease_protocol import Renewable
 
 logger = logging.getLogger("flask_nightshift.transport")
 
@@ -76,10 +77,10 @@ class LeaseRenewer:
         except BaseException:
             self._close()
             raise
-        if os_threads.patched():  # the thread opens a connection of its own, and names it at once
+        if greenlets.patched():  # the thread opens a connection of its own, and names it at once
             self._client.connection.disconnect()
             self._renew_at = 0.0
-        self._join = os_threads.spawn(self._run, f"nightshift-lease-{self._lease.id}")
+        self._join = greenlets.spawn_os_thread(self._run, f"nightshift-lease-{self._lease.id}")
 
     def stop(self) -> None:
         """End the thread, after what it is just doing."""

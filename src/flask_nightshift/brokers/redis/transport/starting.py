@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import islice
 from time import monotonic
 
-from . import os_threads
+from ....lifetime import greenlets
 
 SOON = 0.05
 """Seconds of work that are noted as begun ahead of time."""
@@ -32,7 +32,7 @@ class Starts:
         self._line: dict[int, None] = {}
         self._noted: set[int] = set()
         self._unproven: set[int] = set()
-        self._lock = os_threads.lock()
+        self._lock = greenlets.os_lock()
 
     def with_claim(self, free: int) -> int:
         """How many messages a claim is to note as begun, when ``free`` jobs more can run."""

@@ -13,7 +13,7 @@ from .lease import Lease
 from .qos import QoS
 
 
-class Seat:
+class KombuChannel:
     """What a consumer uses of ``channel``, a ``channel.Channel``."""
 
     def __init__(self, channel: Any) -> None:
@@ -114,4 +114,4 @@ class Seat:
         return made
 
 
-__all__ = ["Seat"]
+__all__ = ["KombuChannel"]

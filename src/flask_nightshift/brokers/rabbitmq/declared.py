@@ -16,7 +16,7 @@ from ...message.burial import DEAD_QUEUE
 from ...text.lines import Line
 from ..failures import STEP, left
 from . import topology
-from .routes import declared
+from .user_queues import declared
 
 logger = logging.getLogger("flask_nightshift.brokers.declarations")
 

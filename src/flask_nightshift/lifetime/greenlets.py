@@ -1,0 +1,60 @@
+"""What differs where gevent has replaced threads by greenlets; the only module that knows gevent's names.
+
+A lease is renewed while a job computes and gives no other greenlet a turn, so its renewer is a thread of the operating
+system. Under gevent a socket belongs to the thread that opened it: such a thread uses connections of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def patched() -> bool:
+    """Whether gevent has replaced Python's threads in this process."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def os_lock() -> Any:
+    """A lock to be held for a moment, in which no greenlet switches."""
+    if not patched():
+        return threading.Lock()
+    return importlib.import_module("gevent.monkey").get_original("_thread", "allocate_lock")()
+
+
+def spawn_os_thread(run: Callable[[], None], name: str) -> Callable[[float], Any]:
+    """Run ``run`` in a daemon thread; returns a function that waits for its end, at most the given seconds."""
+    if patched():
+        threads = importlib.import_module("gevent.threadpool").ThreadPool(1)
+        return threads.spawn(run).wait
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread.join
+
+
+def call_in_os_thread(call: Callable[..., T], *args: Any) -> T:
+    """``call(*args)`` in a thread of gevent's pool, while other greenlets go on."""
+    result: T = importlib.import_module("gevent").get_hub().threadpool.apply(call, args)
+    return result
+
+
+def within(seconds: float | None, call: Callable[[], T], late: Callable[[float], T]) -> T:
+    """``call()`` in this greenlet; ``late(seconds)`` if it takes longer. None means no limit."""
+    gevent: Any = importlib.import_module("gevent")
+    limit = gevent.Timeout(seconds)
+    try:
+        with limit:
+            return call()
+    except gevent.Timeout as exc:
+        if exc is not limit or seconds is None:  # the caller's own
+            raise
+        return late(seconds)
+
+
+__all__ = ["call_in_os_thread", "os_lock", "patched", "spawn_os_thread", "within"]
