@@ -24,6 +24,8 @@ def connection(url: str, tls: dict[str, Any] | None = None, **options: Any) -> A
         ("redis:///4", ("127.0.0.1", 6379, 4, None, None)),
         ("redis://u%40x:p%2Fw@h:7/2/", ("h", 7, 2, "u@x", "p/w")),
         ("redis://:pw@[::1]:7/1?db=5&health_check_interval=9", ("::1", 7, 1, None, "pw")),
+        ("redis://a:6380/3;redis://b:6380/4", ("a", 6380, 3, None, None)),
+        ("redis://a:6380;redis://b:6380", ("a", 6380, 0, None, None)),
     ],
 )
 def test_a_server(url: str, expected: tuple[Any, ...]) -> None:
@@ -35,6 +37,8 @@ def test_a_server(url: str, expected: tuple[Any, ...]) -> None:
 def test_a_unix_socket() -> None:
     found = connection("redis+socket://u:pw@/a%20b/s?virtual_host=3")
     assert (found.path, found.db, found.username, found.password) == ("/a b/s", 3, "u", "pw")
+    first = connection("redis+socket:///a.sock?virtual_host=2;redis+socket:///b.sock")
+    assert (first.path, first.db) == ("/a.sock", 2)
     assert (found.socket_timeout, found.socket_connect_timeout) == (2.5, 2.5)
 
 

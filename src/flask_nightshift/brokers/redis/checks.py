@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from ..base import Finding
-from .client import product, told
+from .client import product, server_info
 
 NEARLY_FULL = 0.8
 
@@ -50,7 +50,7 @@ def _config(client: redis.Redis, name: str) -> str | None:
 def _eviction(client: redis.Redis) -> Finding:
     policy = _config(client, "maxmemory-policy")
     if policy is None:
-        policy = (told(client, "memory") or {}).get("maxmemory_policy")
+        policy = (server_info(client, "memory") or {}).get("maxmemory_policy")
     if policy is None:
         return _untold("eviction", "CONFIG and INFO", "Make sure that maxmemory-policy is noeviction.")
     if policy.startswith("volatile-"):
@@ -72,7 +72,7 @@ def _eviction(client: redis.Redis) -> Finding:
 
 
 def _persistence(client: redis.Redis) -> Finding:
-    info = told(client, "persistence")
+    info = server_info(client, "persistence")
     if info is None:
         return _untold("persistence", "INFO", "Make sure that appendonly is yes.")
     if info.get("aof_enabled"):
@@ -108,7 +108,7 @@ def _persistence(client: redis.Redis) -> Finding:
 
 
 def _memory(client: redis.Redis) -> Finding:
-    info = told(client, "memory")
+    info = server_info(client, "memory")
     if info is None:
         return _untold("memory", "INFO", "Watch how full it is elsewhere: publishing fails when it is.")
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
@@ -124,7 +124,7 @@ def _memory(client: redis.Redis) -> Finding:
 
 
 def _replicas(client: redis.Redis) -> Iterator[Finding]:
-    info = told(client, "replication") or {}
+    info = server_info(client, "replication") or {}
     if info.get("role") != "master" or not info.get("connected_slaves"):
         return
     least = _config(client, "min-replicas-to-write")

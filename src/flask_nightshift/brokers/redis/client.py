@@ -19,12 +19,17 @@ SENTINEL_PORT = 26379
 
 
 def connect(url: str, options: Mapping[str, Any], tls: Mapping[str, Any] | None, step: float) -> redis.Redis:
-    """Make a client of the server that kombu connects to; no network step takes longer than ``step`` seconds."""
+    """Make a client of the server that kombu connects to; no network step takes longer than ``step`` seconds.
+
+    Of several URLs, separated by ``;``, it uses the first, as kombu does; those of Sentinels name one master.
+    """
     limits: dict[str, Any] = {
         "socket_timeout": step,
         "socket_connect_timeout": step,
         "retry": Retry(NoBackoff(), 0),
     }
+    if not url.startswith("sentinel:"):
+        url = url.partition(";")[0]
     scheme, _, rest = url.partition("://")
     address = rest.partition("?")[0]  # the query uses kombu's names, which redis-py would misread as its own
     if scheme == "sentinel":
@@ -44,7 +49,7 @@ def product(client: redis.Redis) -> tuple[str, str]:
 
     Raises ``ConfigurationError`` for a node of a cluster.
     """
-    info = told(client, "server")
+    info = server_info(client, "server")
     if info is None:
         return "Redis or Valkey", ""
     if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
@@ -54,7 +59,7 @@ def product(client: redis.Redis) -> tuple[str, str]:
     return "Redis", str(info.get("redis_version", ""))
 
 
-def told(client: redis.Redis, section: str) -> dict[str, Any] | None:
+def server_info(client: redis.Redis, section: str) -> dict[str, Any] | None:
     """A section of ``INFO``; None where the server does not let us ask, as managed ones do."""
     try:
         info: Any = client.info(section)
