@@ -57,6 +57,7 @@ SEAMS = (
     *of(
         "celery.apps.worker:Worker",
         override("on_init_blueprint", "JobWorker", "Celery calls it before it creates any part, so we refuse an unsuitable broker here."),
+        override("on_start", "JobWorker", "Celery calls it before it starts any part, so we freeze objects before the pool forks."),
     ),
     *of(
         "celery.worker.components:Beat",

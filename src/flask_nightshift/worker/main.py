@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -48,6 +49,16 @@ class JobWorker(Worker):
         if pool_of(kind).forks and not broker.capabilities.shared:
             allowed = "its jobs run in this process: use --pool solo or threads"
             raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, allowed)
+
+    def on_start(self) -> None:
+        """Freeze what the worker has loaded, before its pool forks.
+
+        Celery collects garbage before each fork. A collection writes to every object that it looks at, so each child
+        would get a copy of nearly all memory; it does not look at frozen objects.
+        """
+        super().on_start()
+        gc.collect()
+        gc.freeze()
 
     def on_init_blueprint(self) -> None:
         """Check libraries and broker, and choose the pool, before Celery makes any part of the worker.
