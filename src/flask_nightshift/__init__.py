@@ -1,6 +1,7 @@
 """Background jobs for Flask, on Celery, that do not get lost."""
 
 from .domain.job import JobState, Reason
+from .domain.record import JobRecord
 from .errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -11,7 +12,6 @@ from .errors import (
     PermanentFailure,
 )
 from .extension import Nightshift
-from .journal import JobRecord
 
 __all__ = [
     "BrokerUnavailable",

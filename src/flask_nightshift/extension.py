@@ -2,39 +2,30 @@
 
 State lives in ``app.extensions["nightshift"]`` (a ``Services``) and ``app.extensions["celery"]`` (the Celery
 app), so one ``Nightshift`` object serves several apps in one process.
+
+Every ``flask`` command of the environment imports this module, also one of an app without jobs. So it imports neither
+Celery nor SQLAlchemy: ``init_app`` does, with ``wiring``.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
-from celery import _state
-from flask import Flask, appcontext_popped, appcontext_pushed, has_app_context
+from flask import Flask, has_app_context
 
-from . import journal, logs, services, store
-from .app import setup as celery_setup
-from .app.celery_app import JobCelery
-from .brokers import connect
-from .config import settings as config
-from .config.database_url import is_apps
-from .config.leftovers import leftovers
-from .domain.events import Events
-from .domain.job import utcnow
-from .observe import unheard
+from . import services
+from .domain.record import JobRecord
 from .options import task as task_options
-from .schedule import entries as schedule
 from .services import Services
 from .task.coroutines import refuse_generator
 from .task.proxy import TaskProxy
-from .task.typed import BoundTaskDecorator, CoroutineTask, Task, TaskDecorator
-from .web import endpoints as http
-from .worker import boot
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .app.celery_app import JobCelery
+    from .task.typed import BoundTaskDecorator, CoroutineTask, Task, TaskDecorator
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -63,14 +54,15 @@ class Nightshift:
                 f"Nightshift is already initialised on the Flask app {app.name!r}: "
                 "call init_app() once, or do not pass the app to Nightshift()."
             )
-        current = _build(app)
+        from . import wiring
+
+        current = wiring.build(app)
         app.extensions[services.KEY] = current
         app.extensions["celery"] = current.celery
         self._apps.add(app)
         for function, options in self._declared:
-            _register(current, function, options)
-        _follow_context(app, current.celery)
-        http.register(app, current)
+            wiring.register(current, function, options)
+        wiring.attach(app, current)
 
     @overload
     def task(
@@ -121,7 +113,9 @@ class Nightshift:
         }
         self._declared.append((function, options))
         for app in self._apps:
-            _register(services.current(app), function, options)
+            from . import wiring
+
+            wiring.register(services.current(app), function, options)
         return TaskProxy(lambda: self.services.celery.tasks[options["name"]], function)
 
     @property
@@ -132,6 +126,8 @@ class Nightshift:
         """
         if has_app_context():
             return services.current()
+        from celery import _state
+
         apps = list(self._apps)
         mine = [
             services.current(app) for app in apps if services.current(app).celery is _state.get_current_app()
@@ -160,74 +156,11 @@ class Nightshift:
         for each in [app] if app is not None else list(self._apps):
             services.current(each).close()
 
-    def job(self, job_id: str) -> journal.JobRecord:
+    def job(self, job_id: str) -> JobRecord:
         """The record of a job in the history; its state is ``unknown`` if the history does not have the job.
 
         Raises ``DatabaseUnavailable`` when the history cannot be read.
         """
-        found = journal.find_job(self.services.store, job_id)
-        return found if found is not None else journal.JobRecord.unknown(job_id)
+        from .journal import find_job
 
-
-def _build(app: Flask) -> Services:
-    settings = config.load(app)
-    celery = JobCelery(app.import_name, set_as_current=False)
-    database = store.Store(settings.database_url, shared=is_apps(app, settings.database_url))
-    built = Services(
-        app=app,
-        settings=settings,
-        celery=celery,
-        broker=connect(settings, app),
-        store=database,
-        events=Events(),
-        journal=journal.Journal(database),
-    )
-    celery.services = built
-    celery_setup.configure(celery, built)
-    built.events.subscribe(logs.observe)
-    built.events.subscribe(built.journal)
-    built.events.subscribe(unheard.Watch(built))
-    logs.connect(built)
-    for leftover in leftovers(app, settings):
-        logger.warning("%s", leftover)
-    boot.install(built)
-    _register(built, _prune_task(built), {"name": schedule.PRUNE})
-    if _state.default_app is None:
-        celery.set_default()
-    return built
-
-
-def _register(built: Services, function: Callable[..., Any], options: dict[str, Any]) -> None:
-    # shared=False: otherwise Celery adds this app's task to every app made later, bound to the wrong database
-    built.celery.task(**{"shared": False, **celery_setup.attributes(options)})(function)
-
-
-class _Outer(threading.local):
-    """A stack per thread: Celery's current app before each app context that is now pushed."""
-
-    def __init__(self) -> None:
-        self.apps: list[Any] = []
-
-
-def _follow_context(app: Flask, celery: JobCelery) -> None:
-    """Make ``celery`` the current Celery app while a context of ``app`` is pushed, so ``@shared_task`` uses it."""
-    outer = _Outer()  # not in flask.g: Flask has removed the context when it sends appcontext_popped
-    ours = weakref.ref(celery)  # the signals keep their receivers for ever
-
-    def pushed(sender: Flask, **_: Any) -> None:  # noqa: ARG001 - the signal's signature
-        outer.apps.append(_state._tls.current_app)  # noqa: SLF001 - Celery has no getter that tells None
-        _state._set_current_app(ours())  # noqa: SLF001
-
-    def popped(sender: Flask, **_: Any) -> None:  # noqa: ARG001
-        _state._set_current_app(outer.apps.pop() if outer.apps else None)  # noqa: SLF001
-
-    appcontext_pushed.connect(pushed, app, weak=False)
-    appcontext_popped.connect(popped, app, weak=False)
-
-
-def _prune_task(built: Services) -> Callable[[], dict[str, int]]:
-    def prune() -> dict[str, int]:
-        """Delete history that is older than the retention settings (``NIGHTSHIFT_KEEP_*_DAYS``)."""
-        return journal.prune(built.store, built.settings, utcnow())
-
-    return prune
+        return find_job(self.services.store, job_id) or JobRecord.unknown(job_id)

@@ -14,7 +14,6 @@ from flask import Flask, current_app
 
 from .domain.job import is_celery_internal
 from .errors import DatabaseUnavailable
-from .journal import record_progress
 from .lifetime.holdings import Holdings
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ class Services:
 
     def record_progress(self, job_id: str, progress: dict[str, Any]) -> None:
         """Store a job's progress in the history; while the database is down, it is dropped with a debug line."""
+        from .journal import record_progress
+
         try:
             record_progress(self.store, job_id, progress)
         except DatabaseUnavailable as exc:

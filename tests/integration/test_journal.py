@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flask_nightshift import journal
+from flask_nightshift import JobRecord, journal
 from flask_nightshift.domain.events import (
     JobDied,
     JobEnqueued,
@@ -60,7 +60,7 @@ def succeeded(attempt: int, seconds: float, run: int = 0, worker: str = "w1") ->
 LIFE: list[JobEvent] = [enqueued(), started(1, 1), retrying(1, 2), started(2, 4), succeeded(2, 5)]
 
 
-def tell(store: Store, *events: JobEvent, together: bool = True) -> journal.JobRecord:
+def tell(store: Store, *events: JobEvent, together: bool = True) -> JobRecord:
     """Have one journal write ``events``, in one batch or each by itself; the job's record after."""
     writer = journal.Journal(store, worker="w1")
     for event in events:
@@ -224,7 +224,7 @@ class TestProgress:
 class TestLookingUp:
     def test_an_unknown_job(self, store: Store) -> None:
         assert journal.find_job(store, "nobody") is None
-        assert journal.JobRecord.unknown("nobody").as_dict() == {
+        assert JobRecord.unknown("nobody").as_dict() == {
             "id": "nobody", "task": None, "state": "unknown", "attempts": 0,
             "progress": None, "result": None, "error": None,
         }  # fmt: skip

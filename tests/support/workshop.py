@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import psutil
 
+from flask_nightshift import JobRecord
 from flask_nightshift.domain.job import JobState
-from flask_nightshift.journal import JobRecord, find_job
+from flask_nightshift.journal import find_job
 from flask_nightshift.store import Store
 from places import TESTS
 from servers import free_port, wait_for

@@ -9,7 +9,7 @@ from .jobs import dead_row, record_progress, record_replayed
 from .jobs import write as write_jobs
 from .queues import waiting_queues
 from .recorder import Journal
-from .records import AttemptRecord, JobRecord, find_job
+from .records import find_job
 from .retention import prune
 from .tally import BUCKETS, UNKNOWN, Tally, TotalsRow, cumulative, recent_totals, totals
 from .tally import add as add_totals
@@ -17,8 +17,6 @@ from .tally import add as add_totals
 __all__ = [
     "BUCKETS",
     "UNKNOWN",
-    "AttemptRecord",
-    "JobRecord",
     "Journal",
     "Tally",
     "TotalsRow",

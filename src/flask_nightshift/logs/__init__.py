@@ -7,7 +7,7 @@ and its replay. Passwords in URLs are never logged.
 """
 
 from ..text.lines import Line, job_fields
-from .setup import configure, connect, is_taken
+from .connecting import configure, connect, is_taken
 from .wording import observe
 
 __all__ = ["Line", "configure", "connect", "is_taken", "job_fields", "observe"]

@@ -1,23 +1,18 @@
-"""Set up the logging of a process."""
+"""Sets up the logging of a process with structlog, which also imports rich: so import this module only for that."""
 
 from __future__ import annotations
 
 import codecs
 import logging
 import sys
-import weakref
 from logging.handlers import WatchedFileHandler
 from typing import IO, Any
 
 import structlog
-from celery import _state, signals
-from flask import Flask
 from structlog.stdlib import ProcessorFormatter
 
 from ..config.settings import Settings
-from ..services import Services, current
 from .guests import CELERYS, OURS, free_console, wake
-from .prints import redirect
 from .processors import SHARED, as_lines_of_json, console
 
 # Our own lines say more about an attempt or a tick than these formats of Celery, so only these are dropped.
@@ -38,20 +33,9 @@ _CHATTY = ("amqp", "kombu", "celery.utils.functional")
 
 
 def configure(
-    app: Flask | Settings,
-    *,
-    level: int | str | None = None,
-    stream: IO[str] | None = None,
-    logfile: str | None = None,
+    settings: Settings, *, level: int | str | None, stream: IO[str] | None, logfile: str | None
 ) -> None:
-    """Send all logging of this process through Nightshift's processors, and replace handlers that write to the console.
-
-    Workers and Beat call it. Call it in the application factory, after ``init_app``, to give the web process's lines
-    the same format. ``level`` takes precedence over ``NIGHTSHIFT_LOG_LEVEL``. Lines go to ``logfile``, else to
-    ``stream`` (default: standard error). Handlers that write elsewhere stay, and so does the app's own configuration of
-    structlog.
-    """
-    settings = current(app).settings if isinstance(app, Flask) else app
+    """Replace the handlers that write to the console by one of ours, and configure structlog unless the app does."""
     stream = stream or sys.__stderr__ or sys.stderr
     handler: logging.StreamHandler[Any] = (
         WatchedFileHandler(logfile, encoding="utf-8") if logfile else logging.StreamHandler(stream)
@@ -82,36 +66,6 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
-    )
-
-
-def connect(services: Services) -> None:
-    """Make workers and Beat of this app log through ``configure``, including what tasks print.
-
-    If the app has its own receiver of ``celery.signals.setup_logging``, the app controls logging instead.
-    """
-    wake(OURS)
-    mine = weakref.ref(services)
-
-    def set_up(loglevel: int | None = None, logfile: str | None = None, **_: Any) -> None:
-        # All apps of this process share one signal; Celery's current app is the one that works.
-        working = getattr(_state.get_current_app(), "services", None) or mine()
-        if working is None or is_taken():
-            return
-        configure(working.settings, level=loglevel, logfile=logfile)
-        conf = working.celery.conf
-        if conf.worker_redirect_stdouts:
-            redirect(conf.worker_redirect_stdouts_level)
-
-    signals.setup_logging.disconnect(dispatch_uid=__name__)
-    signals.setup_logging.connect(set_up, weak=False, dispatch_uid=__name__)
-
-
-def is_taken() -> bool:
-    """Whether another receiver of Celery's signal sets up the logging of workers and Beat."""
-    return any(
-        uid != __name__ and not (isinstance(receiver, weakref.ref) and receiver() is None)
-        for (uid, _), receiver in signals.setup_logging.receivers or ()
     )
 
 

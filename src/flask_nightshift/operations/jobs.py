@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import journal
+from ..domain.record import JobRecord
 from ..errors import JobNotFound
-from ..journal import JobRecord
 from ..services import Services
 from . import ids
 

@@ -1,7 +1,8 @@
 """The entries of the schedule, checked before Beat starts.
 
 Entries come from ``NIGHTSHIFT_SCHEDULE``, from Celery's ``beat_schedule`` and from ``add_periodic_task``, even if the
-app sets them after ``init_app``. The error for a wrong entry names the entry, the key and the value.
+app sets them after ``init_app``. The error for a wrong entry names the entry, the key and the value. Processes that are
+not Beat import ``celery.beat`` only for an entry that is made of its classes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from celery.beat import BeatLazyFunc, ScheduleEntry
 from celery.schedules import BaseSchedule, ParseException, crontab, solar
 from celery.schedules import schedule as interval
 from kombu.exceptions import EncodeError
@@ -103,8 +103,8 @@ def _checked(key: str, found: Any) -> dict[str, dict[str, Any]]:
 
 
 def _entry(key: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, ScheduleEntry):
-        value = {name: getattr(value, name) for name in ("task", "schedule", "args", "kwargs", "options")}
+    if not isinstance(value, Mapping):
+        value = _as_mapping(value)
     if not isinstance(value, Mapping):
         raise ConfigurationError(key, value, "give a dict: {'task': name, 'schedule': " + _ALLOWED + "}")
     _refuse_unknown(key, value)
@@ -124,6 +124,15 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
         "options": options,
     }
     return checked | ({"relative": True} if value.get("relative") else {})
+
+
+def _as_mapping(value: Any) -> Any:
+    """The keys of Celery's ``ScheduleEntry``; any other value as it is."""
+    from celery.beat import ScheduleEntry
+
+    if not isinstance(value, ScheduleEntry):
+        return value
+    return {name: getattr(value, name) for name in ("task", "schedule", "args", "kwargs", "options")}
 
 
 def _refuse_unknown(key: str, value: Mapping[str, Any]) -> None:
@@ -159,9 +168,11 @@ def _arguments(key: str, value: Mapping[str, Any], serializer: str) -> tuple[tup
 
 
 def _check_argument(key: str, value: Any, serializer: str) -> None:
-    if isinstance(value, BeatLazyFunc):
-        return
     if callable(value):
+        from celery.beat import BeatLazyFunc
+
+        if isinstance(value, BeatLazyFunc):
+            return
         raise ConfigurationError(
             key, value, "wrap it in celery.beat.BeatLazyFunc, which Beat calls at each tick"
         )

@@ -1,7 +1,7 @@
 """The database as the rest of Nightshift uses it: transactions with a time limit, and migrations.
 
 A ``Store`` is created before a server forks and used afterwards. It opens no connection before its first use, and a
-child process starts without connections.
+child process starts without connections. Methods about migrations import Alembic, which nothing else needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ..errors import DatabaseUnavailable
 from ..lifetime.fork_gate import gate
 from ..lifetime.forks import reset_if_forked, when_forked
 from . import engine as engines
-from . import migration
 from .deadline import deadline
 from .unavailable import lacks_rights, translated
 
@@ -40,6 +39,7 @@ class Store:
 
     def __init__(self, url: str, *, shared: bool = False) -> None:
         self._url = engines.normalise(make_url(url))
+        self._url.get_dialect()  # import it now: a thread could import it during a fork, and block the child
         self._shared = shared
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -110,6 +110,8 @@ class Store:
 
         Several processes may call it at once: one works, the others wait and find nothing to do.
         """
+        from . import migration
+
         path = engines.sqlite_file(self._url)
         if path is not None:
             migration.create_file(path)
@@ -126,11 +128,15 @@ class Store:
 
     def pending_migrations(self) -> list[str]:
         """The revisions that ``migrate()`` would apply, oldest first."""
+        from . import migration
+
         with self.read() as connection:
             return migration.pending(connection)
 
     def missing_tables(self) -> list[str]:
         """Our tables that were dropped; ``migrate()`` creates them again, empty."""
+        from . import migration
+
         with self.read() as connection:
             return migration.missing_tables(connection)
 

@@ -14,7 +14,6 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 GROUP = 50
@@ -24,9 +23,15 @@ GROUP = 50
 def insert(dialect: str, table: Table) -> Any:
     """An insert into ``table`` that has ``on_conflict_do_update()`` and ``on_conflict_do_nothing()``.
 
-    ``dialect`` is the name of the SQLAlchemy dialect.
+    ``dialect`` is the name of the SQLAlchemy dialect. Only that dialect is imported.
     """
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def replace(connection: Connection, table: Table, values: dict[str, Any]) -> None:

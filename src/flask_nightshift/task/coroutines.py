@@ -2,14 +2,13 @@
 
 It does not use asgiref, as Flask does for views: asgiref runs the coroutine in another thread, where ``self.request``
 is empty and no time limit applies. If the app overrides ``ensure_sync`` or ``async_to_sync``, those are used instead.
+asyncio is imported only for a coroutine.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
@@ -42,6 +41,9 @@ def refuse_generator(function: Callable[..., Any], name: str) -> None:
 
 
 def _run(coroutine: Any, task: Any) -> Any:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     app, kind = task.nightshift.app, type(task.nightshift.app)
     if kind.ensure_sync is not Flask.ensure_sync or kind.async_to_sync is not Flask.async_to_sync:
 
@@ -67,6 +69,8 @@ def _run(coroutine: Any, task: Any) -> Any:
 
 
 def _loop_runs_here() -> bool:
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .base import JobTask
+if TYPE_CHECKING:
+    from .base import JobTask
 
 
 class TaskProxy:

@@ -1,119 +1,25 @@
-"""The parts of a worker that are ours: heartbeat, archiver, journal, and an orderly stop.
+"""Installs our parts in the workers of an app: a bootstep, and what a new child process does first.
 
 They are installed through Celery's blueprint and signals, so ``celery -A … worker`` has them as well as ``flask jobs
-worker``.
+worker``. Celery imports the bootstep by its name, in a worker.
 """
 
 from __future__ import annotations
 
 import gc
-import logging
 import weakref
-from functools import partial
 from typing import Any
 
-from celery import bootsteps, signals
+from celery import signals
 
-from ..dead_letters import Archiver
-from ..domain.events import JobDied
 from ..services import Services
-from . import sentry
-from .drain import Drain
-from .endings import buried_by_the_broker
-from .heartbeat import Heartbeat
 
-logger = logging.getLogger(__name__)
+COMPANIONS = "flask_nightshift.worker.companions.Companions"
 
 
-class Companions(bootsteps.StartStopStep):
-    """The threads of a worker; they start after its pool has forked."""
-
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, controller: Any, **options: Any) -> None:
-        super().__init__(controller, **options)
-        services: Services = controller.app.services
-        self._services = services
-        self._controller = controller
-        self._heartbeat = Heartbeat(services, controller)
-        self._archiver = Archiver(
-            services.broker,
-            services.store,
-            worker=controller.hostname,
-            known=services.celery.tasks.__contains__,
-            tell=partial(buried_by_the_broker, controller.app),
-        )
-        self._drain = Drain(controller, services.settings.stop_grace)
-        services.journal.worker = controller.hostname
-        _load_result_backend(controller.app)
-
-    def start(self, controller: Any) -> None:
-        """Start the threads. ``_shut_down`` stops them at the end of the process, when the last attempt is settled."""
-        _settle_memory()
-        sentry.watch(self._services)
-        self._heartbeat.start()
-        self._archiver.start()
-        self._services.events.subscribe(self._heard)
-        signals.worker_shutting_down.connect(self._shutting_down, weak=False)
-        signals.worker_shutdown.connect(self._shut_down, weak=False)
-        logger.info(
-            "worker.started",
-            extra={"worker": controller.hostname, "queues": sorted(controller.app.amqp.queues.consume_from),
-                   "concurrency": controller.concurrency, "broker": self._services.broker.url},
-        )  # fmt: skip
-
-    def _heard(self, event: Any) -> None:
-        if isinstance(event, JobDied):
-            self._archiver.notify()
-
-    def stop(self, controller: Any) -> None:
-        """Do nothing yet: attempts still run, and the threads must record their ends."""
-
-    def terminate(self, controller: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """A cold stop: record what has ended so far."""
-        self._shut_down()
-
-    def _shutting_down(self, **_: Any) -> None:
-        self._drain.begin()
-
-    def _shut_down(self, **_: Any) -> None:
-        self._drain.end()
-        if settlement := getattr(self._services.celery, "settlement", None):
-            settlement.finish()
-        if announcer := getattr(self._services.celery, "announcer", None):
-            announcer.finish()
-        _close_connection(self._controller)
-        self._archiver.stop()
-        self._heartbeat.stop()
-        self._services.journal.close()
-        signals.worker_shutting_down.disconnect(self._shutting_down)
-        signals.worker_shutdown.disconnect(self._shut_down)
-        logger.info("worker.stopped", extra={"worker": self._controller.hostname})
-
-
-def _load_result_backend(app: Any) -> None:
-    """Import the result backend before any thread does and before the fork: children share it and wait for no lock."""
-    try:
-        _ = app.backend
-    except Exception:
-        logger.exception("the result backend cannot be loaded")
-
-
-def _settle_memory(**_: Any) -> None:
+def settle_memory(**_: Any) -> None:
     """Freeze startup objects (``gc.freeze``): faster collections, and children keep sharing pages with the parent."""
     gc.freeze()
-
-
-def _close_connection(controller: Any) -> None:
-    """Close the consumer's connection properly, so that prefetched jobs return to their queues at once."""
-    connection = getattr(getattr(controller, "consumer", None), "connection", None)
-    if connection is None:
-        return
-    try:
-        controller.consumer.leave()
-        connection.close()
-    except Exception as exc:  # noqa: BLE001 - the process ends; the broker notices by itself
-        logger.warning("the connection to the broker did not close properly: %s", exc)
 
 
 _installed: weakref.WeakSet[Services] = weakref.WeakSet()
@@ -126,10 +32,10 @@ def _dispose_inherited(**_: Any) -> None:
 
 def install(services: Services) -> None:
     """Add our parts to every worker of this Celery app."""
-    services.celery.steps["worker"].add(Companions)
+    services.celery.steps["worker"].add(COMPANIONS)
     _installed.add(services)
     signals.worker_process_init.connect(_dispose_inherited, weak=False, dispatch_uid=f"{__name__}.dispose")
-    signals.worker_process_init.connect(_settle_memory, weak=False, dispatch_uid=f"{__name__}.settle_memory")
+    signals.worker_process_init.connect(settle_memory, weak=False, dispatch_uid=f"{__name__}.settle_memory")
 
 
 def dispose_inherited_engines(services: Services) -> None:

@@ -16,6 +16,7 @@ from ..errors import BrokerUnavailable, ConfigurationError, IncompatibleLibrary
 from ..services import Services
 from ..text.lines import Line
 from . import names
+from .boot import settle_memory
 from .monitoring import HEARTBEAT_SECONDS
 from .pools import implementation, pool_of
 
@@ -58,7 +59,7 @@ class JobWorker(Worker):
         """
         super().on_start()
         gc.collect()
-        gc.freeze()
+        settle_memory()
 
     def on_init_blueprint(self) -> None:
         """Check libraries and broker, and choose the pool, before Celery makes any part of the worker.
