@@ -100,6 +100,13 @@ class System:
             assert done.returncode == 0, f"flask jobs {' '.join(words)}: {done.stdout}\n{done.stderr}"
         return done
 
+    def python(self, code: str) -> str:
+        """Run ``code`` in a process of its own; returns its output."""
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.env, cwd=APPS, text=True, stdout=subprocess.PIPE, timeout=60, check=True,
+        ).stdout  # fmt: skip
+
     def json(self, *words: str) -> Any:
         return json.loads(self.cli(*words, "--json").stdout)
 
