@@ -3,7 +3,7 @@
 Autogenerate (``flask db migrate``, ``alembic revision --autogenerate``) drops every table that the app's models do not
 define. By default our tables, and the dead letters in them, are in the app's database. Alembic loads this module by its
 entry point in every process that imports Alembic, so users need not call or configure anything. It is a separate
-package, because ``flask_nightshift`` itself imports Alembic, Celery and much more.
+package, because ``flask_nightshift`` itself imports Flask.
 """
 
 from __future__ import annotations
