@@ -61,9 +61,9 @@ def test_an_app_loads_no_part_of_a_worker_of_beat_or_of_a_command(tmp_path: Path
     assert loaded(NEVER_FOR_AN_APP, _modules(code)) == []
 
 
-def test_an_app_on_rabbitmq_loads_no_transport_for_redis(tmp_path: Path) -> None:
+def test_an_app_on_rabbitmq_loads_nothing_for_redis(tmp_path: Path) -> None:
     code = APP.format(folder=str(tmp_path), broker="amqp://localhost:1/")
-    redis = ("kombu.transport.redis", "flask_nightshift.brokers.redis")
+    redis = ("kombu.transport.redis", "redis", "flask_nightshift.brokers.redis")
     assert loaded((*NEVER_FOR_AN_APP, *redis), _modules(code)) == []
 
 

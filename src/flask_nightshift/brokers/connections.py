@@ -28,7 +28,7 @@ from ..message.envelope import Envelope
 from ..message.headers import history, ref
 from ..options.publish import UnencodableHeader
 from ..text.lines import Line, job_fields
-from .failures import ERRORS, RETRY_POLICY, is_over, patience
+from .failures import RETRY_POLICY, errors, is_over, patience
 
 logger = logging.getLogger("flask_nightshift.brokers.link")
 
@@ -191,7 +191,7 @@ def attempt(
                 drop(connection)
                 if isinstance(exc, (FrameSyntaxError, struct.error)) or _is_too_large(exc):
                     raise UnencodableHeader(str(exc)) from exc
-                if not isinstance(exc, ERRORS):  # interrupted, by a time limit or a signal handler
+                if not isinstance(exc, errors()):  # interrupted, by a time limit or a signal handler
                     raise
                 if last or is_over():
                     raise fail(exc) from exc
@@ -239,7 +239,7 @@ def acknowledge(message: Any) -> None:
     """
     try:
         message.ack()
-    except ERRORS as exc:
+    except errors() as exc:
         headers = message.headers if isinstance(message.headers, Mapping) else {}
         queue = str(getattr(message, "job_queue", "") or history(headers).get("queue") or "")
         text = f"it is settled, could not be acknowledged, and will come again: {exc!r}"
@@ -260,7 +260,7 @@ def return_message(message: Any, fail: Fail) -> None:
     """Return a delivered message to its queue; raises ``fail(exc)``."""
     try:
         message.reject(requeue=True)
-    except ERRORS as exc:
+    except errors() as exc:
         raise fail(exc) from exc
 
 

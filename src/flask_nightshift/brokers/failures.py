@@ -7,6 +7,7 @@ frozen server costs only one step.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from contextvars import ContextVar
 from time import monotonic
@@ -14,7 +15,6 @@ from typing import Any
 
 from amqp.exceptions import AMQPError
 from kombu.exceptions import LimitExceeded, OperationalError
-from redis.exceptions import RedisError
 
 from ..errors import BrokerUnavailable
 from ..text.passwords import hide_password
@@ -25,11 +25,7 @@ STEP = 2.0
 PATIENCE = 0.7
 """Seconds after which a failed step is not repeated; ``STEP + PATIENCE`` is below ``PUBLISH_TIMEOUT``."""
 
-ERRORS: tuple[type[Exception], ...] = (OSError, OperationalError, LimitExceeded, AMQPError, RedisError)
-"""The exceptions of kombu, py-amqp, redis-py and the operating system for a broker that is down, refuses or is silent.
-
-They do not include errors of the message itself (it cannot be encoded).
-"""
+_ERRORS: tuple[type[Exception], ...] = (OSError, OperationalError, LimitExceeded, AMQPError)
 
 RETRY_POLICY: dict[str, Any] = {
     "max_retries": 2,
@@ -38,6 +34,16 @@ RETRY_POLICY: dict[str, Any] = {
     "interval_max": 0.1,
 }
 """kombu's retries of one publish; ``errback`` ends them when patience is over."""
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """The exceptions of kombu, py-amqp, redis-py and the system for a broker that is down, refuses or is silent.
+
+    They do not include errors of the message itself (it cannot be encoded). Only a process that has imported redis-py
+    can see its errors: with RabbitMQ a process does not import it, and saves 10 MiB.
+    """
+    redis = sys.modules.get("redis.exceptions")
+    return _ERRORS if redis is None else (*_ERRORS, redis.RedisError)
 
 
 def unavailable(exc: BaseException, url: str) -> BrokerUnavailable:

@@ -15,7 +15,7 @@ from ..errors import BrokerUnavailable
 from ..message.envelope import Envelope
 from ..text.passwords import hide_password
 from .connections import Connection, ConnectionPool, attempt, most_idle, return_message
-from .failures import ERRORS, unavailable
+from .failures import errors, unavailable
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ class VirtualBroker(ABC):
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """See ``failures.ERRORS``."""
-        return ERRORS
+        """See ``failures.errors``."""
+        return errors()
 
     @property
     def publish_options(self) -> dict[str, Any]:

@@ -24,14 +24,14 @@ from kombu.exceptions import EncodeError
 from kombu.serialization import dumps, loads
 from sqlalchemy import exc as sa
 
-from ..brokers.failures import ERRORS
+from ..brokers.failures import errors
 from ..domain.job import MAX_TEXT, cut
 
 PATIENCE = 5.0
 """Seconds that an attempt waits for a result backend in a database; other backends have limits of their own."""
 AWAY_FOR = 5.0
 """Seconds for which attempts do not try a result backend again that was away."""
-OUTAGE = (*ERRORS, SoftTimeLimitExceeded, sa.OperationalError, sa.InterfaceError, sa.TimeoutError)
+OUTAGE = (SoftTimeLimitExceeded, sa.OperationalError, sa.InterfaceError, sa.TimeoutError)
 """Errors of a result backend that cannot be reached now. The content causes all others."""
 
 logger = logging.getLogger("flask_nightshift.worker.telling")
@@ -230,8 +230,8 @@ class _Guard:
 
 def _is_outage(exc: BaseException) -> bool:
     if isinstance(exc, BackendStoreError):  # Celery raises it after its last retry
-        return isinstance(exc.__cause__ or exc.__context__, OUTAGE)
-    return isinstance(exc, OUTAGE)
+        return isinstance(exc.__cause__ or exc.__context__, (*OUTAGE, *errors()))
+    return isinstance(exc, (*OUTAGE, *errors()))
 
 
 def _at_once(call: Callable[[], object]) -> None:

@@ -31,7 +31,7 @@ from ..base import (
 )
 from ..capabilities import Capabilities
 from ..connections import MOST_IDLE, Connection
-from ..failures import ERRORS, RETRY_POLICY, STEP
+from ..failures import RETRY_POLICY, STEP, errors
 from ..reading import age, read_dead_letter
 from ..virtual import VirtualBroker, prepared_message
 from .delayed import MemoryDelayed
@@ -120,7 +120,7 @@ class MemoryBroker(VirtualBroker):
         prepared = prepared_message(message.channel, envelope.due_at(due))
         try:
             replaced = bool(message.channel.replace(message.delivery_tag, prepared, queue))
-        except ERRORS as exc:
+        except errors() as exc:
             raise self._fail(exc) from exc
         if replaced:
             message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
@@ -176,7 +176,7 @@ class MemoryBroker(VirtualBroker):
     def _ask(self, question: Callable[[MemoryServer], T]) -> T:
         try:
             return question(self.server)
-        except ERRORS as exc:
+        except errors() as exc:
             raise self._fail(exc) from exc
 
     def _connect(self) -> Connection:

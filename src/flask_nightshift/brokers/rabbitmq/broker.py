@@ -29,7 +29,7 @@ from ..connections import (
     retry_policy,
     return_message,
 )
-from ..failures import ERRORS, PATIENCE, RETRY_POLICY, STEP, patience
+from ..failures import PATIENCE, RETRY_POLICY, STEP, errors, patience
 from . import topology
 from .checks import findings
 from .dead_queue import DeadQueue
@@ -153,7 +153,7 @@ class RabbitMQBroker(RabbitMQPublisher):
                 connection.ensure_connection(reraise_as_library_errors=False, **retry_policy(connection))
                 connection.channel()
             properties = connection.connection.server_properties
-        except ERRORS as exc:
+        except errors() as exc:
             raise self._fail(exc) from exc
         finally:
             drop(connection)

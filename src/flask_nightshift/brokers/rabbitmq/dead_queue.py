@@ -11,7 +11,7 @@ from ...message.burial import DEAD_QUEUE, dead_letter
 from ...message.oversize import unwrapped
 from ..base import PendingDeadLetter
 from ..connections import Fail, ThreadConnection
-from ..failures import ERRORS
+from ..failures import errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class _Taken:
         """Acknowledge it. Raises ``BrokerUnavailable`` if the channel is closed; then the letter comes back."""
         try:
             self.message.ack()
-        except ERRORS as exc:
+        except errors() as exc:
             raise self.fail(exc) from exc
         self.unsettled.discard(self.message.delivery_tag)
 

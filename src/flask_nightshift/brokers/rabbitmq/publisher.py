@@ -25,7 +25,7 @@ from ..connections import (
     most_idle,
     publish,
 )
-from ..failures import ERRORS, RETRY_POLICY, STEP, unavailable
+from ..failures import RETRY_POLICY, STEP, errors, unavailable
 from . import topology
 from .batch import Batch
 from .checks import other_queue
@@ -57,8 +57,8 @@ class RabbitMQPublisher:
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """See ``failures.ERRORS``."""
-        return ERRORS
+        """See ``failures.errors``."""
+        return errors()
 
     @property
     def write_options(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class RabbitMQPublisher:
         connection = self._connect()
         try:
             topology.declare_shared(connection, anyway=True)
-        except ERRORS:
+        except errors():
             return False
         finally:
             drop(connection)

@@ -25,7 +25,7 @@ from ...text.passwords import hide_password
 from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
 from ..capabilities import Capabilities
 from ..connections import MOST_IDLE, Connection, acknowledge
-from ..failures import ERRORS, RETRY_POLICY, STEP
+from ..failures import RETRY_POLICY, STEP, errors
 from ..virtual import VirtualBroker, prepared_message
 from .checks import findings
 from .client import connect, product
@@ -135,7 +135,7 @@ class RedisBroker(VirtualBroker):
         try:
             at = due.timestamp() if due is not None else None
             replaced = bool(message.channel.basic_replace(message.delivery_tag, prepared, "", queue, due=at))
-        except ERRORS as exc:
+        except errors() as exc:
             raise self._fail(exc) from exc
         if replaced:
             message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
@@ -191,7 +191,7 @@ class RedisBroker(VirtualBroker):
                 client.ping()
                 latency = monotonic() - started
                 name, version = product(client)
-        except ERRORS as exc:
+        except errors() as exc:
             raise self._fail(exc) from exc
         return BrokerHealth(name, version, latency)
 
@@ -220,7 +220,7 @@ class RedisBroker(VirtualBroker):
                 self._client = connect(self._broker_url, self._options, self._tls, STEP)
             queues = (LeaseQueues if self._leases else Queues)(self._client, self._keys)
             return question(queues)
-        except ERRORS as exc:
+        except errors() as exc:
             raise self._fail(exc) from exc
 
     def _connect(self) -> Connection:

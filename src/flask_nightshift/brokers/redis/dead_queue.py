@@ -12,7 +12,7 @@ from ...domain.job import DeadLetter
 from ...errors import BrokerUnavailable
 from ...message.burial import DEAD_QUEUE
 from ..base import PendingDeadLetter
-from ..failures import ERRORS
+from ..failures import errors
 from ..reading import read_dead_letter
 from .transport.keys import KeySpace
 
@@ -31,7 +31,7 @@ class _Taken:
         """Remove this very item, if another worker has not; raises ``BrokerUnavailable``."""
         try:
             self.client.lrem(self.key, -1, self.raw)  # type: ignore[arg-type]  # the stubs know only str
-        except ERRORS as exc:
+        except errors() as exc:
             raise self.fail(exc) from exc
 
 
