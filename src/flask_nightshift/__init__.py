@@ -1,5 +1,8 @@
 """Background jobs for Flask, on Celery, that do not get lost."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .domain.job import JobState, Reason
 from .domain.record import JobRecord
 from .errors import (
@@ -26,3 +29,11 @@ __all__ = [
     "PermanentFailure",
     "Reason",
 ]
+
+if not TYPE_CHECKING:  # type checkers would take every name for an attribute
+
+    def __getattr__(name: str) -> Any:
+        """Import ``flask_nightshift.logs`` at its first use, because it needs Celery."""
+        if name == "logs":
+            return import_module(".logs", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

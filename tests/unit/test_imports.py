@@ -49,6 +49,11 @@ def test_the_commands_are_listed_without_an_app_s_libraries() -> None:
     assert loaded(never, _modules("import flask_nightshift.cli")) == []
 
 
+def test_logs_is_an_attribute_of_the_package() -> None:
+    modules = _modules("import flask_nightshift\nflask_nightshift.logs.configure")
+    assert loaded(("flask_nightshift.logs", "structlog"), modules) == ["flask_nightshift.logs"]
+
+
 def test_a_task_is_declared_without_an_app_s_libraries() -> None:
     declares = (
         "import flask_nightshift as f\nf.Nightshift().task(lambda: None, name='t', queue='q', max_retries=3)"
