@@ -1,4 +1,4 @@
-"""A message in kombu's JSON, as virtual transports store it: reads it, prepares its delivery, buries it.
+"""A message in kombu's JSON, as virtual transports store it: writes and reads it, prepares its delivery, buries it.
 
 The Redis scripts may add one member at the front, ``x-delivery-count``: the number of earlier deliveries. Everything
 here is pure.
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..message.codec import decode, encode
+from ..message.codec import decode, encode, encode_plain
+from ..message.envelope import Envelope
 
 COUNT = "x-delivery-count"
 DEAD = "nightshift_dead"
@@ -43,6 +44,32 @@ class Burial:
             "queue": self.queue,
             "worker": self.worker,
         }
+
+
+def written(envelope: Envelope, queue: str, tag: str) -> bytes:
+    """The message for the ready list of ``queue``, as a kombu producer and its channel would write it.
+
+    ``tag`` is the delivery tag for kombu's own consumers.
+    """
+    properties = {"delivery_mode": 2, **envelope.properties}
+    if (seconds := properties.get("expiration")) is not None:
+        properties["expiration"] = str(int(seconds * 1000))
+    priority = properties.pop("priority", None) or 0
+    properties.update(delivery_info=_to(queue), priority=priority, body_encoding="base64", delivery_tag=tag)
+    message = {
+        "body": envelope.body,
+        "content-encoding": envelope.content_encoding,
+        "content-type": envelope.content_type,
+        "headers": envelope.headers,
+        "properties": properties,
+    }
+    if envelope.plain:
+        try:
+            return encode_plain(message)
+        except ValueError:  # a lone surrogate, which kombu's JSON escapes
+            pass
+    message["body"] = base64.b64encode(envelope.body).decode()
+    return encode(message)
 
 
 def parse(raw: bytes) -> dict[str, Any]:

@@ -68,9 +68,7 @@ class VirtualBroker(ABC):
         message, number = envelope.due_at(due), next(_NUMBERS)
 
         def work(connection: Any) -> None:
-            channel = connection.default_channel
-            once = (connection.name, number)
-            channel.basic_publish(prepared_message(channel, message), "", queue, once=once)
+            self._publish_some(connection.default_channel, (message,), queue, (connection.name, number))
 
         self._pool.call(work)
 
@@ -82,9 +80,7 @@ class VirtualBroker(ABC):
             some = [message.due_at(due) for message in envelopes[at : at + AT_ONCE]]
 
             def work(connection: Any, some: Sequence[Envelope] = some, number: int = next(_NUMBERS)) -> None:
-                channel = connection.default_channel
-                messages = [prepared_message(channel, message) for message in some]
-                self._publish_some(channel, messages, queue, (connection.name, number))
+                self._publish_some(connection.default_channel, some, queue, (connection.name, number))
 
             self._pool.call(work)
             yield len(some)
@@ -124,13 +120,13 @@ class VirtualBroker(ABC):
     def _publish_some(
         self,
         channel: Any,
-        messages: Sequence[Any],
+        envelopes: Sequence[Envelope],
         queue: str,
         once: tuple[str, int],  # noqa: ARG002 - not every transport detects a repetition
     ) -> None:
         """Publish up to ``AT_ONCE`` messages; ``once`` identifies this publish if it is repeated."""
-        for message in messages:
-            channel.basic_publish(message, "", queue)
+        for envelope in envelopes:
+            channel.basic_publish(prepared_message(channel, envelope), "", queue)
 
     def _fail(self, exc: BaseException) -> BrokerUnavailable:
         """The ``BrokerUnavailable`` for ``exc``."""

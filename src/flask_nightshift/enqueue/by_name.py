@@ -34,6 +34,11 @@ class NamedQueues:
         """
         return self._queue(call) if call.options.keys() <= _ORDINARY and self._is_ordinary(call) else None
 
+    @property
+    def by_options_alone(self) -> bool:
+        """Whether, for now, the task and the options of a call decide where it goes, and not its arguments."""
+        return not (_callback_publish_retry.get() or signals.task_sent.receivers) and self._routed_by_task
+
     def _is_ordinary(self, call: Call) -> bool:
         if (
             "task_type" not in call.options

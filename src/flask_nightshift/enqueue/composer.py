@@ -1,23 +1,23 @@
 """Turns a call into an envelope; Celery's ``create_task_message`` makes the message.
 
-Nothing here talks to a broker. There are two steps, ``compose`` and ``enveloped``. Between them, receivers of Celery's
-signal ``before_task_publish`` may change the message.
+Nothing here talks to a broker. A ``Template`` makes the envelopes of jobs that differ only in their arguments. Any
+other job, and each job while Celery's publish signals have receivers, takes two steps: ``compose`` and ``enveloped``.
+Between them, receivers of ``before_task_publish`` may change the message.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery
 from celery.app.amqp import task_message
 from celery.utils.functional import maybe_list
 
 from ..domain.job import utcnow
 from ..message.arguments import brief
-from ..message.codec import encode, serialized
+from ..message.codec import encode, is_plain, serialized
 from ..message.envelope import Envelope
 from ..options.publish import checked_priority
 from .call import Call, moment
@@ -30,12 +30,6 @@ MESSAGE_OPTIONS = frozenset(
     }
 )  # fmt: skip
 """Options that become part of the message."""
-_COMMON = frozenset(
-    {"add_to_parent", "ignore_result", "queue", "result_cls", "serializer", "soft_time_limit", "task_id", "task_type",
-     "time_limit"}
-)  # fmt: skip
-"""Options that most jobs of a task share, or that do not become part of the message."""
-_MOST_TEMPLATES = 1000
 
 
 class Composer:
@@ -43,40 +37,21 @@ class Composer:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._templates: dict[Any, Any] = {}
 
     def compose(self, call: Call, job_id: str, parent: Any) -> Any:
         """The message of the job ``job_id``, a Celery ``task_message``: headers, properties, body.
 
-        ``parent`` is the running task that enqueues the job, or None. Jobs that differ only in their arguments share a
-        template.
+        ``parent`` is the running task that enqueues the job, or None.
         """
-        if parent is None and call.due is None and call.options.keys() <= _COMMON:
-            args, kwargs = call.args or (), call.kwargs or {}
-            if isinstance(args, (tuple, list)) and isinstance(kwargs, dict):
-                message = with_arguments(self._template(call), job_id, args, kwargs)
-                message.properties["reply_to"] = self._app.thread_oid
-                return message
         return self._made(call, job_id, call.args or (), call.kwargs or {}, parent)
 
-    def template(self, call: Call, parent: Any) -> Any:
-        """A message for ``call`` without the job's id and arguments."""
-        return self._made(call, "", (), {}, parent)
+    def template(self, call: Call, parent: Any) -> Template:
+        """The template of jobs with the options of ``call``."""
+        return Template(self._made(call, "", (), {}, parent), self.serializer(call))
 
-    def _template(self, call: Call) -> Any:
-        """The cached template for ``call``; not cached if receivers of ``before_task_publish`` might change it."""
-        if signals.before_task_publish.receivers:
-            return self.template(call, None)
-        options = call.options
-        common = options.get("time_limit"), options.get("soft_time_limit"), options.get("ignore_result")
-        # repr(), because a caller's value need not be hashable; the process id, because a message names its origin
-        key = (os.getpid(), call.name, repr(common))
-        found = self._templates.get(key)
-        if found is None:
-            if len(self._templates) >= _MOST_TEMPLATES:
-                self._templates.clear()
-            found = self._templates[key] = self.template(call, None)
-        return found
+    def serializer(self, call: Call) -> str:
+        """The name of the serializer for the arguments of ``call``."""
+        return call.options.get("serializer") or self._serializer
 
     def _made(self, call: Call, job_id: str, args: Any, kwargs: Any, parent: Any) -> Any:
         app, given = self._app, call.options
@@ -113,24 +88,64 @@ class Composer:
     def _inherits_priority(self) -> bool:
         return bool(self._app.conf.task_inherit_parent_priority)
 
+    @cached_property
+    def _serializer(self) -> str:
+        return str(self._app.conf.task_serializer)
 
-def with_arguments(message: Any, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """A copy of ``message`` with another job id and other arguments."""
-    headers = {**message.headers, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
-    headers["root_id"] = message.headers["root_id"] or job_id
-    properties = {**message.properties, "correlation_id": job_id}
-    return task_message(headers, properties, (args, kwargs, message.body[2]), None)
+
+class Template:
+    """The message of jobs that differ only in their ids and arguments; ``headers`` are those that they share."""
+
+    def __init__(self, message: Any, serializer: str) -> None:
+        self.headers: dict[str, Any] = message.headers
+        self.properties: dict[str, Any] = message.properties
+        self._embed = message.body[2]
+        self._serializer = serializer
+        self._is_plain = _is_plain((message.headers, message.properties))
+
+    def message(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The message of one job, a Celery ``task_message``."""
+        return task_message(
+            self._headers(job_id, args, kwargs), self._properties(job_id), (args, kwargs, self._embed), None
+        )
+
+    def envelope(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
+        """The encoded message of one job; raises kombu's errors for arguments that cannot be encoded."""
+        headers, body = self._headers(job_id, args, kwargs), (args, kwargs, self._embed)
+        return _encoded(body, headers, self._properties(job_id), self._serializer, self._is_plain)
+
+    def _headers(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        headers = {**self.headers, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
+        if not headers["root_id"]:
+            headers["root_id"] = job_id
+        return headers
+
+    def _properties(self, job_id: str) -> dict[str, Any]:
+        return {**self.properties, "correlation_id": job_id}
 
 
 def enveloped(message: Any, serializer: str) -> Envelope:
     """``message`` encoded for publishing; raises kombu's errors for a body that ``serializer`` cannot encode."""
+    return _encoded(message.body, message.headers, message.properties, serializer, plain=False)
+
+
+def _encoded(
+    body: Any, headers: dict[str, Any], properties: dict[str, Any], serializer: str, plain: bool
+) -> Envelope:
     if serializer == "json":
         try:
-            return Envelope(encode(message.body), message.headers, message.properties)
+            return Envelope(encode(body), headers, properties, plain=plain)
         except (TypeError, ValueError):
             pass  # kombu's own error follows below
-    content_type, content_encoding, body = serialized(message.body, serializer)
-    return Envelope(body, message.headers, message.properties, content_type, content_encoding)
+    content_type, content_encoding, raw = serialized(body, serializer)
+    return Envelope(raw, headers, properties, content_type, content_encoding, plain)
 
 
-__all__ = ["MESSAGE_OPTIONS", "Composer", "enveloped", "with_arguments"]
+def _is_plain(value: Any) -> bool:
+    try:
+        return is_plain(value)
+    except RecursionError:
+        return False
+
+
+__all__ = ["MESSAGE_OPTIONS", "Composer", "Template", "enveloped"]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from celery import Celery
@@ -33,11 +32,12 @@ from ..options.publish import unencodable_header
 from .by_name import NamedQueues
 from .call import Call, Calls, moment
 from .celery_producer import CeleryProducer
-from .composer import Composer, enveloped, with_arguments
+from .composer import Composer, Template, enveloped
 from .destination import destination
 from .ids import new_id, new_ids
 from .items import Arguments
-from .publish_signals import PublishSignals
+from .plans import Plan, Plans
+from .publish_signals import PublishSignals, wanted
 from .request_id import request_id
 
 Wire = Callable[[Sequence[Envelope], str, datetime | None], Iterator[int]]
@@ -66,6 +66,7 @@ class JobPublisher:
         self._calls = Calls(app)
         self._queues = NamedQueues(app, broker)
         self._composer = Composer(app)
+        self._plans = Plans(self._calls, self._queues, self._composer)
         self._celery = CeleryProducer(app, broker, send_task)
 
     def one(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
@@ -75,17 +76,21 @@ class JobPublisher:
         cannot be encoded, and Celery's errors for other arguments that make no message.
         """
         reset_if_forked()
-        call = self._calls.checked(name, args, kwargs, options)
-        job_id = call.options.get("task_id") or new_id()
-        queue = self._queues.of(call)
-        if queue is None:
-            return self._publish_by_celery(call, job_id)
+        job_id = options.get("task_id") or new_id()
         parent = self._app.current_worker_task
-        message = self._composer.compose(call, job_id, parent)
-        self._publish(call, queue, [message], _stamp(message.headers, queue.name))
-        result = (call.options.get("result_cls") or self._app.AsyncResult)(job_id)
-        result.ignored = call.options.get("ignore_result")
-        if parent and call.options.get("add_to_parent", True):
+        plan = self._plans.of(name, args, kwargs, options) if parent is None and not wanted() else None
+        if plan is not None:
+            self._publish_by_plan(plan, job_id, args or (), kwargs or {})
+        else:
+            call = self._calls.checked(name, args, kwargs, options)
+            queue = self._queues.of(call)
+            if queue is None:
+                return self._publish_by_celery(call, job_id)
+            message = self._composer.compose(call, job_id, parent)
+            self._publish(call, queue, [message], _stamp(message.headers, queue.name))
+        result = (options.get("result_cls") or self._app.AsyncResult)(job_id)
+        result.ignored = options.get("ignore_result")
+        if parent and options.get("add_to_parent") is not False:
             parent.add_trail(result)
         return result
 
@@ -104,31 +109,56 @@ class JobPublisher:
         template = self._composer.template(call, self._app.current_worker_task)
         at = _stamp(template.headers, queue.name)
         ids = new_ids(len(items))
-        messages = [with_arguments(template, job_id, *each) for job_id, each in zip(ids, items, strict=True)]
-        self._publish(call, queue, messages, at)
+        jobs = list(zip(ids, items, strict=True))
+        if wanted():
+            messages = [template.message(job_id, *each) for job_id, each in jobs]
+            self._publish(call, queue, messages, at)
+        else:
+            envelopes = [self._filled(call, template, job_id, *each) for job_id, each in jobs]
+            self._send(call.name, queue.name, envelopes, at, call.due)
         return ids
+
+    def _publish_by_plan(self, plan: Plan, job_id: str, args: Any, kwargs: Any) -> None:
+        envelope = self._filled(plan.call, plan.template, job_id, args, kwargs)
+        envelope.properties["reply_to"] = self._app.thread_oid
+        at = _stamp(envelope.headers, plan.queue.name)
+        self._send(plan.call.name, plan.queue.name, (envelope,), at, None)
 
     def _publish(self, call: Call, queue: Any, messages: Sequence[Any], at: datetime) -> None:
         """Publish ``messages`` to ``queue`` (a ``kombu.Queue``) by name."""
-        signals = PublishSignals(call.name, *self._broker.address(queue), len(messages))
-        wanted = signals.before(queue, messages)
+        signals = PublishSignals(call.name, *self._broker.address(queue), messages)
+        entities = signals.before(queue)
         envelopes = [self._enveloped(call, message) for message in messages]
         due = moment(messages[0].headers.get("eta"), self._app.timezone)  # a receiver may have changed it
+        self._send(call.name, queue.name, envelopes, at, due, entities, signals.after)
+
+    def _send(
+        self,
+        task: str,
+        queue: str,
+        envelopes: Sequence[Envelope],
+        at: datetime,
+        due: datetime | None,
+        entities: Sequence[Any] = (),
+        after: Callable[[int], object] | None = None,
+    ) -> None:
+        """Publish ``envelopes``, and tell of each that the broker has confirmed, first by ``after(its index)``."""
         done = 0
         try:
-            self._declare(wanted)
-            for count in self._by_name(envelopes, queue.name, due):
+            self._declare(entities)
+            for count in self._by_name(envelopes, queue, due):
                 done += count
         except BrokerUnavailable as exc:
-            exc.enqueued = tuple(message.headers["id"] for message in messages[:done])
+            exc.enqueued = tuple(envelope.headers["id"] for envelope in envelopes[:done])
             raise
         except Exception as exc:
-            self._explain(exc, messages[0].headers)
+            self._explain(exc, envelopes[0].headers)
             raise
         finally:
-            for index, message in enumerate(messages[:done]):
-                signals.after(index, message)
-                self._tell(call.name, message.headers, queue.name, at, due)
+            for index, envelope in enumerate(envelopes[:done]):
+                if after is not None:
+                    after(index)
+                self._tell(task, envelope.headers, queue, at, due)
 
     def _by_name(self, envelopes: Sequence[Envelope], queue: str, due: datetime | None) -> Iterator[int]:
         """The ``Wire`` of the broker."""
@@ -162,14 +192,21 @@ class JobPublisher:
 
     def _enveloped(self, call: Call, message: Any) -> Envelope:
         try:
-            return enveloped(message, call.options.get("serializer") or self._serializer)
+            return enveloped(message, self._composer.serializer(call))
         except Exception as exc:
             self._raise_unencodable(call, message.body[0], message.body[1], exc)
             raise
 
+    def _filled(self, call: Call, template: Template, job_id: str, args: Any, kwargs: Any) -> Envelope:
+        try:
+            return template.envelope(job_id, args, kwargs)
+        except Exception as exc:
+            self._raise_unencodable(call, args, kwargs, exc)
+            raise
+
     def _raise_unencodable(self, call: Call, args: Any, kwargs: Any, exc: Exception) -> None:
         """Raise ``UnencodableArgument`` from ``exc`` for the first argument that cannot be encoded; else return."""
-        serializer = call.options.get("serializer") or self._serializer
+        serializer = self._composer.serializer(call)
         found = unencodable_argument(call.name, getattr(call.task, "run", None), args, kwargs, serializer)
         if found is not None:
             raise found from exc
@@ -201,10 +238,6 @@ class JobPublisher:
         attempt = int(headers.get("retries") or 0) + 1
         job = JobRef(headers["id"], task, queue, attempt, headers[HISTORY].get("request_id"), at)
         self._emit(JobEnqueued(job, at, headers["argsrepr"], headers["kwargsrepr"], due))
-
-    @cached_property
-    def _serializer(self) -> str:
-        return str(self._app.conf.task_serializer)
 
 
 def _stamp(headers: dict[str, Any], queue: str) -> datetime:

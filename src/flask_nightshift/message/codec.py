@@ -29,11 +29,28 @@ _read = msgspec.json.Decoder().decode
 def encode(value: Any) -> bytes:
     """``value`` as JSON in UTF-8; kombu's ``loads`` reads it like kombu's own. Raises what kombu's encoder raises."""
     try:
-        if _plain((value,)):
+        if is_plain(value):
             return _quick(value)
     except (TypeError, ValueError, RecursionError):
         pass
     return _kombu(value).encode()
+
+
+def encode_plain(value: Any) -> bytes:
+    """As ``encode``, without a look at the types: ``value`` is plain, and bytes in it are written as base64.
+
+    Raises ``ValueError`` for a text that is no valid Unicode.
+    """
+    return _quick(value)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether msgspec writes ``value`` as kombu does; raises ``RecursionError`` for one that is nested too deeply.
+
+    msgspec differs for UUIDs, dates and enums (no ``__type__``), for NaN and infinity (null), and for keys that are
+    not text.
+    """
+    return _all_plain((value,))
 
 
 def serialized(value: Any, serializer: str) -> tuple[str, str, bytes]:
@@ -52,21 +69,16 @@ def decode(raw: bytes) -> Any:
         return json.loads(raw.decode())  # accepts NaN and lone surrogates; its errors are what callers expect
 
 
-def _plain(values: Iterable[Any]) -> bool:
-    """Whether msgspec writes all ``values`` as kombu does.
-
-    msgspec differs for UUIDs, dates and enums (no ``__type__``), for NaN and infinity (null), and for keys that are
-    not text.
-    """
+def _all_plain(values: Iterable[Any]) -> bool:
     for value in values:
         kind = type(value)
         if kind in _SCALARS:
             continue
         if kind is dict:
-            if not (_TEXT.issuperset(map(type, value)) and _plain(value.values())):
+            if not (_TEXT.issuperset(map(type, value)) and _all_plain(value.values())):
                 return False
         elif kind is list or kind is tuple:
-            if not _plain(value):
+            if not _all_plain(value):
                 return False
         elif kind is not float or not isfinite(value):
             return False

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """An encoded message: body, headers and properties, without a destination."""
+
+class Envelope(Struct, frozen=True):  # each job creates one; a frozen dataclass takes four times as long
+    """An encoded message: body, headers and properties, without a destination.
+
+    ``plain`` says that its headers and properties contain only texts, finite numbers, None, and lists and dicts of
+    them, so an encoder need not look.
+    """
 
     body: bytes
     headers: dict[str, Any]
-    properties: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, Any] = {}
     content_type: str = "application/json"
     content_encoding: str = "utf-8"
+    plain: bool = False
 
     def due_at(self, due: datetime | None) -> Envelope:
         """The same message with ``due`` in its ``eta`` header (None: it may start at once)."""

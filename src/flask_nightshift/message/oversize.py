@@ -7,10 +7,10 @@ is lost.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from kombu.utils import json
+from msgspec.structs import replace
 
 from ..domain.job import cut
 from .envelope import Envelope

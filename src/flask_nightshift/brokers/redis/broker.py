@@ -117,11 +117,13 @@ class RedisBroker(VirtualBroker):
             return {"ssl_cert_reqs": "required"}
         return None
 
-    def _publish_some(self, channel: Any, messages: Sequence[Any], queue: str, once: tuple[str, int]) -> None:
+    def _publish_some(
+        self, channel: Any, envelopes: Sequence[Envelope], queue: str, once: tuple[str, int]
+    ) -> None:
         if self._leases:
-            channel.basic_publish_many(messages, queue, once)
+            channel.publish_envelopes(envelopes, queue, once)
         else:
-            super()._publish_some(channel, messages, queue, once)
+            super()._publish_some(channel, envelopes, queue, once)
 
     # settling
 

@@ -19,6 +19,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from ....message.codec import encode
+from ....message.envelope import Envelope
 from ... import payload
 from . import queues
 from .consuming import Consumer
@@ -106,20 +107,21 @@ class Channel(redis.Channel):
         if batch is not None or (self._expires and queue in self._expires):
             super()._put(queue, message, **kwargs)
             return
-        self.publisher.publish(queue, step, due, [encode(message)], kwargs.get("once"))
+        self.publisher.publish(queue, step, due, [encode(message)])
 
-    def basic_publish_many(
-        self, messages: Sequence[dict[str, Any]], queue: str, once: Once | None = None
-    ) -> None:
-        """Publish up to some hundred ``messages`` to ``queue`` in one script, all or none.
+    def publish_envelopes(self, envelopes: Sequence[Envelope], queue: str, once: Once) -> None:
+        """Publish up to some hundred messages to ``queue`` in one script, all or none.
 
-        They are made by ``prepare_message``, and have the same priority and due time. ``once``, here and as an option
-        of ``basic_publish``, makes a publish do nothing if it is repeated because its answer was lost.
+        They have the same priority and due time. ``once`` makes a publish do nothing if it is repeated because its
+        answer was lost.
         """
-        due, step = payload.due(messages[0]) or 0.0, self._step_of(messages[0])
-        for message in messages:
-            self._inplace_augment_message(message, "", queue)
-        self.publisher.publish(queue, step, due, [encode(message) for message in messages], once)
+        first = envelopes[0]
+        due, step = (
+            payload.due({"headers": first.headers}) or 0.0,
+            self._step_of({"properties": first.properties}),
+        )
+        messages = [payload.written(envelope, queue, next_tag()) for envelope in envelopes]
+        self.publisher.publish(queue, step, due, messages, once)
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Many publishes in one pipeline."""

@@ -1,0 +1,78 @@
+"""What calls with the same options share, kept for the next one: their checked options, their queue, their template.
+
+Nearly every job is enqueued with its task's options alone. Checking them, finding the queue and composing the message
+anew would cost as much as the round trip to the broker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .by_name import NamedQueues
+from .call import Call, Calls
+from .composer import Composer, Template
+
+_COMMON = frozenset(
+    {"ignore_result", "queue", "result_cls", "serializer", "soft_time_limit", "task_type", "time_limit"}
+)
+"""Options that most jobs of a task share, or that do not become part of the message."""
+_IN_MESSAGE = ("time_limit", "soft_time_limit", "ignore_result", "serializer", "queue")
+_OF_TASK = ("time_limit", "soft_time_limit", "job_queue")
+_MOST_PLANS = 1000
+
+
+class Plan(NamedTuple):
+    """``call`` is the first call with these options; ``queue`` is a ``kombu.Queue``."""
+
+    call: Call
+    queue: Any
+    template: Template
+
+
+class Plans:
+    """The plans of one Celery app. They last as long as its settings."""
+
+    def __init__(self, calls: Calls, queues: NamedQueues, composer: Composer) -> None:
+        self._calls = calls
+        self._queues = queues
+        self._composer = composer
+        self._plans: dict[Any, Plan] = {}
+
+    def of(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Plan | None:
+        """The plan for a call of the task ``name`` outside of a job; None if the call needs its own message.
+
+        Raises ``InvalidOption`` for a wrong option.
+        """
+        given = {key for key, value in options.items() if value is not None}
+        if "task_type" not in given or not given <= _COMMON or not self._queues.by_options_alone:
+            return None
+        if not isinstance(args or (), (tuple, list)) or not isinstance(kwargs or {}, dict):
+            return None
+        if not isinstance(options.get("queue"), str | None):
+            return None
+        key = self._key(name, options)
+        found = self._plans.get(key)
+        if found is None:
+            found = self._made(name, args, kwargs, options)
+            if found is not None:
+                if len(self._plans) >= _MOST_PLANS:
+                    self._plans.clear()
+                self._plans[key] = found
+        return found
+
+    def _key(self, name: str, options: Mapping[str, Any]) -> Any:
+        task = options["task_type"]
+        said = [options.get(option) for option in _IN_MESSAGE]
+        own = [getattr(task, option, None) for option in _OF_TASK]
+        # repr(), because a value need not be hashable, and True is not 1; the process, which a message names
+        return os.getpid(), name, id(task), repr(said), repr(own)
+
+    def _made(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Plan | None:
+        call = self._calls.checked(name, args, kwargs, options)
+        queue = self._queues.of(call)
+        return None if queue is None else Plan(call, queue, self._composer.template(call, None))
+
+
+__all__ = ["Plan", "Plans"]
