@@ -1,0 +1,70 @@
+"""A child as its parent sees it: a process that can be watched, stopped and buried, and the memory that outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .child import Child, Shared, Work
+from .ring import Ring
+from .slot import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A child process that nobody has waited for yet, so its pid is nobody else's.
+
+    ``fd`` is readable once it is dead. ``born`` is by the clock of its maker.
+    """
+
+    pid: int
+    index: int
+    fd: int
+    born: float
+    slot: Slot
+    ring: Ring
+
+    def send(self, signum: int) -> None:
+        """Send it a signal; no effect if it is dead."""
+        os.kill(self.pid, signum)
+
+    def is_stopped(self) -> bool:
+        """Whether it stands still or is dead. Leaves its exit status to ``bury``."""
+        return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def bury(self) -> int:
+        """Wait for its end; its exit code, or the negative number of the signal that killed it."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def start(
+    index: int, shared: Shared, work: Work, *, born: float, close: Callable[[], None], of: type[Child] = Child
+) -> Process:
+    """Fork a child. ``close`` is called in it, and closes what only the parent needs."""
+    slot, ring = Slot(), Ring()
+    child = of(shared, slot, ring, work)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()  # else both would write what stands in them
+    pid = os.fork()
+    if not pid:
+        try:
+            close()
+            child.main(index)
+        finally:
+            os._exit(1)
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    return Process(pid, index, fd, born, slot, ring)
+
+
+__all__ = ["Process", "start"]

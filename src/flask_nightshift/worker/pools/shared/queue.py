@@ -1,0 +1,134 @@
+"""The queue that all children read: one socket, in which the kernel gives each datagram to exactly one of them.
+
+An idle child takes the next job at once, without the parent's turn. What no child has taken survives the death of any
+of them. The queue never blocks the parent: what it does not take the parent keeps.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from array import array
+from struct import Struct
+from typing import NamedTuple
+
+from . import parcel
+
+LARGEST = 64 * 1024
+"""Bytes of the largest datagram; what is larger travels as a parcel."""
+_HEAD = Struct("=Q")
+_LEAVE, _NUDGE = 0, 1
+_FULL = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_ONE_FD = socket.CMSG_SPACE(array("i").itemsize)
+
+
+class Taken(NamedTuple):
+    """A job that a child has taken. ``announce``: the parent waits for its start."""
+
+    ticket: int
+    announce: bool
+    payload: bytes
+
+
+class JobQueue:
+    """Both ends; each process closes the one that is not its own."""
+
+    def __init__(self) -> None:
+        self._into, self._out = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._buffer = memoryview(bytearray(LARGEST))
+
+    # -- the parent's side ---------------------------------------------------------------------------------
+
+    def put(self, ticket: int, payload: bytes, *, announce: bool = False) -> bool:
+        """Hand out a job; False if the socket takes no more now. ``ticket`` is greater than all before."""
+        head = _HEAD.pack(ticket << 1 | announce)
+        if len(payload) + _HEAD.size <= LARGEST:
+            return self._send(head + payload)
+        try:
+            fd = parcel.wrap(payload)
+        except OSError as exc:
+            return _is_full(exc)
+        try:
+            return self._send(head, [fd])
+        finally:
+            os.close(fd)
+
+    def leave(self) -> bool:
+        """Ask one child, whichever reads it, to leave; False if the socket takes no more now."""
+        return self._send(_HEAD.pack(_LEAVE))
+
+    def nudge(self) -> bool:
+        """Wake one child that waits, for nothing but to look; False if the socket takes no more now.
+
+        The kernel wakes one child for one datagram. One that is frozen just then takes nothing, and wakes no other.
+        """
+        return self._send(_HEAD.pack(_NUDGE))
+
+    def head(self) -> int | None:
+        """The ticket that is taken next: all before it were taken. None if the socket is empty, 0 if not known."""
+        try:
+            data = self._out.recv(_HEAD.size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        (word,) = _HEAD.unpack(data)
+        return int(word >> 1)
+
+    def _send(self, data: bytes, fds: list[int] | None = None) -> bool:
+        try:
+            if fds:
+                socket.send_fds(self._into, [data], fds, socket.MSG_DONTWAIT)
+            else:
+                self._into.send(data, socket.MSG_DONTWAIT)
+        except OSError as exc:
+            return _is_full(exc)
+        return True
+
+    # -- a child's side ------------------------------------------------------------------------------------
+
+    def take(self, *, wait: bool) -> Taken | None:
+        """The next job; None if the child is to leave, or the parent is gone.
+
+        Raises ``BlockingIOError`` if there is none and ``wait`` is false, ``OSError`` if the message is not whole.
+        A child waits in the system call and nowhere else: a poll would wake all of them for one job.
+        """
+        word = _NUDGE
+        while word == _NUDGE:
+            size, ancillary, flags, _ = self._out.recvmsg_into(
+                [self._buffer], _ONE_FD, 0 if wait else socket.MSG_DONTWAIT
+            )
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise OSError(errno.EMSGSIZE, "a job arrived cut off")
+            if not size:
+                return None
+            (word,) = _HEAD.unpack_from(self._buffer)
+        if word == _LEAVE:
+            return None
+        if ancillary:
+            fds = array("i")
+            fds.frombytes(ancillary[0][2])
+            payload = parcel.unwrap(fds[0])
+        else:
+            payload = bytes(self._buffer[_HEAD.size : size])
+        return Taken(word >> 1, bool(word & 1), payload)
+
+    # -- either --------------------------------------------------------------------------------------------
+
+    def close_parents_end(self) -> None:
+        """In a child: so that the queue ends with the parent."""
+        self._into.close()
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._into.close()
+        self._out.close()
+
+
+def _is_full(exc: OSError) -> bool:
+    """False if ``exc`` says that there is no room at present; raises it if it says anything else."""
+    if exc.errno in _FULL:
+        return False
+    raise exc
+
+
+__all__ = ["LARGEST", "JobQueue", "Taken"]

@@ -1,0 +1,92 @@
+"""What children send their parent: the news that there is something to read in their rings, and large bodies of ends.
+
+The news is one counter for all children: writing to it never blocks, and many news wake the parent once. The end itself
+is in the ring, so no end depends on the news.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from contextlib import suppress
+from struct import Struct
+
+from . import parcel
+
+AGAIN = 0.005
+"""Seconds until a child tries again to send what the system refused."""
+_HEAD = Struct("=Q")
+
+
+class Reports:
+    """Both ends; each process closes the one that is not its own."""
+
+    def __init__(self) -> None:
+        self.news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """The descriptor to watch for news."""
+        self.parcels, self._child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.parcels.setblocking(False)
+        self._bodies: dict[int, bytes] = {}
+
+    # -- a child's side ------------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Have the parent look; the parent may use it, too, to be called again."""
+        with suppress(BlockingIOError):  # the counter is full of news
+            os.eventfd_write(self.news, 1)
+
+    def send(self, ticket: int, body: bytes) -> None:
+        """Send the body of an end, which the ring announces afterwards; waits while the parent does not read."""
+        while True:
+            try:
+                fd = parcel.wrap(body)
+                try:
+                    socket.send_fds(self._child, [_HEAD.pack(ticket)], [fd], socket.MSG_DONTWAIT)
+                finally:
+                    os.close(fd)
+            except OSError as exc:
+                if exc.errno not in (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS):
+                    raise
+                self.tell()
+                time.sleep(AGAIN)
+            else:
+                return
+
+    def close_parents_end(self) -> None:
+        """In a child: so that a child whose parent is gone does not wait for it."""
+        self.parcels.close()
+
+    # -- the parent's side ---------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """The news was heard."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.news)
+
+    def receive(self) -> None:
+        """Read the bodies that have come."""
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self.parcels, _HEAD.size, 1, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if fds:
+                (ticket,) = _HEAD.unpack(data)
+                self._bodies[ticket] = parcel.unwrap(fds[0])
+
+    def body(self, ticket: int) -> bytes | None:
+        """The body of the end of ``ticket``, once; None if none came (this process could not open one more file)."""
+        if ticket not in self._bodies:
+            self.receive()
+        return self._bodies.pop(ticket, None)
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.news)
+        self.parcels.close()
+        self._child.close()
+
+
+__all__ = ["Reports"]

@@ -1,0 +1,119 @@
+"""How many children there are: who is started, who is asked to leave, who has died."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import signal
+from collections.abc import Callable
+
+from . import process
+from .child import Child, Shared, Work
+from .process import Process
+
+FAILED_START = 1.0
+"""Seconds until the next child is started after one that died before it was ready for jobs."""
+
+logger = logging.getLogger(__name__)
+
+
+class Staff:
+    """The children of a pool; ``size`` is how many there should be.
+
+    ``watch`` has the descriptor of each registered, for its death. ``close`` is called in each child, and closes what
+    only the parent needs. ``ready_within``: seconds after which a child that is not ready is killed and replaced.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        shared: Shared,
+        work: Work,
+        *,
+        watch: select.epoll,
+        close: Callable[[], None],
+        ready_within: float,
+        child: type[Child] = Child,
+    ) -> None:
+        self.size = size
+        self.processes: dict[int, Process] = {}
+        """By their pids."""
+        self._shared, self._work, self._child = shared, work, child
+        self._watch, self._close, self._ready_within = watch, close, ready_within
+        self.leaves = 0
+        """Children to be asked to leave, once there is room in the queue."""
+        self._not_before = -math.inf
+        self._by_fd: dict[int, Process] = {}
+
+    def maintain(self, now: float) -> None:
+        """Start children that are missing, ask those to leave that are too many, kill those that do not get ready."""
+        while self.leaves and self._shared.queue.leave():
+            self.leaves -= 1
+        for each in self.processes.values():
+            if each.born + self._ready_within <= now and not each.slot.is_up:
+                logger.error("child %s (pid %s) does not get ready for jobs", each.index, each.pid)
+                each.send(signal.SIGKILL)
+        while len(self.processes) < self.size and now >= self._not_before:
+            self._start(now)
+
+    def shrink(self, n: int) -> None:
+        """Have ``n`` children less: those that read it first leave when they have ended their jobs."""
+        n = min(n, self.size)
+        self.size -= n
+        self.leaves += n
+
+    def kill(self) -> None:
+        """Kill all, and replace none."""
+        self.size = 0
+        for each in self.processes.values():
+            each.send(signal.SIGKILL)
+
+    def of_fd(self, fd: int) -> Process | None:
+        """The child with this descriptor."""
+        return self._by_fd.get(fd)
+
+    def bury(self, dead: Process, now: float) -> int:
+        """Remove a child that is dead; its exit code, or the negative number of the signal that killed it."""
+        self._watch.unregister(dead.fd)
+        del self.processes[dead.pid], self._by_fd[dead.fd]
+        status = dead.bury()
+        if status:
+            logger.error("child %s (pid %s) died: %s", dead.index, dead.pid, _described(status))
+        if not dead.slot.is_up:
+            self._not_before = now + FAILED_START
+        return status
+
+    @property
+    def next(self) -> float:
+        """When ``maintain`` has something to do, but for ``leaves``; infinite if never."""
+        starting = (each.born + self._ready_within for each in self.processes.values() if not each.slot.is_up)
+        missing = [self._not_before] if len(self.processes) < self.size else []
+        return min([*starting, *missing], default=math.inf)
+
+    def _start(self, now: float) -> None:
+        taken = {each.index for each in self.processes.values()}
+        index = next(index for index in range(len(taken) + 1) if index not in taken)
+        try:
+            new = process.start(
+                index, self._shared, self._work, born=now, close=self._close_in_child, of=self._child
+            )
+        except OSError:
+            logger.exception("no child can be started")
+            self._not_before = now + FAILED_START
+            return
+        self.processes[new.pid] = self._by_fd[new.fd] = new
+        self._watch.register(new.fd, select.EPOLLIN)
+
+    def _close_in_child(self) -> None:
+        for each in self.processes.values():
+            os.close(each.fd)
+        self._close()
+
+
+def _described(status: int) -> str:
+    return f"exit code {status}" if status > 0 else signal.Signals(-status).name
+
+
+__all__ = ["Staff"]
