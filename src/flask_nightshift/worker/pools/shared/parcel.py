@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+from array import array
+
+ANCILLARY = socket.CMSG_SPACE(array("i").itemsize)
+"""Bytes that a receiver needs for the one descriptor of a parcel."""
+FULL = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What an ``OSError`` says where there is no room at present."""
 
 
-def wrap(data: bytes) -> int:
-    """A descriptor of a file in memory with ``data`` in it; the caller closes it."""
+def send(into: socket.socket, head: bytes, data: bytes) -> None:
+    """Send ``head`` with a parcel of ``data``; never waits. Raises ``OSError`` where the system has no room."""
     fd = os.memfd_create("nightshift-parcel")
-    rest = memoryview(data)
     try:
+        rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]
-    except BaseException:
+        # not socket.send_fds, which ignores its flags
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [fd]))]
+        into.sendmsg([head], rights, socket.MSG_DONTWAIT)
+    finally:
         os.close(fd)
-        raise
-    return fd
 
 
-def unwrap(fd: int) -> bytes:
-    """What is in the file; closes ``fd``."""
-    with open(fd, "rb", buffering=0) as file:
-        file.seek(0)  # the offset is shared with the sender
+def unwrap(ancillary: bytes) -> bytes:
+    """The data of a parcel, whose descriptor came as ``ancillary``; closes that."""
+    fds = array("i")
+    fds.frombytes(ancillary)
+    with open(fds[0], "rb", buffering=0) as file:
+        file.seek(0)  # the position is the sender's
         return file.read()
 
 
-__all__ = ["unwrap", "wrap"]
+__all__ = ["ANCILLARY", "FULL", "send", "unwrap"]

@@ -7,9 +7,7 @@ of them. The queue never blocks the parent: what it does not take the parent kee
 from __future__ import annotations
 
 import errno
-import os
 import socket
-from array import array
 from struct import Struct
 from typing import NamedTuple
 
@@ -19,8 +17,6 @@ LARGEST = 64 * 1024
 """Bytes of the largest datagram; what is larger travels as a parcel."""
 _HEAD = Struct("=Q")
 _LEAVE, _NUDGE = 0, 1
-_FULL = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_ONE_FD = socket.CMSG_SPACE(array("i").itemsize)
 
 
 class Taken(NamedTuple):
@@ -46,13 +42,10 @@ class JobQueue:
         if len(payload) + _HEAD.size <= LARGEST:
             return self._send(head + payload)
         try:
-            fd = parcel.wrap(payload)
+            parcel.send(self._into, head, payload)
         except OSError as exc:
             return _is_full(exc)
-        try:
-            return self._send(head, [fd])
-        finally:
-            os.close(fd)
+        return True
 
     def leave(self) -> bool:
         """Ask one child, whichever reads it, to leave; False if the socket takes no more now."""
@@ -74,12 +67,9 @@ class JobQueue:
         (word,) = _HEAD.unpack(data)
         return int(word >> 1)
 
-    def _send(self, data: bytes, fds: list[int] | None = None) -> bool:
+    def _send(self, data: bytes) -> bool:
         try:
-            if fds:
-                socket.send_fds(self._into, [data], fds, socket.MSG_DONTWAIT)
-            else:
-                self._into.send(data, socket.MSG_DONTWAIT)
+            self._into.send(data, socket.MSG_DONTWAIT)
         except OSError as exc:
             return _is_full(exc)
         return True
@@ -95,7 +85,7 @@ class JobQueue:
         word = _NUDGE
         while word == _NUDGE:
             size, ancillary, flags, _ = self._out.recvmsg_into(
-                [self._buffer], _ONE_FD, 0 if wait else socket.MSG_DONTWAIT
+                [self._buffer], parcel.ANCILLARY, 0 if wait else socket.MSG_DONTWAIT
             )
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise OSError(errno.EMSGSIZE, "a job arrived cut off")
@@ -104,13 +94,8 @@ class JobQueue:
             (word,) = _HEAD.unpack_from(self._buffer)
         if word == _LEAVE:
             return None
-        if ancillary:
-            fds = array("i")
-            fds.frombytes(ancillary[0][2])
-            payload = parcel.unwrap(fds[0])
-        else:
-            payload = bytes(self._buffer[_HEAD.size : size])
-        return Taken(word >> 1, bool(word & 1), payload)
+        whole = parcel.unwrap(ancillary[0][2]) if ancillary else bytes(self._buffer[_HEAD.size : size])
+        return Taken(word >> 1, bool(word & 1), whole)
 
     # -- either --------------------------------------------------------------------------------------------
 
@@ -126,7 +111,7 @@ class JobQueue:
 
 def _is_full(exc: OSError) -> bool:
     """False if ``exc`` says that there is no room at present; raises it if it says anything else."""
-    if exc.errno in _FULL:
+    if exc.errno in parcel.FULL:
         return False
     raise exc
 

@@ -6,7 +6,6 @@ is in the ring, so no end depends on the news.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import time
@@ -41,13 +40,9 @@ class Reports:
         """Send the body of an end, which the ring announces afterwards; waits while the parent does not read."""
         while True:
             try:
-                fd = parcel.wrap(body)
-                try:
-                    socket.send_fds(self._child, [_HEAD.pack(ticket)], [fd], socket.MSG_DONTWAIT)
-                finally:
-                    os.close(fd)
+                parcel.send(self._child, _HEAD.pack(ticket), body)
             except OSError as exc:
-                if exc.errno not in (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS):
+                if exc.errno not in parcel.FULL:
                     raise
                 self.tell()
                 time.sleep(AGAIN)
@@ -69,12 +64,12 @@ class Reports:
         """Read the bodies that have come."""
         while True:
             try:
-                data, fds, _, _ = socket.recv_fds(self.parcels, _HEAD.size, 1, socket.MSG_DONTWAIT)
+                data, ancillary, _, _ = self.parcels.recvmsg(_HEAD.size, parcel.ANCILLARY)
             except BlockingIOError:
                 return
-            if fds:
+            if ancillary:
                 (ticket,) = _HEAD.unpack(data)
-                self._bodies[ticket] = parcel.unwrap(fds[0])
+                self._bodies[ticket] = parcel.unwrap(ancillary[0][2])
 
     def body(self, ticket: int) -> bytes | None:
         """The body of the end of ``ticket``, once; None if none came (this process could not open one more file)."""
