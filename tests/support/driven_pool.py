@@ -17,12 +17,14 @@ E = TypeVar("E", bound=Event)
 
 
 class DrivenPool:
-    """``until`` runs the loop. ``events`` are all events so far, in order."""
+    """``until`` runs the loop. ``events`` are all events so far, in order, unless ``tell`` hears them."""
 
-    def __init__(self, size: int, work: Work, **options: Any) -> None:
+    def __init__(
+        self, size: int, work: Work, tell: Callable[[Event], object] | None = None, **options: Any
+    ) -> None:
         self.events: list[Event] = []
         self.polls = 0
-        self.pool = Pool(size, work, self.events.append, **options)
+        self.pool = Pool(size, work, tell or self.events.append, **options)
         self._readable = select.epoll()
         self._readable.register(self.pool.fileno(), select.EPOLLIN)
         self._numbers = itertools.count(1)

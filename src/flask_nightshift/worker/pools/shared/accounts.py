@@ -121,6 +121,8 @@ class Accounts:
         self.running: dict[int, Account] = {}
         self.events: deque[Event] = deque()
         """What the caller has not been told yet."""
+        self.reissued = 0
+        """How often a job was handed out again that a child had taken and not begun."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -260,6 +262,7 @@ class Accounts:
             self._return(account)
         else:
             account.ticket = 0
+            self.reissued += 1
             self.waiting.appendleft(account)
 
     def _return(self, account: Account) -> None:
