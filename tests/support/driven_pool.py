@@ -111,10 +111,11 @@ class Gate:
     def open(self) -> None:
         self._memory[0] = 1
 
-    def wait(self) -> None:
-        """In a body."""
+    def wait(self) -> bytes:
+        """In a body: wait until it is open."""
         while not self.is_open:
             time.sleep(0.001)
+        return b""
 
     def __getitem__(self, job: int) -> int:
         return self._memory[job]

@@ -2,10 +2,10 @@
 
     PYTHONPATH=tests/support python -m pool_stress JOBS [KILLS [SEED]]
 
-Three things go wrong at a time. Each child kills or stops itself at random steps; another process kills and stops
-children at any moment; the parent takes jobs back, terminates some, closes the fence and changes the number of children.
-At the end every job has ended once, and none has started more often than once and once more for each of its children
-that died while it ran.
+Three things go wrong at a time. Each child kills or stops itself at random steps. Another process kills and stops
+children at any moment. The parent takes jobs back, terminates some, closes the fence and changes the number of
+children. At the end every job has ended once, and each extra start of a job is explained by a child that died while it
+ran the job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from random import Random
 from typing import Any
 
 from driven_pool import DrivenPool
-
 from flask_nightshift.worker.pools.shared import Ended, Event, Kind, Lost, Returned, Started, Terms, Work
 from flask_nightshift.worker.pools.shared import fence as fences
 from flask_nightshift.worker.pools.shared.child import Child
@@ -168,9 +167,14 @@ def _send(pid: int, signum: int) -> bool:
 
 
 class Stress:
-    """The parent: submits ``jobs`` jobs, hands in again what was returned or lost, and keeps the books."""
+    """The parent: submits ``jobs`` jobs, hands in again what was returned or lost, and keeps the books.
 
-    def __init__(self, jobs: int, *, children: int = 4, kills: float = 20.0, seed: int = 0) -> None:
+    ``kills``: how many a second by another process; ``mischief``: how probable a kill or stop is at each step.
+    """
+
+    def __init__(
+        self, jobs: int, *, children: int = 4, kills: float = 20.0, mischief: float = 0.0015, seed: int = 0
+    ) -> None:
         self.jobs, self.kills, self.seed = jobs, kills, seed
         self.chance = Random(seed)
         self.ledger = Ledger(jobs)
@@ -181,9 +185,9 @@ class Stress:
         self.faults: list[str] = []
         self.running: list[int] = []
         self.next_job = 1
-        mischief = Mischief(self.ledger, 0.0015)
+        mischievous = Mischief(self.ledger, mischief)
         self.pool = DrivenPool(
-            children, Work(self.body(mischief)), self.hear, child=child_class(mischief), depth=40
+            children, Work(self.body(mischievous)), self.hear, child=child_class(mischievous), depth=40
         )
 
     def body(self, mischief: Mischief) -> Any:
@@ -300,7 +304,9 @@ class Stress:
             "kills": self.ledger.control[1] + sum(self.ledger.kills) + self.books["Lost, terminated"],
             "stops": self.ledger.control[2] + sum(self.ledger.stops),
             "handed out again, not begun": pool._accounts.reissued,
-            "started more than once, a child having died": sum(starts[job] > 1 for job in range(self.jobs + 1)),
+            "started more than once, a child having died": sum(
+                starts[job] > 1 for job in range(self.jobs + 1)
+            ),
             **dict(sorted(self.books.items())),
             "faults": self.faults,
         }

@@ -12,8 +12,8 @@ import time
 from functools import partial
 
 import pytest
-from driven_pool import DrivenPool, Gate, driven
 
+from driven_pool import DrivenPool, Gate, driven
 from flask_nightshift.worker.pools.shared import (
     Ended,
     Kind,
@@ -74,7 +74,7 @@ def test_more_and_larger_results_than_any_buffer_holds() -> None:
 
 def test_what_the_queue_does_not_take_waits_in_the_parent() -> None:
     gate = Gate()
-    with driven(1, lambda _: gate.wait() or b"") as pool:
+    with driven(1, lambda _: gate.wait()) as pool:
         jobs = [pool.submit(bytes(10_000)) for _ in range(100)]
         assert pool.pool.waiting > 50
         gate.open()
@@ -302,7 +302,7 @@ def test_a_hard_limit_kills_in_time_and_only_that_job() -> None:
 
 def test_terminate_hits_its_job_or_none() -> None:
     """The jobs end at the time of the kill; whatever else the child runs by then goes on."""
-    with driven(2, lambda payload: time.sleep(0.002) or b"") as pool:
+    with driven(2, lambda _: snooze(b"0.002")) as pool:
         ended: set[int] = set()
         asked: set[int] = set()
         for _ in range(300):
