@@ -23,7 +23,7 @@ from .reports import Reports
 from .ring import End, Kind
 from .slot import BUSY, Mark
 from .staff import Staff
-from .stopping import Stops
+from .stopping import Order, Stops
 from .tickets import TICKETS, Tickets
 
 LOOK = 0.005
@@ -116,7 +116,7 @@ class Pool:
         account = self._accounts.of(job)
         if account is None or not account.running or account.child not in self.processes:
             return False
-        self._stops.stop(self.processes[account.child], account, signum, why)
+        self._stops.stop(self.processes[account.child], Order(account, signum, why))
         self._poll_within(0)
         return True
 
@@ -251,7 +251,7 @@ class Pool:
             if limit is None or child is None:
                 continue
             if limit is Limit.HARD:
-                self._stops.stop(child, account, signal.SIGKILL, limit.value)
+                self._stops.stop(child, Order(account, signal.SIGKILL, limit.value))
             else:
                 child.slot.reach_soft_limit(account.ticket)
                 child.send(soft_limit.SIGNAL)

@@ -1,13 +1,14 @@
 """A signal for one job, and for no other that its child may have begun meanwhile: hard limits and ``terminate``.
 
 The child is stopped; once it stands still, its slot and its ring tell whether it still runs that job. Then it gets the
-signal, or goes on.
+signal, or none, and goes on.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from . import soft_limit
@@ -16,55 +17,63 @@ from .process import Process
 from .slot import Phase
 
 
-class Stop(NamedTuple):
-    """A child that was stopped for the sake of one job."""
+class Order(NamedTuple):
+    """Send ``signum`` to whoever runs ``account``; ``why`` is told if the job is lost by it."""
 
-    process: Process
     account: Account
     signum: int
     why: str
 
 
+@dataclass(slots=True)
+class _Stopped:
+    process: Process
+    orders: list[Order] = field(default_factory=list)
+
+
 class Stops:
-    """The children that were stopped and not judged yet. ``look`` has the parent read slots and rings."""
+    """The children that were stopped and not judged yet. ``look`` has the parent read all slots and rings."""
 
     def __init__(self, look: Callable[[], object]) -> None:
         self._look = look
-        self._stops: list[Stop] = []
+        self._stopped: dict[int, _Stopped] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._stops)
+        return bool(self._stopped)
 
-    def stop(self, process: Process, account: Account, signum: int, why: str) -> None:
-        """Stop ``process``, which runs ``account``; ``judge`` will send ``signum`` or let it go on."""
+    def stop(self, process: Process, order: Order) -> None:
+        """Stop ``process``; ``judge`` carries out the order or lets it go on."""
+        self._stopped.setdefault(process.pid, _Stopped(process)).orders.append(order)
         process.send(signal.SIGSTOP)
-        self._stops.append(Stop(process, account, signum, why))
 
     def forget(self, process: Process) -> None:
         """It is dead."""
-        self._stops = [each for each in self._stops if each.process is not process]
+        self._stopped.pop(process.pid, None)
 
     def judge(self) -> None:
-        """Judge those that stand still by now."""
-        if not self._stops:
-            return
-        still = [each for each in self._stops if each.process.is_stopped()]
+        """Judge those that stand still by now, each for all its orders at once, for afterwards it goes on."""
+        still = [each for each in self._stopped.values() if each.process.is_stopped()]
         if not still:
             return
         self._look()
         for each in still:
-            self._stops.remove(each)
-            if each.account.running and _runs(each):
-                each.account.why = each.why
-                if each.signum == soft_limit.SIGNAL:
-                    each.process.slot.reach_soft_limit(each.account.ticket)
-                each.process.send(each.signum)
+            del self._stopped[each.process.pid]
+            for order in each.orders:
+                if order.account.running and _runs(each.process, order.account.ticket):
+                    _carry_out(order, each.process)
             each.process.send(signal.SIGCONT)
 
 
-def _runs(stop: Stop) -> bool:
-    mark = stop.process.slot.read(stop.process.pid)
-    return mark is not None and mark.ticket == stop.account.ticket and mark.phase is Phase.RUNS
+def _runs(process: Process, ticket: int) -> bool:
+    mark = process.slot.read(process.pid)
+    return mark is not None and mark.ticket == ticket and mark.phase is Phase.RUNS
 
 
-__all__ = ["Stops"]
+def _carry_out(order: Order, process: Process) -> None:
+    order.account.why = order.why
+    if order.signum == soft_limit.SIGNAL:
+        process.slot.reach_soft_limit(order.account.ticket)
+    process.send(order.signum)
+
+
+__all__ = ["Order", "Stops"]
