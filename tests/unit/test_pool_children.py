@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -526,3 +527,63 @@ def test_a_pool_can_be_made_again_in_the_same_process() -> None:
             assert isinstance(pool, DrivenPool)
             pool.submit()
             pool.until(lambda: not len(pool.pool))
+
+
+def test_sigterm_has_a_body_clean_up_and_its_job_is_lost() -> None:
+    gate = Gate()
+
+    def body(_: bytes) -> bytes:
+        try:
+            gate.wait()
+        finally:
+            gate[1] += 1
+        return b""
+
+    with driven(1, body) as pool:
+        job = pool.submit()
+        pool.until(lambda: pool.of(Started))
+        pool.pool.terminate(job, signal.SIGTERM)
+        pool.until(lambda: pool.end_of(job))
+        (lost,) = pool.of(Lost)
+        assert (lost.status, lost.why) == (signal.SIGTERM, "terminated")
+        assert gate[1] == 1
+
+
+def test_sigterm_ends_an_idle_child_and_loses_nothing() -> None:
+    with driven(2, nothing) as pool:
+        stop = threading.Event()
+
+        def end_some() -> None:
+            while not stop.wait(0.01):
+                for child in list(pool.pool.processes.values()):
+                    with suppress(ProcessLookupError):
+                        child.send(signal.SIGTERM)
+
+        pool.submit()
+        thread = threading.Thread(target=end_some)
+        thread.start()
+        for _ in range(1000):
+            pool.submit()
+            pool.turn(0.0005)
+        stop.set()
+        thread.join()
+        pool.until(lambda: not len(pool.pool))
+        assert len(pool.of(Ended)) + len(pool.of(Lost)) == 1001
+
+
+def test_a_body_that_will_not_be_ended_ends_and_its_child_leaves() -> None:
+    def body(_: bytes) -> bytes:
+        try:
+            time.sleep(5)
+        except SystemExit:
+            return b"stubborn"
+        return b""
+
+    with driven(1, body) as pool:
+        job = pool.submit()
+        pool.until(lambda: pool.of(Started))
+        (child,) = pool.pool.processes
+        pool.pool.terminate(job, signal.SIGTERM)
+        pool.until(lambda: pool.end_of(job))
+        assert pool.of(Ended)[0].body == b"stubborn"
+        pool.until(lambda: child not in pool.pool.processes)

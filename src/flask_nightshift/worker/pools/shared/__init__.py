@@ -19,7 +19,7 @@ from .accounts import Ended, Event, Lost, Returned, SoftLimit, Started, Terms
 from .child import Work
 from .pool import Pool
 from .ring import Kind
-from .soft_limit import SoftLimitReached
+from .signals import SoftLimitReached
 from .support import supported
 
 __all__ = [

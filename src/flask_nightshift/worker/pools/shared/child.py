@@ -19,8 +19,8 @@ from .fence import Fence
 from .queue import JobQueue, Taken
 from .reports import Reports
 from .ring import LARGEST, End, Kind, Ring
+from .signals import Signals, SoftLimitReached
 from .slot import Slot
-from .soft_limit import SoftLimit, SoftLimitReached
 from .support import die_with_parent
 from .tickets import Tickets
 
@@ -76,7 +76,7 @@ class Child:
         self._tickets, self._fence = shared.tickets, shared.fence
         self._slot, self._ring = slot, ring
         self._work = work
-        self._soft_limit = SoftLimit(slot, work.soft_limit)
+        self._signals = Signals(slot, work.soft_limit)
         self._parent = os.getpid()
         self._pid = 0
         self._untold = 0
@@ -90,7 +90,7 @@ class Child:
             self._queue.close_parents_end()
             self._reports.close_parents_end()
             self._work.begin(index)
-            self._soft_limit.install()
+            self._signals.install()
             self._slot.up()
             self._reports.tell()
             self._serve()
@@ -107,7 +107,7 @@ class Child:
         while taken := self._take():
             self.handle(taken)
             jobs += 1
-            if not self._work.stays(jobs):
+            if self._signals.told_to_end or not self._work.stays(jobs):
                 break
         self._tell()
 
@@ -149,14 +149,16 @@ class Child:
         return False
 
     def _run(self, ticket: int, payload: bytes) -> tuple[Kind, bytes]:
-        soft_limit = self._soft_limit
+        signals = self._signals
         body = None
         try:
-            soft_limit.body_of = ticket
+            signals.body_of = ticket
             body = self._work.run(payload)
-            soft_limit.body_of = 0
+            signals.body_of = 0
         except BaseException:  # noqa: BLE001 - whatever it is, the child goes on
-            soft_limit.body_of = 0
+            signals.body_of = 0
+            if signals.told_to_end and body is None:  # the body was broken off, so the job is lost, not ended
+                _exit(signals.told_to_end)
             if body is None:
                 return Kind.RAISED, traceback.format_exc()[-TRACEBACK:].encode(errors="backslashreplace")
         finally:

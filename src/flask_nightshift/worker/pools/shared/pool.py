@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
-from . import soft_limit
 from .accounts import PLAIN, Accounts, Event, SoftLimit, Terms
 from .child import Child, Shared, Work
 from .fence import Fence
@@ -21,6 +20,7 @@ from .process import Process
 from .queue import JobQueue
 from .reports import Reports
 from .ring import End, Kind
+from .signals import SOFT_LIMIT
 from .slot import BUSY, Mark
 from .staff import Staff
 from .stopping import Order, Stops
@@ -254,7 +254,7 @@ class Pool:
                 self._stops.stop(child, Order(account, signal.SIGKILL, limit.value))
             else:
                 child.slot.reach_soft_limit(account.ticket)
-                child.send(soft_limit.SIGNAL)
+                child.send(SOFT_LIMIT)
                 self._accounts.events.append(SoftLimit(account.job, child.pid))
 
     def _hand_out(self) -> None:

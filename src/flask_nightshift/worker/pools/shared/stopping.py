@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from . import soft_limit
 from .accounts import Account
 from .process import Process
+from .signals import SOFT_LIMIT
 from .slot import Phase
 
 
@@ -71,7 +71,7 @@ def _runs(process: Process, ticket: int) -> bool:
 
 def _carry_out(order: Order, process: Process) -> None:
     order.account.why = order.why
-    if order.signum == soft_limit.SIGNAL:
+    if order.signum == SOFT_LIMIT:
         process.slot.reach_soft_limit(order.account.ticket)
     process.send(order.signum)
 

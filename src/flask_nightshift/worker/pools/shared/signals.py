@@ -1,0 +1,50 @@
+"""A child's signal handlers: they raise in the body of a job, and nowhere else.
+
+An exception that a handler raises while the child takes a job from the queue would lose the job. For the soft limit the
+parent names the ticket in the child's slot before it sends the signal, and the handler raises only in that ticket's
+body. SIGTERM has the body clean up (``SystemExit``), and ends a child that runs none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from .slot import Slot
+
+SOFT_LIMIT = signal.SIGUSR1
+
+
+class SoftLimitReached(Exception):
+    """The job has run for longer than its soft limit."""
+
+
+class Signals:
+    """The handlers; ``body_of`` is the ticket whose body runs now, else 0."""
+
+    def __init__(self, slot: Slot, soft_limit: type[BaseException]) -> None:
+        self._slot = slot
+        self._soft_limit = soft_limit
+        self.body_of = 0
+        self.told_to_end = 0
+        """The number of the signal that told this child to end, in a body; 0 for none."""
+
+    def install(self) -> None:
+        """Handle the signals in this process."""
+        signal.signal(SOFT_LIMIT, self._on_soft_limit)
+        signal.signal(signal.SIGTERM, self._on_end)
+
+    def _on_soft_limit(self, *_: object) -> None:
+        ticket = self.body_of
+        if ticket and ticket == self._slot.over_soft_limit:
+            self.body_of = 0  # once
+            raise self._soft_limit
+
+    def _on_end(self, signum: int, _: object) -> None:
+        if not self.body_of:
+            os._exit(signum)  # a job that it has taken and not begun is handed out again
+        self.body_of, self.told_to_end = 0, signum
+        raise SystemExit(signum)
+
+
+__all__ = ["SOFT_LIMIT", "Signals", "SoftLimitReached"]
