@@ -46,6 +46,7 @@ class Ledger:
 
     def __init__(self, jobs: int) -> None:
         self.starts = memoryview(mmap.mmap(-1, (jobs + 1) * 8)).cast("Q")
+        self.returns = memoryview(mmap.mmap(-1, (jobs + 1) * 8)).cast("Q")
         self.kills = memoryview(mmap.mmap(-1, len(STEPS) * 8)).cast("Q")
         self.stops = memoryview(mmap.mmap(-1, len(STEPS) * 8)).cast("Q")
         self.control = memoryview(mmap.mmap(-1, 4 * 8)).cast("Q")
@@ -58,6 +59,11 @@ class Mischief:
     def __init__(self, ledger: Ledger, often: float) -> None:
         self._ledger, self._often = ledger, often
         self._pid = 0
+        self.job = 0
+        """What this process runs."""
+
+    def returned(self) -> None:
+        self._ledger.returns[self.job] += 1
 
     def at(self, step: str) -> None:
         if self._pid != os.getpid():
@@ -100,6 +106,7 @@ def child_class(mischief: Mischief) -> type[Child]:
             def returned(ticket: int) -> None:
                 mischief.at("body returned")
                 end(ticket)
+                mischief.returned()
                 mischief.at("returned")
 
             def in_the_ring(end: End) -> bool:
@@ -197,6 +204,7 @@ class Stress:
             job, _, rest = payload.partition(b" ")
             number = int(job)
             starts[number] += 1
+            mischief.job = number
             mischief.at("in the body")
             if number % 7 == 0:
                 time.sleep(0.0007 * (number % 4))
@@ -225,6 +233,8 @@ class Stress:
             self.books[f"Lost, {event.why or 'killed'}"] += 1
             if event.status >= 0:
                 self.faults.append(f"{event}, but its child was not killed")
+            if self.ledger.returns[job]:
+                self.faults.append(f"{event}, but its body had returned")
             self.losses[job] += 1
             self.again.append(job)
         elif isinstance(event, Ended):
