@@ -29,6 +29,8 @@ from flask_nightshift.worker.pools.shared import (
 )
 from flask_nightshift.worker.pools.shared import fence as fences
 from flask_nightshift.worker.pools.shared.accounts import SETTLES
+from flask_nightshift.worker.pools.shared.child import Child
+from flask_nightshift.worker.pools.shared.ring import End
 
 
 def nothing(_: bytes) -> bytes:
@@ -587,3 +589,21 @@ def test_a_body_that_will_not_be_ended_ends_and_its_child_leaves() -> None:
         pool.until(lambda: pool.end_of(job))
         assert pool.of(Ended)[0].body == b"stubborn"
         pool.until(lambda: child not in pool.pool.processes)
+
+
+class DiesBeforeItReports(Child):
+    """A child that is killed when its body has returned, and a large result was sent, before the ring says so."""
+
+    def _end(self, end: End) -> None:
+        if end.kind is not Kind.REFUSED:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("size", "kind"), [(10, Kind.UNREPORTED), (100_000, Kind.RETURNED)])
+def test_a_body_that_returned_is_not_lost_with_its_child(size: int, kind: Kind) -> None:
+    with driven(1, echo, child=DiesBeforeItReports) as pool:
+        job = pool.submit(bytes(size))
+        pool.until(lambda: pool.end_of(job))
+        (end,) = pool.of(Ended)
+        assert end.kind is kind
+        assert end.body == (bytes(size) if kind is Kind.RETURNED else b"")

@@ -29,7 +29,7 @@ BATCH = 16
 LOOK_AGAIN = 0.005
 """Seconds between two looks at a closed fence or a full ring."""
 TRACEBACK = 8000
-"""Characters of a traceback that are kept."""
+"""Bytes of a traceback that are kept."""
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class Child:
             if signals.told_to_end and body is None:  # the body was broken off, so the job is lost, not ended
                 _exit(signals.told_to_end)
             if body is None:
-                return Kind.RAISED, traceback.format_exc()[-TRACEBACK:].encode(errors="backslashreplace")
+                return Kind.RAISED, traceback.format_exc().encode(errors="backslashreplace")[-TRACEBACK:]
         finally:
             if os.getpid() != self._pid:  # a copy that the job forked
                 _exit(0)

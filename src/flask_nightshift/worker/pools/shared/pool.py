@@ -21,7 +21,7 @@ from .queue import JobQueue
 from .reports import Reports
 from .ring import End, Kind
 from .signals import SOFT_LIMIT
-from .slot import BUSY, Mark
+from .slot import BUSY, Mark, Phase
 from .staff import Staff
 from .stopping import Order, Stops
 from .tickets import TICKETS, Tickets
@@ -236,7 +236,11 @@ class Pool:
         seen, marks = self._look()
         self._stops.forget(dead)
         status = self._staff.bury(dead, seen)
-        self._accounts.bury(dead.pid, status, dead.slot.read(dead.pid))
+        last = dead.slot.read(dead.pid)
+        if last and last.phase is Phase.RETURNED and (body := self._reports.body(last.ticket)) is not None:
+            end = End(last.ticket, Kind.RETURNED, last.started, 0, body)  # sent, and not announced any more
+            self._accounts.observe(seen, (), [(dead.pid, end)])
+        self._accounts.bury(dead.pid, status, last)
         self._accounts.suspect(seen, head, marks, patience=0)
 
     def _head(self) -> float:
