@@ -351,3 +351,12 @@ def test_a_child_that_died_after_the_body_has_ended_it(accounts: Accounts) -> No
     sent(accounts, 1)
     accounts.bury(7, -9, Mark(7, 1, Phase.RETURNED, 2_000_000_000))
     assert accounts.events[-1] == Ended(1, 7, 2.0, 0.0, Kind.UNREPORTED, b"")
+
+
+def test_jobs_that_are_handed_out_again_go_first_and_in_order(accounts: Accounts, clock: Clock) -> None:
+    sent(accounts, 1, 2, 3)
+    accounts.open(4, b"")
+    accounts.suspect(clock.now, math.inf, [], patience=0)
+    accounts.observe(clock.now + 1, [], [])
+    assert [account.job for account in accounts.waiting] == [1, 2, 3, 4]
+    assert accounts.reissued == 3

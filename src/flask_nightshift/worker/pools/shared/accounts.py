@@ -182,7 +182,9 @@ class Accounts:
             self._end(child, end)
         if self._voided:
             marked = {mark.ticket for mark in marks}
-            for ticket, account in list(self._voided.items()):
+            for ticket, account in sorted(
+                self._voided.items(), reverse=True
+            ):  # the oldest goes to the front last
                 if account.void + SETTLES <= seen and ticket not in marked:
                     self._resolve(account)
 

@@ -29,7 +29,7 @@ class Process:
 
     def send(self, signum: int) -> None:
         """Send it a signal; no effect if it is dead."""
-        os.kill(self.pid, signum)
+        signal.pidfd_send_signal(self.fd, signum)
 
     def is_stopped(self) -> bool:
         """Whether it stands still or is dead. Leaves its exit status to ``bury``."""

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from . import process
 from .child import Child, Shared, Work
@@ -67,8 +68,9 @@ class Staff:
     def kill(self) -> None:
         """Kill all, and replace none."""
         self.size = 0
-        for each in self.processes.values():
-            each.send(signal.SIGKILL)
+        for each in list(self.processes.values()):
+            with suppress(OSError):  # buried meanwhile: a thread that ends the worker may call this
+                each.send(signal.SIGKILL)
 
     def of_fd(self, fd: int) -> Process | None:
         """The child with this descriptor."""
