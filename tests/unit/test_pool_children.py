@@ -364,12 +364,14 @@ def test_grow_and_shrink() -> None:
 
 
 def test_a_child_is_replaced_under_its_index() -> None:
-    with driven(2, snooze) as pool:
+    troubles: list[str] = []
+    with driven(2, snooze, trouble=troubles.append) as pool:
         victim = next(each for each in pool.pool.processes.values() if each.index == 0)
         victim.send(signal.SIGKILL)
         pool.until(lambda: victim.pid not in pool.pool.processes)
         pool.ready()
         assert sorted(each.index for each in pool.pool.processes.values()) == [0, 1]
+        assert troubles == [f"child 0 (pid {victim.pid}) died: SIGKILL"]
 
 
 def test_a_child_leaves_after_its_jobs_and_says_so() -> None:

@@ -5,7 +5,6 @@ The order of these steps is what the parent's account of a job rests on (``accou
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -30,8 +29,6 @@ LOOK_AGAIN = 0.005
 """Seconds between two looks at a closed fence or a full ring."""
 TRACEBACK = 8000
 """Bytes of a traceback that are kept."""
-
-logger = logging.getLogger(__name__)
 
 
 def _nothing(_: int) -> None:
@@ -95,8 +92,8 @@ class Child:
             self._reports.tell()
             self._serve()
             code = 0
-        except BaseException:
-            logger.exception("child %s of the pool fails", index)
+        except BaseException:  # noqa: BLE001 - the process ends by it
+            traceback.print_exc()
         finally:
             with suppress(BaseException):
                 self._work.leave(code)

@@ -36,7 +36,8 @@ class Pool:
     """A pool of ``size`` children that do ``work``; ``tell`` is called with each event.
 
     ``depth``: how many jobs stand in the queue at most, the others in this process. ``ready_within``: seconds after
-    which a child that is not ready for jobs is replaced. ``child`` is the class of the children's loop, for tests.
+    which a child that is not ready for jobs is replaced. ``trouble`` is told in words of children that fail.
+    ``child`` is the class of the children's loop, for tests.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Pool:
         *,
         depth: int = 256,
         ready_within: float = 60.0,
+        trouble: Callable[[str], object] = lambda _: None,
         child: type[Child] = Child,
     ) -> None:
         self.depth = depth
@@ -64,6 +66,7 @@ class Pool:
             watch=self._epoll,
             close=self._epoll.close,
             ready_within=ready_within,
+            trouble=trouble,
             child=child,
         )
         self._stops = Stops(self._look)
@@ -134,7 +137,7 @@ class Pool:
 
     def grow(self, n: int = 1) -> None:
         """Have ``n`` more children."""
-        self._staff.size += n
+        self._staff.grow(n)
         self._poll_within(0)
 
     def shrink(self, n: int = 1) -> None:
@@ -209,17 +212,9 @@ class Pool:
         seen = time.monotonic()
         children = self._staff.processes.values()
         marks = [mark for child in children if (mark := child.slot.read(child.pid))]
-        ends = [(child.pid, self._whole(end)) for child in children for end in child.ring.take()]
+        ends = [(child.pid, self._reports.whole(end)) for child in children for end in child.ring.take()]
         self._accounts.observe(seen, marks, ends)
         return seen, marks
-
-    def _whole(self, end: End) -> End:
-        if end.kind is not Kind.PARCEL:
-            return end
-        body = self._reports.body(end.ticket)
-        if body is None:
-            return end._replace(kind=Kind.UNREPORTED)
-        return end._replace(kind=Kind.RETURNED, body=body)
 
     def _audit(self) -> None:
         self._next_audit = time.monotonic() + AUDIT

@@ -13,6 +13,7 @@ from contextlib import suppress
 from struct import Struct
 
 from . import parcel
+from .ring import End, Kind
 
 AGAIN = 0.005
 """Seconds until a child tries again to send what the system refused."""
@@ -76,6 +77,15 @@ class Reports:
         if ticket not in self._bodies:
             self.receive()
         return self._bodies.pop(ticket, None)
+
+    def whole(self, end: End) -> End:
+        """``end`` with the body that was sent apart from it."""
+        if end.kind is not Kind.PARCEL:
+            return end
+        body = self.body(end.ticket)
+        if body is None:
+            return end._replace(kind=Kind.UNREPORTED)
+        return end._replace(kind=Kind.RETURNED, body=body)
 
     def close(self) -> None:
         """Close both ends."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import select
@@ -17,14 +16,13 @@ from .process import Process
 FAILED_START = 1.0
 """Seconds until the next child is started after one that died before it was ready for jobs."""
 
-logger = logging.getLogger(__name__)
-
 
 class Staff:
     """The children of a pool; ``size`` is how many there should be.
 
     ``watch`` has the descriptor of each registered, for its death. ``close`` is called in each child, and closes what
     only the parent needs. ``ready_within``: seconds after which a child that is not ready is killed and replaced.
+    ``trouble`` is told what is wrong with children, in words.
     """
 
     def __init__(
@@ -36,6 +34,7 @@ class Staff:
         watch: select.epoll,
         close: Callable[[], None],
         ready_within: float,
+        trouble: Callable[[str], object],
         child: type[Child] = Child,
     ) -> None:
         self.size = size
@@ -43,6 +42,7 @@ class Staff:
         """By their pids."""
         self._shared, self._work, self._child = shared, work, child
         self._watch, self._close, self._ready_within = watch, close, ready_within
+        self._trouble = trouble
         self.leaves = 0
         """Children to be asked to leave, once there is room in the queue."""
         self._not_before = -math.inf
@@ -54,10 +54,14 @@ class Staff:
             self.leaves -= 1
         for each in self.processes.values():
             if each.born + self._ready_within <= now and not each.slot.is_up:
-                logger.error("child %s (pid %s) does not get ready for jobs", each.index, each.pid)
+                self._trouble(f"child {each.index} (pid {each.pid}) does not get ready for jobs")
                 each.send(signal.SIGKILL)
         while len(self.processes) < self.size and now >= self._not_before:
             self._start(now)
+
+    def grow(self, n: int) -> None:
+        """Have ``n`` more children."""
+        self.size += n
 
     def shrink(self, n: int) -> None:
         """Have ``n`` children less: those that read it first leave when they have ended their jobs."""
@@ -82,7 +86,7 @@ class Staff:
         del self.processes[dead.pid], self._by_fd[dead.fd]
         status = dead.bury()
         if status:
-            logger.error("child %s (pid %s) died: %s", dead.index, dead.pid, _described(status))
+            self._trouble(f"child {dead.index} (pid {dead.pid}) died: {_described(status)}")
         if not dead.slot.is_up:
             self._not_before = now + FAILED_START
         return status
@@ -101,8 +105,8 @@ class Staff:
             new = process.start(
                 index, self._shared, self._work, born=now, close=self._close_in_child, of=self._child
             )
-        except OSError:
-            logger.exception("no child can be started")
+        except OSError as exc:
+            self._trouble(f"no child can be started: {exc}")
             self._not_before = now + FAILED_START
             return
         self.processes[new.pid] = self._by_fd[new.fd] = new
