@@ -119,8 +119,7 @@ class JobConsumer(ControlledConsumer):
         if self._quarantine is not None:
             self._quarantine.end()
         self.settlement.drop()
-        with self._pool_support.keep_received(self.pool):
-            super().on_close()
+        super().on_close()
 
     def _pulse(self) -> None:
         self.loop_at = monotonic()

@@ -89,8 +89,7 @@ class Drain:
                 services.events.emit(JobReturned(request.job, utcnow(), self._controller.hostname, why))
 
     def _kill_children(self) -> None:
-        pool = getattr(self._controller.pool, "_pool", None)
-        for process in list(getattr(pool, "_pool", None) or ()):
-            if process.pid:
+        with contextlib.suppress(Exception):  # Celery's own pool has nothing to say once it has ended
+            for pid in self._controller.pool.info.get("processes", ()):
                 with contextlib.suppress(OSError):
-                    os.kill(process.pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)

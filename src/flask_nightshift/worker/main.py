@@ -18,7 +18,7 @@ from ..text.lines import Line
 from . import names
 from .boot import settle_memory
 from .monitoring import HEARTBEAT_SECONDS
-from .pools import implementation, pool_of
+from .pools import fitting, implementation, pool_of
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class JobWorker(Worker):
             logger.warning(Line("library.unchecked", str(each), **fields))
         with suppress(BrokerUnavailable):
             self.app.services.broker.health(START_PATIENCE)
-        self.pool_cls: Any = implementation(self.pool_cls)
+        self.pool_cls: Any = fitting(implementation(self.pool_cls), self)
         if pool_of(self.pool_cls).one_job:
             self.concurrency = 1  # Celery would prefetch a job per core and run one at a time
 
@@ -103,7 +103,7 @@ def run(
     app.finalize()
     options: dict[str, Any] = {
         "hostname": names.full(name) if name else names.free(services.broker.url),
-        "pool_cls": implementation(pool or app.conf.worker_pool),
+        "pool_cls": pool or app.conf.worker_pool,
         "loglevel": log_level or services.settings.log_level,
         "concurrency": concurrency,
         "queues": list(queues) or None,

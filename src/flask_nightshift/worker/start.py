@@ -71,6 +71,7 @@ class StartedRequest(SettledRequest):
                 task_ready(self)
                 self.give_back(TAKEN)
                 raise TaskRevokedError(self.id)
+        early = {"announce": True} if not self._task.acks_late and getattr(pool, "announces", False) else {}
         result = pool.apply_async(
             target,
             args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),
@@ -81,6 +82,7 @@ class StartedRequest(SettledRequest):
             soft_timeout=soft_time_limit or self._task.soft_time_limit,
             timeout=time_limit,
             correlation_id=self.id,
+            **early,
         )
         self._apply_result = None if result is None else weakref.ref(result)
         return result
@@ -128,8 +130,8 @@ class StartedRequest(SettledRequest):
         """Keep the free child, and try again in a moment.
 
         If the connection is lost meanwhile, Celery forgets the job; no reference may keep it then, so that it goes back
-        to its queue. Nothing may be raised here: billiard frees a child, and so begins the next job, before it reports
-        the one that ended, and an error would lose that report.
+        to its queue. Nothing may be raised here: Celery's own pool frees a child, and so begins the next job, before it
+        reports the one that ended, and an error would lose that report.
         """
         logger.warning("job.not_begun", extra={"job_id": self.id, "task": self.name, "why": str(exc)})
         start, this = self.settlement.start, weakref.ref(self)

@@ -28,6 +28,13 @@ def implementation(pool: Any) -> Any:
     return kind
 
 
+def fitting(kind: type, worker: Any) -> type:
+    """``kind``, or Celery's own class in its place if it is ours and Celery's ``worker`` cannot use it."""
+    name = pool_of(kind).name
+    support = support_of(name)
+    return get_implementation(name) if kind is support.pool and not support.fits(worker) else kind
+
+
 def pool_of(kind: type) -> Pool:
     """The properties of the pool class ``kind``; a user's subclass has those of the pool that it extends."""
     for name, support in SUPPORT.items():
@@ -44,4 +51,4 @@ def support_of(pool: str) -> Support:
     return SUPPORT.get(pool) or Support()
 
 
-__all__ = ["implementation", "pool_of", "support_of"]
+__all__ = ["fitting", "implementation", "pool_of", "support_of"]

@@ -1,280 +1,329 @@
-"""Celery's pool of processes, with less work for the event loop per job.
+"""The pool of ``--pool prefork`` in our workers: child processes that take their jobs from one queue.
 
-Five things differ. A job for a child that is free is written to its pipe at once, and in one piece; Celery asks the
-event loop to say that the pipe is writable, which takes one more turn of it and two system calls, and writes twice. A
-job is kept without the event that a thread could wait for. What a child has reported is read in one go; Celery takes
-two reads and a change of what the loop watches for each report, and there are two for each job. A child says it with a
-plain pickle; billiard's can do more, which a report never needs, and takes longer than all else in sending it. And one
-timer watches over the time limits of all jobs (``time_limits.py``).
+The kernel is in ``shared``; here it becomes a pool of Celery's. It has no thread of its own: the worker's event loop
+turns it. It is used where the system has what it needs (Linux) and children are forked; elsewhere ``prefork`` is
+Celery's own pool.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
+import itertools
+import logging
+import math
 import select
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from billiard.pool import RUN, TASK, ApplyResult, Lock, job_counter
-from celery.concurrency.asynpool import UNAVAIL, AsynPool, ResultHandler, Worker
-from celery.concurrency.prefork import TaskPool
+from billiard.common import TERM_SIGNAL
+from celery.concurrency.base import BasePool
+from celery.concurrency.prefork import _run_ready_callbacks
+from celery.utils.functional import noop
 
+from . import wire
+from .handed import Handed
+from .shared import Ended, Event, Lost, Pool, Returned, SoftLimit, Started, Terms, supported
 from .support import Support
-from .time_limits import TimeLimits
+from .worker_process import WorkerProcess
 
-PIPE_SIZE = 65536
-"""Bytes that are read at once: what fits into a pipe."""
-LOOK_AGAIN, LOOKS = 0.02, 50
-"""Seconds between looks at a child that is ending, and how many there are."""
-_SIZE = struct.Struct(">i")
-_BODY_SIZE = struct.Struct(">I")
-_EMPTY = memoryview(b"")
+logger = logging.getLogger(__name__)
 
-
-class Child(Worker):
-    """What a child process does: take a job, say that it has begun, say how it ended."""
-
-    def _make_child_methods(self, *args: Any, **kwargs: Any) -> None:
-        super()._make_child_methods(*args, **kwargs)
-        send = self.outq.send_payload
-        self.outq.put = lambda report: send(pickle.dumps(report, pickle.HIGHEST_PROTOCOL))
+GIVE_BACK_WITHIN = 0.1
+"""Seconds within which jobs that have not started are back after the connection was lost."""
+TURN = 0.1
+"""Seconds of a turn, at the most, while the pool stops."""
+TERMINATE_WITHIN = 3.0
+"""Seconds until killed children are dead."""
 
 
-class Reports(ResultHandler):
-    """What the children say: that they began a job, and how it ended."""
+class JobPool(BasePool):
+    """Celery's interface to a pool of the kernel."""
 
-    def _recv_message(
-        self, add_reader: Callable[..., Any], fd: int, callback: Callable[[Any], Any]
-    ) -> Iterator[None]:
-        """Read what is there and tell ``callback``; suspended while a report has arrived only in part.
+    uses_semaphore = True
+    announces = True
+    """Whether it takes ``announce=True``: the start of this job is to be told at once."""
 
-        While it is suspended the event loop resumes it, and no longer calls our handler; at the end of the worker
-        Celery does (``_finish_partial_read``).
-        """
-        data = bytearray()
-        suspended = False
-        while True:
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pool: Pool | None = None
+        self._hub: Any = None
+        self._due = math.inf
+        self._numbers = itertools.count(1)
+        self._handed: dict[int, Handed] = {}
+        self._kept: deque[Event] = deque()
+        self._flushes = False
+        self.starts_until: Callable[[], int] | None = None
+        """The moment until which jobs may start (``shared.fence``); None for no limit."""
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Start the children."""
+        options = self.options
+        app, hostname = options["initargs"]
+        child = WorkerProcess(
+            app, hostname, options.get("maxtasksperchild"), options.get("max_memory_per_child")
+        )
+        self._pool = Pool(
+            self.limit,
+            child.work(),
+            self._hear,
+            ready_within=app.conf.worker_proc_alive_timeout or math.inf,
+            trouble=lambda text: logger.error("%s", text),
+        )
+        self._pool.start()
+
+    def did_start_ok(self) -> bool:
+        """Whether there are children."""
+        return bool(self.kernel.processes) or not self.kernel.size
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Have the event loop turn the pool; called with each new connection, when the loop has forgotten it."""
+        self._hub = loop
+        self._due = math.inf
+        loop.add_reader(self.kernel.fileno(), self._turn)
+        loop.call_soon(self._turn)
+
+    def on_close(self) -> None:
+        """The worker stops: what no child has started goes back."""
+        if self._pool is not None:
+            self._pool.take_all_back()
+
+    def on_stop(self) -> None:
+        """Wait for the jobs that run; acknowledgements and heartbeats go on meanwhile."""
+        if self._pool is None:
+            return
+        self._pool.stop()
+        self._turn_until_empty(math.inf)
+        self._close()
+
+    def on_terminate(self) -> None:
+        """Kill the children."""
+        if self._pool is None:
+            return
+        self._pool.kill()
+        self._turn_until_empty(TERMINATE_WITHIN)
+        self._close()
+
+    def _close(self) -> None:
+        if self._hub is not None and self._pool is not None:
+            with suppress(Exception):
+                self._hub.remove_reader(self._pool.fileno())
+        if self._pool is not None and not self._pool.processes:
+            self._pool.close()
+        self._pool = None
+
+    def _turn_until_empty(self, seconds: float) -> None:
+        pool, end = self.kernel, time.monotonic() + seconds
+        watch = select.poll()
+        watch.register(pool.fileno(), select.POLLIN)
+        while pool.processes and time.monotonic() < end:
             try:
-                chunk = os.read(fd, PIPE_SIZE)
-            except OSError as exc:
-                if exc.errno not in UNAVAIL:
-                    raise
-                suspended = True
-                yield
-                continue
-            if not chunk:
-                raise OSError("end of file during a report") if data else EOFError
-            data += chunk
-            reports = list(whole(data))
-            if suspended and not data:
-                add_reader(fd, self.handle_event, fd)
-            for report in filter(None, reports):
-                callback(report)
-            if not data:
-                return
+                self._hear_what_was_kept()
+                wait = pool.poll()
+            except Exception:  # the broker is away; the events that follow come with the next turn
+                logger.exception("an end could not be settled while the pool stops")
+                wait = 0.0
+            if pool.processes:
+                watch.poll(1000 * min(TURN if wait is None else wait, TURN))
+            self._serve_loop()
+        self._serve_loop()
 
+    def _serve_loop(self) -> None:
+        """What of the event loop must go on after its end."""
+        if self._hub is None:
+            return
+        try:
+            self._hub.fire_timers()
+            _run_ready_callbacks(self._hub)
+        except Exception:
+            logger.exception("a timer of the event loop failed while the pool stops")
 
-def whole(data: bytearray) -> Iterator[Any]:
-    """Take the reports from ``data`` that have arrived whole; the beginning of another stays."""
-    start = 0
-    with memoryview(data) as view:
-        while len(view) - start >= _SIZE.size:
-            (size,) = _SIZE.unpack_from(view, start)
-            end = start + _SIZE.size + size
-            if end > len(view):
-                break
-            yield pickle.loads(view[start + _SIZE.size : end])  # noqa: S301 - from our own children
-            start = end
-    del data[:start]
+    # -- the event loop ------------------------------------------------------------------------------------
 
+    @property
+    def kernel(self) -> Pool:
+        """The pool behind this one, between start and stop."""
+        if self._pool is None:
+            raise RuntimeError("the pool does not run")
+        return self._pool
 
-class _Flag:
-    """What ``threading.Event`` is to billiard, without its lock: in the event loop nobody waits for a job."""
+    def _turn(self) -> None:
+        if self._pool is None:
+            return
+        self._move_fence()
+        wait: float | None = 0.0
+        try:
+            self._hear_what_was_kept()
+            wait = self._pool.poll()
+        finally:
+            if wait is not None:
+                self._turn_within(wait)
 
-    __slots__ = ("_set",)
+    def _turn_within(self, seconds: float) -> None:
+        at = time.monotonic() + seconds
+        if at < self._due and self._hub is not None:
+            self._due = at
+            self._hub.call_later(seconds, self._turn_on_time)
 
-    def __init__(self) -> None:
-        self._set = False
+    def _turn_on_time(self) -> None:
+        self._due = math.inf
+        self._turn()
 
-    def is_set(self) -> bool:
-        return self._set
+    def _move_fence(self) -> None:
+        if self.starts_until is not None and self._pool is not None:
+            self._pool.fence.open_until(self.starts_until())
 
-    def set(self) -> None:
-        self._set = True
+    def flush(self) -> None:
+        """The connection is lost, and the broker delivers its messages again: drop what has not started.
 
+        What runs stays. Celery has cleared the semaphore, so nothing of this occupies a place in it any more. What is
+        not about a dropped job is heard when there is a connection again.
+        """
+        pool = self.kernel
+        for handed in self._handed.values():
+            handed.has_place = False
+        self._flushes = True
+        pool.take_all_back()
+        end = time.monotonic() + GIVE_BACK_WITHIN
+        while time.monotonic() < end and not all(each.started for each in self._handed.values()):
+            wait = pool.poll()
+            time.sleep(min(GIVE_BACK_WITHIN if wait is None else wait, 0.002))
+        self._flushes = False
 
-class HandedJob(ApplyResult):
-    """A job that a child has or will have, as billiard keeps it. ``given`` are its attributes, by their names there."""
+    def _hear_what_was_kept(self) -> None:
+        while self._kept:
+            self._hear(self._kept.popleft())
 
-    _accepted = _cancelled = False
-    _worker_pid = _time_accepted = _terminated = _send_ack = None
-    _propagate_errors = ()  # billiard asks for it, and nowhere sets it
+    # -- jobs ----------------------------------------------------------------------------------------------
 
-    def __init__(self, cache: dict[int, Any], given: dict[str, Any]) -> None:
-        # not super's, which makes an Event
-        self.__dict__ = given
-        self._cache = cache
-        self._mutex = Lock()
-        self._event = _Flag()
-        self._job = next(job_counter)
-        cache[self._job] = self
-
-
-def payload(job: Any) -> tuple[memoryview, memoryview, int]:
-    """``job`` as it is written to a child: what comes first, what follows, and the size of that.
-
-    All of it comes first if the pipe takes it in one piece, so that a child that waits for it wakes up once.
-    """
-    body = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
-    size = _BODY_SIZE.pack(len(body))
-    if len(size) + len(body) <= select.PIPE_BUF:
-        return memoryview(size + body), _EMPTY, 0
-    return memoryview(size), memoryview(body), len(body)
-
-
-class JobProcesses(AsynPool):
-    """The child processes and their pipes."""
-
-    ResultHandler = Reports
-    Worker = Child
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._limits = TimeLimits(self._limit_reached)
-        super().__init__(*args, **kwargs)
-
-    def apply_async(
+    def on_apply(
         self,
-        func: Callable[..., Any],
+        target: Callable[..., Any],
         args: Any = (),
-        kwds: Any = {},  # noqa: B006 - not changed
+        kwargs: Any = None,
         *,
+        soft_timeout: float | None = None,
+        timeout: float | None = None,
+        announce: bool = False,
         callback: Any = None,
         error_callback: Any = None,
         accept_callback: Any = None,
         timeout_callback: Any = None,
-        soft_timeout: float | None = None,
-        timeout: float | None = None,
-        callbacks_propagate: Any = (),
-        correlation_id: str | None = None,
-        waitforslot: bool = False,  # noqa: ARG002 - the worker's semaphore counts the free children
-    ) -> HandedJob | None:
-        """As billiard's, whose arguments these are; None when the pool stops."""
-        if self._state != RUN:
+        **_: Any,
+    ) -> Handed | None:
+        """Hand a call to the children; None while the pool stops."""
+        if self._state != self.RUN or self._pool is None:
             return None
-        given = {
-            "correlation_id": correlation_id,
-            "_callback": callback,
-            "_error_callback": error_callback,
-            "_accept_callback": accept_callback,
-            "_timeout_callback": timeout_callback,
-            "_soft_timeout": soft_timeout or self.soft_timeout,
-            "_timeout": timeout or self.timeout,
-            "_lost_worker_timeout": self.lost_worker_timeout,
-            "_on_timeout_set": self.on_timeout_set,
-            "_on_timeout_cancel": self.on_timeout_cancel,
-            "_callbacks_propagate": callbacks_propagate,
-        }
-        handed = HandedJob(self._cache, given)
-        try:
-            self._quick_put((TASK, (handed._job, None, func, args, kwds)))  # noqa: SLF001 - billiard's number of it
-        except BaseException:  # it cannot be pickled
-            handed.discard()
-            raise
+        soft, hard = soft_timeout or self.options.get("soft_timeout"), timeout or self.options.get("timeout")
+        payload = wire.packed_call(target, args, kwargs)
+        handed = Handed(
+            next(self._numbers),
+            self._pool.take_back,
+            soft=soft,
+            hard=hard,
+            callback=callback,
+            error_callback=error_callback,
+            accept_callback=accept_callback,
+            timeout_callback=timeout_callback,
+        )
+        self._handed[handed.number] = handed
+        self._move_fence()
+        self._pool.submit(handed.number, payload, Terms(soft, hard, announce))
         return handed
 
-    def _create_timelimit_handlers(self, hub: Any) -> None:
-        """Called when the event loop starts, and again with each new connection to the broker."""
-        limits = self._limits
-        self.on_timeout_set = lambda job, soft, hard: limits.begin(job._job, soft, hard)  # noqa: SLF001 - billiard's
-        self.on_timeout_cancel = lambda job: limits.end(job._job)  # noqa: SLF001
-        limits.use(hub.call_later)
-
-    def _event_process_exit(self, hub: Any, child: Any) -> None:
-        """A child closes its pipes a moment before its exit status can be read; billiard would look again in 5 s."""
-        super()._event_process_exit(hub, child)
-        self._replace_soon(hub, child, LOOKS)
-
-    def _replace_soon(self, hub: Any, child: Any, looks: int) -> None:
-        self.maintain_pool()
-        if child in self._pool and looks:
-            hub.call_later(LOOK_AGAIN, self._replace_soon, hub, child, looks - 1)
-
-    def _limit_reached(self, number: int, soft: bool) -> None:
-        job = self._cache.get(number)
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Send a signal to the process ``pid``, if it still runs the job that it is known to run."""
+        job = self.kernel.job_of(pid)
         if job is not None:
-            (self.on_soft_timeout if soft else self.on_hard_timeout)(job)
+            self._handed[job].signum = signum = signal or TERM_SIGNAL
+            self.kernel.terminate(job, signum)
 
-    def _create_write_handlers(self, hub: Any, **options: Any) -> None:
-        watched = _Watched(hub)
-        super()._create_write_handlers(watched, **options)
-        hub.consolidate_callback = write = watched.consolidate_callback
-        offer = self.on_poll_start  # type: ignore[has-type]
-        waiting = self.outbound_buffer
-        offered = True
+    def _hear(self, event: Event) -> None:
+        if self._flushes and not isinstance(event, Returned):
+            if isinstance(event, Started):
+                self._handed[event.job].started = True
+            self._kept.append(event)
+            return
+        handed = self._handed[event.job]
+        match event:
+            case Started():
+                handed.start(event.child, event.at)
+                return
+            case SoftLimit():
+                handed.reach_soft_limit()
+                return
+        del self._handed[event.job]
+        try:
+            match event:
+                case Ended():
+                    handed.end(event)
+                case Lost():
+                    handed.be_lost(event)
+                case Returned() if handed.signum is not None:
+                    handed.be_terminated()
+        finally:
+            self._free_place_of(handed)
 
-        def write_or_wait(job: Any) -> None:
-            handed = self._cache[job[1][0]]
-            handed._payload = payload(job)  # noqa: SLF001 - as billiard does
-            waiting.append(handed)
-            if free := self._all_inqueues - self._busy_workers - self._active_writes:
-                write(list(free))
+    def _free_place_of(self, handed: Handed) -> None:
+        """Give the place to the next job, unless the pool has shrunk meanwhile."""
+        semaphore = self.options.get("semaphore")
+        if semaphore is None or not handed.has_place:
+            return
+        handed.has_place = False
+        if sum(each.has_place for each in self._handed.values()) < semaphore.initial_value:
+            semaphore.release()
 
-        def offer_what_waits() -> None:
-            nonlocal offered
-            if waiting or offered:
-                offered = bool(waiting)
-                offer()
+    # -- its size ------------------------------------------------------------------------------------------
 
-        self._quick_put, self.on_poll_start = write_or_wait, offer_what_waits
+    @property
+    def num_processes(self) -> int:
+        """How many children there should be."""
+        return self._pool.size if self._pool is not None else self.limit
 
+    def grow(self, n: int = 1) -> None:
+        """Have ``n`` more children."""
+        self.kernel.grow(n)
+        if semaphore := self.options.get("semaphore"):
+            semaphore.grow(n)
 
-class _Watched:
-    """The event loop, which is not asked to stop watching a pipe that it does not watch: it would be a system call."""
+    def shrink(self, n: int = 1) -> None:
+        """Have ``n`` children less; none breaks off its job."""
+        n = min(n, self.kernel.size)
+        self.kernel.shrink(n)
+        if semaphore := self.options.get("semaphore"):
+            semaphore.shrink(n)
 
-    consolidate_callback: Any = None
+    def restart(self) -> None:
+        """Replace all children, each when it has ended its job."""
+        n = self.kernel.size
+        self.kernel.shrink(n)
+        self.kernel.grow(n)
+        self.apply_async(noop)
 
-    def __init__(self, hub: Any) -> None:
-        self._hub = hub
-        self._writers = hub.writers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._hub, name)
-
-    def remove_writer(self, fd: int) -> None:
-        if fd in self._writers:
-            self._hub.remove_writer(fd)
-
-
-class JobPool(TaskPool):
-    """What ``--pool prefork`` is in our workers."""
-
-    Pool = JobProcesses
-
-
-@contextmanager
-def remembered(pool: Any) -> Iterator[None]:
-    """Within this block ``pool`` may be flushed; jobs that living children have received are kept.
-
-    When the connection to the broker is lost, Celery's pool drops every job whose child has not yet reported its start.
-    But a job that was written to a child's pipe will run. If the pool dropped it, the job would run with no code to
-    settle it, and its message would return to the queue and run a second time (invariant 5).
-    """
-    cache: dict[int, Any] = getattr(getattr(pool, "_pool", None), "_cache", {})  # other pools have none
-    given = {number: job for number, job in cache.items() if _given(job)}
-    try:
-        yield
-    finally:
-        for number, job in given.items():
-            if not job.ready():
-                cache.setdefault(number, job)
+    def _get_info(self) -> dict[str, Any]:
+        pool = self._pool
+        return {
+            **super()._get_info(),
+            "max-concurrency": self.limit,
+            "processes": list(pool.processes) if pool is not None else [],
+            "max-tasks-per-child": self.options.get("maxtasksperchild") or "N/A",
+            "put-guarded-by-semaphore": self.putlocks,
+            "timeouts": (self.options.get("soft_timeout") or 0, self.options.get("timeout") or 0),
+            "writes": {"jobs": len(pool) if pool is not None else 0},
+        }
 
 
-def _given(job: Any) -> bool:
-    child = getattr(job, "_write_to", None)
-    return child is not None and child._is_alive()  # noqa: SLF001 - billiard has no other word for it
+def _fits(worker: Any) -> bool:
+    """Whether the worker can use it: Celery's own pool is used without an event loop, and with children not forked."""
+    return bool(supported() and worker.use_eventloop and worker.pool_start_method == "fork")
 
 
-SUPPORT = Support(JobPool, keep_received=remembered)
+def _guard(pool: Any, starts_until: Callable[[], int]) -> None:
+    if isinstance(pool, JobPool):  # a user's own may extend Celery's
+        pool.starts_until = starts_until
+
+
+SUPPORT = Support(JobPool, fits=_fits, guard=_guard)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +11,26 @@ def _nothing(*_: Any) -> None:
     return None
 
 
+def _always(_: Any) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Support:
     """What our workers do for one pool; by default, nothing.
 
     ``pool`` is our pool class, which replaces Celery's; None keeps Celery's. ``prepare_process()`` runs before the
     worker starts. ``keep_alive(pool, connection, fence)`` keeps kombu's ``connection`` open while a job blocks the
-    event loop. ``keep_received(pool)`` surrounds the flush of the pool after the connection was lost: jobs that a child
-    has received stay tracked.
+    event loop. ``guard(pool, starts_until)`` has jobs that wait in the pool start only before the moment that
+    ``starts_until()`` returns (nanoseconds of ``CLOCK_BOOTTIME``). ``fits(worker)``: whether Celery's worker can use
+    our class; if not, Celery's own is used.
     """
 
     pool: type | None = None
     prepare_process: Callable[[], None] = _nothing
     keep_alive: Callable[[Any, Any, Any], None] = _nothing
-    keep_received: Callable[[Any], AbstractContextManager[None]] = nullcontext
+    guard: Callable[[Any, Callable[[], int]], None] = _nothing
+    fits: Callable[[Any], bool] = _always
 
 
 __all__ = ["Support"]

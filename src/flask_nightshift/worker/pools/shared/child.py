@@ -39,6 +39,14 @@ def _for_ever(_: int) -> bool:
     return True
 
 
+def _always(_: bytes) -> bool:
+    return True
+
+
+def _described(_: BaseException) -> bytes:
+    return traceback.format_exc().encode(errors="backslashreplace")[-TRACEBACK:]
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What the children are for. All of it is called in a child, which has been forked with it.
@@ -46,6 +54,8 @@ class Work:
     ``run`` runs a job; it returns what the parent is told of its end, nothing if that is "it ended". ``begin`` is
     called first, with the child's index, ``leave`` last, with its exit code. After each job ``stays`` is asked, with
     the number of jobs run, whether the child takes another one. ``soft_limit`` is raised in ``run`` for a soft limit.
+    ``returned`` says of what ``run`` returned whether the job must never run again: if the child dies before the parent
+    can read it, the job has ended, and is not lost. ``raised`` makes the body of the end of what ``run`` raised.
     """
 
     run: Callable[[bytes], bytes]
@@ -53,6 +63,8 @@ class Work:
     stays: Callable[[int], bool] = _for_ever
     leave: Callable[[int], None] = _nothing
     soft_limit: type[BaseException] = SoftLimitReached
+    returned: Callable[[bytes], bool] = _always
+    raised: Callable[[BaseException], bytes] = _described
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +141,8 @@ class Child:
         if taken.announce:
             self._tell()
         kind, body = self._run(ticket, taken.payload)
-        self._slot.end(ticket)
+        if kind is Kind.RETURNED and self._work.returned(body):
+            self._slot.end(ticket)
         runtime = time.monotonic_ns() - started
         if len(body) > LARGEST:
             self._reports.send(ticket, body)
@@ -152,12 +165,12 @@ class Child:
             signals.body_of = ticket
             body = self._work.run(payload)
             signals.body_of = 0
-        except BaseException:  # noqa: BLE001 - whatever it is, the child goes on
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the child goes on
             signals.body_of = 0
             if signals.told_to_end and body is None:  # the body was broken off, so the job is lost, not ended
                 _exit(signals.told_to_end)
             if body is None:
-                return Kind.RAISED, traceback.format_exc().encode(errors="backslashreplace")[-TRACEBACK:]
+                return Kind.RAISED, self._work.raised(exc)
         finally:
             if os.getpid() != self._pid:  # a copy that the job forked
                 _exit(0)

@@ -123,6 +123,10 @@ class Pool:
         self._poll_within(0)
         return True
 
+    def job_of(self, child: int) -> int | None:
+        """The job that the process ``child`` is known to run."""
+        return next((each.job for each in self._accounts.running.values() if each.child == child), None)
+
     # -- children ------------------------------------------------------------------------------------------
 
     @property

@@ -2,7 +2,7 @@
 
 An exception that a handler raises while the child takes a job from the queue would lose the job. For the soft limit the
 parent names the ticket in the child's slot before it sends the signal, and the handler raises only in that ticket's
-body. SIGTERM has the body clean up (``SystemExit``), and ends a child that runs none.
+body. SIGTERM (and what else asks for an end) has the body clean up (``SystemExit``), and ends a child that runs none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import signal
 from .slot import Slot
 
 SOFT_LIMIT = signal.SIGUSR1
+ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""The signals that end a child, and have the body that it runs clean up, unless they are ignored."""
 
 
 class SoftLimitReached(Exception):
@@ -32,7 +34,9 @@ class Signals:
     def install(self) -> None:
         """Handle the signals in this process."""
         signal.signal(SOFT_LIMIT, self._on_soft_limit)
-        signal.signal(signal.SIGTERM, self._on_end)
+        for signum in ENDS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self._on_end)
 
     def _on_soft_limit(self, *_: object) -> None:
         ticket = self.body_of

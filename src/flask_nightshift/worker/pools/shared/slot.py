@@ -21,7 +21,7 @@ class Phase(IntEnum):
     RUNS = 2
     """It has looked; from here on its death is the job's."""
     RETURNED = 3
-    """The body has returned (or raised); the ring may not say so yet."""
+    """The body has returned, and its job must not run again; the ring may not say so yet."""
 
 
 class Mark(NamedTuple):

@@ -1,0 +1,113 @@
+"""A job in the hands of the pool ``prefork``, and what Celery's request of it is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from billiard.common import human_status
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+
+from . import wire
+from .shared import Ended, Kind, Lost
+
+logger = logging.getLogger(__name__)
+
+
+class Handed:
+    """One call, with the functions to be called of it; Celery refers to it weakly, as it does to billiard's."""
+
+    __slots__ = (
+        "__weakref__",
+        "_accepted",
+        "_failed",
+        "_returned",
+        "_take_back",
+        "_timed_out",
+        "hard",
+        "has_place",
+        "number",
+        "signum",
+        "soft",
+        "started",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        number: int,
+        take_back: Callable[[int], object],
+        *,
+        soft: float | None,
+        hard: float | None,
+        callback: Any = None,
+        error_callback: Any = None,
+        accept_callback: Any = None,
+        timeout_callback: Any = None,
+    ) -> None:
+        self.number, self.soft, self.hard = number, soft, hard
+        self._take_back = take_back
+        self._returned, self._failed = callback, error_callback
+        self._accepted, self._timed_out = accept_callback, timeout_callback
+        self.started = False
+        self.has_place = True
+        """Whether it occupies one of the places of the worker's semaphore."""
+        self.signum: int | None = None
+        """The signal with which it was terminated."""
+
+    def terminate(self, signum: int) -> None:
+        """Celery wants to have it terminated: if it has not started, it does not start."""
+        self.signum = signum
+        if not self.started:
+            self._take_back(self.number)
+
+    # -- what happens to it --------------------------------------------------------------------------------
+
+    def start(self, child: int, at: float) -> None:
+        """A child has started it; told once."""
+        if not self.started:
+            self.started = True
+            _tell(self._accepted, child, at)
+
+    def reach_soft_limit(self) -> None:
+        """It has reached its soft limit."""
+        _tell(self._timed_out, True, self.soft)
+
+    def end(self, ended: Ended) -> None:
+        """The call returned or raised."""
+        self.start(ended.child, ended.at)
+        if ended.kind is Kind.RAISED:
+            _tell(self._failed, wire.error_in(ended.body))
+        elif ended.kind is Kind.UNREPORTED:
+            _tell(self._returned, wire.success(None))
+        else:
+            _tell(self._returned, wire.returned_by(ended.body, ended.runtime))
+
+    def be_lost(self, lost: Lost) -> None:
+        """Its child died while it ran."""
+        self.start(lost.child, lost.at)
+        if lost.why == "hard limit":
+            _tell(self._failed, wire.info(TimeLimitExceeded(self.hard)))
+            _tell(self._timed_out, False, self.hard)
+        elif self.signum is not None:
+            self.be_terminated()
+        else:
+            why = f"Worker exited prematurely: {human_status(lost.status)} Job: {self.number}."
+            _tell(self._failed, wire.info(WorkerLostError(why)))
+
+    def be_terminated(self) -> None:
+        """It was terminated, before its start or after."""
+        _tell(self._failed, wire.info(Terminated(-(self.signum or 0))))
+
+
+def _tell(call: Callable[..., object] | None, *args: Any) -> None:
+    """Make the call; its errors affect no other job."""
+    if call is None:
+        return
+    try:
+        call(*args)
+    except Exception:
+        logger.exception("Pool callback raised exception")
+
+
+__all__ = ["Handed"]
