@@ -162,14 +162,14 @@ def test_a_library_is_capped_at_the_version_that_was_checked(library: str) -> No
 UPSTREAM = [
     # who would lose it, how upstream changes it, what is said of it
     (
-        "celery.concurrency.asynpool", "ResultHandler", "_recv_message", "renamed",
-        "celery.concurrency.asynpool:ResultHandler._recv_message is gone",
-        "We read all reports that have arrived at once.",
+        "celery.concurrency.base", "BasePool", "on_terminate", "renamed",
+        "celery.concurrency.base:BasePool.on_terminate is gone",
+        "What a worker asks of its pool.",
     ),
     (
-        "celery.concurrency.asynpool", "AsynPool", "_create_timelimit_handlers", "renamed",
-        "celery.concurrency.asynpool:AsynPool._create_timelimit_handlers is gone",
-        "One timer watches over all time limits.",
+        "celery.worker.request", "Request", "_announce_cancelled", "renamed",
+        "celery.worker.request:Request._announce_cancelled is gone",
+        "A lost connection ends an attempt, and settles nothing.",
     ),
     (
         "kombu.transport.redis", "Channel", "_brpop_start", "def _brpop_start(self, timeout, queues): pass",
@@ -217,11 +217,11 @@ def test_a_worker_does_not_start_with_a_library_that_changed_a_seam(
 
 def test_a_changed_body_of_a_seam_is_found_by_its_source() -> None:
     record = check.checked()
-    name = "celery.concurrency.asynpool:AsynPool._create_timelimit_handlers"
+    name = "celery.worker.request:Request._announce_cancelled"
     other = replace(record, seams={**record.seams, name: {**record.seams[name], "source": "0" * 16}})
     (changed,) = check.differing(record=other)
     assert str(changed).startswith(f"{name} has changed in celery {check.installed('celery')}")
-    assert "One timer watches over all time limits." in str(changed)
+    assert "A lost connection ends an attempt, and settles nothing." in str(changed)
 
 
 def test_an_unchecked_version_is_named() -> None:

@@ -190,6 +190,12 @@ class Settler(Protocol):
         A broker that cannot tell returns True: it gives the message to no other consumer while our connection lives.
         """
 
+    def ours_until(self, channel: Any) -> float:
+        """Until when this consumer keeps what ``channel`` delivered to it, even if this process is frozen from now on.
+
+        In seconds of ``CLOCK_BOOTTIME``. Infinite where only the connection decides.
+        """
+
     def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
         """Write a delivered message's next state, then acknowledge the message (invariant 1).
 

@@ -8,6 +8,7 @@ A message that is not due yet goes back to the broker (invariant 6).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -29,6 +30,7 @@ from .endings import unrunnable
 from .fence import StartFence
 from .inbound import Misshapen, check, unproven, when_due
 from .pools import pool_of, support_of
+from .pools.support import OPEN
 from .quarantine import LET_COME, Quarantine
 from .request import settled_by_us
 from .settlement import Settlement
@@ -78,6 +80,7 @@ class JobConsumer(ControlledConsumer):
         self.settlement.resume()
         with self.app.connection_for_write() as setup:
             self.services.broker.prepare(setup, [*self.app.amqp.queues.values(), *self._quarantine_queues()])
+        self._pool_support.guard(self.pool, self._starts_until)
         self._pool_support.keep_alive(self.pool, connection, self.settlement.fence)
         return connection
 
@@ -142,6 +145,15 @@ class JobConsumer(ControlledConsumer):
         for task in self.app.tasks.values():
             task.Request = settled_by_us(task.Request)
         super().update_strategies()
+
+    def _starts_until(self) -> int:
+        """The moment until which what waits in the pool may start: then others may have it (``pools.shared.fence``)."""
+        consumer = self.task_consumer
+        if consumer is None or consumer.channel is None:
+            return 0
+        channel = consumer.channel
+        until = min(self.services.broker.ours_until(channel), self.settlement.fence.until(channel))
+        return int(until * 1e9) if until < math.inf else OPEN
 
     # -- messages ------------------------------------------------------------------------------------------
 

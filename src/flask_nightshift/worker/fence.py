@@ -21,6 +21,7 @@ class StartFence:
     def __init__(self, heartbeat: float = 0.0) -> None:
         # the last frame may be half a heartbeat older than the last pulse
         self._longest = heartbeat / 2 or math.inf
+        self._heartbeat = heartbeat or math.inf
         self._seen = _now()
         self._in_doubt = False
 
@@ -29,6 +30,10 @@ class StartFence:
         now = _now()
         self._in_doubt = self._in_doubt or now - self._seen > self._longest
         self._seen = now
+
+    def until(self, channel: Any) -> float:
+        """Until when jobs from ``channel`` may begin, even if this process is frozen from now on; 0 if not at all."""
+        return self._seen + self._heartbeat if self.opens(channel) else 0.0
 
     def opens(self, channel: Any) -> bool:
         """Whether a job from ``channel`` may begin; False if the connection is closed.

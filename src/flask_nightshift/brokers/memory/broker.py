@@ -5,6 +5,7 @@ Its workers run in this process (``--pool solo`` or ``threads``); other processe
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -114,6 +115,10 @@ class MemoryBroker(VirtualBroker):
     def holds(self, message: Any) -> bool:
         """Whether ``message`` is still delivered to this consumer."""
         return self.server.holds(message.delivery_tag)
+
+    def ours_until(self, channel: Any) -> float:  # noqa: ARG002 - the Protocol's
+        """Infinite: the broker lives and dies with this process."""
+        return math.inf
 
     def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
         """Write the next state and acknowledge in one step."""

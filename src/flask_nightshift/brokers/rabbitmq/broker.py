@@ -6,6 +6,7 @@ from a quorum queue counts as a delivery, and ``x-delivery-limit`` would bury a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from time import monotonic
@@ -104,6 +105,10 @@ class RabbitMQBroker(RabbitMQPublisher):
     def holds(self, message: Any) -> bool:  # noqa: ARG002 - the Protocol's
         """Return True: RabbitMQ delivers the message to no other consumer while the connection lives."""
         return True
+
+    def ours_until(self, channel: Any) -> float:  # noqa: ARG002 - the Protocol's
+        """Infinite: the connection decides."""
+        return math.inf
 
     def quarantine_of(self, queue: Queue) -> Queue | None:
         """The quarantine queue of ``queue``; None for a queue that is not shared or that ends with its consumer."""

@@ -7,6 +7,7 @@ keys are kombu's: a list per queue, and one more for each further priority.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from time import monotonic
@@ -162,6 +163,10 @@ class RedisBroker(VirtualBroker):
     def holds(self, message: Any) -> bool:
         """Whether the lease is ours; kombu's own transport cannot tell."""
         return not self._leases or bool(message.channel.holds(message.delivery_tag))
+
+    def ours_until(self, channel: Any) -> float:
+        """When the lease runs out, if it is not renewed again; kombu's own transport cannot tell."""
+        return channel.ours_until() if self._leases else math.inf
 
     # looking
 

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+OPEN = 2**64 - 1
+"""For ``guard``: no limit."""
+
 
 def _nothing(*_: Any) -> None:
     return None

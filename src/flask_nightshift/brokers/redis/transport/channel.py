@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from time import time
@@ -179,6 +180,11 @@ class Channel(redis.Channel):
         Raises what redis-py does; then the job must not begin.
         """
         return self.consumer.deliveries.begin(delivery_tag)
+
+    def ours_until(self) -> float:
+        """When our lease runs out, if it is not renewed again, in seconds of ``CLOCK_BOOTTIME``."""
+        lease = self.consumer.lease
+        return lease.renewer.kept_until if lease is not None else math.inf
 
     # settling, on behalf of QoS
     def settle_by_ack(self, tag: int) -> None:

@@ -40,6 +40,8 @@ due sooner, or where the server closes connections that say nothing for so long 
 RECONNECT_PAUSE = 0.25
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """One that also counts the time for which the machine slept, where there is one."""
+MARGIN = 0.5
+"""Seconds by which a lease is taken to end before its deadline; a tenth of it if that is less."""
 COLLECTIONS = 2
 """Times that the garbage collector is run for a detached lease, to find what nobody refers to."""
 
@@ -121,6 +123,12 @@ class LeaseRenewer:
     def overdue(self) -> bool:
         """Whether the lease may have been taken, because it was not renewed in time."""
         return _now() - self._renewed > self._lease.options.lease_seconds
+
+    @property
+    def kept_until(self) -> float:
+        """When the lease runs out, if it is not renewed again; a little earlier, because clocks differ."""
+        seconds = self._lease.options.lease_seconds
+        return self._renewed + seconds - min(MARGIN, seconds / 10)
 
     def forked(self) -> None:
         """In a child: close what belongs to the parent."""
