@@ -265,12 +265,12 @@ def test_a_new_private_name_or_override_is_found() -> None:
     uses = {(use.name, use.where) for use in private_names.private_uses()}
     assert {
         ("_sock", "LeaseRenewer._wait"),
-        ("_write_to", "_given"),
+        ("_state", "JobPool.on_apply"),
         ("_tls", "_follow_context.pushed"),
     } <= uses
     known = {(override.name, override.where) for override in private_names.overrides()}
     assert {
-        ("_recv_message", "Reports"),
+        ("flush", "JobPool"),
         ("_brpop_start", "Channel"),
         ("_put", "Channel"),
     } <= known

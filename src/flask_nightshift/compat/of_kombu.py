@@ -144,8 +144,6 @@ SEAMS = (
     ),
     *of(
         "kombu.asynchronous.hub:Hub",
-        patch("consolidate_callback", "JobProcesses _Watched", "The loop calls it with all writable pipes; ours writes to them directly too."),
-        read("writers", "_Watched", "Whether the loop watches a pipe at all: to ask it not to is a system call."),
         read("readers", "Poller", "Whether the loop watches a socket already."),
     ),
     *of(

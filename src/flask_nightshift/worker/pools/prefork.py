@@ -47,13 +47,15 @@ class JobPool(BasePool):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._pool: Pool | None = None
+        self._kernel: Pool | None = None
         self._hub: Any = None
         self._due = math.inf
         self._numbers = itertools.count(1)
         self._handed: dict[int, Handed] = {}
         self._kept: deque[Event] = deque()
         self._flushes = False
+        self._held = 0
+        self._ending = 0
         self.starts_until: Callable[[], int] | None = None
         """The moment until which jobs may start (``shared.fence``); None for no limit."""
 
@@ -66,14 +68,14 @@ class JobPool(BasePool):
         child = WorkerProcess(
             app, hostname, options.get("maxtasksperchild"), options.get("max_memory_per_child")
         )
-        self._pool = Pool(
+        self._kernel = Pool(
             self.limit,
             child.work(),
             self._hear,
             ready_within=app.conf.worker_proc_alive_timeout or math.inf,
             trouble=lambda text: logger.error("%s", text),
         )
-        self._pool.start()
+        self._kernel.start()
 
     def did_start_ok(self) -> bool:
         """Whether there are children."""
@@ -88,32 +90,32 @@ class JobPool(BasePool):
 
     def on_close(self) -> None:
         """The worker stops: what no child has started goes back."""
-        if self._pool is not None:
-            self._pool.take_all_back()
+        if self._kernel is not None:
+            self._kernel.take_all_back()
 
     def on_stop(self) -> None:
         """Wait for the jobs that run; acknowledgements and heartbeats go on meanwhile."""
-        if self._pool is None:
+        if self._kernel is None:
             return
-        self._pool.stop()
+        self._kernel.stop()
         self._turn_until_empty(math.inf)
         self._close()
 
     def on_terminate(self) -> None:
         """Kill the children."""
-        if self._pool is None:
+        if self._kernel is None:
             return
-        self._pool.kill()
+        self._kernel.kill()
         self._turn_until_empty(TERMINATE_WITHIN)
         self._close()
 
     def _close(self) -> None:
-        if self._hub is not None and self._pool is not None:
+        if self._hub is not None and self._kernel is not None:
             with suppress(Exception):
-                self._hub.remove_reader(self._pool.fileno())
-        if self._pool is not None and not self._pool.processes:
-            self._pool.close()
-        self._pool = None
+                self._hub.remove_reader(self._kernel.fileno())
+        if self._kernel is not None and not self._kernel.processes:
+            self._kernel.close()
+        self._kernel = None
 
     def _turn_until_empty(self, seconds: float) -> None:
         pool, end = self.kernel, time.monotonic() + seconds
@@ -146,18 +148,18 @@ class JobPool(BasePool):
     @property
     def kernel(self) -> Pool:
         """The pool behind this one, between start and stop."""
-        if self._pool is None:
+        if self._kernel is None:
             raise RuntimeError("the pool does not run")
-        return self._pool
+        return self._kernel
 
     def _turn(self) -> None:
-        if self._pool is None:
+        if self._kernel is None:
             return
         self._move_fence()
         wait: float | None = 0.0
         try:
             self._hear_what_was_kept()
-            wait = self._pool.poll()
+            wait = self._kernel.poll()
         finally:
             if wait is not None:
                 self._turn_within(wait)
@@ -173,8 +175,8 @@ class JobPool(BasePool):
         self._turn()
 
     def _move_fence(self) -> None:
-        if self.starts_until is not None and self._pool is not None:
-            self._pool.fence.open_until(self.starts_until())
+        if self.starts_until is not None and self._kernel is not None:
+            self._kernel.fence.open_until(self.starts_until())
 
     def flush(self) -> None:
         """The connection is lost, and the broker delivers its messages again: drop what has not started.
@@ -182,9 +184,12 @@ class JobPool(BasePool):
         What runs stays. Celery has cleared the semaphore, so nothing of this occupies a place in it any more. What is
         not about a dropped job is heard when there is a connection again.
         """
-        pool = self.kernel
+        if self._kernel is None:
+            return
+        pool = self._kernel
         for handed in self._handed.values():
             handed.has_place = False
+        self._held = 0
         self._flushes = True
         pool.take_all_back()
         end = time.monotonic() + GIVE_BACK_WITHIN
@@ -215,13 +220,13 @@ class JobPool(BasePool):
         **_: Any,
     ) -> Handed | None:
         """Hand a call to the children; None while the pool stops."""
-        if self._state != self.RUN or self._pool is None:
+        if self._state != self.RUN or self._kernel is None:
             return None
         soft, hard = soft_timeout or self.options.get("soft_timeout"), timeout or self.options.get("timeout")
         payload = wire.packed_call(target, args, kwargs)
         handed = Handed(
             next(self._numbers),
-            self._pool.take_back,
+            self._kernel.take_back,
             soft=soft,
             hard=hard,
             callback=callback,
@@ -230,15 +235,17 @@ class JobPool(BasePool):
             timeout_callback=timeout_callback,
         )
         self._handed[handed.number] = handed
+        self._held += 1
         self._move_fence()
-        self._pool.submit(handed.number, payload, Terms(soft, hard, announce))
+        self._kernel.submit(handed.number, payload, Terms(soft, hard, announce))
         return handed
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Send a signal to the process ``pid``, if it still runs the job that it is known to run."""
-        job = self.kernel.job_of(pid)
+        job = self.kernel.job_of(pid) if pid != self._ending else None
         if job is not None:
-            self._handed[job].signum = signum = signal or TERM_SIGNAL
+            signum = signal or TERM_SIGNAL
+            self._handed[job].terminate(signum)
             self.kernel.terminate(job, signum)
 
     def _hear(self, event: Event) -> None:
@@ -259,12 +266,14 @@ class JobPool(BasePool):
         try:
             match event:
                 case Ended():
+                    self._ending = event.child  # whoever terminates the job now must not hit the next one
                     handed.end(event)
                 case Lost():
                     handed.be_lost(event)
                 case Returned() if handed.signum is not None:
                     handed.be_terminated()
         finally:
+            self._ending = 0
             self._free_place_of(handed)
 
     def _free_place_of(self, handed: Handed) -> None:
@@ -273,7 +282,8 @@ class JobPool(BasePool):
         if semaphore is None or not handed.has_place:
             return
         handed.has_place = False
-        if sum(each.has_place for each in self._handed.values()) < semaphore.initial_value:
+        self._held -= 1
+        if self._held < semaphore.initial_value:
             semaphore.release()
 
     # -- its size ------------------------------------------------------------------------------------------
@@ -281,16 +291,20 @@ class JobPool(BasePool):
     @property
     def num_processes(self) -> int:
         """How many children there should be."""
-        return self._pool.size if self._pool is not None else self.limit
+        return self._kernel.size if self._kernel is not None else self.limit
 
     def grow(self, n: int = 1) -> None:
         """Have ``n`` more children."""
+        if self._state != self.RUN:  # autoscale's timer may fire while the pool stops
+            return
         self.kernel.grow(n)
         if semaphore := self.options.get("semaphore"):
             semaphore.grow(n)
 
     def shrink(self, n: int = 1) -> None:
         """Have ``n`` children less; none breaks off its job."""
+        if self._state != self.RUN:
+            return
         n = min(n, self.kernel.size)
         self.kernel.shrink(n)
         if semaphore := self.options.get("semaphore"):
@@ -304,7 +318,7 @@ class JobPool(BasePool):
         self.apply_async(noop)
 
     def _get_info(self) -> dict[str, Any]:
-        pool = self._pool
+        pool = self._kernel
         return {
             **super()._get_info(),
             "max-concurrency": self.limit,

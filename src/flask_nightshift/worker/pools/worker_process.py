@@ -20,6 +20,14 @@ from .shared import Work
 logger = logging.getLogger(__name__)
 
 
+class ThisProcess(Process):  # type: ignore[misc,unused-ignore]
+    """A child, as ``billiard.current_process()`` gives it there; ``index`` counts the children of a worker from 0."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(name=f"ForkPoolWorker-{index + 1}", daemon=True)
+        self.index = index
+
+
 class WorkerProcess:
     """The life of each child; made in the parent, called in the children.
 
@@ -50,9 +58,7 @@ class WorkerProcess:
             with suppress(OSError, ValueError):
                 sys.stdin.close()
                 sys.stdin = open(os.devnull)  # noqa: SIM115 - for as long as the process lives
-        this = Process(name=f"ForkPoolWorker-{index + 1}", daemon=True)
-        this.index = index
-        process._set_current_process(this)  # noqa: SLF001 - billiard's own way
+        process._set_current_process(ThisProcess(index))  # noqa: SLF001 - billiard's own way
         util._finalizer_registry.clear()  # noqa: SLF001
         util._run_after_forkers()  # noqa: SLF001
         process_initializer(self._app, self._hostname)
