@@ -23,7 +23,9 @@ from celery.concurrency.prefork import _run_ready_callbacks
 from celery.utils.functional import noop
 
 from . import wire
+from .ahead import Ahead
 from .handed import Handed
+from .places import Places
 from .shared import Ended, Event, Lost, Pool, Returned, SoftLimit, Started, Terms, supported
 from .support import Support
 from .worker_process import WorkerProcess
@@ -54,7 +56,8 @@ class JobPool(BasePool):
         self._handed: dict[int, Handed] = {}
         self._kept: deque[Event] = deque()
         self._flushes = False
-        self._held = 0
+        self._places = Places(options["semaphore"])
+        self._ahead, self._extra = Ahead(), 0
         self._ending = 0
         self.starts_until: Callable[[], int] | None = None
         """The moment until which jobs may start (``shared.fence``); None for no limit."""
@@ -160,9 +163,17 @@ class JobPool(BasePool):
         try:
             self._hear_what_was_kept()
             wait = self._kernel.poll()
+            self._look_ahead()
         finally:
             if wait is not None:
                 self._turn_within(wait)
+
+    def _look_ahead(self) -> None:
+        """Have as many places as there are children, and some more where jobs are short."""
+        more = self._ahead.jobs(self.num_processes) - self._extra
+        if more and self._state == self.RUN:
+            self._extra += more
+            self._places.change(more)
 
     def _turn_within(self, seconds: float) -> None:
         at = time.monotonic() + seconds
@@ -189,7 +200,7 @@ class JobPool(BasePool):
         pool = self._kernel
         for handed in self._handed.values():
             handed.has_place = False
-        self._held = 0
+        self._places.forget()
         self._flushes = True
         pool.take_all_back()
         end = time.monotonic() + GIVE_BACK_WITHIN
@@ -235,7 +246,7 @@ class JobPool(BasePool):
             timeout_callback=timeout_callback,
         )
         self._handed[handed.number] = handed
-        self._held += 1
+        self._places.take()
         self._move_fence()
         self._kernel.submit(handed.number, payload, Terms(soft, hard, announce))
         return handed
@@ -266,6 +277,7 @@ class JobPool(BasePool):
         try:
             match event:
                 case Ended():
+                    self._ahead.ended(event.runtime)
                     self._ending = event.child  # whoever terminates the job now must not hit the next one
                     handed.end(event)
                 case Lost():
@@ -277,14 +289,9 @@ class JobPool(BasePool):
             self._free_place_of(handed)
 
     def _free_place_of(self, handed: Handed) -> None:
-        """Give the place to the next job, unless the pool has shrunk meanwhile."""
-        semaphore = self.options.get("semaphore")
-        if semaphore is None or not handed.has_place:
-            return
-        handed.has_place = False
-        self._held -= 1
-        if self._held < semaphore.initial_value:
-            semaphore.release()
+        if handed.has_place:
+            handed.has_place = False
+            self._places.free()
 
     # -- its size ------------------------------------------------------------------------------------------
 
@@ -298,8 +305,7 @@ class JobPool(BasePool):
         if self._state != self.RUN:  # autoscale's timer may fire while the pool stops
             return
         self.kernel.grow(n)
-        if semaphore := self.options.get("semaphore"):
-            semaphore.grow(n)
+        self._places.change(n)
 
     def shrink(self, n: int = 1) -> None:
         """Have ``n`` children less; none breaks off its job."""
@@ -307,8 +313,7 @@ class JobPool(BasePool):
             return
         n = min(n, self.kernel.size)
         self.kernel.shrink(n)
-        if semaphore := self.options.get("semaphore"):
-            semaphore.shrink(n)
+        self._places.change(-n)
 
     def restart(self) -> None:
         """Replace all children, each when it has ended its job."""
