@@ -1,4 +1,4 @@
-"""A job that was written to a child which has not reported its start: it runs once and is settled."""
+"""A job that stands in the children's queue, and that no child has started: it runs once and is settled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from system import Process, System, running
 
 
 class Case:
-    """A worker with two suspended children, one of them with a job in its pipe."""
+    """A worker with two suspended children, and a job in their queue."""
 
     def __init__(self, system: System, client: Any, url: str) -> None:
         self.system, self.client = system, client
@@ -57,8 +57,12 @@ def test_when_the_connection_is_cut(case: Case) -> None:
 
 
 def test_when_the_worker_is_asked_to_stop(case: Case) -> None:
+    """It goes back, uncounted, and another worker runs it."""
     case.worker.signal(signal.SIGTERM)
     case.until(lambda: "Stopping Pool" in case.worker.log, "it does not stop")
     case.go_on()
     assert case.worker.popen.wait(60) == 0
+    assert case.system.events("it") == []
+    assert case.client.llen("celery") == 1
+    case.worker = case.system.worker("--concurrency", "1", name="another")
     case.ran_once()
