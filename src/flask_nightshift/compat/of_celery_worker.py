@@ -76,7 +76,7 @@ SEAMS = (
         "celery.concurrency.prefork",
         imported("process_initializer process_destructor", "WorkerProcess._begin WorkerProcess._leave",
                  "They make a child one of Celery's worker processes, and announce its end."),
-        imported("_run_ready_callbacks", "JobPool._serve_loop", "It sends the acknowledgements of jobs that end while the pool stops."),
+        imported("_run_ready_callbacks", "Driver._serve_loop", "It sends the acknowledgements of jobs that end while the pool stops."),
     ),
     *of(
         "celery.concurrency.solo:TaskPool",

@@ -71,7 +71,9 @@ class StartedRequest(SettledRequest):
                 task_ready(self)
                 self.give_back(TAKEN)
                 raise TaskRevokedError(self.id)
-        early = {"announce": True} if not self._task.acks_late and getattr(pool, "announces", False) else {}
+        more: dict[str, Any] = {}
+        if getattr(pool, "takes_back", False):
+            more = {"announce": not self._task.acks_late, "return_callback": self._came_back}
         result = pool.apply_async(
             target,
             args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),
@@ -82,10 +84,15 @@ class StartedRequest(SettledRequest):
             soft_timeout=soft_time_limit or self._task.soft_time_limit,
             timeout=time_limit,
             correlation_id=self.id,
-            **early,
+            **more,
         )
         self._apply_result = None if result is None else weakref.ref(result)
         return result
+
+    def _came_back(self) -> None:
+        """It was revoked while it waited in the pool."""
+        if not self.revoked():  # a replayed one, which the revocation does not concern
+            self.settlement.start(self)
 
     def revoked(self) -> bool:
         """Whether the job was revoked or has expired; if so, bury it.

@@ -7,4 +7,4 @@ from jobsapp import create_app
 
 __all__ = ["create_app"]
 
-prefork.supported = lambda: False  # type: ignore[assignment]
+vars(prefork)["supported"] = lambda: False

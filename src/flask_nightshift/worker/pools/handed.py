@@ -21,12 +21,14 @@ class Handed:
     __slots__ = (
         "__weakref__",
         "_accepted",
+        "_back",
         "_failed",
         "_returned",
         "_take_back",
         "_timed_out",
         "hard",
         "has_place",
+        "job_id",
         "number",
         "signum",
         "soft",
@@ -44,7 +46,11 @@ class Handed:
         error_callback: Any = None,
         accept_callback: Any = None,
         timeout_callback: Any = None,
+        return_callback: Any = None,
+        correlation_id: str | None = None,
     ) -> None:
+        self.job_id = correlation_id
+        self._back = return_callback
         self.number, self.soft, self.hard = number, soft, hard
         self._take_back = take_back
         self._returned, self._failed = callback, error_callback
@@ -94,6 +100,10 @@ class Handed:
         else:
             why = f"Worker exited prematurely: {human_status(lost.status)} Job: {self.number}."
             _tell(self._failed, wire.info(WorkerLostError(why)))
+
+    def come_back(self) -> None:
+        """It was taken back because it was revoked: no child has started it, and none will."""
+        _tell(self._back)
 
     def be_terminated(self) -> None:
         """It was terminated, before its start or after."""

@@ -123,6 +123,11 @@ class Pool:
         self._poll_within(0)
         return True
 
+    @property
+    def judges(self) -> bool:
+        """Whether a child was stopped, and is judged by one of the next calls of ``poll``."""
+        return bool(self._stops)
+
     def job_of(self, child: int) -> int | None:
         """The job that the process ``child`` is known to run."""
         return next((each.job for each in self._accounts.running.values() if each.child == child), None)

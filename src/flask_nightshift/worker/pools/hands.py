@@ -1,0 +1,118 @@
+"""The jobs in the hands of the pool ``prefork``: what the kernel tells of them, and how many there may be."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from celery.worker.state import revoked
+
+from .ahead import Ahead
+from .handed import Handed
+from .places import Places
+from .shared import Ended, Event, Lost, Returned, SoftLimit, Started
+
+
+class Hands:
+    """The jobs that were handed to the children and have not ended; ``semaphore`` is Celery's."""
+
+    def __init__(self, semaphore: Any) -> None:
+        self._jobs: dict[int, Handed] = {}
+        self._places = Places(semaphore)
+        self._ahead, self._extra = Ahead(), 0
+        self._revoked = len(revoked)
+        self._kept: deque[Event] = deque()
+        self.keeps = False
+        """Whether only returns are passed on for now, and all else later."""
+        self.ending = 0
+        """The child that is just said to have ended a job; it may run the next one by now."""
+
+    def take(self, handed: Handed) -> None:
+        """``handed`` goes to the children, in a place that Celery has taken for it."""
+        self._jobs[handed.number] = handed
+        self._places.take()
+
+    def of(self, number: int) -> Handed:
+        """The job of that number."""
+        return self._jobs[number]
+
+    @property
+    def all_have_started(self) -> bool:
+        """Whether none stands in the queue, as far as is known."""
+        return all(each.started for each in self._jobs.values())
+
+    # -- what the kernel tells -----------------------------------------------------------------------------
+
+    def hear(self, event: Event) -> None:
+        """Tell the job; to be called by the kernel with each event. Raises what the next job's start raises."""
+        if self.keeps and not isinstance(event, Returned):
+            self._jobs[event.job].started = True
+            self._kept.append(event)
+        else:
+            self._pass_on(event)
+
+    def hear_what_was_kept(self) -> None:
+        """Pass on what was kept."""
+        while self._kept:
+            self._pass_on(self._kept.popleft())
+
+    def _pass_on(self, event: Event) -> None:
+        handed = self._jobs[event.job]
+        match event:
+            case Started():
+                handed.start(event.child, event.at)
+            case SoftLimit():
+                handed.reach_soft_limit()
+            case Ended() | Lost() | Returned():
+                del self._jobs[event.job]
+                try:
+                    self._end(handed, event)
+                finally:
+                    self.ending = 0
+                    if handed.has_place:
+                        handed.has_place = False
+                        self._places.free()
+
+    def _end(self, handed: Handed, event: Ended | Lost | Returned) -> None:
+        match event:
+            case Ended():
+                self._ahead.ended(event.runtime)
+                self.ending = event.child
+                handed.end(event)
+            case Lost():
+                handed.be_lost(event)
+            case Returned() if handed.signum is not None:
+                handed.be_terminated()
+            case Returned() if handed.job_id in revoked and not self.keeps:
+                handed.come_back()
+
+    # -- how many ------------------------------------------------------------------------------------------
+
+    def change_places(self, by: int) -> None:
+        """There are so many children more, or less."""
+        self._places.change(by)
+
+    def look_ahead(self, children: int) -> None:
+        """Have a place for each child, and some more where jobs are short."""
+        more = self._ahead.jobs(children) - self._extra
+        if more:
+            self._extra += more
+            self._places.change(more)
+
+    def give_up_places(self) -> None:
+        """Celery has cleared its semaphore: no job has a place any more."""
+        for handed in self._jobs.values():
+            handed.has_place = False
+        self._places.forget()
+
+    def newly_revoked(self) -> Iterator[int]:
+        """The numbers of the jobs that were revoked since the last call and have not started, as far as is known."""
+        if len(revoked) != self._revoked:
+            self._revoked = len(revoked)
+            yield from [
+                each.number for each in self._jobs.values() if not each.started and each.job_id in revoked
+            ]
+
+
+__all__ = ["Hands"]
