@@ -40,14 +40,14 @@ class Hands:
     @property
     def all_have_started(self) -> bool:
         """Whether none stands in the queue, as far as is known."""
-        return all(each.started for each in self._jobs.values())
+        kept = {event.job for event in self._kept}
+        return all(each.started or each.number in kept for each in self._jobs.values())
 
     # -- what the kernel tells -----------------------------------------------------------------------------
 
     def hear(self, event: Event) -> None:
         """Tell the job; to be called by the kernel with each event. Raises what the next job's start raises."""
         if self.keeps and not isinstance(event, Returned):
-            self._jobs[event.job].started = True
             self._kept.append(event)
         else:
             self._pass_on(event)
