@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-
-import pytest
 
 from remote_control import remote_control
 from servers import Valkey
@@ -42,16 +39,6 @@ def test_a_stop_ends_what_runs_for_longer_than_its_grace(valkey: Valkey, tmp_pat
         _until_begun(system, "long")
         assert worker.stop() == 0
         assert system.json("stats")["queues"][0]["ready"] == 1
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_children_that_are_not_forked_are_celerys(valkey: Valkey, tmp_path: Path, method: str) -> None:
-    settings = json.dumps({"worker_pool_start_method": method})
-    with running(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=settings) as system:
-        system.web()
-        worker = system.worker("--concurrency", "1")
-        system.until_state(system.enqueue("test.succeed", "it"), "succeeded", 60)
-        assert worker.stop() == 0
 
 
 def _until_begun(system: System, who: str) -> None:

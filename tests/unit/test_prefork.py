@@ -261,10 +261,10 @@ def test_it_stops_when_what_runs_has_ended(turned: Callable[..., Turned]) -> Non
 
 def test_a_plain_success_has_no_body() -> None:
     assert wire.call(wire.packed_call(attempt, (), None)) == b""
-    assert wire.returned_by(b"", 0.5) == attempt()
+    assert wire.end_of(b"", 0.5) == (False, attempt())
     body = wire.call(wire.packed_call(attempt, (), {"result": "1"}))
     assert wire.is_final(body)
-    assert wire.returned_by(body, 9.0) == attempt(result="1")
+    assert wire.end_of(body, 9.0) == (False, attempt(result="1"))
 
 
 def test_a_failed_attempt_is_not_final() -> None:

@@ -82,12 +82,11 @@ class Handed:
     def end(self, ended: Ended) -> None:
         """The call returned or raised."""
         self.start(ended.child, ended.at)
-        if ended.kind is Kind.RAISED:
-            _tell(self._failed, wire.error_in(ended.body))
-        elif ended.kind is Kind.UNREPORTED:
+        if ended.kind is Kind.UNREPORTED:
             _tell(self._returned, wire.success(None))
         else:
-            _tell(self._returned, wire.returned_by(ended.body, ended.runtime))
+            raised, value = wire.end_of(ended.body, ended.runtime)
+            _tell(self._failed if raised else self._returned, value)
 
     def be_lost(self, lost: Lost) -> None:
         """Its child died while it ran."""

@@ -14,7 +14,7 @@ from billiard.exceptions import WorkerLostError
 
 from ..attempt import Ended, Report
 
-_RETURNED, _FAILED = b"\x00", b"\x01"
+_RETURNED, _FAILED, _RAISED = b"\x00", b"\x01", b"\x02"
 _SUCCEEDED = tuple(Report("succeeded", representation="None"))[2:]
 
 
@@ -38,9 +38,11 @@ def is_final(body: bytes) -> bool:
     return not body.startswith(_FAILED)
 
 
-def returned_by(body: bytes, runtime: float) -> Any:
-    """What the call returned that ended with ``body`` after ``runtime`` seconds."""
-    return pickle.loads(memoryview(body)[1:]) if body else success(runtime)  # noqa: S301 - from our own child
+def end_of(body: bytes, runtime: float) -> tuple[bool, Any]:
+    """The end of the call that ended with ``body`` after ``runtime`` seconds: whether it raised; and what, or its value."""
+    if not body:
+        return False, success(runtime)
+    return body.startswith(_RAISED), pickle.loads(memoryview(body)[1:])  # noqa: S301 - from our own child
 
 
 def success(runtime: float | None) -> Ended:
@@ -51,15 +53,9 @@ def success(runtime: float | None) -> Ended:
 def packed_error(exc: BaseException) -> bytes:
     """In the child: what the call raised, with its traceback; called while it is handled."""
     try:
-        return pickle.dumps(ExceptionInfo(), pickle.HIGHEST_PROTOCOL)
+        return _RAISED + pickle.dumps(ExceptionInfo(), pickle.HIGHEST_PROTOCOL)
     except Exception:  # noqa: BLE001 - an exception may hold anything
-        return pickle.dumps(info(WorkerLostError(repr(exc))), pickle.HIGHEST_PROTOCOL)
-
-
-def error_in(body: bytes) -> ExceptionInfo:
-    """What the call raised that ended with ``body``."""
-    found: ExceptionInfo = pickle.loads(body)  # noqa: S301 - from our own child
-    return found
+        return _RAISED + pickle.dumps(info(WorkerLostError(repr(exc))), pickle.HIGHEST_PROTOCOL)
 
 
 def info(exc: BaseException) -> ExceptionInfo:
@@ -80,4 +76,4 @@ def _is_plain(returned: Any) -> bool:
     )
 
 
-__all__ = ["call", "error_in", "info", "is_final", "packed_call", "packed_error", "returned_by", "success"]
+__all__ = ["call", "end_of", "info", "is_final", "packed_call", "packed_error", "success"]

@@ -77,6 +77,10 @@ class Shared:
     fence: Fence
 
 
+class _BrokenOff(BaseException):
+    """The process was told to end, and the body that it ran was broken off."""
+
+
 class Child:
     """The loop of one child; to be made in the parent and run in the child."""
 
@@ -104,6 +108,8 @@ class Child:
             self._reports.tell()
             self._serve()
             code = 0
+        except _BrokenOff:
+            code = self._signals.told_to_end
         except BaseException:  # noqa: BLE001 - the process ends by it
             traceback.print_exc()
         finally:
@@ -168,7 +174,7 @@ class Child:
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the child goes on
             signals.body_of = 0
             if signals.told_to_end and body is None:  # the body was broken off, so the job is lost, not ended
-                _exit(signals.told_to_end)
+                raise _BrokenOff from None
             if body is None:
                 return Kind.RAISED, self._work.raised(exc)
         finally:
