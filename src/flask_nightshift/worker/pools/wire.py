@@ -39,7 +39,7 @@ def is_final(body: bytes) -> bool:
 
 
 def end_of(body: bytes, runtime: float) -> tuple[bool, Any]:
-    """The end of the call that ended with ``body`` after ``runtime`` seconds: whether it raised; and what, or its value."""
+    """The end of the call that ended with ``body`` after ``runtime`` seconds: whether it raised, and what."""
     if not body:
         return False, success(runtime)
     return body.startswith(_RAISED), pickle.loads(memoryview(body)[1:])  # noqa: S301 - from our own child
