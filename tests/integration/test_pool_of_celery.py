@@ -24,9 +24,11 @@ def test_jobs_end_in_it_as_in_ours(valkey: Valkey, tmp_path: Path) -> None:
         endless, dead = control.send("hang"), control.send("permanent")
         endless.died("exhausted")
         dead.died("permanent")
-        _, victim = control.hold(2)
+        held, victim = control.hold(2)
         control.ask("revoke", task_id=[victim.id], terminate=True)
         victim.was_revoked(begun=1)
+        held.go_on()
+        held.ran_once()
         assert not worker.lines("job.settled_with_errors")
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from billiard.common import TERM_SIGNAL
 from celery.concurrency.base import BasePool
-from celery.utils.functional import noop
 
 from . import wire
 from .driver import Driver
@@ -199,10 +198,7 @@ class JobPool(BasePool):
 
     def restart(self) -> None:
         """Replace all children, each when it has ended its job."""
-        n = self.kernel.size
-        self.kernel.shrink(n)
-        self.kernel.grow(n)
-        self.apply_async(noop)
+        self.kernel.restart()
 
     def _get_info(self) -> dict[str, Any]:
         kernel = self._kernel

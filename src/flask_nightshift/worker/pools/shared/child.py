@@ -122,7 +122,7 @@ class Child:
         while taken := self._take():
             self.handle(taken)
             jobs += 1
-            if self._signals.told_to_end or not self._work.stays(jobs):
+            if self._signals.told_to_end or self._slot.leaves or not self._work.stays(jobs):
                 break
         self._tell()
 
@@ -132,7 +132,10 @@ class Child:
             with suppress(BlockingIOError):
                 return self._queue.take(wait=False)
             self._tell()
-        return self._queue.take(wait=True)
+        return self._queue.take(wait=True, leaves=self._is_to_leave)
+
+    def _is_to_leave(self) -> bool:
+        return self._slot.leaves
 
     def handle(self, taken: Taken) -> None:
         """Run one job, unless it was taken back."""

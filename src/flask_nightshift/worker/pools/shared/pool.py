@@ -154,6 +154,11 @@ class Pool:
         self._staff.shrink(n)
         self._poll_within(0)
 
+    def restart(self) -> None:
+        """Replace all children, each when it has ended its job."""
+        self._staff.replace()
+        self._poll_within(0)
+
     def stop(self) -> None:
         """Take back all jobs that do not run, and let the children leave. ``poll`` until there are no ``processes``."""
         self.take_all_back()
@@ -289,7 +294,7 @@ class Pool:
         accounts = self._accounts
         moments = [accounts.next_look, self._staff.next]
         moments += [account.limits.next for account in accounts.running.values()]
-        if accounts.sent or accounts.waiting or self._stops or self._staff.leaves:
+        if accounts.sent or accounts.waiting or self._stops or self._staff.leaves or self._staff.nudges:
             moments.append(now + LOOK)
         return min(moments)
 

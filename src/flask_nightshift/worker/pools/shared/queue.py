@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ LARGEST = 64 * 1024
 """Bytes of the largest datagram; what is larger travels as a parcel."""
 _HEAD = Struct("=Q")
 _LEAVE, _NUDGE = 0, 1
+
+
+def _never() -> bool:
+    return False
 
 
 class Taken(NamedTuple):
@@ -76,14 +81,16 @@ class JobQueue:
 
     # -- a child's side ------------------------------------------------------------------------------------
 
-    def take(self, *, wait: bool) -> Taken | None:
-        """The next job; None if the child is to leave, or the parent is gone.
+    def take(self, *, wait: bool, leaves: Callable[[], bool] = _never) -> Taken | None:
+        """The next job; None if the child is to leave, or the parent is gone. A nudge has it ask ``leaves``.
 
         Raises ``BlockingIOError`` if there is none and ``wait`` is false, ``OSError`` if the message is not whole.
         A child waits in the system call and nowhere else: a poll would wake all of them for one job.
         """
         word = _NUDGE
         while word == _NUDGE:
+            if leaves():
+                return None
             size, ancillary, flags, _ = self._out.recvmsg_into(
                 [self._buffer], parcel.ANCILLARY, 0 if wait else socket.MSG_DONTWAIT
             )

@@ -36,14 +36,14 @@ class Mark(NamedTuple):
 BUSY = frozenset({Phase.MARKED, Phase.RUNS})
 """The phases in which a child is not free."""
 _PHASES = tuple(Phase)
-_SLOT, _STARTED, _SOFT, _UP = range(4)
+_SLOT, _STARTED, _SOFT, _UP, _LEAVE = range(5)
 
 
 class Slot:
     """The words that a child shares with its parent."""
 
     def __init__(self) -> None:
-        self._words = shared_words(4)
+        self._words = shared_words(5)
 
     # -- the child's side ----------------------------------------------------------------------------------
 
@@ -73,6 +73,11 @@ class Slot:
         self._words[_UP] = 1
 
     @property
+    def leaves(self) -> bool:
+        """Whether the child was asked to leave."""
+        return bool(self._words[_LEAVE])
+
+    @property
     def over_soft_limit(self) -> int:
         """The ticket whose soft limit was reached last; 0 if none."""
         return self._words[_SOFT]
@@ -93,6 +98,10 @@ class Slot:
             if self._words[_SLOT] >> 2 != word >> 2:  # it has gone on, and the time is another job's
                 return self.read(child)
         return Mark(child, word >> 2, phase, started)
+
+    def leave(self) -> None:
+        """Ask the child to leave; it looks after each job, and when it is nudged."""
+        self._words[_LEAVE] = 1
 
     def reach_soft_limit(self, ticket: int) -> None:
         """Have the child's handler raise if it still runs ``ticket`` when the signal comes."""

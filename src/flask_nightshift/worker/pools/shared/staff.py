@@ -12,6 +12,7 @@ from contextlib import suppress
 from . import process
 from .child import Child, Shared, Work
 from .process import Process
+from .slot import BUSY
 
 FAILED_START = 1.0
 """Seconds until the next child is started after one that died before it was ready for jobs."""
@@ -46,12 +47,15 @@ class Staff:
         self.leaves = 0
         """Children to be asked to leave, once there is room in the queue."""
         self._not_before = -math.inf
+        self._replaced: set[int] = set()
         self._by_fd: dict[int, Process] = {}
 
     def maintain(self, now: float) -> None:
         """Start children that are missing, ask those to leave that are too many, kill those that do not get ready."""
         while self.leaves and self._shared.queue.leave():
             self.leaves -= 1
+        if self._replaced and self.nudges:
+            self._shared.queue.nudge()
         for each in self.processes.values():
             if each.born + self._ready_within <= now and not each.slot.is_up:
                 self._trouble(f"child {each.index} (pid {each.pid}) does not get ready for jobs")
@@ -75,6 +79,19 @@ class Staff:
         for each in list(self.processes.values()):
             with suppress(OSError):  # buried meanwhile: a thread that ends the worker may call this
                 each.send(signal.SIGKILL)
+
+    def replace(self) -> None:
+        """Replace all children, each when it has ended its job."""
+        for each in self.processes.values():
+            each.slot.leave()
+        self._replaced = set(self.processes)
+
+    @property
+    def nudges(self) -> bool:
+        """Whether a child waits for jobs that is to be replaced: it has to be nudged."""
+        self._replaced &= self.processes.keys()
+        idle = (self.processes[pid].slot for pid in self._replaced)
+        return any((mark := slot.read(0)) is None or mark.phase not in BUSY for slot in idle)
 
     def of_fd(self, fd: int) -> Process | None:
         """The child with this descriptor."""
