@@ -89,8 +89,8 @@ def child_class(mischief: Mischief) -> type[Child]:
             slot: Slot = self._slot
             mark, run, end, put, take = slot.mark, slot.run, slot.end, self._ring.put, self._queue.take
 
-            def taken(*, wait: bool) -> Any:
-                job = take(wait=wait)
+            def taken(**how: Any) -> Any:
+                job = take(**how)
                 mischief.at("taken")
                 return job
 
