@@ -105,7 +105,8 @@ class Job:
         self.died("revoked")
         assert self.begun == begun
         assert "done" not in self.events
-        assert self.control.ops.jobs.job(self.id).attempts == begun
+        attempts = self.control.ops.jobs.job(self.id).attempts
+        assert attempts == begun, f"{attempts} attempts in the history"
 
     def died(self, reason: str) -> None:
         self.control.until(lambda: self.state == "dead", "it is not dead")
