@@ -16,20 +16,17 @@ from .accounts import PLAIN, Accounts, Event, SoftLimit, Terms
 from .child import Child, Shared, Work
 from .fence import Fence
 from .limits import Limit
+from .observer import Observer
 from .process import Process
 from .queue import JobQueue
 from .reports import Reports
-from .ring import End, Kind
 from .signals import SOFT_LIMIT
-from .slot import BUSY, Mark, Phase
 from .staff import Staff
 from .stopping import Order, Stops
 from .tickets import TICKETS, Tickets
 
 LOOK = 0.005
 """Seconds between two looks while a child may end a job and begin another one without a word."""
-AUDIT = 0.25
-"""Seconds between two searches for jobs that a child has taken and not marked."""
 
 
 class Pool:
@@ -69,11 +66,10 @@ class Pool:
             trouble=trouble,
             child=child,
         )
-        self._stops = Stops(self._look)
+        self._observer = Observer(self._accounts, self._queue, self._reports, self._staff)
+        self._stops = Stops(self._observer.look)
         self._last_ticket = 0
         self._full = False
-        self._next_audit = -math.inf
-        self._last_head = math.inf
         self._next_poll = math.inf
 
     def __len__(self) -> int:
@@ -189,12 +185,10 @@ class Pool:
         self._next_poll = -math.inf  # until the end of this call nobody need ask for another one
         try:
             dead = self._read()
-            if self._accounts.sent and time.monotonic() >= self._next_audit:
-                self._audit()
-            else:
-                self._look()
+            self._observer.turn()
             for each in dead:
-                self._bury(each)
+                self._stops.forget(each)
+                self._observer.bury(each)
             self._stops.judge()
             self._mind_limits()
             self._hand_out()
@@ -220,41 +214,6 @@ class Pool:
             elif child := self._staff.of_fd(fd):
                 dead.append(child)
         return dead
-
-    def _look(self) -> tuple[float, list[Mark]]:
-        """Read the slots and then the rings; returns when that began, and what the slots said."""
-        seen = time.monotonic()
-        children = self._staff.processes.values()
-        marks = [mark for child in children if (mark := child.slot.read(child.pid))]
-        ends = [(child.pid, self._reports.whole(end)) for child in children for end in child.ring.take()]
-        self._accounts.observe(seen, marks, ends)
-        return seen, marks
-
-    def _audit(self) -> None:
-        self._next_audit = time.monotonic() + AUDIT
-        head = self._head()
-        seen, marks = self._look()
-        self._accounts.suspect(seen, head, marks)
-        if head == self._last_head < math.inf and any(mark.phase not in BUSY for mark in marks):
-            self._queue.nudge()
-        self._last_head = head
-
-    def _bury(self, dead: Process) -> None:
-        """Read the last words of a child; hand out again what it may have taken and not marked."""
-        head = self._head()
-        seen, marks = self._look()
-        self._stops.forget(dead)
-        status = self._staff.bury(dead, seen)
-        last = dead.slot.read(dead.pid)
-        if last and last.phase is Phase.RETURNED and (body := self._reports.body(last.ticket)) is not None:
-            end = End(last.ticket, Kind.RETURNED, last.started, 0, body)  # sent, and not announced any more
-            self._accounts.observe(seen, (), [(dead.pid, end)])
-        self._accounts.bury(dead.pid, status, last)
-        self._accounts.suspect(seen, head, marks, patience=0)
-
-    def _head(self) -> float:
-        head = self._queue.head()
-        return math.inf if head is None else head
 
     def _mind_limits(self) -> None:
         now = time.monotonic()
