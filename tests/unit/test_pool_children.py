@@ -609,3 +609,32 @@ def test_a_body_that_returned_is_not_lost_with_its_child(size: int, kind: Kind) 
         (end,) = pool.of(Ended)
         assert end.kind is kind
         assert end.body == (bytes(size) if kind is Kind.RETURNED else b"")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT])
+def test_an_idle_child_that_is_told_to_end_says_that_it_leaves(signum: int) -> None:
+    gate = Gate()
+    with driven(1, Work(nothing, leave=partial(gate.__setitem__, 1))) as pool:
+        for _ in range(2):  # it waits for its first job, and for one more
+            (child,) = pool.pool.processes.values()
+            child.send(signum)
+            pool.until(lambda: gate[1] == signum)
+            gate[1] = 0
+            pool.submit()
+            pool.until(lambda: not len(pool.pool))
+        assert len(pool.of(Ended)) == 2
+
+
+def test_a_child_that_stands_at_the_fence_can_be_told_to_end() -> None:
+    gate = Gate()
+    with driven(1, Work(nothing, leave=partial(gate.__setitem__, 1))) as pool:
+        pool.pool.fence.open_until(0)
+        job = pool.submit()
+        (child,) = pool.pool.processes.values()
+        pool.until(lambda: child.slot.read(child.pid))
+        child.send(signal.SIGTERM)
+        pool.until(lambda: child.pid not in pool.pool.processes)
+        assert gate[1] == signal.SIGTERM
+        pool.pool.fence.open_until(fences.OPEN)
+        pool.until(lambda: pool.end_of(job))
+        assert not pool.of(Lost)

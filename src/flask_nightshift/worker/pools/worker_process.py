@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from billiard.compat import mem_rss
 from billiard.pool import EX_RECYCLE
 from celery.concurrency.prefork import process_destructor, process_initializer
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import worker_before_create_process
 
 from . import wire
 from .shared import Work
@@ -50,7 +52,13 @@ class WorkerProcess:
             SoftTimeLimitExceeded,
             wire.is_final,
             self._raised,
+            self._before_fork,
         )
+
+    def _before_fork(self) -> None:
+        """In the parent: send the signal that Celery's pool sends, and collect garbage, so that no child does it."""
+        worker_before_create_process.send(sender=self)
+        gc.collect()
 
     def _begin(self, index: int) -> None:
         """As a child of billiard begins, and as Celery's pool has it begin."""

@@ -18,7 +18,7 @@ from .fence import Fence
 from .queue import JobQueue, Taken
 from .reports import Reports
 from .ring import LARGEST, End, Kind, Ring
-from .signals import Signals, SoftLimitReached
+from .signals import Signals, SoftLimitReached, ToldToEnd
 from .slot import Slot
 from .support import die_with_parent
 from .tickets import Tickets
@@ -47,9 +47,13 @@ def _described(_: BaseException) -> bytes:
     return traceback.format_exc().encode(errors="backslashreplace")[-TRACEBACK:]
 
 
+def _nothing_before() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the children are for. All of it is called in a child, which has been forked with it.
+    """What the children are for. All of it is called in a child, but ``before_fork`` in the parent, before each fork.
 
     ``run`` runs a job; it returns what the parent is told of its end, nothing if that is "it ended". ``begin`` is
     called first, with the child's index, ``leave`` last, with its exit code. After each job ``stays`` is asked, with
@@ -65,6 +69,7 @@ class Work:
     soft_limit: type[BaseException] = SoftLimitReached
     returned: Callable[[bytes], bool] = _always
     raised: Callable[[BaseException], bytes] = _described
+    before_fork: Callable[[], None] = _nothing_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,6 @@ class Shared:
     reports: Reports
     tickets: Tickets
     fence: Fence
-
-
-class _BrokenOff(BaseException):
-    """The process was told to end, and the body that it ran was broken off."""
 
 
 class Child:
@@ -107,8 +108,8 @@ class Child:
             self._slot.up()
             self._reports.tell()
             self._serve()
-            code = 0
-        except _BrokenOff:
+            code = self._signals.told_to_end
+        except ToldToEnd:
             code = self._signals.told_to_end
         except BaseException:  # noqa: BLE001 - the process ends by it
             traceback.print_exc()
@@ -132,10 +133,15 @@ class Child:
             with suppress(BlockingIOError):
                 return self._queue.take(wait=False)
             self._tell()
-        return self._queue.take(wait=True, leaves=self._is_to_leave)
+        signals = self._signals
+        try:
+            signals.waits = True  # from now on a signal raises; ``_is_to_leave`` sees one that came before
+            return self._queue.take(wait=True, leaves=self._is_to_leave)
+        finally:
+            signals.waits = False
 
     def _is_to_leave(self) -> bool:
-        return self._slot.leaves
+        return bool(self._signals.told_to_end) or self._slot.leaves
 
     def handle(self, taken: Taken) -> None:
         """Run one job, unless it was taken back."""
@@ -162,6 +168,8 @@ class Child:
         """Whether the job may start; waits while the fence is closed. False once it was taken back."""
         while self._tickets.is_valid(ticket):
             self._stop_if_orphaned()
+            if self._signals.told_to_end:
+                raise ToldToEnd
             if self._fence.is_open():
                 return True
             self._wait()
@@ -172,12 +180,14 @@ class Child:
         body = None
         try:
             signals.body_of = ticket
+            if signals.told_to_end:  # a moment ago
+                raise ToldToEnd
             body = self._work.run(payload)
             signals.body_of = 0
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the child goes on
             signals.body_of = 0
             if signals.told_to_end and body is None:  # the body was broken off, so the job is lost, not ended
-                raise _BrokenOff from None
+                raise ToldToEnd from None
             if body is None:
                 return Kind.RAISED, self._work.raised(exc)
         finally:

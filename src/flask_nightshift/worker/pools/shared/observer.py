@@ -1,4 +1,4 @@
-"""How the parent learns what its children did: it reads their slots and rings, the head of the queue, and their deaths."""
+"""How the parent learns what its children did: from their slots and rings, the queue's head, and their deaths."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ def start(
     index: int, shared: Shared, work: Work, *, born: float, close: Callable[[], None], of: type[Child] = Child
 ) -> Process:
     """Fork a child. ``close`` is called in it, and closes what only the parent needs."""
+    work.before_fork()
     slot, ring = Slot(), Ring()
     child = of(shared, slot, ring, work)
     for stream in (sys.stdout, sys.stderr):

@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from struct import Struct
+from struct import Struct, pack
 from typing import NamedTuple
 
 from . import parcel
 
 LARGEST = 64 * 1024
 """Bytes of the largest datagram; what is larger travels as a parcel."""
+LOOK_AGAIN = 5
+"""Seconds after which a child that waits asks ``leaves``: a signal that came just before it waited has not woken it."""
 _HEAD = Struct("=Q")
 _LEAVE, _NUDGE = 0, 1
 
@@ -37,6 +39,7 @@ class JobQueue:
 
     def __init__(self) -> None:
         self._into, self._out = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._out.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", LOOK_AGAIN, 0))
         self._buffer = memoryview(bytearray(LARGEST))
 
     # -- the parent's side ---------------------------------------------------------------------------------
@@ -82,7 +85,7 @@ class JobQueue:
     # -- a child's side ------------------------------------------------------------------------------------
 
     def take(self, *, wait: bool, leaves: Callable[[], bool] = _never) -> Taken | None:
-        """The next job; None if the child is to leave, or the parent is gone. A nudge has it ask ``leaves``.
+        """The next job; None if the child is to leave, or the parent is gone. It asks ``leaves`` now and then.
 
         Raises ``BlockingIOError`` if there is none and ``wait`` is false, ``OSError`` if the message is not whole.
         A child waits in the system call and nowhere else: a poll would wake all of them for one job.
@@ -91,9 +94,14 @@ class JobQueue:
         while word == _NUDGE:
             if leaves():
                 return None
-            size, ancillary, flags, _ = self._out.recvmsg_into(
-                [self._buffer], parcel.ANCILLARY, 0 if wait else socket.MSG_DONTWAIT
-            )
+            try:
+                size, ancillary, flags, _ = self._out.recvmsg_into(
+                    [self._buffer], parcel.ANCILLARY, 0 if wait else socket.MSG_DONTWAIT
+                )
+            except BlockingIOError:
+                if wait:
+                    continue
+                raise
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise OSError(errno.EMSGSIZE, "a job arrived cut off")
             if not size:

@@ -1,13 +1,14 @@
-"""A child's signal handlers: they raise in the body of a job, and nowhere else.
+"""A child's signal handlers: they raise in the body of a job or while the child waits for one, and nowhere else.
 
 An exception that a handler raises while the child takes a job from the queue would lose the job. For the soft limit the
 parent names the ticket in the child's slot before it sends the signal, and the handler raises only in that ticket's
-body. SIGTERM (and what else asks for an end) has the body clean up (``SystemExit``), and ends a child that runs none.
+body. SIGTERM (and what else asks for an end) has the body clean up (``SystemExit``). It also ends the wait for a job;
+a job that the child has taken just then is handed out again, because the child ends. At any other moment the child
+finishes what it does, and then ends.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 
 from .slot import Slot
@@ -21,15 +22,20 @@ class SoftLimitReached(Exception):
     """The job has run for longer than its soft limit."""
 
 
+class ToldToEnd(BaseException):
+    """The process was told to end while it waited for a job."""
+
+
 class Signals:
-    """The handlers; ``body_of`` is the ticket whose body runs now, else 0."""
+    """The handlers. ``body_of`` is the ticket whose body runs now, else 0. ``waits``: the child waits for a job."""
 
     def __init__(self, slot: Slot, soft_limit: type[BaseException]) -> None:
         self._slot = slot
         self._soft_limit = soft_limit
         self.body_of = 0
+        self.waits = False
         self.told_to_end = 0
-        """The number of the signal that told this child to end, in a body; 0 for none."""
+        """The number of the signal that told this child to end; 0 for none."""
 
     def install(self) -> None:
         """Handle the signals in this process."""
@@ -45,10 +51,12 @@ class Signals:
             raise self._soft_limit
 
     def _on_end(self, signum: int, _: object) -> None:
-        if not self.body_of:
-            os._exit(signum)  # a job that it has taken and not begun is handed out again
-        self.body_of, self.told_to_end = 0, signum
-        raise SystemExit(signum)
+        body_of, waits = self.body_of, self.waits
+        self.body_of, self.waits, self.told_to_end = 0, False, signum
+        if body_of:
+            raise SystemExit(signum)
+        if waits:
+            raise ToldToEnd
 
 
-__all__ = ["SOFT_LIMIT", "Signals", "SoftLimitReached"]
+__all__ = ["SOFT_LIMIT", "Signals", "SoftLimitReached", "ToldToEnd"]
