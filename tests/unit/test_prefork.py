@@ -6,22 +6,25 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import billiard
 import pytest
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
-from celery import Celery
+from celery import Celery, signals
+from celery.platforms import EX_FAILURE
+from celery.worker import state
 from kombu.asynchronous import Hub
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from flask_nightshift.worker.attempt import Report
-from flask_nightshift.worker.pools import wire
+from flask_nightshift.worker.pools import hands, wire, worker_process
 from flask_nightshift.worker.pools.ahead import MOST, REMEMBERED, Ahead
 from flask_nightshift.worker.pools.places import Places
 from flask_nightshift.worker.pools.prefork import JobPool
-from flask_nightshift.worker.pools.shared import supported
+from flask_nightshift.worker.pools.shared import staff, supported
 
 linux = pytest.mark.skipif(not supported(), reason="the pool needs Linux")
 
@@ -212,6 +215,60 @@ def test_a_lost_connection_drops_what_has_not_started(turned: Callable[..., Turn
 
 
 @linux
+def test_a_limit_holds_while_there_is_no_connection(turned: Callable[..., Turned]) -> None:
+    pool = turned(1)
+    pool.call("runs", time.sleep, 60, timeout=0.2)
+    child = pool.pid_of("runs")
+    pool.semaphore.clear()
+    pool.hub.reset()
+    pool.pool.flush()
+    end = time.monotonic() + 20
+    while child in pool.pool.info["processes"] and time.monotonic() < end:
+        pool.pool.watch()
+        time.sleep(0.01)
+    assert child not in pool.pool.info["processes"]
+    assert pool.words("runs") == ["accepted"]
+    pool.pool.register_with_event_loop(pool.hub)
+    assert isinstance(pool.end_of("runs")[1], TimeLimitExceeded)
+
+
+@linux
+def test_a_worker_whose_children_cannot_start_stops(
+    turned: Callable[..., Turned], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(staff, "FAILED_START", 0.01)
+    monkeypatch.setattr(state, "should_stop", None)
+    monkeypatch.setattr(worker_process, "process_initializer", lambda *_: os._exit(3))
+    pool = turned(2)
+    pool.until(lambda: state.should_stop)
+    assert state.should_stop == EX_FAILURE
+    last = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert "no child gets ready for jobs" in last[0].getMessage()
+    assert "died before it was ready: exit code 3" in caplog.text
+
+
+@linux
+def test_a_revoked_stamp_concerns_what_has_not_started(
+    turned: Callable[..., Turned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoked_stamps: dict[str, list[str]] = {}
+    monkeypatch.setattr(hands, "revoked_stamps", revoked_stamps)
+    pool = turned(1)
+    back: list[str] = []
+    pool.call("runs", time.sleep, 0.5, stamps={"of": "x"})
+    pool.pid_of("runs")
+    for name, value in {"it": ["y", "x"], "other": "y", "unstamped": None}.items():
+        pool.pool.options["semaphore"].release()  # a place more than there are children
+        stamps = value and {"of": value}
+        pool.call(name, sum, [1], stamps=stamps, return_callback=partial(back.append, name))
+    revoked_stamps["of"] = ["x"]
+    for name in ("runs", "other", "unstamped"):
+        assert pool.end_of(name)[0] == "returned"
+    assert back == ["it"]
+    assert pool.told["it"] == []
+
+
+@linux
 def test_nothing_starts_while_the_fence_is_closed(turned: Callable[..., Turned]) -> None:
     pool = turned(1)
     pool.pool.starts_until = lambda: 0
@@ -244,6 +301,17 @@ def test_children_are_replaced_and_there_are_more_and_less_of_them(turned: Calla
     before = set(pool.pool.info["processes"])
     pool.pool.restart()
     pool.until(lambda: before.isdisjoint(pool.pool.info["processes"]) and pool.pool.info["processes"])
+
+
+@linux
+def test_a_signal_is_sent_before_each_fork(turned: Callable[..., Turned]) -> None:
+    senders: list[Any] = []
+    with_signal = partial(lambda sender, **_: senders.append(sender))
+    signals.worker_before_create_process.connect(with_signal)
+    pool = turned(2)
+    assert len(senders) == 2
+    os.kill(next(iter(pool.pool.info["processes"])), signal.SIGKILL)
+    pool.until(lambda: len(senders) == 3)
 
 
 @linux

@@ -33,6 +33,7 @@ SEAMS = (
         "celery.worker.consumer.consumer:Consumer",
         override("start connect on_ready on_close", "JobConsumer", "We declare the topology, and running jobs survive a lost connection."),
         override("connection_for_write", "JobConsumer", "Celery's events use a connection without confirmations."),
+        override("ensure_connected", "JobConsumer", "The pool is watched while the worker tries to connect."),
         override("register_with_event_loop perform_pending_operations", "JobConsumer", "The loop reports that it runs."),
         override("update_strategies", "JobConsumer", "Each task's jobs are settled by our request class."),
         override("add_task_queue cancel_task_queue", "ControlledConsumer", "Remote control declares queues as we do."),
@@ -65,8 +66,9 @@ SEAMS = (
     ),
     *of(
         "celery.worker.state",
-        imported("active_requests revoked task_ready", "Drain JobRequest SettledRequest",
+        imported("active_requests revoked revoked_stamps task_ready", "Drain JobRequest SettledRequest Hands",
                  "Celery's records of active and revoked jobs, for its remote control."),
+        patch("should_stop", "JobPool", "It has the worker stop, and is its exit code."),
     ),
     *of(
         "celery.utils.collections:LimitedSet",

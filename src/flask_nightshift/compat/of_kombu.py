@@ -127,6 +127,7 @@ SEAMS = (
         override("switch", "Connection _Connection", "The connection keeps its transport when it goes on to another URL."),
         override("info", "Connection", "Options that are functions cannot be sent to `celery inspect`."),
         override("_establish_connection", "_Connection", "We remember a node that is down, so the next connection starts elsewhere."),
+        patch("ensure_connection", "JobConsumer.ensure_connected", "Its callback also has the pool watched while kombu waits."),
         read("transport_cls", "Connection", "kombu picks it by the URL's scheme, and we set it back."),
     ),
     *of(

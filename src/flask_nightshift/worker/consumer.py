@@ -84,6 +84,20 @@ class JobConsumer(ControlledConsumer):
         self._pool_support.keep_alive(self.pool, connection, self.settlement.fence)
         return connection
 
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, again and again if need be; time limits of running jobs hold meanwhile."""
+        ensure = conn.ensure_connection
+
+        def watching(errback: Any, retries: Any, callback: Callable[[], Any]) -> Any:
+            def wait() -> None:  # kombu calls it before each second that it waits
+                callback()
+                self._pool_support.watch(self.pool)
+
+            return ensure(errback, retries, callback=wait)
+
+        conn.ensure_connection = watching
+        return super().ensure_connected(conn)
+
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
         """The connection for Celery's events; jobs are published over others."""
         options = monitoring.TRANSPORT_OPTIONS

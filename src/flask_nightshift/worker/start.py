@@ -73,7 +73,11 @@ class StartedRequest(SettledRequest):
                 raise TaskRevokedError(self.id)
         more: dict[str, Any] = {}
         if getattr(pool, "takes_back", False):
-            more = {"announce": not self._task.acks_late, "return_callback": self._came_back}
+            more = {
+                "announce": not self._task.acks_late,
+                "return_callback": self._came_back,
+                "stamps": self.stamps,
+            }
         result = pool.apply_async(
             target,
             args=(self._type, self.id, self._request_dict, body, content_type, content_encoding),

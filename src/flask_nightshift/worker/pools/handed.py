@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from billiard.common import human_status
@@ -32,6 +32,7 @@ class Handed:
         "number",
         "signum",
         "soft",
+        "stamps",
         "started",
     )  # fmt: skip
 
@@ -48,8 +49,10 @@ class Handed:
         timeout_callback: Any = None,
         return_callback: Any = None,
         correlation_id: str | None = None,
+        stamps: Mapping[str, Any] | None = None,
     ) -> None:
         self.job_id = correlation_id
+        self.stamps = stamps or {}
         self._back = return_callback
         self.number, self.soft, self.hard = number, soft, hard
         self._take_back = take_back

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from celery.worker.state import revoked
+from celery.utils.functional import maybe_list
+from celery.worker.state import revoked, revoked_stamps
 
 from .ahead import Ahead
 from .handed import Handed
@@ -21,7 +22,7 @@ class Hands:
         self._jobs: dict[int, Handed] = {}
         self._places = Places(semaphore)
         self._ahead, self._extra = Ahead(), 0
-        self._revoked = len(revoked)
+        self._revoked = _revocations()
         self._kept: deque[Event] = deque()
         self.keeps = False
         """Whether only returns are passed on for now, and all else later."""
@@ -84,7 +85,7 @@ class Hands:
                 handed.be_lost(event)
             case Returned() if handed.signum is not None:
                 handed.be_terminated()
-            case Returned() if handed.job_id in revoked and not self.keeps:
+            case Returned() if not self.keeps and _is_revoked(handed):
                 handed.come_back()
 
     # -- how many ------------------------------------------------------------------------------------------
@@ -108,11 +109,23 @@ class Hands:
 
     def newly_revoked(self) -> Iterator[int]:
         """The numbers of the jobs that were revoked since the last call and have not started, as far as is known."""
-        if len(revoked) != self._revoked:
-            self._revoked = len(revoked)
-            yield from [
-                each.number for each in self._jobs.values() if not each.started and each.job_id in revoked
-            ]
+        revocations = _revocations()
+        if revocations != self._revoked:
+            self._revoked = revocations
+            yield from [each.number for each in self._jobs.values() if not each.started and _is_revoked(each)]
+
+
+def _revocations() -> tuple[int, int]:
+    """How many jobs and how many stamps were revoked."""
+    return len(revoked), sum(len(maybe_list(values)) for values in revoked_stamps.values())
+
+
+def _is_revoked(handed: Handed) -> bool:
+    return handed.job_id in revoked or any(
+        value in maybe_list(revoked_stamps.get(stamp) or ())
+        for stamp, values in handed.stamps.items()
+        for value in maybe_list(values) or ()
+    )
 
 
 __all__ = ["Hands"]

@@ -16,6 +16,8 @@ from typing import Any
 
 from billiard.common import TERM_SIGNAL
 from celery.concurrency.base import BasePool
+from celery.platforms import EX_FAILURE
+from celery.worker import state
 
 from . import wire
 from .driver import Driver
@@ -31,6 +33,8 @@ GIVE_BACK_WITHIN = 0.1
 """Seconds within which jobs that have not started are back after the connection was lost."""
 TERMINATE_WITHIN = 3.0
 """Seconds until killed children are dead."""
+FAILED_STARTS = 10
+"""Failed starts of children in a row, a second apart, after which a worker without a child stops."""
 
 
 class JobPool(BasePool):
@@ -38,8 +42,8 @@ class JobPool(BasePool):
 
     uses_semaphore = True
     takes_back = True
-    """Whether its ``apply_async`` takes two options more: ``announce`` has the start of a job told at once, and
-    ``return_callback`` is called for one that did not start because it was revoked.
+    """Whether its ``apply_async`` takes three options more: ``announce`` has the start of a job told at once, and
+    ``return_callback`` is called for one that did not start because its id or one of its ``stamps`` was revoked.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -116,7 +120,24 @@ class JobPool(BasePool):
         wait = self._kernel.poll()
         if self._state == self.RUN:
             self._hands.look_ahead(self._kernel.size)
+            self._mind_failed_starts()
         return wait
+
+    def watch(self) -> None:
+        """Turn the pool while there is no connection: limits hold, and the dead are replaced. Ends are told later."""
+        if self._kernel is not None:
+            self._hands.keeps = True
+            try:
+                self._kernel.poll()
+            finally:
+                self._hands.keeps = False
+            self._mind_failed_starts()
+
+    def _mind_failed_starts(self) -> None:
+        """Stop the worker if it cannot run any job. Its jobs go back, and whoever started it learns of it."""
+        if self.kernel.failed_starts >= FAILED_STARTS and state.should_stop is None:
+            logger.critical("no child gets ready for jobs after %d tries, so the worker stops", FAILED_STARTS)
+            state.should_stop = EX_FAILURE
 
     def _move_fence(self) -> None:
         if self.starts_until is not None:
@@ -222,4 +243,9 @@ def _guard(pool: Any, starts_until: Callable[[], int]) -> None:
         pool.starts_until = starts_until
 
 
-SUPPORT = Support(JobPool, fits=_fits, guard=_guard)
+def _watch(pool: Any) -> None:
+    if isinstance(pool, JobPool):
+        pool.watch()
+
+
+SUPPORT = Support(JobPool, fits=_fits, guard=_guard, watch=_watch)

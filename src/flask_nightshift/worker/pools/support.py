@@ -25,7 +25,8 @@ class Support:
     ``pool`` is our pool class, which replaces Celery's; None keeps Celery's. ``prepare_process()`` runs before the
     worker starts. ``keep_alive(pool, connection, fence)`` keeps kombu's ``connection`` open while a job blocks the
     event loop. ``guard(pool, starts_until)`` has jobs that wait in the pool start only before the moment that
-    ``starts_until()`` returns (nanoseconds of ``CLOCK_BOOTTIME``). ``fits(worker)``: whether Celery's worker can use
+    ``starts_until()`` returns (nanoseconds of ``CLOCK_BOOTTIME``). ``watch(pool)`` is called about once a second while
+    the worker has no connection, so its event loop does not run. ``fits(worker)``: whether Celery's worker can use
     our class; if not, Celery's own is used.
     """
 
@@ -33,6 +34,7 @@ class Support:
     prepare_process: Callable[[], None] = _nothing
     keep_alive: Callable[[Any, Any, Any], None] = _nothing
     guard: Callable[[Any, Callable[[], int]], None] = _nothing
+    watch: Callable[[Any], None] = _nothing
     fits: Callable[[Any], bool] = _always
 
 

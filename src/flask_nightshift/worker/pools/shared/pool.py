@@ -135,6 +135,11 @@ class Pool:
         """How many children there should be."""
         return self._staff.size
 
+    @property
+    def failed_starts(self) -> int:
+        """How often in a row children could not be started, about one second apart; 0 while one is ready for jobs."""
+        return self._staff.failed_starts
+
     def start(self) -> None:
         """Start the children."""
         self._staff.maintain(time.monotonic())

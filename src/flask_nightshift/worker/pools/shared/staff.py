@@ -47,6 +47,8 @@ class Staff:
         self.leaves = 0
         """Children to be asked to leave, once there is room in the queue."""
         self._not_before = -math.inf
+        self.failed_starts = 0
+        """How often in a row children could not be started, since one was ready for jobs last."""
         self._replaced: set[int] = set()
         self._by_fd: dict[int, Process] = {}
 
@@ -57,7 +59,9 @@ class Staff:
         if self._replaced and self.nudges:
             self._shared.queue.nudge()
         for each in self.processes.values():
-            if each.born + self._ready_within <= now and not each.slot.is_up:
+            if each.slot.is_up:
+                self.failed_starts = 0
+            elif each.born + self._ready_within <= now:
                 self._trouble(f"child {each.index} (pid {each.pid}) does not get ready for jobs")
                 each.send(signal.SIGKILL)
         while len(self.processes) < self.size and now >= self._not_before:
@@ -102,10 +106,13 @@ class Staff:
         self._watch.unregister(dead.fd)
         del self.processes[dead.pid], self._by_fd[dead.fd]
         status = dead.bury()
-        if status:
-            self._trouble(f"child {dead.index} (pid {dead.pid}) died: {_described(status)}")
         if not dead.slot.is_up:
-            self._not_before = now + FAILED_START
+            self._trouble(
+                f"child {dead.index} (pid {dead.pid}) died before it was ready: {_described(status)}"
+            )
+            self._start_later(now)
+        elif status:
+            self._trouble(f"child {dead.index} (pid {dead.pid}) died: {_described(status)}")
         return status
 
     @property
@@ -124,10 +131,15 @@ class Staff:
             )
         except OSError as exc:
             self._trouble(f"no child can be started: {exc}")
-            self._not_before = now + FAILED_START
+            self._start_later(now)
             return
         self.processes[new.pid] = self._by_fd[new.fd] = new
         self._watch.register(new.fd, select.EPOLLIN)
+
+    def _start_later(self, now: float) -> None:
+        if now >= self._not_before:  # children that fail at the same time count once
+            self.failed_starts += 1
+            self._not_before = now + FAILED_START
 
     def _close_in_child(self) -> None:
         for each in self.processes.values():
@@ -136,7 +148,7 @@ class Staff:
 
 
 def _described(status: int) -> str:
-    return f"exit code {status}" if status > 0 else signal.Signals(-status).name
+    return f"exit code {status}" if status >= 0 else signal.Signals(-status).name
 
 
 __all__ = ["Staff"]
