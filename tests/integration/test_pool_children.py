@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from pathlib import Path
+
+import psutil
+import pytest
 
 from remote_control import remote_control
 from servers import Valkey
@@ -45,6 +49,34 @@ def test_a_child_that_does_not_get_ready_is_replaced(valkey: Valkey, tmp_path: P
         worker = system.worker("--concurrency", "1")
         system.until_state(system.enqueue("test.succeed", "it"), "succeeded", 20)
         assert "does not get ready" in worker.log
+
+
+def test_a_worker_stops_if_its_children_cannot_start(valkey: Valkey, tmp_path: Path) -> None:
+    with running(tmp_path, valkey.fresh_url(), FLASK_APP="childapp", BROKEN_START="1") as system:
+        system.web()
+        worker = system.worker("--concurrency", "2")
+        system.enqueue("test.succeed", "it")
+        assert worker.popen.wait(40) == 1
+        assert "no child gets ready for jobs after 10 tries, so the worker stops" in worker.log
+        assert 15 <= len(system.events("init")) <= 25
+        assert "begun" not in system.events("it")
+        assert system.json("stats")["queues"][0]["ready"] == 1
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT])
+def test_an_idle_child_that_is_told_to_end_sends_its_signal_and_is_replaced(
+    valkey: Valkey, tmp_path: Path, signum: int
+) -> None:
+    with running(tmp_path, valkey.fresh_url(), FLASK_APP="childapp") as system:
+        system.web()
+        worker = system.worker("--concurrency", "1")
+        system.until(lambda: system.events("init"), 20, "it does not begin")
+        (child,) = psutil.Process(worker.popen.pid).children()
+        child.send_signal(signum)
+        system.until(lambda: f"{int(signum)} True" in system.events("shutdown"), 20, "it does not leave")
+        system.until_state(system.enqueue("test.succeed", "it"), "succeeded", 20)
+        assert system.events("it").count("begun") == 1
+        assert worker.stop() == 0
 
 
 def test_children_are_replaced_when_they_are_too_large_or_the_pool_is_restarted(

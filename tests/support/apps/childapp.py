@@ -16,8 +16,10 @@ __all__ = ["create_app"]
 
 @signals.worker_process_init.connect
 def begins(**_: Any) -> None:
-    """Note the number of the process, and be slow if a test wants it, once."""
+    """Note the number of the process; end it if a test wants it, or be slow, once."""
     note("init", str(billiard.current_process().index))
+    if os.environ.get("BROKEN_START"):
+        raise SystemExit(7)
     if os.environ.get("SLOW_START") and not os.path.exists(os.environ["LEDGER"] + ".slow"):
         open(os.environ["LEDGER"] + ".slow", "w").close()
         time.sleep(60)
