@@ -3,9 +3,9 @@
     PYTHONPATH=tests/support python -m pool_stress JOBS [KILLS [SEED]]
 
 Three things go wrong at a time. Each child kills or stops itself at random steps. Another process kills and stops
-children at any moment. The parent takes jobs back, terminates some, closes the fence and changes the number of
-children. At the end every job has ended once, and each extra start of a job is explained by a child that died while it
-ran the job.
+children, or tells them to end, at any moment. The parent takes jobs back, terminates some, closes the fence and
+changes the number of children. At the end every job has ended once, and each extra start of a job is explained by a
+child that died while it ran the job.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def gremlin(ledger: Ledger, parent: int, kills: float, seed: int) -> None:
             continue
         if now > next_kill:
             next_kill = now + chance.expovariate(kills)
-            ledger.control[1] += _send(chance.choice(children), signal.SIGKILL)
+            deadly = chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+            ledger.control[1] += _send(chance.choice(children), deadly)
         elif chance.random() < 0.05:
             ledger.control[2] += _send(chance.choice(children), signal.SIGSTOP)
 
@@ -231,7 +232,7 @@ class Stress:
             self.again.append(job)
         elif isinstance(event, Lost):
             self.books[f"Lost, {event.why or 'killed'}"] += 1
-            if event.status >= 0:
+            if event.status not in (-signal.SIGKILL, signal.SIGTERM):
                 self.faults.append(f"{event}, but its child was not killed")
             if self.ledger.returns[job]:
                 self.faults.append(f"{event}, but its body had returned")

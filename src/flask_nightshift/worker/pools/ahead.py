@@ -1,7 +1,7 @@
-"""How many jobs stand in the children's queue beside those that run: as many as are done in a moment.
+"""How many jobs wait in the children's queue: a moment's work.
 
-A child takes the next job from the queue at once; if there were none, it would wait for a turn of its parent. What
-stands there has been counted as begun (invariant 3), so it is little, and nothing where jobs are slow.
+A child takes the next job from the queue at once; with an empty queue it would wait for a turn of its parent. Jobs in
+the queue count as started (invariant 3), so there are few of them, and none if jobs are slow.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections import deque
 
 MOMENT = 0.02
-"""Seconds of work that stand in the queue at the most."""
+"""Seconds of work that wait in the queue at the most."""
 MOST = 64
-"""Jobs for each child that stand in the queue at the most."""
+"""Jobs that wait in the queue for each child at the most."""
 REMEMBERED = 50
 
 
 class Ahead:
-    """Learns from the jobs that end how many more to hand out."""
+    """Learns from the runtimes of jobs how many to hand out in advance."""
 
     def __init__(self) -> None:
         self._runtimes: deque[float] = deque(maxlen=REMEMBERED)
         self._slowest = 0.0
 
     def ended(self, seconds: float) -> None:
-        """A job has ended that ran for so long."""
+        """A job has ended that ran for ``seconds``."""
         runtimes = self._runtimes
         gone = runtimes[0] if len(runtimes) == REMEMBERED else 0.0
         runtimes.append(seconds)
@@ -33,7 +33,7 @@ class Ahead:
             self._slowest = max(runtimes)
 
     def jobs(self, children: int) -> int:
-        """How many jobs stand in the queue for so many children, if each is as slow as the slowest of the last ones."""
+        """How many jobs may wait for ``children``, if each is as slow as the slowest of the last ones."""
         if len(self._runtimes) < REMEMBERED:
             return 0
         return children * min(MOST, int(MOMENT / max(self._slowest, 1e-6)))

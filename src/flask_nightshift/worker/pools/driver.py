@@ -17,11 +17,11 @@ from .shared import Pool
 logger = logging.getLogger(__name__)
 
 TURN = 0.1
-"""Seconds of a turn, at the most, while the pool stops."""
+"""Seconds of a turn at the most, while the pool stops."""
 
 
 class Driver:
-    """Calls ``turn``, which does what there is to do and returns when the next one is due, as ``Pool.poll`` does."""
+    """Calls ``turn``, which returns when the next one is due, as ``Pool.poll`` does."""
 
     def __init__(self, pool: Pool, turn: Callable[[], float | None]) -> None:
         self._pool, self._do = pool, turn
@@ -30,7 +30,7 @@ class Driver:
         self._over = False
 
     def use(self, hub: Any) -> None:
-        """Use this event loop (kombu's) from now on; to be called again when it may have forgotten all it had."""
+        """Use this event loop (kombu's) from now on. Call it again after a reset of the loop."""
         self._hub = hub
         self._due = math.inf
         hub.add_reader(self._pool.fileno(), self._turn)
@@ -57,9 +57,9 @@ class Driver:
         self._turn()
 
     def run_until_empty(self, seconds: float) -> None:
-        """Turn the pool until it has no processes, for so long at the most; then close it.
+        """Turn the pool until it has no processes, for ``seconds`` at the most; then close it.
 
-        What of the event loop has to go on after its end goes on: timers, such as heartbeats, and acknowledgements.
+        The event loop has ended; its timers (heartbeats) and acknowledgements continue here.
         """
         self._over = True
         end = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""A job in the hands of the pool ``prefork``, and what Celery's request of it is told."""
+"""A job that the pool ``prefork`` has, and what Celery's request for it is told."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Handed:
-    """One call, with the functions to be called of it; Celery refers to it weakly, as it does to billiard's."""
+    """One call, with its callbacks; Celery keeps a weak reference to it, as to billiard's."""
 
     __slots__ = (
         "__weakref__",
@@ -65,7 +65,7 @@ class Handed:
         """The signal with which it was terminated."""
 
     def terminate(self, signum: int) -> None:
-        """Celery wants to have it terminated: if it has not started, it does not start."""
+        """Celery asks to terminate it; if it has not started, it will not."""
         self.signum = signum
         if not self.started:
             self._take_back(self.number)

@@ -1,4 +1,4 @@
-"""The jobs in the hands of the pool ``prefork``: what the kernel tells of them, and how many there may be."""
+"""The jobs that the pool ``prefork`` has: who is told the kernel's events, and how many jobs there may be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .shared import Ended, Event, Lost, Returned, SoftLimit, Started
 
 
 class Hands:
-    """The jobs that were handed to the children and have not ended; ``semaphore`` is Celery's."""
+    """The jobs that were handed to the pool and have not ended; ``semaphore`` is Celery's."""
 
     def __init__(self, semaphore: Any) -> None:
         self._jobs: dict[int, Handed] = {}
@@ -25,12 +25,12 @@ class Hands:
         self._revoked = _revocations()
         self._kept: deque[Event] = deque()
         self.keeps = False
-        """Whether only returns are passed on for now, and all else later."""
+        """Whether only ``Returned`` is passed on at present; ``hear_what_was_kept`` passes on the other events."""
         self.ending = 0
-        """The child that is just said to have ended a job; it may run the next one by now."""
+        """The child whose ended job is being reported; it may run the next job by now."""
 
     def take(self, handed: Handed) -> None:
-        """``handed`` goes to the children, in a place that Celery has taken for it."""
+        """``handed`` goes to the children; Celery has taken a place of the semaphore for it."""
         self._jobs[handed.number] = handed
         self._places.take()
 
@@ -40,7 +40,7 @@ class Hands:
 
     @property
     def all_have_started(self) -> bool:
-        """Whether none stands in the queue, as far as is known."""
+        """Whether no job waits in the queue, as far as is known."""
         kept = {event.job for event in self._kept}
         return all(each.started or each.number in kept for each in self._jobs.values())
 
@@ -91,11 +91,11 @@ class Hands:
     # -- how many ------------------------------------------------------------------------------------------
 
     def change_places(self, by: int) -> None:
-        """There are so many children more, or less."""
+        """Add places for ``by`` new children, or remove them if ``by`` is negative."""
         self._places.change(by)
 
     def look_ahead(self, children: int) -> None:
-        """Have a place for each child, and some more where jobs are short."""
+        """Have a place for each child, and a few more if jobs are short."""
         more = self._ahead.jobs(children) - self._extra
         if more:
             self._extra += more

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Places:
-    """Celery's semaphore (kombu's ``LaxBoundedSemaphore``), which is right also after the pool has shrunk."""
+    """Celery's semaphore (kombu's ``LaxBoundedSemaphore``), with a count that stays right after the pool has shrunk."""
 
     def __init__(self, semaphore: Any) -> None:
         self._semaphore = semaphore
@@ -26,7 +26,7 @@ class Places:
         self._taken = 0
 
     def change(self, by: int) -> None:
-        """There are so many places more, or less."""
+        """Add ``by`` places, or remove them if ``by`` is negative."""
         if by < 0:
             self._semaphore.shrink(-by)
             return

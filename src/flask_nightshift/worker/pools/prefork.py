@@ -30,7 +30,7 @@ from .worker_process import WorkerProcess
 logger = logging.getLogger(__name__)
 
 GIVE_BACK_WITHIN = 0.1
-"""Seconds within which jobs that have not started are back after the connection was lost."""
+"""Seconds that ``flush`` waits for jobs that have not started."""
 TERMINATE_WITHIN = 3.0
 """Seconds until killed children are dead."""
 FAILED_STARTS = 10
@@ -88,7 +88,7 @@ class JobPool(BasePool):
             self._driver.use(loop)
 
     def on_close(self) -> None:
-        """The worker stops: what no child has started goes back."""
+        """The worker stops: jobs that no child has started go back to the broker."""
         if self._kernel is not None:
             self._kernel.take_all_back()
 
@@ -110,7 +110,7 @@ class JobPool(BasePool):
         self._driver = self._kernel = None
 
     def _turn(self) -> float | None:
-        """One turn of the pool; when the next one is due at the latest."""
+        """Do one turn; returns the seconds until the next one is due, None if only ``fileno`` tells."""
         if self._kernel is None:
             return None
         self._move_fence()
@@ -144,9 +144,9 @@ class JobPool(BasePool):
             self.kernel.fence.open_until(self.starts_until())
 
     def flush(self) -> None:
-        """The connection is lost, and the broker delivers its messages again: drop what has not started.
+        """The connection is lost, and the broker will deliver its messages again: drop the jobs that have not started.
 
-        What runs stays. What is not about a dropped job is heard when there is a connection again.
+        Running jobs stay. Their events are passed on once there is a connection again.
         """
         if self._kernel is None:
             return
@@ -211,14 +211,14 @@ class JobPool(BasePool):
             self._hands.change_places(n)
 
     def shrink(self, n: int = 1) -> None:
-        """Have ``n`` children less; none breaks off its job."""
+        """Have ``n`` fewer children; each finishes its job first."""
         if self._state == self.RUN:
             n = min(n, self.kernel.size)
             self.kernel.shrink(n)
             self._hands.change_places(-n)
 
     def restart(self) -> None:
-        """Replace all children, each when it has ended its job."""
+        """Replace all children; each finishes its job first."""
         self.kernel.restart()
 
     def _get_info(self) -> dict[str, Any]:

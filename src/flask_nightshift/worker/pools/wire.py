@@ -1,6 +1,6 @@
 """How a call travels to a child of the pool ``prefork``, and its end back.
 
-Most ends say no more than that the job succeeded; those have no body at all.
+Most ends say only that the job succeeded; they have no body at all.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def end_of(body: bytes, runtime: float) -> tuple[bool, Any]:
 
 
 def success(runtime: float | None) -> Ended:
-    """The end of an attempt of which nothing is known but that it succeeded."""
+    """The end of an attempt of which only its success is known."""
     return 0, ("succeeded", runtime, *_SUCCEEDED), runtime
 
 

@@ -1,4 +1,4 @@
-"""What makes a child of the pool ``prefork`` one of Celery's worker processes, and when it is replaced."""
+"""Makes a child of the pool ``prefork`` one of Celery's worker processes, and decides when it is replaced."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WorkerProcess:
         gc.collect()
 
     def _begin(self, index: int) -> None:
-        """As a child of billiard begins, and as Celery's pool has it begin."""
+        """Do what billiard and Celery's pool do at the start of a child."""
         if sys.stdin is not None:
             with suppress(OSError, ValueError):
                 sys.stdin.close()

@@ -160,7 +160,7 @@ class Accounts:
             self._return(account)
 
     def take_all_back(self) -> None:
-        """The same for all jobs."""
+        """Take back all jobs."""
         waiting, self.waiting = self.waiting, deque()
         for account in waiting:
             self._return(account)

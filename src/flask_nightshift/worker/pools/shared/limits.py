@@ -16,14 +16,14 @@ class Limit(Enum):
 
 @dataclass(slots=True, eq=False)
 class Limits:
-    """The moments at which the limits are reached, in seconds; infinite where there is none or it was told."""
+    """The moments at which the limits are reached, in seconds; infinite if there is none or it was reported."""
 
     soft: float = math.inf
     hard: float = math.inf
 
     @classmethod
     def of(cls, started: float, soft: float | None, hard: float | None) -> Limits:
-        """Of a job that has run since ``started``. A soft limit that is not below the hard one is none."""
+        """The limits of a job that runs since ``started``. A soft limit that is not below the hard one is ignored."""
         if soft and hard and soft >= hard:
             soft = None
         return cls(started + soft if soft else math.inf, started + hard if hard else math.inf)

@@ -10,7 +10,7 @@ from array import array
 ANCILLARY = socket.CMSG_SPACE(array("i").itemsize)
 """Bytes that a receiver needs for the one descriptor of a parcel."""
 FULL = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""What an ``OSError`` says where there is no room at present."""
+"""Errors that say that the system has no room at present."""
 
 
 def send(into: socket.socket, head: bytes, data: bytes) -> None:
@@ -28,7 +28,7 @@ def send(into: socket.socket, head: bytes, data: bytes) -> None:
 
 
 def unwrap(ancillary: bytes) -> bytes:
-    """The data of a parcel, whose descriptor came as ``ancillary``; closes that."""
+    """The data of the parcel whose descriptor came as ``ancillary``; closes the descriptor."""
     fds = array("i")
     fds.frombytes(ancillary)
     with open(fds[0], "rb", buffering=0) as file:

@@ -106,7 +106,7 @@ class Pool:
         self._poll_within(0)
 
     def take_all_back(self) -> None:
-        """The same for all jobs that do not run."""
+        """Take back all jobs that do not run."""
         self._accounts.take_all_back()
         self._poll_within(0)
 
@@ -137,7 +137,7 @@ class Pool:
 
     @property
     def failed_starts(self) -> int:
-        """How often in a row children could not be started, about one second apart; 0 while one is ready for jobs."""
+        """Failed starts of children in a row, a second apart; 0 while a child is ready for jobs."""
         return self._staff.failed_starts
 
     def start(self) -> None:
@@ -151,12 +151,12 @@ class Pool:
         self._poll_within(0)
 
     def shrink(self, n: int = 1) -> None:
-        """Have ``n`` children less; none breaks off its job, and idle ones leave first."""
+        """Have ``n`` fewer children; each finishes its job first, and idle ones leave first."""
         self._staff.shrink(n)
         self._poll_within(0)
 
     def restart(self) -> None:
-        """Replace all children, each when it has ended its job."""
+        """Replace all children; each finishes its job first."""
         self._staff.replace()
         self._poll_within(0)
 
@@ -235,7 +235,7 @@ class Pool:
                 self._accounts.events.append(SoftLimit(account.job, child.pid))
 
     def _hand_out(self) -> None:
-        """Send jobs while the queue takes them; the first that it does not take stays, with all behind it."""
+        """Send jobs while the queue has room; the others stay here, in their order."""
         accounts, tickets = self._accounts, self._shared.tickets
         self._full = False
         while accounts.waiting and len(accounts.sent) < self.depth:
@@ -263,7 +263,7 @@ class Pool:
         return min(moments)
 
     def _poll_within(self, seconds: float) -> None:
-        """Have ``poll`` called so soon, if it would be later."""
+        """Have ``poll`` called within ``seconds``."""
         at = time.monotonic() + seconds
         if at < self._next_poll:
             self._next_poll = at

@@ -15,7 +15,7 @@ from .slot import Slot
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A child process that nobody has waited for yet, so its pid is nobody else's.
+    """A child process that has not been waited for, so no other process can get its pid.
 
     ``fd`` is readable once it is dead. ``born`` is by the clock of its maker.
     """
@@ -32,7 +32,7 @@ class Process:
         signal.pidfd_send_signal(self.fd, signum)
 
     def is_stopped(self) -> bool:
-        """Whether it stands still or is dead. Leaves its exit status to ``bury``."""
+        """Whether it is stopped or dead. Leaves its exit status to ``bury``."""
         return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def bury(self) -> int:

@@ -35,7 +35,7 @@ class Taken(NamedTuple):
 
 
 class JobQueue:
-    """Both ends; each process closes the one that is not its own."""
+    """Both ends; each process closes the other's."""
 
     def __init__(self) -> None:
         self._into, self._out = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -60,7 +60,7 @@ class JobQueue:
         return self._send(_HEAD.pack(_LEAVE))
 
     def nudge(self) -> bool:
-        """Wake one child that waits, for nothing but to look; False if the socket takes no more now.
+        """Wake one child that waits, so that it looks; False if the socket takes no more now.
 
         The kernel wakes one child for one datagram. One that is frozen just then takes nothing, and wakes no other.
         """

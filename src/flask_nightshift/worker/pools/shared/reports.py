@@ -21,7 +21,7 @@ _HEAD = Struct("=Q")
 
 
 class Reports:
-    """Both ends; each process closes the one that is not its own."""
+    """Both ends; each process closes the other's."""
 
     def __init__(self) -> None:
         self.news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -33,7 +33,7 @@ class Reports:
     # -- a child's side ------------------------------------------------------------------------------------
 
     def tell(self) -> None:
-        """Have the parent look; the parent may use it, too, to be called again."""
+        """Have the parent look; the parent itself uses it to be called again."""
         with suppress(BlockingIOError):  # the counter is full of news
             os.eventfd_write(self.news, 1)
 
@@ -57,7 +57,7 @@ class Reports:
     # -- the parent's side ---------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """The news was heard."""
+        """Reset the counter of news."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.news)
 

@@ -1,7 +1,7 @@
 """A child's ring: how its jobs ended. It survives the child.
 
 The child writes an end here before it takes another job; the parent reads the ring before it judges a child that is
-dead or late, so no job that has ended is charged with its successor's fate.
+dead or late. So it never takes a job that has ended for one that its child still runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many children there are: who is started, who is asked to leave, who has died."""
+"""The children of a pool: starts those that are missing, asks surplus ones to leave, and buries the dead."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Staff:
         """Children to be asked to leave, once there is room in the queue."""
         self._not_before = -math.inf
         self.failed_starts = 0
-        """How often in a row children could not be started, since one was ready for jobs last."""
+        """Failed starts in a row; 0 while a child is ready for jobs."""
         self._replaced: set[int] = set()
         self._by_fd: dict[int, Process] = {}
 
@@ -72,7 +72,7 @@ class Staff:
         self.size += n
 
     def shrink(self, n: int) -> None:
-        """Have ``n`` children less: those that read it first leave when they have ended their jobs."""
+        """Have ``n`` fewer children: whoever reads the request first leaves, after its job."""
         n = min(n, self.size)
         self.size -= n
         self.leaves += n
@@ -85,14 +85,14 @@ class Staff:
                 each.send(signal.SIGKILL)
 
     def replace(self) -> None:
-        """Replace all children, each when it has ended its job."""
+        """Replace all children; each finishes its job first."""
         for each in self.processes.values():
             each.slot.leave()
         self._replaced = set(self.processes)
 
     @property
     def nudges(self) -> bool:
-        """Whether a child waits for jobs that is to be replaced: it has to be nudged."""
+        """Whether a child that is to be replaced waits for jobs, so it has to be nudged."""
         self._replaced &= self.processes.keys()
         idle = (self.processes[pid].slot for pid in self._replaced)
         return any((mark := slot.read(0)) is None or mark.phase not in BUSY for slot in idle)

@@ -1,4 +1,4 @@
-"""A signal for one job, and for no other that its child may have begun meanwhile: hard limits and ``terminate``.
+"""Signals for one job (hard limits, ``terminate``), which never reach another job that its child has begun meanwhile.
 
 The child is stopped; once it stands still, its slot and its ring tell whether it still runs that job. Then it gets the
 signal, or none, and goes on.
@@ -42,7 +42,7 @@ class Stops:
         return bool(self._stopped)
 
     def stop(self, process: Process, order: Order) -> None:
-        """Stop ``process``; ``judge`` carries out the order or lets it go on."""
+        """Stop ``process``; ``judge`` carries out the order or lets the process go on."""
         self._stopped.setdefault(process.pid, _Stopped(process)).orders.append(order)
         process.send(signal.SIGSTOP)
 
@@ -51,7 +51,7 @@ class Stops:
         self._stopped.pop(process.pid, None)
 
     def judge(self) -> None:
-        """Judge those that stand still by now, each for all its orders at once, for afterwards it goes on."""
+        """Judge those that have stopped, each for all its orders at once, because it goes on afterwards."""
         still = [each for each in self._stopped.values() if each.process.is_stopped()]
         if not still:
             return

@@ -2,7 +2,7 @@
 
 A job gets a new ticket each time that it is handed out, so a child that held an old one for long starts nothing by it.
 The parent writes the ticket before it sends the job and voids it to take the job back. A child looks after it has
-marked the ticket in its slot: one that is void it refuses.
+marked the ticket in its slot, and refuses a void one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tickets:
         self._words[ticket % TICKETS] = ticket
 
     def void(self, ticket: int) -> None:
-        """Let no child start a job by ``ticket`` that has not marked it yet."""
+        """From now on, no child that has not marked ``ticket`` starts its job."""
         if self._words[ticket % TICKETS] == ticket:
             self._words[ticket % TICKETS] = 0
 
