@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config import celery_settings
 from ..config.settings import Settings
+from ..domain.look_ahead import ByTime
 from ..errors import ConfigurationError
 from ..options import task as task_options
 from ..schedule import entries as schedule
@@ -29,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "database_create_tables_at_setup": False,  # at the first result, not at a publish (invariant 7)
     "task_create_missing_queues": True,
     "worker_consumer": "flask_nightshift.worker.consumer:JobConsumer",
-    "worker_prefetch_multiplier": 1,  # no job waits in a busy worker while another is idle
+    "worker_prefetch_multiplier": ByTime(1),  # no job waits in a busy worker while another is idle
     "worker_lost_wait": 2.0,
     "worker_cancel_long_running_tasks_on_connection_loss": False,  # unlike Celery 6: a lease outlives its connection
     "broker_connection_retry_on_startup": True,

@@ -167,8 +167,11 @@ class Settler(Protocol):
     def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
         """Declare what a consumer of ``queues`` needs; a worker calls it each time that it connects."""
 
-    def worker_begins(self, connection: Any, slots: int) -> None:
-        """Called before a worker consumes over ``connection``; it runs up to ``slots`` jobs at the same time."""
+    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:
+        """Called before a worker consumes over ``connection``; it runs up to ``slots`` jobs at the same time.
+
+        ``window()`` is how many jobs it may hold now; None leaves that to Celery's prefetch count.
+        """
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
         """Called before a worker ends and returns the messages that it holds on ``channel``.
@@ -209,6 +212,13 @@ class Settler(Protocol):
         """The quarantine queue of ``queue`` (both ``kombu.Queue``); None if it has none, or the broker needs none.
 
         Its jobs run one at a time, because each of them may kill its worker.
+        """
+
+    def return_unstarted(self, messages: Sequence[Any]) -> None:
+        """Return delivered messages whose jobs have not begun to their queues, uncounted.
+
+        They go to the heads of their queues, in order, where the broker can do that. Raises ``BrokerUnavailable``; then
+        the call can be repeated.
         """
 
     def give_back(self, message: Any) -> None:

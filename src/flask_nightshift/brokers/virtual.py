@@ -105,6 +105,11 @@ class VirtualBroker(ABC):
     def quarantine_of(self, queue: Queue) -> None:  # noqa: B027 - likewise
         """None: virtual transports have no quarantine queues."""
 
+    def return_unstarted(self, messages: Sequence[Any]) -> None:
+        """Reject each with ``requeue``."""
+        for message in messages:
+            self.give_back(message)
+
     def give_back(self, message: Any) -> None:
         """Reject the message with ``requeue``."""
         return_message(message, self._fail)

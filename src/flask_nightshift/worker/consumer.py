@@ -11,16 +11,18 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from types import MethodType
 from typing import Any
 
 from celery.exceptions import NotRegistered
+from celery.worker.state import active_requests
 from kombu.exceptions import ContentDisallowed
 from vine import promise
 
 from ..brokers.connections import ack_log_error
 from ..domain.job import Failure, Reason
+from ..domain.look_ahead import AHEAD, LookAhead
 from ..message import headers as message_headers
 from ..text.lines import Line, job_fields
 from . import monitoring
@@ -29,6 +31,7 @@ from .control import ControlledConsumer
 from .endings import unrunnable
 from .fence import StartFence
 from .inbound import Misshapen, check, unproven, when_due
+from .line import Line as JobLine
 from .pools import pool_of, support_of
 from .pools.support import OPEN
 from .quarantine import LET_COME, Quarantine
@@ -52,6 +55,8 @@ class JobConsumer(ControlledConsumer):
         )
         self.settlement.start = self.controller._process_task  # noqa: SLF001 - it has no public name
         self.app.announcer = Announcer()
+        self.look_ahead = self.app.look_ahead = LookAhead()
+        self.line = self.app.line = JobLine(self)
         self._pool_support = support_of(pool_of(type(self.pool)).name)
         self.loop_at = monotonic()
         """When the consumer's event loop last turned, on the monotonic clock."""
@@ -75,7 +80,8 @@ class JobConsumer(ControlledConsumer):
     def connect(self) -> Any:
         """Connect, and declare queues and exchanges before the first message is taken."""
         connection = super().connect()
-        self.services.broker.worker_begins(connection, int(self.pool.num_processes or 1))
+        window = self._window if self._looks_ahead else None
+        self.services.broker.worker_begins(connection, int(self.pool.num_processes or 1), window)
         self.settlement.fence = StartFence(connection.get_heartbeat_interval() or 0)
         self.settlement.resume()
         with self.app.connection_for_write() as setup:
@@ -160,6 +166,23 @@ class JobConsumer(ControlledConsumer):
             task.Request = settled_by_us(task.Request)
         super().update_strategies()
 
+    @property
+    def _looks_ahead(self) -> bool:
+        """Whether what the worker holds is bounded by time; else by Celery's prefetch count."""
+        returns = self.services.broker.capabilities.counts_starts and hasattr(
+            self.pool, "take_back_unstarted"
+        )
+        return returns and self.controller.looks_ahead_by_time
+
+    def _window(self) -> int:
+        """How many jobs the worker may hold now (``domain/look_ahead.py``)."""
+        began, busy = time() - AHEAD, 0
+        for request in tuple(active_requests):
+            busy += request.time_start is not None and request.time_start < began
+        if self.line.stalled:
+            return busy
+        return self.look_ahead.window(self.pool.num_processes or 1, busy)
+
     def _starts_until(self) -> int:
         """The moment until which what waits in the pool may start: then others may have it (``pools.shared.fence``)."""
         consumer = self.task_consumer
@@ -206,6 +229,7 @@ class JobConsumer(ControlledConsumer):
             due = when_due(message, self.services.broker.capabilities.keeps_delays)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)
+            self._arrived(message)
             if unproven(message):
                 return self._first_in_line(lambda: accept(message))
             return accept(message)
@@ -213,9 +237,16 @@ class JobConsumer(ControlledConsumer):
         self.receive = on_task_received
         return on_task_received
 
+    def _arrived(self, message: Any) -> None:
+        task = message.headers.get("task")
+        if task is not None:
+            self.look_ahead.arrived(task, len(message.body or ""), limited=bool(self.task_buckets[task]))
+            if self._looks_ahead:
+                self.line.watch()
+
     def _first_in_line(self, accept: Callable[[], Any]) -> Any:
         """Call ``accept``; a job that must then wait for a free child goes to the front: it has waited before."""
-        line: Any = getattr(self.controller.semaphore, "_waiting", ())
+        line = self.line.waiting
         before = len(line)
         accepted = accept()
         if len(line) > before:

@@ -12,6 +12,7 @@ from celery.apps.worker import Worker
 
 from ..brokers import require_shared
 from ..compat import check
+from ..domain.look_ahead import ByTime
 from ..errors import BrokerUnavailable, ConfigurationError, IncompatibleLibrary
 from ..services import Services
 from ..text.lines import Line
@@ -50,6 +51,12 @@ class JobWorker(Worker):
         if pool_of(kind).forks and not broker.capabilities.shared:
             allowed = "its jobs run in this process: use --pool solo or threads"
             raise ConfigurationError("NIGHTSHIFT_BROKER_URL", broker.url, allowed)
+
+    def setup_defaults(self, *args: Any, prefetch_multiplier: Any = None, **options: Any) -> None:
+        """Note whether the prefetch multiplier is our default, before Celery converts it."""
+        given = prefetch_multiplier or self.app.conf.worker_prefetch_multiplier
+        self.looks_ahead_by_time = isinstance(given, ByTime)
+        super().setup_defaults(*args, prefetch_multiplier=prefetch_multiplier, **options)
 
     def on_start(self) -> None:
         """Freeze what the worker has loaded, before its pool forks.

@@ -57,6 +57,7 @@ class JobRequest(StartedRequest):
             logger.exception(Line("job.hook_failed", text, job_id=self.id, task=self.type))
 
     def _begin(self, pid: int, time_accepted: float) -> None:
+        self._app.line.stir()
         terminate, self._terminate_on_ack = self._terminate_on_ack, None
         if self._task.acks_late or self._still_ours():
             super().on_accepted(pid, time_accepted)
@@ -82,6 +83,8 @@ class JobRequest(StartedRequest):
             self.on_failure(failed__retval__runtime)
         elif failed__retval__runtime[1] is not None:  # None: gevent, for a terminated job, which is settled
             report = Report(*failed__retval__runtime[1])
+            self._app.look_ahead.ended(self._type, report.runtime or 0.0)
+            self._app.line.stir()
             if report.kind == "failed" and self.hears_failures:
                 failure, self._report = report.failure or Failure("unknown"), report
                 self.on_failure(hooks.info(hooks.exception_like(failure), failure.traceback), return_ok=True)
@@ -97,6 +100,8 @@ class JobRequest(StartedRequest):
             self._conclude(report)
             return
         task_ready(self)
+        self._app.look_ahead.ended(self._type, self._runtime or 0.0)
+        self._app.line.stir()
         self._end_without_report(Report("failed", self._runtime, failure=_failure_from(exc_info)), exc_info)
 
     def _reported(self, ended: Any, **options: Any) -> None:

@@ -94,9 +94,9 @@ class StartedRequest(SettledRequest):
         return result
 
     def _came_back(self) -> None:
-        """It was revoked while it waited in the pool."""
-        if not self.revoked():  # a replayed one, which the revocation does not concern
-            self.settlement.start(self)
+        """No child has begun it: it was revoked while it waited, or waited for too long."""
+        if not self.revoked():
+            self._app.line.leave([self])
 
     def revoked(self) -> bool:
         """Whether the job was revoked or has expired; if so, bury it.

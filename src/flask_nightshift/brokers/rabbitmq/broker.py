@@ -7,7 +7,7 @@ from a quorum queue counts as a delivery, and ``x-delivery-limit`` would bury a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -92,7 +92,7 @@ class RabbitMQBroker(RabbitMQPublisher):
         acknowledge(message)
         return True
 
-    def worker_begins(self, connection: Any, slots: int) -> None:
+    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:
         """Do nothing: RabbitMQ counts the messages that come back."""
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
@@ -114,6 +114,11 @@ class RabbitMQBroker(RabbitMQPublisher):
         """The quarantine queue of ``queue``; None for a queue that is not shared or that ends with its consumer."""
         shared = not (queue.exclusive or queue.auto_delete or isinstance(queue, Broadcast))
         return topology.quarantine_of(queue.name) if shared else None
+
+    def return_unstarted(self, messages: Sequence[Any]) -> None:
+        """Return each of them."""
+        for message in messages:
+            self.give_back(message)
 
     def give_back(self, message: Any) -> None:
         """Reject the message with ``requeue``."""

@@ -144,10 +144,10 @@ class RedisBroker(VirtualBroker):
             message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
         return replaced
 
-    def worker_begins(self, connection: Any, slots: int) -> None:
-        """A claim notes as begun what will begin at once."""
+    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:
+        """A claim notes as begun what will begin at once, and takes what fits into the window."""
         if self._leases:
-            connection.transport.slots = slots
+            connection.transport.slots, connection.transport.window = slots, window
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
         """The channel returns what is in hand, counted or not."""
@@ -155,6 +155,22 @@ class RedisBroker(VirtualBroker):
             channel.crashed = True
         elif self._leases:
             channel.draining = True
+
+    def return_unstarted(self, messages: Sequence[Any]) -> None:
+        """One step for each channel, with leases."""
+        if not self._leases:
+            super().return_unstarted(messages)
+            return
+        by_channel: dict[Any, list[Any]] = {}
+        for message in messages:
+            by_channel.setdefault(message.channel, []).append(message)
+        for channel, its in by_channel.items():
+            try:
+                channel.return_unstarted([message.delivery_tag for message in its])
+            except errors() as exc:
+                raise self._fail(exc) from exc
+            for message in its:
+                message._state = "REQUEUED"  # noqa: SLF001 - kombu has no public way to say so
 
     def begin(self, message: Any) -> bool:
         """The server is told, with leases."""

@@ -26,6 +26,7 @@ class Handed:
         "_returned",
         "_take_back",
         "_timed_out",
+        "comes_back",
         "hard",
         "has_place",
         "job_id",
@@ -58,7 +59,7 @@ class Handed:
         self._take_back = take_back
         self._returned, self._failed = callback, error_callback
         self._accepted, self._timed_out = accept_callback, timeout_callback
-        self.started = False
+        self.started = self.comes_back = False
         self.has_place = True
         """Whether it occupies one of the places of the worker's semaphore."""
         self.signum: int | None = None
@@ -104,7 +105,7 @@ class Handed:
             _tell(self._failed, wire.info(WorkerLostError(why)))
 
     def come_back(self) -> None:
-        """It was taken back because it was revoked: no child has started it, and none will."""
+        """It was taken back: no child has started it, and none will."""
         _tell(self._back)
 
     def be_terminated(self) -> None:

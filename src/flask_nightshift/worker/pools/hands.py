@@ -44,6 +44,18 @@ class Hands:
         kept = {event.job for event in self._kept}
         return all(each.started or each.number in kept for each in self._jobs.values())
 
+    @property
+    def unstarted(self) -> int:
+        """How many have not started, as far as is known."""
+        return sum(not each.started for each in self._jobs.values())
+
+    def take_back_unstarted(self) -> list[int]:
+        """The numbers of those that have not started; they are told if they come back."""
+        found = [each for each in self._jobs.values() if not each.started]
+        for each in found:
+            each.comes_back = True
+        return [each.number for each in found]
+
     # -- what the kernel tells -----------------------------------------------------------------------------
 
     def hear(self, event: Event) -> None:
@@ -85,7 +97,7 @@ class Hands:
                 handed.be_lost(event)
             case Returned() if handed.signum is not None:
                 handed.be_terminated()
-            case Returned() if not self.keeps and _is_revoked(handed):
+            case Returned() if not self.keeps and (handed.comes_back or _is_revoked(handed)):
                 handed.come_back()
 
     # -- how many ------------------------------------------------------------------------------------------

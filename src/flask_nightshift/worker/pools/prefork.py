@@ -187,6 +187,16 @@ class JobPool(BasePool):
         self._kernel.submit(handed.number, payload, Terms(soft, hard, announce))
         return handed
 
+    @property
+    def unstarted(self) -> int:
+        """How many jobs no child has begun, as far as is known."""
+        return self._hands.unstarted
+
+    def take_back_unstarted(self) -> None:
+        """Take back what no child has begun; each such job's ``return_callback`` is called."""
+        for number in self._hands.take_back_unstarted():
+            self.kernel.take_back(number)
+
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Send a signal to the process ``pid``, if it still runs the job that it is known to run."""
         if pid == self._hands.ending:

@@ -200,6 +200,11 @@ class Channel(redis.Channel):
         for queue in self._lookup(info["exchange"], info["routing_key"]):
             self._put(queue, message._raw)  # noqa: SLF001 - as kombu does
 
+    def return_unstarted(self, tags: list[int]) -> None:
+        """Return what was delivered and has not begun, uncounted; raises what redis-py does, and can be repeated."""
+        for tag in self.consumer.deliveries.return_unstarted(tags):
+            self.qos._quick_ack(tag)  # noqa: SLF001 - it no longer counts as delivered
+
     def return_unsettled(self, tags: list[int]) -> None:
         """Return what was delivered and not settled, uncounted."""
         self.consumer.deliveries.give_back_uncounted(tags)

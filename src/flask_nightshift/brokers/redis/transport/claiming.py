@@ -18,6 +18,10 @@ PROMOTE_AT_ONCE = 100
 """Ready messages up to which a claim promotes due ones, so that 100,000 due at once neither block nor starve."""
 
 
+MOST_AT_ONCE = 500
+"""Messages that one claim takes at the most, so that the script does not block the server for long."""
+
+
 class Claims:
     """Makes the claims of one channel, and remembers what the last one found."""
 
@@ -69,11 +73,11 @@ class Claims:
         free = qos.free()
         if free is None or qos.one_at_a_time:
             return 1 if free is None or free else 0
-        if free * 2 < qos.prefetch_count and not self.exhausted and lease is not None:
+        if free * 2 < qos.limit and not self.exhausted and lease is not None:
             age = lease.acks.age()
             if age is not None and age < ACK_LINGER:
                 return 0
-        return free
+        return min(free, MOST_AT_ONCE)
 
     def new(self, lease: Lease, queues: Sequence[str], size: int) -> Claim:
         """A claim of up to ``size`` messages, which takes along the acknowledgements that wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from kombu.connection import resolve_aliases
@@ -28,6 +29,8 @@ class Transport(redis.Transport):
 
     For any other each delivery is counted.
     """
+    window: Callable[[], int] | None = None
+    """How many messages the consumer may hold now, in place of its prefetch count; None: that counts."""
     # after a failover the old master refuses to write: connect anew, to the new one
     connection_errors = (*redis.Transport.connection_errors, ReadOnlyError)
 

@@ -124,6 +124,18 @@ class Deliveries:
         for lease, numbers in by_lease.items():
             lease.give_back(numbers, counted=False)
 
+    def return_unstarted(self, tags: Iterable[int]) -> list[int]:
+        """The same, but what could not be returned stays ours; returns what is gone."""
+        by_lease: dict[Lease, list[int]] = {}
+        for tag in tags:
+            if delivery := self._held.get(tag):
+                by_lease.setdefault(delivery.lease, []).append(tag)
+        for lease, numbers in by_lease.items():
+            lease.give_back(numbers, counted=False)
+            for number in numbers:
+                self.let_go(number)
+        return [number for numbers in by_lease.values() for number in numbers]
+
     def count_what_may_have_crashed(self, lease: Lease) -> None:
         """The worker crashed: return what it held under ``lease``, and count what may have been the cause.
 

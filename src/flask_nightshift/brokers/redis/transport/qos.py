@@ -50,6 +50,23 @@ class QoS(redis.QoS):
         self._delivered.clear()
         self._dirty.clear()
 
+    @property
+    def limit(self) -> int:
+        """How many messages the consumer may have; 0 if there is no limit."""
+        window = self.channel.connection.window
+        count: int = window() if window is not None and self.prefetch_count else self.prefetch_count
+        return count
+
+    def can_consume(self) -> bool:
+        """Whether the consumer may have one more message."""
+        limit = self.limit
+        return not limit or len(self._delivered) - len(self._dirty) < limit
+
+    def can_consume_max_estimate(self) -> int | None:
+        """How many more messages the consumer may have; None if there is no limit."""
+        limit = self.limit
+        return max(limit - (len(self._delivered) - len(self._dirty)), 0) if limit else None
+
     def free(self) -> int | None:
         """How many more messages the consumer may have; None if there is no limit."""
         if not self.can_consume():

@@ -1,0 +1,25 @@
+"""The app of ``jobsapp.py``, with a task that is nearly always fast, and a command that enqueues many of it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from jobsapp import create_app, jobs, note
+
+__all__ = ["create_app"]
+
+
+@jobs.task(name="test.nearly_always_fast")
+def nearly_always_fast(number: int, seconds: float = 0.002) -> None:
+    """Note when it began and ended, on the clock that all processes share."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    note(str(number), json.dumps({"began": began, "ended": time.monotonic()}))
+
+
+def enqueue(count: int, slow: dict[int, float]) -> float:
+    """Enqueue so many, those in ``slow`` with other seconds; returns the time of their beginning to wait."""
+    calls = [(number, slow.get(number, 0.002)) for number in range(count)]
+    nearly_always_fast.enqueue_many(calls)
+    return time.monotonic()
