@@ -53,8 +53,12 @@ class Driver:
             self._hub.call_later(seconds, self._turn_on_time)
 
     def _turn_on_time(self) -> None:
+        """Have the loop turn the pool as it reads, not among its timers.
+
+        Celery acknowledges by ``call_soon``, and kombu's loop makes what a timer calls soon only after the next event.
+        """
         self._due = math.inf
-        self._turn()
+        self._pool.ask_for_a_turn()
 
     def run_until_empty(self, seconds: float) -> None:
         """Turn the pool until it has no processes, for ``seconds`` at the most; then close it.

@@ -181,6 +181,10 @@ class Pool:
         """The descriptor that is readable when ``poll`` should be called."""
         return self._epoll.fileno()
 
+    def ask_for_a_turn(self) -> None:
+        """Make ``fileno`` readable."""
+        self._reports.tell()
+
     def poll(self) -> float | None:
         """Look, act, and tell what there is to tell.
 
