@@ -49,6 +49,7 @@ SEAMS = (
         "celery.worker.worker:WorkController",
         override("Blueprint", "JobWorker", "The list of a worker's parts, in which our Beat replaces Celery's."),
         read("_process_task", "JobConsumer", "It passes a job to the pool, also a postponed one."),
+        override("setup_defaults", "JobWorker", "Celery converts the prefetch multiplier; we look first whether it is our default."),
         patch("pool_cls concurrency", "JobWorker", "Our pools replace Celery's, and solo has one process."),
     ),
     *of(

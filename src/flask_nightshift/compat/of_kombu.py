@@ -48,6 +48,7 @@ SEAMS = (
         "kombu.transport.virtual.base:QoS",
         override("ack reject restore_unacked", "MemoryQoS",
                  "Celery acknowledges and rejects here; ours does it in the broker of this process."),
+        override("can_consume can_consume_max_estimate", "QoS", "A worker may bound what it holds by time, not by count."),
         override("restore_unacked_once", "QoS MemoryQoS", "Called when the channel closes or the process ends: the lease is released."),
         read("_delivered _dirty _flush", "QoS MemoryQoS", "What was delivered and is not settled."),
         read("_on_collect", "QoS MemoryQoS", "The finalizer that would restore at exit what the lease has returned already."),
@@ -149,7 +150,7 @@ SEAMS = (
     ),
     *of(
         "kombu.asynchronous.semaphore:LaxBoundedSemaphore",
-        read("_waiting", "JobConsumer", "The line of jobs that wait for a child; an unproven job goes to its head."),
+        read("_waiting", "Line", "The line of jobs that wait for a child; an unproven job goes to its head."),
     ),
     *of(
         "kombu.transport.native_delayed_delivery",

@@ -102,7 +102,7 @@ class Line:
             self._owner.services.broker.return_unstarted(messages)
         except BrokerUnavailable as exc:
             text = f"jobs that no child has taken could not be returned to their queue: {exc}"
-            logger.warning(LogLine("jobs.not_returned", text, jobs=len(messages)))
+            logger.warning(LogLine("job.not_returned", text, jobs=len(messages)))
             self._leaving = requests + self._leaving
             self._owner.timer.call_after(TRY_AGAIN_AFTER, self._owner.call_soon, (self._return,))
 
