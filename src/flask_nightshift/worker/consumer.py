@@ -168,7 +168,12 @@ class JobConsumer(ControlledConsumer):
 
     @property
     def _looks_ahead(self) -> bool:
-        """Whether what the worker holds is bounded by time; else by Celery's prefetch count."""
+        """Whether what the worker holds is bounded by time; else by Celery's prefetch count.
+
+        Celery's autoscaler counts what the worker holds to see whether it needs more children.
+        """
+        if self.controller.autoscaler is not None:
+            return False
         returns = self.services.broker.capabilities.counts_starts and hasattr(
             self.pool, "take_back_unstarted"
         )
