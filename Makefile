@@ -54,7 +54,7 @@ lint: $(VENV)/.test ## run ruff, mypy --strict and pyright, and check the direct
 chaos: $(VENV)/.test ## inject faults under load and account for every job; about twelve minutes
 	@PYTHONPATH=tests:tests/support $(bin)/python -m chaos
 
-bench: $(VENV)-bench/.bench ## compare with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… OUT=folder
+bench: $(VENV)-bench/.bench $(VENV)-bench-older/.bench ## compare with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… BASE=commit OUT=folder
 	@$(VENV)-bench/bin/python -m benchmarks
 
 compose-test: ## test both compose files in Docker: sign up, see the mail, kill a worker, see the job finish
@@ -77,7 +77,7 @@ seams-newest: $(VENV)-seams/.pip ## report what the newest Celery, kombu, … ch
 	@$(VENV)-seams/bin/python -m pytest -o addopts= -q --noconftest tests/unit/test_seams.py
 
 clean: ## delete the virtual environment, caches and builds; the shop's data (examples/instance) stays
-	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench $(VENV)-seams build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench $(VENV)-bench-older $(VENV)-seams build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Each stamp file is newer than the files that it was installed from, so a second start installs nothing.
@@ -104,4 +104,10 @@ $(VENV)-bench/.bench: scripts/make_venv.py pyproject.toml
 	@echo "Making $(VENV)-bench with the libraries to compare (once)"
 	@$(PYTHON) scripts/make_venv.py $(VENV)-bench
 	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[bench]'
+	@touch $@
+
+$(VENV)-bench-older/.bench: scripts/make_venv.py pyproject.toml
+	@echo "Making $(VENV)-bench-older with the libraries that need an older redis-py (once)"
+	@$(PYTHON) scripts/make_venv.py $(VENV)-bench-older
+	@$(VENV)-bench-older/bin/python -m pip --disable-pip-version-check --quiet install --group bench-older
 	@touch $@

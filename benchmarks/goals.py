@@ -1,25 +1,34 @@
-"""The goals of a run: ratios of its medians."""
+"""The goals of a run: ratios of its medians, and a few figures by themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .results import Results
+from .imports import LIBRARIES
+from .peers import BASE, COMPARED
+from .results import Results, differ
 
-OURS = ("nightshift-prefork", "nightshift-threads", "nightshift-solo")
+POOLS = (COMPARED, "nightshift-prefork", "nightshift-threads", "nightshift-solo")
 NOT_PEERS = ("nightshift", "lease-transport", "by-hand")
+TIMES, PERCENT, MILLISECONDS = "×", "%", "ms"
+FACTORS = {TIMES: 1, PERCENT: 100, MILLISECONDS: 1000}
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal: ``value`` should be at least (or, with ``at_most``, at most) ``wanted``; None: only reported."""
+    """One goal: ``value`` should be at least (or, with ``at_most``, at most) ``wanted``; None: only reported.
+
+    ``rounds``: the least and the greatest value of single rounds, if they differ much.
+    """
 
     server: str
     what: str
     value: float
     wanted: float | None = None
     at_most: bool = False
+    unit: str = TIMES
+    rounds: tuple[float, float] | None = None
 
     @property
     def reached(self) -> bool | None:
@@ -31,58 +40,138 @@ class Goal:
 
 def goals(results: Results) -> list[Goal]:
     """All goals for which this run has the figures."""
-    return [goal for server in results.servers() for goal in _of_server(results, server)]
+    found = [goal for server in results.servers() for goal in _OfServer(results, server).all()]
+    return [*found, *_imports(results)]
 
 
-def _of_server(results: Results, server: str) -> Iterator[Goal]:
-    def figure(peer: str, name: str) -> float | None:
-        return results.median(server, peer, name)
+class _OfServer:
+    """The goals of one server."""
 
-    def ratio(
-        what: str, over: float | None, under: float | None, wanted: float | None = None
+    def __init__(self, results: Results, server: str) -> None:
+        self.results, self.server = results, server
+        self.stock = "celery-prefork-quorum" if server == "rabbitmq" else "celery-prefork"
+        peers = [peer for peer in results.peers(server) if results.median(server, peer, "drain")]
+        self.fastest = self._first([peer for peer in peers if not peer.startswith(NOT_PEERS)])
+        self.best = self._first([peer for peer in peers if peer in POOLS])
+
+    def _first(self, peers: list[str]) -> str | None:
+        return max(
+            peers, key=lambda peer: self.results.median(self.server, peer, "drain") or 0.0, default=None
+        )
+
+    def all(self) -> Iterator[Goal]:
+        """In the order of the report."""
+        yield from self._drain()
+        yield from self._enqueue()
+        yield from self._start()
+        yield from self._distance_and_depth()
+        yield from self._resources()
+
+    def _drain(self) -> Iterator[Goal]:
+        rabbitmq = self.server == "rabbitmq"
+        what = f"drain of {COMPARED}, against"
+        yield from self._ratio(f"{what} {self.stock}", "drain", COMPARED, self.stock, 2 if rabbitmq else 5)
+        if rabbitmq:
+            yield from self._ratio(f"{what} dramatiq", "drain", COMPARED, "dramatiq", 1)
+            return
+        if self.fastest:
+            yield from self._ratio(
+                f"{what} the fastest peer ({self.fastest})", "drain", COMPARED, self.fastest, 1.3
+            )
+        if self.fastest and self.best:
+            what = f"drain of the best pool ({self.best}), against the fastest peer ({self.fastest})"
+            yield from self._ratio(what, "drain", self.best, self.fastest, 1.4)
+
+    def _enqueue(self) -> Iterator[Goal]:
+        redis = self.server != "rabbitmq"
+        wanted = {
+            self.stock: 2.5 if redis else None,
+            "dramatiq": 1.0,
+            "huey": 0.75,
+            "potatoq": None,
+            "by-hand": None,
+        }
+        for peer, least in wanted.items():
+            yield from self._ratio(f"`delay()`, against {peer}", "enqueue", COMPARED, peer, least)
+        if BASE in self.results.peers(self.server):
+            commit = self.results.about.get("base", "")
+            what = f"`enqueue_many`, 60,000 in one call, against {commit}"
+            yield from self._ratio(what, "many", COMPARED, BASE, 1.5)
+            yield from self._ratio(f"`delay()`, against {commit}", "enqueue", COMPARED, BASE)
+            yield from self._ratio(f"drain of {COMPARED}, against {commit}", "drain", COMPARED, BASE)
+        one, many = self._median(COMPARED, "enqueue"), self._median(COMPARED, "enqueue_bulk")
+        if one and many:
+            yield Goal(self.server, "`enqueue_many`, against single `delay()`", many / one)
+
+    def _start(self) -> Iterator[Goal]:
+        for name, share, most in (("p50", 0.5, 0.0015), ("p99", 0.99, 0.005)):
+            value = self.results.quantile(self.server, COMPARED, "latency", share)
+            if value is not None:
+                rounds = differ(self.results.by_round(self.server, COMPARED, "latency", share).values())
+                yield Goal(
+                    self.server, f"start {name} on an idle queue, {COMPARED}", value, most, True, MILLISECONDS, rounds
+                )  # fmt: skip
+
+    def _distance_and_depth(self) -> Iterator[Goal]:
+        for peer in POOLS:
+            yield from self._own(f"drain with 2 ms more, {peer}", peer, "far", "drain", 0.9)
+        what = f"drain at 1,000,000 queued, against 10,000, {COMPARED}"
+        yield from self._own(what, COMPARED, "queued_1000000", "queued_10000", 0.9)
+
+    def _resources(self) -> Iterator[Goal]:
+        what = f"memory of a worker, {COMPARED} against {self.stock}"
+        yield from self._ratio(what, "memory", COMPARED, self.stock, 1.3, at_most=True)
+        for peer in POOLS:
+            if (idle := self._median(peer, "idle")) is not None:
+                what = f"idle worker, of a core, {peer}"
+                yield Goal(self.server, what, idle, 0.004, True, PERCENT)
+
+    def _ratio(
+        self,
+        what: str,
+        figure: str,
+        over: str,
+        under: str,
+        wanted: float | None = None,
+        *,
+        at_most: bool = False,
     ) -> Iterator[Goal]:
-        if over is not None and under:
-            yield Goal(server, what, over / under, wanted)
+        """``figure`` of one peer against another's."""
+        return self._of((over, figure), (under, figure), what, wanted, at_most=at_most)
 
-    stock = "celery-prefork-quorum" if server == "rabbitmq" else "celery-prefork"
-    ours = {peer: rate for peer in OURS if (rate := figure(peer, "drain"))}
-    theirs = {
-        peer: rate
-        for peer in results.peers(server)
-        if not peer.startswith(NOT_PEERS) and (rate := figure(peer, "drain"))
-    }
-    yield from ratio(
-        f"drain in prefork, against {stock}",
-        figure("nightshift-prefork", "drain"), figure(stock, "drain"), 3,
-    )  # fmt: skip
-    if ours and theirs:
-        best, fastest = max(ours, key=ours.__getitem__), max(theirs, key=theirs.__getitem__)
-        yield Goal(server, f"drain of the best pool ({best}), against the fastest peer ({fastest})",
-                   ours[best] / theirs[fastest], 1.5)  # fmt: skip
-    one, many = figure("nightshift-prefork", "enqueue"), figure("nightshift-prefork", "enqueue_bulk")
-    yield from ratio("`enqueue_many`, against single `delay()`", many, one, 10)
-    yield from ratio(f"`delay()`, against {stock}", one, figure(stock, "enqueue"), 2)
-    yield from ratio("`delay()`, against dramatiq's `send()`", one, figure("dramatiq", "enqueue"), 1)
-    yield from ratio("`delay()`, against huey", one, figure("huey", "enqueue"))
-    yield from ratio("`delay()`, against the message made by hand", one, figure("by-hand", "enqueue"))
-    alone = "drain of the transport alone, under plain Celery"
-    yield from ratio(
-        f"{alone}, in prefork, against {stock}",
-        figure("lease-transport-prefork", "drain"), figure(stock, "drain"),
-    )  # fmt: skip
-    if theirs:
-        fastest = max(theirs, key=theirs.__getitem__)
-        yield from ratio(
-            f"{alone}, in solo, against the fastest peer ({fastest})",
-            figure("lease-transport-solo", "drain"), theirs[fastest],
-        )  # fmt: skip
-    for peer in OURS:
-        yield from ratio(f"drain with 2 ms more, {peer}", figure(peer, "far"), figure(peer, "drain"), 0.7)
-    for peer in OURS:
-        yield from ratio(
-            f"drain at 1,000,000 queued, against 10,000, {peer}",
-            figure(peer, "queued_1000000"), figure(peer, "queued_10000"), 0.9,
-        )  # fmt: skip
-    for peer in OURS:
-        if (idle := figure(peer, "idle")) is not None:
-            yield Goal(server, f"idle worker, of a core, {peer}", idle, 0.01, at_most=True)
+    def _own(self, what: str, peer: str, over: str, under: str, wanted: float) -> Iterator[Goal]:
+        """One figure of a peer against another of its figures."""
+        return self._of((peer, over), (peer, under), what, wanted)
+
+    def _of(
+        self,
+        over: tuple[str, str],
+        under: tuple[str, str],
+        what: str,
+        wanted: float | None,
+        *,
+        at_most: bool = False,
+    ) -> Iterator[Goal]:
+        first, second = self._median(*over), self._median(*under)
+        if first is None or not second:
+            return
+        firsts = self.results.by_round(self.server, *over)
+        seconds = self.results.by_round(self.server, *under)
+        ratios = [firsts[number] / seconds[number] for number in firsts if seconds.get(number)]
+        yield Goal(self.server, what, first / second, wanted, at_most, TIMES, differ(ratios))
+
+    def _median(self, peer: str, figure: str) -> float | None:
+        return self.results.median(self.server, peer, figure)
+
+
+def _imports(results: Results) -> Iterator[Goal]:
+    """Processor time of imports against the libraries that an app needs anyway."""
+    seconds = results.about.get("imports")
+    if not seconds:
+        return
+    against = f"against `import {LIBRARIES}`"
+    package, app = seconds["package"] / seconds["libraries"], seconds["app"] / seconds["libraries"]
+    yield Goal("", f"import time of `flask_nightshift`, {against}", package, 1.3, at_most=True)
+    yield Goal("", f"import and an app with it, {against}", app, 1.3, at_most=True)
+    what = "import and an app with it, against the same libraries' objects made by hand"
+    yield Goal("", what, seconds["app"] / seconds["app_by_hand"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import psutil
 
 from .peers import Peer
+from .processes import venv_folder
 
 
 def describe() -> dict[str, str]:
@@ -31,15 +33,21 @@ def load() -> float:
 
 def versions(peers: list[Peer]) -> dict[str, str]:
     """The installed versions of the peers' distributions, by name."""
-    names = sorted({name for peer in peers for name in peer.distributions} | {"hiredis"}, key=str.lower)
-    return {name: found for name in names if (found := _version(name))}
+    usual = {(name, "") for peer in peers for name in peer.distributions if not peer.venv} | {("hiredis", "")}
+    others = {(name, peer.venv) for peer in peers for name in peer.distributions if peer.venv}
+    doubly = {name for name, _ in usual} & {name for name, _ in others}
+    found = {}
+    for name, venv in sorted(usual | others, key=lambda one: (one[0].lower(), one[1])):
+        if number := _version(name, venv):
+            found[f"{name} (for arq and SAQ)" if venv and name in doubly else name] = number
+    return found
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _version(name: str, venv: str) -> str | None:
+    folders = (
+        [str(folder) for folder in venv_folder(venv).glob("lib/python*/site-packages")] if venv else sys.path
+    )
+    return next((one.version for one in distributions(name=name, path=folders)), None)
 
 
 def _processor() -> str:

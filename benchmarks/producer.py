@@ -1,6 +1,7 @@
 """The process that enqueues for one peer: it reads orders as JSON lines and answers each with a JSON line.
 
-Orders: ``{"do": "rate" | "bulk_rate" | "fill" | "latency", …}``; the answer is ``{"value": …}`` or ``{"error": …}``.
+Orders: ``{"do": "rate" | "bulk_rate" | "many" | "fill" | "latency", …}``; the answer is ``{"value": …}`` or
+``{"error": …}``.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ def bulk_rate(peer: Peer, seconds: float, size: int) -> float:
     return count / taken
 
 
+def many(peer: Peer, size: int) -> dict[str, float]:
+    """Seconds, and seconds of this process's CPU time, of one call that enqueues ``size`` jobs."""
+    peer.enqueue_many("noop", range(WARM_UP))
+    begun, used = time.perf_counter(), time.process_time()
+    peer.enqueue_many("noop", range(size))
+    return {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - used}
+
+
 def fill(peer: Peer, job: str, count: int, size: int) -> int:
     """Enqueue ``count`` jobs, ``size`` at a time."""
     for first in range(0, count, size):
@@ -67,6 +76,7 @@ def latency(peer: Peer, samples: int) -> list[float]:
 ORDERS: dict[str, Callable[..., Any]] = {
     "rate": rate,
     "bulk_rate": bulk_rate,
+    "many": many,
     "fill": fill,
     "latency": latency,
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from .goals import Goal, goals
-from .results import Results
-from .trial import BULK, IDLE_SECONDS, WATCHED_JOBS
-
-Column = tuple[str, Callable[[Results, str, str], float | None], Callable[[float], str]]
+from . import imports, quiet
+from .goals import FACTORS, MILLISECONDS, PERCENT, TIMES, Goal, goals
+from .parameters import OPTIONS
+from .results import ALIKE, Results, differ
+from .trial import BULK, IDLE_SECONDS, MANY, WATCHED_JOBS
 
 
 def _rate(value: float) -> str:
@@ -27,26 +29,42 @@ def _percent(value: float) -> str:
     return f"{value * 100:.1f}"
 
 
-def _median(figure: str) -> Callable[[Results, str, str], float | None]:
-    return lambda results, server, peer: results.median(server, peer, figure)
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: ``share`` is the quantile of a figure with many samples."""
+
+    title: str
+    figure: str
+    written: Callable[[float], str]
+    share: float | None = None
+
+    def cell(self, results: Results, server: str, peer: str) -> str:
+        """The median, and the least and the greatest round where they differ; empty if not measured."""
+        if self.share is None:
+            value = results.median(server, peer, self.figure)
+        else:
+            value = results.quantile(server, peer, self.figure, self.share)
+        if value is None:
+            return ""
+        spread = differ(results.by_round(server, peer, self.figure, self.share).values())
+        return self.written(value) + (
+            f" ({self.written(spread[0])}–{self.written(spread[1])})" if spread else ""
+        )
 
 
-def _quantile(share: float) -> Callable[[Results, str, str], float | None]:
-    return lambda results, server, peer: results.quantile(server, peer, "latency", share)
-
-
-COLUMNS: tuple[Column, ...] = (
-    ("enqueue/s", _median("enqueue"), _rate),
-    ("bulk/s", _median("enqueue_bulk"), _rate),
-    ("drain/s", _median("drain"), _rate),
-    ("drain/s, 5 ms job", _median("io"), _rate),
-    ("drain/s, +2 ms", _median("far"), _rate),
-    ("start p50, ms", _quantile(0.5), _milliseconds),
-    ("start p99, ms", _quantile(0.99), _milliseconds),
-    ("memory, MiB", _median("memory"), _megabytes),
-    ("idle worker, % of a core", _median("idle"), _percent),
-    ("10,000 queued, drain/s", _median("queued_10000"), _rate),
-    ("1,000,000 queued, drain/s", _median("queued_1000000"), _rate),
+COLUMNS = (
+    Column("enqueue/s", "enqueue", _rate),
+    Column("bulk/s", "enqueue_bulk", _rate),
+    Column(f"{MANY:,} in one call, jobs/s", "many", _rate),
+    Column("drain/s", "drain", _rate),
+    Column("drain/s, 5 ms job", "io", _rate),
+    Column("drain/s, +2 ms", "far", _rate),
+    Column("start p50, ms", "latency", _milliseconds, 0.5),
+    Column("start p99, ms", "latency", _milliseconds, 0.99),
+    Column("memory, MiB", "memory", _megabytes),
+    Column("idle worker, % of a core", "idle", _percent),
+    Column("10,000 queued, drain/s", "queued_10000", _rate),
+    Column("1,000,000 queued, drain/s", "queued_1000000", _rate),
 )
 
 
@@ -67,9 +85,35 @@ machines, so compare only within a table.
 - **memory**: the peak of the whole tree of worker processes, with shared memory counted once (PSS). **idle**: processor
   time of one worker, including its children, over {idle} s without jobs.
 - **10,000 and 1,000,000 queued**: the rate of the first {watched} jobs of a queue of that length.
+- **import time** (in the goals): user and system time of fresh interpreters, median of {imports}, in turn, without that
+  of an interpreter that does nothing.
 
 The servers are private to the run and write nothing to a disk: Redis and Valkey have no append-only file, and RabbitMQ
-keeps its folder in memory. That favours all peers, and most of all those that ask for more confirmations."""
+keeps its folder in memory. That favours all peers, and most of all those that ask for more confirmations.
+
+Python's bytecode is compiled for all: ours before the run, the others' when pip installed them."""
+
+QUIETNESS = """\
+## How quiet the machine was
+
+Before each peer's turn the run looks at the machine for half a second. It waits, up to {wait:g} s each time and
+{whole:g} s in all, until
+
+- the hypervisor gives at most {most_steal:g} % of the time to other machines ("steal"),
+- other processes use at most {most_others:g} of a core, and
+- a fixed calculation takes at most {slowest:.0f} % longer than the shortest of the run.
+
+A row is marked with the number of its rounds that began on a noisy machine in spite of that, or that lost more than
+{most_steal:g} % to steal. Where rounds differ by more than {alike:g} %, the least and the greatest follow the median.
+
+| | median | worst |
+|---|--:|--:|
+| steal before a turn, % | {steal} |
+| steal during a turn, % | {steal_during} |
+| other processes, cores | {others} |
+| the calculation, × the shortest | {slowness} |
+
+{noisy} of {turns} turns were noisy. The load before the run was {load:.1f}, and it waited {waited:.0f} s in all."""
 
 
 def page(results: Results, plot: str, data: str) -> str:
@@ -81,17 +125,20 @@ def page(results: Results, plot: str, data: str) -> str:
         bulk=f"{BULK:,}",
         added=", ".join(f"{seconds * 1000:.2f} ms" for seconds in added.values()) or "not used in this run",
         idle=IDLE_SECONDS,
+        imports=imports.TIMES,
         watched=f"{WATCHED_JOBS:,}",
     )
     parts = [
         "# Benchmarks",
         f"`make bench` made this page on {about['made']}. [{data}]({data}) contains every round.",
         explanation,
+        _quietness(results),
         f"![drain and enqueue rates]({plot})",
         *(_section(results, server) for server in results.servers()),
         _goals(results),
         _configuration(results),
         _machine(results),
+        _options(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -107,13 +154,61 @@ def _goals(results: Results) -> str:
 
 def _goal(goal: Goal) -> str:
     sign = "≤" if goal.at_most else "≥"
-    percent = goal.at_most
-    found = f"{goal.value * 100:.1f} %" if percent else f"{goal.value:.2f} ×"
-    wanted = ""
-    if goal.wanted is not None:
-        wanted = f"{sign} {goal.wanted * 100:g} %" if percent else f"{sign} {goal.wanted:g} ×"
+    found = _with_unit(goal.value, goal.unit)
+    if goal.rounds:
+        found += f" ({_number(goal.rounds[0], goal.unit)}–{_number(goal.rounds[1], goal.unit)})"
+    wanted = "" if goal.wanted is None else f"{sign} {goal.wanted * FACTORS[goal.unit]:g} {goal.unit}"
     verdict = {True: "yes", False: "**no**", None: ""}[goal.reached]
-    return f"| {goal.server} | {goal.what} | {found} | {wanted} | {verdict} |"
+    return f"| {goal.server or 'none'} | {goal.what} | {found} | {wanted} | {verdict} |"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{_number(value, unit)} {unit}"
+
+
+def _number(value: float, unit: str) -> str:
+    digits = {TIMES: 2, PERCENT: 2, MILLISECONDS: 1}[unit]
+    return f"{value * FACTORS[unit]:.{digits}f}"
+
+
+def _quietness(results: Results) -> str:
+    """How a quiet machine was made sure of, and how quiet it was."""
+    about = results.about
+    rounds = [found for found in results.rounds if found.conditions]
+    if not rounds:
+        return ""
+
+    def values(name: str, factor: float = 1) -> str:
+        found = [factor * one.conditions[name] for one in rounds]
+        return f"{statistics.median(found):.2f} | {max(found):.2f}"
+
+    return QUIETNESS.format(
+        wait=about["wait"],
+        whole=quiet.WAIT_IN_ALL,
+        most_steal=quiet.MOST_STEAL * 100,
+        most_others=quiet.MOST_OTHERS,
+        slowest=(quiet.SLOWEST - 1) * 100,
+        alike=ALIKE * 100,
+        steal=values("steal", 100),
+        steal_during=values("steal_during", 100),
+        others=values("others"),
+        slowness=values("slowness"),
+        noisy=sum(one.noisy for one in rounds),
+        turns=len(rounds),
+        load=about["load_before"],
+        waited=about.get("waited", 0.0),
+    )
+
+
+def _options() -> str:
+    lines = [
+        "## Options",
+        "",
+        "`make bench` takes these, as in `make bench PEERS=huey,rq ONLY=drain ROUNDS=5`:",
+        "",
+    ]
+    lines += ["| option | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in OPTIONS.items())]
+    return "\n".join(lines)
 
 
 def _configuration(results: Results) -> str:
@@ -129,8 +224,7 @@ def _machine(results: Results) -> str:
     lines = ["## Machine and versions", ""]
     lines.append(
         f"{machine['cores']} cores of {machine['processor']}, {machine['memory']}, {machine['system']}, "
-        f"{machine['kernel']}, Python {machine['python']}; "
-        f"load of the machine before the run: {results.about['load_before']:.1f}."
+        f"{machine['kernel']}, Python {machine['python']}."
     )
     lines.append("")
     lines.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
@@ -152,18 +246,21 @@ def _section(results: Results, server: str) -> str:
 
 def _table(results: Results, server: str) -> str:
     peers = results.peers(server)
-    columns = [c for c in COLUMNS if any(c[1](results, server, peer) is not None for peer in peers)]
-    lines = ["| | " + " | ".join(title for title, _, _ in columns) + " |"]
+    columns = [c for c in COLUMNS if any(c.cell(results, server, peer) for peer in peers)]
+    lines = ["| | " + " | ".join(column.title for column in columns) + " |"]
     lines.append("|---|" + "--:|" * len(columns))
     for peer in peers:
-        cells = [_cell(value(results, server, peer), written) for _, value, written in columns]
-        mark = " (failed)" if results.failures(server, peer) else ""
-        lines.append(f"| {peer}{mark} | " + " | ".join(cells) + " |")
+        cells = [column.cell(results, server, peer) for column in columns]
+        lines.append(f"| {peer}{_marks(results, server, peer)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(value: float | None, written: Callable[[float], str]) -> str:
-    return "" if value is None else written(value)
+def _marks(results: Results, server: str, peer: str) -> str:
+    noisy, rounds = results.noisy(server, peer)
+    marks = ["failed"] if results.failures(server, peer) else []
+    if noisy:
+        marks.append(f"{noisy} of {rounds} noisy")
+    return f" ({', '.join(marks)})" if marks else ""
 
 
 def _failures(results: Results, server: str) -> str:

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+ALIKE = 0.2
+"""Rounds that differ by more than this share are both reported."""
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -19,6 +22,9 @@ class Round:
     number: int
     values: dict[str, Any]
     failures: dict[str, str]
+    conditions: dict[str, float] = field(default_factory=dict)
+    """How quiet the machine was: ``steal`` and ``others`` and ``slowness`` before, ``steal_during`` (see ``quiet``)."""
+    noisy: bool = False
 
 
 @dataclass
@@ -47,6 +53,21 @@ class Results:
                 found.append(value)
         return found
 
+    def by_round(self, server: str, peer: str, figure: str, share: float | None = None) -> dict[int, float]:
+        """The value of ``figure`` in each round that has it; with ``share``, that quantile of its samples."""
+        found = {
+            r.number: r.values[figure] for r in self._of(server, peer) if r.values.get(figure) is not None
+        }
+        return {
+            number: quantile(value, share or 0.5) if isinstance(value, list) else value
+            for number, value in found.items()
+        }
+
+    def noisy(self, server: str, peer: str) -> tuple[int, int]:
+        """The number of a peer's rounds on a noisy machine, and of all its rounds."""
+        rounds = list(self._of(server, peer))
+        return sum(r.noisy for r in rounds), len(rounds)
+
     def median(self, server: str, peer: str, figure: str) -> float | None:
         """The median over the rounds; None if not measured."""
         found = self.all(server, peer, figure)
@@ -54,8 +75,8 @@ class Results:
 
     def quantile(self, server: str, peer: str, figure: str, share: float) -> float | None:
         """The value that ``share`` of all samples do not exceed."""
-        found = sorted(self.all(server, peer, figure))
-        return found[min(len(found) - 1, int(share * len(found)))] if found else None
+        found = self.all(server, peer, figure)
+        return quantile(found, share) if found else None
 
     def failures(self, server: str, peer: str) -> list[str]:
         """The failures of a peer, each once."""
@@ -69,6 +90,19 @@ class Results:
         """Write everything as JSON."""
         data = _rounded({"about": self.about, "rounds": [asdict(r) for r in self.rounds]})
         file.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def quantile(samples: list[float], share: float) -> float:
+    """The value that ``share`` of the samples do not exceed."""
+    return sorted(samples)[min(len(samples) - 1, int(share * len(samples)))]
+
+
+def differ(values: Iterable[float]) -> tuple[float, float] | None:
+    """The least and the greatest value if they differ by more than ``ALIKE``, otherwise None."""
+    found = list(values)
+    if len(found) < 2 or max(found) <= min(found) * (1 + ALIKE):
+        return None
+    return min(found), max(found)
 
 
 def _rounded(value: Any) -> Any:

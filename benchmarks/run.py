@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -9,15 +10,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from . import machine, peers, servers
+from . import commits, imports, machine, peers, servers
 from .errors import PeerFailed
 from .jobs import BROKER_URL
 from .parameters import Parameters
 from .peers import Peer
+from .processes import ROOT, venv_folder
 from .processes import run as run_command
 from .proxy import added_round_trip
+from .quiet import MOST_STEAL, Look, Watch, read
 from .results import Results, Round
 from .servers import Site
 from .trial import Trial
@@ -25,6 +29,8 @@ from .trial import Trial
 BUSY = 0.5
 ONCE = frozenset({"idle"})
 """Measures taken only in the first round, because they take long and hardly vary."""
+NOT_HERE = frozenset({"import"})
+"""Measures without a server."""
 
 
 def measure(parameters: Parameters, results: Results, interrupted: threading.Event) -> None:
@@ -40,6 +46,7 @@ def measure(parameters: Parameters, results: Results, interrupted: threading.Eve
         peers={peer.name: peer.how for peer in found},
         bulk={peer.name: peer.bulk for peer in found},
         load_before=machine.load(),
+        wait=parameters.wait,
         made=time.strftime("%Y-%m-%d", time.gmtime()),
         total_rounds=parameters.rounds,
     )
@@ -48,13 +55,21 @@ def measure(parameters: Parameters, results: Results, interrupted: threading.Eve
             f"The machine is busy (load {machine.load():.1f}): expect lower figures that vary.",
             file=sys.stderr,
         )
+    commits.precompile(ROOT / "src", ROOT / "benchmarks")
+    watch = Watch(os.cpu_count() or 1, parameters.wait)
     with _folder() as folder:
+        if parameters.base is not None:
+            commits.unpack(parameters.base, folder / "base")
+            results.about["base"] = parameters.base[:9]
+        if "import" in parameters.only and any("import" in peer.measures for peer in found):
+            _imports(watch, results, folder)
         for name in parameters.servers:
             results.rounds += [Round(name, peer, 1, {}, {"import": text}) for peer, text in missing.items()]
-            here = [peer for peer in found if name in peer.servers and peer.measures & parameters.only]
+            wanted = parameters.only - NOT_HERE
+            here = [peer for peer in found if name in peer.servers and peer.measures & wanted]
             if here:
                 with servers.running(name) as site:
-                    for trial, seconds in _rounds(site, here, parameters, results, folder / name):
+                    for trial, seconds in _rounds(site, here, parameters, results, folder / name, watch):
                         results.rounds.append(trial)  # first: who reads that it is done may interrupt
                         _tell(trial, seconds)
                         if interrupted.is_set():
@@ -62,18 +77,37 @@ def measure(parameters: Parameters, results: Results, interrupted: threading.Eve
 
 
 def _find(names: tuple[str, ...]) -> tuple[list[Peer], dict[str, str]]:
-    """The peers, and the error of each peer whose library cannot be imported."""
+    """The peers, and the error of each peer whose library is not installed."""
     found, missing = [], {}
     for name in names:
         try:
-            found.append(peers.find(name))
+            peer = peers.find(name)
         except ImportError as exc:
             missing[name] = str(exc)
+            continue
+        if venv_folder(peer.venv).is_dir():
+            found.append(peer)
+        else:
+            missing[name] = f"there is no {venv_folder(peer.venv).name}; `make bench` makes it"
     return found, missing
 
 
+def _imports(watch: Watch, results: Results, folder: Path) -> None:
+    """Measure imports once, before any server runs."""
+    looked = watch.wait()
+    home = folder / "imports"
+    home.mkdir()
+    try:
+        seconds = imports.measure(home)
+    except PeerFailed as exc:
+        print(f"imports FAILED: {exc}", file=sys.stderr)
+        return
+    results.about["imports"] = {**seconds, "noisy": not looked.quiet}
+    print("imports: " + ", ".join(f"{name} {value:.3f} s" for name, value in seconds.items()), flush=True)
+
+
 def _rounds(
-    site: Site, found: list[Peer], parameters: Parameters, results: Results, folder: Path
+    site: Site, found: list[Peer], parameters: Parameters, results: Results, folder: Path, watch: Watch
 ) -> Iterator[tuple[Round, float]]:
     """Each peer once in each round, and the seconds that it took."""
     folder.mkdir()
@@ -84,10 +118,23 @@ def _rounds(
     guesses: dict[str, dict[str, float]] = {peer.name: {} for peer in found}
     for number in range(1, parameters.rounds + 1):
         for peer in found:
-            measures = parameters.only if number == 1 else parameters.only - ONCE
-            begun = time.monotonic()
+            measures = _measures(parameters, number)
+            looked, begun, ticks = watch.wait(), time.monotonic(), read()
             trial = _trial(peer, site, folder / peer.name, guesses[peer.name], number, measures)
-            yield trial, time.monotonic() - begun
+            results.about["waited"] = watch.waited
+            yield _judged(trial, looked, (read() - ticks).steal), time.monotonic() - begun
+
+
+def _measures(parameters: Parameters, number: int) -> frozenset[str]:
+    """The measures of a round."""
+    wanted = parameters.only if number == 1 else parameters.only - ONCE
+    return wanted if parameters.base is not None else wanted - {"many"}
+
+
+def _judged(trial: Round, looked: Look, steal: float) -> Round:
+    """``trial`` with the conditions of its round."""
+    conditions = {**asdict(looked), "steal_during": steal}
+    return replace(trial, conditions=conditions, noisy=not looked.quiet or steal > MOST_STEAL)
 
 
 def _trial(
@@ -114,8 +161,9 @@ def _prepare(peer: Peer, site: Site, folder: Path) -> str | None:
 def _tell(trial: Round, seconds: float) -> None:
     said = [f"{name} {value:,.2f}" for name, value in trial.values.items() if isinstance(value, float)]
     failed = [f"FAILED {stage}: {text}" for stage, text in trial.failures.items()]
+    noisy = ", noisy" if trial.noisy else ""
     print(
-        f"{trial.server} round {trial.number} {trial.peer} ({seconds:.0f} s): {', '.join(said + failed)}",
+        f"{trial.server} round {trial.number} {trial.peer} ({seconds:.0f} s{noisy}): {', '.join(said + failed)}",
         flush=True,
     )
 

@@ -6,13 +6,12 @@ A stage has an empty broker, a process that enqueues, and (except the first) two
 - ``near``: drain, I/O-bound drain, latency, memory, idle; the workers start once.
 - ``far``: the workers reach the broker through a proxy that adds 2 ms to every round trip.
 - ``million``: the beginning of a drain, with many and with few queued jobs (only for lists in Redis).
+- ``many``: one call that enqueues very many jobs, without workers (only on Redis, and only beside another commit).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import Any
 from . import jobs
 from .copies import multiply
 from .errors import PeerFailed
+from .orders import Producer
 from .peers import Peer
 from .peers.base import PROCESSES, REDIS
 from .processes import Tree
@@ -38,14 +38,16 @@ FEWEST_JOBS, MOST_JOBS = 1000, 40_000
 """The number of jobs in a drain: more than any peer prefetches, and few enough to enqueue in reasonable time."""
 BULK = 1000
 """Jobs per call of a bulk enqueue."""
-LATENCY_SAMPLES = 30
+LATENCY_SAMPLES = 60
 IDLE_SECONDS = 10
 NEAR = frozenset({"drain", "io", "latency", "memory", "idle"})
 """Measures that share the stage ``near``."""
 DEPTHS = (10_000, 1_000_000)
 """The numbers of queued jobs for the measure ``million``, which covers only the beginning of the drain."""
-WATCHED_JOBS, WATCHED_SECONDS = 6000, 10.0
+WATCHED_JOBS, WATCHED_SECONDS = 8000, 10.0
 """The number of jobs and the maximum seconds of that beginning; the seconds also limit the first drain of ``far``."""
+MANY = 60_000
+"""The jobs of the one call of the measure ``many``."""
 WARM_UP_SECONDS = 5.0
 """If a peer needs longer for its first drain of ``far``, that drain is its result, because the distance dominates."""
 BOOT_SECONDS = 40
@@ -85,6 +87,8 @@ class Trial:
         if "million" in wanted and self.site.name in REDIS:
             for depth in DEPTHS:
                 self._stage("million", partial(self._deep, depth=depth))
+        if "many" in wanted and self.site.name in REDIS:
+            self._stage("many", self._many)
         return self.figures
 
     def _stage(self, name: str, stage: Callable[[dict[str, str]], None]) -> None:
@@ -146,6 +150,12 @@ class Trial:
             self._start_workers(stack, env)
             self.figures.values[f"queued_{depth}"] = self._open_gate(WATCHED_JOBS, WATCHED_SECONDS)
 
+    def _many(self, env: dict[str, str]) -> None:
+        with self._producer(env) as producer:
+            answer = producer.ask(do="many", size=MANY)
+            self.figures.values["many"] = MANY / answer["seconds"]
+            self.figures.values["many_cpu"] = answer["cpu"] / MANY
+
     # their parts
     @contextlib.contextmanager
     def _producer(self, env: dict[str, str]) -> Iterator[Producer]:
@@ -195,7 +205,7 @@ class Trial:
         self.site.counter.delete(jobs.PROCESSES)
         self.workers = []
         for number, words in enumerate(self._commands(env)):
-            tree = Tree(words, env, self.folder / f"worker-{number}.log")
+            tree = Tree(words, env, self.folder / f"worker-{number}.log", self.peer.venv)
             stack.callback(tree.stop)
             self.workers.append(tree)
         self._wait(
@@ -263,27 +273,3 @@ class Trial:
     def _check(self) -> None:
         for tree in self.workers:
             tree.check()
-
-
-class Producer:
-    """The process that enqueues."""
-
-    def __init__(self, peer: Peer, env: dict[str, str], log: Path) -> None:
-        words = ["python", "-m", "benchmarks.producer", peer.name]
-        self.tree = Tree(words, env, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, **order: Any) -> Any:
-        """Give an order and wait for the answer; raises ``PeerFailed``."""
-        popen = self.tree.popen
-        assert popen.stdin is not None
-        assert popen.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            popen.stdin.write(json.dumps(order) + "\n")
-            popen.stdin.flush()
-        line = popen.stdout.readline()
-        if not line:
-            raise PeerFailed(f"enqueuing ended: {self.tree.last_line()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise PeerFailed(f"enqueuing: {answer['error']}")
-        return answer["value"]

@@ -10,11 +10,19 @@ PROCESSES = 2
 """The number of worker processes of every peer: one per core of the machine for which we publish figures."""
 THREADS = 8
 """The number of threads (or simultaneous jobs) of each process, if a peer has them: Dramatiq's default."""
+AT_ONCE = 100
+"""The number of simultaneous jobs of each process of a library whose jobs are coroutines: taskiq's default."""
 PREFETCH = 64
 """Celery's prefetch multiplier, for stock Celery and Nightshift: jobs prefetched per process or thread."""
 
-MEASURES = ("enqueue", "drain", "io", "latency", "memory", "idle", "far", "million")
+MEASURES = ("enqueue", "drain", "io", "latency", "memory", "idle", "far", "million", "many", "import")
 """The measures (``ONLY=``); the report explains each."""
+USUAL = frozenset({"enqueue", "drain", "io", "latency", "memory", "idle", "far"})
+"""The measures that the most important peers take."""
+SHORT = frozenset({"enqueue", "drain", "io", "latency", "memory"})
+"""The measures of the others, to keep a run short."""
+OLDER = "older"
+"""The virtual environment with redis-py 5, for libraries that work with no newer one."""
 
 REDIS = ("redis", "valkey")
 RABBITMQ = ("rabbitmq",)
@@ -27,6 +35,8 @@ class Peer(ABC):
     """Its name in ``PEERS=``."""
     distributions: ClassVar[tuple[str, ...]]
     """The distributions whose versions the report shows; the first one is the library."""
+    venv: ClassVar[str] = ""
+    """The virtual environment beside the usual one in which it runs, if its requirements conflict with the others'."""
     servers: tuple[str, ...] = REDIS
     how: str
     """How it is configured, and why, for the report."""
@@ -34,7 +44,7 @@ class Peer(ABC):
     """The number of jobs that run at the same time."""
     bulk: ClassVar[str] = ""
     """The library's own way to enqueue many jobs at once; empty if it has none."""
-    measures: frozenset[str] = frozenset(MEASURES) - {"million"}
+    measures: frozenset[str] = USUAL
     """The measures to take with it; not all with every pool, to keep a run short."""
 
     @abstractmethod

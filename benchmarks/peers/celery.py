@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery, group
 
 from .. import jobs
-from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer
+from .base import PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, USUAL, Peer
 
 FLAVOUR = "BENCH_CELERY"
 LEASE, QUORUM = "lease", "quorum"
@@ -94,13 +94,12 @@ class CeleryPeer(Peer):
         group(signature(argument) for argument in arguments).apply_async()
 
 
-ALL = frozenset(MEASURES) - {"million"}
-SOME = frozenset({"drain", "io", "latency", "memory"})
+SOME = frozenset({"drain", "io"})
 PEERS: list[Peer] = [
-    CeleryPeer("prefork", 1, PROCESSES, REDIS, frozenset({"enqueue", "drain", "far"}), LEASE),
-    CeleryPeer("solo", PROCESSES, 1, REDIS, frozenset({"drain"}), LEASE),
-    CeleryPeer("prefork", 1, PROCESSES, REDIS + RABBITMQ, ALL),
+    CeleryPeer("prefork", 1, PROCESSES, REDIS + RABBITMQ, USUAL),
+    CeleryPeer("prefork", 1, PROCESSES, RABBITMQ, USUAL, QUORUM),
     CeleryPeer("threads", PROCESSES, THREADS, REDIS, SOME),
     CeleryPeer("solo", PROCESSES, 1, REDIS, SOME),
-    CeleryPeer("prefork", 1, PROCESSES, RABBITMQ, ALL, QUORUM),
+    CeleryPeer("prefork", 1, PROCESSES, REDIS, frozenset({"enqueue", "drain", "far"}), LEASE),
+    CeleryPeer("solo", PROCESSES, 1, REDIS, frozenset({"drain"}), LEASE),
 ]

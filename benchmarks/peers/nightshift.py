@@ -9,10 +9,14 @@ from functools import cache
 from flask import Flask
 
 from flask_nightshift import Nightshift
-from flask_nightshift.task.base import JobTask
 
-from .. import jobs
-from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, THREADS, Peer
+from .. import commits, jobs
+from ..processes import ROOT
+from . import BASE
+from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, SHORT, THREADS, USUAL, Peer
+
+CONFIGURED = "BENCH_CONFIGURED"
+"""Whether the app sets ``PREFETCH``; otherwise it sets nothing but the broker's URL."""
 
 nightshift = Nightshift()
 tasks = {name: nightshift.task(name=f"bench.{name}")(getattr(jobs, name)) for name in jobs.NAMES}
@@ -22,7 +26,8 @@ def create_app() -> Flask:
     """The app, for workers (``flask --app``) and for the process that enqueues."""
     app = Flask("bench", instance_path=os.environ["BENCH_HOME"])
     app.config["NIGHTSHIFT_BROKER_URL"] = jobs.broker_url()
-    app.config["NIGHTSHIFT_CELERY"] = {"worker_prefetch_multiplier": PREFETCH}
+    if os.environ.get(CONFIGURED):
+        app.config["NIGHTSHIFT_CELERY"] = {"worker_prefetch_multiplier": PREFETCH}
     nightshift.init_app(app)
     return app
 
@@ -34,27 +39,21 @@ def made_app() -> Flask:
 
 
 class NightshiftPeer(Peer):
-    """One pool of ``flask jobs worker``."""
+    """``flask jobs worker`` with nothing configured."""
 
     distributions = ("Flask-Nightshift", "celery", "kombu", "redis")
-    bulk = "`task.enqueue_many([...])`" if hasattr(JobTask, "enqueue_many") else ""
-
-    def __init__(
-        self, pool: str, workers: int, concurrency: int, measures: frozenset[str], log_level: str = "WARNING"
-    ) -> None:
-        self.name = f"nightshift-{pool}" + ("-logged" if log_level == "INFO" else "")
-        self.servers = REDIS if log_level == "INFO" else REDIS + RABBITMQ
-        self.measures = measures
-        self.pool, self.workers, self.concurrency, self.log_level = pool, workers, concurrency, log_level
-        self.parallel = workers * concurrency
-        self.how = (
-            f"{workers} of `flask jobs worker --pool {pool} -c {concurrency} -l {log_level}`; Flask app with the "
-            f"extension, history in SQLite, `worker_prefetch_multiplier={PREFETCH}`, everything else by default"
-        )
+    bulk = "`task.enqueue_many([...])`"
+    name = "nightshift-default"
+    servers: tuple[str, ...] = REDIS + RABBITMQ
+    parallel = PROCESSES
+    measures = frozenset(MEASURES)
+    how = (
+        f"`flask jobs worker -c {PROCESSES} -l WARNING`; Flask app with the extension, history in SQLite; nothing is "
+        "configured but the broker's URL"
+    )
 
     def commands(self) -> list[list[str]]:
-        words = ["--pool", self.pool, "-c", str(self.concurrency), "-l", self.log_level]
-        return [[*_flask(), "worker", *words, "-n", f"w{number}@bench"] for number in range(self.workers)]
+        return [[*_flask(), "worker", "-c", str(PROCESSES), "-l", "WARNING"]]
 
     def preparations(self) -> list[list[str]]:
         return [[*_flask(), "migrate"]]
@@ -73,21 +72,54 @@ class NightshiftPeer(Peer):
             delay(argument)
 
     def enqueue_many(self, job: str, arguments: Sequence[int]) -> None:
-        if not self.bulk:
-            self.enqueue_each(job, arguments)
-            return
         made_app()
         tasks[job].enqueue_many((argument,) for argument in arguments)
+
+
+class PoolPeer(NightshiftPeer):
+    """One pool of ``flask jobs worker``, with a prefetch multiplier."""
+
+    def __init__(
+        self, pool: str, workers: int, concurrency: int, measures: frozenset[str], log_level: str = "WARNING"
+    ) -> None:
+        self.name = f"nightshift-{pool}" + ("-logged" if log_level == "INFO" else "")
+        self.servers = REDIS if pool == "prefork" else REDIS + RABBITMQ
+        self.measures = measures
+        self.pool, self.workers, self.concurrency, self.log_level = pool, workers, concurrency, log_level
+        self.parallel = workers * concurrency
+        self.how = (
+            f"{workers} of `flask jobs worker --pool {pool} -c {concurrency} -l {log_level}`; as nightshift-default, "
+            f"and `worker_prefetch_multiplier={PREFETCH}`"
+        )
+
+    def commands(self) -> list[list[str]]:
+        words = ["--pool", self.pool, "-c", str(self.concurrency), "-l", self.log_level]
+        return [[*_flask(), "worker", *words, "-n", f"w{number}@bench"] for number in range(self.workers)]
+
+    def environment(self, home: str) -> Mapping[str, str]:
+        return {"BENCH_HOME": home, CONFIGURED: "1"}
+
+
+class BasePeer(NightshiftPeer):
+    """The same with the source of another commit."""
+
+    name = BASE
+    measures = frozenset({"enqueue", "drain", "many"})
+    how = "as nightshift-default, with the source of the commit `BASE`"
+
+    def environment(self, home: str) -> Mapping[str, str]:
+        return {"BENCH_HOME": home, "PYTHONPATH": f"{os.environ.get(commits.SOURCE, '')}{os.pathsep}{ROOT}"}
 
 
 def _flask() -> list[str]:
     return ["flask", "--app", __name__, "jobs"]
 
 
-ALL = frozenset(MEASURES)
 PEERS: list[Peer] = [
-    NightshiftPeer("prefork", 1, PROCESSES, ALL),
-    NightshiftPeer("threads", PROCESSES, THREADS, ALL - {"enqueue", "million"}),
-    NightshiftPeer("solo", PROCESSES, 1, ALL - {"enqueue"}),
-    NightshiftPeer("prefork", 1, PROCESSES, frozenset({"drain"}), log_level="INFO"),
+    NightshiftPeer(),
+    BasePeer(),
+    PoolPeer("prefork", 1, PROCESSES, frozenset({"drain", "io"})),
+    PoolPeer("threads", PROCESSES, THREADS, USUAL - {"enqueue"}),
+    PoolPeer("solo", PROCESSES, 1, SHORT - {"enqueue"}),
+    PoolPeer("prefork", 1, PROCESSES, frozenset({"drain"}), log_level="INFO"),
 ]

@@ -9,7 +9,7 @@ import redis
 from rq import Queue
 
 from .. import jobs
-from .base import PROCESSES, Peer
+from .base import PROCESSES, SHORT, Peer
 
 
 @cache
@@ -23,6 +23,7 @@ class RqPeer(Peer):
 
     name = "rq"
     distributions = ("rq", "redis")
+    measures = SHORT
     parallel = PROCESSES
     bulk = "`queue.enqueue_many([...])`"
     how = (

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from taskiq_redis import ListQueueBroker, RedisStreamBroker
 
 from .. import jobs
-from .base import PROCESSES, Peer
+from .aio import AsyncPeer
+from .base import AT_ONCE, PROCESSES, SHORT, Peer
 
 FLAVOUR = "BENCH_TASKIQ"
 LIST, STREAM = "list", "stream"
 
 make_broker: Any = ListQueueBroker if os.environ.get(FLAVOUR) == LIST else RedisStreamBroker
 broker: Any = make_broker(url=jobs.broker_url())
-loop = asyncio.new_event_loop()
 
 
 @broker.task
@@ -43,16 +43,17 @@ async def stamp(sent_ns: int) -> None:
 tasks: dict[str, Any] = {"noop": noop, "pause": pause, "stamp": stamp}
 
 
-class TaskiqPeer(Peer):
+class TaskiqPeer(AsyncPeer):
     """``taskiq worker`` with async jobs."""
 
     distributions = ("taskiq", "taskiq-redis", "redis")
-    parallel = PROCESSES * 100
-    started = False
+    parallel = PROCESSES * AT_ONCE
 
     def __init__(self, flavour: str, what: str, measures: frozenset[str]) -> None:
         self.name, self.flavour, self.measures = f"taskiq-{flavour}", flavour, measures
-        self.how = f"`taskiq worker --workers {PROCESSES}`; {what}; async jobs, 100 at a time (its default)"
+        self.how = (
+            f"`taskiq worker --workers {PROCESSES}`; {what}; async jobs, {AT_ONCE} at a time (its default)"
+        )
 
     def environment(self, home: str) -> Mapping[str, str]:  # noqa: ARG002
         return {FLAVOUR: self.flavour}
@@ -62,25 +63,18 @@ class TaskiqPeer(Peer):
             ["taskiq", "worker", "--workers", str(PROCESSES), "--log-level", "WARNING", f"{__name__}:broker"]
         ]
 
-    def enqueue(self, job: str, argument: int) -> None:
-        self.enqueue_each(job, [argument])
+    async def connect(self) -> None:
+        await broker.startup()
 
-    def enqueue_each(self, job: str, arguments: Sequence[int]) -> None:
-        loop.run_until_complete(self._enqueue_each(tasks[job], arguments))
-
-    async def _enqueue_each(self, task: Any, arguments: Sequence[int]) -> None:
-        if not self.started:
-            await broker.startup()
-            self.started = True
-        for argument in arguments:
-            await task.kiq(argument)
+    async def send(self, job: str, argument: int) -> None:
+        await tasks[job].kiq(argument)
 
 
 PEERS: list[Peer] = [
-    TaskiqPeer(LIST, "`ListQueueBroker`, its fastest, without acknowledgements", Peer.measures),
+    TaskiqPeer(LIST, "`ListQueueBroker`, its fastest, without acknowledgements", SHORT),
     TaskiqPeer(
         STREAM,
         "`RedisStreamBroker`, with acknowledgements",
-        frozenset({"enqueue", "drain", "io", "latency", "memory"}),
+        frozenset({"drain", "io"}),
     ),
 ]

@@ -23,7 +23,7 @@ def bench(**parameters: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "benchmarks"],
         cwd=ROOT,
-        env={**os.environ, **parameters},
+        env={**os.environ, "WAIT": "0", **parameters},
         text=True,
         capture_output=True,
         timeout=120,
@@ -34,14 +34,15 @@ def test_the_smallest_run_prints_a_table_and_writes_nothing() -> None:
     before = (ROOT / "docs").stat().st_mtime_ns
     done = bench(ONLY="enqueue", PEERS="by-hand", ROUNDS="1", SERVER="valkey")
     assert done.returncode == 0, done.stderr
-    assert "| by-hand |" in done.stdout
+    assert "| by-hand" in done.stdout
     assert (ROOT / "docs").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [("ONLY", "speed", "enqueue, drain"), ("PEERS", "sidekiq", "dramatiq"), ("SERVER", "kafka", "valkey"),
-     ("ROUNDS", "many", "from 1 to"), ("OUT", "README.md", "a folder")],
+     ("ROUNDS", "many", "from 1 to"), ("OUT", "README.md", "a folder"), ("WAIT", "long", "from 0 to"),
+     ("BASE", "nowhere", "git log"), ("PEERS", "nightshift-base", "BASE=COMMIT")],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named_with_what_is_allowed(key: str, value: str, allowed: str) -> None:
     done = bench(**{key: value})
@@ -50,8 +51,22 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(key: str, value: str, a
     assert allowed in done.stderr
 
 
+def test_nightshift_as_it_comes_drains_and_is_compared_with_another_commit() -> None:
+    done = bench(ONLY="drain", PEERS="nightshift-default", ROUNDS="1", SERVER="redis", BASE="HEAD")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "| nightshift-base" in done.stdout
+    assert "drain of nightshift-default, against " in done.stdout
+
+
+def test_imports_are_measured_without_a_server() -> None:
+    done = bench(ONLY="import", PEERS="nightshift-default", ROUNDS="1", SERVER="valkey")
+    assert done.returncode == 0, done.stderr
+    assert "| none | import time of `flask_nightshift`" in done.stdout
+
+
 def test_no_process_or_file_is_left_after_an_interrupt() -> None:
-    environment = {**os.environ, "ONLY": "enqueue", "PEERS": "by-hand", "ROUNDS": "50", "SERVER": "valkey"}
+    parameters = {"ONLY": "enqueue", "PEERS": "by-hand", "ROUNDS": "50", "SERVER": "valkey", "WAIT": "0"}
+    environment = {**os.environ, **parameters}
     run = subprocess.Popen(
         [sys.executable, "-m", "benchmarks"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -63,7 +78,7 @@ def test_no_process_or_file_is_left_after_an_interrupt() -> None:
         run.send_signal(signal.SIGINT)
         output, _ = run.communicate(timeout=60)
         assert run.returncode == 130
-        assert "| by-hand |" in output
+        assert "| by-hand" in output
         wait_for(lambda: not any(process.is_running() for process in family), 20, "processes are left")
     finally:
         run.kill()
