@@ -131,6 +131,7 @@ class JobPool(BasePool):
                 self._kernel.poll()
             finally:
                 self._hands.keeps = False
+            self._kernel.ask_for_a_turn()  # by the event loop, as soon as it runs
             self._mind_failed_starts()
 
     def _mind_failed_starts(self) -> None:
