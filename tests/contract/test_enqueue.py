@@ -19,6 +19,7 @@ from broker_harness import Harness
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
+from flask_nightshift.message.headers import ABSENT
 from flask_nightshift.services import current
 from resultsapp import add, total
 
@@ -27,16 +28,20 @@ CELERYS_WAY: dict[str, Any] = {"delivery_mode": 2}
 
 
 def seen(message: Any) -> dict[str, Any]:
-    """A message without what differs between any two: ids, times, the delivery."""
+    """A message as Celery reads it, without what differs between any two: ids, times, the delivery."""
     message.ack()
-    headers = {key: value for key, value in message.headers.items() if key not in ("id", "root_id")}
+    headers = {
+        key: value for key, value in {**ABSENT, **message.headers}.items() if key not in ("id", "root_id")
+    }
     headers["nightshift"] = {**headers["nightshift"], "enqueued_at": None}
+    args, kwargs, embed = message.payload
     times = {key: bool(headers.pop(key, None)) for key in ("eta", "expires")}
     skipped = ("correlation_id", "delivery_info", "delivery_tag", "expiration", "application_headers")
     properties = {key: value for key, value in message.properties.items() if key not in skipped}
     properties["priority"] = properties.get("priority") or 0  # Celery leaves it out now and then
     assert message.headers["root_id"] == message.headers["id"] == message.properties["correlation_id"]
-    return {"headers": headers, "times": times, "properties": properties, "payload": message.payload,
+    return {"headers": headers, "times": times, "properties": properties,
+            "payload": [args, kwargs, {**dict.fromkeys(("callbacks", "errbacks", "chain", "chord")), **embed}],
             "content": (message.content_type, message.content_encoding)}  # fmt: skip
 
 

@@ -196,8 +196,8 @@ class TestReplay:
         letter = bury(found, body)
         back = burial.revived(letter)
         assert back.body == body
-        assert (back.headers["id"], back.headers["retries"]) == (found["id"], 0)
-        assert (back.headers["eta"], back.headers["expires"]) == (None, None)
+        assert back.headers["id"] == found["id"]
+        assert not {"retries", "eta", "expires"} & back.headers.keys()
         assert message_headers.DEAD not in back.headers
         assert others(back.headers) == others(message_headers.job_headers(found))
         assert (back.content_type, back.content_encoding) == ("application/json", "utf-8")
@@ -213,7 +213,7 @@ class TestReplay:
             assert message_headers.lost_since(found) is None
 
     def test_a_replayed_job_does_not_expire(self) -> None:
-        assert burial.revived(bury(stamped(expires=NOW.isoformat()))).headers["expires"] is None
+        assert "expires" not in burial.revived(bury(stamped(expires=NOW.isoformat()))).headers
 
 
 class TestFingerprint:

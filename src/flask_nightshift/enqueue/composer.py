@@ -19,6 +19,7 @@ from ..domain.job import utcnow
 from ..message.arguments import brief
 from ..message.codec import encode, is_plain, serialized
 from ..message.envelope import Envelope
+from ..message.headers import slim, slim_embed
 from ..options.publish import checked_priority
 from .call import Call, moment
 
@@ -43,18 +44,7 @@ class Composer:
 
         ``parent`` is the running task that enqueues the job, or None.
         """
-        return self._made(call, job_id, call.args or (), call.kwargs or {}, parent)
-
-    def template(self, call: Call, parent: Any) -> Template:
-        """The template of jobs with the options of ``call``."""
-        return Template(self._made(call, "", (), {}, parent), self.serializer(call))
-
-    def serializer(self, call: Call) -> str:
-        """The name of the serializer for the arguments of ``call``."""
-        return call.options.get("serializer") or self._serializer
-
-    def _made(self, call: Call, job_id: str, args: Any, kwargs: Any, parent: Any) -> Any:
-        app, given = self._app, call.options
+        app, given, args, kwargs = self._app, call.options, call.args or (), call.kwargs or {}
         wanted = {key: given[key] for key in MESSAGE_OPTIONS & given.keys()}
         priority = given.get("priority")
         if parent:
@@ -84,6 +74,15 @@ class Composer:
             message.properties["expiration"] = max(0.0, (expires - utcnow()).total_seconds())
         return message
 
+    def template(self, call: Call) -> Template:
+        """The template of jobs with the options of ``call``, enqueued outside of a job."""
+        message = self.compose(call._replace(args=(), kwargs={}), "", None)
+        return Template(message, self.serializer(call))
+
+    def serializer(self, call: Call) -> str:
+        """The name of the serializer for the arguments of ``call``."""
+        return call.options.get("serializer") or self._serializer
+
     @cached_property
     def _inherits_priority(self) -> bool:
         return bool(self._app.conf.task_inherit_parent_priority)
@@ -94,39 +93,43 @@ class Composer:
 
 
 class Template:
-    """The message of jobs that differ only in their ids and arguments; ``headers`` are those that they share."""
+    """The message of jobs that differ only in their ids and arguments."""
 
     def __init__(self, message: Any, serializer: str) -> None:
-        self.headers: dict[str, Any] = message.headers
-        self.properties: dict[str, Any] = message.properties
-        self._embed = message.body[2]
+        self._message = message
+        self._headers = slim(message.headers)
+        self._embed = slim_embed(message.body[2])
         self._serializer = serializer
         self._is_plain = _is_plain((message.headers, message.properties))
 
     def message(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The message of one job, a Celery ``task_message``."""
-        return task_message(
-            self._headers(job_id, args, kwargs), self._properties(job_id), (args, kwargs, self._embed), None
-        )
+        """The whole message of one job, a Celery ``task_message``, for receivers of signals."""
+        headers, properties = _filled(self._message.headers, job_id, args, kwargs), self._properties(job_id)
+        return task_message(headers, properties, (args, kwargs, self._message.body[2]), None)
 
     def envelope(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
         """The encoded message of one job; raises kombu's errors for arguments that cannot be encoded."""
-        headers, body = self._headers(job_id, args, kwargs), (args, kwargs, self._embed)
+        headers, body = _filled(self._headers, job_id, args, kwargs), (args, kwargs, self._embed)
         return _encoded(body, headers, self._properties(job_id), self._serializer, self._is_plain)
 
-    def _headers(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        headers = {**self.headers, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
-        if not headers["root_id"]:
-            headers["root_id"] = job_id
-        return headers
-
     def _properties(self, job_id: str) -> dict[str, Any]:
-        return {**self.properties, "correlation_id": job_id}
+        return {**self._message.properties, "correlation_id": job_id}
+
+
+def _filled(
+    shared: Mapping[str, Any], job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    headers = {**shared, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
+    if not headers["root_id"]:
+        headers["root_id"] = job_id
+    return headers
 
 
 def enveloped(message: Any, serializer: str) -> Envelope:
     """``message`` encoded for publishing; raises kombu's errors for a body that ``serializer`` cannot encode."""
-    return _encoded(message.body, message.headers, message.properties, serializer, plain=False)
+    args, kwargs, embed = message.body
+    body = args, kwargs, slim_embed(embed)
+    return _encoded(body, slim(message.headers), message.properties, serializer, plain=False)
 
 
 def _encoded(

@@ -72,7 +72,7 @@ class Plans:
     def _made(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Plan | None:
         call = self._calls.checked(name, args, kwargs, options)
         queue = self._queues.of(call)
-        return None if queue is None else Plan(call, queue, self._composer.template(call, None))
+        return None if queue is None else Plan(call, queue, self._composer.template(call))
 
 
 __all__ = ["Plan", "Plans"]

@@ -106,8 +106,9 @@ class JobPublisher:
         queue = self._queues.of(call)
         if queue is None:
             return None
-        template = self._composer.template(call, self._app.current_worker_task)
-        at = _stamp(template.headers, queue.name)
+        first = self._composer.compose(call, "", self._app.current_worker_task)
+        at = _stamp(first.headers, queue.name)
+        template = Template(first, self._composer.serializer(call))
         ids = new_ids(len(items))
         jobs = list(zip(ids, items, strict=True))
         if wanted():

@@ -70,7 +70,9 @@ def revived(letter: DeadLetter, at: datetime | None = None) -> Envelope:
     past.pop("returns", None)
     past["run"] = run(headers) + 1
     past["due"] = (at or utcnow()).isoformat()  # the wait of this run counts from here
-    headers.update({"retries": 0, "eta": None, "expires": None, HISTORY: past})
+    for name in ("retries", "eta", "expires"):
+        headers.pop(name, None)
+    headers[HISTORY] = past
     return Envelope(
         letter.body, headers, job_properties(letter.properties), letter.content_type, letter.content_encoding
     )

@@ -1,9 +1,10 @@
 """The headers of a job's message: Celery's, and the ones that we add.
 
-The message has Celery's format (protocol 2), so any Celery worker can read it. We add the header ``nightshift`` with
-the job's history, and a second one when the job is buried (``burial.py``):
+The message has Celery's format (protocol 2), so any Celery worker can read it. It lacks what Celery would only fill
+with defaults (``slim``). We add the header ``nightshift`` with the job's history, and a second one when the job is
+buried (``burial.py``):
 
-    nightshift       {enqueued_at, request_id, queue, attempts: [Attempt, …], lost_since, returns, run}
+    nightshift       {enqueued_at, queue, request_id, attempts: [Attempt, …], lost_since, returns, run}
 
 Pure functions on plain values: nothing here talks to a broker.
 """
@@ -28,6 +29,19 @@ KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority")
 DELIVERIES = "x-nightshift-deliveries"
 """On RabbitMQ: how often the job had started when it moved to its quarantine queue, because it may kill its worker."""
 
+ABSENT: Mapping[str, Any] = {
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "parent_id": None,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+}
+"""Headers that are not sent if they have this value, because Celery reads it from a message without them."""
+
 # these headers describe one delivery, not the job
 _BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", DELIVERIES, "compression")
 _BROKER_PREFIXES = ("x-first-death-", "x-last-death-")
@@ -40,13 +54,20 @@ def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str 
     """
     if HISTORY in headers:
         return parse_time(history(headers).get("enqueued_at")) or at
-    headers[HISTORY] = {
-        "enqueued_at": at.isoformat(),
-        "request_id": request_id,
-        "queue": queue,
-        "attempts": [],
-    }
+    headers[HISTORY] = past = {"enqueued_at": at.isoformat(), "queue": queue}
+    if request_id is not None:
+        past["request_id"] = request_id
     return at
+
+
+def slim(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """``headers`` without those that say nothing to Celery (``ABSENT``)."""
+    return {name: value for name, value in headers.items() if name not in ABSENT or value != ABSENT[name]}
+
+
+def slim_embed(embed: Mapping[str, Any]) -> dict[str, Any]:
+    """The third part of a job's body (callbacks, errbacks, chain, chord) without what the job does not have."""
+    return {name: value for name, value in embed.items() if value is not None}
 
 
 def history(headers: Mapping[str, Any] | None) -> dict[str, Any]:
