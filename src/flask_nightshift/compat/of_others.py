@@ -9,20 +9,27 @@ SEAMS = (
         "amqp.channel:Channel",
         patch("exchange_declare exchange_bind queue_declare queue_bind", "unanswered",
               "Declarations are sent without waiting for each answer, so that a first publish takes no minutes."),
-        patch("basic_publish", "_Confirms", "Many messages are confirmed together."),
-        read("_basic_publish", "_Confirms", "The publish that does not wait for its confirmation."),
     ),
     *of(
         "amqp.connection:Connection",
         patch("drain_events", "within_deadline", "All declarations together have one deadline."),
+        patch("blocking_read", "FrameReader", "We read many frames at once, where py-amqp reads each in three pieces."),
+    ),
+    *of(
+        "amqp.transport:_AbstractTransport",
+        patch("connected", "Line", "An error on its socket means that the connection is lost."),
+    ),
+    *of(
+        "amqp.basic_message:Message",
+        patch("body delivery_info", "FrameReader _decode_body", "A delivery becomes the message that py-amqp makes of it."),
     ),
     *of(
         "amqp.serialization:GenericContent",
-        read("_serialize_properties", "check", "The size of the headers as py-amqp writes them."),
+        read("_serialize_properties", "serialized", "It writes the properties that no job of ours has."),
     ),
     *of(
         "amqp.method_framing",
-        imported("frame_writer", "frame_writer", "Ours checks the size of headers before py-amqp writes a byte."),
+        imported("frame_handler", "FrameReader", "It handles the frames that are not a whole delivery."),
     ),
     *of(
         "vine.promises",

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any
 
-from amqp.exceptions import MessageNacked
-from kombu import Producer
-
 from ...message.envelope import Envelope
-from ..connections import publish_by
-from .fast_declare import open_channel
+from ..connections import publish
+from .confirming import outbox_of
 from .frames import check
 
 
@@ -34,61 +30,20 @@ class Batch:
         check({"application_headers": longest.headers}, frame_max)
 
     def publish(self, connection: Any, exchange: str, routing_key: str, timeout: float) -> None:
-        """Publish the unconfirmed messages as mandatory, and wait for their confirmations.
+        """Publish the unconfirmed messages; see ``Outbox.publish``."""
+        outbox = outbox_of(connection)
+        if outbox is None:
+            self._publish_one_by_one(connection, exchange, routing_key, timeout)
+            return
+        try:
+            outbox.publish(self._waiting, exchange, routing_key, timeout)
+        finally:
+            self._waiting = outbox.unconfirmed
 
-        ``timeout`` is the maximum time in seconds between two confirmations. Raises py-amqp's errors:
-        ``MessageNacked``, an unroutable message (``reply_code`` 312), a broken connection.
-        """
-        with open_channel(connection) as channel:
-            confirms = _Confirms(channel, len(self._waiting))
-            producer = Producer(channel, auto_declare=False)
-            try:
-                for message in self._waiting:
-                    publish_by(producer, message, exchange, routing_key, mandatory=True, timeout=timeout)
-                confirms.wait(connection, timeout)
-            finally:
-                done = confirms.done
-                self._waiting = [message for at, message in enumerate(self._waiting, 1) if at not in done]
-
-
-class _Confirms:
-    """The broker's confirmations of the messages of one channel, which have the numbers 1 to ``count``."""
-
-    def __init__(self, channel: Any, count: int) -> None:
-        self._open = set(range(1, count + 1))
-        self.done: set[int] = set()
-        self._refused = False
-        self._returned: Exception | None = None
-        channel.confirm_select()
-        channel.basic_publish = channel._basic_publish  # noqa: SLF001 - it does not wait for the confirmation
-        channel.events["basic_ack"].add(self._acked)
-        channel.events["basic_nack"].add(self._nacked)
-        channel.events["basic_return"].add(self._returned_to_us)
-
-    def wait(self, connection: Any, timeout: float) -> None:
-        """Wait until the broker has confirmed or refused each message."""
-        while self._open:
-            before = len(self._open)
-            deadline = monotonic() + timeout
-            while len(self._open) == before:
-                connection.drain_events(timeout=max(0.01, deadline - monotonic()))
-        if self._returned is not None:
-            self.done.clear()  # the broker also confirms a returned message, and does not say which one it is
-            raise self._returned
-        if self._refused:
-            raise MessageNacked
-
-    def _numbers(self, delivery_tag: int, multiple: bool) -> set[int]:
-        return {at for at in self._open if at <= delivery_tag} if multiple else {delivery_tag}
-
-    def _acked(self, delivery_tag: int, multiple: bool) -> None:
-        numbers = self._numbers(delivery_tag, multiple)
-        self._open -= numbers
-        self.done |= numbers
-
-    def _nacked(self, delivery_tag: int, multiple: bool) -> None:
-        self._open -= self._numbers(delivery_tag, multiple)
-        self._refused = True
-
-    def _returned_to_us(self, exc: Exception, *_: Any) -> None:
-        self._returned = exc
+    def _publish_one_by_one(self, connection: Any, exchange: str, routing_key: str, timeout: float) -> None:
+        limits = {"timeout": timeout, "confirm_timeout": timeout}
+        while self._waiting:
+            publish(
+                connection.default_channel, self._waiting[0], exchange, routing_key, mandatory=True, **limits
+            )
+            del self._waiting[0]

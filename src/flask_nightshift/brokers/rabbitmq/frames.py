@@ -1,4 +1,4 @@
-"""Keeps a message's headers within one AMQP frame, whose maximum size client and server negotiate (``frame_max``).
+"""A message's frames, and what fits into one, whose maximum size client and server negotiate (``frame_max``).
 
 The server closes the connection at a larger frame. We would take that for an outage and retry for ever (invariant 14),
 so we check the size before we send a byte. The next state of a job is reduced until it fits: first to its last attempt,
@@ -7,37 +7,74 @@ then to none. A dead letter that does not fit carries its headers in its body.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from struct import Struct
 from typing import Any
 
 from amqp import Message
-from amqp.method_framing import frame_writer as amqp_frame_writer
+from amqp.serialization import dumps
 
 from ...message.burial import DEAD_QUEUE, REFUSED_QUEUE
 from ...message.envelope import Envelope
 from ...message.oversize import lighter, wrapped
 from ...options.publish import UnencodableHeader
+from .properties import Unusual, encoded
 
 AROUND = 64
 """Bytes of a header frame besides the properties, with a reserve."""
 _OF_A_VALUE = 16
 """An upper bound on the bytes of a value besides its text."""
 
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+"""The kinds of frames."""
+END = b"\xce"
+_BASIC = 60
+_PUBLISH = b"\x00\x3c\x00\x28"
+"""The class and method of ``basic.publish``."""
+_start = Struct(">BHI").pack
+_header = Struct(">BHIHHQ").pack
+
 
 class TooLarge(UnencodableHeader):
     """A message's headers do not fit into one frame; the text names the largest one."""
 
 
-def frame_writer(connection: Any, transport: Any) -> Callable[..., None]:
-    """A frame writer for py-amqp's option of that name; it raises ``TooLarge`` for headers that do not fit."""
-    write = amqp_frame_writer(connection, transport)
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    """One frame."""
+    return b"".join((_start(kind, channel, len(payload)), payload, END))
 
-    def write_frame(kind: int, channel: int, method: Any, args: Any, content: Any) -> None:
-        if content is not None:
-            check(content.properties, connection.frame_max, content)
-        write(kind, channel, method, args, content)
 
-    return write_frame
+def publish_frame(channel: int, exchange: str, routing_key: str) -> bytes:
+    """The method frame of a mandatory ``basic.publish``."""
+    return frame(METHOD, channel, _PUBLISH + dumps("Bssbb", (0, exchange, routing_key, True, False)))
+
+
+def message_frames(
+    channel: int, method: bytes, properties: bytes | bytearray, body: bytes, frame_max: int
+) -> Iterator[bytes]:
+    """The bytes of a message, in one piece if it is small; ``method`` is its method frame."""
+    header = _header(HEADER, channel, len(properties) + 12, _BASIC, 0, len(body))
+    most = frame_max - 8
+    if not body:
+        yield b"".join((method, header, properties, END))
+        return
+    if len(body) <= most:
+        yield b"".join((method, header, properties, END, _start(BODY, channel, len(body)), body, END))
+        return
+    yield b"".join((method, header, properties, END))
+    for at in range(0, len(body), most):
+        yield frame(BODY, channel, body[at : at + most])
+
+
+def serialized(properties: dict[str, Any], frame_max: int) -> bytes | bytearray:
+    """The properties of a message as py-amqp writes them; raises ``TooLarge``."""
+    try:
+        written = encoded(properties)
+    except Unusual:
+        written = Message(**properties)._serialize_properties()  # noqa: SLF001 - py-amqp's
+    if len(written) > frame_max - AROUND:
+        raise _too_large(properties.get("application_headers") or {}, len(written), frame_max)
+    return written
 
 
 def fitting(envelope: Envelope, queue: str, frame_max: int) -> Envelope:
@@ -61,18 +98,17 @@ def _fits(envelope: Envelope, frame_max: int) -> bool:
     return True
 
 
-def check(properties: Mapping[str, Any], frame_max: int, content: Any = None) -> None:
+def check(properties: Mapping[str, Any], frame_max: int) -> None:
     """Raise ``TooLarge`` if these properties of a message do not fit into one frame of ``frame_max`` bytes."""
     headers = properties.get("application_headers") or {}
-    most = frame_max - AROUND
-    if _at_most(headers) + 1024 <= most:  # the few other properties have at most 255 bytes each
-        return
-    size = len((content or Message(application_headers=headers))._serialize_properties())  # noqa: SLF001 - py-amqp's
-    if size <= most:
-        return
+    if _at_most(headers) + 1024 > frame_max - AROUND:  # the few other properties have at most 255 bytes each
+        serialized({"application_headers": headers}, frame_max)
+
+
+def _too_large(headers: Mapping[str, Any], size: int, frame_max: int) -> TooLarge:
     name = max(headers, key=lambda each: _at_most(headers[each]))
-    raise TooLarge(
-        f"the headers take {size:,} bytes, and RabbitMQ takes {most:,} (frame_max); "
+    return TooLarge(
+        f"the headers take {size:,} bytes, and RabbitMQ takes {frame_max - AROUND:,} (frame_max); "
         f"the largest is {name!r} with about {_at_most(headers[name]):,}: put that into the arguments"
     )
 
@@ -90,4 +126,17 @@ def _at_most(value: Any) -> int:
     return _OF_A_VALUE
 
 
-__all__ = ["TooLarge", "check", "fitting", "frame_writer"]
+__all__ = [
+    "BODY",
+    "END",
+    "HEADER",
+    "HEARTBEAT",
+    "METHOD",
+    "TooLarge",
+    "check",
+    "fitting",
+    "frame",
+    "message_frames",
+    "publish_frame",
+    "serialized",
+]

@@ -29,10 +29,13 @@ from ..failures import RETRY_POLICY, STEP, errors, unavailable
 from . import topology
 from .batch import Batch
 from .checks import other_queue
+from .confirming import outbox_of
 from .declared import Declarations
 from .fast_declare import within_deadline
-from .frames import fitting, frame_writer
+from .frames import TooLarge, fitting
 from .nodes import Nodes
+from .reading import FrameReader
+from .writing import FrameWriter
 
 T = TypeVar("T")
 
@@ -76,7 +79,8 @@ class RabbitMQPublisher:
             "confirm_publish": True,
             "read_timeout": step,
             "write_timeout": step,
-            "frame_writer": frame_writer,
+            "frame_handler": FrameReader,
+            "frame_writer": FrameWriter,
         }
         return {**ours, **given}
 
@@ -130,9 +134,16 @@ class RabbitMQPublisher:
 
         def send(connection: Any) -> None:
             exchange, key = self._destination(queue, due)
-            channel = connection.default_channel
-            fits = fitting(message, queue, connection.connection.frame_max)
-            publish(channel, fits, exchange, key, **self.publish_options)
+            outbox = outbox_of(connection)
+            if outbox is None:
+                fits = fitting(message, queue, connection.connection.frame_max)
+                publish(connection.default_channel, fits, exchange, key, **self.publish_options)
+                return
+            try:
+                outbox.publish([message], exchange, key, STEP)
+            except TooLarge:
+                fits = fitting(message, queue, connection.connection.frame_max)
+                outbox.publish([fits], exchange, key, STEP)
 
         self._send(queue, send, consumed=consumed)
 
@@ -144,7 +155,7 @@ class RabbitMQPublisher:
             batch = Batch([message.due_at(due) for message in envelopes[at : at + AT_ONCE]])
 
             def send(connection: Any, batch: Batch = batch) -> None:
-                batch.check(connection.default_channel.connection.frame_max)
+                batch.check(connection.connection.frame_max)
                 exchange, key = self._destination(queue, due)
                 batch.publish(connection, exchange, key, STEP)
 
