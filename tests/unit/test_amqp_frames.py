@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +25,7 @@ from amqp.transport import TCPTransport
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flask_nightshift.brokers.rabbitmq.acks import LONGEST, Outstanding
 from flask_nightshift.brokers.rabbitmq.frames import TooLarge
 from flask_nightshift.brokers.rabbitmq.properties import Unusual, decoded, encoded
 from flask_nightshift.brokers.rabbitmq.reading import FrameReader
@@ -263,6 +266,110 @@ def test_confirmations_reach_their_listener() -> None:
         assert confirmed == [(7, False), (2**40, True)]
 
 
+# -- acknowledgements ---------------------------------------------------------------------------------------------
+
+
+class Server:
+    """The broker's side of one channel: what is delivered and not settled."""
+
+    def __init__(self) -> None:
+        self.unsettled: list[int] = []
+        self.frames = 0
+
+    def ack(self, tag: int, multiple: bool) -> None:
+        self.frames += 1
+        assert tag in self.unsettled, "RabbitMQ closes the channel at an unknown tag"
+        for each in [each for each in self.unsettled if each <= tag] if multiple else [tag]:
+            self.unsettled.remove(each)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["deliver", "hold", "ack", "write"]), st.integers(0, 9)), max_size=60)
+)
+def test_only_what_is_acknowledged_is_settled(steps: list[tuple[str, int]]) -> None:
+    server, outstanding = Server(), Outstanding()
+    running: list[int] = []
+    held: list[int] = []
+    last = 0
+    for step, which in [*steps, ("write", 0)]:
+        if step == "deliver":
+            last += 1
+            outstanding.add(last)
+            server.unsettled.append(last)
+            running.append(last)
+        elif step == "write":
+            for tag, multiple in outstanding.acks(held):
+                server.ack(tag, multiple)
+            held.clear()
+        elif running:
+            tag = running.pop(which % len(running))
+            if step == "hold":
+                held.append(tag)
+            else:
+                server.ack(tag, False)
+                outstanding.settle(tag, multiple=False)
+        assert server.unsettled == sorted([*running, *held])
+
+
+def test_acknowledgements_of_a_turn_are_one_frame() -> None:
+    with _acking() as (writer, acks, sent, calls):
+        for tag in range(1, 6):
+            acks.delivered(1, tag)
+        for tag in (2, 1, 3, 5):
+            writer(1, 1, spec.Basic.Ack, dumps("Lb", (tag, False)), None)
+        assert sent == []
+        assert len(calls) == 1
+        calls[0]()
+        assert _methods(sent) == [(spec.Basic.Ack, 3, True), (spec.Basic.Ack, 5, False)]
+        before = writer._connection.bytes_sent
+        calls[0]()
+        assert len(sent) == 1
+        assert writer._connection.bytes_sent == before, "a heartbeat must not take this for a frame"
+
+
+def test_held_acknowledgements_go_before_any_other_frame() -> None:
+    with _acking() as (writer, acks, sent, _calls):
+        for tag in (1, 2, 3):
+            acks.delivered(1, tag)
+        writer(1, 1, spec.Basic.Ack, dumps("Lb", (1, False)), None)
+        writer(1, 1, spec.Basic.Reject, dumps("Lb", (2, True)), None)
+        writer(1, 1, spec.Basic.Ack, dumps("Lb", (3, False)), None)
+        writer(8, 0, None, None, None)
+        assert _methods(sent)[:3] == [
+            (spec.Basic.Ack, 1, False), (spec.Basic.Reject, 2, True), (spec.Basic.Ack, 3, False),
+        ]  # fmt: skip
+
+
+def test_an_acknowledgement_is_written_at_once_where_it_could_wait_too_long() -> None:
+    """From another thread, on a channel whose deliveries we do not know, and after 10 ms."""
+    with _acking() as (writer, acks, sent, _calls):
+        for tag in (1, 2, 3, 4):
+            acks.delivered(1, tag)
+        thread = threading.Thread(target=writer, args=(1, 1, spec.Basic.Ack, dumps("Lb", (1, False)), None))
+        thread.start()
+        thread.join()
+        writer(1, 2, spec.Basic.Ack, dumps("Lb", (1, False)), None)
+        assert len(sent) == 2
+        writer(1, 1, spec.Basic.Ack, dumps("Lb", (2, False)), None)
+        assert len(sent) == 2
+        time.sleep(LONGEST * 2)
+        writer(1, 1, spec.Basic.Ack, dumps("Lb", (3, False)), None)
+        assert _methods(sent)[2:] == [(spec.Basic.Ack, 2, False), (spec.Basic.Ack, 3, False)]
+
+
+def test_an_error_of_late_acknowledgements_ends_no_event_loop(caplog: pytest.LogCaptureFixture) -> None:
+    with _acking() as (writer, acks, _sent, calls):
+        acks.delivered(1, 1)
+        writer(1, 1, spec.Basic.Ack, dumps("Lb", (1, False)), None)
+
+        def fail(_data: bytes) -> None:
+            raise BrokenPipeError("gone")
+
+        writer._transport.write = fail
+        calls[0]()
+    assert "could not be acknowledged" in caplog.text
+
+
 # -- helpers ------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +385,30 @@ def _a_transport(sent: list[bytes]) -> Any:
     return SimpleNamespace(
         write=lambda data: sent.append(bytes(data)), having_timeout=having_timeout, sock=None, connected=True
     )
+
+
+@contextmanager
+def _acking() -> Iterator[tuple[FrameWriter, Any, list[bytes], list[Callable[[], None]]]]:
+    """A writer that holds acknowledgements of channel 1 back, what it sent, and the calls it asked the loop for."""
+    sent: list[bytes] = []
+    calls: list[Callable[[], None]] = []
+    writer = FrameWriter(_a_connection(), _a_transport(sent))
+    acks = writer.hold_acks(SimpleNamespace(call_soon=calls.append))
+    writer(1, 1, spec.Channel.Open, dumps("s", ("",)), None)
+    sent.clear()
+    yield writer, acks, sent, calls
+
+
+def _methods(sent: list[bytes]) -> list[tuple[tuple[int, int], int, bool]]:
+    """Class and method, tag and flag of each frame."""
+    found, data = [], b"".join(sent)
+    while data:
+        kind, _channel, size = struct.unpack_from(">BHI", data)
+        if kind == 1:
+            first, second, tag, flag = struct.unpack_from(">HHQB", data, 7)
+            found.append(((first, second), tag, bool(flag)))
+        data = data[size + 8 :]
+    return found
 
 
 def _sent(make: Callable[..., Any], call: tuple[Any, ...]) -> list[bytes]:

@@ -35,6 +35,7 @@ from . import topology
 from .checks import findings
 from .dead_queue import DeadQueue
 from .fast_declare import within_deadline
+from .holding import hold_acks, write_acks
 from .publisher import RabbitMQPublisher
 from .queues import all_of, purge, ready
 
@@ -87,13 +88,16 @@ class RabbitMQBroker(RabbitMQPublisher):
             self._declarations.prepare(connection, queues)
 
     def replace(self, message: Any, envelope: Envelope, queue: str, *, due: datetime | None = None) -> bool:
-        """Publish, wait for the confirmation, then acknowledge."""
+        """Publish, wait for the confirmation, then acknowledge; acknowledgements that wait are written first."""
+        write_acks(message.channel)
         self._publish(envelope, queue, due, consumed=True)
         acknowledge(message)
+        write_acks(message.channel)
         return True
 
-    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:
-        """Do nothing: RabbitMQ counts the messages that come back."""
+    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:  # noqa: ARG002
+        """From now on write acknowledgements together; RabbitMQ itself counts the messages that come back."""
+        hold_acks(connection)
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
         """Do nothing: RabbitMQ counts the messages that come back in both cases."""

@@ -24,6 +24,7 @@ AT_ONCE = 65536
 _HEAD = 7
 _END = 0xCE
 _DELIVER = b"\x00\x3c\x00\x3c"
+_DELIVERIES = _DELIVER, b"\x00\x3c\x00\x47"  # basic.get-ok
 _ACK = b"\x00\x3c\x00\x50"
 _MOST_PLACES = 1000
 _head = Struct(">BHI").unpack_from
@@ -47,6 +48,8 @@ class FrameReader:
         self._buffer, self._at = b"", 0
         self._places: dict[bytes, tuple[str, str]] = {}
         self._confirming: tuple[int, Confirmed | None] = (0, None)
+        self.delivered: Callable[[int, int], None] | None = None
+        """Called with channel and delivery tag of each delivery that must be settled, before its receiver."""
         self.watched = True
         """Whether an event loop may watch the socket."""
         connection.blocking_read = self.read
@@ -92,8 +95,11 @@ class FrameReader:
         end = at + size + _HEAD + 1
         if buffer[end - 1] != _END:
             raise UnexpectedFrame(f"Received frame_end {buffer[end - 1]:#04x} while expecting 0xce")
-        if kind == METHOD and buffer.startswith(_DELIVER, at + _HEAD) and self._delivered(channel, at, end):
-            return True
+        if kind == METHOD and buffer.startswith(_DELIVERIES, at + _HEAD):
+            if self.delivered is not None:
+                self._tell(self.delivered, channel, at + _HEAD)
+            if buffer.startswith(_DELIVER, at + _HEAD) and self._hand_over(channel, at, end):
+                return True
         self._at = end
         return self((kind, channel, buffer[at + _HEAD : end - 1]))
 
@@ -111,7 +117,19 @@ class FrameReader:
 
     # -- a delivery
 
-    def _delivered(self, channel_id: int, at: int, end: int) -> bool:
+    def _tell(self, delivered: Callable[[int, int], None], channel_id: int, at: int) -> None:
+        """Tell ``delivered`` of the delivery whose method is at ``at``, unless it needs no acknowledgement."""
+        buffer = self._buffer
+        at += 4
+        if buffer.startswith(_DELIVER, at - 4):
+            end = at + 1 + buffer[at]
+            channel = (self._connection.channels or {}).get(channel_id)
+            if channel is not None and buffer[at + 1 : end].decode() in channel.no_ack_consumers:
+                return
+            at = end
+        delivered(channel_id, _long(buffer, at)[0])
+
+    def _hand_over(self, channel_id: int, at: int, end: int) -> bool:
         """Hand over the message whose method frame is at ``at``; False if py-amqp has to do it."""
         buffer = self._buffer
         header = self._frame(end, HEADER, channel_id)
