@@ -112,12 +112,16 @@ SEAMS = (
     ),
     *of(
         "kombu.message:Message",
-        override("_decode", "Message", "Almost every job is plain JSON, and kombu's reader is slow."),
+        override("_decode", "Message JobMessage", "Almost every job is plain JSON, and kombu's reader is slow."),
         patch("_state", "RedisBroker MemoryBroker", "A message released together with its next state must count as acknowledged."),
         patch("ack reject", "Quarantine", "We go on with the next unproven job as soon as this one is settled."),
         patch("ack_log_error", "JobConsumer",
               "Celery acknowledges with it; an error on a lost connection must not end the new one."),
         patch("accept", "Quarantine", "Content types are accepted as by the worker's own consumer."),
+    ),
+    *of(
+        "kombu.transport.pyamqp:Channel",
+        patch("Message", "prepare_for_jobs", "A worker's channel makes its messages from this class; ours decodes plain JSON quickly."),
     ),
     *of(
         "kombu.connection:ConnectionPool",

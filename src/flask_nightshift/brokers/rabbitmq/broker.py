@@ -35,9 +35,9 @@ from . import topology
 from .checks import findings
 from .dead_queue import DeadQueue
 from .fast_declare import within_deadline
-from .holding import hold_acks, write_acks
 from .publisher import RabbitMQPublisher
 from .queues import all_of, purge, ready
+from .worker_connection import prepare_for_jobs, write_acks
 
 CAPABILITIES = Capabilities(whole_seconds=True, knows_age=False, fixes_prefetch=True)
 CONSUMER_STEP = 10.0
@@ -96,8 +96,8 @@ class RabbitMQBroker(RabbitMQPublisher):
         return True
 
     def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:  # noqa: ARG002
-        """From now on write acknowledgements together; RabbitMQ itself counts the messages that come back."""
-        hold_acks(connection)
+        """Prepare the connection for many jobs; RabbitMQ itself counts the messages that come back."""
+        prepare_for_jobs(connection)
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
         """Do nothing: RabbitMQ counts the messages that come back in both cases."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from kombu.transport import virtual
 
-from ....message.codec import decode
 from ...payload import COUNT
+from ...plain_json import content
 
-JSON = "application/json"
 _UNPROVEN: weakref.WeakSet[Message] = weakref.WeakSet()
 
 
@@ -24,10 +23,8 @@ class Message(virtual.Message):
             _UNPROVEN.add(self)
 
     def _decode(self) -> Any:
-        """Almost every job is plain JSON, and kombu's reader calls a Python function for each object in it."""
-        if self.content_type == JSON and self.accept and JSON in self.accept and self.body:
-            with contextlib.suppress(ValueError):  # what cannot be read is kombu's to complain of
-                return decode(self.body if isinstance(self.body, bytes) else self.body.encode())
+        with contextlib.suppress(ValueError):
+            return content(self)
         return super()._decode()
 
 

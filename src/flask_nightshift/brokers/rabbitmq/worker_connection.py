@@ -1,4 +1,4 @@
-"""Holds back the acknowledgements of a worker's connection, and writes them when they must wait no longer."""
+"""A worker's connection: its acknowledgements are held back and written together, its messages decode quickly."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from typing import Any
 
 from kombu.asynchronous import get_event_loop
 
+from .message import JobMessage
 from .reading import FrameReader
 from .writing import FrameWriter
 
 
-def hold_acks(connection: Any) -> None:
-    """Write the acknowledgements over kombu's ``connection`` together, once per turn of the event loop.
+def prepare_for_jobs(connection: Any) -> None:
+    """Prepare kombu's ``connection``, which has no channels yet.
 
-    Without an event loop, or with another reader or writer, each is written at once.
+    Without an event loop, or with another reader or writer, each acknowledgement is written at once.
     """
     wire, loop = connection.connection, get_event_loop()
     writer, reader = wire.frame_writer, wire.on_inbound_frame
     if loop is not None and isinstance(writer, FrameWriter) and isinstance(reader, FrameReader):
         reader.delivered = writer.hold_acks(loop).delivered
+    connection.default_channel.Message = JobMessage
 
 
 def write_acks(channel: Any) -> None:
@@ -28,4 +30,4 @@ def write_acks(channel: Any) -> None:
         wire.frame_writer.write_acks()
 
 
-__all__ = ["hold_acks", "write_acks"]
+__all__ = ["prepare_for_jobs", "write_acks"]
