@@ -18,7 +18,7 @@ from .brokers import connect
 from .config import settings as config
 from .config.database_url import is_apps
 from .config.leftovers import leftovers
-from .domain.events import Events
+from .domain.events import Events, JobEnqueued
 from .domain.job import utcnow
 from .observe import unheard
 from .schedule import entries as schedule
@@ -47,7 +47,7 @@ def build(app: Flask) -> Services:
     celery_setup.configure(celery, built)
     built.events.subscribe(logs.observe)
     built.events.subscribe(built.journal)
-    built.events.subscribe(unheard.Watch(built))
+    built.events.subscribe(unheard.Watch(built), JobEnqueued)
     logs.connect(built)
     for leftover in leftovers(app, settings):
         logger.warning("%s", leftover)

@@ -1,24 +1,22 @@
 """Events of jobs, as typed values, and their observers.
 
 Observers only watch: they run after the job's new state is durable, ``Events`` logs and swallows their errors, and they
-cannot change the job's outcome.
+cannot change the job's outcome. An event is a ``NamedTuple``, because each job makes two or three of them.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from .job import Failure, JobRef, Outcome, Reason
 
 logger = logging.getLogger("flask_nightshift.events")
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnqueued:
+class JobEnqueued(NamedTuple):
     """The broker confirmed a job's message. ``at``: when. ``due``: when it may start (``None``: at once)."""
 
     job: JobRef
@@ -28,8 +26,7 @@ class JobEnqueued:
     due: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobStarted:
+class JobStarted(NamedTuple):
     """An attempt began. ``wait``: the seconds that the job was ready in its queue, or None if unknown."""
 
     job: JobRef
@@ -38,8 +35,7 @@ class JobStarted:
     wait: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobSucceeded:
+class JobSucceeded(NamedTuple):
     """The attempt returned. ``runtime``: its seconds. ``result``: JSON text if the task keeps its result, else None."""
 
     job: JobRef
@@ -48,11 +44,13 @@ class JobSucceeded:
     runtime: float
     result: str | None = None
 
-    outcome = Outcome.SUCCEEDED
+    @property
+    def outcome(self) -> Outcome:
+        """How the attempt ended."""
+        return Outcome.SUCCEEDED
 
 
-@dataclass(frozen=True, slots=True)
-class JobRetrying:
+class JobRetrying(NamedTuple):
     """The attempt failed, and the next one is due at ``due``, ``wait`` seconds after ``at``."""
 
     job: JobRef
@@ -64,11 +62,13 @@ class JobRetrying:
     wait: float
     max_retries: int | None
 
-    outcome = Outcome.RETRIED
+    @property
+    def outcome(self) -> Outcome:
+        """How the attempt ended."""
+        return Outcome.RETRIED
 
 
-@dataclass(frozen=True, slots=True)
-class JobDied:
+class JobDied(NamedTuple):
     """The job became a dead letter."""
 
     job: JobRef
@@ -78,11 +78,13 @@ class JobDied:
     failure: Failure
     reason: Reason
 
-    outcome = Outcome.DEAD
+    @property
+    def outcome(self) -> Outcome:
+        """How the attempt ended."""
+        return Outcome.DEAD
 
 
-@dataclass(frozen=True, slots=True)
-class JobReturned:
+class JobReturned(NamedTuple):
     """The job went back to its queue unfinished; ``why`` says why (the worker stops, for example)."""
 
     job: JobRef
@@ -90,28 +92,36 @@ class JobReturned:
     worker: str
     why: str
 
-    outcome = Outcome.RETURNED
+    @property
+    def outcome(self) -> Outcome:
+        """How the attempt ended."""
+        return Outcome.RETURNED
 
 
 JobEvent = JobEnqueued | JobStarted | JobSucceeded | JobRetrying | JobDied | JobReturned
 Observer = Callable[[Any], None]
+KINDS: tuple[type, ...] = (JobEnqueued, JobStarted, JobSucceeded, JobRetrying, JobDied, JobReturned)
 
 
 class Events:
     """The observers of one app's jobs."""
 
     def __init__(self) -> None:
-        self._observers: list[Observer] = []
+        self._observers: dict[type, tuple[Observer, ...]] = dict.fromkeys(KINDS, ())
 
-    def subscribe(self, observer: Observer) -> Observer:
-        """Call ``observer(event)`` for every event; returns ``observer``, so that this works as a decorator."""
-        if observer not in self._observers:
-            self._observers.append(observer)
+    def subscribe(self, observer: Observer, *kinds: type) -> Observer:
+        """Call ``observer(event)`` for every event, or for those of ``kinds``; returns ``observer``.
+
+        So it works as a decorator.
+        """
+        for kind in kinds or KINDS:
+            if observer not in self._observers[kind]:
+                self._observers[kind] += (observer,)
         return observer
 
     def emit(self, event: JobEvent) -> None:
-        """Call every observer with ``event``; never raises."""
-        for observer in self._observers:
+        """Call the observers of this kind of event; never raises."""
+        for observer in self._observers[type(event)]:
             try:
                 observer(event)
             except Exception:

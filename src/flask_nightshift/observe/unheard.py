@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from ..background.loop import Backoff, Loop, Work
-from ..domain.events import JobEnqueued, JobEvent
+from ..domain.events import JobEnqueued
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
 from ..journal import waiting_queues
@@ -48,12 +48,10 @@ class Watch(Work):
         self._new: deque[str] = deque()
         self._loop = Loop(self, "nightshift-unheard", Backoff(1.0, 30.0), lingers=False)
 
-    def __call__(self, event: JobEvent) -> None:
-        """Called for each event; looks in another thread, once for each queue."""
+    def __call__(self, event: JobEnqueued) -> None:
+        """Called for each job; looks in another thread, once for each queue."""
         queue = event.job.queue
-        if queue in self._seen:
-            return
-        if isinstance(event, JobEnqueued) and len(self._seen) < 1000:
+        if queue not in self._seen and len(self._seen) < 1000:
             self._seen.add(queue)
             self._new.append(queue)
             self._loop.wake()

@@ -48,7 +48,7 @@ class Companions(bootsteps.StartStopStep):
         sentry.watch(self._services)
         self._heartbeat.start()
         self._archiver.start()
-        self._services.events.subscribe(self._heard)
+        self._services.events.subscribe(self._heard, JobDied)
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
         signals.worker_shutdown.connect(self._shut_down, weak=False)
         logger.info(

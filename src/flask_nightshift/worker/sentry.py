@@ -30,7 +30,7 @@ def watch(services: Services) -> None:
         return
     for name in _QUIET:
         sys.modules["sentry_sdk.integrations.logging"].ignore_logger(name)
-    services.events.subscribe(observe)
+    services.events.subscribe(observe, JobDied)
 
 
 def observe(event: JobEvent) -> None:
