@@ -28,7 +28,8 @@ class History:
     def has_ended(self, job_id: str) -> bool:
         """Whether it is written how an attempt of the job ended."""
         ended = "SELECT 1 FROM nightshift_attempts WHERE job_id = ? AND outcome IS NOT NULL"
-        return bool(self._query(ended, job_id))
+        succeeded = "SELECT 1 FROM nightshift_jobs WHERE id = ? AND state = 'succeeded'"
+        return bool(self._query(ended, job_id) or self._query(succeeded, job_id))
 
     def _query(self, statement: str, *values: str) -> list[dict[str, Any]]:
         with closing(sqlite3.connect(self._path, timeout=10)) as connection:

@@ -20,6 +20,7 @@ from flask_nightshift.domain.events import (
     JobSucceeded,
 )
 from flask_nightshift.domain.job import Failure, JobRef, JobState, Outcome, Reason, utcnow
+from flask_nightshift.journal.following import Record
 from flask_nightshift.store import Store
 
 T0 = utcnow().replace(microsecond=0)
@@ -108,8 +109,8 @@ class TestOneJob:
         with store.begin(timeout=60) as connection:
             for job_id, order in orders.items():
                 for event in order:
-                    mine = replace(event, job=event.job._replace(job_id=job_id))
-                    journal.jobs.write(connection, [journal.jobs.row(mine)])
+                    mine = event._replace(job=event.job._replace(job_id=job_id))
+                    journal.jobs.write(connection, [journal.jobs.row(Record(mine))])
         for job_id, order in orders.items():
             found = journal.find_job(store, job_id)
             assert found == replace(expected, id=job_id), [type(event).__name__ for event in order]
@@ -117,7 +118,7 @@ class TestOneJob:
     def test_many_jobs_in_one_batch(self, store: Store) -> None:
         expected = tell(store, *LIFE)
         ids = [f"job-{number}" for number in range(45)]  # rows for some whole statements, and some more
-        lives = [replace(event, job=event.job._replace(job_id=job_id)) for event in LIFE for job_id in ids]
+        lives = [event._replace(job=event.job._replace(job_id=job_id)) for event in LIFE for job_id in ids]
         tell(store, *lives)
         for job_id in ids:
             assert journal.find_job(store, job_id) == replace(expected, id=job_id)

@@ -36,9 +36,11 @@ def tell(store: Store, *events: JobEvent, worker: str = "w") -> None:
     writer.close()
 
 
-def ran(job_id: str, when: datetime) -> tuple[JobEvent, ...]:
-    ref = JobRef(job_id, "t", "q", 1)
-    return JobStarted(ref, when, "w", 0.1), JobSucceeded(ref, when, "w", 0.3)
+def ran(job_id: str, when: datetime, enqueued_at: datetime | None = None) -> tuple[JobEvent, ...]:
+    """A job that ran; with ``enqueued_at``, its attempt needs no row."""
+    ref = JobRef(job_id, "t", "q", 1, enqueued_at=enqueued_at)
+    wait = (when - enqueued_at).total_seconds() if enqueued_at else 0.1
+    return JobStarted(ref, when, "w", wait), JobSucceeded(ref, when, "w", 0.3)
 
 
 def ago(days: float) -> datetime:
@@ -49,11 +51,13 @@ def test_finished_jobs_go_with_their_attempts(
     store: Store, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "CHUNK", 3)
-    for number in range(8):
-        tell(store, *ran(f"old{number}", ago(8)))
+    for number in range(4):
+        tell(store, *ran(f"old{number}", ago(8)), *ran(f"told{number}", ago(8), ago(8.1)))
     tell(store, *ran("new", ago(6)))
     counts = journal.prune(store, settings, NOW)
     assert (counts["jobs"], counts["attempts"]) == (8, 8)
+    with store.read() as connection:
+        assert connection.execute(select(tables.attempts.c.job_id)).scalars().all() == ["new"]
     assert journal.find_job(store, "old1") is None
     kept = journal.find_job(store, "new")
     assert kept is not None

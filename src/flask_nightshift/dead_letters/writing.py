@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from ..domain.job import DeadLetter, Outcome
-from ..journal import UNKNOWN, Tally, add_totals, dead_row, write_jobs
+from ..journal import UNKNOWN, JobRow, Tally, add_totals, dead_row, write_jobs
 from ..message.arguments import arguments
 from ..message.headers import DEAD, ref
 from ..store import Store
@@ -74,7 +73,7 @@ def _log_burial(letter: DeadLetter) -> None:
     jobs_log.error(Line("job.dead", text, **fields, reason=str(letter.reason), error_message=why))
 
 
-def _dead_row(letter: DeadLetter) -> dict[str, Any]:
+def _dead_row(letter: DeadLetter) -> JobRow:
     headers = letter.headers
     args, kwargs = arguments(headers, letter.body if len(letter.body) <= MAX_TEXT else b"")
     return dead_row(

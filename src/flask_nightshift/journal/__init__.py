@@ -5,6 +5,7 @@ never dropped while the process lives, and none counts twice. Records of single 
 for long.
 """
 
+from .jobs import Row as JobRow
 from .jobs import dead_row, record_progress, record_replayed
 from .jobs import write as write_jobs
 from .queues import waiting_queues
@@ -17,6 +18,7 @@ from .tally import add as add_totals
 __all__ = [
     "BUCKETS",
     "UNKNOWN",
+    "JobRow",
     "Journal",
     "Tally",
     "TotalsRow",

@@ -1,63 +1,30 @@
-"""The rows of attempts.
+"""The rows of attempts that need one: see ``told.py`` for those that need none.
 
 The start of an attempt identifies its row (``job, run, number, started_at``). An attempt whose worker died starts again
-with the same number, and both starts stay in the history. The end of an attempt finds its start in ``Open``, where the
-process that saw the start keeps it.
+with the same number, and both starts stay in the history.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, func
 from sqlalchemy.engine import Dialect
 
-from ..domain.events import JobDied, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..domain.events import JobDied, JobRetrying, JobReturned, JobSucceeded
 from ..store.tables import attempts
 from ..store.upsert import Upsert
-
-MAX_OPEN = 50_000
-"""Maximum number of open attempts that one process remembers; a worker runs far fewer at once."""
+from .following import Record
 
 _NOTHING = dict.fromkeys(attempts.c.keys())
 _ENDS = ("wait", "ended_at", "outcome", "runtime", "error", "message", "traceback", "due_at")
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """The start of an attempt, and the seconds that it had waited in its queue."""
-
-    at: datetime
-    wait: float | None
-
-
-class Open:
-    """The attempts that started in this process and have not ended."""
-
-    def __init__(self) -> None:
-        self._starts: OrderedDict[tuple[str, int, int], Start] = OrderedDict()
-
-    def follow(self, event: JobEvent) -> Start | None:
-        """The start of the attempt of ``event``, if it is known or can be derived."""
-        key = (event.job.job_id, event.job.run, event.job.attempt)
-        if isinstance(event, JobStarted):
-            start = self._starts[key] = Start(event.at, event.wait)
-            if len(self._starts) > MAX_OPEN:
-                self._starts.popitem(last=False)
-            return start
-        known = self._starts.pop(key, None)
-        runtime = getattr(event, "runtime", None)
-        if known is None and runtime is not None:
-            return Start(event.at - timedelta(seconds=runtime), None)
-        return known
-
-
-def row(event: JobEvent, start: Start | None) -> dict[str, Any] | None:
-    """The row of the attempt that ``event`` starts or ends; None if it concerns no attempt."""
+def row(record: Record) -> dict[str, Any] | None:
+    """The row of the attempt that the event of ``record`` starts or ends; None if it concerns no attempt."""
+    event, start, _ = record
     if start is None:
         return None
     ref = event.job
@@ -85,16 +52,16 @@ def row(event: JobEvent, start: Start | None) -> dict[str, Any] | None:
     return found
 
 
-def write(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Merge ``rows`` into the table."""
+def write(connection: Connection, records: Iterable[Record]) -> None:
+    """Merge the attempts of ``records`` into the table."""
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:  # most attempts start and end within one batch, so write them once
-        key = (row["job_id"], row["run"], row["number"], row["started_at"])
-        known = merged.setdefault(key, row)
-        if known is not row:
-            known.update({name: row[name] for name in _ENDS if row[name] is not None})
+    for found in filter(None, map(row, records)):
+        key = (found["job_id"], found["run"], found["number"], found["started_at"])
+        known = merged.setdefault(key, found)
+        if known is not found:
+            known.update({name: found[name] for name in _ENDS if found[name] is not None})
     if merged:
-        _merge(connection.dialect).run(connection, [merged[key] for key in sorted(merged)])
+        _merge(connection.dialect).run(connection, [tuple(merged[key].values()) for key in sorted(merged)])
 
 
 @cache
@@ -106,4 +73,4 @@ def _changes(statement: Any) -> dict[str, Any]:
     return {name: func.coalesce(statement.excluded[name], attempts.c[name]) for name in _ENDS}
 
 
-__all__ = ["MAX_OPEN", "Open", "Start", "row", "write"]
+__all__ = ["row", "write"]

@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ..domain.events import JobEvent, JobStarted, JobSucceeded
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
 from ..store import Store, halving, refused
 from ..store.tables import journals
 from ..store.upsert import insert
 from . import attempts, jobs, tally
+from .following import Record
 
 WRITE_SECONDS = 20.0
 """Maximum seconds for one batch, including the wait for SQLite's lock."""
@@ -30,16 +30,18 @@ MAX_REFUSED = 1_048_576
 
 logger = logging.getLogger("flask_nightshift.journal")
 
-Record = tuple[JobEvent, attempts.Start | None]
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``number`` grows with each batch of the journal ``journal``; ``totals`` are the rows to add."""
+    """``number`` grows with each batch of the journal ``journal``; ``totals`` are the rows to add.
+
+    ``events`` is the number of events that the records tell.
+    """
 
     journal: str
     worker: str
     number: int
+    events: int = 0
     records: list[Record] = field(default_factory=list)
     totals: list[dict[str, Any]] = field(default_factory=list)
 
@@ -62,10 +64,9 @@ def write(store: Store, batch: Batch) -> None:
 
 def _write(store: Store, batch: Batch) -> None:
     with store.begin(timeout=WRITE_SECONDS) as connection:
-        records = _telling(batch.records)
-        jobs.write(connection, [jobs.row(event, start) for event, start in records])
-        rows = [attempts.row(event, start) for event, start in records]
-        attempts.write(connection, [row for row in rows if row is not None])
+        records = batch.records
+        jobs.write(connection, map(jobs.row, records), [record for record in records if record.told])
+        attempts.write(connection, [record for record in records if not record.told])
         if batch.totals and _is_new(connection, batch):
             tally.add(connection, batch.totals)
 
@@ -75,7 +76,7 @@ def _write_what_can_be(store: Store, batch: Batch) -> None:
     halving.halve(
         batch.records,
         lambda part: _write(store, replace(batch, records=list(part), totals=[])),
-        lambda record, why: _set_aside(store, batch, record[0].job.job_id, why, record),
+        lambda record, why: _set_aside(store, batch, record.event.job.job_id, why, record),
     )
     if batch.totals:
         for row, why in _add_what_can_be(store, batch):
@@ -104,16 +105,6 @@ def _set_aside(store: Store, batch: Batch, job_id: str | None, why: Exception, w
         logger.exception("journal.record_refused", extra=extra)
 
 
-def _telling(records: list[Record]) -> list[Record]:
-    """``records`` without the starts of attempts whose success is among them, which contains the start."""
-    told = {_attempt(event) for event, start in records if isinstance(event, JobSucceeded) and start}
-    return [each for each in records if not (isinstance(each[0], JobStarted) and _attempt(each[0]) in told)]
-
-
-def _attempt(event: JobEvent) -> tuple[str, int, int]:
-    return event.job.job_id, event.job.run, event.job.attempt
-
-
 def _is_new(connection: Connection, batch: Batch) -> bool:
     mark = {"id": batch.journal, "worker": batch.worker, "batch": batch.number, "written_at": utcnow()}
     return connection.execute(_mark(connection.dialect.name), mark).first() is not None
@@ -131,4 +122,4 @@ def _mark(dialect: str) -> Any:
     ).returning(journals.c.id)
 
 
-__all__ = ["Batch", "Record", "write"]
+__all__ = ["Batch", "write"]

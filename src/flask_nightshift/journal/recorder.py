@@ -21,8 +21,8 @@ from ..domain.events import JobEvent
 from ..lifetime.forks import reset_if_forked, when_forked
 from ..store import Store
 from . import batch as batches
-from .attempts import Open
-from .batch import Batch, Record
+from .batch import Batch
+from .following import Open, Record
 from .tally import Tally
 
 INTERVAL = 0.5
@@ -100,7 +100,7 @@ class Journal(Work):
             if not loop.changed.wait_for(lambda: loop.away or self._has_room(), ROOM_TIMEOUT):
                 loop.outage(f"too slow: {MAX_RECORDS:,} records have waited for {ROOM_TIMEOUT:g} s")
             while not self._has_room():
-                self._count(self._events.popleft())
+                self._count(self._open.follow([self._events.popleft()]))
                 self._dropped += 1
                 self._settled += 1
 
@@ -109,17 +109,16 @@ class Journal(Work):
 
     def _waiting(self) -> int:
         """Number of unwritten events; the caller must hold the lock."""
-        return len(self._events) + (len(self._pending.records) if self._pending else 0)
+        return len(self._events) + (self._pending.events if self._pending else 0)
 
-    def _count(self, event: JobEvent) -> Record:
-        """Add ``event`` to the totals, and return it with the start of its attempt, to be written."""
-        start = self._open.follow(event)
-        outcome = getattr(event, "outcome", None)
-        if outcome is not None:
-            runtime, wait = getattr(event, "runtime", None), start.wait if start else None
-            reason = getattr(event, "reason", None)
-            self._tally.add(event.at, event.job.task, event.job.queue, outcome, runtime, wait, reason)
-        return event, start
+    def _count(self, records: list[Record]) -> None:
+        """Add the attempts that ended to the totals."""
+        for event, start, _ in records:
+            outcome = getattr(event, "outcome", None)
+            if outcome is not None:
+                runtime, wait = getattr(event, "runtime", None), start.wait if start else None
+                reason = getattr(event, "reason", None)
+                self._tally.add(event.at, event.job.task, event.job.queue, outcome, runtime, wait, reason)
 
     def start(self) -> None:
         """Start the thread now; otherwise the first event starts it."""
@@ -155,7 +154,7 @@ class Journal(Work):
             if batch is not self._pending:
                 return None  # a greenlet survives in a forked child, where the journal was reset
             self._pending = None
-            self._settled += len(batch.records)
+            self._settled += batch.events
             backlog = len(self._events) >= BATCH  # of a long outage: write it without a rest
         return 0.0 if backlog or self._loop.stopping else INTERVAL
 
@@ -189,10 +188,12 @@ class Journal(Work):
         return self._pending is not None or bool(self._events) or bool(self._tally)
 
     def _take(self) -> Batch:
-        records = [self._count(self._events.popleft()) for _ in range(min(BATCH, len(self._events)))]
+        events = [self._events.popleft() for _ in range(min(BATCH, len(self._events)))]
+        records = self._open.follow(events)
+        self._count(records)
         rows, self._tally = self._tally.rows(self.worker), Tally()
         self._batches += 1
-        return Batch(self._id, self.worker, self._batches, records, rows)
+        return Batch(self._id, self.worker, self._batches, len(events), records, rows)
 
 
 def _close_at_exit(reference: weakref.ref[Journal]) -> None:

@@ -11,6 +11,7 @@ from ..domain.job import JobState, Outcome
 from ..domain.record import AttemptRecord, JobRecord
 from ..store import Store
 from ..store.tables import attempts, jobs
+from .told import with_told
 
 
 def find_job(store: Store, job_id: str) -> JobRecord | None:
@@ -24,8 +25,8 @@ def find_job(store: Store, job_id: str) -> JobRecord | None:
         row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         if row is None:
             return None
-        history = [_attempt(found) for found in connection.execute(in_order)]
-    return _record(row, history)
+        stored = [_attempt(found) for found in connection.execute(in_order)]
+    return _record(row, with_told(row, stored))
 
 
 def _storable(text: str) -> bool:

@@ -18,6 +18,7 @@ from ..store import Store
 from ..store.refused import RECORD
 from ..store.tables import attempts, beats, jobs, journals, refused, workers
 from ..store.tables import dead_letters as letters
+from . import told
 from .folding import fold, fold_gone_processes
 
 CHUNK = 500
@@ -92,6 +93,7 @@ def _prune_jobs(store: Store, now: datetime, keep: timedelta) -> dict[str, int]:
     counts = {"jobs": 0, "attempts": 0}
     for ids in _chunks(store, jobs.c.id, _old_jobs(now, keep)):
         with store.begin(timeout=DELETE_SECONDS) as connection:
+            counts["attempts"] += told.count(connection, _stored(jobs.c.id).in_(ids))
             counts["attempts"] += _rows(
                 connection, delete(attempts).where(_stored(attempts.c.job_id).in_(ids))
             )

@@ -105,6 +105,7 @@ class Tally:
     def __init__(self) -> None:
         self._cells: dict[tuple[datetime, str, str, str], _Cell] = {}
         self._coarse_above = MAX_CELLS
+        self._minute = self._next_minute = ALL_TIME  # of the latest outcome
 
     def __bool__(self) -> bool:
         return bool(self._cells)
@@ -125,8 +126,10 @@ class Tally:
         """
         if outcome is Outcome.DEAD and reason in NEVER_KNOWN:
             task = UNKNOWN
-        minute = (at if at.tzinfo is UTC else at.astimezone(UTC)).replace(second=0, microsecond=0)
-        self._cell(minute, task, queue, outcome).add(runtime, wait)
+        if not self._minute <= at < self._next_minute:
+            self._minute = at.astimezone(UTC).replace(second=0, microsecond=0)
+            self._next_minute = self._minute + timedelta(minutes=1)
+        self._cell(self._minute, task, queue, outcome).add(runtime, wait)
         if len(self._cells) > self._coarse_above:
             self._coarsen()
 
