@@ -25,8 +25,10 @@ from amqp.transport import TCPTransport
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flask_nightshift.brokers.rabbitmq import worker_connection
 from flask_nightshift.brokers.rabbitmq.acks import LONGEST, Outstanding
 from flask_nightshift.brokers.rabbitmq.frames import TooLarge
+from flask_nightshift.brokers.rabbitmq.message import JobMessage
 from flask_nightshift.brokers.rabbitmq.properties import Unusual, decoded, encoded
 from flask_nightshift.brokers.rabbitmq.reading import FrameReader
 from flask_nightshift.brokers.rabbitmq.writing import FrameWriter
@@ -208,11 +210,16 @@ def test_a_wait_reads_on_where_a_delivery_waits_for_it() -> None:
 
 
 def test_one_read_handles_one_message_if_the_caller_waits() -> None:
-    """Between two messages a worker without an event loop looks whether it has to stop."""
+    """Between two messages a worker whose jobs run in this thread looks whether it has to stop."""
     with _connected(FrameReader) as (connection, server, received):
         server.sendall(_deliveries())
         connection.drain_events(timeout=2)
         assert len(received) == 1
+        connection.on_inbound_frame.one_by_one = True
+        for count in (2, 3):
+            connection.drain_events(timeout=0)
+            assert len(received) == count
+        connection.on_inbound_frame.one_by_one = False
         connection.drain_events(timeout=0)
         assert len(received) == len(BODIES) * 2
 
@@ -355,6 +362,36 @@ def test_an_acknowledgement_is_written_at_once_where_it_could_wait_too_long() ->
         time.sleep(LONGEST * 2)
         writer(1, 1, spec.Basic.Ack, dumps("Lb", (3, False)), None)
         assert _methods(sent)[2:] == [(spec.Basic.Ack, 2, False), (spec.Basic.Ack, 3, False)]
+
+
+@pytest.mark.parametrize("blocks_loop", [True, False])
+def test_a_pool_that_blocks_the_loop_acknowledges_at_once(
+    blocks_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In ``solo`` the next job follows in the same turn, and may take long."""
+    monkeypatch.setattr(
+        worker_connection, "get_event_loop", lambda: SimpleNamespace(call_soon=lambda _: None)
+    )
+    with _connected(FrameReader) as (connection, server, _):
+        connection.frame_writer = FrameWriter(connection, connection.transport)
+        channel = SimpleNamespace()
+        kombus = SimpleNamespace(connection=connection, default_channel=channel)
+        worker_connection.prepare_for_jobs(kombus, blocks_loop=blocks_loop)
+        assert channel.Message is JobMessage
+        assert connection.on_inbound_frame.one_by_one is blocks_loop
+        connection.frame_writer(1, 1, spec.Channel.Open, dumps("s", ("",)), None)
+        server.recv(1000)
+        server.sendall(_deliveries())
+        connection.drain_events(timeout=2)
+        connection.channels[1].basic_ack(1)
+        server.settimeout(0)
+        if blocks_loop:
+            assert _methods([server.recv(1000)]) == [(spec.Basic.Ack, 1, False)]
+        else:
+            with pytest.raises(BlockingIOError):
+                server.recv(1000)
+            worker_connection.write_acks(connection.channels[1])
+            assert _methods([server.recv(1000)]) == [(spec.Basic.Ack, 1, False)]
 
 
 def test_an_error_of_late_acknowledgements_ends_no_event_loop(caplog: pytest.LogCaptureFixture) -> None:

@@ -167,10 +167,13 @@ class Settler(Protocol):
     def prepare(self, connection: Any, queues: Sequence[Any]) -> None:
         """Declare what a consumer of ``queues`` needs; a worker calls it each time that it connects."""
 
-    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:
+    def worker_begins(
+        self, connection: Any, slots: int, window: Callable[[], int] | None, *, blocks_loop: bool = False
+    ) -> None:
         """Called before a worker consumes over ``connection``; it runs up to ``slots`` jobs at the same time.
 
-        ``window()`` is how many jobs it may hold now; None leaves that to Celery's prefetch count.
+        ``window()`` is how many jobs it may hold now; None leaves that to Celery's prefetch count. ``blocks_loop``: a
+        job runs in the thread of the event loop, which does nothing else meanwhile.
         """
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:

@@ -81,7 +81,12 @@ class JobConsumer(ControlledConsumer):
         """Connect, and declare queues and exchanges before the first message is taken."""
         connection = super().connect()
         window = self._window if self._looks_ahead else None
-        self.services.broker.worker_begins(connection, int(self.pool.num_processes or 1), window)
+        self.services.broker.worker_begins(
+            connection,
+            int(self.pool.num_processes or 1),
+            window,
+            blocks_loop=pool_of(type(self.pool)).blocks_loop,
+        )
         self.settlement.fence = StartFence(connection.get_heartbeat_interval() or 0)
         self.settlement.resume()
         with self.app.connection_for_write() as setup:

@@ -98,7 +98,9 @@ class MemoryBroker(VirtualBroker):
 
     # settling
 
-    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:
+    def worker_begins(
+        self, connection: Any, slots: int, window: Callable[[], int] | None, *, blocks_loop: bool = False
+    ) -> None:
         """Do nothing: the channel counts a delivery when its message comes back."""
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:

@@ -95,9 +95,16 @@ class RabbitMQBroker(RabbitMQPublisher):
         write_acks(message.channel)
         return True
 
-    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:  # noqa: ARG002
+    def worker_begins(
+        self,
+        connection: Any,
+        slots: int,  # noqa: ARG002 - the Protocol's
+        window: Callable[[], int] | None,  # noqa: ARG002 - the Protocol's
+        *,
+        blocks_loop: bool = False,
+    ) -> None:
         """Prepare the connection for many jobs; RabbitMQ itself counts the messages that come back."""
-        prepare_for_jobs(connection)
+        prepare_for_jobs(connection, blocks_loop=blocks_loop)
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
         """Do nothing: RabbitMQ counts the messages that come back in both cases."""

@@ -52,6 +52,8 @@ class FrameReader:
         """Called with channel and delivery tag of each delivery that must be settled, before its receiver."""
         self.watched = True
         """Whether an event loop may watch the socket."""
+        self.one_by_one = False
+        """Whether each read handles one method, as a job runs in it; the loop reads again until all are handled."""
         connection.blocking_read = self.read
 
     def listen(self, channel: int, confirmed: Confirmed) -> None:
@@ -72,7 +74,7 @@ class FrameReader:
                 self._receive(missing, timeout)
             else:
                 handled = self._next() or handled
-                if handled and timeout != 0:
+                if handled and (timeout != 0 or self.one_by_one):
                     return True
 
     def _missing(self) -> int:

@@ -11,15 +11,19 @@ from .reading import FrameReader
 from .writing import FrameWriter
 
 
-def prepare_for_jobs(connection: Any) -> None:
-    """Prepare kombu's ``connection``, which has no channels yet.
+def prepare_for_jobs(connection: Any, *, blocks_loop: bool) -> None:
+    """Prepare kombu's ``connection``, which has no channels yet; ``blocks_loop`` as for ``Broker.worker_begins``.
 
-    Without an event loop, or with another reader or writer, each acknowledgement is written at once.
+    Without an event loop, with one that jobs block, or with another reader or writer, each acknowledgement is written
+    at once.
     """
     wire, loop = connection.connection, get_event_loop()
     writer, reader = wire.frame_writer, wire.on_inbound_frame
-    if loop is not None and isinstance(writer, FrameWriter) and isinstance(reader, FrameReader):
-        reader.delivered = writer.hold_acks(loop).delivered
+    if isinstance(writer, FrameWriter) and isinstance(reader, FrameReader):
+        if blocks_loop:
+            reader.one_by_one = True
+        elif loop is not None:
+            reader.delivered = writer.hold_acks(loop).delivered
     connection.default_channel.Message = JobMessage
 
 

@@ -144,7 +144,14 @@ class RedisBroker(VirtualBroker):
             message._state = "ACK"  # noqa: SLF001 - released with the write; kombu has no public way to say so
         return replaced
 
-    def worker_begins(self, connection: Any, slots: int, window: Callable[[], int] | None) -> None:
+    def worker_begins(
+        self,
+        connection: Any,
+        slots: int,
+        window: Callable[[], int] | None,
+        *,
+        blocks_loop: bool = False,  # noqa: ARG002 - the Protocol's
+    ) -> None:
         """A claim notes as begun what will begin at once, and takes what fits into the window."""
         if self._leases:
             connection.transport.slots, connection.transport.window = slots, window
