@@ -159,13 +159,17 @@ def _prepare(peer: Peer, site: Site, folder: Path) -> str | None:
 
 
 def _tell(trial: Round, seconds: float) -> None:
-    said = [f"{name} {value:,.2f}" for name, value in trial.values.items() if isinstance(value, float)]
+    said = [f"{name} {_short(value)}" for name, value in trial.values.items() if isinstance(value, float)]
     failed = [f"FAILED {stage}: {text}" for stage, text in trial.failures.items()]
     noisy = ", noisy" if trial.noisy else ""
     print(
         f"{trial.server} round {trial.number} {trial.peer} ({seconds:.0f} s{noisy}): {', '.join(said + failed)}",
         flush=True,
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 @contextmanager

@@ -13,10 +13,12 @@ from flask_nightshift import Nightshift
 from .. import commits, jobs
 from ..processes import ROOT
 from . import BASE
-from .base import MEASURES, PREFETCH, PROCESSES, RABBITMQ, REDIS, SHORT, THREADS, USUAL, Peer
+from .base import MEASURES, PROCESSES, RABBITMQ, REDIS, SHORT, THREADS, USUAL, Peer
 
 CONFIGURED = "BENCH_CONFIGURED"
-"""Whether the app sets ``PREFETCH``; otherwise it sets nothing but the broker's URL."""
+"""Whether the app sets ``MULTIPLIER``; otherwise it sets nothing but the broker's URL."""
+MULTIPLIER = 16
+"""The prefetch multiplier for short jobs in docs/performance.md."""
 
 nightshift = Nightshift()
 tasks = {name: nightshift.task(name=f"bench.{name}")(getattr(jobs, name)) for name in jobs.NAMES}
@@ -27,7 +29,7 @@ def create_app() -> Flask:
     app = Flask("bench", instance_path=os.environ["BENCH_HOME"])
     app.config["NIGHTSHIFT_BROKER_URL"] = jobs.broker_url()
     if os.environ.get(CONFIGURED):
-        app.config["NIGHTSHIFT_CELERY"] = {"worker_prefetch_multiplier": PREFETCH}
+        app.config["NIGHTSHIFT_CELERY"] = {"worker_prefetch_multiplier": MULTIPLIER}
     nightshift.init_app(app)
     return app
 
@@ -89,7 +91,7 @@ class PoolPeer(NightshiftPeer):
         self.parallel = workers * concurrency
         self.how = (
             f"{workers} of `flask jobs worker --pool {pool} -c {concurrency} -l {log_level}`; as nightshift-default, "
-            f"and `worker_prefetch_multiplier={PREFETCH}`"
+            f"and `worker_prefetch_multiplier={MULTIPLIER}`"
         )
 
     def commands(self) -> list[list[str]]:
