@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from celery import signals
+from celery import Task, signals
 from celery.canvas import StampingVisitor
 from flask import Flask
 from kombu.exceptions import EncodeError
@@ -261,3 +261,71 @@ def test_many_jobs_are_refused_in_time_while_the_broker_is_down(
         add.enqueue_many([(n, n) for n in range(600)])
     assert (utcnow() - began).total_seconds() < PUBLISH_TIMEOUT
     assert caught.value.enqueued == ()
+
+
+one_broker = pytest.mark.parametrize("harness", ["memory"], indirect=True)
+"""For tests of what happens before the broker."""
+
+
+@one_broker
+def test_delay_calls_an_apply_async_that_a_tool_has_replaced(
+    harness: Harness, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called, celerys = [], Task.apply_async
+
+    def traced(self: Any, *args: Any, **options: Any) -> Any:
+        called.append(self.name)
+        return celerys(self, *args, **options)
+
+    monkeypatch.setattr(Task, "apply_async", traced)
+    add.delay(1, 2)
+    assert called == [add.name]
+
+
+@one_broker
+def test_delay_asks_a_task_for_its_shadow_name(
+    harness: Harness, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(add._find()), "shadow_name", lambda self, args, kwargs, options: f"add {args}")
+    with harness.consumer() as receive:
+        add.delay(1, 2)
+        assert receive().headers["shadow"] == "add (1, 2)"
+
+
+@one_broker
+def test_delay_checks_the_arguments(harness: Harness, app: Flask) -> None:
+    with pytest.raises(TypeError, match="missing"):
+        add.delay(1)  # type: ignore[call-arg]
+
+
+@one_broker
+def test_delay_in_eager_mode_runs_the_body(harness: Harness, app: Flask) -> None:
+    celery = current().celery
+    celery.conf.task_always_eager = True
+    assert add.delay(1, 2).get() == 3
+    celery.conf.task_always_eager = False
+    with harness.consumer() as receive:
+        add.delay(1, 2)
+        assert receive() is not None
+
+
+@one_broker
+def test_a_wrong_option_is_refused_also_after_an_equal_one(harness: Harness, app: Flask) -> None:
+    add.apply_async((1, 2), time_limit=1, soft_time_limit=1)
+    with pytest.raises(ValueError, match="time_limit=True"):
+        add.apply_async((1, 2), time_limit=True, soft_time_limit=1)
+    with pytest.raises(ValueError, match="task_id"):
+        add.apply_async((1, 2), task_id=5)  # type: ignore[arg-type]
+
+
+@one_broker
+def test_a_changed_limit_of_the_task_reaches_the_next_message(
+    harness: Harness, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with harness.consumer() as receive:
+        for limit in (330, 7, 330):
+            current().celery.clear_derived_settings()
+            monkeypatch.setattr(add._find(), "time_limit", limit)
+            monkeypatch.setattr(add._find(), "soft_time_limit", limit - 2)
+            add.delay(1, 2)
+            assert receive().headers["timelimit"] == [limit, limit - 2]

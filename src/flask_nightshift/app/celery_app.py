@@ -98,6 +98,11 @@ class JobCelery(TaskMaker):
         return bool(self.conf.worker_deduplicate_successful_tasks)
 
     @cached_property
+    def always_eager(self) -> bool:
+        """Celery's setting ``task_always_eager``, which each publish reads."""
+        return bool(self.conf.task_always_eager)
+
+    @cached_property
     def timezone(self) -> Any:
         """The app's time zone. Each publish reads it, and Celery's own cached property takes a lock."""
         return super().timezone
@@ -112,7 +117,7 @@ class JobCelery(TaskMaker):
 
     def clear_derived_settings(self) -> None:
         """Forget values derived from settings, after a setting changed."""
-        for name in ("_uses_utc", "annotations", "deduplicates", "publisher", "timezone"):
+        for name in ("_uses_utc", "always_eager", "annotations", "deduplicates", "publisher", "timezone"):
             self.__dict__.pop(name, None)
         for task in self._tasks.values():
             vars(task).pop("_exec_options", None)  # Celery's cache of a task's options

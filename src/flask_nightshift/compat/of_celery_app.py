@@ -58,10 +58,11 @@ SEAMS = (
     ),
     *of(
         "celery.app.task:Task",
-        read("_get_exec_options _exec_options", "_of_task _options_of JobCelery protect",
+        read("_get_exec_options _exec_options", "_of_task _options_of JobCelery ResultTask protect",
              "The publish options of a task, which Celery computes once and caches."),
-        read("_get_app", "JobTask", "The app that a task is bound to."),
-        read("_dump_pydantic_arguments", "JobTask", "Celery converts the arguments of a pydantic task."),
+        read("_get_app", "JobTask ResultTask", "The app that a task is bound to."),
+        read("_dump_pydantic_arguments", "JobTask ResultTask", "Celery converts the arguments of a pydantic task."),
+        read("apply_async shadow_name", "ResultTask", "A call without options takes a shorter way, which does the same."),
     ),
     *of(
         "celery.app.task",

@@ -19,7 +19,6 @@ _COMMON = frozenset(
 )
 """Options that most jobs of a task share, or that do not become part of the message."""
 _IN_MESSAGE = ("time_limit", "soft_time_limit", "ignore_result", "serializer", "queue")
-_OF_TASK = ("time_limit", "soft_time_limit", "job_queue")
 _MOST_PLANS = 1000
 
 
@@ -45,29 +44,29 @@ class Plans:
 
         Raises ``InvalidOption`` for a wrong option.
         """
-        given = {key for key, value in options.items() if value is not None}
-        if "task_type" not in given or not given <= _COMMON or not self._queues.by_options_alone:
+        task = options.get("task_type")
+        if task is None or not self._queues.by_options_alone:
             return None
         if not isinstance(args or (), (tuple, list)) or not isinstance(kwargs or {}, dict):
             return None
-        if not isinstance(options.get("queue"), str | None):
+        for option, value in options.items():
+            if value is not None and option not in _COMMON:
+                return None
+        said = tuple(map(options.get, _IN_MESSAGE))
+        own = task.time_limit, task.soft_time_limit, getattr(task, "job_queue", None)
+        # the process, which a message names; the types, because True is not 1
+        key = os.getpid(), name, id(task), said, own, tuple(map(type, said))
+        try:
+            found = self._plans.get(key)
+        except TypeError:  # a value that is not hashable, and wrong
             return None
-        key = self._key(name, options)
-        found = self._plans.get(key)
-        if found is None:
+        if found is None and isinstance(options.get("queue"), str | None):
             found = self._made(name, args, kwargs, options)
             if found is not None:
                 if len(self._plans) >= _MOST_PLANS:
                     self._plans.clear()
                 self._plans[key] = found
         return found
-
-    def _key(self, name: str, options: Mapping[str, Any]) -> Any:
-        task = options["task_type"]
-        said = [options.get(option) for option in _IN_MESSAGE]
-        own = [getattr(task, option, None) for option in _OF_TASK]
-        # repr(), because a value need not be hashable, and True is not 1; the process, which a message names
-        return os.getpid(), name, id(task), repr(said), repr(own)
 
     def _made(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Plan | None:
         call = self._calls.checked(name, args, kwargs, options)

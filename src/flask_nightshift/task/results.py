@@ -18,6 +18,10 @@ import celery
 _INSTALLED = ("site-packages", "dist-packages")
 
 
+_CELERYS_APPLY_ASYNC = celery.Task.apply_async
+_CELERYS_SHADOW_NAME = celery.Task.shadow_name
+
+
 class ResultTask(celery.Task):
     """A Celery task whose results are ignored unless something waits for them."""
 
@@ -26,9 +30,34 @@ class ResultTask(celery.Task):
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Publish a job, as in Celery."""
+        if not (options or rest) and self._is_ordinary():
+            return self._send(args, kwargs)
         if options.get("ignore_result") is None:
             options["ignore_result"] = ignored(self, options)
         return super().apply_async(args, kwargs, *rest, **options)
+
+    def _is_ordinary(self) -> bool:
+        """Whether Celery's ``apply_async``, called without options, would do no more than ``_send``."""
+        soft, hard = self.soft_time_limit, self.time_limit
+        return (
+            celery.Task.apply_async is _CELERYS_APPLY_ASYNC  # tools such as Sentry replace it
+            and type(self).shadow_name is _CELERYS_SHADOW_NAME
+            and self._dump_pydantic_arguments is None
+            and not (self.__v2_compat__ or self._get_app().always_eager)
+            and not (soft and hard and soft > hard)
+        )
+
+    def _send(self, args: Any, kwargs: Any) -> Any:
+        if self.typing and (check := getattr(self, "__header__", None)) is not None:
+            check(*(args or ()), **(kwargs or {}))
+        return self._get_app().send_task(
+            self.name,
+            args,
+            kwargs,
+            result_cls=self.AsyncResult,
+            task_type=self,
+            **{**self._get_exec_options(), "ignore_result": bool(self.ignore_result)},
+        )
 
 
 def ignored(task: Any, options: Mapping[str, Any]) -> bool:

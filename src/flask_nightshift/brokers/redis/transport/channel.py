@@ -117,10 +117,12 @@ class Channel(redis.Channel):
         answer was lost.
         """
         first = envelopes[0]
-        due, step = (
-            payload.due({"headers": first.headers}) or 0.0,
-            self._step_of({"properties": first.properties}),
+        step = (
+            self._step_of({"properties": first.properties})
+            if first.properties.get("priority")
+            else self.priority(0)
         )
+        due = (payload.due({"headers": first.headers}) if first.headers.get("eta") else 0.0) or 0.0
         messages = [payload.written(envelope, queue, next_tag()) for envelope in envelopes]
         self.publisher.publish(queue, step, due, messages, once)
 

@@ -26,6 +26,7 @@ A publisher publishes one after the other.
 """
 
 
+_MOST_KNOWN = 1000
 _TAGS = secrets.token_hex(8)
 _TAG_NUMBERS = itertools.count()
 
@@ -42,6 +43,7 @@ class Publisher:
         self._keys = keys
         self._pool = pool
         self._connection: RawConnection | None = None
+        self._where: dict[tuple[str, int, str], list[str]] = {}
 
     def publish(
         self, queue: str, step: int, due: float, payloads: Sequence[bytes], once: Once | None = None
@@ -52,13 +54,18 @@ class Publisher:
         """
         if self._connection is None:
             self._connection = RawConnection(self._pool())
+        name, number = once or ("", 0)
+        where = self._where.get((queue, step, name)) or self._keys_of(queue, step, name)
+        scripts.PUBLISH.run(self._connection, where, [f"{due:.6f}" if due else 0, step, number, *payloads])
+
+    def _keys_of(self, queue: str, step: int, name: str) -> list[str]:
+        """Ready list, delayed set, doorbell, and the publisher's number if the publisher has a name."""
         to = self._keys.destination(queue, step)
-        where, number = [to.ready, to.delayed, to.bell], 0
-        if once is not None:
-            name, number = once
-            where.append(self._keys.publisher(name))
-        # KEYS: ready list, delayed set, doorbell, and the publisher's number if there is one
-        scripts.PUBLISH.run(self._connection, where, [f"{due:.6f}", step, number, *payloads])
+        where = [to.ready, to.delayed, to.bell, *([self._keys.publisher(name)] if name else ())]
+        if len(self._where) >= _MOST_KNOWN:
+            self._where.clear()
+        self._where[queue, step, name] = where
+        return where
 
     def forget_connection(self) -> None:
         """The pool is closed: the next publish takes a connection of a new one."""
