@@ -26,8 +26,9 @@ from .following import Open, Record
 from .tally import Tally
 
 INTERVAL = 0.5
-"""Seconds between two writes, unless ``BATCH`` records are waiting."""
-BATCH = 1000
+"""Seconds between two writes, unless ``BATCH`` events are waiting."""
+BATCH = 4000
+"""Most events in one transaction. Each transaction has a price of its own, and so has each page that it writes."""
 MAX_RECORDS = 10_000
 """Maximum number of records in memory; while the database is down, the oldest are dropped first."""
 ROOM_TIMEOUT = 1.0

@@ -36,7 +36,7 @@ def when_forked(forkable: Forkable) -> None:
 
 def reset_if_forked() -> None:
     """Reset if this process is a child that Python does not know of, or if gevent has replaced its threads."""
-    if _home != _where():
+    if _home[0] != os.getpid() or _home[1] is not threading.Lock:  # called for each event: no tuple, no call
         with _settling:  # several threads may arrive first; an RLock, because greenlets would wait for ever
             if _home != _where():
                 _begin_anew()

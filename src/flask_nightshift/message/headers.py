@@ -72,8 +72,19 @@ def slim_embed(embed: Mapping[str, Any]) -> dict[str, Any]:
 
 def history(headers: Mapping[str, Any] | None) -> dict[str, Any]:
     """A copy of the ``nightshift`` header; empty if there is none (from a plain Celery producer)."""
-    value = (headers or {}).get(HISTORY)
-    return dict(value) if isinstance(value, (dict, Mapping)) else {}
+    return dict(_history(headers or {}))
+
+
+def _history(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ``nightshift`` header itself, to read."""
+    value = headers.get(HISTORY)
+    return value if isinstance(value, (dict, Mapping)) else {}
+
+
+def due(headers: Mapping[str, Any]) -> datetime | None:
+    """When the delay of a delayed job ended."""
+    value = _history(headers).get("due")
+    return None if value is None else parse_time(value)
 
 
 def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -114,7 +125,7 @@ def _count(value: object) -> int:
 
 def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
     """The job and attempt that a message stands for."""
-    past = history(headers)
+    past = _history(headers)
     return JobRef(
         str(headers.get("id")),
         str(headers.get("task")),

@@ -98,7 +98,7 @@ class Delivery(Request):
 
     def _wait_before(self, at: datetime) -> float | None:
         """Seconds that the job was ready and waited, since it was enqueued or its delay ended."""
-        due = message_headers.parse_time(message_headers.history(self._request_dict).get("due"))
+        due = message_headers.due(self._request_dict)
         enqueued = self.job.enqueued_at
         ready = max(enqueued, due) if enqueued and due else enqueued or due
         return max(0.0, (at - ready).total_seconds()) if ready else None
