@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import struct
 import threading
@@ -22,6 +23,7 @@ from amqp.method_framing import frame_handler as amqp_reader
 from amqp.method_framing import frame_writer as amqp_writer
 from amqp.serialization import decode_properties_basic, dumps
 from amqp.transport import TCPTransport
+from celery.worker.loops import _quick_drain
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -30,7 +32,7 @@ from flask_nightshift.brokers.rabbitmq.acks import LONGEST, Outstanding
 from flask_nightshift.brokers.rabbitmq.frames import TooLarge
 from flask_nightshift.brokers.rabbitmq.message import JobMessage
 from flask_nightshift.brokers.rabbitmq.properties import Unusual, decoded, encoded
-from flask_nightshift.brokers.rabbitmq.reading import FrameReader
+from flask_nightshift.brokers.rabbitmq.reading import QUICK, FrameReader
 from flask_nightshift.brokers.rabbitmq.writing import FrameWriter
 
 FRAME_MAX = 4096
@@ -258,6 +260,21 @@ def test_a_silent_a_closed_and_a_strange_server() -> None:
         connection.transport.sock = None
         with pytest.raises(RecoverableConnectionError):
             connection.drain_events(timeout=0)
+
+
+def test_celerys_quick_drain_does_not_wait_where_nothing_is_consumed() -> None:
+    """With gevent, Celery's loop calls it after each message; its 0.1 s would allow ten jobs a second."""
+    assert inspect.signature(_quick_drain).parameters["timeout"].default == QUICK
+    with _connected(FrameReader) as (connection, _server, _):
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=QUICK)
+        assert time.monotonic() - began >= QUICK
+        connection.channels[1].callbacks.clear()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=QUICK)
+        assert time.monotonic() - began < QUICK
 
 
 def test_confirmations_reach_their_listener() -> None:

@@ -19,6 +19,8 @@ from .frames import BODY, HEADER, METHOD
 from .properties import Unusual, decoded
 from .sockets import Line
 
+QUICK = 0.1
+"""The timeout in seconds with which Celery's loop for greenlets drains its connection for events after each message."""
 AT_ONCE = 65536
 """Bytes to ask the socket for."""
 _HEAD = 7
@@ -65,6 +67,8 @@ class FrameReader:
 
         ``timeout`` in seconds, None for the connection's own limit, applies to each wait for the server.
         """
+        if timeout == QUICK and not self._consumes():
+            timeout = 0  # only heartbeats can come, and jobs would wait for them
         handled = False
         while True:
             missing = self._missing()
@@ -76,6 +80,10 @@ class FrameReader:
                 handled = self._next() or handled
                 if handled and (timeout != 0 or self.one_by_one):
                     return True
+
+    def _consumes(self) -> bool:
+        channels = (self._connection.channels or {}).values()
+        return any(getattr(channel, "callbacks", None) for channel in channels)
 
     def _missing(self) -> int:
         """The number of bytes that the next frame still lacks, as far as we know."""
