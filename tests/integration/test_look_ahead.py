@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from system import System
 
-SLOW = 8.0
-SHORT = 0.2
-"""Seconds that a job waits at the most while a child is free, beyond the work before it."""
+SLOW = 60.0
+"""Seconds; no short job may wait for it."""
 
 
 def ledger(system: System) -> dict[int, dict[str, float]]:
@@ -23,11 +21,9 @@ def ledger(system: System) -> dict[int, dict[str, float]]:
     return {int(number): json.loads(noted) for number, noted in pairs}
 
 
-def enqueue(system: System, count: int, slow: dict[int, float]) -> float:
-    """Enqueue jobs; when that was done."""
-    code = f"import aheadapp; aheadapp.create_app(); print(aheadapp.enqueue({count}, {slow!r}))"
-    said = system.python(code)
-    return float(said.split()[-1])
+def enqueue(system: System, count: int, slow: dict[int, float]) -> None:
+    """Enqueue jobs, some of them slow: their seconds by their numbers."""
+    system.python(f"import aheadapp; aheadapp.create_app(); aheadapp.enqueue({count}, {slow!r})")
 
 
 @pytest.mark.parametrize("broker", ["valkey", "rabbitmq"], indirect=True)
@@ -42,11 +38,5 @@ def test_no_short_job_waits_in_a_busy_worker_while_a_child_is_free(
     slow = {1050: SLOW, 1100: SLOW, 1150: SLOW}
     system.ledger.unlink()
     enqueue(system, 1200, slow)
-    system.until(lambda: len(ledger(system)) == 1200, 40, "they do not end")
-    jobs = ledger(system)
-    held = [jobs[number] for number in slow]
-    all_busy = min(each["ended"] for each in held)
-    begun = sorted(each["began"] for number, each in jobs.items() if number not in slow)
-    gaps = [(b - a, a) for a, b in pairwise(begun) if b < all_busy]
-    assert begun[-1] < all_busy, "short jobs waited for a long one"
-    assert max(gaps)[0] < SHORT + 0.1, max(gaps)
+    system.until(lambda: len(ledger(system)) >= 1200 - len(slow), 40, "short jobs wait for long ones")
+    assert not ledger(system).keys() & slow.keys()

@@ -34,6 +34,8 @@ class Delivery(Request):
         """
         embed = self._payload[2] or {}
         said, chord = self._request_dict.get("ignore_result"), embed.get("chord")
+        if said is not None and not chord:
+            return bool(said)
         if said is None:
             said = ignored(self._task, {"group_id": self.group, "chord": chord, "chain": embed.get("chain")})
         return bool(said) and (not chord or counted_by_backend(self._task.backend))

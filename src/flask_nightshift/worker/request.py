@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
+from time import monotonic, time
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
+from celery.worker import request as celerys
 from celery.worker.request import Request
-from celery.worker.state import task_ready
+from celery.worker.state import all_total_count, task_ready, total_count
 
-from ..domain.events import JobReturned, JobStarted
+from ..domain.events import JobReturned, JobStarted, JobSucceeded
 from ..domain.job import Failure, Reason, utcnow
 from ..message import headers as message_headers
 from ..text.lines import Line
@@ -41,6 +44,7 @@ class JobRequest(StartedRequest):
         """
         super().__init_subclass__(**options)
         if cls.__module__ != Request.__module__:
+            cls.plain = False
             return  # a user's own class
         for name in ("execute_using_pool", "on_success"):
             if name in cls.__dict__:
@@ -103,6 +107,39 @@ class JobRequest(StartedRequest):
         self._app.look_ahead.ended(self._type, self._runtime or 0.0)
         self._app.line.stir()
         self._end_without_report(Report("failed", self._runtime, failure=_failure_from(exc_info)), exc_info)
+
+    def _succeeded_plainly(self, pid: int, accepted_at: float, runtime: float) -> None:
+        """The attempt succeeded, and there is no more to tell; its beginning may not have been told.
+
+        It does what ``on_accepted`` and ``on_success`` do, where nobody else is told of them.
+        """
+        eventer = self._eventer
+        if (
+            self.settled
+            or self._terminate_on_ack is not None
+            or not self._task.acks_late
+            or (eventer and eventer.enabled)
+            or self._app.deduplicates
+            or celerys.logger.isEnabledFor(logging.DEBUG)
+        ):
+            if self.time_start is None:
+                self.on_accepted(pid, accepted_at)
+            self._reported((0, tuple(Report("succeeded", runtime, representation="None")), runtime))
+            return
+        try:
+            self._app.look_ahead.ended(self._type, runtime)
+            self._app.line.stir()
+            if self.time_start is None:
+                self.worker_pid, self.time_start = pid, time() - (monotonic() - accepted_at)
+                total_count[self.name] += 1
+                all_total_count[0] += 1
+                at = datetime.fromtimestamp(self.time_start, UTC)
+                self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
+            task_ready(self)
+            self._done()
+            self._emit(JobSucceeded(self.job, utcnow(), self._hostname, runtime))
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the job has succeeded
+            self._rescue(exc, Report("succeeded", runtime))
 
     def _reported(self, ended: Any, **options: Any) -> None:
         """Call ``on_success``, maybe a user's, and settle the job whatever it raises."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.exceptions import TaskRevokedError
 from celery.worker.state import revoked as revoked_jobs
-from celery.worker.state import task_ready
+from celery.worker.state import revoked_stamps, task_ready
 
 from ..domain.job import Failure, Reason, utcnow
 from ..message import headers as message_headers
@@ -27,6 +27,12 @@ logger = logging.getLogger("flask_nightshift.worker.request")
 
 class StartedRequest(SettledRequest):
     """Celery's request, started by us; ``JobRequest`` adds what the pool calls when the attempt begins and ends."""
+
+    plain = True
+    """Whether no method of it is overridden by a user's request class."""
+
+    def _succeeded_plainly(self, pid: int, accepted_at: float, runtime: float) -> None:
+        raise NotImplementedError
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
         """Hand the job to the pool. Raises ``TaskRevokedError`` if it must not run here.
@@ -46,7 +52,7 @@ class StartedRequest(SettledRequest):
             raise TaskRevokedError(self.id) from exc
 
     def _hand_to(self, pool: Any) -> Any:
-        if self.revoked():
+        if (revoked_jobs or revoked_stamps or self._expires is not None) and self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
         time_limit = time_limit or self._task.time_limit
@@ -77,6 +83,7 @@ class StartedRequest(SettledRequest):
                 "announce": not self._task.acks_late,
                 "return_callback": self._came_back,
                 "stamps": self.stamps,
+                "success_callback": self._succeeded_plainly if self.plain else None,
             }
         result = pool.apply_async(
             target,

@@ -18,8 +18,7 @@ def nearly_always_fast(number: int, seconds: float = 0.002) -> None:
     note(str(number), json.dumps({"began": began, "ended": time.monotonic()}))
 
 
-def enqueue(count: int, slow: dict[int, float]) -> float:
-    """Enqueue so many, those in ``slow`` with other seconds; returns the time of their beginning to wait."""
+def enqueue(count: int, slow: dict[int, float]) -> None:
+    """Enqueue so many, those in ``slow`` with other seconds."""
     calls = [(number, slow.get(number, 0.002)) for number in range(count)]
     nearly_always_fast.enqueue_many(calls)
-    return time.monotonic()

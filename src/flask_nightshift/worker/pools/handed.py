@@ -24,6 +24,7 @@ class Handed:
         "_back",
         "_failed",
         "_returned",
+        "_succeeded",
         "_take_back",
         "_timed_out",
         "comes_back",
@@ -49,12 +50,13 @@ class Handed:
         accept_callback: Any = None,
         timeout_callback: Any = None,
         return_callback: Any = None,
+        success_callback: Any = None,
         correlation_id: str | None = None,
         stamps: Mapping[str, Any] | None = None,
     ) -> None:
         self.job_id = correlation_id
         self.stamps = stamps or {}
-        self._back = return_callback
+        self._back, self._succeeded = return_callback, success_callback
         self.number, self.soft, self.hard = number, soft, hard
         self._take_back = take_back
         self._returned, self._failed = callback, error_callback
@@ -85,6 +87,9 @@ class Handed:
 
     def end(self, ended: Ended) -> None:
         """The call returned or raised."""
+        if self._succeeded is not None and not ended.body and ended.kind is Kind.RETURNED:
+            _tell(self._succeeded, ended.child, ended.at, ended.runtime)
+            return
         self.start(ended.child, ended.at)
         if ended.kind is Kind.UNREPORTED:
             _tell(self._returned, wire.success(None))

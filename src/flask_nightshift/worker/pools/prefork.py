@@ -42,8 +42,12 @@ class JobPool(BasePool):
 
     uses_semaphore = True
     takes_back = True
-    """Whether its ``apply_async`` takes three options more: ``announce`` has the start of a job told at once, and
-    ``return_callback`` is called for one that did not start because its id or one of its ``stamps`` was revoked.
+    """Whether its ``apply_async`` takes four options more.
+
+    ``announce`` has the start of a job told at once. ``return_callback`` is called for one that was taken back before
+    it started, because no child took it, or because its id or one of its ``stamps`` was revoked.
+    ``success_callback(pid, at, runtime)`` is called, in place of ``callback``, for one of which nothing is to be told
+    but that it succeeded; ``accept_callback`` may not have been called then.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -12,21 +12,28 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 
-from ..attempt import Ended, Report
+from ..attempt import Ended, Report, run
 
 _RETURNED, _FAILED, _RAISED = b"\x00", b"\x01", b"\x02"
+_ATTEMPT = b"\x00"
+"""Before a call of ``attempt.run``, in place of the name of the function; a pickle begins otherwise."""
 _SUCCEEDED = tuple(Report("succeeded", representation="None"))[2:]
 
 
 def packed_call(target: Callable[..., Any], args: Any, kwargs: Any) -> bytes:
     """A call for a child. Raises if it cannot be pickled."""
+    if target is run and not kwargs:
+        return _ATTEMPT + pickle.dumps(args, pickle.HIGHEST_PROTOCOL)
     return pickle.dumps((target, tuple(args), dict(kwargs or {})), pickle.HIGHEST_PROTOCOL)
 
 
 def call(packed: bytes) -> bytes:
     """In the child: make the call; what it returned, packed."""
-    target, args, kwargs = pickle.loads(packed)  # noqa: S301 - from our parent process
-    returned = target(*args, **kwargs)
+    if packed.startswith(_ATTEMPT):
+        returned: Any = run(*pickle.loads(memoryview(packed)[1:]))  # noqa: S301 - from our parent process
+    else:
+        target, args, kwargs = pickle.loads(packed)  # noqa: S301 - likewise
+        returned = target(*args, **kwargs)
     failed = isinstance(returned, tuple) and bool(returned) and bool(returned[0])
     if not failed and _is_plain(returned):
         return b""
