@@ -18,6 +18,8 @@ SEAMS = (
         read("_request_dict _delivery_info _eta _ignore_result", "Delivery JobRequest SettledRequest StartedRequest",
              "The headers that go to the child, which we complete."),
         read("_task _type _app _hostname", "Delivery JobRequest SettledRequest StartedRequest", "The task, the app and the worker of the request."),
+        patch("worker_pid time_start", "JobRequest", "What Celery notes when an attempt begins, for one that began unseen."),
+        read("_eventer _expires", "JobRequest StartedRequest", "Whether events are enabled, and whether the job expires."),
         read("_context", "_context buried_by_the_broker", "The request as Celery passes it to hooks and the result backend."),
         read("_already_cancelled _already_revoked", "JobRequest SettledRequest", "Celery's flags for an attempt that has ended."),
         override("_terminate_on_ack", "JobRequest", "A job terminated before its child has begun: its beginning is told first."),
@@ -26,7 +28,7 @@ SEAMS = (
     ),
     *of(
         "celery.worker.request",
-        read("create_request_cls", "JobRequest",
+        read("create_request_cls", "JobRequest ShortWay",
              "It overrides two methods of any request class, and we take them out again."),
     ),
     *of(
@@ -43,6 +45,7 @@ SEAMS = (
         override("on_unknown_message on_unknown_task on_invalid_task on_decode_error", "JobConsumer",
                  "Celery discards what it cannot run; ours is kept as a dead letter."),
         read("_limit_task _limit_move_to_pool", "ControlledConsumer", "How Celery makes a job wait for its rate limit, and run."),
+        read("_maximum_prefetch_restored", "ShortWay", "Whether Celery still restores its prefetch count after a lost connection."),
         read("task_buckets qos_global", "ControlledConsumer", "The rate limits, and the scope of the prefetch count."),
     ),
     *of(
