@@ -130,10 +130,11 @@ class JobRequest(StartedRequest):
             self._app.look_ahead.ended(self._type, runtime)
             self._app.line.stir()
             if self.time_start is None:
-                self.worker_pid, self.time_start = pid, time() - (monotonic() - accepted_at)
+                began = time() - (monotonic() - accepted_at)
+                self.worker_pid, self.time_start = pid, began
                 total_count[self.name] += 1
                 all_total_count[0] += 1
-                at = datetime.fromtimestamp(self.time_start, UTC)
+                at = datetime.fromtimestamp(began, UTC)
                 self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
             task_ready(self)
             self._done()

@@ -28,6 +28,7 @@ logger = logging.getLogger("flask_nightshift.worker.request")
 class StartedRequest(SettledRequest):
     """Celery's request, started by us; ``JobRequest`` adds what the pool calls when the attempt begins and ends."""
 
+    time_start: float | None
     plain = True
     """Whether no method of it is overridden by a user's request class."""
 
