@@ -32,12 +32,12 @@ class Delivery(Request):
         The publisher need not know the task, so its silence leaves the decision to the task. A chord that
         ``celery.chord_unlock`` counts needs every stored result; without one it would wait for ever.
         """
-        embed = self._payload[2] or {}
-        said, chord = self._request_dict.get("ignore_result"), embed.get("chord")
-        if said is not None and not chord:
-            return bool(said)
+        embed, headers = self._payload[2] or {}, self._request_dict
+        said, chord, chain = headers.get("ignore_result"), embed.get("chord"), embed.get("chain")
+        if said is None and not (chord or chain is not None or headers.get("group")):
+            return bool(self._task.ignore_result)
         if said is None:
-            said = ignored(self._task, {"group_id": self.group, "chord": chord, "chain": embed.get("chain")})
+            said = ignored(self._task, {"group_id": self.group, "chord": chord, "chain": chain})
         return bool(said) and (not chord or counted_by_backend(self._task.backend))
 
     @property

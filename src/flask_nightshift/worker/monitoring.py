@@ -37,10 +37,15 @@ class JobDispatcher(EventDispatcher):
         return super().send(type, *args, **fields)
 
 
+def tells_of_tasks(dispatcher: Any) -> bool:
+    """Whether a worker's dispatcher sends the events of tasks, and not only those of the worker."""
+    return bool(dispatcher and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))
+
+
 class JobEvents(Events):
     """Celery's events with our dispatcher."""
 
     dispatcher_cls = JobDispatcher
 
 
-__all__ = ["HEARTBEAT_SECONDS", "TRANSPORT_OPTIONS", "JobDispatcher", "JobEvents"]
+__all__ = ["HEARTBEAT_SECONDS", "TRANSPORT_OPTIONS", "JobDispatcher", "JobEvents", "tells_of_tasks"]

@@ -23,6 +23,7 @@ from ..message import headers as message_headers
 from ..text.lines import Line
 from . import attempt, hooks
 from .attempt import Ended, Report
+from .monitoring import tells_of_tasks
 from .outcome import REVOKED
 from .start import StartedRequest
 
@@ -113,12 +114,11 @@ class JobRequest(StartedRequest):
 
         It does what ``on_accepted`` and ``on_success`` do, where nobody else is told of them.
         """
-        eventer = self._eventer
         if (
             self.settled
             or self._terminate_on_ack is not None
             or not self._task.acks_late
-            or (eventer and eventer.enabled)
+            or tells_of_tasks(self._eventer)
             or self._app.deduplicates
             or celerys.logger.isEnabledFor(logging.DEBUG)
         ):

@@ -18,6 +18,7 @@ from celery.worker.request import create_request_cls
 from celery.worker.state import revoked, task_reserved
 
 from ..brokers.connections import ack_log_error
+from .monitoring import tells_of_tasks
 from .request import JobRequest
 
 DEFAULT = "celery.worker.strategy:default"
@@ -54,7 +55,7 @@ class ShortWay:
             return "it is not of protocol 2"
         if consumer.task_buckets[task] is not None:
             return "the task has a rate limit"
-        if consumer.event_dispatcher and consumer.event_dispatcher.enabled:
+        if tells_of_tasks(consumer.event_dispatcher):
             return "events are enabled"
         if signals.task_received.receivers:
             return "the signal task_received has receivers"
