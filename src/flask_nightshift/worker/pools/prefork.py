@@ -77,7 +77,7 @@ class JobPool(BasePool):
             WorkerProcess(app, hostname, *most).work(),
             self._hands.hear,
             ready_within=app.conf.worker_proc_alive_timeout or math.inf,
-            trouble=lambda text: logger.error("%s", text),
+            trouble=lambda text: logger.warning("%s", text),
         )
         self._driver = Driver(self._kernel, self._turn)
         self._kernel.start()
