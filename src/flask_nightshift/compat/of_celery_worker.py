@@ -28,7 +28,7 @@ SEAMS = (
     ),
     *of(
         "celery.worker.request",
-        read("create_request_cls", "JobRequest ShortWay",
+        read("create_request_cls", "JobRequest Strategy",
              "It overrides two methods of any request class, and we take them out again."),
     ),
     *of(
@@ -45,7 +45,7 @@ SEAMS = (
         override("on_unknown_message on_unknown_task on_invalid_task on_decode_error", "JobConsumer",
                  "Celery discards what it cannot run; ours is kept as a dead letter."),
         read("_limit_task _limit_move_to_pool", "ControlledConsumer", "How Celery makes a job wait for its rate limit, and run."),
-        read("_maximum_prefetch_restored", "ShortWay", "Whether Celery still restores its prefetch count after a lost connection."),
+        read("_maximum_prefetch_restored", "Strategy", "Whether Celery still restores its prefetch count after a lost connection."),
         read("task_buckets qos_global", "ControlledConsumer", "The rate limits, and the scope of the prefetch count."),
     ),
     *of(

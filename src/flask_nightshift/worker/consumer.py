@@ -37,7 +37,7 @@ from .pools.support import OPEN
 from .quarantine import LET_COME, Quarantine
 from .request import settled_by_us
 from .settlement import Settlement
-from .short_way import ShortWay
+from .strategy import Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class JobConsumer(ControlledConsumer):
         """Celery's message handler, after our check of the message."""
         accept = super().create_task_handler(promise)
         quarantine = self._quarantine = Quarantine(self, self.task_consumer.queues)
-        short_way = ShortWay(self, self.on_task_message)
+        strategy = Strategy(self, self.on_task_message)
 
         def on_task_received(message: Any) -> Any:
             try:
@@ -244,8 +244,8 @@ class JobConsumer(ControlledConsumer):
             self._arrived(message)
             if unproven(message):
                 return self._first_in_line(lambda: accept(message))
-            if "task" in message.headers and not short_way.refusal(message):
-                return short_way.take(message)
+            if "task" in message.headers and not strategy.refusal(message):
+                return strategy.take(message)
             return accept(message)
 
         self.receive = on_task_received

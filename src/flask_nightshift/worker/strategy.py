@@ -25,7 +25,7 @@ DEFAULT = "celery.worker.strategy:default"
 """The strategy of every task, unless its author names another one."""
 
 
-class ShortWay:
+class Strategy:
     """The short way of one connection of a worker's ``consumer``; ``callbacks`` are told of each job, by Celery."""
 
     def __init__(self, consumer: Any, callbacks: Any) -> None:
@@ -103,4 +103,4 @@ class ShortWay:
         )
 
 
-__all__ = ["ShortWay"]
+__all__ = ["Strategy"]
