@@ -12,20 +12,10 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from ..config.settings import Settings
+from .duplicates import silence_duplicates
 from .guests import CELERYS, OURS, free_console, wake
 from .processors import SHARED, as_lines_of_json, console
 
-# Our own lines say more about an attempt or a tick than these formats of Celery, so only these are dropped.
-_DUPLICATES = {
-    "celery.beat": ("Scheduler: Sending due task %s (%s)",),
-    "celery.worker.strategy": ("Task %(name)s[%(id)s] received",),
-    "celery.app.trace": (
-        "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s",
-        "Task %(name)s[%(id)s] retry: %(exc)s",
-        "Task %(name)s[%(id)s] %(description)s: %(exc)s",
-        "Task %(name)s[%(id)s] %(exc)s",
-    ),
-}
 _NAME = "nightshift"
 """Name of our handler."""
 _STRUCTLOG = [structlog.stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter]
@@ -57,7 +47,7 @@ def configure(
     root.setLevel(level or settings.log_level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(root.level, logging.INFO))
-    _silence_duplicates()
+    silence_duplicates()
     logging.captureWarnings(True)
     if structlog.is_configured() and structlog.get_config()["processors"] is not _STRUCTLOG:
         return
@@ -79,19 +69,3 @@ def _is_utf8(stream: Any) -> bool:
     """Whether ``stream`` accepts every character; one without an encoding accepts any text."""
     encoding = getattr(stream, "encoding", None)
     return encoding is None or codecs.lookup(encoding).name == "utf-8"
-
-
-class _NotADuplicate(logging.Filter):
-    """Passes Celery's records, except those that repeat our lines."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.msg not in _DUPLICATES.get(record.name, ()):
-            return True
-        return isinstance(record.args, dict) and bool(record.args.get("internal"))
-
-
-def _silence_duplicates() -> None:
-    for name in _DUPLICATES:
-        target = logging.getLogger(name)
-        if not any(isinstance(known, _NotADuplicate) for known in target.filters):
-            target.addFilter(_NotADuplicate())

@@ -45,6 +45,12 @@ ABSENT: Mapping[str, Any] = {
 # these headers describe one delivery, not the job
 _BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", DELIVERIES, "compression")
 _BROKER_PREFIXES = ("x-first-death-", "x-last-death-")
+_CELERYS = frozenset({
+    "args", "argsrepr", "correlation_id", "delivery_info", "eta", "expires", "group", "group_index", "hostname", "id",
+    "ignore_result", "kwargs", "kwargsrepr", "lang", "origin", "parent_id", "properties", "replaced_task_nesting",
+    "reply_to", "retries", "root_id", "shadow", "stamped_headers", "stamps", "task", "timelimit",
+})  # fmt: skip
+"""What an ordinary job's headers contain, and a worker's request beside them."""
 
 
 def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str | None) -> datetime:
@@ -208,11 +214,14 @@ def shown(request: Mapping[str, Any]) -> dict[str, Any]:
     A task may publish it again (``signature_from_request()``), so the ``delivery_info`` of a delayed job names the
     job's queue and not the delay exchange.
     """
-    found = job_headers(request)
-    for name in (HISTORY, DEAD):
-        found.pop(name, None)
-    info = dict(request.get("delivery_info") or {})
-    if str(info.get("exchange") or "").startswith(("nightshift.", "celery_delayed")):
+    found = dict(request)
+    found.pop(HISTORY, None)
+    found.pop(DEAD, None)
+    if not _CELERYS.issuperset(found):
+        found = job_headers(found)
+    info = dict(found.get("delivery_info") or {})
+    exchange = info.get("exchange")
+    if exchange and str(exchange).startswith(("nightshift.", "celery_delayed")):
         info |= {"exchange": "", "routing_key": info.get("queue")}
     found["delivery_info"] = info
     return found

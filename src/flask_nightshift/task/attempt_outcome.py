@@ -7,8 +7,6 @@ a task may send it on.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,15 +46,20 @@ class AttemptOutcome:
 _current: ContextVar[AttemptOutcome | None] = ContextVar("nightshift_outcome", default=None)
 
 
-@contextmanager
-def attempt(job_id: str, *, eager: bool = False) -> Iterator[AttemptOutcome]:
-    """Begin an attempt of the job; its outcome is complete when the block ends."""
-    outcome = AttemptOutcome(job_id, eager)
-    token = _current.set(outcome)
-    try:
-        yield outcome
-    finally:
-        _current.reset(token)
+class BegunAttempt:
+    """An attempt of the job, which lasts as long as the block; its outcome is complete when the block ends."""
+
+    __slots__ = ("_outcome", "_token")
+
+    def __init__(self, job_id: str, *, eager: bool = False) -> None:
+        self._outcome = AttemptOutcome(job_id, eager)
+
+    def __enter__(self) -> AttemptOutcome:
+        self._token = _current.set(self._outcome)
+        return self._outcome
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def outcome_of(request: Any) -> AttemptOutcome | None:
@@ -87,4 +90,4 @@ def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failur
 
 _AROUND = frozenset({celery_task.__file__, celery_trace.__file__})
 
-__all__ = ["AttemptOutcome", "attempt", "failure_of", "in_worker", "outcome_of"]
+__all__ = ["AttemptOutcome", "BegunAttempt", "failure_of", "in_worker", "outcome_of"]

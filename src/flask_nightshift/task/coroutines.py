@@ -10,11 +10,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextvars import copy_context
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from flask import Flask
 
 from ..lifetime import greenlets
+
+_UNFINISHED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 def finished(value: Any, task: Any, *, called: bool = False) -> Any:
@@ -24,11 +27,11 @@ def finished(value: Any, task: Any, *, called: bool = False) -> Any:
     ``called``: the task was called as a plain function; inside a running event loop the caller then gets the coroutine
     to await. Raises ``TypeError`` for a generator, because a worker would never run its body.
     """
+    if not isinstance(value, _UNFINISHED):
+        return value
     if inspect.iscoroutine(value):
         return value if called and _loop_runs_here() else _run(value, task)
-    if inspect.isgenerator(value) or inspect.isasyncgen(value):
-        raise TypeError(f"{task.name} returned a generator, whose body nobody would run: return a list")
-    return value
+    raise TypeError(f"{task.name} returned a generator, whose body nobody would run: return a list")
 
 
 def refuse_generator(function: Callable[..., Any], name: str) -> None:

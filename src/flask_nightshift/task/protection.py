@@ -33,13 +33,13 @@ from flask import Flask, current_app, has_app_context
 from ..domain.context import current_job
 from ..domain.job import is_celery_internal, utcnow
 from ..domain.retry import Dead, decide
-from ..lifetime.copies import original_only
+from ..lifetime.copies import OriginalOnly
 from ..message.headers import ref
 from ..options import task as task_options
 from ..options.publish import checked
 from ..options.task import HOOKS
-from .app_context import in_context
-from .attempt_outcome import AttemptOutcome, attempt, failure_of, outcome_of
+from .app_context import InContext
+from .attempt_outcome import AttemptOutcome, BegunAttempt, failure_of, outcome_of
 from .base import JobTask
 from .coroutines import finished, refuse_generator
 
@@ -90,19 +90,21 @@ class Protected(JobTask):
         request = self.request_stack.top
         outcome = outcome_of(request)
         if outcome is not None and not outcome.begun:
-            with in_context(self._app_context()):
-                return self._attempt(outcome, lambda: super(Protected, self).__call__(*args, **kwargs))
+            with InContext(self._app_context()):
+                return self._attempt(outcome, request, super().__call__, args, kwargs)
         with self._app_context():
             if outcome is None and request is not None and request.is_eager:
                 with _eager(request, self) as outcome:
-                    return self._attempt(outcome, lambda: super(Protected, self).__call__(*args, **kwargs))
+                    return self._attempt(outcome, request, super().__call__, args, kwargs)
             return finished(super().__call__(*args, **kwargs), self, called=True)
 
-    def _attempt(self, outcome: AttemptOutcome, call: Callable[[], Any]) -> Any:
+    def _attempt(
+        self, outcome: AttemptOutcome, request: Any, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
         outcome.begun = True
         try:
-            with original_only():
-                result = finished(call(), self)
+            with OriginalOnly():
+                result = finished(call(*args, **kwargs), self)
         except Exception as exc:
             if outcome.asked is not None and exc is not outcome.asked:
                 raise outcome.asked from exc  # the body asked for the retry before this error
@@ -112,7 +114,7 @@ class Protected(JobTask):
         if outcome.asked is not None:  # throw=False, or the body has caught it
             raise outcome.asked
         outcome.returned = True
-        if not get_actual_ignore_result(self, self.request):
+        if not get_actual_ignore_result(self, request):
             outcome.result = _as_json(result)
         return result
 
@@ -237,7 +239,7 @@ def _eager(request: Any, task: Protected) -> Iterator[AttemptOutcome]:
     headers = {"id": request.id, "task": task.name, "retries": request.retries}
     token = current_job.set(ref(headers, (request.delivery_info or {}).get("routing_key") or ""))
     try:
-        with attempt(request.id, eager=True) as outcome:
+        with BegunAttempt(request.id, eager=True) as outcome:
             yield outcome
     finally:
         current_job.reset(token)

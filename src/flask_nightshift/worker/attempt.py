@@ -24,11 +24,10 @@ from ..domain.job import MAX_TEXT, Failure, Reason, cut
 from ..domain.retry import Dead, RetryAt
 from ..errors import BrokerUnavailable
 from ..lifetime import greenlets
-from ..lifetime.copies import original_only
+from ..lifetime.copies import OriginalOnly
 from ..message import headers as message_headers
-from ..task.attempt_outcome import AttemptOutcome
-from ..task.attempt_outcome import attempt as begin
-from .result_backend import BackendReport, UnstoredResult, guarded
+from ..task.attempt_outcome import AttemptOutcome, BegunAttempt
+from .result_backend import BackendReport, Guarded, UnstoredResult
 
 
 class Report(NamedTuple):
@@ -94,7 +93,7 @@ def run(
     tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
     token = current_job.set(message_headers.ref(request, _queue(request)))
     try:
-        with original_only(), begin(uuid) as outcome, guarded(tasks[task].backend) as backend:
+        with OriginalOnly(), BegunAttempt(uuid) as outcome, Guarded(tasks[task].backend) as backend:
             failed, returned, runtime = tracer(
                 task, uuid, message_headers.shown(request), body, content_type, content_encoding, **options
             )

@@ -12,8 +12,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any, NamedTuple
@@ -63,21 +62,22 @@ _report: ContextVar[BackendReport | None] = ContextVar("nightshift_telling", def
 _GUARDED = "nightshift_guarded"
 
 
-@contextmanager
-def guarded(backend: Any) -> Iterator[BackendReport]:
+class Guarded:
     """Within the block, errors of ``backend`` do not reach the tracer; the value says what could not be stored."""
-    if _GUARDED not in vars(backend):
-        _guard(backend)
-    made = BackendReport()
-    token = _report.set(made)
-    try:
-        yield made
-    finally:
-        _report.reset(token)
 
+    __slots__ = ("_token",)
 
-def _guard(backend: Any) -> None:
-    vars(backend)[_GUARDED] = _Guard(backend)
+    def __init__(self, backend: Any) -> None:
+        if _GUARDED not in vars(backend):
+            vars(backend)[_GUARDED] = _Guard(backend)
+
+    def __enter__(self) -> BackendReport:
+        made = BackendReport()
+        self._token = _report.set(made)
+        return made
+
+    def __exit__(self, *_: object) -> None:
+        _report.reset(self._token)
 
 
 class _Guard:
@@ -266,4 +266,4 @@ def unstored_value(unstored: UnstoredResult) -> Any:
     return loads(payload, content_type, encoding, accept={content_type})
 
 
-__all__ = ["BackendReport", "UnstoredResult", "guarded", "unstored_value"]
+__all__ = ["BackendReport", "Guarded", "UnstoredResult", "unstored_value"]
