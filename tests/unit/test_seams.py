@@ -53,6 +53,7 @@ OURS = {
     "JobSettings": "_change",
     "_histogram": "_buckets _sum",
     "bucket_columns": "_to_",
+    "run_body": "_app_context _attempt",
     "Channel._put": "_publish_batch",  # an argument of kombu's, whose whole method is a seam
     "TaskProxy.__init__": "_find",
     "<module>": "_Worker",

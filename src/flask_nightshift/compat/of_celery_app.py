@@ -65,13 +65,26 @@ SEAMS = (
         read("apply_async shadow_name", "ResultTask", "A call without options takes a shorter way, which does the same."),
     ),
     *of(
+        "celery.app.task:Task",
+        read("__trace__", "_parts", "The task's tracer: another library may have wrapped it."),
+        read("__call__", "_parts Protected.__call__", "The tracer calls it; other libraries replace it."),
+    ),
+    *of(
+        "celery.app.task:Context",
+        read("__init__ update _get_custom_headers", "_context _parts", "We make the same `self.request` in a third of the time."),
+        read("_protected", "run_body", "It marks a request whose task was called, so that the body may call its task."),
+    ),
+    *of(
         "celery.app.task",
         imported("get_actual_ignore_result", "Protected", "Whether this job's result is ignored."),
     ),
     *of(
         "celery.app.trace",
-        read("_localized", "run", "It contains the tasks in a child with Celery's fast tracer."),
-        read("fast_trace_task trace_task_ret", "run", "The two ways in which Celery runs a task in a child."),
+        read("_localized", "run of_task", "It contains the tasks in a child with Celery's fast tracer."),
+        read("fast_trace_task trace_task_ret trace_task", "run _parts", "The ways in which Celery runs a task in a child."),
+        read("build_tracer", "_parts run", "The short way does what the tracer that it builds does for an ordinary job, and leaves the rest to it."),
+        read("task_has_custom", "of_task", "Which hooks the tracer would call."),
+        read("logger", "of_moment", "Whether the tracer's line about a success is logged."),
         read("LOG_RECEIVED LOG_SUCCESS LOG_FAILURE LOG_RETRY", "<module>",
              "We drop lines with these formats, because ours contain more."),
     ),
@@ -91,10 +104,12 @@ SEAMS = (
     ),
     *of(
         "celery.loaders.base:BaseLoader",
+        read("on_task_init on_process_cleanup", "of_task", "The tracer calls them; only a loader of the user's own does anything there."),
         patch("_conf", "JobCelery", "We take the settings over once; Celery must not read them again without our check."),
     ),
     *of(
         "celery._state",
+        imported("_task_stack", "run", "What runs here: `current_task` reads it."),
         imported("_tls _set_current_app", "_follow_context", "The current app follows the Flask app's context."),
     ),
     *of(
@@ -105,6 +120,7 @@ SEAMS = (
         "celery.backends.base:Backend",
         patch("mark_as_done mark_as_failure mark_as_retry store_result _sleep", "_Guard",
               "A result backend that is down or refuses a result must not fail the job."),
+        read("process_cleanup", "of_task", "The tracer calls it; a result backend may override it."),
         read("_pending_results", "_has_waiter", "Whether a caller in this process waits for a result."),
     ),
     *of(
@@ -134,6 +150,18 @@ SEAMS = (
         "celery.utils.dispatch.signal:Signal",
         override("connect send", "LateSignal", "Receivers that connect after a signal was sent are called too."),
         read("_live_receivers", "LateSignal", "The receivers of a signal."),
+    ),
+    *of(
+        "celery.utils.threads",
+        imported("_LocalStack", "entered left", "The class of Celery's stacks, which we enter in one step."),
+    ),
+    *of(
+        "celery.utils.threads:_LocalStack",
+        read("_local push pop", "entered left", "Where a stack keeps its items, by thread or greenlet."),
+    ),
+    *of(
+        "celery.utils.threads:Local",
+        read("__slots__ __init__ __release_local__ __getattr__", "entered left", "Where a stack keeps its items, by thread or greenlet."),
     ),
     *of(
         "celery.utils.log:LoggingProxy",

@@ -26,7 +26,7 @@ class AttemptOutcome:
     has other arguments. ``options`` are the retry's ``queue``, ``priority`` and ``expires``. ``asked`` is the
     ``celery.exceptions.Retry`` that ``retry()`` made. ``result`` is the return value as JSON text, if it is short and
     the task keeps results. ``returned``: the body has returned, so no later error makes it run again. ``eager``: it
-    runs in its caller's process (``apply()``).
+    runs in its caller's process (``apply()``). ``end``: the body has run, and the tracer has not got its end yet.
     """
 
     job_id: str
@@ -41,6 +41,31 @@ class AttemptOutcome:
     has_max_retries: bool = False
     result: str | None = None
     returned: bool = False
+    end: BodyEnd | None = None
+
+
+class BodyEnd:
+    """How the body of ``task`` ended, if it ran before Celery's tracer did (``worker/short_way.py``).
+
+    ``request`` is the task's context, as the body left it. The tracer gets the end in place of another run.
+    """
+
+    __slots__ = ("_traceback", "error", "request", "task", "value")
+
+    def __init__(
+        self, task: Any, request: Any, value: Any = None, error: BaseException | None = None
+    ) -> None:
+        self.task, self.request, self.value, self.error = task, request, value, error
+        self._traceback = error.__traceback__.tb_next if error is not None and error.__traceback__ else None
+
+    def replay(self, request: Any) -> Any:
+        """End as the body did, in ``request``."""
+        vars(request).clear()
+        vars(request).update(vars(self.request))
+        error, self.error = self.error, None
+        if error is not None:
+            raise error.with_traceback(self._traceback)
+        return self.value
 
 
 _current: ContextVar[AttemptOutcome | None] = ContextVar("nightshift_outcome", default=None)
@@ -71,6 +96,15 @@ def outcome_of(request: Any) -> AttemptOutcome | None:
     return outcome if same else None
 
 
+def end_of_body(task: Any) -> BodyEnd | None:
+    """How the body of ``task`` has ended, if the tracer is to get that in place of another run; it gets it once."""
+    outcome = _current.get()
+    if outcome is None or outcome.end is None or outcome.end.task is not task:
+        return None
+    end, outcome.end = outcome.end, None
+    return end
+
+
 def in_worker() -> bool:
     """Whether the running code belongs to an attempt in a worker."""
     outcome = _current.get()
@@ -90,4 +124,12 @@ def failure_of(exc: BaseException, ours: frozenset[str] = frozenset()) -> Failur
 
 _AROUND = frozenset({celery_task.__file__, celery_trace.__file__})
 
-__all__ = ["AttemptOutcome", "BegunAttempt", "failure_of", "in_worker", "outcome_of"]
+__all__ = [
+    "AttemptOutcome",
+    "BegunAttempt",
+    "BodyEnd",
+    "end_of_body",
+    "failure_of",
+    "in_worker",
+    "outcome_of",
+]

@@ -39,7 +39,7 @@ from ..options import task as task_options
 from ..options.publish import checked
 from ..options.task import HOOKS
 from .app_context import InContext
-from .attempt_outcome import AttemptOutcome, BegunAttempt, failure_of, outcome_of
+from .attempt_outcome import AttemptOutcome, BegunAttempt, end_of_body, failure_of, outcome_of
 from .base import JobTask
 from .coroutines import finished, refuse_generator
 
@@ -88,6 +88,8 @@ class Protected(JobTask):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body in the app context, for a worker, ``apply()`` or a plain call."""
         request = self.request_stack.top
+        if (end := end_of_body(self)) is not None:
+            return end.replay(request)
         outcome = outcome_of(request)
         if outcome is not None and not outcome.begun:
             with InContext(self._app_context()):
@@ -143,6 +145,13 @@ class Protected(JobTask):
         if has_app_context() and current_app._get_current_object() is app:  # type: ignore[attr-defined]  # noqa: SLF001
             return nullcontext()
         return app.app_context()
+
+
+def run_body(task: Protected, outcome: AttemptOutcome, request: Any, args: Any, kwargs: Any) -> Any:
+    """Run the body as Celery's tracer does for a task without a ``__call__`` of its own."""
+    request._protected = 1  # noqa: SLF001 - as Celery's own ``__call__`` does, so that the body may call its task
+    with InContext(task._app_context()):  # noqa: SLF001 - one class in two parts
+        return task._attempt(outcome, request, task.run, args, kwargs)  # noqa: SLF001
 
 
 def protect(task: Any, services: Services, defaults: type[JobTask]) -> Any:
@@ -253,4 +262,4 @@ def _as_json(value: Any) -> str | None:
     return text if len(text) <= MAX_RESULT else None
 
 
-__all__ = ["Protected", "protect"]
+__all__ = ["Protected", "protect", "run_body"]

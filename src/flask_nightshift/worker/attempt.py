@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import TimeLimitExceeded
-from celery import current_app
+from celery import Task, current_app
 from celery.app import trace
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.utils.log import LoggingProxy
+from celery.utils.saferepr import saferepr
 
 from ..domain.context import current_job
 from ..domain.job import MAX_TEXT, Failure, Reason, cut
@@ -27,7 +28,11 @@ from ..lifetime import greenlets
 from ..lifetime.copies import OriginalOnly
 from ..message import headers as message_headers
 from ..task.attempt_outcome import AttemptOutcome, BegunAttempt
+from . import short_way
+from .ordinary import Ordinary
 from .result_backend import BackendReport, Guarded, UnstoredResult
+
+_ordinary = Ordinary()
 
 
 class Report(NamedTuple):
@@ -86,27 +91,39 @@ def run(
     **options: Any,
 ) -> Ended:
     """Run an attempt; the pool calls this in place of Celery's tracer. It raises only what ends a process."""
-    began, outcome, backend = perf_counter(), AttemptOutcome(uuid), BackendReport()
+    began, outcome, backend = perf_counter(), None, None
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     fast = bool(trace._localized)  # noqa: SLF001
-    tracer = trace.fast_trace_task if fast else trace.trace_task_ret
     tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
     token = current_job.set(message_headers.ref(request, _queue(request)))
     try:
-        with OriginalOnly(), BegunAttempt(uuid) as outcome, Guarded(tasks[task].backend) as backend:
-            failed, returned, runtime = tracer(
-                task, uuid, message_headers.shown(request), body, content_type, content_encoding, **options
-            )
+        kind = tasks[task]
+        with OriginalOnly(), BegunAttempt(uuid) as outcome, Guarded(kind.backend) as backend:
+            shown = message_headers.shown(request)
+            if _ordinary.refusal(kind, request, body, content_type) is None:
+                end = short_way.run(kind, shown, body, trace._localized[2], outcome)  # noqa: SLF001
+                if short_way.is_complete(end):
+                    return _succeeded(end.value, kind, outcome, perf_counter() - began)
+                outcome.end, shown = end, message_headers.shown(request)
+            tracer = trace.fast_trace_task if fast else trace.trace_task_ret
+            failed, returned, _ = tracer(task, uuid, shown, body, content_type, content_encoding, **options)
     except Exception:  # noqa: BLE001 - a hook's ``Reject``, no memory, an error in the tracer
-        failed, returned, runtime = 1, ExceptionInfo(), None
+        failed, returned = 1, ExceptionInfo()
     finally:
         if isinstance(sys.stdout, LoggingProxy):
             sys.stdout.flush()  # an unfinished line belongs to this job
         current_job.reset(token)
-    if runtime is None:  # Celery measures it only for a success
-        runtime = perf_counter() - began
+    runtime = perf_counter() - began
+    outcome, backend = outcome or AttemptOutcome(uuid), backend or BackendReport()
     report = _report(returned, outcome) if failed else _success(returned, outcome, backend.unstorable)
     return _ended(report._replace(runtime=runtime, unstored=backend.unstored))
+
+
+def _succeeded(value: Any, task: Any, outcome: AttemptOutcome, runtime: float) -> Ended:
+    """The end of a job that succeeded on the short way."""
+    plain = value is None and task.resultrepr_maxsize == Task.resultrepr_maxsize
+    shown = "None" if plain else saferepr(value, task.resultrepr_maxsize)
+    return 0, tuple(Report("succeeded", runtime, outcome.result, shown)), runtime
 
 
 def _ended(report: Report) -> Ended:
