@@ -207,9 +207,14 @@ class JobConsumer(ControlledConsumer):
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
         """Celery's message handler, after our check of the message."""
-        accept = super().create_task_handler(promise)
+        celerys = super().create_task_handler(promise)
         quarantine = self._quarantine = Quarantine(self, self.task_consumer.queues)
         strategy = Strategy(self, self.on_task_message)
+
+        def accept(message: Any) -> Any:
+            # only here: it is a cycle, and what the garbage collector has yet to find adds up to 10 MiB
+            message.ack_log_error = MethodType(ack_log_error, message)
+            return celerys(message)
 
         def on_task_received(message: Any) -> Any:
             try:
@@ -227,7 +232,6 @@ class JobConsumer(ControlledConsumer):
         def receive(message: Any) -> Any:
             if not hasattr(message, "job_queue"):
                 message.job_queue = self._queue_of(message)
-            message.ack_log_error = MethodType(ack_log_error, message)
             if quarantine.wants(message):  # before anything else
                 return quarantine.put(message)
             try:
