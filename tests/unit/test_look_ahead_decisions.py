@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from flask_nightshift.domain.look_ahead import AHEAD, MOST_BYTES, ByTime, LookAhead
+from flask_nightshift.domain.look_ahead import AHEAD, MOST_BYTES, MOST_JOBS, ByTime, LookAhead
 
 
 def looked(runs: list[float], *, arrivals: int = 50, size: int = 700, limited: bool = False) -> LookAhead:
@@ -72,3 +72,12 @@ def test_jobs_under_a_rate_limit_are_not_taken_ahead() -> None:
 def test_celery_takes_the_multiplier_for_a_number() -> None:
     assert int(ByTime(1)) == 1
     assert json.dumps({"n": ByTime(1)}) == '{"n": 1}'
+
+
+def test_a_worker_holds_no_more_jobs_than_it_can_hand_out_in_time() -> None:
+    ahead = LookAhead()
+    for _ in range(100):
+        ahead.ended("empty", 0.00001)
+    for _ in range(100):
+        ahead.arrived("empty", 100)
+    assert ahead.window(8, 0) == MOST_JOBS

@@ -18,6 +18,8 @@ MEASURED = 5
 """Runs of a task from which on it counts as measured."""
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of messages that a worker holds ahead of their start."""
+MOST_JOBS = 1000
+"""Jobs that a worker holds: its main process hands out no more of them in ``AHEAD``, and each takes 6 KB there."""
 
 
 class ByTime(int):
@@ -95,7 +97,7 @@ class LookAhead:
         count = len(self._arrived)
         ahead = free * AHEAD / max(self._seconds / count, 1e-5)
         most = MOST_BYTES / max(self._bytes / count, 1.0)
-        return busy + max(free, int(min(ahead, most) + 1e-6))
+        return busy + max(free, int(min(ahead, most, MOST_JOBS) + 1e-6))
 
 
 __all__ = ["AHEAD", "ByTime", "LookAhead"]
