@@ -94,7 +94,10 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "task_retry_on_worker_lost": (True, _LOST),
     "worker_detect_quorum_queues": (True, "job queues on RabbitMQ are quorum queues"),
     "worker_direct": (False, "to give a worker its own queue, use `flask jobs worker --queues NAME`"),
-    "worker_disable_prefetch": (False, "by default, no prefetched job waits in a worker for longer than a tenth of a second"),
+    "worker_disable_prefetch": (
+        False,
+        "by default, no prefetched job waits in a worker for longer than a tenth of a second",
+    ),
     "worker_enable_soft_shutdown_on_idle": (False, "a worker without jobs stops at once; see NIGHTSHIFT_STOP_GRACE"),
     "worker_pool_start_method": ("fork", "child processes share memory with the worker's main process"),
 }  # fmt: skip
