@@ -154,6 +154,9 @@ def test_a_wrapped_tracer_or_call_is_seen(app: Any, asked: Asked, monkeypatch: p
     with monkeypatch.context() as patched:
         patched.setattr(task, "__trace__", _wrapped(task.__trace__))
         assert asked() is Refusal.REPLACED
+    with monkeypatch.context() as patched:  # as a task has it that is a copy of another one
+        patched.setattr(task, "__trace__", app.tasks["failing"].__trace__)
+        assert asked() is Refusal.REPLACED
     assert asked() is None
     with monkeypatch.context() as patched:
         patched.setattr(celery.Task, "__call__", _wrapped(celery.Task.__call__))

@@ -100,7 +100,7 @@ def of_task(task: Any) -> Refusal | None:
     """Why no job of this task may run the short way."""
     if not trace._localized:  # noqa: SLF001 - as Celery's fast tracer looks
         return Refusal.NO_WORKER
-    if not all(map(_is_celerys, _parts(task))):
+    if not all(map(_is_celerys, _parts(task))) or not _calls(task.__trace__, task):
         return Refusal.REPLACED
     if not isinstance(task, Protected) or _has_own_call(type(task)):
         return Refusal.CALL
@@ -144,6 +144,12 @@ def _parts(task: Any) -> tuple[Any, ...]:
 def _is_celerys(part: Any) -> bool:
     """Whether ``part`` is a function of Celery's own, and no wrapper of it, which would look like it."""
     return type(part) is FunctionType and part.__code__.co_filename in (trace.__file__, celery_task.__file__)
+
+
+def _calls(tracer: FunctionType, task: Any) -> bool:
+    """Whether ``tracer`` calls this very task, and so would get the end of its body."""
+    names, cells = tracer.__code__.co_freevars, tracer.__closure__ or ()
+    return "fun" in names and cells[names.index("fun")].cell_contents is task
 
 
 def _has_own_call(cls: type) -> bool:
