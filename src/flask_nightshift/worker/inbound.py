@@ -25,6 +25,8 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 """The types of the headers that Celery reads in the worker's main process."""
 
+_CHECKED = frozenset({*KINDS, "timelimit"})
+
 
 class Misshapen(ValueError):
     """A message that can be decoded but is not a job."""
@@ -72,15 +74,8 @@ def check(message: Any) -> None:
     for name in ("id", "task"):
         if not isinstance(headers.get(name), str) or not headers[name]:
             raise Misshapen(f"its header {name!r} is {headers.get(name)!r}, not a text")
-    for name, kinds in KINDS.items():
-        value = headers.get(name)
-        if value is not None and not isinstance(value, kinds):
-            raise Misshapen(f"its header {name!r} is {_briefly(value)}, not {kinds[0].__name__}")
-    if not 0 <= (headers.get("retries") or 0) <= message_headers.MOST:
-        raise Misshapen(f"its header 'retries' is {_briefly(headers['retries'])}")
-    limits = headers.get("timelimit")
-    if limits is not None and not _are_limits(limits):
-        raise Misshapen(f"its header 'timelimit' is {limits!r}, not two numbers")
+    if not _CHECKED.isdisjoint(headers):
+        _check_values(headers)
     payload = message.payload
     if isinstance(payload, Mapping) and "args" in payload:
         return  # a mix of protocols 1 and 2, which Celery checks
@@ -93,6 +88,18 @@ def check(message: Any) -> None:
         )
     if embed is not None and not isinstance(embed, Mapping):
         raise Misshapen(f"its embed is {_shape(embed)}, not a mapping")
+
+
+def _check_values(headers: Mapping[str, Any]) -> None:
+    for name, kinds in KINDS.items():
+        value = headers.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise Misshapen(f"its header {name!r} is {_briefly(value)}, not {kinds[0].__name__}")
+    if not 0 <= (headers.get("retries") or 0) <= message_headers.MOST:
+        raise Misshapen(f"its header 'retries' is {_briefly(headers['retries'])}")
+    limits = headers.get("timelimit")
+    if limits is not None and not _are_limits(limits):
+        raise Misshapen(f"its header 'timelimit' is {limits!r}, not two numbers")
 
 
 def _are_limits(value: Any) -> bool:

@@ -83,7 +83,7 @@ class StartedRequest(SettledRequest):
             more = {
                 "announce": not self._task.acks_late,
                 "return_callback": self._came_back,
-                "stamps": self.stamps,
+                "stamps": self.stamps if self._request_dict.get("stamped_headers") else None,
                 "success_callback": self._succeeded_plainly if self.plain else None,
             }
         result = pool.apply_async(

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 GIVE_BACK_WITHIN = 0.1
 """Seconds that ``flush`` waits for jobs that have not started."""
+FENCE_PAUSE = 0.005
+"""Seconds between two looks at the lease while many jobs are handed out."""
 TERMINATE_WITHIN = 3.0
 """Seconds until killed children are dead."""
 FAILED_STARTS = 10
@@ -56,6 +58,7 @@ class JobPool(BasePool):
         self._driver: Driver | None = None
         self._hands = Hands(self.options["semaphore"])
         self._numbers = itertools.count(1)
+        self._fence_moved_at = -math.inf
         self.starts_until: Callable[[], int] | None = None
         """The moment until which jobs may start (``shared.fence``); None for no limit."""
 
@@ -145,6 +148,7 @@ class JobPool(BasePool):
             state.should_stop = EX_FAILURE
 
     def _move_fence(self) -> None:
+        self._fence_moved_at = time.monotonic()
         if self.starts_until is not None:
             self.kernel.fence.open_until(self.starts_until())
 
@@ -188,7 +192,8 @@ class JobPool(BasePool):
         payload = wire.packed_call(target, args, kwargs)
         handed = Handed(next(self._numbers), self._kernel.take_back, soft=soft, hard=hard, **told)
         self._hands.take(handed)
-        self._move_fence()
+        if time.monotonic() - self._fence_moved_at > FENCE_PAUSE:
+            self._move_fence()
         self._kernel.submit(handed.number, payload, Terms(soft, hard, announce))
         return handed
 

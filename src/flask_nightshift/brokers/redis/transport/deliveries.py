@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -17,8 +16,7 @@ from .lease import Lease
 from .starting import Starts
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A message in our lease that was not delivered yet. ``at`` is the server's time of the claim, in unix seconds.
 
     ``noted``: the claim counted it as begun.
