@@ -1,6 +1,6 @@
 """An app with a task for everything that Celery's tracer does; its jobs note what they can see.
 
-With ``CELERYS_WAY`` in the environment every job goes through Celery's tracer.
+With ``CELERYS_WAY`` in the environment every job goes through Celery's strategy and tracer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import celery
-from celery import chain, chord, group
+from celery import chain, chord, group, signals
 from flask import Flask, g
 
 from flask_nightshift.worker import ordinary
@@ -49,6 +49,14 @@ from waytasks import (
 )
 
 ordinary.celerys_way_only = bool(os.environ.get("CELERYS_WAY"))
+
+
+def hears_of_each_job(**_: object) -> None:
+    """Why a worker's main process goes Celery's way: the signal has a receiver."""
+
+
+if ordinary.celerys_way_only:
+    signals.task_received.connect(hears_of_each_job)
 
 
 def create_app() -> Flask:
