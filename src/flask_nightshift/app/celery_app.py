@@ -38,7 +38,6 @@ class JobCelery(TaskMaker):
     settlement: Any = None
     """The ``Settlement`` of the worker in this process, or None."""
     announcer: Any = None
-    look_ahead: Any = None
     line: Any = None
     """The ``Announcer`` of the worker in this process, or None."""
     _pool: Any = None

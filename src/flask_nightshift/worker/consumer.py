@@ -11,18 +11,16 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from time import monotonic, time
+from time import monotonic
 from types import MethodType
 from typing import Any
 
 from celery.exceptions import NotRegistered
-from celery.worker.state import active_requests
 from kombu.exceptions import ContentDisallowed
 from vine import promise
 
 from ..brokers.connections import ack_log_error
 from ..domain.job import Failure, Reason
-from ..domain.look_ahead import AHEAD, LookAhead
 from ..message import headers as message_headers
 from ..text.lines import Line, job_fields
 from . import monitoring
@@ -56,7 +54,6 @@ class JobConsumer(ControlledConsumer):
         )
         self.settlement.start = self.controller._process_task  # noqa: SLF001 - it has no public name
         self.app.announcer = Announcer()
-        self.look_ahead = self.app.look_ahead = LookAhead()
         self.line = self.app.line = JobLine(self)
         self._pool_support = support_of(pool_of(type(self.pool)).name)
         self.loop_at = monotonic()
@@ -81,7 +78,7 @@ class JobConsumer(ControlledConsumer):
     def connect(self) -> Any:
         """Connect, and declare queues and exchanges before the first message is taken."""
         connection = super().connect()
-        window = self._window if self._looks_ahead else None
+        window = self.line.window if self.line.look_ahead_by_time() else None
         self.services.broker.worker_begins(
             connection,
             int(self.pool.num_processes or 1),
@@ -172,28 +169,6 @@ class JobConsumer(ControlledConsumer):
             task.Request = settled_by_us(task.Request)
         super().update_strategies()
 
-    @property
-    def _looks_ahead(self) -> bool:
-        """Whether what the worker holds is bounded by time; else by Celery's prefetch count.
-
-        Celery's autoscaler counts what the worker holds to see whether it needs more children.
-        """
-        if self.controller.autoscaler is not None:
-            return False
-        returns = self.services.broker.capabilities.counts_starts and hasattr(
-            self.pool, "take_back_unstarted"
-        )
-        return returns and self.controller.looks_ahead_by_time
-
-    def _window(self) -> int:
-        """How many jobs the worker may hold now (``domain/look_ahead.py``)."""
-        began, busy = time() - AHEAD, 0
-        for request in tuple(active_requests):
-            busy += request.time_start is not None and request.time_start < began
-        if self.line.stalled:
-            return busy
-        return self.look_ahead.window(self.pool.num_processes or 1, busy)
-
     def _starts_until(self) -> int:
         """The moment until which what waits in the pool may start: then others may have it (``pools.shared.fence``)."""
         consumer = self.task_consumer
@@ -245,31 +220,15 @@ class JobConsumer(ControlledConsumer):
             due = when_due(message, self.services.broker.capabilities.keeps_delays)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)
-            self._arrived(message)
+            self.line.arrived(message)
             if unproven(message):
-                return self._first_in_line(lambda: accept(message))
+                return self.line.first(lambda: accept(message))
             if "task" in message.headers and not strategy.refusal(message):
                 return strategy.take(message)
             return accept(message)
 
         self.receive = on_task_received
         return on_task_received
-
-    def _arrived(self, message: Any) -> None:
-        task = message.headers.get("task")
-        if task is not None:
-            self.look_ahead.arrived(task, len(message.body or ""), limited=bool(self.task_buckets[task]))
-            if self._looks_ahead:
-                self.line.watch()
-
-    def _first_in_line(self, accept: Callable[[], Any]) -> Any:
-        """Call ``accept``; a job that must then wait for a free child goes to the front: it has waited before."""
-        line = self.line.waiting
-        before = len(line)
-        accepted = accept()
-        if len(line) > before:
-            line.rotate(1)
-        return accepted
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Bury a message that is no job in any protocol."""

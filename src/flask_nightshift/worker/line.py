@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Protocol
 
-from celery.worker.state import task_ready
+from celery.worker.state import active_requests, task_ready
 
-from ..domain.look_ahead import AHEAD
+from ..domain.look_ahead import AHEAD, LookAhead
 from ..errors import BrokerUnavailable
 from ..services import Services
 from ..text.lines import Line as LogLine
@@ -30,6 +30,7 @@ class Owner(Protocol):
     controller: Any
     pool: Any
     timer: Any
+    task_buckets: Any
     services: Services
 
     def call_soon(self, call: Callable[..., Any], *args: Any) -> Any:
@@ -44,8 +45,57 @@ class Line:
         self._stirred_at = monotonic()
         self._watched = False
         self._leaving: list[Any] = []
+        self._look_ahead, self._by_time = LookAhead(), False
         self.stalled = False
         """Whether jobs went back, and no child has begun or ended a job since."""
+
+    # -- how many there may be -----------------------------------------------------------------------------
+
+    def look_ahead_by_time(self) -> bool:
+        """At a new connection: whether what the worker holds is bounded by time; else by Celery's prefetch count.
+
+        Celery's autoscaler counts what the worker holds to see whether it needs more children.
+        """
+        owner = self._owner
+        returns = owner.services.broker.capabilities.counts_starts and hasattr(
+            owner.pool, "take_back_unstarted"
+        )
+        scales = owner.controller.autoscaler is not None
+        self._by_time = returns and not scales and owner.controller.looks_ahead_by_time
+        return self._by_time
+
+    def window(self) -> int:
+        """How many jobs the worker may hold now."""
+        began, busy = time() - AHEAD, 0
+        for request in tuple(active_requests):
+            busy += request.time_start is not None and request.time_start < began
+        if self.stalled:
+            return busy
+        return self._look_ahead.window(self._owner.pool.num_processes or 1, busy)
+
+    # -- what happens --------------------------------------------------------------------------------------
+
+    def arrived(self, message: Any) -> None:
+        """A job has arrived, and may have to wait."""
+        task = message.headers.get("task")
+        if task is not None and self._by_time:
+            limited = self._owner.task_buckets[task] is not None
+            self._look_ahead.arrived(task, len(message.body or ""), limited=limited)
+            self._watch()
+
+    def first(self, accept: Callable[[], Any]) -> Any:
+        """Call ``accept``; a job that must then wait for a free child goes to the front: it has waited before."""
+        line = self.waiting
+        before = len(line)
+        accepted = accept()
+        if len(line) > before:
+            line.rotate(1)
+        return accepted
+
+    def ended(self, task: str, seconds: float) -> None:
+        """A job of ``task`` has run for so long."""
+        self._look_ahead.ended(task, seconds)
+        self.stir()
 
     @property
     def waiting(self) -> Any:
@@ -57,8 +107,7 @@ class Line:
         self._stirred_at = monotonic()
         self.stalled = False
 
-    def watch(self) -> None:
-        """A job has arrived that may have to wait."""
+    def _watch(self) -> None:
         if not self._watched:
             self._watched = True
             self._stirred_at = max(self._stirred_at, monotonic() - AHEAD / 2)

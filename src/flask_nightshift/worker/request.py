@@ -88,8 +88,7 @@ class JobRequest(StartedRequest):
             self.on_failure(failed__retval__runtime)
         elif failed__retval__runtime[1] is not None:  # None: gevent, for a terminated job, which is settled
             report = Report(*failed__retval__runtime[1])
-            self._app.look_ahead.ended(self._type, report.runtime or 0.0)
-            self._app.line.stir()
+            self._app.line.ended(self._type, report.runtime or 0.0)
             if report.kind == "failed" and self.hears_failures:
                 failure, self._report = report.failure or Failure("unknown"), report
                 self.on_failure(hooks.info(hooks.exception_like(failure), failure.traceback), return_ok=True)
@@ -105,8 +104,7 @@ class JobRequest(StartedRequest):
             self._conclude(report)
             return
         task_ready(self)
-        self._app.look_ahead.ended(self._type, self._runtime or 0.0)
-        self._app.line.stir()
+        self._app.line.ended(self._type, self._runtime or 0.0)
         self._end_without_report(Report("failed", self._runtime, failure=_failure_from(exc_info)), exc_info)
 
     def _succeeded_plainly(self, pid: int, accepted_at: float, runtime: float) -> None:
@@ -127,8 +125,7 @@ class JobRequest(StartedRequest):
             self._reported((0, tuple(Report("succeeded", runtime, representation="None")), runtime))
             return
         try:
-            self._app.look_ahead.ended(self._type, runtime)
-            self._app.line.stir()
+            self._app.line.ended(self._type, runtime)
             if self.time_start is None:
                 began = time() - (monotonic() - accepted_at)
                 self.worker_pid, self.time_start = pid, began
