@@ -20,6 +20,7 @@ from amqp.exceptions import MessageNacked
 from amqp.serialization import dumps
 from hypothesis import given
 from hypothesis import strategies as st
+from kombu.asynchronous import Hub
 
 from amqp_wire import (
     a_connection,
@@ -224,7 +225,7 @@ def test_a_pool_that_blocks_the_loop_acknowledges_at_once(
 ) -> None:
     """In ``solo`` the next job follows in the same turn, and may take long."""
     monkeypatch.setattr(
-        worker_connection, "get_event_loop", lambda: SimpleNamespace(call_soon=lambda _: None)
+        worker_connection, "get_event_loop", lambda: SimpleNamespace(call_soon=lambda _: None, on_tick=set())
     )
     with connected(FrameReader) as (connection, server, _):
         connection.frame_writer = FrameWriter(connection, connection.transport)
@@ -246,6 +247,42 @@ def test_a_pool_that_blocks_the_loop_acknowledges_at_once(
                 server.recv(1000)
             worker_connection.write_acks(connection.channels[1])
             assert methods([server.recv(1000)]) == [(spec.Basic.Ack, 1, False)]
+
+
+@pytest.mark.parametrize("where", ["call_later", "call_soon"])
+def test_the_loop_waits_for_nothing_while_acknowledgements_are_held(where: str) -> None:
+    """kombu's loop makes a call that a timer asked for (``call_soon``) only after its next wait."""
+    sent: list[bytes] = []
+    hub = Hub()
+    writer = FrameWriter(a_connection(), a_transport(sent))
+    acks = writer.hold_acks(hub)
+    writer(1, 1, spec.Channel.Open, dumps("s", ("",)), None)
+    acks.delivered(1, 1)
+    sent.clear()
+
+    def ack() -> None:
+        writer(1, 1, spec.Basic.Ack, dumps("Lb", (1, False)), None)
+        acked.append(True)
+
+    ours, theirs = socket.socketpair()
+    acked: list[bool] = []
+    poll = hub.poller.poll
+
+    def watched(timeout: float) -> Any:
+        assert bool(acked) is bool(sent), "it waits before the acknowledgement is written"
+        return poll(0 if sent else min(timeout, 0.1))
+
+    hub.poller.poll = watched
+    hub.add_reader(ours, lambda: None)
+    hub.call_later(0, ack) if where == "call_later" else hub.call_soon(ack)
+    loop = hub.create_loop()
+    while not sent:
+        next(loop)
+    assert methods(sent) == [(spec.Basic.Ack, 1, False)]
+    assert hub.on_tick == set()
+    hub.close()
+    ours.close()
+    theirs.close()
 
 
 def test_an_error_of_late_acknowledgements_ends_no_event_loop(caplog: pytest.LogCaptureFixture) -> None:
@@ -270,7 +307,7 @@ def acking() -> Iterator[tuple[FrameWriter, Any, list[bytes], list[Callable[[], 
     sent: list[bytes] = []
     calls: list[Callable[[], None]] = []
     writer = FrameWriter(a_connection(), a_transport(sent))
-    acks = writer.hold_acks(SimpleNamespace(call_soon=calls.append))
+    acks = writer.hold_acks(SimpleNamespace(call_soon=calls.append, on_tick=set()))
     writer(1, 1, spec.Channel.Open, dumps("s", ("",)), None)
     sent.clear()
     yield writer, acks, sent, calls

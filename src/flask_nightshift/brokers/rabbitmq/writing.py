@@ -32,6 +32,7 @@ class FrameWriter:
         self._line = Line(transport)
         self._lock = threading.Lock()  # made here, as gevent may have replaced it since the import
         self._acks: HeldAcks | None = None
+        self._loop: Any = None
         self.outbox: Any = None
         """See ``confirming.outbox_of``."""
 
@@ -71,13 +72,20 @@ class FrameWriter:
 
     def hold_acks(self, loop: Any) -> HeldAcks:
         """From now on write the acknowledgements of each turn of ``loop``, kombu's event loop, together."""
-        self._acks = HeldAcks(lambda: loop.call_soon(self.write_acks))
+        self._loop = loop
+        self._acks = HeldAcks(self._soon)
         return self._acks
+
+    def _soon(self) -> None:
+        """Have ``write_acks`` called before the loop waits again, also if it has ended and only its calls are served."""
+        self._loop.call_soon(self.write_acks)
+        self._loop.on_tick.add(self.write_acks)  # call_soon from a timer comes after the wait
 
     def write_acks(self) -> None:
         """Write what is held back; never raises a broker's error, as ``connections.acknowledge``."""
         if self._acks is None:
             return
+        self._loop.on_tick.discard(self.write_acks)
         try:
             self.write(())
         except errors() as exc:
