@@ -19,9 +19,10 @@ from celery.worker import state
 from kombu.asynchronous import Hub
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
+from flask_nightshift.domain.look_ahead import MEASURED, REMEMBERED
 from flask_nightshift.worker.attempt import Report
 from flask_nightshift.worker.pools import hands, wire, worker_process
-from flask_nightshift.worker.pools.ahead import MOST, REMEMBERED, Ahead
+from flask_nightshift.worker.pools.ahead import MOST, Ahead
 from flask_nightshift.worker.pools.places import Places
 from flask_nightshift.worker.pools.prefork import JobPool
 from flask_nightshift.worker.pools.shared import staff, supported
@@ -345,12 +346,12 @@ def failed() -> Any:
 
 def test_jobs_ahead_are_a_moment_of_work() -> None:
     ahead = Ahead()
-    for _ in range(REMEMBERED - 1):
+    for _ in range(MEASURED - 1):
         ahead.ended(0.004)
     assert ahead.jobs(2) == 0, "too little is known"
     ahead.ended(0.004)
     assert ahead.jobs(2) == 10
-    ahead.ended(1.0)
+    ahead.ended(10.0)
     assert ahead.jobs(2) == 0
     for _ in range(REMEMBERED):
         ahead.ended(0.00001)

@@ -100,4 +100,4 @@ class LookAhead:
         return busy + max(free, int(min(ahead, most, MOST_JOBS) + 1e-6))
 
 
-__all__ = ["AHEAD", "ByTime", "LookAhead"]
+__all__ = ["AHEAD", "ByTime", "LookAhead", "Runtimes"]

@@ -6,37 +6,28 @@ the queue count as started (invariant 3), so there are few of them, and none if 
 
 from __future__ import annotations
 
-from collections import deque
+from ...domain.look_ahead import AHEAD, Runtimes
 
 MOMENT = 0.02
 """Seconds of work that wait in the queue at the most."""
 MOST = 64
 """Jobs that wait in the queue for each child at the most."""
-REMEMBERED = 50
 
 
 class Ahead:
     """Learns from the runtimes of jobs how many to hand out in advance."""
 
     def __init__(self) -> None:
-        self._runtimes: deque[float] = deque(maxlen=REMEMBERED)
-        self._slowest = 0.0
+        self._runtimes = Runtimes()
 
     def ended(self, seconds: float) -> None:
         """A job has ended that ran for ``seconds``."""
-        runtimes = self._runtimes
-        gone = runtimes[0] if len(runtimes) == REMEMBERED else 0.0
-        runtimes.append(seconds)
-        if seconds >= self._slowest:
-            self._slowest = seconds
-        elif gone >= self._slowest:
-            self._slowest = max(runtimes)
+        self._runtimes.add(seconds)
 
     def jobs(self, children: int) -> int:
-        """How many jobs may wait for ``children``, if each is as slow as the slowest of the last ones."""
-        if len(self._runtimes) < REMEMBERED:
-            return 0
-        return children * min(MOST, int(MOMENT / max(self._slowest, 1e-6)))
+        """How many jobs may wait for ``children``, if each takes as long as the last ones of all tasks."""
+        cost = self._runtimes.cost
+        return children * min(MOST, int(MOMENT / max(cost, 1e-6))) if cost < AHEAD else 0
 
 
 __all__ = ["Ahead"]
