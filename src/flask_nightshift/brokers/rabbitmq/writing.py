@@ -77,7 +77,7 @@ class FrameWriter:
         return self._acks
 
     def _soon(self) -> None:
-        """Have ``write_acks`` called before the loop waits again, also if it has ended and only its calls are served."""
+        """Have ``write_acks`` called before the loop waits again, also if it has ended and only serves calls."""
         self._loop.call_soon(self.write_acks)
         self._loop.on_tick.add(self.write_acks)  # call_soon from a timer comes after the wait
 
