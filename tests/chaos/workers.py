@@ -38,11 +38,11 @@ LOOK_EVERY = 0.5
 class Setup:
     """How the workers of a trial are set up.
 
-    ``prefetch``: Celery's multiplier; ``heartbeat``: of AMQP, in seconds (a frozen worker is given up after
-    about two of them; None: Nightshift's own); ``postgres``: the database, else SQLite.
+    ``prefetch``: Celery's multiplier (None: Nightshift's default, by time); ``heartbeat``: of AMQP, in seconds (a
+    frozen worker is given up after about two of them; None: Nightshift's own); ``postgres``: the database, else SQLite.
     """
 
-    prefetch: int = 1
+    prefetch: int | None = None
     heartbeat: int | None = None
     postgres: bool = False
 
@@ -51,7 +51,7 @@ class Setup:
         """What a fault needs on ``broker``; ``prefetch`` if not its own."""
         freezes = fault in (Fault.MIXED, Fault.WORKER_FREEZE)
         return cls(
-            prefetch=prefetch or (16 if fault is Fault.MIXED else 1),
+            prefetch=prefetch or (16 if fault is Fault.MIXED else None),
             heartbeat=FROZEN_HEARTBEAT if freezes and broker == "rabbitmq" else None,
             postgres=fault in (Fault.MIXED, Fault.DATABASE_AWAY),
         )
@@ -113,7 +113,7 @@ class Workers:
         self._settings = self._nightshift_settings(server.fresh_url())
         self.book = Book(self.ledger)
         self.client: Client = client_of(
-            stock=stock, settings=self._settings, prefetch=setup.prefetch, book=self.book
+            stock=stock, settings=self._settings, prefetch=setup.prefetch or 1, book=self.book
         )
         self.places: list[Worker | None] = [None] * size
         self._started = 0
@@ -121,14 +121,16 @@ class Workers:
         self._dead_at = 0.0
 
     def _nightshift_settings(self, broker_url: str) -> dict[str, str]:
-        celery: dict[str, Any] = {"worker_prefetch_multiplier": self.setup.prefetch}
+        celery: dict[str, Any] = {}
+        if self.setup.prefetch is not None:
+            celery["worker_prefetch_multiplier"] = self.setup.prefetch
         if self.setup.heartbeat is not None:
             celery["broker_heartbeat"] = self.setup.heartbeat
         sqlite = f"sqlite:///{self.folder}/history.sqlite3"
         return {
             "CHAOS_FOLDER": str(self.folder),
             "CHAOS_LEDGER": str(self.ledger),
-            "CHAOS_PREFETCH": str(self.setup.prefetch),
+            "CHAOS_PREFETCH": str(self.setup.prefetch or 1),
             "NIGHTSHIFT_BROKER_URL": broker_url,
             "NIGHTSHIFT_DATABASE_URL": self.postgres.fresh_url() if self.postgres else sqlite,
             "NIGHTSHIFT_CELERY": json.dumps(celery),
