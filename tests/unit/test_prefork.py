@@ -153,7 +153,7 @@ def test_a_call_raises(turned: Callable[..., Turned]) -> None:
     pool.call("after", sum, [1])
     assert pool.end_of("after") == ("returned", 1)
     assert pool.pid_of("after") != pool.pid_of("exits"), "its child left"
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match="local object"):
         pool.pool.apply_async(lambda: None)
 
 
@@ -293,7 +293,7 @@ def test_children_are_replaced_and_there_are_more_and_less_of_them(turned: Calla
     assert pool.pool.num_processes == 3
     for n in range(4):
         pool.call(f"long-{n}", time.sleep, 0.5)
-    pool.until(lambda: sum("accepted" in pool.words(f"long-{n}") for n in range(4)) == 3)
+    pool.until(lambda: sum("accepted" in pool.words(f"long-{n}") for n in range(4)) >= 3)
     pool.pool.shrink(2)
     pool.until(lambda: len(pool.pool.info["processes"]) == 1)
     for n in range(4):
