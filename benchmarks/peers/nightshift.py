@@ -85,7 +85,7 @@ class PoolPeer(NightshiftPeer):
         self, pool: str, workers: int, concurrency: int, measures: frozenset[str], log_level: str = "WARNING"
     ) -> None:
         self.name = f"nightshift-{pool}" + ("-logged" if log_level == "INFO" else "")
-        self.servers = REDIS if pool == "prefork" else REDIS + RABBITMQ
+        self.servers = REDIS if log_level == "INFO" else REDIS + RABBITMQ
         self.measures = measures
         self.pool, self.workers, self.concurrency, self.log_level = pool, workers, concurrency, log_level
         self.parallel = workers * concurrency
