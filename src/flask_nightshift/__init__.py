@@ -3,13 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .domain.actor import Actor
 from .domain.job import JobState, Reason
 from .domain.record import JobRecord
 from .errors import (
+    AlreadyInProgress,
     BrokerUnavailable,
+    Cancelled,
     ConfigurationError,
     DatabaseUnavailable,
     DeadLetterNotFound,
+    DuplicateJob,
     EmbeddedBrokerDown,
     NightshiftError,
     PermanentFailure,
@@ -17,10 +21,14 @@ from .errors import (
 from .extension import Nightshift
 
 __all__ = [
+    "Actor",
+    "AlreadyInProgress",
     "BrokerUnavailable",
+    "Cancelled",
     "ConfigurationError",
     "DatabaseUnavailable",
     "DeadLetterNotFound",
+    "DuplicateJob",
     "EmbeddedBrokerDown",
     "JobRecord",
     "JobState",

@@ -4,9 +4,23 @@
     ├── ConfigurationError       a NIGHTSHIFT_* value is wrong (also a ValueError)
     ├── BrokerUnavailable        the broker did not take or give a message in time
     │   └── EmbeddedBrokerDown   embedded:// and no server runs for this instance folder
+    ├── AlreadyInProgress        another one does now what jobs.once() was asked to do
+    ├── Cancelled                raised in a job that was cancelled, by jobs.current.check_cancelled()
     ├── DatabaseUnavailable      the history cannot be read or written now
+    ├── DuplicateJob             another job holds the lock of this unique one
     ├── JobNotFound              no job with that id, or several with that part of an id
+    ├── JobEnded                 the job has ended, so it cannot be cancelled
     ├── DeadLetterNotFound       no dead letter with that id
+    ├── BulkActionNotFound       no bulk action with that id, or several with that part of an id
+    ├── BulkActionEnded          the bulk action has ended, so it cannot be cancelled
+    ├── BodyNotKept              the job's message is gone, so nothing can enqueue it again
+    ├── ArgumentsRefused         the arguments that somebody gave for a replay or a copy do not fit the job
+    ├── InvalidKey               no page of a list has given that key
+    ├── InvalidQuery             a search for jobs is wrong: a field, a state, a time
+    ├── QueueNotFound            nothing names that queue, and no job was ever there
+    ├── EntryNotFound            the schedule has no entry of that name
+    ├── NothingToSkip            an entry of the schedule has no next run, or it has begun
+    ├── TokenNotFound            no token of the HTTP API has that name or id
     ├── Unsupported              an action that this broker cannot do
     ├── IncompatibleLibrary      Celery, kombu, … is a version that Nightshift does not fit
     └── PermanentFailure         raised by a task: do not retry, bury
@@ -15,6 +29,9 @@ Each message names the wrong value and what to do.
 """
 
 from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
 
 
 class NightshiftError(Exception):
@@ -52,16 +69,99 @@ class EmbeddedBrokerDown(BrokerUnavailable):
     """The broker URL is ``embedded://``, and no server runs for this instance folder."""
 
 
+class AlreadyInProgress(NightshiftError):
+    """Another job, or another process, does now what ``jobs.once()`` guards; try again later.
+
+    A job does not see this: it runs again later, and the wait is no attempt. ``key`` is the block's key. ``job_id`` is
+    the job that does the work and ``since`` when it began; both are None if that is unknown.
+    """
+
+    def __init__(self, key: str, who: str, job_id: str | None = None, since: datetime | None = None) -> None:
+        super().__init__(f"{key!r} is in progress: {who} does it")
+        self.key = key
+        self.who = who
+        self.job_id = job_id
+        self.since = since
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Celery replaces an error that cannot be pickled
+        return type(self), (self.key, self.who, self.job_id, self.since)
+
+
+class Cancelled(NightshiftError):
+    """Somebody has cancelled the running job; ``jobs.current.check_cancelled()`` raises it.
+
+    The job ends as cancelled, also if its body catches this.
+    """
+
+
 class DatabaseUnavailable(NightshiftError):
     """The history database cannot be used now; jobs run without it."""
+
+
+class DuplicateJob(NightshiftError):
+    """A unique job was not enqueued, because the job ``job_id`` holds its lock (``on_duplicate="raise"``).
+
+    ``key`` is the lock's key. ``enqueued`` are the ids of the jobs that the same ``enqueue_many()`` enqueued.
+    """
+
+    def __init__(self, task: str, key: str, job_id: str, enqueued: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{task} is unique, and the job {job_id} holds its lock {key!r}")
+        self.key = key
+        self.job_id = job_id
+        self.enqueued = enqueued
 
 
 class JobNotFound(NightshiftError, LookupError):
     """There is no job with that id, or several have that part of an id."""
 
 
+class JobEnded(NightshiftError):
+    """The job has ended, so it cannot be cancelled; the message says how it ended."""
+
+
 class DeadLetterNotFound(NightshiftError, LookupError):
     """There is no dead letter with that id."""
+
+
+class BulkActionNotFound(NightshiftError, LookupError):
+    """There is no bulk action with that id, or several have that part of an id."""
+
+
+class BulkActionEnded(NightshiftError):
+    """The bulk action has ended, so it cannot be cancelled; the message says how it ended."""
+
+
+class BodyNotKept(NightshiftError, LookupError):
+    """Only some jobs keep their message: dead letters, durable jobs, delayed jobs. The job is none of these."""
+
+
+class ArgumentsRefused(NightshiftError, ValueError):
+    """A job cannot be replayed or copied with these arguments; the message says why, and nothing was done."""
+
+
+class InvalidKey(NightshiftError, ValueError):
+    """The text is not the key with which a page of a list begins."""
+
+
+class InvalidQuery(NightshiftError, ValueError):
+    """A search for jobs has an unknown field, state or time; the message names it and what is allowed."""
+
+
+class QueueNotFound(NightshiftError, LookupError):
+    """Nothing names that queue, and no job was ever there; the message has the nearest one."""
+
+
+class EntryNotFound(NightshiftError, LookupError):
+    """The schedule has no entry of that name; the message has the nearest one."""
+
+
+class NothingToSkip(NightshiftError):
+    """An entry of the schedule has no next run to leave out, or it was enqueued already."""
+
+
+class TokenNotFound(NightshiftError, LookupError):
+    """No token of the HTTP API has that name or id, or it was revoked."""
 
 
 class Unsupported(NightshiftError):

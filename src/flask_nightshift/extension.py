@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from flask import Flask, has_app_context
@@ -20,6 +21,7 @@ from .domain.record import JobRecord
 from .options import task as task_options
 from .services import Services
 from .task.coroutines import refuse_generator
+from .task.current import CurrentJob
 from .task.proxy import TaskProxy
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Nightshift:
     def __init__(self, app: Flask | None = None) -> None:
         self._declared: list[tuple[Callable[..., Any], dict[str, Any]]] = []
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        self._current = CurrentJob(lambda: self.services.journal)
         if app is not None:
             self.init_app(app)
 
@@ -119,6 +122,11 @@ class Nightshift:
         return TaskProxy(lambda: self.services.celery.tasks[options["name"]], function)
 
     @property
+    def current(self) -> CurrentJob:
+        """The running job, for its body and anything that it calls: ``jobs.current.check_cancelled()``, for example."""
+        return self._current
+
+    @property
     def services(self) -> Services:
         """The services of the current app: the one of the app context, the worker's, or the only one.
 
@@ -155,6 +163,34 @@ class Nightshift:
         """
         for each in [app] if app is not None else list(self._apps):
             services.current(each).close()
+
+    def migrate(self, app: Flask | None = None) -> list[str]:
+        """Create or update our tables, as ``flask jobs migrate`` does, for ``app`` (default: the current one).
+
+        They lie in the history's database, and for ``delay_on_commit()`` in the app's own. Returns the applied
+        revisions; raises ``DatabaseUnavailable``.
+        """
+        from .operations.database import migrate
+
+        return migrate(self.services if app is None else services.current(app))
+
+    def once(self, key: str, session: Any = None, *, ttl: float = 3600) -> AbstractContextManager[bool]:
+        """Do something once: ``with jobs.once(f"charge:{order_id}", db.session) as first: …``.
+
+        ``first`` is False if the block of ``key`` has been completed within ``NIGHTSHIFT_KEEP_ONCE_DAYS``. If another
+        one is in the block now, a job runs again later, which is no attempt, and anything else gets
+        ``AlreadyInProgress``; nobody waits. An exception releases the key.
+
+        With a ``session`` (a SQLAlchemy ``Session``, ``scoped_session`` or ``Connection``) a marker of the key is
+        written in its transaction: commit it together with what the block writes, in the block or after it. Without
+        one, the marker has transactions of its own in the history database: if the process dies in the block, the same
+        job does it again, and another one may do it when that job has ended or after ``ttl`` seconds.
+
+        Raises ``DatabaseUnavailable`` if the marker cannot be read or written.
+        """
+        from .task.once import once
+
+        return once(self.services, key, session, ttl)
 
     def job(self, job_id: str) -> JobRecord:
         """The record of a job in the history; its state is ``unknown`` if the history does not have the job.

@@ -6,27 +6,51 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Flask, current_app
 
 from .domain.job import is_celery_internal
-from .errors import DatabaseUnavailable
 from .lifetime.holdings import Holdings
+from .text.redaction import Redaction
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from .brokers.base import Broker
+    from .brokers.locks import Locks
+    from .brokers.orders import OrderBook
     from .config.settings import Settings
     from .domain.events import Events
+    from .domain.job import DeadLetter
     from .journal import Journal
+    from .message.arguments import Texts
+    from .outbox.outbox import Outbox
+    from .outbox.relay import Relay
     from .store import Store
+    from .store.ledger import Ended
 
 logger = logging.getLogger("flask_nightshift.runtime")
 
 KEY = "nightshift"
 """The key of the services in ``app.extensions``."""
+
+
+class Helper(Protocol):
+    """A thread that a worker runs."""
+
+    def start(self) -> None:
+        """Start it."""
+
+    def wake(self) -> None:
+        """Have it look now: somebody has ordered something."""
+
+    def stop(self) -> None:
+        """End it."""
 
 
 @dataclass(eq=False)
@@ -40,6 +64,16 @@ class Services:
     store: Store
     events: Events
     journal: Journal
+    locks: Locks
+    orders: OrderBook
+    outboxes: tuple[Store, ...] = ()
+    """The databases that may hold rows of the outbox: the history's, and the app's own if that is another one."""
+    closers: tuple[Callable[[Sequence[Ended]], object], ...] = ()
+    """What closes rows of durable jobs in the databases without history, when their dead letters are stored."""
+    make_tables: Callable[[Connection], object] | None = None
+    """Makes our tables through a caller's connection if it lacks them; only the test kit does that."""
+    helpers: tuple[Callable[[str], Helper], ...] = ()
+    """What each worker runs in a thread beside its jobs: made with the worker's name."""
     holdings: Holdings = field(default_factory=Holdings)
 
     def __post_init__(self) -> None:
@@ -49,7 +83,38 @@ class Services:
             "journal",
         ):  # the journal is closed first, since it writes to the store
             self.holdings.add(name, getattr(self, name).close)
+        for store in self.outboxes:
+            if store is not self.store:
+                self.holdings.add(f"store of the outbox in {store.url}", store.close)
         self.holdings.close_with(self.app)
+
+    def exchange(self, other: Services) -> None:
+        """Exchange all that the two have; whoever refers to one of them goes on with what it has then."""
+        mine, its = dict(vars(self)), dict(vars(other))
+        for services, contents in ((self, its), (other, mine)):
+            vars(services).clear()
+            vars(services).update(contents)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What enqueues jobs with a transaction; made at its first use, because it needs SQLAlchemy's ORM."""
+        from .outbox.outbox import Outbox
+
+        celery: Any = weakref.ref(self.celery)
+        made = Outbox(
+            self.app,
+            self.outboxes,
+            lambda: celery().publisher.sender,
+            self.store,
+            self.journal.forget,
+            self.journal.keep,
+        )
+        self.holdings.add("outbox", made.close)
+        return made
+
+    def holds_jobs(self) -> Callable[[Sequence[Any]], None] | None:
+        """What takes jobs that wait for the transaction of Flask-SQLAlchemy's session; None if it is in none."""
+        return self.outbox.hold if self.outbox.waits() else None
 
     def close(self) -> None:
         """Write pending history, and close all threads and connections; later use opens them again."""
@@ -72,14 +137,36 @@ class Services:
         default = self.settings.default_queue
         return (default, *sorted(names - {default}))
 
-    def record_progress(self, job_id: str, progress: dict[str, Any]) -> None:
-        """Store a job's progress in the history; while the database is down, it is dropped with a debug line."""
-        from .journal import record_progress
+    @cached_property
+    def redaction(self) -> Redaction:
+        """What hides arguments of jobs by their names (``NIGHTSHIFT_REDACT``)."""
+        return Redaction(self.settings.redact)
 
-        try:
-            record_progress(self.store, job_id, progress)
-        except DatabaseUnavailable as exc:
-            logger.debug("progress of %s not recorded: %s", job_id, exc)
+    def texts(self, task: Any) -> Texts:
+        """How the arguments of ``task``'s jobs are shown; ``task`` is a task, its name, or None."""
+        from .message.arguments import texts_of
+
+        known = self.celery.tasks.get(task) if isinstance(task, str) else task
+        return texts_of(self.redaction, known)
+
+    def has_ended(self, outcomes: Sequence[Ended]) -> None:
+        """Close the rows of durable jobs, soon, in the databases without history."""
+        for close in self.closers:
+            close(outcomes)
+
+    def relays(self, worker: str) -> list[Relay]:
+        """A relay for each outbox, not started; ``worker`` names who runs them."""
+        from .dead_letters import archive
+        from .outbox.relay import Relay
+
+        def bury(letter: DeadLetter) -> None:
+            known = self.celery.tasks.__contains__
+            archive(self.store, [letter], worker=worker, texts=self.texts, known=known, ended=self.has_ended)
+
+        return [
+            Relay(store, self.broker, self.locks, emit=self.events.emit, bury=bury, name=worker)
+            for store in self.outboxes
+        ]
 
     def longest_time_limit(self) -> float | None:
         """The longest hard time limit of any task, in seconds; None if a task has no limit."""
@@ -131,4 +218,4 @@ def _pair(route: object) -> Iterator[str]:
         yield from _routed({route[0]: route[1]})
 
 
-__all__ = ["KEY", "Services", "current"]
+__all__ = ["KEY", "Helper", "Services", "current"]

@@ -8,6 +8,7 @@ package, because ``flask_nightshift`` itself imports Flask.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def look_away(
         return asked_before(name, type_, parent_names)
 
     context.run_name_filters = run_name_filters  # type: ignore[method-assign]
+    # SQLAlchemy reads the indexes of all tables of a SQLite file, and warns of those on an expression
+    warnings.filterwarnings("ignore", f"Skipped unsupported reflection of expression-based index {PREFIX}")
     return PriorityDispatchResult.CONTINUE
 
 

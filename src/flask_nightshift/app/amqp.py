@@ -14,6 +14,7 @@ from kombu.pools import ProducerPool
 from ..brokers import Connection
 from ..errors import BrokerUnavailable
 from ..task.attempt_outcome import in_worker
+from .task_consumer import TaskConsumer
 
 if TYPE_CHECKING:
     from ..services import Services
@@ -40,6 +41,7 @@ class JobAMQP(AMQP):
     """Celery's messaging with ``JobQueues``."""
 
     Connection = Connection
+    Consumer = TaskConsumer
     _producer_pool: Any = None
 
     @property

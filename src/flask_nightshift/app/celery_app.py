@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from ..brokers.connections import close_pool, forget_inherited
 from ..brokers.failures import STEP
 from ..config.celery_settings import is_setting_or_typo
+from ..config.settings import ON_COMMIT
 from ..enqueue.publisher import JobPublisher
 from ..lifetime.forks import when_forked
 from ..schedule import entries as schedule
 from ..task.registry import TaskMaker
+from . import canvas
 from .amqp import JobAMQP
 from .late_signals import LateSignal
 from .live_settings import JobSettings
@@ -25,7 +30,12 @@ from .live_settings import JobSettings
 if TYPE_CHECKING:
     from ..services import Services
 
+_OPENED = ("amqp", "_pool", "_backend_cache", "_local", "announcer", "cancels", "line", "settlement")
+"""What the app opens at its first use, and what a worker sets on it."""
+
 logger = logging.getLogger("flask_nightshift.celery_app")
+
+canvas.extend()
 
 
 class JobCelery(TaskMaker):
@@ -65,7 +75,7 @@ class JobCelery(TaskMaker):
         self.on_after_finalize.send_late(self)
 
     def _add_periodic_task(self, key: str, entry: dict[str, Any], name: str | None = None) -> None:
-        super()._add_periodic_task(key, schedule.check(key, entry), name=name)
+        super()._add_periodic_task(key, schedule.check_periodic(key, entry), name=name)
 
     def after_fork(self) -> None:
         """Forget the parent's connections in a child; Celery does not see plain forks (gunicorn's ``--preload``)."""
@@ -82,6 +92,12 @@ class JobCelery(TaskMaker):
         argument that cannot be encoded.
         """
         return self.publisher.one(name, args, kwargs, options)
+
+    def send_task_on_commit(
+        self, name: str, args: Any = None, kwargs: Any = None, *, session: Any = None, **options: Any
+    ) -> Any:
+        """``send_task`` with the transaction of ``session``: see ``apply_async_on_commit`` of a task."""
+        return self.services.outbox.on_commit(self.send_task, name, args, kwargs, session=session, **options)
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
@@ -140,6 +156,25 @@ class JobCelery(TaskMaker):
         if (pool := getattr(client, "connection_pool", None)) is not None:
             pool.disconnect()
 
+    @contextmanager
+    def lent(self, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Until the end of the block, the app has these ``settings``, other connections, and no worker: for tests."""
+        mine = self.__dict__
+        kept = {name: mine[name] for name in _OPENED if name in mine}
+        before = {name: self.conf.get(name) for name in settings}
+        mine.pop("amqp", None)
+        mine.update(_pool=None, _backend_cache=None, _local=threading.local())
+        self.conf.put(settings)
+        self.clear_derived_settings()
+        try:
+            yield
+        finally:
+            self.conf.put(before)
+            self.clear_derived_settings()
+            for name in _OPENED:
+                mine.pop(name, None)
+            mine.update(kept)
+
     @cached_property
     def publisher(self) -> JobPublisher:
         """The publisher of this app's jobs."""
@@ -147,8 +182,12 @@ class JobCelery(TaskMaker):
         return JobPublisher(
             self,
             services.broker,
+            services.locks,
             services.events.emit,
             lambda *args, **given: celerys.send_task(*args, **given),
+            services.redaction,
+            services.holds_jobs if services.settings.enqueue == ON_COMMIT else None,
+            lambda: services.outbox.keep,
         )
 
     @cached_property

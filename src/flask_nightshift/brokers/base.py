@@ -1,4 +1,4 @@
-"""The interface of a broker: one small protocol for each use, and the values that they exchange.
+"""The interface of a broker: one small protocol for each use. ``values.py`` has what they return.
 
 A broker object is cheap, opens no connection before its first network call, and is safe to use from several threads.
 All its network calls have a time limit, and raise ``BrokerUnavailable`` when the broker is down, refuses, or does not
@@ -7,20 +7,27 @@ answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from ..domain.job import DeadLetter
 from ..errors import ConfigurationError
 from ..message.envelope import Envelope
+from ..message.unique import Holders
 from .capabilities import Capabilities
+from .locks import Locks
+from .orders import OrderBook
+from .ticks import Ticks
+from .values import BrokerHealth, DelayedJob, Finding, Place, QueueDepth
 
 T = TypeVar("T")
 
 PUBLISH_TIMEOUT = 3.0
 """Seconds within which a publish succeeds or raises ``BrokerUnavailable`` (invariant 8)."""
+
+HEARD_WITHIN = 2.5
+"""Seconds after which a number of ``last_order`` is too old."""
 
 MAX_TAKEN = 4_000_000
 """Bytes of dead letters after which ``take_dead_letters`` takes no further one."""
@@ -29,56 +36,6 @@ UNSHARED = "no other process reaches memory://: web, workers and Beat would each
 UNSHARED_REMEDY = (
     "Use it in tests only; else let NIGHTSHIFT_BROKER_URL be embedded://, or the URL of a server."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerHealth:
-    """A broker that answered: its product, its version, and the latency of its answer in seconds."""
-
-    product: str
-    version: str
-    latency: float
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDepth:
-    """The number of jobs in one queue now.
-
-    ``ready`` jobs can start at once, ``delayed`` ones wait until they are due, workers hold the ``leased`` ones
-    (running or prefetched). ``oldest`` is the age in seconds of the oldest ready job. ``None``: the broker cannot tell.
-    """
-
-    queue: str
-    ready: int
-    delayed: int | None = None
-    leased: int | None = None
-    oldest: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result of ``flask jobs doctor``. ``level`` is ``ok``, ``info``, ``warning`` or ``error``."""
-
-    level: str
-    check: str
-    message: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DelayedJob:
-    """A job that waits in ``queue`` until ``due`` (None: unknown); ``envelope`` is its message."""
-
-    job_id: str
-    task: str
-    queue: str
-    due: datetime | None
-    envelope: Envelope
-
-    def as_dict(self) -> dict[str, Any]:
-        """``{"job_id", "task", "queue", "due"}`` in plain JSON types."""
-        due = self.due.isoformat() if self.due else None
-        return {"job_id": self.job_id, "task": self.task, "queue": self.queue, "due": due}
 
 
 class DelayedJobs(Protocol):
@@ -90,6 +47,9 @@ class DelayedJobs(Protocol):
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
 
+    def find(self, queue: str, job_id: str) -> DelayedJob | None:
+        """The job; None if it is not delayed in ``queue`` (any more)."""
+
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
         """Remove the job, so it will not run; returns it, or None if it is not delayed in ``queue`` (any more)."""
 
@@ -98,6 +58,17 @@ class DelayedJobs(Protocol):
 
     def hand_over(self, queue: str) -> int:
         """Give all delayed jobs of ``queue`` to stock Celery workers, which hold them in memory; returns the number."""
+
+
+class WaitingJobs(Protocol):
+    """Access to the jobs that wait in queues, ready or delayed."""
+
+    def take(self, queue: str, job_ids: Collection[str]) -> list[DelayedJob]:
+        """Remove those of the jobs that wait in ``queue``, so they will not run, with the locks of unique ones.
+
+        Returns those that were removed. It does not look where that would keep the broker busy: in a long list, or in
+        a worker's hands. Raises ``BrokerUnavailable``.
+        """
 
 
 class PendingDeadLetter(Protocol):
@@ -132,20 +103,39 @@ class Publisher(Protocol):
         calls ``publish()`` a second time. Raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
         """
 
-    def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
+    def publish(
+        self, envelope: Envelope, queue: str, *, due: datetime | None = None, held: Holders | None = None
+    ) -> None:
         """Publish durably to ``queue``, at once or delayed in the broker until ``due``.
 
         Returns when the broker has confirmed it; raises ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT``.
+
+        ``held``: a unique job claims its lock in the same step (``Capabilities.holds_locks``). If another job holds it,
+        nothing is enqueued, and ``held`` gets that job's id.
         """
 
     def publish_many(
-        self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
+        self,
+        envelopes: Sequence[Envelope],
+        queue: str,
+        *,
+        due: datetime | None = None,
+        from_outbox: bool = False,
+        held: Holders | None = None,
     ) -> Iterator[int]:
         """Publish all ``envelopes``, which have the same priority, to ``queue`` in a few steps.
 
         After each step it yields how many envelopes the broker has confirmed in that step, in their order. Raises
         ``BrokerUnavailable`` within ``PUBLISH_TIMEOUT`` of the last step; the confirmed ones are enqueued.
+
+        ``from_outbox``: the envelopes are numbered (``message/copies.py``). With ``Capabilities.refuses_copies``, those
+        that are a second publish of their attempt are logged as ``job.duplicate``, and count as confirmed.
+
+        ``held`` is as for ``publish``; jobs that were not enqueued because of it count as confirmed.
         """
+
+    def ticks(self) -> Ticks | None:
+        """The ticks of schedule entries; None if the broker cannot claim one in the step that takes its job."""
 
     def address(self, queue: Any) -> tuple[str, str]:
         """The exchange and routing key of an undelayed message to ``queue`` (a ``kombu.Queue``)."""
@@ -174,6 +164,30 @@ class Settler(Protocol):
 
         ``window()`` is how many jobs it may hold now; None leaves that to Celery's prefetch count. ``blocks_loop``: a
         job runs in the thread of the event loop, which does nothing else meanwhile.
+        """
+
+    def adjust_intake(self, channel: Any, *, children: int, window: int, held: int) -> None:
+        """With ``Capabilities.fixes_prefetch``: have ``channel`` get messages until its worker holds ``window`` jobs.
+
+        The worker calls it in its event loop when it has ended jobs. It holds ``held`` now, and has ``children``.
+        """
+
+    def skip_paused(self, channel: Any, queues: frozenset[str]) -> None:
+        """With ``Capabilities.skips_paused``: the worker on ``channel`` knows that these queues are paused now.
+
+        It is called in any thread. The broker looks again into queues that are paused no longer.
+        """
+
+    def last_order(self, channel: Any) -> int | None:
+        """The number of the last order for all workers (``orders.py``), as the worker on ``channel`` heard in passing.
+
+        It asks no server. None if the worker hears of none, or has not in the last ``HEARD_WITHIN`` seconds.
+        """
+
+    def end_consumer(self, channel: Any, tag: str) -> None:
+        """End the consumer ``tag`` of a paused queue soon, without the worker waiting for an answer.
+
+        What it has delivered stays with the worker.
         """
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
@@ -217,6 +231,12 @@ class Settler(Protocol):
         Its jobs run one at a time, because each of them may kill its worker.
         """
 
+    def missed(self, messages: Sequence[Any]) -> Sequence[Any]:
+        """Those of the delivered ``messages``, whose jobs have not begun, that a worker elsewhere may be waiting for.
+
+        Raises ``BrokerUnavailable``.
+        """
+
     def return_unstarted(self, messages: Sequence[Any]) -> None:
         """Return delivered messages whose jobs have not begun to their queues, uncounted.
 
@@ -238,11 +258,23 @@ class Inspector(Protocol):
     def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
         """The depth of each queue; a queue that does not exist yet has depth 0."""
 
+    def place(self, queue: str, job_id: str, due: datetime | None) -> Place:
+        """Where the job waits, by a bounded search; ``due`` is when it may start, as far as that is known."""
+
     def delayed(self) -> int | None:
         """The number of delayed jobs of all queues together; None if ``depths`` gives it by queue."""
 
     def delayed_jobs(self) -> DelayedJobs | None:
         """Access to single delayed jobs; ``None`` without ``Capabilities.lists_delayed``."""
+
+    def waiting_jobs(self) -> WaitingJobs | None:
+        """Access to jobs that wait; ``None`` if a broker cannot remove one without the others."""
+
+    def locks(self) -> Locks | None:
+        """The locks of unique jobs; ``None`` without ``Capabilities.holds_locks``."""
+
+    def orders(self) -> OrderBook | None:
+        """The orders for all workers; ``None`` if the broker cannot hold them."""
 
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``, and its delayed jobs if the broker can find them; returns the number."""
@@ -252,6 +284,15 @@ class Inspector(Protocol):
 
         It stops after the letter with which their bodies reach ``max_bytes``.
         """
+
+    def epoch(self) -> str | None:
+        """A value among the broker's data, another one if all data was lost; None if the broker cannot tell.
+
+        Raises ``BrokerUnavailable``.
+        """
+
+    def now(self) -> datetime | None:
+        """The time by the server's clock; None if the broker cannot tell. Raises ``BrokerUnavailable``."""
 
     def health(self, timeout: float = 2.0) -> BrokerHealth:
         """Check that the broker answers; raises ``BrokerUnavailable`` after ``timeout`` seconds."""

@@ -26,6 +26,17 @@ class Capabilities:
     """``depths`` gives the age of the oldest ready job."""
     fixes_prefetch: bool = False
     """The prefetch count of a consumer cannot change."""
+    most_ahead: int = 0
+    """How many jobs a worker may hold by looking ahead, and return uncounted; 0: it cannot return them so.
+
+    A worker with many children may hold more.
+    """
+    refuses_copies: bool = False
+    """``publish_many`` recognises a second publish from an outbox; False: a worker has to, when the job arrives."""
+    holds_locks: bool = False
+    """The locks of unique jobs are claimed when the broker takes a job, and released when it settles the job."""
+    skips_paused: bool = False
+    """The broker gives out no job of a paused queue; False: a worker has to end its consumer of the queue."""
     shared: bool = True
     """Other processes can reach the broker; False: its jobs exist only in this process."""
     started_by_us: bool = False

@@ -7,7 +7,6 @@ open connections is the number of simultaneous calls, not of threads or greenlet
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import socket
 import struct
@@ -24,6 +23,7 @@ from kombu.utils.functional import lazy
 
 from ..errors import BrokerUnavailable
 from ..lifetime.forks import Own
+from ..lifetime.process import pid
 from ..message.envelope import Envelope
 from ..message.headers import history, ref
 from ..options.publish import UnencodableHeader
@@ -62,6 +62,19 @@ class Connection(kombu.Connection):
         super().switch(conn_str)
         self._keep_transport()
 
+    def Pool(self, limit: int | None = None, **options: Any) -> Any:  # noqa: N802 - kombu's name
+        """A pool of connections that keep this transport, too."""
+        pool = super().Pool(limit, **options)
+        prepare = pool.prepare
+
+        def prepared(connection: Any) -> Any:
+            ready = prepare(connection)
+            ready.transport_cls = self.transport_cls
+            return ready
+
+        pool.prepare = prepared
+        return pool
+
     def info(self) -> dict[str, Any]:
         """The data for ``celery inspect stats``, without options that are functions: no message can carry them."""
         told: dict[str, Any] = super().info()
@@ -87,15 +100,15 @@ class _LazyConnection:
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
         """The result of ``work(connection)``; see ``attempt``."""
-        if self._connection is None or self._pid != os.getpid():
-            self._connection, self._pid = self._connect(), os.getpid()
+        if self._connection is None or self._pid != pid():
+            self._connection, self._pid = self._connect(), pid()
         connection = self._connection
         return attempt(connection, lambda: work(connection), self.fail, self._repair)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
         connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
+        if connection is not None and self._pid == pid():
             drop(connection)
 
 
@@ -232,10 +245,11 @@ def publish_by(
     )
 
 
-def acknowledge(message: Any) -> None:
+def acknowledge(message: Any, *_: Any) -> None:
     """Acknowledge a message whose next state is written; never raises a broker's error.
 
     If the acknowledgement fails, it is logged, and the broker delivers the message again: a duplicate, not a loss.
+    Celery's requests call it with more arguments (their ``on_ack``).
     """
     try:
         message.ack()

@@ -109,7 +109,9 @@ def _check_body(body: Any, encoding: Any) -> None:
 
 def take_count(payload: dict[str, Any]) -> int:
     """Remove the delivery count from ``payload``; returns the number of earlier deliveries."""
-    count = payload.pop(COUNT, 0)
+    if COUNT not in payload:
+        return 0
+    count = payload.pop(COUNT)
     return count if isinstance(count, int) and count > 0 else 0
 
 

@@ -16,7 +16,7 @@ from ..message import headers as message_headers
 from ..message.burial import dead_letter
 from ..message.envelope import Envelope
 from ..message.headers import job_properties
-from .base import DelayedJob
+from .values import DelayedJob
 
 
 def _headers(raw: bytes | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,9 +13,12 @@ from kombu import Exchange, Queue
 from ..config.settings import Settings
 from ..errors import BrokerUnavailable
 from ..message.envelope import Envelope
+from ..message.unique import Holders
 from ..text.passwords import hide_password
 from .connections import Connection, ConnectionPool, attempt, most_idle, return_message
 from .failures import errors, unavailable
+from .ticks import Ticks
+from .values import Place, QueueDepth, Where
 
 T = TypeVar("T")
 
@@ -63,24 +66,36 @@ class VirtualBroker(ABC):
 
         return attempt(connection, work, self._fail)
 
-    def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
+    def publish(
+        self, envelope: Envelope, queue: str, *, due: datetime | None = None, held: Holders | None = None
+    ) -> None:
         """Publish; the transport delays the message until ``due``."""
         message, number = envelope.due_at(due), next(_NUMBERS)
 
         def work(connection: Any) -> None:
-            self._publish_some(connection.default_channel, (message,), queue, (connection.name, number))
+            self._publish_some(
+                connection.default_channel, (message,), queue, (connection.name, number), held=held
+            )
 
         self._pool.call(work)
 
     def publish_many(
-        self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
+        self,
+        envelopes: Sequence[Envelope],
+        queue: str,
+        *,
+        due: datetime | None = None,
+        from_outbox: bool = False,
+        held: Holders | None = None,
     ) -> Iterator[int]:
         """Publish up to ``AT_ONCE`` messages in each step."""
         for at in range(0, len(envelopes), AT_ONCE):
             some = [message.due_at(due) for message in envelopes[at : at + AT_ONCE]]
 
             def work(connection: Any, some: Sequence[Envelope] = some, number: int = next(_NUMBERS)) -> None:
-                self._publish_some(connection.default_channel, some, queue, (connection.name, number))
+                once = connection.name, number
+                channel = connection.default_channel
+                self._publish_some(channel, some, queue, once, from_outbox=from_outbox, held=held)
 
             self._pool.call(work)
             yield len(some)
@@ -105,6 +120,36 @@ class VirtualBroker(ABC):
     def quarantine_of(self, queue: Queue) -> None:  # noqa: B027 - likewise
         """None: virtual transports have no quarantine queues."""
 
+    def adjust_intake(self, channel: Any, *, children: int, window: int, held: int) -> None:  # noqa: B027
+        """Do nothing: the channel asks how many jobs its worker may hold."""
+
+    def skip_paused(self, channel: Any, queues: frozenset[str]) -> None:  # noqa: B027
+        """Do nothing: most know by themselves when to look again."""
+
+    def last_order(self, channel: Any) -> int | None:  # noqa: ARG002 - the Protocol's
+        """None: a channel hears of no orders."""
+        return None
+
+    def end_consumer(self, channel: Any, tag: str) -> None:
+        """At once: no server is asked."""
+        channel.basic_cancel(tag)
+
+    def missed(self, messages: Sequence[Any]) -> Sequence[Any]:
+        """All: they go back to the heads of their queues."""
+        return messages
+
+    def epoch(self) -> str | None:
+        """None: nothing outlives its data."""
+        return None
+
+    def ticks(self) -> Ticks | None:
+        """None: the database claims them."""
+        return None
+
+    def now(self) -> datetime | None:
+        """None: there is no server, or nothing to ask it by."""
+        return None
+
     def return_unstarted(self, messages: Sequence[Any]) -> None:
         """Reject each with ``requeue``."""
         for message in messages:
@@ -113,6 +158,15 @@ class VirtualBroker(ABC):
     def give_back(self, message: Any) -> None:
         """Reject the message with ``requeue``."""
         return_message(message, self._fail)
+
+    @abstractmethod
+    def depths(self, queues: Iterable[str]) -> list[QueueDepth]:
+        """The depth of each queue."""
+
+    def place(self, queue: str, job_id: str, due: datetime | None) -> Place:  # noqa: ARG002 - the Protocol's
+        """Unknown, but for the number of ready jobs."""
+        (depth,) = self.depths([queue])
+        return Place(Where.UNKNOWN, depth.ready)
 
     def close(self) -> None:
         """Close the connections that publish."""
@@ -128,6 +182,9 @@ class VirtualBroker(ABC):
         envelopes: Sequence[Envelope],
         queue: str,
         once: tuple[str, int],  # noqa: ARG002 - not every transport detects a repetition
+        *,
+        from_outbox: bool = False,  # noqa: ARG002 - nor a second publish
+        held: Holders | None = None,  # noqa: ARG002 - or has locks
     ) -> None:
         """Publish up to ``AT_ONCE`` messages; ``once`` identifies this publish if it is repeated."""
         for envelope in envelopes:

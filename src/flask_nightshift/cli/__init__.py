@@ -6,14 +6,54 @@ stays fast. ``operations`` does what a command asks for, and it shows what ``ope
 ``serve.py`` runs processes.
 """
 
+from .audit import audit
 from .base import JobsGroup
+from .bulk import bulk
+from .cancel import cancel
+from .copying import copy
 from .dead import dead
+from .listing import list_
+from .locks import locks
+from .mcp import mcp
+from .pauses import pause, resume
 from .queues import delayed, purge
-from .serve import beat, broker, migrate, up, worker
-from .watch import doctor, health, show, stats
+from .recover import recover
+from .schedule import schedule
+from .serve import beat, broker, dashboard, migrate, up, worker
+from .show import show
+from .token import token
+from .watch import doctor, health, stats
+from .workers import workers
 
 jobs = JobsGroup("jobs", help="Run, watch and repair background jobs.")
-for _command in (up, broker, worker, beat, migrate, health, stats, doctor, show, dead, delayed, purge):
+for _command in (
+    up,
+    broker,
+    worker,
+    beat,
+    dashboard,
+    migrate,
+    health,
+    stats,
+    workers,
+    doctor,
+    list_,
+    show,
+    cancel,
+    copy,
+    dead,
+    delayed,
+    locks,
+    pause,
+    resume,
+    purge,
+    recover,
+    schedule,
+    audit,
+    bulk,
+    token,
+    mcp,
+):
     jobs.add_command(_command)
 
 __all__ = ["jobs"]

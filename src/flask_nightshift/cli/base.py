@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ..errors import NightshiftError
+from ..text.moments import moment
 from ..text.passwords import hide_password
 from ..text.printable import as_json, in_a_line, printable
 
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ..operations.audit import Action
     from ..services import Services
 
-_DURATION = re.compile(r"(\d+)([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _OUTPUTS = ("stdout", "stderr")
 SLOWEST = 1 / 86_400
 """Jobs per second: the lowest ``--rate``."""
@@ -33,6 +34,7 @@ MOST = 1_000_000
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+why_option = click.option("--why", metavar="TEXT", help="The reason, for the audit.")
 
 
 class JobsGroup(AppGroup):
@@ -72,6 +74,20 @@ def load_services(ctx: click.Context) -> Services:
     from ..services import current
 
     return current(ctx.ensure_object(ScriptInfo).load_app())
+
+
+def audited(
+    action: str, target: str, why: str | None = None, *, dry_run: bool = False
+) -> contextlib.AbstractContextManager[Action]:
+    """Record in the audit what the block does, by the user of this process; the block says on how many.
+
+    With ``dry_run`` it does nothing, so nothing is recorded.
+    """
+    from ..operations import audit
+
+    if dry_run:
+        return contextlib.nullcontext(audit.Action(target))
+    return audit.acting(services(), action, target, why=why)
 
 
 def short_error(error: str | None, message: str | None) -> str | None:
@@ -143,6 +159,11 @@ def ago(seconds: float | None) -> str:
     return f"{seconds / 86_400:.0f}d"
 
 
+def size(count: int | None) -> str | None:
+    """A number of bytes for people, in MiB; None stays None."""
+    return None if count is None else f"{count / 2**20:,.0f} MiB"
+
+
 class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in click 8.4 only
     """A time: ISO 8601 (UTC unless it has an offset), or a duration before now: ``30m``, ``2h``, ``7d``."""
 
@@ -154,17 +175,11 @@ class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
             return value
         try:
             return self._moment(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time; write 2h, 30m, 7d or 2026-01-31T08:00", param, ctx)
-        except OverflowError:
-            self.fail(f"{value!r} is further away than a calendar reaches", param, ctx)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
 
     def _moment(self, value: str) -> datetime:
-        span = _DURATION.fullmatch(value)
-        if span:
-            return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
-        moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment(value, datetime.now(UTC))
 
 
 class Seconds(click.FloatRange):
@@ -201,8 +216,3 @@ def confirm(question: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise click.ClickException(f"{question} Say --yes: there is no terminal to ask at.")
     click.confirm(question, abort=True)
-
-
-def plural(count: int, noun: str, many: Sequence[str] = ()) -> str:
-    """``1 job``, ``2 jobs``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {many[0] if many else noun + 's'}"

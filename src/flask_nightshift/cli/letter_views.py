@@ -13,6 +13,7 @@ from .base import ago, cells, console, say, short_error, table, when
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..message.arguments import Texts
     from ..operations.dead_letters import ArchivedLetter
 
 
@@ -40,10 +41,10 @@ def listed(letters: list[ArchivedLetter], *, with_status: bool) -> Table:
     return shown
 
 
-def show(archived: ArchivedLetter) -> None:
-    """Print one letter with everything that we know about it."""
+def show(archived: ArchivedLetter, texts: Texts) -> None:
+    """Print one letter with everything that we know about it; ``texts`` are those of its task."""
     letter = archived.letter
-    args, kwargs = archived.arguments()
+    args, kwargs = archived.arguments(texts)
     status = f"{archived.status}" + (
         "" if archived.status == "waiting" else f" since {when(archived.status_at)} UTC"
     )
@@ -54,11 +55,15 @@ def show(archived: ArchivedLetter) -> None:
         "queue": letter.queue,
         "reason": letter.reason,
         "error": letter.failure,
+        "raised at": archived.place,
         "died": f"{when(letter.at)} UTC" + (f", on {letter.worker}" if letter.worker else ""),
         "status": status,
         "fingerprint": archived.fingerprint,
         "args": args,
         "kwargs": kwargs,
+        "new args": archived.new_args,
+        "new kwargs": archived.new_kwargs,
+        "copy of": archived.origin,
     }
     for name, value in lines.items():
         if value is not None and value != "":

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import AppGroup, with_appcontext
 
+from ..text.counts import plural
 from .base import (
     MOST,
+    Rate,
     ago,
+    audited,
     cells,
     confirm,
     console,
     echo_json,
     json_option,
-    plural,
     say,
     services,
     table,
+    why_option,
     yes_option,
 )
+from .bulk import bulk_option
+from .bulk import start as start_bulk
 
 if TYPE_CHECKING:
     from ..operations.delayed import DelayedJob
@@ -35,11 +40,13 @@ delayed = AppGroup("delayed", help="Jobs that wait for their time (Redis and Val
 @click.command()
 @click.argument("queues", nargs=-1, metavar="QUEUE...")
 @click.option("--all", "everything", is_flag=True, help="All queues that the configuration or a task names.")
+@why_option
 @yes_option
 @with_appcontext
-def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
+def purge(queues: tuple[str, ...], everything: bool, why: str | None, yes: bool) -> None:
     """Delete the jobs that wait in queues. They are gone for good: not run, not kept as dead letters."""
     from ..operations import queues as operations
+    from ..operations.audit import named
 
     current = services()
     if bool(queues) == everything:
@@ -48,7 +55,10 @@ def purge(queues: tuple[str, ...], everything: bool, yes: bool) -> None:
     waiting = operations.waiting(current, names)
     confirm(f"Delete {plural(waiting, 'job')} of {', '.join(names)} for good?", yes)
     for name in names:
-        say(f"{name}: {plural(operations.purge(current, name), 'job')} deleted")
+        with audited("purge", named("queue", [name]), why) as told:
+            count = operations.purge(current, name)
+            told.acted_on(count)
+        say(f"{name}: {plural(count, 'job')} deleted")
 
 
 @delayed.command("list")
@@ -80,68 +90,106 @@ def list_(queue: str | None, limit: int, as_json: bool) -> None:
 @delayed.command()
 @click.argument("wanted", nargs=-1, required=True, metavar="ID...")
 @_QUEUE
+@why_option
 @yes_option
 @with_appcontext
-def cancel(wanted: tuple[str, ...], queue: str | None, yes: bool) -> None:
-    """Take jobs out before they start; they are kept as dead letters (reason: revoked).
+def cancel(wanted: tuple[str, ...], queue: str | None, why: str | None, yes: bool) -> None:
+    """Take jobs out before they start; they are recorded as cancelled.
 
-    An ID may be shortened to its start or its end.
+    An ID may be shortened to its start or its end. `flask jobs cancel` finds a job in any place.
     """
     from ..operations import delayed as operations
+    from ..operations.audit import named
 
     current = services()
     names = operations.queues(current, queue)
     chosen = operations.find(current, names, wanted)
     confirm(f"Cancel {plural(len(chosen), 'delayed job')}?", yes)
-    missed = []
-    for job_id in chosen:
-        how = "cancelled with `flask jobs delayed cancel`"
-        if operations.cancel(current, names, job_id, by="flask jobs", how=how):
-            say(f"{job_id} cancelled")
-        else:
-            missed.append(job_id)
-    _report(missed)
+    with audited("cancel", named("job", chosen), why) as told:
+        done = [
+            job_id
+            for job_id in chosen
+            if operations.cancel(current, names, job_id, by="flask jobs delayed cancel")
+        ]
+        told.acted_on(len(done))
+    _report(chosen, done, "cancelled")
 
 
 @delayed.command("run-now")
-@click.argument("wanted", nargs=-1, required=True, metavar="ID...")
+@click.argument("wanted", nargs=-1, metavar="ID...")
 @_QUEUE
+@click.option("--task", help="With --bulk: jobs of this task.")
+@click.option("--all", "everything", is_flag=True, help="With --bulk: all delayed jobs.")
+@bulk_option
+@click.option("--rate", type=Rate(), help="With --bulk: at most so many per second: 10/s, 30/m.")
+@click.option("--dry-run", is_flag=True, help="With --bulk: only say how many.")
+@why_option
+@yes_option
 @with_appcontext
-def run_now(wanted: tuple[str, ...], queue: str | None) -> None:
-    """Put jobs at the head of their queues now. An ID may be shortened to its start or its end."""
+def run_now(
+    wanted: tuple[str, ...],
+    queue: str | None,
+    task: str | None,
+    everything: bool,
+    as_bulk: bool,
+    rate: float | None,
+    dry_run: bool,
+    why: str | None,
+    yes: bool,
+) -> None:
+    """Put jobs at the head of their queues now. Name IDs, or with --bulk a filter.
+
+    An ID may be shortened to its start or its end.
+    """
+    from ..observe.jobs import Filters
     from ..operations import delayed as operations
+    from ..operations.audit import named
+    from ..text.patterns import exactly
 
     current = services()
+    if as_bulk:
+        if wanted or everything == bool(task or queue):
+            raise click.UsageError("--bulk takes --task, --queue, or --all, and no IDs.")
+        filters = Filters(task=task and exactly(task), queue=queue and exactly(queue))
+        start_bulk(current, "run", filters, {}, rate=rate, why=why, dry_run=dry_run, yes=yes)
+        return
+    if not wanted or task or everything or rate or dry_run:
+        raise click.UsageError("Name the jobs by their IDs, or say --bulk with --task, --queue, or --all.")
     names = operations.queues(current, queue)
     chosen = operations.find(current, names, wanted)
-    missed = []
-    for job_id in chosen:
-        if operations.run_now(current, names, job_id):
-            say(f"{job_id} is next in its queue")
-        else:
-            missed.append(job_id)
-    _report(missed)
+    with audited("run", named("job", chosen), why) as told:
+        done = [job_id for job_id in chosen if operations.run_now(current, names, job_id)]
+        told.acted_on(len(done))
+    _report(chosen, done, "is next in its queue")
 
 
 @delayed.command("hand-over")
 @_QUEUE
+@why_option
 @yes_option
 @with_appcontext
-def hand_over(queue: str | None, yes: bool) -> None:
+def hand_over(queue: str | None, why: str | None, yes: bool) -> None:
     """On the way back to plain Celery: leave delayed jobs, with their times, to its workers.
 
     Stop the workers of the lease transport first; they would take the jobs back.
     """
     from ..operations import delayed as operations
+    from ..operations.audit import named
 
     current = services()
     names = operations.queues(current, queue)
     confirm(f"Hand the delayed jobs of {', '.join(names)} over to workers without leases?", yes)
     for name in names:
-        say(f"{name}: {plural(operations.hand_over(current, name), 'job')} handed over")
+        with audited("hand over", named("queue", [name]), why) as told:
+            count = operations.hand_over(current, name)
+            told.acted_on(count)
+        say(f"{name}: {plural(count, 'job')} handed over")
 
 
-def _report(missed: Sequence[str]) -> None:
+def _report(chosen: Sequence[str], done: Sequence[str], what: str) -> None:
+    for job_id in done:
+        say(f"{job_id} {what}")
+    missed = [job_id for job_id in chosen if job_id not in done]
     for job_id in missed:
         say(f"{job_id} is not delayed (any more)", err=True)
     if missed:

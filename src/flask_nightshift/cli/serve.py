@@ -10,7 +10,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..domain.pools import DEFAULT, POOLS
-from .base import load_services, services
+from .base import audited, load_services, services
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
@@ -61,6 +61,7 @@ def broker(ctx: click.Context) -> None:
     "--max-jobs-per-child", type=click.IntRange(1), help="Replace a child process after so many jobs."
 )
 @click.option("--task-events", "-E", is_flag=True, help="Tell Flower and other monitors of each job.")
+@click.option("--beat", "-B", is_flag=True, help="Run Beat in this worker, too.")
 @click.pass_context
 def worker(
     ctx: click.Context,
@@ -71,6 +72,7 @@ def worker(
     log_level: str | None,
     max_jobs_per_child: int | None,
     task_events: bool,
+    beat: bool,
 ) -> None:
     """Run a worker until SIGTERM; then it finishes its jobs within NIGHTSHIFT_STOP_GRACE."""
     from .. import logs
@@ -94,6 +96,7 @@ def worker(
         log_level=log_level,
         max_jobs_per_child=max_jobs_per_child,
         task_events=task_events,
+        beat=beat,
     )
 
 
@@ -102,7 +105,7 @@ def worker(
 def beat(ctx: click.Context) -> None:
     """Run Beat, which enqueues what NIGHTSHIFT_SCHEDULE says."""
     from .. import logs
-    from ..schedule import scheduler as beats
+    from ..schedule import running as beats
 
     current = load_services(ctx)
     if not logs.is_taken():
@@ -111,17 +114,62 @@ def beat(ctx: click.Context) -> None:
 
 
 @click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=5555,
+    show_default=True,
+    help="On 127.0.0.1.",
+)
+@click.option(
+    "--link", metavar="URL", help="Only print a one-time link to the dashboard of the app that runs at URL."
+)
+@click.pass_context
+def dashboard(ctx: click.Context, port: int, link: str | None) -> None:
+    """Serve the dashboard on this machine, and print a link that opens it once."""
+    from ..errors import ConfigurationError
+    from ..web.dashboard import alone
+
+    current = load_services(ctx)
+    if not current.settings.dashboard_prefix:
+        raise ConfigurationError(
+            "NIGHTSHIFT_DASHBOARD_PREFIX", "off", "give the dashboard a path, such as '/nightshift'"
+        )
+    if link is not None:
+        made = alone.link_to(current, link)
+        if made is None:
+            raise ConfigurationError("SECRET_KEY", None, "the app needs one, because it signs the links")
+        click.echo(made)
+        return
+    try:
+        alone.serve(current, port, _tell)
+    except KeyboardInterrupt:
+        click.echo()
+
+
+def _tell(link: str) -> None:
+    click.echo(
+        f"The dashboard, for this machine only. This link opens it once:\n\n  {link}\n\nCtrl-C stops it."
+    )
+
+
+@click.command()
 @with_appcontext
 def migrate() -> None:
     """Create or update the tables."""
     from ..operations import database
+    from ..operations.audit import named
 
     current = services()
     applied = database.migrate(current)
+    if applied:  # before that there may be no table to write to
+        with audited("migrate", named("revision", applied)) as told:
+            told.acted_on(len(applied))
     for revision in applied:
         click.echo(f"applied {revision}")
     if not applied:
-        click.echo(f"{current.store.url} is up to date")
+        for store in current.outboxes:
+            click.echo(f"{store.url} is up to date")
 
 
 def _in_no_context(run: Callable[..., Any], *args: Any, **options: Any) -> None:

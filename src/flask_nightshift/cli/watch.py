@@ -1,4 +1,4 @@
-"""Commands that only read: ``health``, ``stats``, ``doctor``, ``show``."""
+"""Commands that only read: ``health``, ``stats``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -17,21 +17,17 @@ from .base import (
     console,
     echo_json,
     json_option,
-    say,
     services,
-    short_error,
     table,
-    when,
 )
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..brokers.base import Finding
+    from ..brokers.values import Finding
     from ..observe.overview import Overview
-    from ..operations.jobs import JobRecord
 
-_PARTS = ("broker", "database", "workers", "beat")
+_PARTS = ("broker", "database", "queues", "outbox", "workers", "beat")
 _LEVEL_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
 
 
@@ -106,11 +102,12 @@ def _unavailable(title: str, reason: str | None) -> RenderableType:
 def _queues(overview: Overview) -> RenderableType:
     if not overview.queues.ok:
         return _unavailable("Queues", overview.queues.error)
-    shown = table(
-        "queue", _right("ready"), _right("delayed"), _right("leased"), _right("oldest"), title="Queues"
-    )
+    counts = _right("ready"), _right("delayed"), _right("leased"), _right("oldest")
+    paused = overview.paused.value if overview.paused.ok else {}
+    shown = table("queue", *counts, *[("state", {"ratio": 1})] * bool(paused), title="Queues")
     for row in overview.queues.value:
-        shown.add_row(*cells([row.queue, row.ready, row.delayed, row.leased, ago(row.oldest)]))
+        state = [paused.get(row.queue, "")] if paused else []
+        shown.add_row(*cells([row.queue, row.ready, row.delayed, row.leased, ago(row.oldest), *state]))
     return shown
 
 
@@ -147,7 +144,7 @@ def _summary(overview: Overview) -> RenderableType:
     else:
         beat = f"last tick {ago(max(0.0, (overview.at - overview.beat.value.last_tick).total_seconds()))} ago"
         if len(overview.beat.value.alive) > 1:
-            beat += f"; {len(overview.beat.value.alive)} run, and each enqueues every entry"
+            beat += f"; {len(overview.beat.value.alive)} run"
     lines = [("Dead letters  ", letters), ("Beat          ", beat)]
     if overview.throughput.ok:
         rates = overview.throughput.value
@@ -192,70 +189,3 @@ def _print_finding(finding: Finding) -> None:
     click.echo(click.style(shown[:8], fg=_LEVEL_STYLES.get(finding.level)) + shown[8:])
     if finding.remedy:
         click.echo(click.wrap_text(printable(finding.remedy), width, " " * 9 + "-> ", " " * 12))
-
-
-@click.command()
-@click.argument("job_id")
-@json_option
-@with_appcontext
-def show(job_id: str, as_json: bool) -> None:
-    """One job with its attempts. JOB_ID may be shortened to its start or its end."""
-    from ..operations import jobs
-
-    current = services()
-    record = jobs.find(current, job_id)
-    if as_json:
-        echo_json(_job(record))
-    else:
-        _print_job(record, current.celery.tasks.get(record.task))
-
-
-def _job(record: JobRecord) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(record)
-
-
-def _attempts(record: JobRecord, task: Any) -> str:
-    """The number of attempts and its limit, which the history knows only of a job that was retried."""
-    limit = record.max_retries if record.max_retries is not None else getattr(task, "max_retries", -1)
-    if limit is None:
-        return f"{record.attempts}, retries without limit"
-    return f"{record.attempts}" + (f" of {limit + 1}" if limit >= record.attempts - 1 else "")
-
-
-def _print_job(record: JobRecord, task: Any) -> None:
-    lines = {
-        "job": record.id,
-        "task": record.task,
-        "queue": record.queue,
-        "state": record.state,
-        "attempts": _attempts(record, task),
-        "args": record.args,
-        "kwargs": record.kwargs,
-        "progress": record.progress,
-        "result": record.result,
-        "error": f"{record.error['error']}: {record.error['message']}" if record.error else None,
-        "enqueued": when(record.enqueued_at),
-        "started": when(record.started_at),
-        "finished": when(record.finished_at) if record.finished_at else None,
-        "due": when(record.due_at) if record.due_at and not record.finished_at else None,
-        "worker": record.worker,
-        "request": record.request_id,
-    }
-    for name, value in lines.items():
-        if value is not None and value != "":
-            say(f"{name:<9} {in_a_line(value)}")
-    _print_attempts(record)
-
-
-def _print_attempts(record: JobRecord) -> None:
-    if not record.history:
-        return
-    columns = (_right("#"), "started (UTC)", "outcome", _right("took"), ("error", {"ratio": 1}))
-    shown = table(*columns, title="Attempts")
-    for attempt in record.history:
-        number = f"{attempt.run + 1}.{attempt.number}" if record.run else attempt.number
-        error = short_error(attempt.error, attempt.message)
-        shown.add_row(*cells([number, when(attempt.at), attempt.outcome, ago(attempt.runtime), error]))
-    console().print(shown)

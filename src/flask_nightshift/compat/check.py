@@ -95,6 +95,12 @@ def unchecked(record: Record | None = None) -> list[Unchecked]:
     ]
 
 
+def forget() -> None:
+    """Free the memory of the check, after it."""
+    checked.cache_clear()
+    found.forget()
+
+
 def measure(seams: Sequence[Seam] = SEAMS) -> Record:
     """A new record of the installed libraries; raises ``LookupError`` for a seam that does not exist."""
     libraries = sorted({seam.library for seam in seams})
@@ -161,6 +167,7 @@ __all__ = [
     "broken",
     "checked",
     "differing",
+    "forget",
     "installed",
     "measure",
     "unchecked",

@@ -108,6 +108,11 @@ def _mentioned(place: Any) -> frozenset[str]:
     return frozenset(name for code in codes for name in _names(code))
 
 
+def forget() -> None:
+    """Free the memory of what was found."""
+    _mentioned.cache_clear()
+
+
 def _names(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
@@ -115,4 +120,4 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-__all__ = ["exists", "module_of", "owner_in", "signature", "value"]
+__all__ = ["exists", "forget", "module_of", "owner_in", "signature", "value"]

@@ -18,11 +18,12 @@ SEAMS = (
         override("AsyncResult timezone uses_utc_timezone", "JobCelery",
                  "Each publish reads them, and Celery's cached property takes a lock."),
         override("Worker", "JobCelery", "`celery worker` has to start our worker."),
-        read("_tasks", "JobCelery TaskMaker Calls _Guard", "The tasks, without finalizing the app."),
+        read("_tasks", "JobCelery JobPublisher TaskMaker Calls _Guard", "The tasks, without finalizing the app."),
         read("_conf", "JobCelery", "Our settings replace Celery's, to check later changes."),
         read("_ensure_after_fork", "JobCelery", "A forked child must not use the parent's pool."),
         read("_after_fork", "JobCelery", "Celery does not see plain forks, such as gunicorn's with preload."),
         read("_backend", "JobCelery", "The result backend, if it exists, so that we can close its connections."),
+        read("_local _backend_cache", "JobCelery <module>", "A test has a result backend of its own."),
         patch("finalized", "TaskMaker", "An app whose tasks were refused must be finalized again."),
         patch("on_after_configure on_after_finalize", "JobCelery", "Our signals also call late receivers."),
     ),
@@ -31,6 +32,7 @@ SEAMS = (
         override("_retry_publish", "JobAMQP", "After a job's body returned, the publish of its successors waits for an unavailable broker."),
         override("producer_pool _producer_pool", "JobAMQP", "Producers use the connections of this app."),
         override("Queues Connection", "JobAMQP", "Our broker declares the queues."),
+        override("Consumer", "JobAMQP", "A worker's consumer leaves paused queues out."),
     ),
     *of(
         "celery.app.amqp:Queues",
@@ -58,7 +60,7 @@ SEAMS = (
     ),
     *of(
         "celery.app.task:Task",
-        read("_get_exec_options _exec_options", "_of_task _options_of JobCelery ResultTask protect",
+        read("_get_exec_options _exec_options", "JobPublisher _of_task _options_of JobCelery ResultTask protect",
              "The publish options of a task, which Celery computes once and caches."),
         read("_get_app", "JobTask ResultTask", "The app that a task is bound to."),
         read("_dump_pydantic_arguments", "JobTask ResultTask", "Celery converts the arguments of a pydantic task."),
@@ -80,7 +82,7 @@ SEAMS = (
     ),
     *of(
         "celery.app.trace",
-        read("_localized", "run of_task", "It contains the tasks in a child with Celery's fast tracer."),
+        read("_localized", "run of_task Worker._current", "It contains the tasks in a child with Celery's fast tracer."),
         read("fast_trace_task trace_task_ret trace_task", "run _parts", "The ways in which Celery runs a task in a child."),
         read("build_tracer", "_parts run", "The short way does what the tracer that it builds does for an ordinary job, and leaves the rest to it."),
         read("task_has_custom", "of_task", "Which hooks the tracer would call."),
@@ -110,7 +112,8 @@ SEAMS = (
     *of(
         "celery._state",
         imported("_task_stack", "run", "What runs here: `current_task` reads it."),
-        imported("_tls _set_current_app", "_follow_context", "The current app follows the Flask app's context."),
+        imported("_set_task_join_will_block", "Worker._current", "In a job of a test, get() is refused as in a worker, and not in the test itself."),
+        imported("_tls _set_current_app", "_follow_context as_current", "The current app follows the Flask app's context, and a test."),
     ),
     *of(
         "celery.local:Proxy",
@@ -133,13 +136,23 @@ SEAMS = (
     ),
     *of(
         "celery.beat:Scheduler",
-        override("setup_schedule tick is_due apply_async close", "JobScheduler _Stoppable",
-                 "A tick advances only after the broker confirmed its job."),
+        override("setup_schedule tick apply_async close Entry", "JobScheduler StoppableScheduler",
+                 "A tick is claimed together with its job, and advances only then."),
         read("apply_entry reserve _is_due_failed", "JobScheduler", "Parts of Celery's tick, which tools such as Sentry wrap."),
     ),
     *of(
         "celery.beat",
-        imported("_evaluate_entry_args _evaluate_entry_kwargs", "JobScheduler", "Arguments of an entry that are computed at each tick."),
+        imported("_evaluate_entry_args _evaluate_entry_kwargs", "arguments", "Arguments of an entry that are computed at each tick."),
+    ),
+    *of(
+        "celery.beat:ScheduleEntry",
+        override("__init__ schedule", "JobEntry", "An entry has keys of ours, and its schedule reads the server's clock."),
+        read("_next_instance __next__ next is_due default_now", "_as_mapping", "A subclass that overrides them is refused."),
+    ),
+    *of(
+        "celery.schedules:crontab",
+        read("_orig_minute _orig_hour _orig_day_of_month _orig_month_of_year _orig_day_of_week", "said",
+             "A crontab as it was written: a step of hours differs from a list of hours."),
     ),
     *of(
         "celery.events.dispatcher:EventDispatcher",

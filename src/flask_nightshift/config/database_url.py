@@ -54,6 +54,28 @@ def resolve(app: Flask, given: str | None) -> str:
     return _in_folder(url, app.instance_path).render_as_string(hide_password=False)
 
 
+def other_of_app(app: Flask, history: str) -> str | None:
+    """The URL of the app's own database, resolved; None if it is the one at ``history``, or we do not support it.
+
+    A database in memory is not one either: no other connection reaches it.
+    """
+    try:
+        url = _in_folder(with_driver(make_url(app.config.get(APP_KEY) or "")), app.instance_path)
+    except (ArgumentError, AttributeError, ValueError):
+        return None
+    if (url.get_backend_name() == "sqlite" and in_memory(url)) or place(url) == place(make_url(history)):
+        return None
+    return url.render_as_string(hide_password=False)
+
+
+def place(url: URL) -> tuple[object, ...]:
+    """Where the database at ``url`` is, without driver, user and options; equal places are the same database."""
+    if url.get_backend_name() == "sqlite":
+        return "sqlite", url.database if in_memory(url) else str(Path(url.database or "").resolve())
+    host, port = url.host or url.query.get("host", ""), url.port or url.query.get("port", 5432)
+    return url.get_backend_name(), host, str(port), url.database or url.username
+
+
 def is_apps(app: Flask, url: str) -> bool:
     """Whether ``url`` (resolved) is a SQLite file that the app uses too (Flask-SQLAlchemy's URI or binds)."""
     binds = [
@@ -106,4 +128,14 @@ def _in_folder(url: URL, folder: str) -> URL:
     return url.set(database=str(Path(folder) / path))
 
 
-__all__ = ["APP_KEY", "KEY", "checked", "in_memory", "is_apps", "resolve", "with_driver"]
+__all__ = [
+    "APP_KEY",
+    "KEY",
+    "checked",
+    "in_memory",
+    "is_apps",
+    "other_of_app",
+    "place",
+    "resolve",
+    "with_driver",
+]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
@@ -21,11 +22,17 @@ from msgspec import Meta
 
 from ..errors import ConfigurationError
 from ..options import task as task_options
+from ..text.redaction import NAMES
 from . import broker_url, celery_settings, database_url
+from .dashboard import importable, links, prefix
+from .history import DAYS, days_by_state, redacted_names
 from .queue_names import queue_name, queue_names
 from .setting import Setting, checked, mapping
 
 PREFIX = "NIGHTSHIFT_"
+ON_COMMIT = "on_commit"
+"""The value of ``NIGHTSHIFT_ENQUEUE`` with which jobs wait for the session's transaction."""
+MAX_VERSION = 200
 Days = Annotated[float, Meta(ge=0.01, le=36_500)]
 
 
@@ -41,6 +48,17 @@ def _task_defaults(key: str, value: Any) -> dict[str, Any]:
 def _secret(key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(key, "***", f"give text, not {type(value).__name__}")
+    return value
+
+
+def _version(key: str, value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # from_prefixed_env() reads a date or the digits of a commit as a number
+    if not isinstance(value, str) or len(value) > MAX_VERSION:
+        allowed = f"give text of at most {MAX_VERSION} characters"
+        if isinstance(value, float):
+            allowed += "; from_prefixed_env() reads 1.10 as a number: write '\"1.10\"' in the environment"
+        raise ConfigurationError(key, value, allowed)
     return value
 
 
@@ -86,6 +104,15 @@ class Settings:
     ] = field(default_factory=dict)
     default_queue: Annotated[str, Setting("The queue of tasks that set none", check=queue_name)] = "celery"
     queues: Annotated[tuple[str, ...], Setting("More queues that workers consume", check=queue_names)] = ()
+    enqueue: Annotated[
+        Literal["at_once", "on_commit"],
+        Setting(
+            "`at_once`, or `on_commit`: `delay()`, `apply_async()` and `enqueue_many()` inside a transaction of "
+            "Flask-SQLAlchemy's session wait for its commit, as `delay_on_commit()` does. SQLAlchemy begins a "
+            "transaction at the first query, and a job of a session that is closed without commit is not enqueued "
+            "(`job.not_enqueued` in the log)"
+        ),
+    ] = "at_once"
     redis_transport: Annotated[
         Literal["lease", "kombu"],
         Setting("`lease` for [Nightshift's transport](transport.md), or `kombu` for the stock transport"),
@@ -118,13 +145,50 @@ class Settings:
             "Celery's result backend", default="Redis, Valkey: the broker; RabbitMQ: the history database"
         ),
     ] = field(default=None, repr=False)
+    history: Annotated[
+        Literal["all", "failures", "off"],
+        Setting(
+            "Which jobs the history records: `all`, `failures` (jobs that were retried, died or were replayed), or "
+            "none (`off`). Totals, metrics and dead letters are kept in any case "
+            "([what works without it](how-to/database.md#record-fewer-jobs))"
+        ),
+    ] = "all"
+    redact: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Names of arguments that are shown as `***`: a name is hidden if it contains one of these, whatever its "
+            "case and without regard to `_` and `-` ([where this holds](how-to/database.md#hide-arguments)). A list, "
+            "or text with commas; an empty list hides nothing",
+            default=", ".join(f"`{name}`" for name in NAMES),
+            check=redacted_names,
+        ),
+    ] = NAMES
     keep_jobs_days: Annotated[
-        Days, Setting("Days for which finished jobs stay in the history", unit="days")
-    ] = 7.0
+        dict[str, float],
+        Setting(
+            "Days for which finished jobs stay in the history, with their attempts: a number, or a dict by state, such "
+            "as `{'succeeded': 1, 'dead': 30}`; a state that it does not name has the default. A dead job stays for as "
+            "long as its dead letter waits",
+            default="`7`",
+            check=days_by_state,
+        ),
+    ] = field(default_factory=lambda: days_by_state("", DAYS))
     keep_dead_days: Annotated[
         Days,
         Setting("Days for which dead letters are kept after they were replayed or discarded", unit="days"),
     ] = 90.0
+    keep_once_days: Annotated[
+        Days,
+        Setting("Days for which a key of `jobs.once()` or `idempotency_key` is not done again", unit="days"),
+    ] = 30.0
+    keep_audit_days: Annotated[
+        Days,
+        Setting(
+            "Days for which the audit is kept, and bulk actions that have ended. Of the audit, the latest 100,000 "
+            "actions are kept at most",
+            unit="days",
+        ),
+    ] = 365.0
     keep_waiting_days: Annotated[
         Days | None,
         Setting(
@@ -132,6 +196,14 @@ class Settings:
             "the last information about their jobs. Each deletion is logged (`dead_letters.pruned`)",
             default="no limit",
             unit="days, or nothing for ever,",
+        ),
+    ] = None
+    version: Annotated[
+        str | None,
+        Setting(
+            "The version of your app, such as a commit or an image tag, in at most 200 characters. `flask jobs "
+            "workers` shows it for each worker, so a rolling deploy shows which workers still run the old code",
+            check=_version,
         ),
     ] = None
     log_format: Annotated[
@@ -161,6 +233,31 @@ class Settings:
     http_token: Annotated[
         str | None, Setting("The bearer token for metrics and health details", check=_secret)
     ] = field(default=None, repr=False)
+    dashboard_prefix: Annotated[
+        str,
+        Setting(
+            "The path of [the dashboard](how-to/dashboard.md); with `off`, it does not exist. A route of the app under "
+            "it takes precedence",
+            check=prefix,
+        ),
+    ] = "/nightshift"
+    dashboard_auth: Annotated[
+        Callable[..., Any] | str | None,
+        Setting(
+            "Who may see [the dashboard](how-to/dashboard.md#who-may-see-it), and do what: a function that takes the "
+            "request and returns an `Actor` or None, or its import path, such as `shop.auth:who`",
+            default="nobody",
+            check=importable,
+        ),
+    ] = field(default=None, repr=False)
+    links: Annotated[
+        dict[str, str],
+        Setting(
+            "Links from a job to other systems: a dict from names to URLs with `{job_id}`, `{task}`, `{queue}`, "
+            "`{request_id}` or `{worker}` in them, such as `{'logs': 'https://logs.example.com/?q={job_id}'}`",
+            check=links,
+        ),
+    ] = field(default_factory=dict)
 
 
 def load(app: Flask) -> Settings:

@@ -5,12 +5,13 @@
 
 from .archiver import Archiver
 from .letters import ArchivedLetter, Filters, Status, count, find, list_letters
-from .replay import Result, discard, replay
+from .replay import Changed, Result, discard, replay
 from .writing import archive
 
 __all__ = [
     "ArchivedLetter",
     "Archiver",
+    "Changed",
     "Filters",
     "Result",
     "Status",

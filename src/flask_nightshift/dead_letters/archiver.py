@@ -16,10 +16,12 @@ from ..background.loop import Backoff, Loop, Work
 from ..brokers.base import Broker, PendingDeadLetter
 from ..domain.job import DeadLetter
 from ..errors import BrokerUnavailable, DatabaseUnavailable
+from ..message.arguments import Texts, by_name
 from ..message.burial import REFUSED_QUEUE
 from ..message.envelope import Envelope
 from ..store import Store, refused
 from ..store.halving import halve
+from ..store.ledger import Ended
 from .claims import STALE, take_back
 from .letters import packed
 from .writing import archive
@@ -42,8 +44,10 @@ logger = logging.getLogger("flask_nightshift.dead_letters")
 class Archiver(Work):
     """The thread that archives dead letters, one in each worker; several at once share the work.
 
-    ``worker`` names it in the totals, to which it adds the jobs that the broker itself buried. ``known`` tells whether
-    a task of that name exists. ``tell`` is called with each stored letter that the broker itself buried.
+    ``worker`` names it in the totals, to which it adds the jobs that the broker itself buried. ``texts`` tells how the
+    arguments of a task are shown in the history, if jobs are ``recorded`` there. ``known`` tells whether a task of that
+    name exists. ``tell`` is called with each stored letter that the broker itself buried, ``ended`` with the outcomes
+    of durable jobs. ``drops`` tells whether a letter of a job that has expired is not kept.
     """
 
     def __init__(
@@ -52,14 +56,22 @@ class Archiver(Work):
         store: Store,
         *,
         worker: str = "archiver",
+        texts: Callable[[str | None], Texts] = by_name,
+        recorded: bool = True,
         known: Callable[[str], bool] = bool,
         tell: Callable[[DeadLetter], None] = lambda letter: None,  # noqa: ARG005
+        drops: Callable[[DeadLetter], bool] = lambda letter: False,  # noqa: ARG005
+        ended: Callable[[Sequence[Ended]], object] = bool,
     ) -> None:
         self._broker = broker
         self._store = store
         self._worker = worker
+        self._texts = texts
+        self._recorded = recorded
         self._known = known
         self._tell = tell
+        self._drops = drops
+        self._ended = ended
         self._archived = 0
         self._take_back_at = 0.0
         self._loop = Loop(self, "nightshift-archiver", Backoff(AGAIN, BACKOFF_MAX))
@@ -98,7 +110,17 @@ class Archiver(Work):
         return [item for item in pending if item.letter.id not in left]
 
     def _store_all(self, letters: Sequence[DeadLetter]) -> int:
-        return archive(self._store, letters, worker=self._worker, known=self._known, tell=self._tell)
+        return archive(
+            self._store,
+            letters,
+            worker=self._worker,
+            texts=self._texts,
+            recorded=self._recorded,
+            known=self._known,
+            tell=self._tell,
+            drops=self._drops,
+            ended=self._ended,
+        )
 
     def _set_aside(self, letter: DeadLetter, why: Exception) -> bool:
         """Keep a letter that the table refuses in another table, or else in another queue."""

@@ -39,22 +39,32 @@ CHUNK = 500
 
 
 class Claims:
-    """The claims of one replay."""
+    """The claims of one replay. ``recorded``: the history has jobs."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, recorded: bool = True) -> None:
         self._store = store
+        self._recorded = recorded
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._before = Status.WAITING
         self._until = 0.0
 
-    def claim(self, letter_id: str, among: Sequence[Status]) -> ArchivedLetter | None:
-        """Claim the letter if its status is in ``among``; else, or if there is no such letter, returns None."""
+    def claim(
+        self, letter_id: str, among: Sequence[Status], changed: tuple[str, str] | None = None
+    ) -> ArchivedLetter | None:
+        """Claim the letter if its status is in ``among``; else, or if there is no such letter, returns None.
+
+        ``changed`` are the arguments, as texts, with which its job is going to run.
+        """
+        args, kwargs = changed or (None, None)
+        new = {"new_args": args, "new_kwargs": kwargs}
         for status in among:
             with self._store.begin() as connection:
                 statement = (
                     update(table)
                     .where(table.c.id == letter_id, table.c.status == status)
-                    .values(status=Status.REPLAYING, status_at=_clock(connection), claimed_by=self._name)
+                    .values(
+                        status=Status.REPLAYING, status_at=_clock(connection), claimed_by=self._name, **new
+                    )
                     .returning(*table.c)
                 )
                 row = connection.execute(statement).one_or_none()
@@ -74,28 +84,43 @@ class Claims:
         with self._store.begin() as connection:
             connection.execute(update(table).where(*mine).values(_WAITING | {"status": self._before}))
 
-    def published(self, letter: DeadLetter, queue: str, sleep: Callable[[float], object]) -> None:
-        """Mark a letter whose job was published to ``queue``; raises ``DatabaseUnavailable`` after ``MARK_TIMEOUT``."""
+    def published(
+        self,
+        letter: DeadLetter,
+        queue: str,
+        sleep: Callable[[float], object],
+        changed: tuple[str, str] | None = None,
+    ) -> None:
+        """Mark a letter whose job was published to ``queue``, maybe with ``changed`` arguments.
+
+        Raises ``DatabaseUnavailable`` after ``MARK_TIMEOUT``.
+        """
         until = time.monotonic() + MARK_TIMEOUT
         while True:
             try:
-                return self._mark(letter, queue)
+                return self._mark(letter, queue, changed)
             except DatabaseUnavailable:
                 if time.monotonic() >= until:
                     raise
             sleep(0.5)
 
-    def _mark(self, letter: DeadLetter, queue: str) -> None:
+    def _mark(self, letter: DeadLetter, queue: str, changed: tuple[str, str] | None) -> None:
         now = utcnow()
         with self._store.begin() as connection:
             # regardless of its status, because the job will run
             done = {"status": Status.REPLAYED, "status_at": now, "claimed_by": None}
             connection.execute(update(table).where(table.c.id == letter.id).values(done))
-            if letter.job_id:
-                record_replayed(connection, ref(letter.headers, queue), now)
+            if letter.job_id and self._recorded:
+                record_replayed(connection, ref(letter.headers, queue), now, changed)
 
 
-_WAITING: dict[str, Any] = {"status": Status.WAITING, "status_at": table.c.archived_at, "claimed_by": None}
+_WAITING: dict[str, Any] = {
+    "status": Status.WAITING,
+    "status_at": table.c.archived_at,
+    "claimed_by": None,
+    "new_args": None,
+    "new_kwargs": None,
+}
 
 
 def take_back(store: Store) -> int:

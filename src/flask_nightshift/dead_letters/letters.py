@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, literal, select
+from sqlalchemy import ColumnElement, Row, case, func, literal, or_, select
 
 from ..domain.job import DeadLetter, Failure, Reason, utcnow
 from ..errors import DeadLetterNotFound
-from ..message.arguments import arguments
-from ..message.burial import fingerprint
-from ..message.headers import attempts
+from ..message.arguments import Texts
+from ..message.burial import cause_of
+from ..message.headers import attempts, origin
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.types import MAX_TEXT, to_json
@@ -70,8 +70,9 @@ class Filters:
 class ArchivedLetter:
     """A dead letter in the table.
 
-    ``fingerprint`` groups letters with one cause; ``attempts`` are the ended attempts that travelled with
-    the message (``job.Attempt`` as dicts, the last ten, oldest first). ``claimed_by`` names the replay that is
+    ``fingerprint`` groups letters with one cause, ``place`` is where the error was raised (empty if that is unknown);
+    ``attempts`` are the ended attempts that travelled with the message (``job.Attempt`` as dicts, the last ten, oldest
+    first). ``claimed_by`` names the replay that is
     publishing it: ``host:process id:number``.
     """
 
@@ -82,15 +83,23 @@ class ArchivedLetter:
     archived_at: datetime
     attempts: list[dict[str, Any]] = field(default_factory=list)
     claimed_by: str | None = None
+    place: str = ""
+    new_args: str | None = None
+    new_kwargs: str | None = None
 
-    def arguments(self) -> tuple[str, str]:
-        """The job's positional and keyword arguments, as text for people."""
-        return arguments(self.letter.headers, self.letter.body)
+    @property
+    def origin(self) -> str | None:
+        """The id of the job of which this one is a copy; None if it is none."""
+        return origin(self.letter.headers)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything except the raw message, in plain JSON types."""
+    def arguments(self, texts: Texts) -> tuple[str, str]:
+        """The job's positional and keyword arguments, as text for people; ``texts`` are those of its task."""
+        return texts.of(self.letter.headers, self.letter.body)
+
+    def as_dict(self, texts: Texts) -> dict[str, Any]:
+        """Everything except the raw message, in plain JSON types; ``texts`` are those of the job's task."""
         letter, failure = self.letter, self.letter.failure
-        args, kwargs = self.arguments()
+        args, kwargs = self.arguments(texts)
         return {
             "id": letter.id,
             "job_id": letter.job_id,
@@ -101,12 +110,16 @@ class ArchivedLetter:
             "message": failure.message if failure else None,
             "traceback": failure.traceback if failure else None,
             "fingerprint": self.fingerprint,
+            "place": self.place,
             "at": letter.at.isoformat(),
             "worker": letter.worker,
             "status": str(self.status),
             "status_at": self.status_at.isoformat(),
             "args": args,
             "kwargs": kwargs,
+            "new_args": self.new_args,
+            "new_kwargs": self.new_kwargs,
+            "origin": self.origin,
             "attempts": self.attempts,
         }
 
@@ -121,9 +134,14 @@ def find(store: Store, letter_id: str) -> ArchivedLetter:
 
 
 def list_letters(
-    store: Store, filters: Filters | None = None, limit: int | None = 50
+    store: Store,
+    filters: Filters | None = None,
+    limit: int | None = 50,
+    after: tuple[datetime, str] | None = None,
 ) -> list[ArchivedLetter]:
     """Up to ``limit`` dead letters that meet ``filters`` (default: those that wait), latest death first.
+
+    ``after``: those that follow the letter with that time of death and that id.
 
     A body of more than ``MAX_TEXT`` bytes is left empty, and ``arguments()`` gives Celery's short form; ``find`` reads
     the whole body.
@@ -131,6 +149,9 @@ def list_letters(
     columns: list[Any] = [column for column in table.c if column is not table.c.body]
     query: Any = select(*columns, _SHORT_BODY)
     query = query.where(*(filters or Filters()).conditions()).order_by(table.c.at.desc(), table.c.id)
+    if after is not None:
+        at, letter_id = after
+        query = query.where(table.c.at <= at, or_(table.c.at < at, table.c.id > letter_id))
     with store.read() as connection:
         rows = connection.execute(query.limit(limit)).all()
     return [archived(row) for row in rows]
@@ -154,7 +175,7 @@ def packed(letter: DeadLetter) -> bytes:
 def row(letter: DeadLetter) -> dict[str, object]:
     """``letter`` as a new row of the table."""
     now = utcnow()
-    failure = letter.failure
+    failure, cause = letter.failure, cause_of(letter)
     return {
         "id": letter.id,
         "job_id": letter.job_id,
@@ -164,7 +185,8 @@ def row(letter: DeadLetter) -> dict[str, object]:
         "error": failure.error if failure else None,
         "message": failure.message if failure else None,
         "traceback": failure.traceback if failure else None,
-        "fingerprint": fingerprint(letter),
+        "fingerprint": cause.fingerprint,
+        "place": cause.place,
         "at": letter.at,
         "archived_at": now,
         "status": Status.WAITING,
@@ -205,6 +227,9 @@ def archived(row: Row[Any]) -> ArchivedLetter:
         row.archived_at,
         row.attempts,
         row.claimed_by,
+        row.place or "",
+        row.new_args,
+        row.new_kwargs,
     )
 
 

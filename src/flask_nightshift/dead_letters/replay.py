@@ -10,17 +10,21 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from sqlalchemy import select, update
 
 from ..brokers.base import Publisher
+from ..brokers.locks import Locks
 from ..domain.job import DeadLetter, Reason, utcnow
 from ..errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
 from ..message.burial import revived
+from ..message.unique import Holders
 from ..options.publish import UnencodableHeader
 from ..store import Store
 from ..store.tables import dead_letters as table
 from ..store.types import TOO_DEEP
+from ..unique import publish
 from .claims import Claims, take_back
 from .letters import ArchivedLetter, Filters, Status, find
 
@@ -44,6 +48,13 @@ class Result:
     left: int = 0
 
 
+class Changed(NamedTuple):
+    """A letter with changed arguments, and these as ``texts`` for people: positional and keyword."""
+
+    letter: DeadLetter
+    texts: tuple[str, str]
+
+
 def replay(
     store: Store,
     broker: Publisher,
@@ -54,6 +65,9 @@ def replay(
     dry_run: bool = False,
     force: bool = False,
     queue: str | None = None,
+    locks: Locks | None = None,
+    changed: Changed | None = None,
+    recorded: bool = True,
     sleep: Callable[[float], object] = time.sleep,
     progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
     stopped: Callable[[], bool] = lambda: False,
@@ -62,8 +76,9 @@ def replay(
 
     Without ``filters.ids``, only letters that wait are replayed. ``limit`` is the maximum number of letters to look at,
     ``rate`` the maximum number of jobs to publish per second. A letter that is not a job, or was discarded, is skipped
-    unless ``force``. A letter that was replayed, or that another replay has claimed, is always skipped. ``queue``
-    replaces the queue that a job came from.
+    unless ``force``. A letter that was replayed, or that another replay has claimed, is always skipped; so is one of a
+    unique job whose lock another job holds (``locks``). ``queue`` replaces the queue that a job came from.
+    ``recorded``: the history has jobs. ``changed`` is the one letter of ``filters.ids`` with other arguments.
 
     After each letter, ``progress`` is called with the numbers of finished and of all letters. Before each letter,
     ``stopped()`` decides whether to end; ``sleep`` should return early then.
@@ -72,7 +87,7 @@ def replay(
     """
     take_back(store)
     ids, skipped = _select(store, filters, limit)
-    work = _Replay(Claims(store), broker, force, queue, sleep)
+    work = _Replay(Claims(store, recorded=recorded), broker, locks, force, queue, sleep, changed)
     done: list[str] = []
     queues: set[str] = set()
     looked_at = 0
@@ -102,36 +117,50 @@ class _Replay:
 
     claims: Claims
     broker: Publisher
+    locks: Locks | None
     force: bool
     queue: str | None
     sleep: Callable[[float], object]
+    changed: Changed | None = None
 
     def replay(self, store: Store, letter_id: str) -> tuple[str, str]:
         """Replay one letter; returns its queue, or the reason why it was skipped."""
         among = (Status.WAITING, Status.DISCARDED) if self.force else (Status.WAITING,)
-        archived = self.claims.claim(letter_id, among)
+        archived = self.claims.claim(letter_id, among, self.changed.texts if self.changed else None)
         if archived is None:
             _, why = _would(store, letter_id, self.force, self.queue)
             return "", why or "someone else was faster"
         target = self.queue or archived.letter.queue
-        if why := _unfit(archived.letter, force=self.force, queue=self.queue):
+        if why := unfit(archived.letter, force=self.force, queue=self.queue):
             self.claims.release(letter_id)
             return "", why
+        letter = self.changed.letter if self.changed else archived.letter
         try:
-            self._publish(archived.letter, target)
+            holder = self._publish(letter, target)
         except UnencodableHeader as exc:
             return "", f"the broker does not take it: {exc}"
-        self._mark(archived.letter, target)
+        if holder:
+            self.claims.release(letter_id)
+            return "", f"it is unique, and the job {holder} holds its lock"
+        self._mark(letter, target)
         return target, ""
 
-    def _publish(self, letter: DeadLetter, target: str) -> None:
+    def _publish(self, letter: DeadLetter, target: str) -> str:
+        """Publish the job; returns '' or, if another job holds its lock, that job's id."""
+        held: Holders = {}
         try:
             if not self.claims.holds:
                 raise DatabaseUnavailable(f"claiming dead letter {letter.id} took too long")
-            self.broker.publish(revived(letter), target)
+            job = revived(letter)
+            if self.locks is None:
+                self.broker.publish(job, target)
+            else:
+                for _ in publish(self.broker, self.locks, [job], target, None, held):
+                    pass
         except Exception as exc:
             self._give_up(letter, exc)
             raise
+        return next(iter(held.values()), "")
 
     def _give_up(self, letter: DeadLetter, exc: BaseException) -> None:
         try:
@@ -143,7 +172,7 @@ class _Replay:
 
     def _mark(self, letter: DeadLetter, target: str) -> None:
         try:
-            self.claims.published(letter, target, self.sleep)
+            self.claims.published(letter, target, self.sleep, self.changed.texts if self.changed else None)
         except DatabaseUnavailable as exc:
             exc.add_note(
                 f"Dead letter {letter.id} (job {letter.job_id}) was published to {target!r} and will run, but could "
@@ -212,7 +241,7 @@ def _would(store: Store, letter_id: str, force: bool, queue: str | None) -> tupl
     why = _status_refusal(archived, force=force)
     if archived is None or why:
         return "", why
-    return queue or archived.letter.queue, _unfit(archived.letter, force=force, queue=queue)
+    return queue or archived.letter.queue, unfit(archived.letter, force=force, queue=queue)
 
 
 def _status_refusal(archived: ArchivedLetter | None, *, force: bool) -> str:
@@ -232,7 +261,7 @@ def _status_refusal(archived: ArchivedLetter | None, *, force: bool) -> str:
     return ""
 
 
-def _unfit(letter: DeadLetter, *, force: bool, queue: str | None) -> str:
+def unfit(letter: DeadLetter, *, force: bool, queue: str | None) -> str:
     """Why a letter is skipped because of its content; empty if it is not."""
     if not (letter.queue or queue):
         return "the queue that it came from is not known: name one with --queue"
@@ -243,4 +272,4 @@ def _unfit(letter: DeadLetter, *, force: bool, queue: str | None) -> str:
     return ""
 
 
-__all__ = ["Result", "discard", "replay"]
+__all__ = ["Changed", "Result", "discard", "replay", "unfit"]

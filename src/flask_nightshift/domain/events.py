@@ -12,27 +12,36 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from .job import Failure, JobRef, Outcome, Reason
+from .relations import Relations
 
 logger = logging.getLogger("flask_nightshift.events")
 
 
 class JobEnqueued(NamedTuple):
-    """The broker confirmed a job's message. ``at``: when. ``due``: when it may start (``None``: at once)."""
+    """The broker confirmed a job's message. ``at``: when. ``due``: when it may start (``None``: at once).
+
+    ``relations``: what connects it with other jobs; None if nothing does.
+    """
 
     job: JobRef
     at: datetime
     args: str = ""
     kwargs: str = ""
     due: datetime | None = None
+    relations: Relations | None = None
 
 
 class JobStarted(NamedTuple):
-    """An attempt began. ``wait``: the seconds that the job was ready in its queue, or None if unknown."""
+    """An attempt began. ``wait``: the seconds that the job was ready in its queue, or None if unknown.
+
+    ``relations``: of a job that a plain Celery producer enqueued; for others ``JobEnqueued`` has them.
+    """
 
     job: JobRef
     at: datetime
     worker: str
     wait: float | None = None
+    relations: Relations | None = None
 
 
 class JobSucceeded(NamedTuple):
@@ -51,7 +60,10 @@ class JobSucceeded(NamedTuple):
 
 
 class JobRetrying(NamedTuple):
-    """The attempt failed, and the next one is due at ``due``, ``wait`` seconds after ``at``."""
+    """The attempt failed, and the next one is due at ``due``, ``wait`` seconds after ``at``.
+
+    ``args`` and ``kwargs`` as in ``JobEnqueued``, which the history may not have recorded.
+    """
 
     job: JobRef
     at: datetime
@@ -61,6 +73,8 @@ class JobRetrying(NamedTuple):
     due: datetime
     wait: float
     max_retries: int | None
+    args: str = ""
+    kwargs: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -80,8 +94,8 @@ class JobDied(NamedTuple):
 
     @property
     def outcome(self) -> Outcome:
-        """How the attempt ended."""
-        return Outcome.DEAD
+        """How the attempt ended, or why there was none."""
+        return Outcome.EXPIRED if self.reason is Reason.EXPIRED else Outcome.DEAD
 
 
 class JobReturned(NamedTuple):
@@ -98,9 +112,83 @@ class JobReturned(NamedTuple):
         return Outcome.RETURNED
 
 
-JobEvent = JobEnqueued | JobStarted | JobSucceeded | JobRetrying | JobDied | JobReturned
+class JobSkipped(NamedTuple):
+    """A job does not run: ``by`` holds the lock of a unique job, has replaced it, or has done the work before.
+
+    ``recorded``: the job's id is known, so the history says what became of it. Otherwise only the totals count it.
+    ``runtime``: the attempt's seconds, if it had begun before that was known. ``awaited``: somebody may wait for its
+    result, and no worker tells the result backend.
+    """
+
+    job: JobRef
+    at: datetime
+    by: str
+    why: str
+    worker: str = ""
+    recorded: bool = True
+    runtime: float | None = None
+    awaited: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the job ended."""
+        return Outcome.SKIPPED
+
+
+class JobCancelled(NamedTuple):
+    """The job was cancelled: it does not run, or was stopped. ``why`` says by whom or how.
+
+    ``runtime``: the seconds of the attempt that was stopped, if one had begun.
+    """
+
+    job: JobRef
+    at: datetime
+    worker: str
+    why: str
+    runtime: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the job ended."""
+        return Outcome.CANCELLED
+
+
+class JobExpired(NamedTuple):
+    """The job's ``expires`` had passed before it could start, and it was dropped (``on_expired="drop"``)."""
+
+    job: JobRef
+    at: datetime
+    worker: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the job ended."""
+        return Outcome.EXPIRED
+
+
+JobEvent = (
+    JobEnqueued
+    | JobStarted
+    | JobSucceeded
+    | JobRetrying
+    | JobDied
+    | JobReturned
+    | JobSkipped
+    | JobCancelled
+    | JobExpired
+)
 Observer = Callable[[Any], None]
-KINDS: tuple[type, ...] = (JobEnqueued, JobStarted, JobSucceeded, JobRetrying, JobDied, JobReturned)
+KINDS: tuple[type, ...] = (
+    JobEnqueued,
+    JobStarted,
+    JobSucceeded,
+    JobRetrying,
+    JobDied,
+    JobReturned,
+    JobSkipped,
+    JobCancelled,
+    JobExpired,
+)
 
 
 class Events:

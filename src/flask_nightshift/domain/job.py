@@ -11,7 +11,11 @@ State machine::
 
     running ─► queued                            (returned: its worker stopped before the job ended)
 
-A job can also become a dead letter without a run: ``queued ─► dead`` (expired, revoked, unknown task).
+    queued, running, retrying ─► cancelled       (by an operator or the app; it never runs again)
+
+A job can also end without a run: ``queued ─► dead`` (expired, unknown task), or ``queued ─► expired`` if its
+``on_expired`` is ``drop``. A unique job that is a duplicate, or that another one replaced, does not run: ``queued ─►
+skipped``. A job whose work was done before (``idempotency_key``) ends so, too: ``running ─► skipped``.
 """
 
 from __future__ import annotations
@@ -39,6 +43,9 @@ class JobState(enum.StrEnum):
     RETRYING = "retrying"
     SUCCEEDED = "succeeded"
     DEAD = "dead"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
     UNKNOWN = "unknown"
 
 
@@ -54,7 +61,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "expired"
     """Its ``expires`` had passed before it could start."""
     REVOKED = "revoked"
-    """An operator or the app revoked or terminated it."""
+    """An operator or the app revoked it; today such a job is cancelled and makes no dead letter."""
     UNKNOWN_TASK = "unknown_task"
     """No worker knew its task name for as long as ``NIGHTSHIFT_UNKNOWN_TASK_WAIT``."""
     INVALID = "invalid"
@@ -65,6 +72,16 @@ class Reason(enum.StrEnum):
     """It started ``NIGHTSHIFT_DELIVERY_LIMIT`` times and was never settled: each time its worker died."""
 
 
+FINISHED = (
+    JobState.SUCCEEDED,
+    JobState.DEAD,
+    JobState.SKIPPED,
+    JobState.CANCELLED,
+    JobState.EXPIRED,
+)
+"""The states in which a job has ended; a replay lets a dead one begin again."""
+
+
 class Outcome(enum.StrEnum):
     """How an attempt ended; metrics and totals have it as ``outcome``."""
 
@@ -72,6 +89,9 @@ class Outcome(enum.StrEnum):
     RETRIED = "retried"
     DEAD = "dead"
     RETURNED = "returned"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +170,8 @@ class Attempt:
 class JobRef(NamedTuple):  # each attempt creates one, and no other value is cheaper to create
     """A job and its attempt: the fields that events, log lines and metrics share.
 
-    ``attempt`` counts from 1, and from 1 again after each replay; ``run`` is the number of replays so far.
+    ``attempt`` counts from 1, and from 1 again after each replay; ``run`` is the number of replays so far. ``durable``
+    is the id of a durable job's row in the outbox, or empty. ``tags`` are its words for the history.
     """
 
     job_id: str
@@ -160,6 +181,8 @@ class JobRef(NamedTuple):  # each attempt creates one, and no other value is che
     request_id: str | None = None
     enqueued_at: datetime | None = None
     run: int = 0
+    durable: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

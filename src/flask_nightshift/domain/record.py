@@ -37,7 +37,8 @@ class JobRecord:
 
     ``attempts`` is the number of attempts that started in its latest run. ``args`` and ``kwargs`` are texts for people.
     ``result`` is the task's return value (if results are stored). ``error`` is the last failure as
-    ``{"error", "message"}`` until a success. ``history`` contains every attempt of every run, oldest first.
+    ``{"error", "message"}`` until a success. ``progress`` is what it reported last, at ``progress_at``, as
+    ``{"done", "total", "message"}``. ``history`` contains every attempt of every run, oldest first.
     """
 
     id: str
@@ -58,7 +59,9 @@ class JobRecord:
     due_at: datetime | None = None
     worker: str | None = None
     request_id: str | None = None
+    tags: tuple[str, ...] = ()
     history: list[AttemptRecord] = field(default_factory=list)
+    progress_at: datetime | None = None
 
     @classmethod
     def unknown(cls, job_id: str) -> Self:

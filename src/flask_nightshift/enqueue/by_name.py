@@ -9,6 +9,7 @@ from celery import Celery, signals
 from celery.app.amqp import _callback_publish_retry
 
 from ..brokers.base import Publisher
+from ..options.publish import InvalidOption
 from .call import Call
 from .composer import MESSAGE_OPTIONS
 
@@ -16,6 +17,11 @@ _ORDINARY = MESSAGE_OPTIONS | {
     "add_to_parent", "headers", "ignore_result", "priority", "queue", "result_cls", "serializer", "task_id",
     "task_type",
 }  # fmt: skip
+_REMEDY = "give queue= with the name of an ordinary queue, or enqueue it without the transaction"
+
+
+class NeedsProducer(InvalidOption):
+    """The job can only be published by Celery's producer."""
 
 
 class NamedQueues:
@@ -33,6 +39,27 @@ class NamedQueues:
         exchange, stamps, a producer, an event.
         """
         return self._queue(call) if call.options.keys() <= _ORDINARY and self._is_ordinary(call) else None
+
+    def required(self, call: Call) -> Any:
+        """The ``kombu.Queue`` of a job that must be published by name, because its message waits for a transaction.
+
+        Raises ``NeedsProducer`` if the job needs Celery's producer. A job enqueued by its task's name does not.
+        """
+        if "task_type" not in call.options:
+            call = call._replace(options={"task_type": call.task, **call.options})
+        queue = self.of(call)
+        if queue is not None:
+            return queue
+        for option in sorted(call.options.keys() - _ORDINARY):
+            raise NeedsProducer(
+                option, call.options[option], f"a job that waits for a transaction cannot have it; {_REMEDY}"
+            )
+        raise NeedsProducer(
+            "queue",
+            call.options.get("queue"),
+            f"the job {call.name!r} needs Celery's producer, because of its queue, its route, or a setting such as "
+            f"task_send_sent_event, so it cannot wait for a transaction; {_REMEDY}",
+        )
 
     @property
     def by_options_alone(self) -> bool:
@@ -87,4 +114,4 @@ class NamedQueues:
         return not self._app.conf.task_routes.given
 
 
-__all__ = ["NamedQueues"]
+__all__ = ["NamedQueues", "NeedsProducer"]

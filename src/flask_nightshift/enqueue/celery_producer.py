@@ -16,6 +16,7 @@ from ..brokers.base import Broker
 from ..domain.job import utcnow
 from .call import Call
 from .destination import Destination
+from .publish_signals import KeepingProducer, wanted
 
 
 class CeleryProducer:
@@ -30,12 +31,14 @@ class CeleryProducer:
         """Publish the job with these ``headers``; returns its ``AsyncResult``."""
         options = {**call.cleared(), **call.options, "task_id": job_id, "headers": headers}
         options = self._delayed(call, to, {**options, **self._broker.publish_options})
+        needed = {**headers, "id": job_id, "task": call.name}
         with self._app.producer_or_acquire(options.pop("producer", None)) as producer:
-            return self._broker.send(
-                producer,
-                to.queue,
-                lambda: self._send_task(call.name, call.args, call.kwargs, producer=producer, **options),
-            )
+
+            def publish() -> Any:
+                kept = KeepingProducer(producer, needed) if wanted() else producer
+                return self._send_task(call.name, call.args, call.kwargs, producer=kept, **options)
+
+            return self._broker.send(producer, to.queue, publish)
 
     def _delayed(self, call: Call, to: Destination, options: dict[str, Any]) -> dict[str, Any]:
         """``options`` that delay the job until it is due; whole seconds are rounded up, so no job starts early."""

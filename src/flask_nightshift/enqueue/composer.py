@@ -16,11 +16,12 @@ from celery.app.amqp import task_message
 from celery.utils.functional import maybe_list
 
 from ..domain.job import utcnow
-from ..message.arguments import brief
-from ..message.codec import encode, is_plain, serialized
+from ..message.arguments import Texts, texts_of
+from ..message.codec import encode, is_plain, json_is_kombus, serialized
 from ..message.envelope import Envelope
 from ..message.headers import slim, slim_embed
 from ..options.publish import checked_priority
+from ..text.redaction import Redaction
 from .call import Call, moment
 
 MESSAGE_OPTIONS = frozenset(
@@ -34,10 +35,11 @@ MESSAGE_OPTIONS = frozenset(
 
 
 class Composer:
-    """Composes the messages of one Celery app."""
+    """Composes the messages of one Celery app. ``redaction`` hides arguments in their short texts."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, redaction: Redaction) -> None:
         self._app = app
+        self._redaction = redaction
 
     def compose(self, call: Call, job_id: str, parent: Any) -> Any:
         """The message of the job ``job_id``, a Celery ``task_message``: headers, properties, body.
@@ -46,7 +48,7 @@ class Composer:
         """
         app, given, args, kwargs = self._app, call.options, call.args or (), call.kwargs or {}
         wanted = {key: given[key] for key in MESSAGE_OPTIONS & given.keys()}
-        priority = given.get("priority")
+        priority, texts = given.get("priority"), self.texts(call)
         if parent:
             wanted.setdefault("root_id", parent.request.root_id or parent.request.id)
             wanted.setdefault("parent_id", parent.request.id)
@@ -63,8 +65,8 @@ class Composer:
             errbacks=maybe_list(wanted.pop("link_error", None)),
             reply_to=wanted.pop("reply_to", None) or app.thread_oid,
             ignore_result=given.get("ignore_result"),
-            argsrepr=wanted.pop("argsrepr", None) or brief(args),
-            kwargsrepr=wanted.pop("kwargsrepr", None) or brief(kwargs),
+            argsrepr=wanted.pop("argsrepr", None) or texts.args(args),
+            kwargsrepr=wanted.pop("kwargsrepr", None) or texts.kwargs(kwargs),
             **wanted,
         )
         message.headers.update(given.get("headers") or {})
@@ -77,7 +79,11 @@ class Composer:
     def template(self, call: Call) -> Template:
         """The template of jobs with the options of ``call``, enqueued outside of a job."""
         message = self.compose(call._replace(args=(), kwargs={}), "", None)
-        return Template(message, self.serializer(call))
+        return Template(message, self.serializer(call), self.texts(call))
+
+    def texts(self, call: Call) -> Texts:
+        """How the arguments of ``call`` are shown."""
+        return texts_of(self._redaction, call.task)
 
     def serializer(self, call: Call) -> str:
         """The name of the serializer for the arguments of ``call``."""
@@ -95,8 +101,9 @@ class Composer:
 class Template:
     """The message of jobs that differ only in their ids and arguments."""
 
-    def __init__(self, message: Any, serializer: str) -> None:
+    def __init__(self, message: Any, serializer: str, texts: Texts) -> None:
         self._message = message
+        self._texts = texts
         self._headers = slim(message.headers)
         self._embed = slim_embed(message.body[2])
         self._serializer = serializer
@@ -104,25 +111,28 @@ class Template:
 
     def message(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The whole message of one job, a Celery ``task_message``, for receivers of signals."""
-        headers, properties = _filled(self._message.headers, job_id, args, kwargs), self._properties(job_id)
+        headers, properties = (
+            self._filled(self._message.headers, job_id, args, kwargs),
+            self._properties(job_id),
+        )
         return task_message(headers, properties, (args, kwargs, self._message.body[2]), None)
 
     def envelope(self, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Envelope:
         """The encoded message of one job; raises kombu's errors for arguments that cannot be encoded."""
-        headers, body = _filled(self._headers, job_id, args, kwargs), (args, kwargs, self._embed)
+        headers, body = self._filled(self._headers, job_id, args, kwargs), (args, kwargs, self._embed)
         return _encoded(body, headers, self._properties(job_id), self._serializer, self._is_plain)
 
     def _properties(self, job_id: str) -> dict[str, Any]:
         return {**self._message.properties, "correlation_id": job_id}
 
-
-def _filled(
-    shared: Mapping[str, Any], job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    headers = {**shared, "id": job_id, "argsrepr": brief(args), "kwargsrepr": brief(kwargs)}
-    if not headers["root_id"]:
-        headers["root_id"] = job_id
-    return headers
+    def _filled(
+        self, shared: Mapping[str, Any], job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        texts = self._texts
+        headers = {**shared, "id": job_id, "argsrepr": texts.args(args), "kwargsrepr": texts.kwargs(kwargs)}
+        if not headers["root_id"]:
+            headers["root_id"] = job_id
+        return headers
 
 
 def enveloped(message: Any, serializer: str) -> Envelope:
@@ -135,7 +145,7 @@ def enveloped(message: Any, serializer: str) -> Envelope:
 def _encoded(
     body: Any, headers: dict[str, Any], properties: dict[str, Any], serializer: str, plain: bool
 ) -> Envelope:
-    if serializer == "json":
+    if serializer == "json" and json_is_kombus():
         try:
             return Envelope(encode(body), headers, properties, plain=plain)
         except (TypeError, ValueError):

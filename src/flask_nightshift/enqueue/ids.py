@@ -10,9 +10,17 @@ after a fork that Python does not see (``lifetime/forks.py``).
 
 from __future__ import annotations
 
+import hashlib
+import uuid
+from datetime import UTC, datetime, timedelta
+
 import uuid_utils
 
 from ..lifetime.forks import reset_if_forked, when_forked
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class _Generator:
@@ -39,4 +47,13 @@ def new_ids(count: int) -> list[str]:
     return [str(uuid_utils.uuid7()) for _ in range(count)]
 
 
-__all__ = ["new_id", "new_ids"]
+def id_of(moment: datetime, name: str) -> str:
+    """The id that stands for ``name`` at ``moment``, the same in every process: it begins with the moment."""
+    since = moment - _EPOCH
+    digest = hashlib.sha256(f"{name}\0{since // _MICROSECOND}".encode("utf-8", "surrogatepass")).digest()
+    bits = (since // _MILLISECOND % (1 << 48)) << 80 | int.from_bytes(digest[:10])
+    bits = bits & ~(0xF << 76) | 7 << 76  # the version
+    return str(uuid.UUID(int=bits & ~(0b11 << 62) | 0b10 << 62))  # the variant
+
+
+__all__ = ["id_of", "new_id", "new_ids"]

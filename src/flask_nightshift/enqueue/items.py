@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..message.arguments import brief
+from ..message.arguments import Texts, brief, cut
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 """Positional and keyword arguments of one job."""
 _OPTIONS = frozenset(
-    {"countdown", "eta", "expires", "headers", "ignore_result", "link", "link_error", "priority", "queue",
-     "serializer", "soft_time_limit", "time_limit"}
+    {"countdown", "durable", "eta", "expires", "headers", "ignore_result", "link", "link_error", "on_duplicate",
+     "on_expired", "priority", "queue", "serializer", "soft_time_limit", "tags", "time_limit", "unique", "unique_for"}
 )  # fmt: skip
 
 
-def arguments_of(task: Any, items: Iterable[Any], options: Iterable[str]) -> list[Arguments]:
-    """The arguments of each job; raises ``TypeError`` for an unknown option or an item that is not arguments."""
+def arguments_of(task: Any, items: Iterable[Any], options: Iterable[str], texts: Texts) -> list[Arguments]:
+    """The arguments of each job; raises ``TypeError`` for an unknown option or an item that is not arguments.
+
+    ``texts`` shows arguments in errors.
+    """
     if unknown := sorted(set(options) - _OPTIONS):
         raise TypeError(
             f"enqueue_many() does not take {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}"
         )
-    return [_arguments(task, at, item) for at, item in enumerate(items)]
+    return [_arguments(task, at, item, texts) for at, item in enumerate(items)]
 
 
-def _arguments(task: Any, at: int, item: Any) -> Arguments:
+def _arguments(task: Any, at: int, item: Any, texts: Texts) -> Arguments:
     """The arguments of one job, checked against the task's signature as ``delay()`` does."""
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = {}
@@ -42,7 +45,8 @@ def _arguments(task: Any, at: int, item: Any) -> Arguments:
         try:
             header(*args, **kwargs)
         except TypeError as exc:
-            raise TypeError(f"item {at} of enqueue_many(), {brief(item, 80)}: {exc}") from None
+            shown = texts.kwargs(item) if item is kwargs else texts.args(item)
+            raise TypeError(f"item {at} of enqueue_many(), {cut(shown, 80)}: {exc}") from None
     return args, kwargs
 
 

@@ -6,10 +6,10 @@ anew would cost as much as the round trip to the broker.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..lifetime.process import pid
 from .by_name import NamedQueues
 from .call import Call, Calls
 from .composer import Composer, Template
@@ -53,9 +53,14 @@ class Plans:
             if value is not None and option not in _COMMON:
                 return None
         said = tuple(map(options.get, _IN_MESSAGE))
-        own = task.time_limit, task.soft_time_limit, getattr(task, "job_queue", None)
+        own = (
+            task.time_limit,
+            task.soft_time_limit,
+            getattr(task, "job_queue", None),
+            getattr(task, "tags", ()),
+        )
         # the process, which a message names; the types, because True is not 1
-        key = os.getpid(), name, id(task), said, own, tuple(map(type, said))
+        key = pid(), name, id(task), said, own, tuple(map(type, said))
         try:
             found = self._plans.get(key)
         except TypeError:  # a value that is not hashable, and wrong

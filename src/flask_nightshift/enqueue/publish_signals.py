@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from typing import Any
 
 from celery import signals
+
+from ..message.headers import HISTORY
 
 
 def wanted() -> bool:
@@ -27,11 +29,11 @@ class PublishSignals:
         self._contexts = [copy_context() for _ in messages] if receivers else []
 
     def before(self, queue: Any) -> list[Any]:
-        """Send the first signal; receivers may change the messages.
+        """Send the first signal; receivers may change the messages, and what no job can do without stays.
 
         Returns the entities that receivers want declared besides ``queue``.
         """
-        declare = [queue]
+        declare, needed = [queue], [_needed(message.headers) for message in self._messages]
         for context, message in zip(self._contexts, self._messages, strict=False):
             context.run(
                 signals.before_task_publish.send,
@@ -42,6 +44,8 @@ class PublishSignals:
                 retry_policy={},
                 **self._about,
             )
+        for message, headers in zip(self._messages, needed, strict=True):
+            mend(message.headers, headers)
         return declare[1:]
 
     def after(self, at: int) -> None:
@@ -54,4 +58,35 @@ class PublishSignals:
             )
 
 
-__all__ = ["PublishSignals", "wanted"]
+class KeepingProducer:
+    """Celery's ``producer``, for the publish of one job: what the job needs of ``headers`` stays in its message."""
+
+    def __init__(self, producer: Any, headers: Mapping[str, Any]) -> None:
+        self._producer = producer
+        self._needed: dict[str, Any] | None = _needed(headers)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        """Publish the job; a later call publishes something else, such as an event."""
+        if self._needed is not None:
+            mend(options["headers"], self._needed)
+        found = self._producer.publish(body, **options)
+        self._needed = None
+        return found
+
+
+def mend(headers: dict[str, Any], needed: Mapping[str, Any]) -> None:
+    """Put back what receivers took out of ``headers`` although the job needs it, or replaced by another type."""
+    for name, value in needed.items():
+        if type(headers.get(name)) is not type(value):
+            headers[name] = value
+
+
+def _needed(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The id, without which nobody finds the job, its task, and our header, which has its lock, attempts and row."""
+    return {name: headers[name] for name in ("id", "task", HISTORY)}
+
+
+__all__ = ["KeepingProducer", "PublishSignals", "mend", "wanted"]

@@ -5,32 +5,54 @@ never dropped while the process lives, and none counts twice. Records of single 
 for long.
 """
 
+from . import series
+from .folding import fold
 from .jobs import Row as JobRow
-from .jobs import dead_row, record_progress, record_replayed
+from .jobs import dead_row, expired_row, record_replayed
 from .jobs import write as write_jobs
-from .queues import waiting_queues
+from .pace import ended_by_queue, ended_since
+from .progress import Progress
+from .queues import oldest_ready, waiting_queues
+from .recorded import note
 from .recorder import Journal
 from .records import find_job
-from .retention import prune
-from .tally import BUCKETS, UNKNOWN, Tally, TotalsRow, cumulative, recent_totals, totals
+from .relatives import announced, find_family
+from .retention import prune, prune_durable, prune_once
+from .tally import BUCKETS, UNKNOWN, Tally, TotalsRow, any_ended, cumulative, recent_totals, totals
 from .tally import add as add_totals
+from .unfinished import Target, Unfinished, unfinished
 
 __all__ = [
     "BUCKETS",
     "UNKNOWN",
     "JobRow",
     "Journal",
+    "Progress",
     "Tally",
+    "Target",
     "TotalsRow",
+    "Unfinished",
     "add_totals",
+    "announced",
+    "any_ended",
     "cumulative",
     "dead_row",
+    "ended_by_queue",
+    "ended_since",
+    "expired_row",
+    "find_family",
     "find_job",
+    "fold",
+    "note",
+    "oldest_ready",
     "prune",
+    "prune_durable",
+    "prune_once",
     "recent_totals",
-    "record_progress",
     "record_replayed",
+    "series",
     "totals",
+    "unfinished",
     "waiting_queues",
     "write_jobs",
 ]

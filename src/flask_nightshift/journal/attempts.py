@@ -7,15 +7,15 @@ with the same number, and both starts stay in the history.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, func
 from sqlalchemy.engine import Dialect
 
-from ..domain.events import JobDied, JobRetrying, JobReturned, JobSucceeded
+from ..domain.events import JobCancelled, JobDied, JobRetrying, JobReturned, JobSkipped, JobSucceeded
 from ..store.tables import attempts
-from ..store.upsert import Upsert
+from ..store.upsert import DIALECTS, Upsert
 from .following import Record
 
 _NOTHING = dict.fromkeys(attempts.c.keys())
@@ -38,7 +38,7 @@ def row(record: Record) -> dict[str, Any] | None:
         worker=getattr(event, "worker", ""),
     )
     match event:
-        case JobSucceeded() | JobRetrying() | JobDied() | JobReturned():
+        case JobSucceeded() | JobRetrying() | JobDied() | JobReturned() | JobSkipped() | JobCancelled():
             found.update(
                 ended_at=event.at, outcome=event.outcome.value, runtime=getattr(event, "runtime", None)
             )
@@ -48,6 +48,10 @@ def row(record: Record) -> dict[str, Any] | None:
             found.update(error=failure.error, message=failure.message, traceback=failure.traceback or None)
             found["due_at"] = getattr(event, "due", None)
         case JobReturned():
+            found["message"] = event.why
+        case JobSkipped():
+            found["message"] = f"{event.why} {event.by}"
+        case JobCancelled():
             found["message"] = event.why
     return found
 
@@ -64,7 +68,7 @@ def write(connection: Connection, records: Iterable[Record]) -> None:
         _merge(connection.dialect).run(connection, [tuple(merged[key].values()) for key in sorted(merged)])
 
 
-@cache
+@lru_cache(maxsize=DIALECTS)
 def _merge(dialect: Dialect) -> Upsert:
     return Upsert(attempts, dialect, _changes)
 

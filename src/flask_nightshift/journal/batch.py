@@ -8,6 +8,7 @@ batch whose number is already there adds nothing.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -16,10 +17,10 @@ from sqlalchemy import Connection
 
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
-from ..store import Store, halving, refused
+from ..store import Store, halving, ledger, outbox_rows, refused
 from ..store.tables import journals
 from ..store.upsert import insert
-from . import attempts, jobs, tally
+from . import attempts, jobs, progress, relations, tally
 from .following import Record
 
 WRITE_SECONDS = 20.0
@@ -35,7 +36,9 @@ logger = logging.getLogger("flask_nightshift.journal")
 class Batch:
     """``number`` grows with each batch of the journal ``journal``; ``totals`` are the rows to add.
 
-    ``events`` is the number of events that the records tell.
+    ``events`` is the number of events that the batch takes; the ``records`` are those that get rows. ``published`` are
+    rows of the outbox to delete, and ``kept`` those of durable jobs that are published; ``ended`` closes rows of
+    durable jobs. ``reports`` are the progress of running jobs, ``later`` statements of others.
     """
 
     journal: str
@@ -44,6 +47,11 @@ class Batch:
     events: int = 0
     records: list[Record] = field(default_factory=list)
     totals: list[dict[str, Any]] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    ended: list[ledger.Ended] = field(default_factory=list)
+    reports: list[progress.Said] = field(default_factory=list)
+    later: list[Callable[[Connection], object]] = field(default_factory=list)
 
 
 def write(store: Store, batch: Batch) -> None:
@@ -64,18 +72,36 @@ def write(store: Store, batch: Batch) -> None:
 
 def _write(store: Store, batch: Batch) -> None:
     with store.begin(timeout=WRITE_SECONDS) as connection:
+        outbox_rows.erase(connection, batch.published)  # first: a relay looks at them twice, seconds apart
+        outbox_rows.published(connection, batch.kept)
         records = batch.records
-        jobs.write(connection, map(jobs.row, records), [record for record in records if record.told])
+        tagged = {
+            record.event.job.job_id: record.event.job.tags for record in records if record.event.job.tags
+        }
+        told = [record for record in records if record.told]
+        jobs.write(connection, map(jobs.row, records), told, tagged)
         attempts.write(connection, [record for record in records if not record.told])
+        relations.write(connection, records)
+        progress.write(connection, batch.reports)
+        ledger.close(connection, batch.ended)
+        for statement in batch.later:
+            statement(connection)
         if batch.totals and _is_new(connection, batch):
             tally.add(connection, batch.totals)
 
 
 def _write_what_can_be(store: Store, batch: Batch) -> None:
     """Write each half of the records in its own transaction, so that many bad records cause no timeout."""
+    if batch.published or batch.kept or batch.ended or batch.reports or batch.later:
+        _write(store, replace(batch, records=[], totals=[]))
     halving.halve(
         batch.records,
-        lambda part: _write(store, replace(batch, records=list(part), totals=[])),
+        lambda part: _write(
+            store,
+            replace(
+                batch, records=list(part), totals=[], published=[], kept=[], ended=[], reports=[], later=[]
+            ),
+        ),
         lambda record, why: _set_aside(store, batch, record.event.job.job_id, why, record),
     )
     if batch.totals:

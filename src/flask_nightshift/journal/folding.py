@@ -7,23 +7,25 @@ read, are kept. A folded row has the time at which its minute, hour or day begin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_
+from sqlalchemy import Text, and_, delete, func, or_, select, tuple_, type_coerce
 
 from ..store import Store
 from ..store.tables import journals
 from ..store.tables import totals as table
+from .steps import SECONDS, Pace
 from .tally import ALL_TIME, SUMS, add
 
-CHUNK = 5_000
-"""Maximum number of rows folded in one transaction, unless one time span has more."""
 MAX_SPANS = 300
 """Maximum number of time spans in one statement; SQLite limits the depth of an expression to 1,000."""
-FOLD_SECONDS = 30.0
+_KEY: list[Any] = [
+    column if column.name == "minute" else type_coerce(column, Text()) for column in table.primary_key
+]
+"""The key as it is stored, because an earlier version did not shorten long names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,15 @@ KEEP = timedelta(days=730)
 
 def fold(store: Store, now: datetime) -> int:
     """Fold rows that are old enough at ``now``; returns how many rows went. Raises ``DatabaseUnavailable``."""
-    gone = _forget(store, now - KEEP)
+    pace = Pace()
+    gone = _forget(store, now - KEEP, pace)
     for level in LEVELS:
-        before = _start(now - level.after, level.span)
-        for targets in _chunks(_foldable(store, before, level.span)):
-            with store.begin(timeout=FOLD_SECONDS) as connection:
-                gone += _fold(connection, targets, level.span)
+        waiting = _foldable(store, _start(now - level.after, level.span), level.span)
+        while waiting:
+            targets = _first(waiting, pace.rows)
+            gone += _fold(store, targets, level.span, pace)
+            for target in targets:
+                del waiting[target]
     return gone
 
 
@@ -59,7 +64,7 @@ def _foldable(store: Store, before: datetime, span: timedelta) -> dict[datetime,
     query = select(table.c.minute, func.count(), func.max(table.c.worker, type_=table.c.worker.type)).where(
         table.c.minute > ALL_TIME, table.c.minute < before
     )
-    with store.read(timeout=FOLD_SECONDS) as connection:
+    with store.read(timeout=SECONDS) as connection:
         minutes = connection.execute(query.group_by(table.c.minute).order_by(table.c.minute)).all()
     rows: dict[datetime, int] = {}
     fine: set[datetime] = set()
@@ -71,42 +76,52 @@ def _foldable(store: Store, before: datetime, span: timedelta) -> dict[datetime,
     return {target: count for target, count in rows.items() if target in fine}
 
 
-def _chunks(targets: dict[datetime, int]) -> Iterator[list[datetime]]:
-    chunk: list[datetime] = []
-    size = 0
-    for target, count in targets.items():
-        if chunk and (size + count > CHUNK or len(chunk) == MAX_SPANS):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(target)
-        size += count
-    if chunk:
-        yield chunk
+def _first(waiting: dict[datetime, int], rows: int) -> list[datetime]:
+    """The first time spans with up to so many rows together, at least one."""
+    chosen: list[datetime] = []
+    for target, count in waiting.items():
+        rows -= count
+        if chosen and (rows < 0 or len(chosen) == MAX_SPANS):
+            break
+        chosen.append(target)
+    return chosen
 
 
-def _fold(connection: Connection, targets: list[datetime], span: timedelta) -> int:
-    """Fold the rows of each of ``targets``; a worker that writes at this moment waits, and then adds a new row."""
+def _fold(store: Store, targets: list[datetime], span: timedelta, pace: Pace) -> int:
+    """Fold the rows of each of ``targets``, some at a time: sums are right after each transaction.
+
+    A worker that writes at this moment waits, and then adds a new row.
+    """
     within = or_(*(and_(table.c.minute >= target, table.c.minute < target + span) for target in targets))
-    folded = and_(table.c.worker == "", table.c.minute.in_(targets))
-    gone = connection.execute(delete(table).where(within, ~folded).returning(*table.c)).mappings().all()
-    add(connection, _added_up({**row, "minute": _start(row["minute"], span), "worker": ""} for row in gone))
-    return len(gone)
+    unfolded = and_(within, ~and_(table.c.worker == "", table.c.minute.in_(targets)))
+    return _move(store, unfolded, pace, lambda row: {"minute": _start(row["minute"], span)})
+
+
+def _move(store: Store, which: Any, pace: Pace, change: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Add the rows ``which`` to those with another key and without a worker's name; returns how many rows went."""
+    moved = 0
+    while (some := _some(store, which, pace)) is not None:
+        with pace.begin(store) as connection:
+            rows = connection.execute(delete(table).where(some).returning(*table.c)).mappings().all()
+            add(connection, _added_up({**row, "worker": "", **change(dict(row))} for row in rows))
+        moved += len(rows)
+        if not rows:  # the database keeps rows that it was told to delete
+            break
+    return moved
+
+
+def _some(store: Store, which: Any, pace: Pace) -> Any:
+    """The condition for a few of the rows ``which``, found before the transaction that holds others up."""
+    with store.read(timeout=SECONDS) as connection:
+        rows = connection.execute(select(*_KEY).where(which).limit(pace.rows)).all()
+    return tuple_(*_KEY).in_([tuple(row) for row in rows]) if rows else None
 
 
 def fold_gone_processes(store: Store, before: datetime) -> None:
     """Add the all-time rows of processes that last reported before ``before`` to nameless rows, without loss."""
     alive = select(journals.c.worker).where(journals.c.written_at >= before)
     gone = and_(table.c.minute == ALL_TIME, table.c.worker != "", table.c.worker.not_in(alive))
-    keys = tuple_(*table.primary_key)
-    some = select(*table.primary_key).where(gone).limit(CHUNK)
-    while True:
-        with store.begin(timeout=FOLD_SECONDS) as connection:
-            # a process that writes at this moment waits for the delete and then adds a new row
-            statement = delete(table).where(gone, keys.in_(some)).returning(*table.c)
-            rows = connection.execute(statement).mappings().all()
-            add(connection, _added_up({**row, "worker": ""} for row in rows))
-        if len(rows) < CHUNK:
-            return
+    _move(store, gone, Pace(), lambda row: {})  # noqa: ARG005 - the minute stays
 
 
 def _added_up(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,21 +135,16 @@ def _added_up(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(sums.values())
 
 
-def _forget(store: Store, before: datetime) -> int:
-    """Delete rows that are too old, one day at a time."""
-    deleted = 0
-    while True:
-        with store.begin(timeout=FOLD_SECONDS) as connection:
-            oldest = connection.execute(
-                select(func.min(table.c.minute, type_=table.c.minute.type)).where(
-                    table.c.minute > ALL_TIME, table.c.minute < before
-                )
-            ).scalar()
-            if oldest is None:
-                return deleted
-            end = min(before, oldest + timedelta(days=1))
-            old = and_(table.c.minute > ALL_TIME, table.c.minute < end)
-            deleted += connection.execute(delete(table).where(old)).rowcount
+def _forget(store: Store, before: datetime, pace: Pace) -> int:
+    """Delete rows that are too old."""
+    old, deleted = and_(table.c.minute > ALL_TIME, table.c.minute < before), 0
+    while (some := _some(store, old, pace)) is not None:
+        with pace.begin(store) as connection:
+            gone = connection.execute(delete(table).where(some)).rowcount
+        deleted += gone
+        if not gone:
+            break
+    return deleted
 
 
 def _start(moment: datetime, span: timedelta) -> datetime:

@@ -47,7 +47,11 @@ class Open:
             job = event.job
             started = begun.pop(job.job_id, None) if begun else None
             if started is not None:
-                if type(event) is JobSucceeded and _same_attempt(event, started):
+                if (
+                    type(event) is JobSucceeded
+                    and _same_attempt(event, started)
+                    and started.relations is None
+                ):
                     told = is_told_by_job(started, event)
                     records.append(Record(event, Start(started.at, started.wait), told))
                     continue

@@ -10,23 +10,34 @@ run, so its position is after everything before it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 from sqlalchemy.engine import Dialect
 
-from ..domain.events import JobDied, JobEnqueued, JobRetrying, JobReturned, JobStarted, JobSucceeded
-from ..domain.job import Failure, JobRef, JobState, Reason, utcnow
-from ..store import Store
+from ..domain.events import (
+    JobCancelled,
+    JobDied,
+    JobEnqueued,
+    JobExpired,
+    JobRetrying,
+    JobReturned,
+    JobSkipped,
+    JobStarted,
+    JobSucceeded,
+)
+from ..domain.job import FINISHED, Failure, JobRef, JobState, Reason
+from ..store import kinds, tags
+from ..store.blocks import block
+from ..store.kinds import kind_of
 from ..store.tables import MAX_RESULT, jobs
-from ..store.types import shortened
-from ..store.upsert import Upsert, insert
+from ..store.upsert import DIALECTS, Upsert
 from . import attempts
 from .following import Record
-from .merging import changes, hides_nothing
+from .merging import changes, changes_by_newer, hides_nothing, is_newer
 from .told import give_rows, returned_at
 
 _STEPS = {
@@ -35,15 +46,15 @@ _STEPS = {
     JobState.RETRYING: 2,
     JobState.SUCCEEDED: 3,
     JobState.DEAD: 3,
+    JobState.SKIPPED: 3,
+    JobState.CANCELLED: 3,
+    JobState.EXPIRED: 3,
 }
-MAX_SAID = 4_096
-"""Maximum bytes of the text with which a job reports its progress."""
 _ENDED = _STEPS[JobState.SUCCEEDED]
 _RETURNED = _STEPS[JobState.RUNNING]  # queued again; only the time distinguishes this from the next start
 _BEFORE_ALL = -1
-_FINISHED = (JobState.SUCCEEDED, JobState.DEAD)
 _ALWAYS = ("id", "task", "queue", "state", "place", "run", "attempts", "enqueued_at", "request_id",
-           "updated_at")  # fmt: skip
+           "updated_at", "kind", "block")  # fmt: skip
 _USUAL = (
     (*_ALWAYS, "args", "kwargs", "due_at"),
     (*_ALWAYS, "result", "started_at", "finished_at", "worker"),
@@ -56,7 +67,7 @@ _NEVER_STARTED = frozenset(
 
 
 class Row(NamedTuple):
-    """A row of the table, with its columns in their order."""
+    """A row of the table, with its columns in their order; ``write`` adds the last one, ``block``."""
 
     id: str
     task: str
@@ -80,6 +91,7 @@ class Row(NamedTuple):
     worker: str | None = None
     request_id: str | None = None
     updated_at: datetime | None = None
+    kind: int | None = None
 
 
 def row(record: Record) -> Row:
@@ -94,80 +106,106 @@ def row(record: Record) -> Row:
             return _row(event.job, JobState.RUNNING, event.at, worker=event.worker, started_at=event.at)
         case JobRetrying():
             return _row(event.job, JobState.RETRYING, event.at, worker=event.worker, due_at=event.due,
-                        max_retries=_bounded(event.max_retries), **_failure(event.failure))  # fmt: skip
+                        max_retries=_bounded(event.max_retries), args=event.args or None, kwargs=event.kwargs or None,
+                        started_at=_begun_at(record), **_failure(event.failure))  # fmt: skip
         case JobDied():
-            return _dead(event.job, event.at, event.reason, event.failure, event.worker)
+            row = _dead(event.job, event.at, event.reason, event.failure, event.worker)
+            return row._replace(started_at=_begun_at(record))
         case JobReturned():
             return _row(event.job, JobState.QUEUED, event.at, step=_RETURNED)
+        case JobSkipped():
+            why = f"{event.why} {event.by}"
+            begun = event.job.attempt - (event.runtime is None)
+            return _row(event.job, JobState.SKIPPED, event.at, begun=begun,
+                        error="skipped", error_message=why)  # fmt: skip
+        case JobCancelled():
+            return _row(event.job, JobState.CANCELLED, event.at, worker=event.worker or None,
+                        begun=event.job.attempt - (event.runtime is None),
+                        error="cancelled", error_message=event.why)  # fmt: skip
+        case JobExpired():
+            return expired_row(event.job, event.at, event.worker)
 
 
 def _succeeded(
     event: JobSucceeded, record: Record
 ) -> Row:  # each job has one: by position, at half of the price
-    job_id, task, queue, attempt, request_id, enqueued_at, run = event.job
+    job_id, task, queue, attempt, request_id, enqueued_at, run, _, _ = event.job
     start = record.start
     returned = returned_at(start.at, event.runtime) if record.told and start else event.at
     run, attempt = min(run, _MAX_RUN), min(attempt, _MAX_ATTEMPT)
     return Row(
         job_id, task, queue, "succeeded", run << 40 | attempt << 8 | _ENDED, run, attempt,
         None, None, None, None, None, _kept(event.result), None, None,
-        enqueued_at, start.at if start else None, event.at, None, event.worker, request_id, returned,
+        enqueued_at or (start.at if start else event.at), start.at if start else None, event.at, None, event.worker,
+        request_id, returned, kind_of("succeeded", task, queue, event.worker, None),
     )  # fmt: skip
 
 
 def _enqueued(event: JobEnqueued) -> Row:  # likewise
-    job_id, task, queue, attempt, request_id, enqueued_at, run = event.job
+    job_id, task, queue, attempt, request_id, enqueued_at, run, _, _ = event.job
     run, attempt = min(run, _MAX_RUN), min(attempt, _MAX_ATTEMPT)
     return Row(
         job_id, task, queue, "queued", run << 40 | attempt << 8, run, min(event.job.attempt - 1, _MAX_ATTEMPT),
         None, event.args or None, event.kwargs or None, None, None, None, None, None,
         enqueued_at or event.at, None, None, event.due, None, request_id, event.at,
+        kind_of("queued", task, queue, None, None),
     )  # fmt: skip
 
 
-def write(connection: Connection, rows: Iterable[Row], told: Iterable[Record] = ()) -> None:
+def write(
+    connection: Connection,
+    rows: Iterable[Row],
+    told: Iterable[Record] = (),
+    tagged: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Merge ``rows`` into the table; rows of the same job must be in the order of their events.
 
     ``told`` are the records among them that tell their attempts. If a row would change one that tells an attempt, the
-    attempts get rows of their own first.
+    attempts get rows of their own first. ``tagged`` are the tags of jobs among them, by id.
     """
     # all processes lock shared jobs in one order; the sort is stable, so each job's events keep theirs
     in_order = sorted(rows, key=_id)
-    if in_order and _merge_unless_told(connection.dialect).run(connection, in_order) < len(in_order):
+    if not in_order:
+        return
+    same = block(len(in_order))
+    if _merge_newer(connection.dialect).run(connection, in_order, same) < len(
+        in_order
+    ) and _merge_unless_told(connection.dialect).run(connection, in_order, same) < len(in_order):
         give_rows(connection, {str(row.id) for row in in_order})
         attempts.write(connection, told)
-        _merge(connection.dialect).run(connection, in_order)
+        _merge(connection.dialect).run(connection, in_order, same)
+    kinds.learn(connection, in_order)
+    if tagged:
+        tags.write(connection, tagged)
 
 
 def _id(row: Row) -> str:
     return str(row.id)
 
 
-def record_progress(store: Store, job_id: str, progress: dict[str, Any]) -> None:
-    """Store the progress that the running job reports; raises ``DatabaseUnavailable``.
+def stub(ref: JobRef, at: datetime) -> tuple[dict[str, Any], dict[str, int]]:
+    """A row for the running attempt ``ref`` that any event overwrites, and its positions: ``running`` and ``ended``."""
+    row = _row(ref, JobState.RUNNING, at)
+    places = {"running": row.place, "ended": row.place - _STEPS[JobState.RUNNING] + _ENDED}
+    values = (*row._replace(place=_BEFORE_ALL, kind=None), block(1))
+    return dict(zip(jobs.c.keys(), values, strict=True)), places
 
-    If the journal has not yet written the start of the job, this creates a row for the journal to fill.
+
+def record_replayed(
+    connection: Connection, ref: JobRef, at: datetime, changed: tuple[str, str] | None = None
+) -> None:
+    """Record that the dead job ``ref`` was published again: it is queued, and its next run starts.
+
+    ``changed`` are its new arguments, as texts, if somebody has changed them.
     """
-    now = utcnow()
-    ref = JobRef(job_id, task="", queue="", attempt=1)
-    said = {
-        name: shortened(value, MAX_SAID) if isinstance(value, str) else value
-        for name, value in progress.items()
-    }
-    stub = _row(ref, JobState.RUNNING, now, progress=said, progress_at=now)._replace(place=_BEFORE_ALL)
-    values = dict(zip(jobs.c.keys(), stub, strict=True))
-    with store.begin() as connection:
-        statement = insert(connection.dialect.name, jobs)
-        said_last = {name: statement.excluded[name] for name in ("progress", "progress_at")}
-        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=said_last), values)
-
-
-def record_replayed(connection: Connection, ref: JobRef, at: datetime) -> None:
-    """Record that the dead job ``ref`` was published again: it is queued, and its next run starts."""
     following = JobRef(
         ref.job_id, ref.task, ref.queue, 1, ref.request_id, ref.enqueued_at, run=min(ref.run, _MAX_RUN) + 1
     )
-    write(connection, [_row(following, JobState.QUEUED, at, begun=0)])
+    tagged = {ref.job_id: ref.tags} if ref.tags else None
+    write(connection, [_row(following, JobState.QUEUED, at, begun=0)], tagged=tagged)
+    if changed is not None:  # a merge keeps the arguments that it heard of first
+        mine = (jobs.c.id == ref.job_id, jobs.c.run == following.run)
+        connection.execute(update(jobs).where(*mine).values(args=changed[0], kwargs=changed[1]))
 
 
 def dead_row(
@@ -185,6 +223,11 @@ def dead_row(
     return row._replace(args=args or None, kwargs=kwargs or None)
 
 
+def expired_row(ref: JobRef, at: datetime, worker: str | None = None) -> Row:
+    """The row, for ``write``, of a job that was dropped because it had expired."""
+    return _row(ref, JobState.EXPIRED, at, worker=worker or None, begun=ref.attempt - 1)
+
+
 def _dead(ref: JobRef, at: datetime, reason: Reason, failure: Failure, worker: str | None) -> Row:
     started = ref.attempt - (reason in _NEVER_STARTED)
     return _row(ref, JobState.DEAD, at, worker=worker, begun=started, **_failure(failure))
@@ -199,6 +242,11 @@ def _kept(result: str | None) -> str | None:
     ):
         return result
     return json.dumps(f"{size:,} bytes: too long for the history; the result backend has it")
+
+
+def _begun_at(record: Record) -> datetime | None:
+    """The start of an attempt that failed, for a row without its start; a start that is only derived does not count."""
+    return record.start.at if record.start is not None and record.start.wait is not None else None
 
 
 def _bounded(count: int | None) -> int | None:
@@ -218,6 +266,7 @@ def _row(
     **known: Any,
 ) -> Row:
     run, attempt = min(ref.run, _MAX_RUN), min(ref.attempt, _MAX_ATTEMPT)
+    kind = kind_of(state.value, ref.task, ref.queue, known.get("worker"), known.get("error"))
     return Row(
         ref.job_id,
         ref.task,
@@ -226,23 +275,30 @@ def _row(
         run << 40 | attempt << 8 | (_STEPS[state] if step is None else step),
         run,
         attempt if begun is None else min(begun, _MAX_ATTEMPT),
-        enqueued_at=ref.enqueued_at or (at if state is JobState.QUEUED and step is None else None),
-        finished_at=at if state in _FINISHED else None,
+        # a message of a plain Celery producer does not say it: lists place the job where we first heard of it
+        enqueued_at=ref.enqueued_at or at,
+        finished_at=at if state in FINISHED else None,
         request_id=ref.request_id,
         updated_at=at,
+        kind=kind,
         **known,
     )
 
 
-@cache
+@lru_cache(maxsize=DIALECTS)
 def _merge(dialect: Dialect) -> Upsert:
     return Upsert(jobs, dialect, changes, usual=_USUAL)
 
 
-@cache
+@lru_cache(maxsize=DIALECTS)
+def _merge_newer(dialect: Dialect) -> Upsert:
+    return Upsert(jobs, dialect, changes_by_newer, is_newer, _USUAL)
+
+
+@lru_cache(maxsize=DIALECTS)
 def _merge_unless_told(dialect: Dialect) -> Upsert:
     """``_merge``, which leaves rows alone whose attempt the change would hide."""
     return Upsert(jobs, dialect, changes, hides_nothing, _USUAL)
 
 
-__all__ = ["Row", "dead_row", "record_progress", "record_replayed", "row", "write"]
+__all__ = ["Row", "dead_row", "expired_row", "record_replayed", "row", "stub", "write"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, and_, case, func, literal_column, null, or_
 
@@ -16,16 +16,28 @@ NO: ColumnElement[int] = literal_column("0")
 
 def changes(statement: Any) -> dict[str, Any]:
     """The new value of each column, for an upsert ``statement``."""
-    new, old = statement.excluded, jobs.c
-    rules = _Rules(new, jobs)
+    return _changes(_Rules(statement.excluded, jobs))
+
+
+def changes_by_newer(statement: Any) -> dict[str, Any]:
+    """The same for an event that is newer than the row (``is_newer``), at a lower price."""
+    return _changes(_Newer(statement.excluded, jobs))
+
+
+def is_newer(statement: Any) -> ColumnElement[bool]:
+    """Whether the event is newer than the row, and hides nothing."""
+    return and_(_Rules(statement.excluded, jobs).newer, hides_nothing(statement))
+
+
+def _changes(rules: _Rules) -> dict[str, Any]:
+    new, old = rules.new, rules.old
     found: dict[str, Any] = {
         name: rules.latest(name)
         for name in ("task", "queue", "state", "place", "run", "updated_at", "worker", "due_at",
-                     "finished_at", "result")
+                     "finished_at", "result", "kind")
     }  # fmt: skip
-    found |= {
-        name: func.coalesce(old[name], new[name]) for name in ("args", "kwargs", "enqueued_at", "request_id")
-    }
+    # not enqueued_at and block: SQLite rewrites an entry of an index if the statement names a column of it
+    found |= {name: func.coalesce(old[name], new[name]) for name in ("args", "kwargs", "request_id")}
     found |= {name: rules.last_failure(name) for name in ("error", "error_message")}
     found |= {name: rules.progress(name) for name in ("progress", "progress_at")}
     found["max_retries"] = func.coalesce(new.max_retries, old.max_retries)
@@ -76,9 +88,11 @@ class _Rules:
 
     def progress(self, name: str) -> ColumnElement[Any]:
         """The last reported progress; cleared when the job has to start again."""
+        return case((and_(self.newer, *self._starts_again()), null()), else_=self.old[name])
+
+    def _starts_again(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         again = or_(*(self.new.state == _constant(state) for state in (JobState.QUEUED, JobState.RETRYING)))
-        said_before = self.old.progress_at <= self.new.updated_at
-        return case((and_(self.newer, again, said_before), null()), else_=self.old[name])
+        return again, self.old.progress_at <= self.new.updated_at
 
     def attempts(self) -> ColumnElement[Any]:
         """Number of attempts that started in the latest run."""
@@ -93,8 +107,33 @@ class _Rules:
         return case((or_(and_(self.newer, self.next_run), later), new), else_=old)
 
 
+class _Newer(_Rules):
+    """The rules for an event that is newer: SQLite would decide that again for each column."""
+
+    def latest(self, name: str) -> ColumnElement[Any]:
+        return cast("ColumnElement[Any]", self.new[name])
+
+    def last_failure(self, name: str) -> ColumnElement[Any]:
+        new, old = self.new, self.old
+        forget = or_(self.next_run, new.state == SUCCEEDED)
+        return case((forget, new[name]), else_=func.coalesce(new[name], old[name]))
+
+    def progress(self, name: str) -> ColumnElement[Any]:
+        again, said_before = self._starts_again()
+        return case((and_(again, said_before), null()), else_=self.old[name])
+
+    def attempts(self) -> ColumnElement[Any]:
+        new, old = self.new, self.old
+        return case((or_(self.next_run, new.attempts > old.attempts), new.attempts), else_=old.attempts)
+
+    def started_at(self) -> ColumnElement[Any]:
+        new, old = self.new.started_at, self.old.started_at
+        later = and_(self.new.run == self.old.run, or_(old.is_(None), new > old))
+        return case((or_(self.next_run, later), new), else_=old)
+
+
 def _constant(state: JobState) -> ColumnElement[str]:
     return literal_column(f"'{state}'")
 
 
-__all__ = ["changes", "hides_nothing"]
+__all__ = ["changes", "changes_by_newer", "hides_nothing", "is_newer"]

@@ -15,22 +15,34 @@ import socket
 import uuid
 import weakref
 from collections import deque
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import Connection
 
 from ..background.loop import Backoff, Loop, Work
 from ..domain.events import JobEvent
+from ..domain.job import JobRef
+from ..domain.recording import ALL
 from ..lifetime.forks import reset_if_forked, when_forked
-from ..store import Store
+from ..store import Store, ledger
 from . import batch as batches
 from .batch import Batch
 from .following import Open, Record
+from .progress import Progress
+from .recorded import chooser, has_row, kinds
 from .tally import Tally
 
 INTERVAL = 0.5
 """Seconds between two writes, unless ``BATCH`` events are waiting."""
-BATCH = 4000
-"""Most events in one transaction. Each transaction has a price of its own, and so has each page that it writes."""
+BATCH = 2000
+"""Most events in one transaction. Each transaction has a price of its own, and so has each page that it writes: 4,000
+events would cost a tenth less of this thread's time, and 3 MiB more memory."""
 MAX_RECORDS = 10_000
 """Maximum number of records in memory; while the database is down, the oldest are dropped first."""
+MAX_LATER = 10_000
+"""Other statements that are kept in memory while the database is down."""
+MAX_PUBLISHED = 100_000
+"""Rows of the outbox to delete that are kept in memory; the relay publishes the others again, as duplicates."""
 ROOM_TIMEOUT = 1.0
 """Maximum seconds that a caller waits for room; after that, the database counts as down."""
 BACKOFF = Backoff(first=1.0, most=5.0)
@@ -44,12 +56,17 @@ logger = logging.getLogger("flask_nightshift.journal")
 class Journal(Work):
     """Writes the events of jobs to ``store``.
 
-    ``worker`` names this process in the totals (default: host name and process id). Subscribe it to
-    ``Events``. It is created before a server forks and used afterwards: a child starts empty, with its own thread.
+    ``worker`` names this process in the totals (default: host name and process id). ``history`` is
+    ``NIGHTSHIFT_HISTORY``. Subscribe it to ``Events``, for its ``kinds``. It is created before a server forks and used
+    afterwards: a child starts empty, with its own thread.
     """
 
-    def __init__(self, store: Store, *, worker: str | None = None) -> None:
+    def __init__(self, store: Store, *, worker: str | None = None, history: str = ALL) -> None:
         self._store = store
+        self._history = history
+        self._is_recorded = chooser(history)
+        self.kinds = kinds(history)
+        """The kinds of events that it needs."""
         self._worker = worker
         self._loop = Loop(self, "nightshift-journal", BACKOFF)
         self._reset()
@@ -64,6 +81,13 @@ class Journal(Work):
         self._events: deque[JobEvent] = deque()
         self._open = Open()
         self._tally = Tally()
+        self._published: deque[str] = deque(maxlen=MAX_PUBLISHED)
+        self._kept: deque[str] = deque(maxlen=MAX_PUBLISHED)
+        self._later: deque[Callable[[Connection], object]] = deque(maxlen=MAX_LATER)
+        self._ended: list[ledger.Ended] = []  # of durable jobs; no outcome is dropped
+        self._reporting: deque[Progress] = deque(
+            maxlen=MAX_RECORDS
+        )  # attempts whose last report is unwritten
         self._pending: Batch | None = None
         self._settled = self._batches = self._dropped = self._lost = 0
         self._resting = True  # the thread looks at the events only when it is woken
@@ -81,11 +105,44 @@ class Journal(Work):
     def __call__(self, event: JobEvent) -> None:
         """Record ``event``; rarely waits for the lock, and at most ``ROOM_TIMEOUT`` for the database."""
         reset_if_forked()
-        self._events.append(event)
-        if self._resting or len(self._events) == BATCH:
+        events = self._events
+        events.append(event)
+        unwritten = len(events)
+        if self._resting or unwritten == BATCH:
             self._rouse()
-        if not self._has_room():
+        if unwritten > MAX_RECORDS:
             self._make_room()
+
+    def forget(self, rows: Iterable[str]) -> None:
+        """Delete these rows of the outbox with the next batch: their messages are in the broker."""
+        reset_if_forked()
+        self._published.extend(rows)
+        if self._resting:
+            self._rouse()
+
+    def keep(self, rows: Iterable[str]) -> None:
+        """Note with the next batch that these rows of the outbox, of durable jobs, are published."""
+        reset_if_forked()
+        self._kept.extend(rows)
+        if self._resting:
+            self._rouse()
+
+    def progress(self, job: JobRef) -> Progress:
+        """What takes the reports of a running attempt; the next batch writes the last one, if the job has a row."""
+        return Progress(job, self._report if has_row(self._history, job) else _nobody)
+
+    def _report(self, progress: Progress) -> None:
+        reset_if_forked()
+        self._reporting.append(progress)
+        if self._resting:
+            self._rouse()
+
+    def later(self, statement: Callable[[Connection], object]) -> None:
+        """Execute ``statement`` in the transaction of the next batch, when the database is back."""
+        reset_if_forked()
+        self._later.append(statement)
+        if self._resting:
+            self._rouse()
 
     def _rouse(self) -> None:
         """Wake the thread."""
@@ -101,9 +158,16 @@ class Journal(Work):
             if not loop.changed.wait_for(lambda: loop.away or self._has_room(), ROOM_TIMEOUT):
                 loop.outage(f"too slow: {MAX_RECORDS:,} records have waited for {ROOM_TIMEOUT:g} s")
             while not self._has_room():
-                self._count(self._open.follow([self._events.popleft()]))
+                event = self._events.popleft()
+                self._note_end(event)
+                self._count(self._open.follow([event]))
                 self._dropped += 1
                 self._settled += 1
+
+    def _note_end(self, event: JobEvent) -> None:
+        """Keep what ``event`` says about a durable job, whatever becomes of its record."""
+        if event.job.durable and (ended := ledger.ended(event)) is not None:
+            self._ended.append(ended)
 
     def _has_room(self) -> bool:
         return len(self._events) <= MAX_RECORDS
@@ -186,15 +250,48 @@ class Journal(Work):
             return self._pending
 
     def _has_work(self) -> bool:
-        return self._pending is not None or bool(self._events) or bool(self._tally)
+        return self._pending is not None or bool(
+            self._events
+            or self._tally
+            or self._published
+            or self._kept
+            or self._ended
+            or self._reporting
+            or self._later
+        )
 
     def _take(self) -> Batch:
         events = [self._events.popleft() for _ in range(min(BATCH, len(self._events)))]
+        for event in events:
+            if event.job.durable:
+                self._note_end(event)
         records = self._open.follow(events)
         self._count(records)
+        records = list(filter(self._is_recorded, records))
         rows, self._tally = self._tally.rows(self.worker), Tally()
         self._batches += 1
-        return Batch(self._id, self.worker, self._batches, len(events), records, rows)
+        published = [self._published.popleft() for _ in range(len(self._published))]
+        kept = [self._kept.popleft() for _ in range(len(self._kept))]
+        ended, self._ended = self._ended, []
+        reports = [self._reporting.popleft().take() for _ in range(len(self._reporting))]
+        later = [self._later.popleft() for _ in range(len(self._later))]
+        return Batch(
+            self._id,
+            self.worker,
+            self._batches,
+            len(events),
+            records,
+            rows,
+            published,
+            kept,
+            ended,
+            reports,
+            later,
+        )
+
+
+def _nobody(progress: Progress) -> None:
+    """Takes reports that no row is for."""
 
 
 def _close_at_exit(reference: weakref.ref[Journal]) -> None:

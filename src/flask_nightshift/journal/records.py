@@ -9,7 +9,7 @@ from sqlalchemy import Row, select
 
 from ..domain.job import JobState, Outcome
 from ..domain.record import AttemptRecord, JobRecord
-from ..store import Store
+from ..store import Store, tags
 from ..store.tables import attempts, jobs
 from .told import with_told
 
@@ -26,7 +26,8 @@ def find_job(store: Store, job_id: str) -> JobRecord | None:
         if row is None:
             return None
         stored = [_attempt(found) for found in connection.execute(in_order)]
-    return _record(row, with_told(row, stored))
+        tagged = tags.of(connection, [row.id])
+    return _record(row, with_told(row, stored), tagged.get(row.id, ()))
 
 
 def _storable(text: str) -> bool:
@@ -37,7 +38,7 @@ def _storable(text: str) -> bool:
         return False
 
 
-def _record(row: Row[Any], history: list[AttemptRecord]) -> JobRecord:
+def _record(row: Row[Any], history: list[AttemptRecord], tags: tuple[str, ...]) -> JobRecord:
     failed = row.error is not None
     return JobRecord(
         id=row.id,
@@ -50,6 +51,7 @@ def _record(row: Row[Any], history: list[AttemptRecord]) -> JobRecord:
         args=row.args,
         kwargs=row.kwargs,
         progress=row.progress,
+        progress_at=row.progress_at,
         result=_json(row.result),
         error={"error": row.error, "message": row.error_message or ""} if failed else None,
         enqueued_at=row.enqueued_at,
@@ -58,6 +60,7 @@ def _record(row: Row[Any], history: list[AttemptRecord]) -> JobRecord:
         due_at=row.due_at,
         worker=row.worker,
         request_id=row.request_id,
+        tags=tags,
         history=history,
     )
 

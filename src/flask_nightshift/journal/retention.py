@@ -1,36 +1,50 @@
 """Delete old rows: an hourly job that the extension schedules itself.
 
-It deletes in small transactions, so that other users of the database do not wait, and it can stop at any point.
+It deletes in small transactions (``pace.py``), so that other users of the database do not wait, and it can stop at any
+point.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Table, Text, and_, delete, exists, func, or_, select, type_coerce
 
 from ..config.settings import Settings
-from ..domain.job import JobState
-from ..store import Store
+from ..store import Store, causes, kinds, ledger
+from ..store.copies import KEPT
 from ..store.refused import RECORD
-from ..store.tables import attempts, beats, jobs, journals, refused, workers
+from ..store.tables import (
+    audit,
+    beats,
+    bulk_actions,
+    copies,
+    jobs,
+    journals,
+    locks,
+    markers,
+    outbox,
+    refused,
+    relations,
+    tombstones,
+    workers,
+)
 from ..store.tables import dead_letters as letters
-from . import told
 from .folding import fold, fold_gone_processes
+from .old_jobs import DECIDED, KEEP_UNFINISHED, prune_jobs
+from .steps import SECONDS, Pace, judged
 
-CHUNK = 500
-"""Maximum number of rows deleted in one transaction."""
-DELETE_SECONDS = 30.0
+MOST_AUDITED = 100_000
+"""Maximum number of actions in the audit."""
 KEEP_PROCESSES = timedelta(days=1)
 """How long to keep a worker that no longer reports."""
-KEEP_UNFINISHED = timedelta(days=30)
-"""How much longer than a finished job to keep one whose end was never reported."""
+OLD_WORKERS = timedelta(days=2)
+"""How far back to mend letters that a worker of an older version has stored; ``migrate`` mends all."""
 
-_FINISHED = (JobState.SUCCEEDED, JobState.DEAD)
-_DECIDED = ("replayed", "discarded")
 _LOGGED = (
     letters.c.id,
     letters.c.job_id,
@@ -47,58 +61,107 @@ def prune(store: Store, settings: Settings, now: datetime) -> dict[str, int]:
     """Delete rows that are older than the settings allow; returns and logs the number of rows of each kind.
 
     The keys are ``jobs``, ``attempts``, ``dead_letters`` (decided ones), ``waiting_dead_letters``, ``refused``,
-    ``totals`` (folded; their sums stay), ``workers``, ``beats`` and ``journals``. A dead job is kept as long as its
-    dead letter waits, and a dead letter waits for ever by default. Raises ``DatabaseUnavailable``.
+    ``totals`` (folded; their sums stay), ``workers``, ``beats``, ``journals``, ``copies``, ``locks``, ``tombstones``,
+    ``kinds``, ``announced`` (jobs that a chain or a chord announced and that were never enqueued), ``audit`` and
+    ``bulk_actions``. A dead job is kept as long as its dead letter waits, and a dead letter waits for ever by default.
+    Raises ``DatabaseUnavailable``.
     """
     decided = now - timedelta(days=settings.keep_dead_days)
     counts = {
-        "dead_letters": _prune_letters(store, letters.c.status.in_(_DECIDED), decided),
+        "dead_letters": _prune_letters(store, letters.c.status.in_(DECIDED), decided),
         "waiting_dead_letters": _prune_waiting(store, settings.keep_waiting_days, now),
     }
-    counts |= _prune_jobs(store, now, timedelta(days=settings.keep_jobs_days))
+    counts |= prune_jobs(store, Pace(), now, settings.keep_jobs_days)
     counts["totals"] = fold(store, now)
     counts |= _prune_processes(store, now)
-    # the newest table last: a role with permissions only for the older tables fails only here
+    # the newest tables last: a role with permissions only for the older tables fails only here
     counts["refused"] = _delete(store, refused, and_(refused.c.kind == RECORD, refused.c.at < decided))
+    counts["locks"] = _delete(store, locks, locks.c.expires_at < now, key=locks.c.key)
+    counts["tombstones"] = _delete(store, tombstones, tombstones.c.expires_at < now, key=tombstones.c.job_id)
+    counts["kinds"] = _mend_kinds(store, now)
+    counts["announced"] = _prune_announced(store, now - timedelta(days=max(settings.keep_jobs_days.values())))
+    counts["copies"] = _delete(store, copies, copies.c.at < now - KEPT, key=copies.c.row)
+    counts |= _prune_audit(store, now - timedelta(days=settings.keep_audit_days))
     logger.info(
         "retention.pruned", extra={"counts": {kind: count for kind, count in counts.items() if count}}
     )
     return counts
 
 
+def _mend_kinds(store: Store, now: datetime) -> int:
+    """Mend the rows of workers of an older version, and delete the kinds without jobs; returns how many."""
+    pace = Pace()
+
+    def begin(timeout: float) -> AbstractContextManager[Connection]:  # noqa: ARG001 - the pace sets it
+        return pace.begin(store)
+
+    kinds.fill(store.read, begin)
+    causes.fill(store.read, begin, since=now - OLD_WORKERS)
+    return kinds.prune(store.begin, now)
+
+
+def prune_once(store: Store, now: datetime) -> int:
+    """Delete the markers of ``jobs.once()`` that are out of date; returns how many. Raises ``DatabaseUnavailable``."""
+    return _delete(store, markers, markers.c.expires_at < now, key=markers.c.key)
+
+
+def prune_durable(store: Store, now: datetime) -> int:
+    """Delete the rows of durable jobs that ended long ago; returns how many. Raises ``DatabaseUnavailable``."""
+    old = and_(outbox.c.state.in_(ledger.ENDED), outbox.c.claimed_at < now - ledger.KEPT)
+    return _delete(store, outbox, old)
+
+
+def _prune_audit(store: Store, before: datetime) -> dict[str, int]:
+    """Delete old actions, those beyond ``MOST_AUDITED``, and bulk actions that ended long ago."""
+    with store.read(timeout=SECONDS) as connection:
+        newest_first = select(audit.c.at).order_by(audit.c.at.desc()).offset(MOST_AUDITED).limit(1)
+        beyond = connection.execute(newest_first).scalar()
+    old = audit.c.at < before if beyond is None else audit.c.at <= max(before, beyond)
+    return {
+        "audit": _delete(store, audit, old),
+        "bulk_actions": _delete(store, bulk_actions, bulk_actions.c.ended_at < before),
+    }
+
+
 def _prune_waiting(store: Store, days: float | None, now: datetime) -> int:
     """Delete letters that still wait, if the user has set a limit; their jobs can no longer be replayed."""
     if days is None:
         return 0
-    return _prune_letters(store, letters.c.status.not_in(_DECIDED), now - timedelta(days=days))
+    return _prune_letters(store, letters.c.status.not_in(DECIDED), now - timedelta(days=days))
 
 
 def _prune_letters(store: Store, which: Any, before: datetime) -> int:
     """Delete letters, and log each, because it may be the last information about a job."""
     deleted = 0
     old = and_(which, letters.c.status_at < before)
-    for ids in _chunks(store, letters.c.id, old):
-        with store.begin(timeout=DELETE_SECONDS) as connection:
-            statement = delete(letters).where(_stored(letters.c.id).in_(ids), old)
-            gone = connection.execute(statement.returning(*_LOGGED)).mappings().all()
+    pace = Pace(least=1)  # a letter may have any size
+    for ids in _chunks(store, letters.c.id, old, pace):
+        gone: list[Any] = []
+
+        def remove(connection: Connection, some: Sequence[str], gone: list[Any] = gone) -> None:
+            statement = delete(letters).where(_stored(letters.c.id).in_(some), judged(old))
+            gone += connection.execute(statement.returning(*_LOGGED)).mappings().all()
+
+        try:
+            pace.work(store, ids, remove)
+        finally:
+            _log_letters(gone)
         deleted += len(gone)
-        for row in gone:
-            extra = {name: row[name] for name in ("job_id", "task", "queue", "reason", "status")}
-            level = logging.INFO if row["status"] in _DECIDED else logging.WARNING
-            logger.log(level, "dead_letters.pruned", extra={"letter_id": row["id"], **extra})
     return deleted
 
 
-def _prune_jobs(store: Store, now: datetime, keep: timedelta) -> dict[str, int]:
-    counts = {"jobs": 0, "attempts": 0}
-    for ids in _chunks(store, jobs.c.id, _old_jobs(now, keep)):
-        with store.begin(timeout=DELETE_SECONDS) as connection:
-            counts["attempts"] += told.count(connection, _stored(jobs.c.id).in_(ids))
-            counts["attempts"] += _rows(
-                connection, delete(attempts).where(_stored(attempts.c.job_id).in_(ids))
-            )
-            counts["jobs"] += _rows(connection, delete(jobs).where(_stored(jobs.c.id).in_(ids)))
-    return counts
+def _log_letters(gone: Sequence[Any]) -> None:
+    for row in gone:
+        extra = {name: row[name] for name in ("job_id", "task", "queue", "reason", "status")}
+        level = logging.INFO if row["status"] in DECIDED else logging.WARNING
+        logger.log(level, "dead_letters.pruned", extra={"letter_id": row["id"], **extra})
+
+
+def _prune_announced(store: Store, before: datetime) -> int:
+    """Delete what was announced and never enqueued, for example because the chain broke."""
+    unrecorded = ~exists().where(jobs.c.id == relations.c.job_id)
+    old = and_(relations.c.at < before - KEEP_UNFINISHED, unrecorded)
+    return _delete(store, relations, old, key=relations.c.job_id)
 
 
 def _prune_processes(store: Store, now: datetime) -> dict[str, int]:
@@ -119,40 +182,33 @@ def _prune_processes(store: Store, now: datetime) -> dict[str, int]:
     }
 
 
-def _old_jobs(now: datetime, keep: timedelta) -> Any:
-    waiting = exists().where(letters.c.job_id == jobs.c.id, letters.c.status.not_in(_DECIDED))
-    finished = and_(jobs.c.state.in_(_FINISHED), jobs.c.updated_at < now - keep, ~waiting)
-    unheard_of = now - keep - KEEP_UNFINISHED
-    unfinished = and_(
-        jobs.c.state.not_in(_FINISHED),
-        jobs.c.updated_at < unheard_of,
-        or_(jobs.c.due_at.is_(None), jobs.c.due_at < unheard_of),
-    )
-    return or_(finished, unfinished)
-
-
 def _delete(store: Store, table: Table, condition: Any, key: Any = None) -> int:
     key = table.c.id if key is None else key
-    deleted = 0
-    for keys in _chunks(store, key, condition):
-        with store.begin(timeout=DELETE_SECONDS) as connection:
-            deleted += _rows(connection, delete(table).where(_stored(key).in_(keys), condition))
+    deleted, pace = 0, Pace()
+
+    def remove(connection: Connection, some: Sequence[str]) -> None:
+        nonlocal deleted
+        statement = delete(table).where(_stored(key).in_(some), judged(condition))
+        deleted += connection.execute(statement).rowcount
+
+    for keys in _chunks(store, key, condition, pace):
+        pace.work(store, keys, remove)
     return deleted
 
 
-def _chunks(store: Store, key: Any, condition: Any) -> Iterator[Sequence[str]]:
-    """The keys of the rows to delete, ``CHUNK`` at a time; delete each chunk before asking for the next.
+def _chunks(store: Store, key: Any, condition: Any, pace: Pace) -> Iterator[Sequence[str]]:
+    """The keys of the rows to delete, as many at a time as ``pace`` says; delete each chunk before asking for the next.
 
     It ends if the database keeps rows that it was told to delete; a rule or a row policy can cause that.
     """
-    before: Sequence[str] = ()
+    before: set[str] = set()
     while True:
-        with store.read(timeout=DELETE_SECONDS) as connection:
-            keys = connection.execute(select(key).where(condition).limit(CHUNK)).scalars().all()
-        if not keys or keys == before:
+        with store.read(timeout=SECONDS) as connection:
+            keys = connection.execute(select(key).where(condition).limit(pace.rows)).scalars().all()
+        if before.issuperset(keys):
             return
         yield keys
-        before = keys
+        before = set(keys)
 
 
 def _stored(key: Any) -> Any:
@@ -160,8 +216,4 @@ def _stored(key: Any) -> Any:
     return type_coerce(key, Text())
 
 
-def _rows(connection: Connection, statement: Any) -> int:
-    return int(connection.execute(statement).rowcount)
-
-
-__all__ = ["prune"]
+__all__ = ["prune", "prune_once"]

@@ -28,6 +28,9 @@ from ..store.upsert import insert
 
 ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The minute of the all-time row."""
+TICK = 2.0**-20
+"""Sums of seconds are rounded to multiples of this (about a microsecond), so that adding them up is exact in any order:
+a float keeps up to 272 years of them."""
 MAX_CELLS = 5_000
 """Rows waiting for the database above which minutes are counted by the hour; above twice as many, new tasks and queues
 are counted as ``UNKNOWN``."""
@@ -93,6 +96,11 @@ class _Cell:
         self.runtime = [a + b for a, b in zip(self.runtime, other.runtime, strict=True)]
         self.wait = [a + b for a, b in zip(self.wait, other.wait, strict=True)]
 
+    def round(self) -> None:
+        """Round the sums of seconds to multiples of ``TICK``."""
+        self.runtime_sum = round(self.runtime_sum / TICK) * TICK
+        self.wait_sum = round(self.wait_sum / TICK) * TICK
+
     def columns(self) -> Iterator[tuple[str, float]]:
         yield from (("count", self.count), ("runtime_sum", self.runtime_sum), ("wait_sum", self.wait_sum))
         yield from zip(bucket_columns("runtime"), self.runtime, strict=True)
@@ -137,6 +145,7 @@ class Tally:
         """The rows to add to the table for ``worker``, including the all-time rows."""
         ever: dict[tuple[datetime, str, str, str], _Cell] = {}
         for (_, *labels), cell in self._cells.items():
+            cell.round()  # before it counts for all time, so that both sums stay the same
             ever.setdefault((ALL_TIME, *labels), _Cell()).merge(cell)  # type: ignore[arg-type]
         return [
             dict(zip(_KEYS, (*key, worker), strict=True)) | dict(cell.columns())
@@ -177,6 +186,12 @@ def recent_totals(store: Store, since: datetime) -> list[TotalsRow]:
     return _sum(store, table.c.minute >= max(minute, ALL_TIME + timedelta(minutes=1)))
 
 
+def any_ended(store: Store) -> bool:
+    """Whether an attempt ever ended."""
+    with store.read() as connection:
+        return connection.execute(select(table.c.minute).limit(1)).first() is not None
+
+
 def cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
     """``buckets`` in Prometheus' form: ``[("0.01", n), …, ("+Inf", all)]``."""
     running, found = 0, []
@@ -211,5 +226,5 @@ def _add(dialect: str) -> Any:
     return statement.on_conflict_do_update(index_elements=list(_KEYS), set_=changes)
 
 
-__all__ = ["ALL_TIME", "BUCKETS", "SUMS", "UNKNOWN", "Tally", "TotalsRow", "add", "cumulative",
+__all__ = ["ALL_TIME", "BUCKETS", "SUMS", "UNKNOWN", "Tally", "TotalsRow", "add", "any_ended", "cumulative",
            "recent_totals", "totals"]  # fmt: skip

@@ -21,6 +21,7 @@ from ..domain.job import JobState, Outcome
 from ..domain.record import AttemptRecord
 from ..store.tables import attempts, jobs
 from ..store.upsert import insert
+from .steps import judged
 
 LONGEST = 10.0**8
 """Maximum runtime in seconds that a job's row tells."""
@@ -87,7 +88,7 @@ def with_told(job: Row[Any], stored: list[AttemptRecord]) -> list[AttemptRecord]
 
 def count(connection: Connection, ids: ColumnElement[bool]) -> int:
     """Number of attempts that are told by the rows of the jobs ``ids`` (a condition) alone."""
-    query = select(func.count()).select_from(jobs).where(ids, may_tell(jobs.c), ~_has_row())
+    query = select(func.count()).select_from(jobs).where(ids, judged(may_tell(jobs.c)), ~_has_row())
     return int(connection.execute(query).scalar_one())
 
 

@@ -11,6 +11,8 @@ import os
 import sys
 import traceback
 
+from .process import pid
+
 
 class OriginalOnly:
     """Lets only the process that entered the block leave it; a copy made inside exits there, as a program would.
@@ -21,10 +23,10 @@ class OriginalOnly:
     __slots__ = ("_pid",)
 
     def __enter__(self) -> None:
-        self._pid = os.getpid()
+        self._pid = pid()
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if os.getpid() != self._pid:
+        if pid() != self._pid:
             _end(exc)
 
 

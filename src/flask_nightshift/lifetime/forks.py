@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from .process import pid
+
 T = TypeVar("T")
 
 
@@ -36,7 +38,7 @@ def when_forked(forkable: Forkable) -> None:
 
 def reset_if_forked() -> None:
     """Reset if this process is a child that Python does not know of, or if gevent has replaced its threads."""
-    if _home[0] != os.getpid() or _home[1] is not threading.Lock:  # called for each event: no tuple, no call
+    if _home[0] != pid() or _home[1] is not threading.Lock:  # called for each event: no tuple, no call
         with _settling:  # several threads may arrive first; an RLock, because greenlets would wait for ever
             if _home != _where():
                 _begin_anew()
@@ -65,7 +67,7 @@ class Own(Generic[T]):
 
 def _where() -> tuple[int, object]:
     """The process and the kind of its threads, because gevent replaces Python's lock by its own."""
-    return os.getpid(), threading.Lock
+    return pid(), threading.Lock
 
 
 def _begin_anew() -> None:

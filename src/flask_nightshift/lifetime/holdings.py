@@ -12,6 +12,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 logger = logging.getLogger("flask_nightshift.holdings")
 
@@ -21,6 +22,7 @@ class Holdings:
 
     def __init__(self) -> None:
         self._parts: dict[str, Callable[[], object]] = {}
+        self._finalizer: weakref.finalize[..., Any] | None = None
 
     def add(self, name: str, close: Callable[[], object]) -> None:
         """Register ``close`` to be called at the end, before earlier parts; it may be called more than once."""
@@ -37,7 +39,13 @@ class Holdings:
 
     def close_with(self, owner: object) -> None:
         """Close all parts when ``owner`` is garbage, but not at the end of the process, which closes everything."""
-        weakref.finalize(owner, call_in_a_thread, self.close).atexit = False
+        self._finalizer = weakref.finalize(owner, call_in_a_thread, self.close)
+        self._finalizer.atexit = False
+
+    def outlive(self) -> None:
+        """Forget the owner: whoever made the parts closes them."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
 
 
 def call_in_a_thread(close: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ from flask import Flask
 
 from ..config.settings import Settings
 from ..services import Services, current
+from . import plain_structlog
 from .guests import OURS, wake
 from .prints import redirect
 
@@ -31,9 +32,13 @@ def configure(
     ``stream`` (default: standard error). Handlers that write elsewhere stay, and so does the app's own configuration of
     structlog.
     """
+    if isinstance(app, Flask):
+        settings = current(app).settings
+    else:  # a process of ours: a worker, or Beat
+        settings = app
+        plain_structlog.load()
     from . import setup
 
-    settings = current(app).settings if isinstance(app, Flask) else app
     setup.configure(settings, level=level, stream=stream, logfile=logfile)
 
 

@@ -1,4 +1,4 @@
-"""Sets up the logging of a process with structlog, which also imports rich: so import this module only for that."""
+"""Sets up the logging of a process with structlog, which may import rich: so import this module only for that."""
 
 from __future__ import annotations
 

@@ -12,16 +12,30 @@ from typing import Any
 
 from flask import has_request_context
 
-from ..domain.events import JobDied, JobEnqueued, JobEvent, JobRetrying, JobReturned, JobStarted, JobSucceeded
+from ..domain.events import (
+    JobCancelled,
+    JobDied,
+    JobEnqueued,
+    JobEvent,
+    JobExpired,
+    JobRetrying,
+    JobReturned,
+    JobSkipped,
+    JobStarted,
+    JobSucceeded,
+)
 from ..domain.job import JobRef
 from ..text.lines import LOGGER, Line, job_fields
 
 logger = logging.getLogger(LOGGER)
+_AT_INFO = frozenset({JobStarted, JobSucceeded})
 
 
 def observe(event: JobEvent) -> None:
     """Log an event of a job; subscribe this function to ``Events``."""
     logger.disabled = False  # as ``logging.config`` leaves each logger that its configuration does not name
+    if type(event) in _AT_INFO and not logger.isEnabledFor(logging.INFO):
+        return
     match event:
         case JobEnqueued():
             _enqueued(event)
@@ -35,6 +49,12 @@ def observe(event: JobEvent) -> None:
             _died(event)
         case JobReturned():
             _returned(event)
+        case JobSkipped():
+            _skipped(event)
+        case JobCancelled():
+            _cancelled(event)
+        case JobExpired():
+            _expired(event)
 
 
 def _enqueued(event: JobEnqueued) -> None:
@@ -47,15 +67,11 @@ def _enqueued(event: JobEnqueued) -> None:
 
 
 def _started(event: JobStarted) -> None:
-    if not logger.isEnabledFor(logging.INFO):
-        return
     waited = f"after {event.wait:.3f} s in the queue" if event.wait is not None else ""
     _say(logging.INFO, "job.started", waited, event.job, worker=event.worker, wait=_round(event.wait))
 
 
 def _succeeded(event: JobSucceeded) -> None:
-    if not logger.isEnabledFor(logging.INFO):
-        return
     text = f"in {event.runtime:.3f} s"
     _say(logging.INFO, "job.succeeded", text, event.job, worker=event.worker, runtime=_round(event.runtime))
 
@@ -105,6 +121,29 @@ def _returned(event: JobReturned) -> None:
         worker=event.worker,
         why=event.why,
     )
+
+
+def _skipped(event: JobSkipped) -> None:
+    text = f"does not run: {event.why} {event.by}"
+    _say(logging.INFO, "job.skipped", text, event.job, by=event.by, why=event.why)
+
+
+def _cancelled(event: JobCancelled) -> None:
+    ran = "" if event.runtime is None else f" after {event.runtime:.3f} s"
+    _say(
+        logging.INFO,
+        "job.cancelled",
+        f"cancelled{ran}: {event.why}",
+        event.job,
+        worker=event.worker,
+        why=event.why,
+        runtime=_round(event.runtime),
+    )
+
+
+def _expired(event: JobExpired) -> None:
+    text = "dropped: it had expired before it could start"
+    _say(logging.INFO, "job.expired", text, event.job, worker=event.worker)
 
 
 def _say(level: int, event: str, text: str, job: JobRef, **fields: Any) -> None:

@@ -15,9 +15,22 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ..domain.fingerprint import Cause, cause
 from ..domain.job import MAX_ATTEMPTS_CARRIED, Attempt, DeadLetter, Failure, Reason, utcnow
 from .envelope import Envelope
-from .headers import DEAD, HISTORY, attempts, history, job_headers, job_properties, parse_time, run
+from .headers import (
+    COPY,
+    DEAD,
+    DURABLE,
+    HISTORY,
+    OUTBOX,
+    attempts,
+    history,
+    job_headers,
+    job_properties,
+    parse_time,
+    run,
+)
 
 DEAD_QUEUE = "nightshift.dead"
 """The name of the dead-letter queue, on every broker."""
@@ -66,8 +79,8 @@ def revived(letter: DeadLetter, at: datetime | None = None) -> Envelope:
     headers = job_headers(letter.headers)
     headers.pop(DEAD, None)
     past = history(headers)
-    past.pop("lost_since", None)
-    past.pop("returns", None)
+    for name in ("lost_since", "returns", OUTBOX, COPY, DURABLE):
+        past.pop(name, None)
     past["run"] = run(headers) + 1
     past["due"] = (at or utcnow()).isoformat()  # the wait of this run counts from here
     for name in ("retries", "eta", "expires"):
@@ -108,15 +121,15 @@ def dead_letter(
     )
 
 
-def fingerprint(letter: DeadLetter) -> str:
-    """A key that groups dead letters with the same cause: 12 hex digits.
-
-    It is a hash of the reason, the task, the error type and the traceback's last frame. The error message is left out,
-    because it may contain ids and times.
-    """
-    frames = [f for f in (letter.failure.traceback if letter.failure else "").splitlines() if "File " in f]
-    parts = (letter.reason, letter.task, letter.failure.error if letter.failure else "", frames[-1:])
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+def cause_of(letter: DeadLetter) -> Cause:
+    """What groups ``letter`` with others that died of the same cause, and where its error was raised."""
+    failure = letter.failure
+    return cause(
+        letter.reason,
+        letter.task,
+        failure.error if failure else None,
+        failure.traceback if failure else None,
+    )
 
 
 def _our_note(headers: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,8 @@ from math import isfinite
 from typing import Any
 
 import msgspec
-from kombu.serialization import dumps
+from kombu.serialization import dumps, registry
+from kombu.utils import json as kombu_json
 from kombu.utils.json import JSONEncoder, loads
 
 TYPED = b"__type__"
@@ -24,6 +25,14 @@ _TEXT = frozenset({str})
 _quick = msgspec.json.Encoder().encode
 _kombu = JSONEncoder(separators=(",", ":")).encode
 _read = msgspec.json.Decoder().decode
+
+
+def json_is_kombus() -> bool:
+    """Whether kombu's serializer ``json`` is its own; an app may have registered another one under that name."""
+    return (
+        registry._encoders["json"].encoder is kombu_json.dumps  # noqa: SLF001 - it has no public name
+        and registry._decoders["application/json"] is loads  # noqa: SLF001
+    )
 
 
 def encode(value: Any) -> bytes:

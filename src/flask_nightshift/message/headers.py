@@ -4,21 +4,36 @@ The message has Celery's format (protocol 2), so any Celery worker can read it. 
 with defaults (``slim``). We add the header ``nightshift`` with the job's history, and a second one when the job is
 buried (``burial.py``):
 
-    nightshift       {enqueued_at, queue, request_id, attempts: [Attempt, …], lost_since, returns, run}
+    nightshift       {enqueued_at, queue, request_id, tags, attempts: [Attempt, …], lost_since, returns, run, outbox,
+                      copy, durable, on_expired, origin, changed}
 
 Pure functions on plain values: nothing here talks to a broker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from ..domain.job import MAX_ATTEMPTS_CARRIED, Attempt, JobRef, utcnow
+from ..options.kinds import MOST_TAGS, are_tags
 
 HISTORY = "nightshift"
 DEAD = "nightshift_dead"
+OUTBOX, COPY = "outbox", "copy"
+"""Keys in the ``nightshift`` header of a message from an outbox; see ``copies.py``."""
+ON_EXPIRED = "on_expired"
+"""Key in the ``nightshift`` header: what becomes of the job if it expires, where the call or its task said so."""
+DURABLE = "durable"
+"""Key in the ``nightshift`` header of a durable job: the id of its row in the outbox, also in its retries."""
+
+TAGS = "tags"
+"""Key in the ``nightshift`` header of a job that has tags: a list of texts."""
+DROP = "drop"
+
+ORIGIN = "origin"
+"""Key in the ``nightshift`` header of a copy: the id of the job that somebody enqueued again."""
 
 MOST = 1_000_000
 """The highest count (of retries, replays, deliveries) that we believe of a header; a higher one reads as 0."""
@@ -53,16 +68,21 @@ _CELERYS = frozenset({
 """What an ordinary job's headers contain, and a worker's request beside them."""
 
 
-def stamp(headers: dict[str, Any], *, queue: str, at: datetime, request_id: str | None) -> datetime:
+def stamp(
+    headers: dict[str, Any], *, queue: str, at: datetime, request_id: str | None, tags: Sequence[str] = ()
+) -> datetime:
     """Add the ``nightshift`` header to a message that is enqueued at ``at``; an existing one stays.
 
     Returns when the job was first enqueued.
     """
     if HISTORY in headers:
         return parse_time(history(headers).get("enqueued_at")) or at
-    headers[HISTORY] = past = {"enqueued_at": at.isoformat(), "queue": queue}
+    past: dict[str, Any] = {"enqueued_at": at.isoformat(), "queue": queue}
+    headers[HISTORY] = past
     if request_id is not None:
         past["request_id"] = request_id
+    if tags:
+        past[TAGS] = list(tags)
     return at
 
 
@@ -87,16 +107,33 @@ def _history(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     return value if isinstance(value, (dict, Mapping)) else {}
 
 
+def drops_expired(headers: Mapping[str, Any] | None, task: Any) -> bool:
+    """Whether the job is dropped if it has expired; its message decides, then its ``task`` (None: unknown)."""
+    said = _history(headers or {}).get(ON_EXPIRED) or getattr(task, ON_EXPIRED, None)
+    return bool(said == DROP)
+
+
 def due(headers: Mapping[str, Any]) -> datetime | None:
     """When the delay of a delayed job ended."""
-    value = _history(headers).get("due")
+    value = due_text(headers)
     return None if value is None else parse_time(value)
+
+
+def due_text(headers: Mapping[str, Any]) -> Any:
+    """The same, as the message has it."""
+    return _history(headers).get("due")
 
 
 def attempts(headers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """The ended attempts that travel with the message, oldest first."""
     value = history(headers).get("attempts")
     return [dict(a) for a in value if isinstance(a, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def origin(headers: Mapping[str, Any] | None) -> str | None:
+    """The id of the job of which this one is a copy; None if it is none."""
+    value = history(headers).get(ORIGIN)
+    return value if isinstance(value, str) else None
 
 
 def retries(headers: Mapping[str, Any]) -> int:
@@ -118,7 +155,7 @@ def deliveries(headers: Mapping[str, Any] | None, *, redelivered: bool = False) 
 
 def run(headers: Mapping[str, Any] | None) -> int:
     """The number of replays so far; 0 if missing or implausible. It separates the attempts of one run from the next."""
-    return _run(history(headers))
+    return _run(_history(headers or {}))
 
 
 def _run(past: Mapping[str, Any]) -> int:
@@ -136,11 +173,26 @@ def ref(headers: Mapping[str, Any], queue: str) -> JobRef:
         str(headers.get("id")),
         str(headers.get("task")),
         queue,
-        retries(headers) + 1,
+        retries(headers) + 1 if "retries" in headers else 1,
         past.get("request_id"),
         parse_time(past.get("enqueued_at")),
-        _run(past),
+        _run(past) if "run" in past else 0,
+        _durable(past) if DURABLE in past else "",
+        tags(past) if TAGS in past else (),
     )
+
+
+def tags(past: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tags in the ``nightshift`` header ``past``, without what nobody could have given."""
+    value = past.get(TAGS, ())
+    if value == () or not isinstance(value, (list, tuple)):
+        return ()
+    return tuple(tag for tag in value if are_tags([tag]))[:MOST_TAGS]
+
+
+def _durable(past: Mapping[str, Any]) -> str:
+    row = past[DURABLE]
+    return row if isinstance(row, str) else ""
 
 
 def parse_time(value: object) -> datetime | None:
@@ -162,7 +214,8 @@ def parse_time(value: object) -> datetime | None:
 def next_attempt(headers: Mapping[str, Any], ended: Attempt, *, due: datetime) -> dict[str, Any]:
     """The headers of the retry that follows ``ended``."""
     past = history(headers)
-    past.pop("returns", None)
+    for name in ("returns", OUTBOX, COPY):
+        past.pop(name, None)
     carried = [*attempts(headers), ended.as_dict()][-MAX_ATTEMPTS_CARRIED:]
     return {
         **job_headers(headers),

@@ -19,6 +19,8 @@ from ..services import Services
 from ..text.passwords import hide_password
 
 KEY = "nightshift_bounded_calls"
+ERROR_KEPT = 2.0
+"""Seconds after which a question that failed is asked again."""
 IDLE = 90.0
 """Seconds without a call after which a thread ends."""
 
@@ -37,6 +39,10 @@ class Answer:
         """Whether the source answered."""
         return self.error is None
 
+    def is_younger_than(self, seconds: float) -> bool:
+        """Whether the answer can be used again for ``seconds``; an error can for ``ERROR_KEPT`` at most."""
+        return time.monotonic() - self.at < (seconds if self.ok else min(seconds, ERROR_KEPT))
+
 
 @dataclass(slots=True)
 class _Call:
@@ -44,6 +50,7 @@ class _Call:
     started: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     answer: Answer | None = None
+    last: Answer | None = None  # of an earlier call that was answered
 
     def run(self) -> None:
         value, error = None, None
@@ -86,12 +93,22 @@ class BoundedCalls:
         calls = {name: self._ask(name, question, max_age) for name, question in questions.items()}
         return {name: call.wait(timeout) for name, call in calls.items()}
 
+    def kept(self, name: str, question: Callable[[], Any], *, timeout: float, max_age: float) -> Answer:
+        """The last answer to ``question``; if it is older than ``max_age`` seconds, a new one is on its way.
+
+        Only without an earlier answer this waits, up to ``timeout`` seconds.
+        """
+        call = self._ask(name, question, max_age)
+        if call.last is not None and (call.answer is None or not call.answer.ok):
+            return call.last
+        return call.wait(timeout)
+
     def _ask(self, name: str, question: Callable[[], Any], max_age: float) -> _Call:
         with self._lock:
             call = self._calls.get(name)
-            if call is not None and (call.answer is None or time.monotonic() - call.answer.at < max_age):
+            if call is not None and (call.answer is None or call.answer.is_younger_than(max_age)):
                 return call
-            call = self._calls[name] = _Call(question)
+            call = self._calls[name] = _Call(question, last=_last(call))
             if name not in self._threads:
                 waiting = self._threads[name] = queue.SimpleQueue()
                 threading.Thread(
@@ -124,6 +141,12 @@ class BoundedCalls:
             call.run()
             del call
         self._on_idle()
+
+
+def _last(call: _Call | None) -> Answer | None:
+    if call is None:
+        return None
+    return call.answer if call.answer is not None and call.answer.ok else call.last
 
 
 def of(services: Services) -> BoundedCalls:

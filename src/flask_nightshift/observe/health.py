@@ -1,9 +1,11 @@
-"""Health: checks four parts at the same time, each within a time limit.
+"""Health: checks six parts at the same time, each within a time limit.
 
     broker     it answers
     database   it answers
     workers    at least one reported in the last 15 s, and its event loop runs
-    beat       it ticked in the last 30 s (an idle Beat ticks too; Nightshift's own retention job needs it)
+    queues     which are paused (that is no failure)
+    outbox     its database answers; how many jobs wait there, and for how long; whether the broker lost its data
+    beat       any of them ticked in the last 30 s (an idle Beat ticks too; Nightshift's own retention job needs it)
 
 Workers and Beat report to the database, so while it is down their state is unknown and their checks fail.
 """
@@ -12,16 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from ..domain.job import utcnow
+from ..journal import note
+from ..outbox.claims import COUNTED, Backlog, backlog_of
 from ..services import Services
-from ..store import heartbeats
-from . import bounded_calls
+from ..store import epochs, heartbeats
+from ..text.counts import plural
+from . import bounded_calls, pauses
 
 HEALTH_SECONDS = 2.0
 """Seconds after which the check of a part fails."""
+WIPE_TOLD = timedelta(days=1)
+"""For how long a broker's loss of its data is told."""
 BEAT_FRESH = heartbeats.BEAT_FRESH.total_seconds()
 """Seconds after its last tick when Beat counts as dead."""
 
@@ -99,17 +107,42 @@ def _broker(answer: bounded_calls.Answer, _: str | None) -> Check:
 
 
 def _database(answer: bounded_calls.Answer, _: str | None) -> Check:
-    return Check(True, answer.value, "answers")
+    seconds, said = answer.value
+    return Check(True, seconds, f"answers; {said}" if said else "answers")
+
+
+def _ask_database(services: Services, timeout: float) -> tuple[float, str]:
+    return services.store.ping(timeout), note(services.settings.history)
+
+
+def _queues(answer: bounded_calls.Answer, _: str | None) -> Check:
+    found = [f"{name} {pause}" for name, pause in answer.value.items()]
+    return Check(True, answer.latency, _some(found, "; ") if found else "none is paused")
+
+
+def _outbox(answer: bounded_calls.Answer, _: str | None) -> Check:
+    (rows, oldest), wiped = answer.value
+    said = "no job waits"
+    if rows:
+        count = f"{COUNTED} jobs or more wait" if rows >= COUNTED else plural(rows, "job", "wait")
+        said = f"{count}, the oldest for {oldest:.0f} s"
+    if wiped is not None and utcnow() - wiped < WIPE_TOLD:
+        said += f"; the broker lost its data at {wiped:%Y-%m-%d %H:%M:%S} UTC, and with it the jobs that waited there"
+    return Check(True, answer.latency, said)
+
+
+def _ask_outbox(services: Services) -> tuple[Backlog, datetime | None]:
+    return backlog_of(services.outboxes), epochs.wiped_at(services.store, [services.broker.url])
 
 
 def _beat(answer: bounded_calls.Answer, _: str | None) -> Check:
     state: heartbeats.BeatState = answer.value
     if state.last_tick is None:
-        return Check(False, answer.latency, "never seen; start it with `flask jobs beat`")
+        return Check(False, answer.latency, "never seen; start one with `flask jobs beat`")
     age = max(0.0, (utcnow() - state.last_tick).total_seconds())
     if age > BEAT_FRESH:
         return Check(False, answer.latency, f"last tick {age:.0f} s ago, more than {BEAT_FRESH:.0f} s")
-    several = f"; {len(state.alive)} run, and each enqueues every entry" if len(state.alive) > 1 else ""
+    several = f"; {len(state.alive)} run" if len(state.alive) > 1 else ""
     return Check(True, answer.latency, f"last tick {age:.1f} s ago{several}")
 
 
@@ -142,7 +175,9 @@ class _Part:
 
 _PARTS = {
     "broker": _Part(lambda services, timeout: services.broker.health(timeout), _broker),
-    "database": _Part(lambda services, timeout: services.store.ping(timeout), _database),
+    "database": _Part(_ask_database, _database),
+    "queues": _Part(lambda services, _: pauses.seen(services), _queues),
+    "outbox": _Part(lambda services, _: _ask_outbox(services), _outbox),
     "workers": _Part(lambda services, _: heartbeats.workers(services.store, utcnow()), _workers),
     "beat": _Part(lambda services, _: heartbeats.beats(services.store, utcnow()), _beat),
 }

@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ..journal import UNKNOWN, TotalsRow, cumulative
+from ..outbox.claims import COUNTED
 from ..services import Services
 from . import overview as inspector
 from .overview import Overview
@@ -41,7 +42,9 @@ class _Cluster(Collector):
         overview = inspector.overview(self._services)
         yield _up(overview)
         yield from _queues(overview)
+        yield from _paused(overview)
         yield from _dead_letters(overview)
+        yield from _outbox(overview)
         yield from _processes(overview)
         yield from _totals(overview, self._services)
 
@@ -82,6 +85,16 @@ def _queues(overview: Overview) -> Iterator[Metric]:
         )
 
 
+def _paused(overview: Overview) -> Iterator[Metric]:
+    if overview.paused.ok and overview.queues.ok:
+        paused = GaugeMetricFamily(
+            "nightshift_queue_paused", "Whether the queue is paused (1) or not (0).", labels=["queue"]
+        )
+        for queue in overview.queues.value:
+            paused.add_metric([queue.queue], float(queue.queue in overview.paused.value))
+        yield paused
+
+
 def _dead_letters(overview: Overview) -> Iterator[Metric]:
     archived, pending = overview.dead_letters, overview.dead_pending
     if archived.ok and pending.ok:
@@ -95,6 +108,19 @@ def _dead_letters(overview: Overview) -> Iterator[Metric]:
             "nightshift_dead_letters_unarchived",
             "Dead letters in the broker's dead-letter queue, not yet in the database.",
             value=pending.value,
+        )
+
+
+def _outbox(overview: Overview) -> Iterator[Metric]:
+    if overview.outbox.ok:
+        rows, oldest = overview.outbox.value
+        yield GaugeMetricFamily(
+            "nightshift_outbox_rows",
+            f"Jobs whose transaction has committed and that are not in the broker yet (at most {COUNTED} are counted).",
+            value=rows,
+        )
+        yield GaugeMetricFamily(
+            "nightshift_outbox_oldest_seconds", "Age in seconds of the oldest of them.", value=oldest
         )
 
 

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .. import dead_letters, journal
-from ..brokers.base import QueueDepth
+from ..brokers.values import QueueDepth
 from ..domain.job import Outcome, utcnow
 from ..message.burial import DEAD_QUEUE
+from ..outbox import claims
 from ..services import Services
 from ..store import Store, heartbeats
-from . import bounded_calls, unheard
+from . import bounded_calls, pauses, unheard, workers
 from .bounded_calls import Answer
 
 OVERVIEW_SECONDS = 3.0
@@ -39,14 +40,16 @@ class Throughput:
 class Overview:
     """The state at ``at``; each part is an ``Answer`` with one of these values.
 
-    ``queues``: list of ``QueueDepth``. ``delayed``: the number of delayed jobs in all queues, None if the broker cannot
-    tell. ``dead_pending``: the number of letters in the broker's dead-letter queue. ``dead_letters``: the number of
-    archived letters that wait for a decision. ``workers``: list of ``heartbeats.WorkerRow``. ``beat``: a
-    ``heartbeats.BeatState``. ``totals``: list of ``journal.TotalsRow``. ``throughput``: a ``Throughput``.
+    ``queues``: list of ``QueueDepth``. ``paused``: the ``Pause`` of each paused queue, by name. ``delayed``: the number
+    of delayed jobs in all queues, None if the broker cannot tell. ``dead_pending``: the number of letters in the
+    broker's dead-letter queue. ``dead_letters``: the number of archived letters that wait for a decision. ``workers``:
+    list of ``heartbeats.WorkerRow``. ``beat``: a ``heartbeats.BeatState``. ``totals``: list of ``journal.TotalsRow``.
+    ``throughput``: a ``Throughput``. ``outbox``: a ``claims.Backlog`` of all outboxes.
     """
 
     at: datetime
     queues: Answer
+    paused: Answer
     delayed: Answer
     dead_pending: Answer
     dead_letters: Answer
@@ -54,20 +57,23 @@ class Overview:
     beat: Answer
     totals: Answer
     throughput: Answer
+    outbox: Answer
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types; a part that is unavailable is ``{"unavailable": reason}``."""
         return {
             "at": self.at.isoformat(),
             "queues": _part(self.queues, lambda rows: [_depth(row) for row in rows]),
+            "paused": _part(self.paused, lambda found: [pause.as_dict() for pause in found.values()]),
             "delayed": _part(self.delayed, lambda count: count),
             "dead_letters": {
                 "waiting": _part(self.dead_letters, int),
                 "unarchived": _part(self.dead_pending, int),
             },
-            "workers": _part(self.workers, lambda rows: [_worker(row) for row in rows]),
+            "workers": _part(self.workers, lambda rows: [workers.as_dict(row) for row in rows]),
             "beat": _part(self.beat, _beat),
             "totals": _part(self.totals, lambda rows: [_total(row) for row in rows]),
+            "outbox": _part(self.outbox, lambda waiting: {"rows": waiting.rows, "oldest": waiting.oldest}),
             "throughput": _part(self.throughput, lambda t: {"minutes": t.minutes, "counts": t.counts}),
         }
 
@@ -79,21 +85,31 @@ def overview(services: Services, *, timeout: float = OVERVIEW_SECONDS) -> Overvi
     questions: dict[str, Callable[[], Any]] = {
         "queues": lambda: broker.depths(services.queues()),
         "unheard": lambda: broker.depths(unheard.queues(services)),
+        "paused": lambda: pauses.seen(services),
+        "of_paused": lambda: broker.depths(pauses.seen(services).keys() - {*services.queues()}),
         "delayed": lambda: _delayed(services),
         "dead_pending": lambda: _sum(broker.depths([DEAD_QUEUE])),
         "dead_letters": lambda: dead_letters.count(store),
-        "workers": lambda: heartbeats.workers(store, now),
+        "workers": lambda: workers.seen(services, now),
         "beat": lambda: heartbeats.beats(store, now),
         "totals": lambda: journal.totals(store),
         "throughput": lambda: _throughput(store, now),
+        "outbox": lambda: claims.backlog_of(services.outboxes),
     }
     found = bounded_calls.of(services).gather(questions, timeout=timeout)
-    others = found.pop(
-        "unheard"
-    )  # a question of its own, because it needs the history, and ``queues`` must work without
-    if others.ok and found["queues"].ok:
-        found["queues"] = replace(found["queues"], value=[*found["queues"].value, *others.value])
+    for name in (
+        "unheard",
+        "of_paused",
+    ):  # they need the history or the orders, and ``queues`` must work without
+        others = found.pop(name)
+        if others.ok and found["queues"].ok:
+            found["queues"] = replace(found["queues"], value=_joined(found["queues"].value, others.value))
     return Overview(at=now, **found)
+
+
+def _joined(depths: list[QueueDepth], others: list[QueueDepth]) -> list[QueueDepth]:
+    known = {depth.queue for depth in depths}
+    return [*depths, *(depth for depth in others if depth.queue not in known)]
 
 
 def _delayed(services: Services) -> int | None:
@@ -138,23 +154,6 @@ def _depth(row: QueueDepth) -> dict[str, Any]:
         "delayed": row.delayed,
         "leased": row.leased,
         "oldest_seconds": row.oldest,
-    }
-
-
-def _worker(row: heartbeats.WorkerRow) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "hostname": row.hostname,
-        "pid": row.pid,
-        "healthy": row.healthy,
-        "problem": row.problem or None,
-        "pool": row.pool,
-        "concurrency": row.concurrency,
-        "running": [dict(job) for job in row.busy],
-        "queues": list(row.queues),
-        "version": row.version,
-        "started_at": row.started_at.isoformat(),
-        "seen_at": row.seen_at.isoformat(),
     }
 
 

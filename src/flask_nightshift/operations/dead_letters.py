@@ -7,25 +7,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from .. import dead_letters
 from ..dead_letters import ArchivedLetter, Filters, Result
 from ..domain.job import utcnow
-from ..errors import BrokerUnavailable, DatabaseUnavailable
+from ..domain.recording import OFF
+from ..errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
+from ..message import changes
 from ..message.burial import DEAD_QUEUE
+from ..message.changes import Editable
+from ..message.envelope import Envelope
 from ..services import Services
 from ..store import heartbeats
-from . import ids
+from . import changing, ids
 
 
-def latest(services: Services, filters: Filters, limit: int) -> list[ArchivedLetter]:
-    """Up to ``limit`` dead letters that meet ``filters``, latest death first."""
-    return dead_letters.list_letters(services.store, filters, limit)
+def latest(
+    services: Services, filters: Filters, limit: int, after: tuple[datetime, str] | None = None
+) -> list[ArchivedLetter]:
+    """Up to ``limit`` dead letters that meet ``filters``, latest death first.
+
+    ``after``: those that follow the letter with that time of death and that id.
+    """
+    return dead_letters.list_letters(services.store, filters, limit, after)
 
 
 def count(services: Services, filters: Filters) -> int:
     """The number of dead letters that meet ``filters``."""
     return dead_letters.count(services.store, filters)
+
+
+def check(services: Services, filters: Filters) -> None:
+    """Raise ``DeadLetterNotFound`` if the filters name a fingerprint that no letter has, whatever its status."""
+    if filters.fingerprint is None:
+        return
+    if not dead_letters.count(services.store, Filters(status=None, fingerprint=filters.fingerprint)):
+        raise DeadLetterNotFound(
+            f"no dead letter has the fingerprint {filters.fingerprint!r}; 'flask jobs dead incidents' shows them"
+        )
 
 
 def unarchived(services: Services) -> int | None:
@@ -82,9 +103,62 @@ def replay(
         dry_run=dry_run,
         force=force,
         queue=queue,
+        locks=services.locks,
+        recorded=services.settings.history != OFF,
         sleep=sleep,
         progress=progress,
         stopped=stopped,
+    )
+
+
+def replay_changed(
+    services: Services,
+    given: str,
+    *,
+    args: str | None = None,
+    kwargs: str | None = None,
+    queue: str | None = None,
+    force: bool = False,
+) -> Result:
+    """Replay the one letter that ``given`` means with other arguments: a JSON list, a JSON object.
+
+    ``changing.changed`` explains them. The job keeps its id, callbacks, chain, group and chord. Raises
+    ``DeadLetterNotFound``, ``ArgumentsRefused``, ``DatabaseUnavailable`` and ``BrokerUnavailable``; the letter waits
+    then, as if nothing had been asked for.
+    """
+    archived = find(services, given)
+    letter = archived.letter
+    before = Envelope(
+        letter.body, letter.headers, letter.properties, letter.content_type, letter.content_encoding
+    )
+    after = changing.changed(services, before, args, kwargs)
+    chosen = Filters(ids=(letter.id,))
+    if after is before:
+        return replay(services, chosen, queue=queue, force=force)
+    changing.check_once(services, after)
+    after = changes.noted_change(after)
+    texts = services.texts(letter.task).of(after.headers, after.body)
+    new = dead_letters.Changed(replace(letter, body=after.body, headers=after.headers), texts)
+    return dead_letters.replay(
+        services.store,
+        services.broker,
+        chosen,
+        queue=queue,
+        force=force,
+        locks=services.locks,
+        changed=new,
+        recorded=services.settings.history != OFF,
+    )
+
+
+def editable(services: Services, given: str) -> Editable:
+    """The arguments of the letter that ``given`` means, as JSON with ``***`` for what is hidden.
+
+    Raises ``DeadLetterNotFound``, or ``ArgumentsRefused`` if they cannot be changed.
+    """
+    letter = find(services, given).letter
+    return changing.editable(
+        services, Envelope(letter.body, letter.headers, content_type=letter.content_type)
     )
 
 
@@ -110,12 +184,15 @@ __all__ = [
     "Filters",
     "Result",
     "affected",
+    "check",
     "count",
     "discard",
+    "editable",
     "find",
     "idle_queues",
     "latest",
     "named",
     "replay",
+    "replay_changed",
     "unarchived",
 ]

@@ -14,12 +14,13 @@ from sqlalchemy import or_, select
 from ..brokers.base import DelayedJobs
 from ..dead_letters import Status
 from ..errors import DeadLetterNotFound, JobNotFound
-from ..store import Store
+from ..store import Store, ids
+from ..store.outbox_rows import WAITING
 from ..store.tables import dead_letters as letters
-from ..store.tables import jobs
+from ..store.tables import jobs, outbox
 from ..text.printable import in_a_line
 
-LEAST = 4
+LEAST = ids.LEAST
 """Minimum number of characters of a part of an id, so that an action does not hit a job by chance."""
 _SEVERAL = 6
 _LONGEST = 80
@@ -30,22 +31,26 @@ def letter_id(store: Store, given: str) -> str:
 
     Of several letters of one job, it is the one that waits. Raises ``DeadLetterNotFound`` or ``DatabaseUnavailable``.
     """
-    found = _matches(store, letters, (letters.c.id, letters.c.job_id), given, letters.c.at.desc())
+    found = _letters(store, given)
     if len({row.job_id for row in found}) == 1 and len(found) > 1:
         found = [row for row in found if row.status == Status.WAITING] or found
-    problem = _problem("dead letter", given, [row.id for row in found], "'flask jobs dead list' shows them")
-    if problem:
-        raise DeadLetterNotFound(problem)
+    said = problem("dead letter", given, [row.id for row in found], "'flask jobs dead list' shows them")
+    if said:
+        raise DeadLetterNotFound(said)
     return str(found[0].id)
 
 
-def job_id(store: Store, given: str) -> str:
+def job_id(store: Store, given: str, note: str = "") -> str:
     """The id of the one job that ``given`` means: an id, its start or its end.
 
-    Raises ``JobNotFound`` or ``DatabaseUnavailable``.
+    ``note`` says which jobs the history records, if not all. Raises ``JobNotFound`` or ``DatabaseUnavailable``.
     """
-    found = [row.id for row in _matches(store, jobs, (jobs.c.id,), given, jobs.c.updated_at.desc())]
-    return _only("job", given, found, "the history keeps jobs for NIGHTSHIFT_KEEP_JOBS_DAYS")
+    found: list[str] = []
+    if given.strip():
+        with store.read() as connection:
+            whole = connection.execute(select(jobs.c.id).where(jobs.c.id == given)).scalars().all()
+            found = list(whole) or ids.jobs_like(connection, given, _SEVERAL)
+    return only("job", given, found, note or "the history keeps jobs for NIGHTSHIFT_KEEP_JOBS_DAYS")
 
 
 def delayed_id(hold: DelayedJobs, queues: Sequence[str], given: str) -> str:
@@ -55,39 +60,53 @@ def delayed_id(hold: DelayedJobs, queues: Sequence[str], given: str) -> str:
     """
     found = [id_ for queue in queues for id_ in (hold.like(queue, given, _SEVERAL) if given else ())]
     found = [given] if given in found else list(dict.fromkeys(found))
-    return _only("delayed job", given, found or [given], "'flask jobs delayed list' shows them")
+    return only("delayed job", given, found or [given], "'flask jobs delayed list' shows them")
 
 
-def _matches(store: Store, table: Any, columns: Sequence[Any], given: str, order: Any) -> list[Any]:
-    """Up to ``_SEVERAL`` rows that ``given`` may mean: those with that whole id, else those with it as a part."""
+def waiting_ids(store: Store, given: str) -> list[Any]:
+    """The rows of jobs in the outbox of ``store`` that ``given`` may mean; raises ``DatabaseUnavailable``."""
+    mine = or_(
+        outbox.c.job_id.startswith(given, autoescape=True), outbox.c.job_id.endswith(given, autoescape=True)
+    )
+    query = select(outbox.c.job_id, outbox.c.task, outbox.c.queue).where(outbox.c.state == WAITING, mine)
     if not given.strip():
         return []
-    whole = or_(*(column == given for column in columns))
-    part = or_(
-        *(column.startswith(given, autoescape=True) for column in columns),
-        *(column.endswith(given, autoescape=True) for column in columns),
-    )
     with store.read() as connection:
-        for condition in (whole, part):
-            found = connection.execute(select(table).where(condition).order_by(order).limit(_SEVERAL)).all()
-            exact = [row for row in found if row.id == given]
-            if found:
-                return exact or list(found)
-    return []
+        found = connection.execute(query.order_by(outbox.c.created_at.desc()).limit(_SEVERAL)).all()
+    return [row for row in found if row.job_id == given] or list(found)
 
 
-def _only(noun: str, given: str, found: Sequence[str], hint: str) -> str:
-    problem = _problem(noun, given, found, hint)
-    if problem:
-        raise JobNotFound(problem)
+def _letters(store: Store, given: str) -> list[Any]:
+    """Up to ``_SEVERAL`` dead letters that ``given`` may mean, latest death first.
+
+    They are the one with that id, else those of the job with that id, else those with it as a part of either.
+    """
+    if not given.strip():
+        return []
+    columns = (letters.c.id, letters.c.job_id, letters.c.status)
+    with store.read() as connection:
+        for condition in (letters.c.id == given, letters.c.job_id == given):
+            query = select(*columns).where(condition).order_by(letters.c.at.desc()).limit(_SEVERAL)
+            if found := connection.execute(query).all():
+                return list(found)
+        like = letters.c.id.in_(ids.letters_like(connection, given, _SEVERAL))
+        return list(connection.execute(select(*columns).where(like).order_by(letters.c.at.desc())))
+
+
+def only(noun: str, given: str, found: Sequence[str], hint: str) -> str:
+    """The one id in ``found`` that ``given`` means; raises ``JobNotFound`` with a ``hint``."""
+    said = problem(noun, given, found, hint)
+    if said:
+        raise JobNotFound(said)
     return found[0]
 
 
-def _problem(noun: str, given: str, found: Sequence[str], hint: str) -> str:
+def problem(noun: str, given: str, found: Sequence[str], hint: str) -> str:
     """Why ``given`` does not mean exactly one of ``found``; empty if it does."""
     shown = repr(given if len(given) <= _LONGEST else f"{given[:_LONGEST]}…")
     if given.strip() and not found:
-        return f"there is no {noun} {shown}; {hint}"
+        few = f", and it is not enough to look for its end: give {LEAST} characters or more"
+        return f"there is no {noun} {shown}{few if len(given) < LEAST else ''}; {hint}"
     if len(found) == 1 and (len(given) >= LEAST or given == found[0]):
         return ""
     some = ", ".join(map(in_a_line, found[: _SEVERAL - 1])) + (" and more" if len(found) == _SEVERAL else "")
@@ -95,4 +114,4 @@ def _problem(noun: str, given: str, found: Sequence[str], hint: str) -> str:
     return f"{shown} is not enough to tell one {noun}{may_be}"
 
 
-__all__ = ["delayed_id", "job_id", "letter_id"]
+__all__ = ["delayed_id", "job_id", "letter_id", "only", "problem", "waiting_ids"]

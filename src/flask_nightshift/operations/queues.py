@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
+from ..domain.job import utcnow
+from ..errors import DatabaseUnavailable
 from ..services import Services
+from ..store import Store, ledger
+
+logger = logging.getLogger("flask_nightshift.operations")
 
 
 def waiting(services: Services, queues: Iterable[str]) -> int:
@@ -15,9 +21,25 @@ def waiting(services: Services, queues: Iterable[str]) -> int:
 def purge(services: Services, queue: str) -> int:
     """Delete the jobs that wait in ``queue`` for good, without dead letters; returns their number.
 
-    Raises ``BrokerUnavailable``.
+    The locks of unique jobs are released, and durable jobs that have not begun are not recovered. Raises
+    ``BrokerUnavailable``, or ``DatabaseUnavailable`` where the database holds the locks.
     """
-    return services.broker.purge(queue)
+    durable = [(store, jobs) for store in services.outboxes if (jobs := _durable(services, store, queue))]
+    count = services.broker.purge(queue)
+    services.locks.purged(queue)
+    for store, jobs in durable:
+        ledger.purged(store, jobs, utcnow())
+    return count
+
+
+def _durable(services: Services, store: Store, queue: str) -> list[ledger.Open]:
+    """The durable jobs that wait in ``queue`` and have not begun; none if the database is away: a purge needs none."""
+    due = None if services.broker.capabilities.lists_delayed else utcnow()
+    try:
+        return ledger.waiting(store, queue, due)
+    except DatabaseUnavailable as exc:
+        logger.warning("ledger.not_purged", extra={"queue": queue, "why": str(exc)})
+        return []
 
 
 __all__ = ["purge", "waiting"]

@@ -15,8 +15,23 @@ from typing import Any
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
 
+from ..text.redaction import Redaction
+from .kinds import (
+    BOOLEAN,
+    DATE,
+    IS_UNIQUE,
+    LIMIT,
+    MOMENT,
+    NAME,
+    ON_DUPLICATE,
+    ON_EXPIRED,
+    TAGS,
+    TEXT,
+    UNIQUE_FOR,
+    Kind,
+)
 from .publish import WAIT, InvalidOption
-from .task import BOOLEAN, DATE, LIMIT, MOMENT, NAME, TEXT, Kind, limits, meant
+from .task import limits, meant
 
 _MAPPING = Kind("give a dict with text keys", lambda value: isinstance(value, Mapping) and all(
     isinstance(name, str) for name in value
@@ -29,6 +44,7 @@ CALL: Mapping[str, Kind] = {
     "add_to_parent": BOOLEAN,
     "compression": TEXT,
     "countdown": WAIT,
+    "durable": BOOLEAN,
     "eta": DATE,
     "expires": MOMENT,
     "headers": _MAPPING,
@@ -41,8 +57,14 @@ CALL: Mapping[str, Kind] = {
     "serializer": TEXT,
     "shadow": TEXT,
     "soft_time_limit": LIMIT,
+    "tags": TAGS,
     "task_id": NAME,
     "time_limit": LIMIT,
+    "on_duplicate": ON_DUPLICATE,
+    "on_expired": ON_EXPIRED,
+    "unique": IS_UNIQUE,
+    "unique_for": UNIQUE_FOR,
+    "unique_key": Kind("give text or a number", lambda value: value is None or isinstance(value, (str, int))),
 }
 """The options of ``apply_async`` that people set, except ``priority`` and ``queue`` (see ``publish.py``)."""
 _KNOWN = frozenset(CALL) | {
@@ -128,17 +150,21 @@ def with_limits(options: dict[str, Any], task: Any) -> dict[str, Any]:
 
 
 def unencodable_argument(
-    task: str, run: Callable[..., Any] | None, args: Any, kwargs: Any, serializer: str
+    task: str, run: Callable[..., Any] | None, args: Any, kwargs: Any, serializer: str, redaction: Redaction
 ) -> UnencodableArgument | None:
-    """The error for the first argument that ``serializer`` cannot encode; None if it can encode all."""
-    for name, value in _named(run, args, kwargs):
+    """The error for the first argument that ``serializer`` cannot encode; None if it can encode all.
+
+    ``redaction`` hides values in the error.
+    """
+    harmless = _named(run, redaction.args(args, redaction.positions(run)), redaction.value(kwargs))
+    for (name, value), (_, shown) in zip(_named(run, args, kwargs), harmless, strict=True):
         try:
             dumps(value, serializer)
         except Exception as exc:  # noqa: BLE001 - an encoder may raise anything
-            text = repr(value)
-            shown = text if len(text) <= 80 else text[:77] + "..."
+            text = repr(shown)
+            text = text if len(text) <= 80 else text[:77] + "..."
             return UnencodableArgument(
-                f"{name} of {task} is {shown}, which cannot be sent as {serializer} ({exc}): "
+                f"{name} of {task} is {text}, which cannot be sent as {serializer} ({exc}): "
                 "pass its id, and load it in the task; or plain data: text, numbers, lists, dicts"
             )
     return None

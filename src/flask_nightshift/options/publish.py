@@ -18,7 +18,7 @@ from kombu.serialization import prepare_accept_content, registry
 
 from ..domain.job import utcnow
 from . import task as task_options
-from .task import LONGEST, MOST_BYTES, MOST_PRIORITY, Kind
+from .kinds import DATE, LONGEST, MOST_BYTES, MOST_PRIORITY, Kind, is_number
 
 _PLAIN = (str, bytes, float, bool, type(None), Decimal, datetime)
 _WORD = 2**63
@@ -38,12 +38,12 @@ class InvalidOption(ValueError):
 
 WAIT = Kind(
     f"give seconds, at most {LONGEST}",
-    lambda value: value is None or task_options.is_number(value, -LONGEST, LONGEST),
+    lambda value: value is None or is_number(value, -LONGEST, LONGEST),
 )
 _RETRY = {
     "max_retries": task_options.RETRY_KWARGS["max_retries"],
     "countdown": WAIT,
-    "eta": task_options.DATE,
+    "eta": DATE,
 }
 _RETRY_OPTIONS = ("expires", "priority", "queue")
 

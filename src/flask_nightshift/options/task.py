@@ -8,118 +8,45 @@ library only.
 from __future__ import annotations
 
 import difflib
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import ConfigurationError
+from .kinds import (
+    ANYTHING,
+    BOOLEAN,
+    CLASS,
+    COUNT,
+    ERRORS,
+    FUNCTION,
+    IS_UNIQUE,
+    LIMIT,
+    LONGEST,
+    MOMENT,
+    NAME,
+    ON_DUPLICATE,
+    ON_EXPIRED,
+    PRIORITY,
+    QUEUE,
+    SECONDS,
+    TAGS,
+    TEXT,
+    UNIQUE_FOR,
+    Kind,
+    is_count,
+    is_rate,
+    is_seconds,
+    or_none,
+)
 
-LONGEST = 2**28 - 1
-"""Seconds (8.5 years): the longest delay that RabbitMQ can hold; the limit on every broker, so apps can switch."""
-MOST_RETRIES = 1_000_000
-MOST_PRIORITY = 255
-MOST_BYTES = 255
-"""The maximum length of a name in AMQP."""
 HARD_LIMIT_MARGIN = 30
 """Seconds between the soft and the hard time limit when only one of them is given."""
 SIMILAR = 0.8
 """From this similarity on (``difflib``, 0 to 1) a name counts as a misspelling of another."""
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """The allowed values of an option: ``accepts`` tests a value, ``allowed`` describes them in an error."""
-
-    allowed: str
-    accepts: Callable[[Any], bool]
-
-
-def _or_none(kind: Kind, meaning: str) -> Kind:
-    return Kind(f"{kind.allowed}, or None {meaning}", lambda value: value is None or kind.accepts(value))
-
-
-def is_number(value: object, low: float, high: float) -> bool:
-    """Whether ``value`` is a number from ``low`` to ``high``."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-
-
-def is_seconds(value: object) -> bool:
-    """Whether ``value`` is a number of seconds from 0 to ``LONGEST``."""
-    return is_number(value, 0, LONGEST)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_RETRIES
-
-
-def is_name(value: object) -> bool:
-    """Whether ``value`` is a text of 1 to ``MOST_BYTES`` bytes."""
-    if not isinstance(value, str):
-        return False
-    try:
-        return 0 < len(value.encode()) <= MOST_BYTES
-    except UnicodeEncodeError:
-        return False
-
-
-def _is_rate(value: object) -> bool:
-    """Whether it is a rate limit in Celery's format: ``10``, ``"10/s"``, ``"1.5/m"``, ``"100/h"``."""
-    return is_number(value, 0, math.inf) or (
-        isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?(/[smh])?", value) is not None
-    )
-
-
-def _are_errors(value: object) -> bool:
-    return isinstance(value, (tuple, list, set, frozenset)) and all(
-        isinstance(each, type) and issubclass(each, BaseException) for each in value
-    )
-
-
-def _is_date(value: object) -> bool:
-    if isinstance(value, str):
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            return False
-        return True
-    return isinstance(value, datetime)
-
-
-SECONDS = Kind(f"give seconds, from 0 to {LONGEST}", is_seconds)
-LIMIT = _or_none(SECONDS, "for no limit")
-COUNT = Kind(f"give a whole number from 0 to {MOST_RETRIES}", _is_count)
-BOOLEAN = Kind("give True or False", lambda value: value is None or isinstance(value, bool))
-NAME = Kind(f"give a name of 1 to {MOST_BYTES} bytes", is_name)
-ERRORS = Kind("give a tuple of exception classes, such as (OSError,)", _are_errors)
-PRIORITY = _or_none(
-    Kind(
-        f"give a whole number from 0 to {MOST_PRIORITY}",
-        lambda value: _is_count(value) and value <= MOST_PRIORITY,
-    ),
-    "for none",
-)
-DATE = _or_none(Kind("give a datetime or an ISO 8601 text", _is_date), "for now")
-MOMENT = _or_none(
-    Kind(
-        "give seconds, a timedelta, a datetime or an ISO 8601 text",
-        lambda value: _is_date(value) or is_seconds(value) or isinstance(value, timedelta),
-    ),
-    "for never",
-)
-QUEUE = _or_none(
-    Kind(NAME.allowed, lambda value: is_name(getattr(value, "name", value))), "for the default queue"
-)
-TEXT = Kind("give text", lambda value: value is None or (isinstance(value, str) and bool(value)))
-FUNCTION = Kind("give a function", callable)
-CLASS = Kind("give a class, or its name as text", lambda value: isinstance(value, (str, type)))
-ANYTHING = Kind("", lambda _: True)
-
 RETRY_KWARGS: Mapping[str, Kind] = {
-    "max_retries": _or_none(COUNT, "for no limit"),
-    "countdown": _or_none(SECONDS, "for the task's own wait"),
+    "max_retries": or_none(COUNT, "for no limit"),
+    "countdown": or_none(SECONDS, "for the task's own wait"),
     "queue": QUEUE,
     "priority": PRIORITY,
     "expires": MOMENT,
@@ -133,17 +60,18 @@ _EVERY_TASK: Mapping[str, Kind] = {
     "acks_on_timeout": BOOLEAN,
     "autoretry_for": ERRORS,
     "compression": TEXT,
-    "default_retry_delay": _or_none(SECONDS, "for none"),
+    "default_retry_delay": or_none(SECONDS, "for none"),
     "dont_autoretry_for": ERRORS,
     "expires": MOMENT,
     "ignore_result": BOOLEAN,
-    "max_retries": _or_none(COUNT, "for no limit"),
+    "max_retries": or_none(COUNT, "for no limit"),
+    "on_expired": ON_EXPIRED,
     "priority": PRIORITY,
     "queue": QUEUE,
-    "rate_limit": _or_none(Kind("give a number or a text such as '10/s', '100/m', '5/h'", _is_rate), "for no limit"),
+    "rate_limit": or_none(Kind("give a number or a text such as '10/s', '100/m', '5/h'", is_rate), "for no limit"),
     "reject_on_worker_lost": BOOLEAN,
-    "resultrepr_maxsize": Kind("give a whole number from 1", lambda value: _is_count(value) and value > 0),
-    "retry_backoff": _or_none(
+    "resultrepr_maxsize": Kind("give a whole number from 1", lambda value: is_count(value) and value > 0),
+    "retry_backoff": or_none(
         Kind(
             f"give the first wait in seconds, from 0 to {LONGEST}, or True or False",
             lambda value: isinstance(value, bool) or is_seconds(value),
@@ -152,7 +80,7 @@ _EVERY_TASK: Mapping[str, Kind] = {
     ),
     "retry_backoff_max": SECONDS,
     "retry_jitter": BOOLEAN,
-    "retry_kwargs": _or_none(
+    "retry_kwargs": or_none(
         Kind("give a dict with any of " + ", ".join(RETRY_KWARGS), lambda value: isinstance(value, Mapping)), "for none"
     ),
     "retry_on_worker_lost": BOOLEAN,
@@ -181,17 +109,41 @@ _ONE_TASK: Mapping[str, Kind] = {
     "delivery_mode": Kind(
         "give 1 or 2, 'transient' or 'persistent'", lambda v: v in (None, 1, 2, "transient", "persistent")
     ),
+    "durable": BOOLEAN,
     "exchange": ANYTHING,
     "exchange_type": TEXT,
+    "idempotency_key": Kind(
+        "give a function of the task's arguments that returns text, or None",
+        lambda v: v is None or callable(v),
+    ),
     "immediate": BOOLEAN,
     "lazy": BOOLEAN,
     "mandatory": BOOLEAN,
-    "name": _or_none(NAME, "for module.function"),
+    "name": or_none(NAME, "for module.function"),
     "pydantic": BOOLEAN,
     "routing_key": TEXT,
+    "on_duplicate": ON_DUPLICATE,
     "shared": BOOLEAN,
+    "tags": TAGS,
+    "unique": IS_UNIQUE,
+    "unique_for": UNIQUE_FOR,
+    "unique_key": Kind(
+        "give a function of the task's arguments, or None for all arguments",
+        lambda v: v is None or callable(v),
+    ),
 }
-_OFTEN = EVERY_TASK - {"compression", "throws", "trail", "typing"}
+UNIQUE = ("unique", "unique_key", "unique_for", "on_duplicate")
+"""The options of a unique task."""
+IDEMPOTENCY_KEY = "idempotency_key"
+DURABLE = "durable"
+ON_EXPIRED_OPTION = "on_expired"
+TAGS_OPTION = "tags"
+_OFTEN = EVERY_TASK.union(UNIQUE, {IDEMPOTENCY_KEY, DURABLE, TAGS_OPTION}) - {
+    "compression",
+    "throws",
+    "trail",
+    "typing",
+}
 """The options that count as meant by a similar name; a user's own attribute may resemble the other ones."""
 _OTHER_WORDS = {
     "attempts": "max_retries",
@@ -226,10 +178,38 @@ def checked(
             raise ConfigurationError(key(name), value, kind.allowed)
         elif kind is ERRORS:
             found[name] = tuple(value)
+        elif kind is TAGS:
+            found[name] = in_order(value)
     if found.get("retry_kwargs"):
         check_retry_kwargs(found["retry_kwargs"], key)
     check_limits(found.get("soft_time_limit"), found.get("time_limit"), key)
+    if only is None and "base" not in found:
+        check_unique(found, key)
+    for name in ("unique_key", IDEMPOTENCY_KEY):
+        if callable(found.get(name)):
+            found[name] = staticmethod(found[name])  # Celery would bind it to the task
     return found
+
+
+def in_order(tags: Iterable[str] | None) -> tuple[str, ...]:
+    """``tags``, each once; those of a set in alphabetical order."""
+    listed = sorted(tags) if isinstance(tags, (set, frozenset)) else tags or ()
+    return tuple(dict.fromkeys(listed))
+
+
+def check_unique(options: Mapping[str, Any], key: Callable[[str], str]) -> None:
+    """Raise ``ConfigurationError`` for options that only a unique task can have, or that exclude its lock."""
+    unique = options.get("unique")
+    for name in UNIQUE[1:]:
+        if not unique and options.get(name) is not None:
+            allowed = "the task has no lock; add unique='until_done' or unique='until_started'"
+            raise ConfigurationError(key(name), options[name], allowed)
+    if unique and options.get(DURABLE) and options.get("on_duplicate") == "replace":
+        allowed = "a job that replaces others cannot be durable; use on_duplicate='skip' or 'raise'"
+        raise ConfigurationError(key(DURABLE), True, allowed)
+    if unique == "until_done" and options.get("acks_late") is False:
+        allowed = "with acks_late=False a crash would leave the lock; use 'until_started', or acks_late=True"
+        raise ConfigurationError(key("unique"), unique, allowed)
 
 
 def check_retry_kwargs(options: Mapping[str, Any], key: Callable[[str], str]) -> None:

@@ -1,8 +1,8 @@
 """Compute when a crontab runs next, also on the two days of a year on which clocks change.
 
 Celery counts the hours that the clock shows. When summer time ends, it treats the repeated hour as one, and an hourly
-job skips the second. Here a crontab whose hour is ``*`` runs in every real hour. A crontab that names hours runs once
-at each: in the first of two repeated hours, or after the gap when summer time begins.
+job skips the second. Here a crontab whose hour is ``*`` or a step (``*/2``) runs in every real hour. A crontab that
+names hours runs once at each: in the first of two repeated hours, or after the gap when summer time begins.
 
 All functions are pure; the caller passes the time in.
 """
@@ -18,12 +18,22 @@ from celery.schedules import crontab
 
 MOST_DAYS = 366 * 41
 """Days to look ahead: in the worst case, 29 February falls on a given weekday every 40 years."""
-_SMALLEST = timedelta(microseconds=1)
 
 
 def knows(spec: Any) -> bool:
-    """Whether ``spec`` is a crontab of Celery's own class, in a zone that distinguishes the repeated hours."""
-    return type(spec) is crontab and isinstance(spec.tz, (ZoneInfo, timezone))
+    """Whether ``spec`` is a crontab of Celery's own class, with no clock of its own."""
+    return type(spec) is crontab and spec.nowfun is None
+
+
+def distinguishes(zone: Any) -> bool:
+    """Whether ``zone`` distinguishes the repeated hours."""
+    return isinstance(zone, (ZoneInfo, timezone))
+
+
+def said(spec: crontab) -> tuple[Any, ...]:
+    """The fields of ``spec`` as they were given: minute, hour, day of the month, month, day of the week."""
+    days = spec._orig_day_of_month, spec._orig_month_of_year, spec._orig_day_of_week  # noqa: SLF001
+    return spec._orig_minute, spec._orig_hour, *days  # noqa: SLF001
 
 
 def next_run(spec: crontab, after: datetime, zone: tzinfo) -> datetime:
@@ -42,21 +52,6 @@ def next_run(spec: crontab, after: datetime, zone: tzinfo) -> datetime:
     raise ValueError(f"{spec!r} never runs")
 
 
-def due(next_at: datetime, spec: crontab, now: datetime, deadline: float | None = None) -> tuple[bool, float]:
-    """Whether the run planned for ``next_at`` is due, and the seconds from ``now`` until the next one.
-
-    ``deadline`` is Celery's ``beat_cron_starting_deadline``: a run that is late by more seconds is skipped.
-    """
-    if next_at > now:
-        return False, (next_at - now).total_seconds()
-    following = next_run(spec, now, spec.tz)
-    late = deadline is not None and next_at < now - timedelta(seconds=deadline)
-    if late:
-        oldest = now - timedelta(seconds=float(deadline or 0)) - _SMALLEST
-        late = next_run(spec, oldest, spec.tz) > now
-    return not late, (following - now).total_seconds()
-
-
 def _on(spec: crontab, day: date) -> bool:
     return (
         day.month in spec.month_of_year
@@ -68,9 +63,16 @@ def _on(spec: crontab, day: date) -> bool:
 def _moments(spec: crontab, day: date, hour: int, zone: tzinfo) -> list[datetime]:
     """The moments at which ``spec`` runs within one hour of the clock, in order."""
     walls = [datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone) for minute in spec.minute]
-    if len(spec.hour) < 24:
+    if not _in_every_hour(spec):
         return sorted(wall.astimezone(UTC) for wall in walls)
     return sorted({moment for wall in walls for moment in _passing(wall)})
+
+
+def _in_every_hour(spec: crontab) -> bool:
+    """Whether the hour of ``spec`` is ``*`` or a step, and so counts the hours that pass."""
+    hour = said(spec)[1]
+    steps = isinstance(hour, str) and all(part.startswith("*") for part in hour.split(","))
+    return steps or len(spec.hour) == 24
 
 
 def _passing(wall: datetime) -> Iterator[datetime]:
@@ -81,4 +83,4 @@ def _passing(wall: datetime) -> Iterator[datetime]:
             yield moment
 
 
-__all__ = ["MOST_DAYS", "due", "knows", "next_run"]
+__all__ = ["MOST_DAYS", "distinguishes", "knows", "next_run", "said"]

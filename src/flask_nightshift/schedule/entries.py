@@ -8,13 +8,12 @@ not Beat import ``celery.beat`` only for an entry that is made of its classes.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from celery.schedules import BaseSchedule, ParseException, crontab, solar
+from celery.schedules import BaseSchedule, ParseException, crontab
 from celery.schedules import schedule as interval
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
@@ -24,12 +23,13 @@ from ..errors import ConfigurationError
 from ..options.call import checked_call
 from ..options.publish import InvalidOption, checked_priority, checked_queue
 from ..services import Services
+from . import policy
 
 KEY = "NIGHTSHIFT_SCHEDULE"
 CELERY_KEY = "beat_schedule"
 PRUNE = "nightshift.prune"
 """The name of the retention task and of its schedule entry."""
-_ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "queue", "options", "relative")
+_ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "queue", "options", "relative", *policy.KEYS)
 _ALLOWED = (
     "seconds, a timedelta, a crontab text such as '30 3 * * *' (minute hour day-of-month month day-of-week), "
     "or a Celery schedule"
@@ -73,7 +73,10 @@ def entries(services: Services) -> dict[str, dict[str, Any]]:
     current = services.celery.conf.beat_schedule
     removed, changed = current.changes() if isinstance(current, Entries) else (set(), current)
     kept = {name: entry for name, entry in declared.items() if name not in removed}
-    return {**kept, **_checked(CELERY_KEY, changed)}
+    found = {**kept, **_checked(CELERY_KEY, changed)}
+    for name, entry in found.items():
+        policy.check_overlap(f"{CELERY_KEY}[{name!r}]", entry, services.celery.tasks.get(entry["task"]))
+    return found
 
 
 def check(name: str, entry: Any, key: str = CELERY_KEY) -> dict[str, Any]:
@@ -81,19 +84,12 @@ def check(name: str, entry: Any, key: str = CELERY_KEY) -> dict[str, Any]:
     return _entry(f"{key}[{name!r}]", entry)
 
 
-def fingerprint(when: BaseSchedule) -> str:
-    """A short fingerprint of ``when``, which changes with the schedule or its time zone."""
-    if isinstance(when, crontab):
-        fields = (when.minute, when.hour, when.day_of_month, when.month_of_year, when.day_of_week)
-        meaning: tuple[Any, ...] = (*map(sorted, fields), str(when.tz))
-    elif isinstance(when, interval):
-        meaning = (when.run_every, when.relative)
-    elif isinstance(when, solar):
-        meaning = (when.event, when.lat, when.lon)
-    else:
-        meaning = ()  # a repr may differ between processes
-    kind = type(when)
-    return hashlib.sha256(repr((kind.__module__, kind.__qualname__, meaning)).encode()).hexdigest()[:16]
+def check_periodic(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for an entry of ``add_periodic_task``, which takes our keys for options of the job."""
+    options = entry.get("options") or {}
+    own = {key: options[key] for key in policy.KEYS if key in options}
+    rest = {option: value for option, value in options.items() if option not in own}
+    return check(name, {**entry, "options": rest, **own})
 
 
 def _checked(key: str, found: Any) -> dict[str, dict[str, Any]]:
@@ -104,7 +100,7 @@ def _checked(key: str, found: Any) -> dict[str, dict[str, Any]]:
 
 def _entry(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        value = _as_mapping(value)
+        value = _as_mapping(key, value)
     if not isinstance(value, Mapping):
         raise ConfigurationError(key, value, "give a dict: {'task': name, 'schedule': " + _ALLOWED + "}")
     _refuse_unknown(key, value)
@@ -115,6 +111,7 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
     if value.get("queue") is not None:
         options["queue"] = value["queue"]
     _check_options(f"{key}['options']", options)
+    options.setdefault("on_expired", "drop")  # the next tick replaces a tick that came too late
     args, kwargs = _arguments(key, value, options.get("serializer") or "json")
     checked = {
         "task": task,
@@ -123,16 +120,34 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
         "kwargs": kwargs,
         "options": options,
     }
-    return checked | ({"relative": True} if value.get("relative") else {})
+    if value.get("relative"):
+        _check_relative(f"{key}['relative']", value["relative"], checked["schedule"])
+        checked["relative"] = True
+    return checked | policy.checked(key, value, checked)
 
 
-def _as_mapping(value: Any) -> Any:
+def _check_relative(key: str, value: Any, when: BaseSchedule | timedelta) -> None:
+    if isinstance(when, interval) and not when.relative:
+        raise ConfigurationError(key, value, "give it to the schedule itself: schedule(..., relative=True)")
+    if not isinstance(when, (timedelta, interval)):
+        raise ConfigurationError(key, value, "only an interval can be relative; this schedule is none")
+
+
+def _as_mapping(key: str, value: Any) -> Any:
     """The keys of Celery's ``ScheduleEntry``; any other value as it is."""
     from celery.beat import ScheduleEntry
 
     if not isinstance(value, ScheduleEntry):
         return value
-    return {name: getattr(value, name) for name in ("task", "schedule", "args", "kwargs", "options")}
+    for name in ("is_due", "_next_instance", "__next__", "next", "default_now"):
+        if getattr(type(value), name) is not getattr(ScheduleEntry, name):
+            remedy = (
+                f"its class overrides {name}(), which Beat does not call; put that into a class of schedules "
+                "(celery.schedules.BaseSchedule), and give that as 'schedule'"
+            )
+            raise ConfigurationError(key, value, remedy)
+    names = ("task", "schedule", "args", "kwargs", "options", *policy.KEYS)
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _refuse_unknown(key: str, value: Mapping[str, Any]) -> None:
@@ -224,4 +239,4 @@ def _crontab(key: str, value: crontab) -> crontab:
     return value
 
 
-__all__ = ["KEY", "PRUNE", "Entries", "beat_schedule", "check", "entries", "fingerprint"]
+__all__ = ["KEY", "PRUNE", "Entries", "beat_schedule", "check", "check_periodic", "entries"]

@@ -28,6 +28,8 @@ from ..lifetime.fork_gate import gate
 from .deadline import deadline
 from .unavailable import READ_ONLY, sqlstate
 
+CACHE_KIB = 512
+"""KiB of pages that a SQLite connection keeps, instead of 2,000: the system keeps the file in memory, too."""
 CONNECT_TIMEOUT = 3
 """Maximum seconds to connect."""
 PING_TIMEOUT = 2.0
@@ -134,6 +136,7 @@ def _sqlite(url: URL, shared: bool) -> Engine:
     def set_up(connection: sqlite3.Connection, record: Any) -> None:
         record.info["file"] = _identity(path)
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if not shared:
             _use_wal(connection)
         if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):

@@ -9,10 +9,10 @@ clock counts neither as dead nor as alive for ever. SQLite uses the clock of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, DateTime, delete, func, select
 
@@ -28,6 +28,35 @@ BEAT_FRESH = timedelta(seconds=30)
 STOPPED = "stopped"
 """The row of the Beat that last stopped in order: its last tick counts, but it is not alive."""
 HEARTBEAT_SECONDS = 5.0
+MOST_NAMES = 65_536
+"""Maximum bytes of the names of a worker's tasks."""
+_STUCK = "its loop has been stuck"
+GONE = timedelta(hours=1)
+"""The silence after which a worker is forgotten when another one starts: each container has a new name."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTasks:
+    """The names of the tasks that a worker knows; those beyond ``MOST_NAMES`` bytes are left out."""
+
+    names: frozenset[str]
+    complete: bool = True
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Self:
+        """As many of ``names`` as fit, in their order."""
+        kept: list[str] = []
+        size, every = 0, sorted(names)
+        for name in every:
+            size += len(name.encode("utf-8", "replace")) + 4
+            if size > MOST_NAMES:
+                break
+            kept.append(name)
+        return cls(frozenset(kept), len(kept) == len(every))
+
+    def lacks(self, task: str) -> bool:
+        """Whether the worker certainly does not know ``task``."""
+        return self.complete and task not in self.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +64,12 @@ class WorkerHeartbeat:
     """A worker's report about itself. ``name`` is its Celery node name.
 
     ``busy`` lists the running jobs, each ``{"job_id", "task", "started_at", "time_limit"}``:
-    ``started_at`` in seconds since the epoch, ``time_limit`` the hard limit in seconds or None.
+    ``started_at`` in seconds since the epoch, ``time_limit`` the hard limit in seconds or None. ``version`` is that of
+    Flask-Nightshift, ``app_version`` that of the app (``NIGHTSHIFT_VERSION``). ``memory`` is in bytes, with the child
+    processes; None where the system does not tell. ``heard``: the number of the last order that the worker knows, 0 if
+    it knows none; None for a version that ignores orders. ``in_hand``: how many jobs of each queue it holds, running or
+    not; None for a version that does not tell. ``tasks`` are the names of the tasks that it knows; None
+    leaves what an earlier heartbeat said, and readers get them from ``known_tasks`` only.
     """
 
     name: str
@@ -49,6 +83,11 @@ class WorkerHeartbeat:
     pool: str = DEFAULT.name
     queues: Sequence[str] = ()
     version: str = ""
+    app_version: str | None = None
+    memory: int | None = None
+    heard: int | None = None
+    in_hand: Mapping[str, int] | None = None
+    tasks: KnownTasks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +97,18 @@ class WorkerRow(WorkerHeartbeat):
     problem: str = ""
 
     @property
+    def alive(self) -> bool:
+        """Whether the worker reports, also if its loop is stuck."""
+        return not self.problem or self.problem.startswith(_STUCK)
+
+    @property
     def healthy(self) -> bool:
         """Whether the worker reports and its loop runs."""
         return not self.problem
 
 
 _Worker = TypeVar("_Worker", bound=WorkerHeartbeat)
-
-
-@dataclass(frozen=True, slots=True)
-class EntryState:
-    """The last run of a schedule entry, or its first sighting; its number of runs; and its schedule at that time.
-
-    ``fingerprint`` is None where an earlier version of Nightshift wrote the row.
-    """
-
-    last_run_at: datetime | None
-    total_run_count: int = 0
-    fingerprint: str | None = None
+_TOLD = tuple(column for column in t.workers.columns if column.name != "tasks")  # tasks are long
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +124,9 @@ def write(store: Store, worker: WorkerHeartbeat) -> None:
     with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         told = _shifted(worker, _ahead(connection))
         values = {item.name: getattr(told, item.name) for item in fields(WorkerHeartbeat)}
+        tasks = values.pop("tasks")
+        if tasks is not None:
+            values["tasks"] = {"names": sorted(tasks.names), "complete": tasks.complete}
         upsert.replace(connection, t.workers, values | {"queues": list(worker.queues)})
 
 
@@ -98,9 +134,17 @@ def workers(store: Store, now: datetime) -> list[WorkerRow]:
     """All known workers by name, judged at ``now``; raises ``DatabaseUnavailable``."""
     with store.read(timeout=HEARTBEAT_SECONDS) as connection:
         ahead = _ahead(connection)
-        found = connection.execute(select(t.workers).order_by(t.workers.c.name)).mappings().all()
+        found = connection.execute(select(*_TOLD).order_by(t.workers.c.name)).mappings().all()
     rows = [_shifted(WorkerRow(**values), -ahead) for values in found]
     return [replace(row, problem=problem(row, now)) for row in rows]
+
+
+def known_tasks(store: Store, names: Collection[str]) -> dict[str, KnownTasks]:
+    """The tasks that the workers ``names`` know, for those that tell them; raises ``DatabaseUnavailable``."""
+    query = select(t.workers.c.name, t.workers.c.tasks).where(t.workers.c.name.in_(sorted(names)))
+    with store.read(timeout=HEARTBEAT_SECONDS) as connection:
+        rows = connection.execute(query.where(t.workers.c.tasks.is_not(None))).all()
+    return {row.name: KnownTasks(frozenset(row.tasks["names"]), bool(row.tasks["complete"])) for row in rows}
 
 
 def problem(worker: WorkerHeartbeat, now: datetime) -> str:
@@ -111,7 +155,7 @@ def problem(worker: WorkerHeartbeat, now: datetime) -> str:
         early = -silent.total_seconds()
         return f"last heard of {early:.0f} s in the future: a clock was set back, and nothing came since"
     if (stuck := now - worker.loop_at) > FRESH and not _excused(worker, now):
-        return f"its loop has been stuck for {stuck.total_seconds():.0f} s"
+        return f"{_STUCK} for {stuck.total_seconds():.0f} s"
     return ""
 
 
@@ -119,6 +163,16 @@ def forget(store: Store, name: str) -> None:
     """Delete the row of a worker that stops in order; raises ``DatabaseUnavailable``."""
     with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
         connection.execute(delete(t.workers).where(t.workers.c.name == name))
+
+
+def forget_gone(store: Store) -> int:
+    """Delete the rows of workers that have been silent for longer than ``GONE``; returns their number.
+
+    Raises ``DatabaseUnavailable``.
+    """
+    with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
+        before = utcnow() + _ahead(connection) - GONE
+        return connection.execute(delete(t.workers).where(t.workers.c.seen_at < before)).rowcount
 
 
 def tick(store: Store, beat_name: str, at: datetime) -> None:
@@ -148,19 +202,6 @@ def beats(store: Store, now: datetime) -> BeatState:
         alive = select(name).where(at <= latest, at >= oldest, name != STOPPED).order_by(name)
         names = tuple(connection.execute(alive).scalars())
     return BeatState(None if last is None else last - ahead, names)
-
-
-def schedule_state(store: Store) -> dict[str, EntryState]:
-    """The stored state of each schedule entry, by name; raises ``DatabaseUnavailable``."""
-    with store.read(timeout=HEARTBEAT_SECONDS) as connection:
-        rows = connection.execute(select(t.schedules)).all()
-    return {row.name: EntryState(row.last_run_at, row.total_run_count, row.fingerprint) for row in rows}
-
-
-def save_schedule(store: Store, name: str, state: EntryState) -> None:
-    """Store the state of a schedule entry; raises ``DatabaseUnavailable``."""
-    with store.begin(timeout=HEARTBEAT_SECONDS) as connection:
-        upsert.replace(connection, t.schedules, {"name": name, **asdict(state)})
 
 
 def _ahead(connection: Connection) -> timedelta:
@@ -200,16 +241,17 @@ def _within_its_time(job: Mapping[str, Any], now: datetime) -> bool:
 __all__ = [
     "BEAT_FRESH",
     "FRESH",
+    "GONE",
     "STOPPED",
     "BeatState",
-    "EntryState",
+    "KnownTasks",
     "WorkerHeartbeat",
     "WorkerRow",
     "beats",
     "forget",
+    "forget_gone",
+    "known_tasks",
     "problem",
-    "save_schedule",
-    "schedule_state",
     "stop",
     "tick",
     "workers",

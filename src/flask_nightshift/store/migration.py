@@ -1,11 +1,18 @@
-"""Run this package's migrations with Alembic on a connection of the store, without an ``alembic.ini``."""
+"""Run this package's migrations with Alembic on a connection of the store, without an ``alembic.ini``.
+
+Several containers may start, and migrate, at once. A process that does not get the lock holds no transaction while it
+waits: on PostgreSQL, its snapshot would hold up the build of an index elsewhere (``indexes.py``).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import random
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -18,7 +25,8 @@ from sqlalchemy import Connection, inspect, text
 import flask_nightshift_alembic
 
 from ..errors import DatabaseUnavailable
-from . import tables
+from . import identity, indexes, tables
+from .unavailable import LOCK_TIMEOUT, sqlstate
 
 VERSION_TABLE = "nightshift_alembic_version"
 """Our own version table, separate from that of the app's migrations in the same database."""
@@ -26,6 +34,9 @@ MIGRATION_SECONDS = 120.0
 """Maximum seconds for all migrations together, including the wait for another process."""
 
 _DIRECTORY = Path(__file__).parent / "migrations"
+TABLE_LOCK_SECONDS = 2
+"""Seconds that a migration waits for a table on PostgreSQL before it steps back; others wait behind it meanwhile."""
+
 _ADVISORY_LOCK = 0x6E69676874  # "night": a number that nothing else is likely to lock
 _lock = threading.Lock()  # Alembic keeps its state in module globals
 
@@ -48,10 +59,47 @@ def create_file(path: Path) -> None:
         ) from exc
 
 
+Begin = Callable[..., contextlib.AbstractContextManager[Connection]]
+
+
+def run(begin: Begin) -> list[str]:
+    """Apply missing migrations, each attempt in a transaction of ``begin``; returns their revisions, oldest first.
+
+    Raises ``DatabaseUnavailable`` if another process, or another transaction that uses our tables, holds it up for
+    longer than ``MIGRATION_SECONDS``.
+    """
+    until = time.monotonic() + MIGRATION_SECONDS
+    while True:
+        why = "another process migrates it"
+        try:
+            with begin(timeout=MIGRATION_SECONDS) as connection:
+                if _locked(connection):
+                    return upgrade(connection)
+        except DatabaseUnavailable as exc:
+            if sqlstate(getattr(exc.__cause__, "orig", None)) != LOCK_TIMEOUT:
+                raise
+            why = f"another transaction uses our tables: {exc}"
+        if time.monotonic() > until:
+            raise DatabaseUnavailable(f"not migrated within {MIGRATION_SECONDS:g} s, because {why}")
+        time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - so that waiting processes do not march in step
+
+
+def _locked(connection: Connection) -> bool:
+    """Whether no other process migrates now, nor can before the transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return True  # the transaction holds SQLite's write lock
+    asked = text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}
+    if not connection.execute(*asked).scalar_one():
+        return False
+    connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'"))
+    connection.execute(
+        text("SET LOCAL statement_timeout = 0")
+    )  # a role's limit is meant for ordinary statements
+    return True
+
+
 def upgrade(connection: Connection) -> list[str]:
     """Apply missing migrations in the transaction of ``connection``; returns their revisions, oldest first."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     with _lock:
         missing = pending(connection)
         if missing:
@@ -59,14 +107,34 @@ def upgrade(connection: Connection) -> list[str]:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         _restore(connection)
+    identity.ensure(connection)
     return missing
+
+
+def create(connection: Connection) -> None:
+    """Make all tables in the transaction of ``connection``, as the migrations would; for a database without any."""
+    with _lock:
+        tables.metadata.create_all(connection)
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        context.stamp(ScriptDirectory.from_config(_config()), "head")
+    identity.ensure(connection)
 
 
 def missing_tables(connection: Connection) -> list[str]:
     """Names of our tables that were dropped although all migrations are applied."""
-    if _applied(connection) != tuple(_known()[:1]):
+    if not is_current(connection):
         return []
     return sorted(set(tables.metadata.tables) - set(inspect(connection).get_table_names()))
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether exactly the migrations of this version of the package are applied."""
+    return _applied(connection) == tuple(_known()[:1])
+
+
+def lacking_indexes(connection: Connection) -> list[indexes.Declared]:
+    """Our indexes that are missing or unfinished although all migrations are applied."""
+    return indexes.missing(connection) if is_current(connection) else []
 
 
 def _applied(connection: Connection) -> tuple[str, ...]:
@@ -84,6 +152,9 @@ def _restore(connection: Connection) -> None:
     if lost := missing_tables(connection):
         logger.error("store.tables_were_missing", extra={"tables": lost})
         tables.metadata.create_all(connection, tables=[tables.metadata.tables[name] for name in lost])
+    if connection.dialect.name == "sqlite":
+        for lacking in lacking_indexes(connection):
+            lacking.definition.create(connection)
 
 
 def pending(connection: Connection) -> list[str]:
@@ -110,4 +181,5 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["MIGRATION_SECONDS", "VERSION_TABLE", "create_file", "missing_tables", "pending", "upgrade"]
+__all__ = ["MIGRATION_SECONDS", "VERSION_TABLE", "create", "create_file", "is_current", "lacking_indexes",
+           "missing_tables", "pending", "run", "upgrade"]  # fmt: skip

@@ -110,14 +110,17 @@ class Store:
 
         Several processes may call it at once: one works, the others wait and find nothing to do.
         """
-        from . import migration
+        from . import causes, indexes, kinds, migration
 
         path = engines.sqlite_file(self._url)
         if path is not None:
             migration.create_file(path)
         try:
-            with self.begin(timeout=migration.MIGRATION_SECONDS) as connection:
-                return migration.upgrade(connection)
+            applied = migration.run(self.begin)
+            if self._url.get_backend_name() == "postgresql":
+                indexes.build(self._autocommit, self.begin, migration.lacking_indexes)
+            kinds.fill(self.read, self.begin)
+            causes.fill(self.read, self.begin)
         except DatabaseUnavailable as exc:
             if not lacks_rights(exc.__cause__):
                 raise
@@ -125,6 +128,17 @@ class Store:
                 f"{exc}. Run 'flask jobs migrate' with a role that may make and alter tables, "
                 "or give this one the right."
             ) from exc
+        return applied
+
+    @contextlib.contextmanager
+    def _autocommit(self, timeout: float) -> Iterator[Connection]:
+        """A connection of PostgreSQL whose statements are no transaction, for at most ``timeout`` seconds."""
+        with (
+            translated(self.url),
+            self.engine.connect() as connection,
+            self._bounded(connection, timeout),
+        ):
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def pending_migrations(self) -> list[str]:
         """The revisions that ``migrate()`` would apply, oldest first."""
@@ -139,6 +153,13 @@ class Store:
 
         with self.read() as connection:
             return migration.missing_tables(connection)
+
+    def missing_indexes(self) -> list[str]:
+        """Our indexes that are missing or unfinished; ``migrate()`` builds them."""
+        from . import migration
+
+        with self.read() as connection:
+            return [lacking.name for lacking in migration.lacking_indexes(connection)]
 
     def close(self) -> None:
         """Close all idle connections; the store can be used again."""

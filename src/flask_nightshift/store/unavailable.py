@@ -29,6 +29,9 @@ _PSYCOPG_CONTENT = (sa.DataError, sa.IntegrityError, sa.NotSupportedError, sa.Pr
 """Errors that psycopg raises before it asks the server; a lost connection is an ``OperationalError``."""
 _NO_TABLE = ("42P01", "42703")
 _NO_RIGHT = "42501"
+LOCK_TIMEOUT = "55P03"
+"""The SQLSTATE of a wait for a lock that took longer than PostgreSQL's ``lock_timeout``."""
+_CONTENTION = (LOCK_TIMEOUT, "40001", "40P01")
 READ_ONLY = "25006"
 """The SQLSTATE of a write in a read-only session."""
 _NOT_STORABLE = (ArithmeticError, TypeError, ValueError, RecursionError)
@@ -74,6 +77,14 @@ def sqlstate(exc: BaseException | None) -> str:
     return str(getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None) or "")
 
 
+def is_contention(exc: BaseException) -> bool:
+    """Whether the database refused because another transaction is at work; a new transaction may succeed."""
+    if not isinstance(exc, sa.DBAPIError):
+        return False
+    code = getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF
+    return sqlstate(exc.orig) in _CONTENTION or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def lacks_rights(exc: BaseException | None) -> bool:
     """Whether the database refused because the role, or the owner of the process, lacks permission."""
     if not isinstance(exc, sa.DBAPIError):
@@ -82,14 +93,27 @@ def lacks_rights(exc: BaseException | None) -> bool:
     return sqlstate(exc.orig) == _NO_RIGHT or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
 
 
+def lacks_table(exc: sa.DBAPIError) -> bool:
+    """Whether the database refused because a table or a column is missing."""
+    return str(exc.orig).startswith(("no such table", "no such column")) or sqlstate(exc.orig) in _NO_TABLE
+
+
 def _explain(exc: sa.DBAPIError) -> str:
     text = (str(exc.orig).strip().splitlines() or [type(exc.orig).__name__])[0]
-    no_table = text.startswith(("no such table", "no such column"))
-    if no_table or sqlstate(exc.orig) in _NO_TABLE:
+    if lacks_table(exc):
         return _REMEDY
     if text.startswith("unable to open database file"):
         return "there is no such file, or it cannot be opened; 'flask jobs migrate' creates it"
     return hide_password(text)
 
 
-__all__ = ["READ_ONLY", "is_content", "lacks_rights", "sqlstate", "translated"]
+__all__ = [
+    "LOCK_TIMEOUT",
+    "READ_ONLY",
+    "is_content",
+    "is_contention",
+    "lacks_rights",
+    "lacks_table",
+    "sqlstate",
+    "translated",
+]

@@ -19,6 +19,8 @@ from .types import SafeText, UtcDateTime, sqlite_times
 
 GROUP = 50
 """Rows per statement on SQLite."""
+PART = 10 * GROUP
+"""Rows that are converted together: their copies for the driver take a kilobyte each."""
 
 
 def insert(dialect: str, table: Table) -> Any:
@@ -43,8 +45,12 @@ def replace(connection: Connection, table: Table, values: dict[str, Any]) -> Non
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes))
 
 
+DIALECTS = 8
+"""Dialects for which the compiled upserts of a table are kept: each engine has its own, and tests make many."""
+
+
 class Upsert:
-    """An upsert of rows that contain every column of ``table`` in its order, compiled for one dialect.
+    """An upsert of rows that have every column of ``table`` in its order, compiled for one dialect.
 
     ``changes`` returns the new values of an existing row, given the statement (for its ``excluded`` row), and ``where``
     the condition under which it changes. Constants in them must be ``literal_column``, part of the statement, because
@@ -74,9 +80,16 @@ class Upsert:
             for some in (*usual, names)
         ]
 
-    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
-        """Write ``rows`` in order; returns the number of rows that were written (those that ``where`` allows)."""
-        columns = list(zip(*rows, strict=True))
+    def run(self, connection: Connection, rows: Sequence[Sequence[Any]], *same: Any) -> int:
+        """Write ``rows`` in order; returns the number of rows that were written (those that ``where`` allows).
+
+        ``same`` are the values of the table's last columns, if all rows have the same and do not contain them.
+        """
+        parts = (rows[at : at + PART] for at in range(0, len(rows), PART))
+        return sum(self._run(connection, part, same) for part in parts)
+
+    def _run(self, connection: Connection, rows: Sequence[Sequence[Any]], same: Sequence[Any]) -> int:
+        columns: list[Sequence[Any]] = [*zip(*rows, strict=True), *([value] * len(rows) for value in same)]
         given = {at for at, column in enumerate(columns) if column.count(None) < len(column)}
         statement = next(each for each in self._statements if given <= each.positions)
         return statement.run(connection, columns)
@@ -138,4 +151,4 @@ def _texts(column: Column, write: Callable[[Any], Any]) -> Column:
     return [known[value] for value in column]
 
 
-__all__ = ["Upsert", "insert", "replace"]
+__all__ = ["DIALECTS", "Upsert", "insert", "replace"]

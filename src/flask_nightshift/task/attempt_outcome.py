@@ -9,13 +9,38 @@ from __future__ import annotations
 import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.app import task as celery_task
 from celery.app import trace as celery_trace
+from celery.exceptions import Ignore, Reject
 
-from ..domain.job import Failure
+from ..domain.context import current_job
+from ..domain.job import Failure, JobRef, utcnow
 from ..domain.retry import Decision
+from ..errors import Cancelled
+from ..journal import Progress
+
+raised: ContextVar[list[Exception] | None] = ContextVar("nightshift_raised", default=None)
+"""Takes what bodies raise, in tests; a worker keeps no exception, only its text."""
+
+
+class Skipped(NamedTuple):
+    """Why a body did not run although its job succeeds: the job ``by`` has done the work before."""
+
+    by: str
+    why: str
+
+
+class Postponed(Reject):
+    """The job waits for another one: the same attempt runs again later. Celery's tracer must not take it for an end."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, requeue=True)
+
+
+class StoppedByCancel(Cancelled, Ignore):
+    """The job was cancelled while it ran. Celery's tracer must not take it for a failure."""
 
 
 @dataclass(slots=True)
@@ -23,10 +48,12 @@ class AttemptOutcome:
     """The outcome of the running attempt of job ``job_id``.
 
     ``decision`` follows a failure; ``failure`` is that failure as text. ``body`` is the new message body if the retry
-    has other arguments. ``options`` are the retry's ``queue``, ``priority`` and ``expires``. ``asked`` is the
-    ``celery.exceptions.Retry`` that ``retry()`` made. ``result`` is the return value as JSON text, if it is short and
-    the task keeps results. ``returned``: the body has returned, so no later error makes it run again. ``eager``: it
-    runs in its caller's process (``apply()``). ``end``: the body has run, and the tracer has not got its end yet.
+    has other arguments. ``options`` are the retry's ``queue``, ``priority`` and ``expires``. ``asked`` is what the body
+    asked for: ``celery.exceptions.Retry``, made by ``retry()``, ``Postponed`` or ``StoppedByCancel``. ``result`` is the
+    return value as JSON text, if it is short and the task keeps results. ``returned``: the body has returned, so no
+    later error makes it run again. ``eager``: it runs in its caller's process (``apply()``). ``end``: the body has run,
+    and the tracer has not got its end yet. ``skipped``: the body did not run. ``progress`` takes the body's reports of
+    its progress.
     """
 
     job_id: str
@@ -42,6 +69,12 @@ class AttemptOutcome:
     result: str | None = None
     returned: bool = False
     end: BodyEnd | None = None
+    skipped: Skipped | None = None
+    progress: Progress | None = None
+
+    def job(self) -> JobRef:
+        """The running attempt."""
+        return current_job.get() or JobRef(self.job_id, "", "", 1)
 
 
 class BodyEnd:
@@ -85,6 +118,13 @@ class BegunAttempt:
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)
+        if self._outcome.progress is not None:
+            self._outcome.progress.ended_at = utcnow()
+
+
+def running() -> AttemptOutcome | None:
+    """The outcome of the attempt that runs in this context."""
+    return _current.get()
 
 
 def outcome_of(request: Any) -> AttemptOutcome | None:
@@ -103,6 +143,26 @@ def end_of_body(task: Any) -> BodyEnd | None:
         return None
     end, outcome.end = outcome.end, None
     return end
+
+
+def wait_for_other(error: Exception) -> BaseException:
+    """What to raise when another one does the work: ``error``, but in a worker what postpones the job.
+
+    The job is postponed even if its body catches that: a job that waits has not done its work.
+    """
+    outcome = _current.get()
+    if outcome is None or outcome.eager:
+        return error
+    outcome.asked = Postponed(str(error))
+    return outcome.asked
+
+
+def stop_for_cancel() -> BaseException:
+    """What to raise in a job that was cancelled; the job ends so even if its body catches that."""
+    error, outcome = StoppedByCancel("the job was cancelled"), _current.get()
+    if outcome is not None:
+        outcome.asked = error
+    return error
 
 
 def in_worker() -> bool:
@@ -128,8 +188,14 @@ __all__ = [
     "AttemptOutcome",
     "BegunAttempt",
     "BodyEnd",
+    "Postponed",
+    "Skipped",
+    "StoppedByCancel",
     "end_of_body",
     "failure_of",
     "in_worker",
     "outcome_of",
+    "running",
+    "stop_for_cancel",
+    "wait_for_other",
 ]

@@ -18,11 +18,12 @@ from kombu.exceptions import EncodeError
 from ..domain.job import Failure, utcnow
 from ..domain.retry import Dead, RetryPolicy, decide
 from ..enqueue.items import arguments_of
-from ..errors import PermanentFailure
+from ..errors import DuplicateJob, PermanentFailure
 from ..message.codec import serialized
 from ..options.call import arguments_of_retry, checked_call, unencodable_argument
 from ..options.publish import checked_retry
 from .attempt_outcome import AttemptOutcome, failure_of, outcome_of
+from .current import checked as checked_progress
 from .results import ResultTask
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class JobTask(ResultTask):
     soft_time_limit: float | None = 300
     time_limit: float | None = 330
     job_queue: str | None = None
+    durable: bool = False
+    tags: ClassVar[tuple[str, ...]] = ()
+    idempotency_key: ClassVar[Any] = None
+    unique: str | bool | None = None
+    unique_key: ClassVar[Any] = None
+    unique_for: float | None = None
+    on_duplicate: str | None = None
+    on_expired: str | None = None
 
     #: Without this attribute, Celery would wrap ``run`` with its own retries.
     _orig_run = None
@@ -159,43 +168,99 @@ class JobTask(ResultTask):
             return serialized(payload, serializer)
         except EncodeError as exc:
             raise (
-                unencodable_argument(self.name, self.run, payload[0], payload[1], serializer) or exc
+                unencodable_argument(
+                    self.name, self.run, payload[0], payload[1], serializer, self.nightshift.redaction
+                )
+                or exc
             ) from exc
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run the body in this process, as in Celery; an option that a real call would refuse raises an error."""
-        return super().apply(args, kwargs, **checked_call(options))
+        """Run the body in this process, as in Celery; an option that a real call would refuse raises an error.
+
+        With ``throw=True``, or Celery's setting ``task_eager_propagates``, it raises what the body raised, also if the
+        job would be retried.
+        """
+        try:
+            return super().apply(args, kwargs, **checked_call(options))
+        except Retry as exc:
+            if isinstance(exc.exc, Exception):
+                raise exc.exc from exc.exc.__cause__
+            raise
 
     def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
         """Enqueue one job per item, much faster than one ``delay()`` per item; returns the job ids in order.
 
         An item is a tuple (or list) of positional arguments or a dict of keyword arguments. ``options`` apply to every
-        job: ``apply_async``'s ``countdown``, ``eta``, ``expires``, ``headers``, ``ignore_result``, ``link``,
-        ``link_error``, ``priority``, ``queue``, ``serializer``, ``soft_time_limit`` and ``time_limit``. It checks and
-        encodes every item before it sends the first, so memory holds them all.
+        job: ``apply_async``'s ``countdown``, ``durable``, ``eta``, ``expires``, ``headers``, ``ignore_result``,
+        ``link``, ``link_error``, ``priority``, ``queue``, ``serializer``, ``soft_time_limit``, ``tags``,
+        ``time_limit``, ``unique``, ``unique_for``, ``on_duplicate`` and ``on_expired``. It checks and encodes
+        every item before it sends the first, so memory holds them all.
 
         Raises ``TypeError`` if the task does not accept an item's arguments, before anything is enqueued. Raises
-        ``BrokerUnavailable``, whose ``enqueued`` has the ids of the jobs accepted before.
+        ``BrokerUnavailable``, whose ``enqueued`` has the ids of the jobs accepted before, and ``DuplicateJob``, whose
+        ``enqueued`` has the ids of the other jobs.
         """
-        calls = arguments_of(self, items, options)
+        calls = arguments_of(self, items, options, self.nightshift.texts(self))
         app = self._get_app()
         ids: list[str] | None = None
         if calls and not app.conf.task_always_eager and self._dump_pydantic_arguments is None:
             ids = app.publisher.many(self, calls, options)
         if ids is None:
-            ids = [self.apply_async(args, kwargs, **options).id for args, kwargs in calls]
+            ids = self._enqueue_each(calls, options)
         return ids
 
-    def progress(self, done: float, total: float, message: str = "") -> None:
-        """Report the progress of this job, for ``jobs.job(id).progress`` and the status page.
+    def _enqueue_each(self, calls: Iterable[Any], options: dict[str, Any]) -> list[str]:
+        ids: list[str] = []
+        refusal: DuplicateJob | None = None
+        for args, kwargs in calls:
+            try:
+                ids.append(self.apply_async(args, kwargs, **options).id)
+            except DuplicateJob as exc:
+                refusal = refusal or exc
+        if refusal is not None:
+            refusal.enqueued = tuple(ids)
+            raise refusal
+        return ids
 
-        ``done`` of ``total``, in any unit. It goes to the history database; if that is away, the report is dropped and
-        the job continues (invariant 7).
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> Any:
+        """Enqueue a job with the transaction of Flask-SQLAlchemy's session: see ``apply_async_on_commit``."""
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(
+        self, args: Any = None, kwargs: Any = None, *, session: Any = None, **options: Any
+    ) -> Any:
+        """Enqueue a job with a transaction: it is published after the commit, and not at all after a rollback.
+
+        The job's message is written in the transaction, so a crash after the commit does not lose it. ``session`` is a
+        SQLAlchemy ``Session``, ``scoped_session`` or ``Connection`` (default: Flask-SQLAlchemy's session), and begins a
+        transaction as any statement does. ``options`` are those of ``apply_async``; ``countdown`` counts from this
+        call. Returns the job's ``AsyncResult``.
+
+        Needs the database and no broker. Raises ``InvalidOption`` for a session of a database that no relay reads, or
+        for an option that needs Celery's producer; ``DatabaseUnavailable`` if the database has no outbox; and
+        ``UnencodableArgument``.
         """
-        request = self.request
-        if request.called_directly or request.is_eager or not request.id:
+        return self.nightshift.outbox.on_commit(self.apply_async, args, kwargs, session=session, **options)
+
+    def enqueue_many_on_commit(
+        self, items: Iterable[Any], *, session: Any = None, **options: Any
+    ) -> list[str]:
+        """Enqueue one job per item with a transaction, as ``enqueue_many`` and ``apply_async_on_commit`` together."""
+        return self.nightshift.outbox.on_commit(self.enqueue_many, items, session=session, **options)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Report the progress of this job, as ``jobs.current.progress(done, total, note)`` does.
+
+        ``jobs.job(id).progress`` and ``flask jobs show`` have it, with ``message`` as text.
+        """
+        note = str(message)
+        outcome = outcome_of(self.request)
+        if outcome is None or outcome.eager:
+            checked_progress(done, total, note)
             return
-        self.nightshift.record_progress(request.id, {"done": done, "total": total, "message": str(message)})
+        if outcome.progress is None:
+            outcome.progress = self.nightshift.journal.progress(outcome.job())
+        outcome.progress.say(*checked_progress(done, total, note))
 
 
 def _why(exc: Any) -> Failure:

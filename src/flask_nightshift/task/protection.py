@@ -39,9 +39,10 @@ from ..options import task as task_options
 from ..options.publish import checked
 from ..options.task import HOOKS
 from .app_context import InContext
-from .attempt_outcome import AttemptOutcome, BegunAttempt, end_of_body, failure_of, outcome_of
+from .attempt_outcome import AttemptOutcome, BegunAttempt, end_of_body, failure_of, outcome_of, raised
 from .base import JobTask
 from .coroutines import finished, refuse_generator
+from .once import run_once
 
 if TYPE_CHECKING:
     from ..services import Services
@@ -68,6 +69,7 @@ class Protected(JobTask):
             # Celery would treat an attribute ``queue`` as an option of each call
             cls.job_queue, cls.queue = said["queue"], None
         _complete_limits(cls, said)
+        _check_unique(cls, str(cls.name or cls.__qualname__))
         for name in HOOKS:
             hook = inspect.getattr_static(cls, name)
             if hook is not celery.Task.__dict__[name] and not isinstance(hook, _Hook):
@@ -106,11 +108,17 @@ class Protected(JobTask):
         outcome.begun = True
         try:
             with OriginalOnly():
-                result = finished(call(*args, **kwargs), self)
+                if self.idempotency_key is None:
+                    result = finished(call(*args, **kwargs), self)
+                else:
+                    body = lambda: finished(call(*args, **kwargs), self)  # noqa: E731
+                    result = run_once(self, outcome, args, kwargs, body)
         except Exception as exc:
             if outcome.asked is not None and exc is not outcome.asked:
                 raise outcome.asked from exc  # the body asked for the retry before this error
             if not isinstance(exc, (Ignore, Reject, Retry)):
+                if (noted := raised.get()) is not None:
+                    noted.append(exc)
                 self._judge(outcome, exc)
             raise
         if outcome.asked is not None:  # throw=False, or the body has caught it
@@ -197,7 +205,19 @@ def _check(said: Mapping[str, Any], task: str) -> None:
 
     values = {name: value for name, value in said.items() if not isinstance(value, (property, _Hook))}
     task_options.checked(
-        {name: values[name] for name in (*task_options.EVERY_TASK, *HOOKS) if name in values}, key
+        {
+            name: values[name]
+            for name in (
+                *task_options.EVERY_TASK,
+                *task_options.UNIQUE,
+                *HOOKS,
+                task_options.IDEMPOTENCY_KEY,
+                task_options.DURABLE,
+                task_options.TAGS_OPTION,
+            )
+            if name in values
+        },
+        key,
     )
     for name, value in values.items():
         if (
@@ -209,6 +229,14 @@ def _check(said: Mapping[str, Any], task: str) -> None:
             continue
         if (meant := task_options.misspelt(name)) is not None:
             raise task_options.no_such_option(key(name), value, meant)
+
+
+def _check_unique(cls: type[JobTask], task: str) -> None:
+    """Check the options of a unique task as the task has them, wherever they come from."""
+    names = (*task_options.UNIQUE, task_options.DURABLE, "acks_late")
+    task_options.check_unique(
+        {name: getattr(cls, name) for name in names}, lambda option: f"{option} of the task {task!r}"
+    )
 
 
 def _complete_limits(cls: type[JobTask], said: Mapping[str, Any]) -> None:

@@ -5,9 +5,9 @@ Celery ships no types. These protocols describe a ``TaskProxy`` and an ``AsyncRe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,7 +50,7 @@ class Task(Protocol[P, R_co]):
         """Run the body in this process, in the app context."""
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[R_co]:
-        """Enqueue a job. Raises ``BrokerUnavailable`` within 3 s."""
+        """Enqueue a job. Raises ``BrokerUnavailable`` within 3 s, and ``DuplicateJob`` for some unique tasks."""
 
     def apply_async(
         self,
@@ -59,17 +59,24 @@ class Task(Protocol[P, R_co]):
         task_id: str | None = None,
         *,
         countdown: float | None = None,
+        durable: bool | None = None,
         eta: datetime | str | None = None,
         expires: float | datetime | str | timedelta | None = None,
         headers: Mapping[str, Any] | None = None,
         ignore_result: bool | None = None,
         link: Any = None,
         link_error: Any = None,
+        on_duplicate: Literal["skip", "raise", "replace"] | None = None,
+        on_expired: Literal["dead", "drop"] | None = None,
         priority: int | None = None,
         queue: Any = None,
         serializer: str | None = None,
         soft_time_limit: float | None = None,
+        tags: Collection[str] | None = None,
         time_limit: float | None = None,
+        unique: Literal["until_started", "until_done", False] | None = None,
+        unique_for: float | None = None,
+        unique_key: str | int | None = None,
         **options: Any,
     ) -> JobResult[R_co]:
         """Enqueue a job with options. Type checkers do not compare ``args`` and ``kwargs`` with ``P``."""
@@ -81,6 +88,40 @@ class Task(Protocol[P, R_co]):
 
     def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
         """Enqueue one job per item, a tuple or a dict of arguments; returns the job ids in order."""
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[R_co]:
+        """Enqueue a job with the transaction of Flask-SQLAlchemy's session."""
+
+    def apply_async_on_commit(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        session: Any = None,
+        task_id: str | None = None,
+        countdown: float | None = None,
+        durable: bool | None = None,
+        eta: datetime | str | None = None,
+        expires: float | datetime | str | timedelta | None = None,
+        headers: Mapping[str, Any] | None = None,
+        ignore_result: bool | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        on_expired: Literal["dead", "drop"] | None = None,
+        priority: int | None = None,
+        queue: Any = None,
+        serializer: str | None = None,
+        soft_time_limit: float | None = None,
+        tags: Collection[str] | None = None,
+        time_limit: float | None = None,
+        **options: Any,
+    ) -> JobResult[R_co]:
+        """Enqueue a job with options and with the transaction of ``session``."""
+
+    def enqueue_many_on_commit(
+        self, items: Iterable[Any], *, session: Any = None, **options: Any
+    ) -> list[str]:
+        """Enqueue one job per item with the transaction of ``session``; returns the job ids in order."""
 
     def s(self, *args: Any, **kwargs: Any) -> Any:
         """A signature for canvas; it may lack arguments, which the previous step supplies."""

@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.rule import Rule
 
 from ..services import Services
+from ..web.dashboard.alone import link_to
 from .child import Child, Ended, Output
 from .guardian import GuardianClient
 from .printer import OURSELVES, Printer
@@ -211,10 +212,12 @@ class Processes:
 
     def _show_hints(self) -> None:
         url, prefix = escape(self._url), escape(self._here.settings.url_prefix)
+        link = link_to(self._here, self._url, self._environ)
         lines = [
             f"The app      [bold]{url}[/]",
             f"Health       [bold]{url}{prefix}/health/ready[/]",
             f"Metrics      [bold]{url}{prefix}/metrics[/]",
+            *([f"Dashboard    [bold]{escape(link)}[/] (opens once)"] if link else []),
             *(["", self._hints.strip()] if self._hints else []),
             "",
             "In another terminal: [bold]flask jobs stats --watch[/]. Ctrl-C here stops everything.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shlex
 import socket
 import sys
@@ -16,9 +17,12 @@ from flask.cli import ScriptInfo
 from .. import services
 from ..brokers import require_shared
 from ..errors import DatabaseUnavailable
+from ..web.dashboard import guard
 from .processes import BROKER, Processes
 
 HOST = "127.0.0.1"
+WITH_BEAT = frozenset({"--beat", "-B"})
+"""The option of a worker that runs Beat."""
 
 
 def up(
@@ -33,8 +37,9 @@ def up(
     """Run ``app`` with all its processes until Ctrl-C, SIGTERM or the end of one of them.
 
     ``also`` maps the names of further processes to their commands, which run without a shell. ``workers`` maps the
-    names of workers to options of ``flask jobs worker`` (default: one worker for all queues). ``hints``, in rich's
-    markup, is printed when everything is ready. ``environ`` is added to the environment of every process.
+    names of workers to options of ``flask jobs worker`` (default: one worker for all queues, with ``--beat``). If no
+    worker has ``--beat``, Beat has a process of its own. ``hints``, in rich's markup, is printed when everything is
+    ready. ``environ`` is added to the environment of every process.
 
     Returns the exit code: 0 after a stop by signal, the code of a process that ended by itself, or 1 if a process had
     to be killed. Raises ``click.ClickException`` if the port is taken or the database cannot be used, and
@@ -44,19 +49,23 @@ def up(
     require_shared(here.broker)
     need_port(port)
     try:
-        here.store.migrate()
+        for store in here.outboxes:
+            store.migrate()
     except DatabaseUnavailable as exc:
         raise click.ClickException(f"The database cannot be migrated: {exc}") from exc
     environ = {**_environment(), "PORT": str(port), **(environ or {})}
+    environ.setdefault(guard.UP_KEY, secrets.token_hex())
     processes = Processes(here, f"http://{HOST}:{port}", hints, environ)
     if here.broker.capabilities.started_by_us:
         processes.add(BROKER, _flask("jobs", "broker"))
     for name, command in (also or {}).items():
         processes.add(name, shlex.split(command) if isinstance(command, str) else command)
     processes.add("web", _web(port, here.settings.stop_grace))
-    for name, options in (workers or {"worker": ()}).items():
+    workers = workers or {"worker": ("--beat",)}
+    for name, options in workers.items():
         processes.add(name, _flask("jobs", "worker", "--name", f"{name}@{socket.gethostname()}", *options))
-    processes.add("beat", _flask("jobs", "beat"))
+    if not any(WITH_BEAT.intersection(options) for options in workers.values()):
+        processes.add("beat", _flask("jobs", "beat"))
     return processes.run()
 
 

@@ -23,12 +23,15 @@ from celery.utils.saferepr import saferepr
 from ..domain.context import current_job
 from ..domain.job import MAX_TEXT, Failure, Reason, cut
 from ..domain.retry import Dead, RetryAt
-from ..errors import BrokerUnavailable
+from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..lifetime import greenlets
 from ..lifetime.copies import OriginalOnly
 from ..message import headers as message_headers
-from ..task.attempt_outcome import AttemptOutcome, BegunAttempt
-from . import short_way
+from ..message.unique import lock_of
+from ..store.ledger import names_newer_run
+from ..task.attempt_outcome import AttemptOutcome, BegunAttempt, Postponed, StoppedByCancel
+from ..unique import passing
+from . import ledger, short_way
 from .ordinary import Ordinary
 from .result_backend import BackendReport, Guarded, UnstoredResult
 
@@ -39,10 +42,14 @@ class Report(NamedTuple):
     """How an attempt ended, as the child saw it.
 
     ``kind`` is ``succeeded``, ``failed``, ``rejected``, ``ignored`` (the task replaced itself, or raised
-    ``Ignore``) or ``taken`` (it did not run: this worker was frozen, and another one has the job).
+    ``Ignore``), ``postponed`` (it waits for another job, see ``jobs.once()``), ``cancelled`` (its body stopped for
+    that), ``superseded`` (the ledger of durable jobs names another run, or an outcome) or ``taken`` (it did not run:
+    this worker was frozen and another one has the job, or the job was cancelled).
     ``decision`` is the retry policy's decision after a failure. ``body`` is the new message body
     ``(content_type, content_encoding, bytes)`` if the retry has other arguments. ``why`` is the reason that a task
     gave for rejecting its job. ``unstored`` is the end that the result backend has not stored yet.
+    ``skipped`` says by which job the work was done before, so that the body did not run, and why. ``passed_on`` is the
+    key of the lock that a unique job has passed on: to the job that replaces it, or to its newer run.
     """
 
     kind: str
@@ -56,6 +63,8 @@ class Report(NamedTuple):
     requeue: bool = False
     why: str = ""
     unstored: UnstoredResult | None = None
+    skipped: tuple[str, str] | None = None
+    passed_on: str = ""
 
 
 Ended = tuple[int, tuple[Any, ...], float | None]
@@ -95,9 +104,12 @@ def run(
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     fast = bool(trace._localized)  # noqa: SLF001
     tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
-    token = current_job.set(message_headers.ref(request, _queue(request)))
+    job = message_headers.ref(request, _queue(request))
+    token = current_job.set(job)
     try:
         kind = tasks[task]
+        if job.durable and (by := ledger.refusal(kind.nightshift, job, request.get("hostname"))) is not None:
+            return _ended(_superseded(request, perf_counter() - began, by))
         with OriginalOnly(), BegunAttempt(uuid) as outcome, Guarded(kind.backend) as backend:
             shown = message_headers.shown(request)
             if _ordinary.refusal(kind, request, body, content_type) is None:
@@ -119,11 +131,17 @@ def run(
     return _ended(report._replace(runtime=runtime, unstored=backend.unstored))
 
 
+def _superseded(request: dict[str, Any], runtime: float, by: tuple[str, str]) -> Report:
+    """The report of a durable job whose run does not count. If a newer run does, that one has the lock."""
+    lock = lock_of(request) if names_newer_run(by[0]) else None
+    return Report("superseded", runtime, skipped=by, passed_on=lock.key if lock else "")
+
+
 def _succeeded(value: Any, task: Any, outcome: AttemptOutcome, runtime: float) -> Ended:
     """The end of a job that succeeded on the short way."""
     plain = value is None and task.resultrepr_maxsize == Task.resultrepr_maxsize
     shown = "None" if plain else saferepr(value, task.resultrepr_maxsize)
-    return 0, tuple(Report("succeeded", runtime, outcome.result, shown)), runtime
+    return 0, tuple(Report("succeeded", runtime, outcome.result, shown, skipped=_plain(outcome))), runtime
 
 
 def _ended(report: Report) -> Ended:
@@ -153,11 +171,19 @@ def over_time(seconds: float) -> Failure:
 
 def _success(returned: Any, outcome: AttemptOutcome, unstorable: str) -> Report:
     result = json.dumps(unstorable) if unstorable else outcome.result
-    return Report("succeeded", result=result, representation=str(returned))
+    return Report("succeeded", result=result, representation=str(returned), skipped=_plain(outcome))
+
+
+def _plain(outcome: AttemptOutcome) -> tuple[str, str] | None:
+    return None if outcome.skipped is None else (outcome.skipped.by, outcome.skipped.why)
 
 
 def _report(einfo: ExceptionInfo, outcome: AttemptOutcome) -> Report:
     exc = exception_of(einfo)
+    if isinstance(exc, Postponed):
+        return Report("postponed", why=cut(str(exc.reason), MAX_TEXT))
+    if isinstance(exc, StoppedByCancel):
+        return Report("cancelled")
     if isinstance(exc, Reject):
         return Report(
             "rejected",
@@ -166,7 +192,7 @@ def _report(einfo: ExceptionInfo, outcome: AttemptOutcome) -> Report:
             why=cut(str(exc.reason), MAX_TEXT),
         )
     if isinstance(exc, Ignore):
-        return Report("ignored")
+        return Report("ignored", passed_on=passing.take(outcome.job_id))
     if outcome.returned:
         return _cut_off(exc, failure_of(einfo))
     return Report(
@@ -185,5 +211,9 @@ def _cut_off(exc: BaseException, failure: Failure) -> Report:
     look at.
     """
     failure = failure.because("its body had returned, but what follows it was not enqueued")
-    decision = None if isinstance(exc, (BrokerUnavailable, SoftTimeLimitExceeded)) else Dead(Reason.PERMANENT)
+    decision = (
+        None
+        if isinstance(exc, (BrokerUnavailable, DatabaseUnavailable, SoftTimeLimitExceeded))
+        else Dead(Reason.PERMANENT)
+    )
     return Report("failed", failure=failure, decision=decision)

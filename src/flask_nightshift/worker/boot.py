@@ -15,13 +15,30 @@ from celery import signals
 from ..services import Services
 
 COMPANIONS = "flask_nightshift.worker.companions.Companions"
+YOUNG = 20_000
+"""New objects after which a main process collects garbage, if its jobs run in children."""
 
 
 def settle_memory(**_: Any) -> None:
     """Freeze startup objects (``gc.freeze``): faster collections, and children keep sharing pages with the parent."""
     gc.freeze()
+    if _usual:
+        gc.set_threshold(*_usual.pop())
 
 
+def collect_seldom() -> None:
+    """In a main process whose jobs run in children: collect garbage less often; the children do it as usual.
+
+    What it allocates for each job is freed without the collector, whose looks at all jobs in hand take 7 % of its time.
+    """
+    usual = gc.get_threshold()
+    if 0 < usual[0] < YOUNG:
+        _usual[:] = [usual]
+        gc.set_threshold(YOUNG, *usual[1:])
+
+
+_usual: list[tuple[int, int, int]] = []
+"""The thresholds that ``collect_seldom`` has changed."""
 _installed: weakref.WeakSet[Services] = weakref.WeakSet()
 
 

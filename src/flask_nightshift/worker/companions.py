@@ -1,4 +1,4 @@
-"""The parts of a worker that are ours: heartbeat, archiver, journal, and an orderly stop."""
+"""The parts of a worker that are ours: heartbeat, archiver, relays, journal, and an orderly stop."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from celery import bootsteps, signals
 
 from ..dead_letters import Archiver
 from ..domain.events import JobDied
+from ..domain.recording import OFF
 from ..services import Services
+from ..task.board import board
 from . import sentry
 from .boot import settle_memory
 from .drain import Drain
-from .endings import buried_by_the_broker
+from .endings import buried_by_the_broker, is_dropped
+from .epoch import EpochWatch
 from .heartbeat import Heartbeat
+from .orders import OrderWatch
 
 logger = logging.getLogger("flask_nightshift.worker.boot")
 
@@ -35,11 +39,23 @@ class Companions(bootsteps.StartStopStep):
             services.broker,
             services.store,
             worker=controller.hostname,
+            texts=services.texts,
+            recorded=services.settings.history != OFF,
             known=services.celery.tasks.__contains__,
             tell=partial(buried_by_the_broker, controller.app),
+            drops=partial(is_dropped, controller.app),
+            ended=services.has_ended,
         )
+        self._epoch = EpochWatch(services)
+        self._orders = controller.orders = OrderWatch(services)
+        self._orders.subscribe(self._heartbeat.heard)
+        self._relays = services.relays(controller.hostname)
+        self._helpers = [make(controller.hostname) for make in services.helpers]
+        for helper in self._helpers:
+            self._orders.nudge(helper.wake)
         self._drain = Drain(controller, services.settings.stop_grace)
         services.journal.worker = controller.hostname
+        board.open()  # before the pool forks
         _load_result_backend(controller.app)
 
     def start(self, controller: Any) -> None:
@@ -48,6 +64,12 @@ class Companions(bootsteps.StartStopStep):
         sentry.watch(self._services)
         self._heartbeat.start()
         self._archiver.start()
+        self._epoch.start()
+        self._orders.start()
+        for relay in self._relays:
+            relay.start()
+        for helper in self._helpers:
+            helper.start()
         self._services.events.subscribe(self._heard, JobDied)
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
         signals.worker_shutdown.connect(self._shut_down, weak=False)
@@ -78,6 +100,12 @@ class Companions(bootsteps.StartStopStep):
         if announcer := getattr(self._services.celery, "announcer", None):
             announcer.finish()
         _close_connection(self._controller)
+        self._epoch.stop()
+        self._orders.stop()
+        for helper in self._helpers:
+            helper.stop()
+        for relay in self._relays:
+            relay.stop()
         self._archiver.stop()
         self._heartbeat.stop()
         self._services.journal.close()

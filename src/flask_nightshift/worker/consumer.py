@@ -10,32 +10,34 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from types import MethodType
 from typing import Any
 
-from celery.exceptions import NotRegistered
+from kombu.common import ignore_errors
 from kombu.exceptions import ContentDisallowed
 from vine import promise
 
 from ..brokers.connections import ack_log_error
-from ..domain.job import Failure, Reason
+from ..domain.job import Reason
 from ..message import headers as message_headers
 from ..text.lines import Line, job_fields
 from . import monitoring
 from .announcer import Announcer
-from .control import ControlledConsumer
-from .endings import unrunnable
+from .cancels import Cancels
+from .copies import Copies
 from .fence import StartFence
-from .inbound import Misshapen, check, unproven, when_due
+from .inbound import Misshapen, check, hide_arguments, unproven, when_due
 from .line import Line as JobLine
+from .locking import TogetherLocking
+from .pausing import Pausing
 from .pools import pool_of, support_of
 from .pools.support import OPEN
 from .quarantine import LET_COME, Quarantine
 from .request import settled_by_us
 from .settlement import Settlement
 from .strategy import Strategy
+from .unrunnable import UnrunnableConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +45,11 @@ RESOURCE_LOCKED = 405
 """RabbitMQ's reply code if another connection owns an exclusive queue, here the remote control queue of a worker."""
 
 
-class JobConsumer(ControlledConsumer):
+class JobConsumer(UnrunnableConsumer):
     """Celery's consumer, with our settlement for every message that does not become an attempt."""
+
+    _strategy: Strategy | None = None
+    _crashed = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,9 +57,15 @@ class JobConsumer(ControlledConsumer):
         self.settlement = self.app.settlement = Settlement(
             self.services, self.hostname, self.timer.call_after
         )
+        if not self.services.broker.capabilities.holds_locks and getattr(self.pool, "calls_in_loop", False):
+            self.settlement.locks = TogetherLocking(self.services.locks, self)
         self.settlement.start = self.controller._process_task  # noqa: SLF001 - it has no public name
         self.app.announcer = Announcer()
         self.line = self.app.line = JobLine(self)
+        self.cancels = self.app.cancels = Cancels(self)
+        self.controller.orders.subscribe(self.cancels.heard)
+        self.copies = Copies(self)
+        self.pausing = Pausing(self, self.controller.orders)
         self._pool_support = support_of(pool_of(type(self.pool)).name)
         self.loop_at = monotonic()
         """When the consumer's event loop last turned, on the monotonic clock."""
@@ -66,11 +77,13 @@ class JobConsumer(ControlledConsumer):
         try:
             super().start()
         except Exception as exc:
+            self._crashed = True
             if getattr(exc, "reply_code", None) == RESOURCE_LOCKED:
                 text = (
                     f"another worker is called {self.hostname}; give each a name of its own: --name mail2@%h"
                 )
                 logger.critical(Line("worker.name_taken", text))
+            self.line.crash()
             if self.task_consumer is not None and self.task_consumer.channel is not None:
                 self.services.broker.worker_ends(self.task_consumer.channel, crashed=True)
             raise
@@ -89,6 +102,7 @@ class JobConsumer(ControlledConsumer):
         self.settlement.resume()
         with self.app.connection_for_write() as setup:
             self.services.broker.prepare(setup, [*self.app.amqp.queues.values(), *self._quarantine_queues()])
+        self.pausing.connected()
         self._pool_support.guard(self.pool, self._starts_until)
         self._pool_support.keep_alive(self.pool, connection, self.settlement.fence)
         return connection
@@ -135,8 +149,44 @@ class JobConsumer(ControlledConsumer):
         if self._quarantine is not None:
             self.timer.call_after(LET_COME, self.call_soon, (self._quarantine.begin,))
 
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Acknowledge in the next turn of the loop; at once where the next job would block it."""
+        if pool_of(type(self.pool)).blocks_loop:
+            return p(*args, **kwargs)
+        return super().call_soon_ack(p, *args, **kwargs)
+
+    def job_has_ended(self) -> None:
+        """A job that blocked the event loop has ended. Its acknowledgement will make RabbitMQ send the next one."""
+        self.pausing.apply()
+
+    def soon(self, call: Callable[..., Any], *args: Any) -> None:
+        """Have the event loop make the call in its next turn.
+
+        Celery's loop for greenlets makes calls only between two events, which may be seconds apart. There a greenlet
+        of its own makes the call.
+        """
+        if self.pool.is_green and self.hub is None:
+            self.timer.call_after(0, call, args)
+        else:
+            self.call_soon(call, *args)
+
+    def stop(self) -> None:
+        """The worker stops: jobs that have not begun go back now, and do not wait for those that run.
+
+        After a crash the end of the channel returns them, and counts the one that may have caused it (invariant 3).
+        """
+        self.pausing.ends()
+        if not self._crashed:
+            if self.task_consumer is not None:  # or RabbitMQ would deliver them here again
+                ignore_errors(self.connection, self.task_consumer.cancel)
+            self.line.close()
+        super().stop()
+
     def leave(self) -> None:
         """The worker has stopped, and its connection is about to close."""
+        self.copies.stop()
+        self.settlement.locks.finish()
+        self.cancels.stop()
         if self._quarantine is not None:
             self._quarantine.leave()
 
@@ -144,12 +194,14 @@ class JobConsumer(ControlledConsumer):
         """The connection is lost: the broker delivers its messages again, so drop their waiting transitions."""
         if self._quarantine is not None:
             self._quarantine.end()
+        self.pausing.ends()
         self.settlement.drop()
         super().on_close()
 
     def _pulse(self) -> None:
         self.loop_at = monotonic()
         self.settlement.fence.pulse()
+        self.line.adjust_soon()  # also after a time in which no job has ended
 
     def _check_connection(self) -> None:
         """Raise if the jobs' connection is closed and Celery has not noticed.
@@ -168,6 +220,8 @@ class JobConsumer(ControlledConsumer):
         for task in self.app.tasks.values():
             task.Request = settled_by_us(task.Request)
         super().update_strategies()
+        if self._strategy is not None:
+            self._strategy.update()
 
     def _starts_until(self) -> int:
         """The moment until which what waits in the pool may start: then others may have it (``pools.shared.fence``)."""
@@ -178,17 +232,39 @@ class JobConsumer(ControlledConsumer):
         until = min(self.services.broker.ours_until(channel), self.settlement.fence.until(channel))
         return int(until * 1e9) if until < math.inf else OPEN
 
+    @property
+    def quarantine(self) -> Quarantine | None:
+        """The quarantine of this connection."""
+        return self._quarantine
+
+    @property
+    def holds_suspect(self) -> bool:
+        """Whether it holds a quarantined job."""
+        return self._quarantine is not None and self._quarantine.holds_one
+
+    def pause_suspects(self) -> None:
+        """Take no quarantined job until ``resume_suspects``."""
+        if self._quarantine is not None:
+            self._quarantine.pause()
+
+    def resume_suspects(self) -> None:
+        """Take quarantined jobs again."""
+        if self._quarantine is not None:
+            self._quarantine.resume()
+
     # -- messages ------------------------------------------------------------------------------------------
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
         """Celery's message handler, after our check of the message."""
         celerys = super().create_task_handler(promise)
         quarantine = self._quarantine = Quarantine(self, self.task_consumer.queues)
-        strategy = Strategy(self, self.on_task_message)
+        self.pausing.begins()
+        strategy = self._strategy = Strategy(self, self.on_task_message)
 
         def accept(message: Any) -> Any:
-            # only here: it is a cycle, and what the garbage collector has yet to find adds up to 10 MiB
-            message.ack_log_error = MethodType(ack_log_error, message)
+            if type(message).ack_log_error is not ack_log_error:  # of kombu's own channel
+                # only here: it is a cycle, and what the garbage collector has yet to find adds up to 10 MiB
+                message.ack_log_error = MethodType(ack_log_error, message)
             return celerys(message)
 
         def on_task_received(message: Any) -> Any:
@@ -217,9 +293,13 @@ class JobConsumer(ControlledConsumer):
                 return self.bury(message, Reason.INVALID, exc)
             except Exception as exc:  # noqa: BLE001 - decoding may raise anything; we keep the bytes
                 return self.bury(message, Reason.UNDECODABLE, exc)
+            if message_headers.HISTORY not in message.headers:
+                hide_arguments(message, self.services.texts)
             due = when_due(message, self.services.broker.capabilities.keeps_delays)
             if due is not None:
                 return self.settlement.defer(message, message.job_queue, due)
+            if self.copies.wants(message):
+                return self.copies.put(message)
             self.line.arrived(message)
             if unproven(message):
                 return self.line.first(lambda: accept(message))
@@ -229,49 +309,3 @@ class JobConsumer(ControlledConsumer):
 
         self.receive = on_task_received
         return on_task_received
-
-    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Bury a message that is no job in any protocol."""
-        self.bury(
-            message, Reason.INVALID, Misshapen("it has no 'task' header and is not a protocol 1 message")
-        )
-
-    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """Postpone a job whose task is unknown here, because a deploy may be half way."""
-        name = (message.headers or {}).get("task")
-        if name is None:  # protocol 1 keeps its fields in the body, where we count no postponements
-            self.bury(message, Reason.UNKNOWN_TASK, exc)
-            return
-        failure = Failure.of(NotRegistered(name))
-        announce = partial(unrunnable, self, message, Reason.UNKNOWN_TASK, exc)
-        self.settlement.postpone(message, message.job_queue, failure, announce)
-
-    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """Bury a message that Celery refuses: malformed, or of a content type that is not accepted."""
-        self.bury(message, Reason.INVALID, exc)
-
-    def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Bury a message whose body cannot be decoded."""
-        if not hasattr(message, "job_queue"):
-            message.job_queue = self._queue_of(message)
-        self.bury(message, Reason.UNDECODABLE, exc)
-
-    def bury(self, message: Any, reason: Reason, exc: Exception) -> None:
-        """Make a dead letter of a message that this worker cannot run; signals and result backend learn of it."""
-        queue = getattr(message, "job_queue", "")
-        announce = partial(unrunnable, self, message, reason, exc)
-        self.settlement.bury(message, queue, reason=reason, failure=Failure.of(exc), on_written=announce)
-
-    def _queue_of(self, message: Any) -> str:
-        """The queue that the message came from."""
-        info = message.delivery_info or {}
-        if isinstance(queue := info.get("queue"), str):  # the lease transport sets it
-            return queue
-        tag = info.get("consumer_tag")
-        if tag is not None and self.task_consumer is not None:
-            for queue, its_tag in self.task_consumer._active_tags.items():  # noqa: SLF001 - kombu keeps no other map
-                if its_tag == tag:
-                    return str(queue)
-        if not info.get("exchange") and info.get("routing_key"):
-            return str(info["routing_key"])
-        return str(message_headers.history(message.headers).get("queue") or info.get("routing_key") or "")

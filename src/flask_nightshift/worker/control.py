@@ -58,6 +58,12 @@ class ControlledConsumer(Consumer):
                 else:
                     self._limit_move_to_pool(request)
 
+    def _limit_task(self, request: Any, bucket: Any, tokens: int) -> Any:
+        """Have a job wait for its rate limit, unless it was cancelled: Celery would look only at its turn."""
+        if request.revoked():
+            return None
+        return super()._limit_task(request, bucket, tokens)
+
     def _update_qos_eventually(self, index: int) -> Any:
         """The pool has grown or shrunk by ``index``: give the broker the new prefetch count."""
         changed = super()._update_qos_eventually(index)

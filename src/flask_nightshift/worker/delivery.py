@@ -8,8 +8,10 @@ from typing import Any
 from celery.worker.request import Request
 
 from ..domain.job import Attempt, Failure, JobRef, Reason, utcnow
+from ..domain.relations import Relations
 from ..domain.retry import RetryPolicy
 from ..message import headers as message_headers
+from ..message.relations import relations_of
 from ..task.base import JobTask
 from ..task.results import counted_by_backend, ignored
 from .settlement import Settlement
@@ -24,7 +26,7 @@ class Delivery(Request):
         super().__init__(*args, **options)
         self._ignore_result = self._request_dict["ignore_result"] = self._ignores_result()
         if self._eta is None:  # the wait is over, but the task may still ask for its ETA
-            self._request_dict["eta"] = message_headers.history(self._request_dict).get("due")
+            self._request_dict["eta"] = message_headers.due_text(self._request_dict)
 
     def _ignores_result(self) -> bool:
         """Whether the worker ignores the job's result.
@@ -32,7 +34,8 @@ class Delivery(Request):
         The publisher need not know the task, so its silence leaves the decision to the task. A chord that
         ``celery.chord_unlock`` counts needs every stored result; without one it would wait for ever.
         """
-        embed, headers = self._payload[2] or {}, self._request_dict
+        payload = self._body if self._decoded else self._message.payload  # ``_payload`` takes two locks
+        embed, headers = payload[2] or {}, self._request_dict
         said, chord, chain = headers.get("ignore_result"), embed.get("chord"), embed.get("chain")
         if said is None and not (chord or chain is not None or headers.get("group")):
             return bool(self._task.ignore_result)
@@ -56,6 +59,13 @@ class Delivery(Request):
         if self._ref is None:  # no cached_property, which takes a lock
             self._ref = message_headers.ref(self._request_dict, self.queue)
         return self._ref
+
+    def _untold_relations(self) -> Relations | None:
+        """What connects a job of a plain Celery producer; of other jobs their publisher has told it."""
+        if message_headers.HISTORY in self._request_dict:
+            return None
+        payload = self._body if self._decoded else self._message.payload
+        return relations_of(self._request_dict, payload[2])
 
     @property
     def policy(self) -> RetryPolicy:

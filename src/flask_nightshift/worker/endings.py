@@ -8,7 +8,7 @@ too often; the lease transport: delivered too often). Its result, chord and errb
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,8 +19,13 @@ from celery.exceptions import NotRegistered, Reject
 from kombu.serialization import loads, prepare_accept_content
 
 from ..domain.job import DeadLetter, Reason
+from ..message import headers as message_headers
 from . import hooks
 from .delivery import Delivery
+
+EXPIRED = "expired"
+Tell = Callable[[Any, Callable[[], None]], None]
+"""Has a call made that tells the result backend about a request."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +55,42 @@ def buried_by_the_broker(app: Any, letter: DeadLetter) -> None:
         app, letter.headers, letter.body, letter.content_type, letter.content_encoding, letter.properties
     )
     if letter.reason is Reason.EXPIRED:
-        hooks.tell(request, hooks.revocation_of(request, "expired"))
-        if request.known:
-            signals.task_revoked.send(
-                request.task, request=request._context, terminated=False, signum=None, expired=True  # noqa: SLF001
-            )  # fmt: skip
+        _revoke(request, EXPIRED, hooks.tell)
         return
     why = letter.failure.message if letter.failure else f"the broker buried it: {letter.reason}"
     killed = letter.reason is Reason.DELIVERY_LIMIT
     exc = WorkerLostError(why) if killed else Reject(why, requeue=False)
     hooks.tell(request, hooks.failure_of(request, exc))
     _signal_failure(request, exc)
+
+
+def is_dropped(app: Any, letter: DeadLetter) -> bool:
+    """Whether ``letter``, which the broker buried because it had expired, is not kept (``on_expired="drop"``)."""
+    task = app.tasks.get(letter.task) if letter.task else None
+    return letter.reason is Reason.EXPIRED and message_headers.drops_expired(letter.headers, task)
+
+
+def cancelled(app: Any, message: Any, why: str, tell: Tell = hooks.tell) -> None:
+    """Send Celery's signal and store the result for ``message`` (an ``Envelope`` or a message), whose job was cancelled
+    and never becomes an attempt.
+    """
+    request = _request(
+        app,
+        message.headers,
+        message.body,
+        message.content_type,
+        message.content_encoding,
+        message.properties,
+    )
+    _revoke(request, why, tell)
+
+
+def _revoke(request: Any, why: str, tell: Tell) -> None:
+    tell(request, hooks.revocation_of(request, why))
+    if request.known:
+        signals.task_revoked.send(
+            request.task, request=request._context, terminated=False, signum=None, expired=why == EXPIRED  # noqa: SLF001
+        )  # fmt: skip
 
 
 def _signal_failure(request: Any, exc: Exception) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery import signals, states
-from celery.exceptions import Reject
+from celery.exceptions import Reject, TaskRevokedError
 from celery.utils.serialization import create_exception_cls
 
 from ..domain.job import Failure
@@ -132,13 +132,19 @@ def failure_of(request: Any, exc: BaseException, traceback: str = "") -> Callabl
 
 
 def revocation_of(request: Any, reason: str) -> Callable[[], None]:
-    """A call that stores that the job was revoked or has expired, and informs the chord."""
+    """A call that stores that a job was cancelled or has expired, and informs the chord, the chain and the errbacks."""
 
     def call() -> None:
         backend = request.task.backend
         with gated(backend):
-            backend.mark_as_revoked(
-                request.id, reason, request=_context(request), store_result=request.store_errors
+            # not ``mark_as_revoked``, which tells neither the errbacks nor the rest of a chain
+            backend.mark_as_failure(
+                request.id,
+                TaskRevokedError(reason),
+                None,
+                _context(request),
+                store_result=request.store_errors,
+                state=states.REVOKED,
             )
 
     return call

@@ -17,7 +17,7 @@ from ..errors import BrokerUnavailable, ConfigurationError, IncompatibleLibrary
 from ..services import Services
 from ..text.lines import Line
 from . import names
-from .boot import settle_memory
+from .boot import collect_seldom, settle_memory
 from .monitoring import HEARTBEAT_SECONDS
 from .pools import fitting, implementation, pool_of
 
@@ -67,6 +67,8 @@ class JobWorker(Worker):
         super().on_start()
         gc.collect()
         settle_memory()
+        if pool_of(self.pool_cls).forks:
+            collect_seldom()
 
     def on_init_blueprint(self) -> None:
         """Check libraries and broker, and choose the pool, before Celery makes any part of the worker.
@@ -77,6 +79,7 @@ class JobWorker(Worker):
         for each in check.unchecked():
             fields = {"library": each.library, "installed": each.installed, "checked": each.checked}
             logger.warning(Line("library.unchecked", str(each), **fields))
+        check.forget()
         with suppress(BrokerUnavailable):
             self.app.services.broker.health(START_PATIENCE)
         self.pool_cls: Any = fitting(implementation(self.pool_cls), self)
@@ -94,6 +97,7 @@ def run(
     log_level: str | None = None,
     max_jobs_per_child: int | None = None,
     task_events: bool = False,
+    beat: bool = False,
 ) -> int:
     """Run a worker until a signal stops it; returns the exit code.
 
@@ -101,7 +105,8 @@ def run(
     ``concurrency``: child processes or threads (default: one per core). ``max_jobs_per_child``: attempts after which a
     child process is replaced, against memory leaks. ``name``: as Celery's ``-n`` (default: the first free name of
     ``worker@HOST``, ``worker2@HOST``, …). ``task_events``: send an event of each job to monitors such as Flower, as
-    Celery's ``-E`` does (default: Celery's ``worker_send_task_events``).
+    Celery's ``-E`` does (default: Celery's ``worker_send_task_events``). ``beat``: run Beat in a thread of this worker;
+    raises ``ConfigurationError`` for an unusable schedule.
     """
     require_shared(services.broker)
     app = services.celery
@@ -119,6 +124,7 @@ def run(
         "without_mingle": True,
         "heartbeat_interval": HEARTBEAT_SECONDS,
         "task_events": task_events or None,
+        "beat": beat,
         "quiet": True,
     }
     worker = app.Worker(**options)

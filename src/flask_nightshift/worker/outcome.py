@@ -18,19 +18,24 @@ from billiard.einfo import ExceptionInfo
 from celery.exceptions import Reject
 from celery.worker.state import task_ready
 
-from ..domain.events import JobRetrying, JobReturned, JobSucceeded
+from ..domain.events import JobCancelled, JobRetrying, JobReturned, JobSkipped, JobSucceeded
 from ..domain.job import Failure, Reason, is_celery_internal, utcnow
 from ..domain.retry import Dead, RetryAt, decide
 from ..message import headers as message_headers
+from ..message.arguments import shown_arguments
 from ..message.codec import serialized
+from ..message.envelope import envelope_of
+from ..message.unique import lock_of, remove_lock
+from ..store import ledger
 from . import hooks
 from .attempt import Report
 from .delivery import Delivery
-from .transition import Transition, envelope_of, pause
+from .transition import Transition, pause
 
 REVOKED = "revoked"
 """Key in the history that travels with a job: when it was buried because it had been revoked."""
 TAKEN = "another worker took it over"
+REPLACED = "replaced by"
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,8 @@ class SettledRequest(Delivery):
     settled = False
     """Whether its transition was handed to the settlement, or nothing is left to settle."""
     acknowledged = False
+    _replaced_by = ""
+    """The id of the unique job that replaced this one before it began."""
 
     # -- the end of an attempt -----------------------------------------------------------------------------
 
@@ -53,13 +60,21 @@ class SettledRequest(Delivery):
             self._settle(report)
         elif report.kind == "taken":
             task_ready(self)
-            self.give_back(TAKEN)
+            self._does_not_begin()
         elif report.kind == "rejected":
             task_ready(self)
             self._rejected(report.requeue, report.failure, report.why)
+        elif report.kind == "postponed":
+            task_ready(self)
+            self._return_later(report.why)
         elif report.kind == "ignored":
             task_ready(self)
-            self._done()
+            self._done(report.passed_on)
+        elif report.kind == "cancelled":
+            self._drop_cancelled("stopped")
+        elif report.kind == "superseded":
+            task_ready(self)
+            self._superseded(report)
         else:
             self._succeeded(report)
         if report.unstored is not None:
@@ -68,21 +83,76 @@ class SettledRequest(Delivery):
     def _succeeded(self, report: Report) -> None:
         task_ready(self, successful=self._app.deduplicates)
         self._done()
-        self._emit(JobSucceeded(self.job, utcnow(), self._hostname, report.runtime or 0.0, report.result))
+        runtime = report.runtime or 0.0
+        if report.skipped is None:
+            self._emit(JobSucceeded(self.job, utcnow(), self._hostname, runtime, report.result))
+        else:
+            self._emit(JobSkipped(self.job, utcnow(), *report.skipped, self._hostname, runtime=runtime))
         self.send_event("task-succeeded", result=report.representation, runtime=report.runtime)
 
-    def _done(self) -> None:
-        """Acknowledge the job, which never runs again."""
+    def _superseded(self, report: Report) -> None:
+        """Drop a message of a durable job: the ledger names another run of it, or its outcome."""
+        by, why = report.skipped or ("", "")
+        if by == ledger.CANCELLED:
+            self._drop_cancelled("cancelled")
+            return
+        self._done(report.passed_on)
+        self._emit(JobSkipped(self.job, utcnow(), by, why, self._hostname, runtime=report.runtime))
+
+    def _does_not_begin(self) -> None:
+        """Settle a job that may not begin here: it was cancelled, another worker has it, or a job has replaced it."""
+        if self._is_cancelled():
+            self._drop_cancelled("cancelled")
+            return
+        if not self._replaced_by:
+            self.give_back(TAKEN)
+            return
+        by = self._replaced_by
+        self._done()
+        self._emit(JobSkipped(self.job, utcnow(), by, REPLACED, self._hostname))
+        self.send_event("task-revoked", terminated=False, signum=None, expired=False)
+        hooks.revoked(self, f"replaced by {by}", terminated=False, signum=None, expired=False)
+
+    def _done(self, passed_on: str = "") -> None:
+        """Acknowledge the job, which never runs again, and release its lock, unless it has ``passed_on`` that key."""
+        if self._app.cancels.known:
+            self._app.cancels.has_ended(self.job)
+        lock = lock_of(self._request_dict)
+        if lock is not None and lock.key == passed_on:
+            remove_lock(self._message.headers)  # a broker that holds locks releases those that it finds there
+        elif lock is not None:
+            self.settlement.locks.release(lock, self.acknowledge)
+            self.settled = True
+            return
         self.acknowledge()
         self.settled = True
+
+    # -- cancelled jobs ------------------------------------------------------------------------------------
+
+    def _drop_cancelled(self, how: str) -> None:
+        """End the job as Celery ends a revoked one; ``JobRequest`` does it."""
+        raise NotImplementedError
+
+    def _is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the job, so that it must not begin, nor be tried again."""
+        cancels = self._app.cancels
+        return bool(cancels.known) and cancels.of(self.job) is not None
+
+    def _end_cancelled(self, how: str, runtime: float | None) -> None:
+        """The job never runs again; ``how`` says what happened, if no tombstone says who cancelled it."""
+        order = self._app.cancels.of(self.job)
+        why = how if order is None else order.why if how == "cancelled" else f"{how}; {order.why}"
+        self._done()
+        self._emit(JobCancelled(self.job, utcnow(), self._hostname, why, runtime))
 
     def _rescue(self, exc: Exception, report: Report | None) -> None:
         """Settle the job although ``exc`` was raised between the end of the attempt and its settlement."""
         logger.error("job.settled_with_errors", exc_info=exc, extra={"job_id": self.id, "task": self._type})
         with contextlib.suppress(Exception):
             task_ready(self)
-        if report is not None and report.kind in ("succeeded", "ignored"):
-            last_resorts: list[Callable[[], None]] = [self._done, self._message.ack]
+        if report is not None and report.kind in ("succeeded", "ignored", "superseded"):
+            passed_on = report.passed_on
+            last_resorts: list[Callable[[], None]] = [lambda: self._done(passed_on), self._message.ack]
         else:
             last_resorts = [
                 lambda: self._bury_for(exc, report),
@@ -120,6 +190,9 @@ class SettledRequest(Delivery):
             return
         failure = report.failure or Failure("unknown")
         decision = report.decision or self._decide(failure)
+        if isinstance(decision, RetryAt) and self._is_cancelled():
+            self._drop_cancelled("not tried again")
+            return
         if isinstance(decision, Dead):
             self._bury(decision.reason, failure, report.runtime, ran=True, exc_info=exc_info)
         else:
@@ -150,7 +223,7 @@ class SettledRequest(Delivery):
             self.acknowledged = True
             self._emit(
                 JobRetrying(job, at, self._hostname, report.runtime, failure, decision.at, decision.wait,
-                            self.policy.max_retries)
+                            self.policy.max_retries, *shown_arguments(headers))
             )  # fmt: skip
             self.send_event("task-retried", exception=failure.shown, traceback=failure.traceback)
             if exc_info is not None:
@@ -186,6 +259,8 @@ class SettledRequest(Delivery):
         def buried() -> None:
             self.acknowledged = True
             self._tell_monitors(reason, failure)
+            if self._app.cancels.known:
+                self._app.cancels.has_ended(self.job)
             if exc_info is not None:
                 hooks.failed(self, exc_info)
 
@@ -216,6 +291,9 @@ class SettledRequest(Delivery):
 
         It is published anew, so the broker does not count it among the deliveries that killed a worker.
         """
+        if self._is_cancelled():
+            self._drop_cancelled("not tried again")
+            return
         wait = pause(message_headers.returns(self._request_dict))
         due = utcnow() + timedelta(seconds=wait)
         headers = message_headers.returned(self._job_headers(), due=due)
@@ -266,6 +344,14 @@ class SettledRequest(Delivery):
         return serialized(self._body, "json") if self._decoded else None
 
     def _emit(self, event: Any) -> None:
+        self._emitter(event)
+
+    @property
+    def _emitter(self) -> Callable[[Any], object]:
+        """Who is told the events of this job."""
         # Celery's own helpers (chord_unlock, backend_cleanup, …) are not jobs of a user
-        if not is_celery_internal(self._type):
-            self.settlement.services.events.emit(event)
+        return _tell_nobody if is_celery_internal(self._type) else self.settlement.services.events.emit
+
+
+def _tell_nobody(event: Any) -> None:
+    pass

@@ -10,7 +10,7 @@ kills its workers reaches the limit, however many others died with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from time import monotonic
 from typing import Any, Protocol
 
@@ -18,9 +18,10 @@ from billiard.exceptions import WorkerLostError
 
 from ..domain.job import Reason
 from ..message import headers as message_headers
+from ..message.envelope import envelope_of
 from ..services import Services
 from .settlement import Settlement
-from .transition import Transition, envelope_of
+from .transition import Transition
 
 LET_COME = 1.0
 """Seconds from connecting until the first quarantined job is taken. By then the messages of a dead worker are in
@@ -67,8 +68,15 @@ class Quarantine:
         self._begun = False
         self._put_at = 0.0
         self._current: Any = None
+        self._paused = False
+        self._left_out: Set[str] = frozenset()
         self._others: list[Any] = []
         self._over = False
+
+    @property
+    def holds_one(self) -> bool:
+        """Whether it holds a job."""
+        return self._current is not None
 
     # -- messages that come back to an ordinary queue --------------------------------------------------------------
 
@@ -106,11 +114,34 @@ class Quarantine:
         self._begun = True
         self._consume()
 
+    def pause(self) -> None:
+        """All children are busy: a job in hand may go back, and no other is taken until ``resume``.
+
+        A consumer that has a job gets no other, so nothing is on its way to it; that would count as delivered.
+        """
+        if self._current is not None:
+            self._paused = True
+            self._cancel(set(self._consuming))
+
+    def resume(self) -> None:
+        """A child may be free."""
+        if self._paused:
+            self._paused = False
+            if self._current is None:
+                self._consume()
+
+    def leave_out(self, paused: Set[str]) -> None:
+        """Take no job that belongs to these queues, and those of all others; a job in hand ends."""
+        self._left_out = paused
+        self._cancel({self.queues[name].name for name in paused & self.queues.keys()} & self._consuming)
+        if self._current is None:
+            self._consume()
+
     def _consume(self) -> None:
-        if self._over or not self._begun:
+        if self._over or self._paused or not self._begun:
             return
-        for queue in self.queues.values():
-            if queue.name not in self._consuming:
+        for name, queue in self.queues.items():
+            if queue.name not in self._consuming and name not in self._left_out:
                 queue.bind(self._channel).consume(queue.name, self._delivered, no_ack=False, nowait=True)
                 self._consuming.add(queue.name)
 
@@ -146,8 +177,10 @@ class Quarantine:
     def _arrived(self, message: Any) -> None:
         message.quarantined = True
         message.job_queue = self._job_queue[message.delivery_info["routing_key"]]
-        if self._current is not None:
-            self._others.append(message)  # another queue had already sent it
+        if self._current is not None or message.job_queue in self._left_out:
+            self._others.append(message)  # it was already on its way
+            if self._current is None:
+                self._put_others_back()
             return
         self._current = message
         if len(self.queues) > 1:
@@ -168,7 +201,11 @@ class Quarantine:
             exc = WorkerLostError(f"delivered {count} times, and never settled")
             self._owner.bury(message, Reason.DELIVERY_LIMIT, exc)
             return
+        message.headers.pop(message_headers.DELIVERIES, None)
         message.headers["x-delivery-count"] = count
+        message.delivery_info["redelivered"] = (
+            True  # for the task: the broker does not know it of the moved message
+        )
         self._owner.receive(message)
 
     def _put_others_back(self) -> None:

@@ -15,16 +15,22 @@ from billiard.exceptions import Terminated, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 from celery.worker import request as celerys
 from celery.worker.request import Request
-from celery.worker.state import all_total_count, task_ready, total_count
+from celery.worker.state import (
+    active_requests,
+    all_total_count,
+    requests,
+    reserved_requests,
+    task_ready,
+    total_count,
+)
 
-from ..domain.events import JobReturned, JobStarted, JobSucceeded
+from ..domain.events import JobExpired, JobReturned, JobStarted, JobSucceeded
 from ..domain.job import Failure, Reason, utcnow
 from ..message import headers as message_headers
 from ..text.lines import Line
 from . import attempt, hooks
 from .attempt import Ended, Report
 from .monitoring import tells_of_tasks
-from .outcome import REVOKED
 from .start import StartedRequest
 
 logger = logging.getLogger(__name__)
@@ -51,6 +57,14 @@ class JobRequest(StartedRequest):
             if name in cls.__dict__:
                 delattr(cls, name)
 
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """What ``celery inspect`` and Flower show of the job; ``NIGHTSHIFT_REDACT`` hides arguments here too."""
+        found: dict[str, Any] = super().info(safe)
+        if not safe:
+            texts = self._app.services.texts(self._task)
+            found["args"], found["kwargs"] = texts.shown(found["args"], found["kwargs"])
+        return found
+
     # -- the attempt ---------------------------------------------------------------------------------------
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
@@ -71,9 +85,13 @@ class JobRequest(StartedRequest):
             super().on_accepted(pid, time_accepted)
             self.acknowledged = False
         at = self._started_at or utcnow()
-        self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
+        self._emit(self._started(at))
         if terminate is not None:  # requested before the child reported the start, which comes first
             self.terminate(*terminate)
+
+    def _started(self, at: datetime) -> JobStarted:
+        wait = self._wait_before(at)
+        return JobStarted(self.job, at, self._hostname, wait, self._untold_relations())
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The job reached a time limit. A hard one also arrives as a failure, which settles the job."""
@@ -126,16 +144,20 @@ class JobRequest(StartedRequest):
             return
         try:
             self._app.line.ended(self._type, runtime)
+            emit, job = self._emitter, self.job
             if self.time_start is None:
                 began = time() - (monotonic() - accepted_at)
                 self.worker_pid, self.time_start = pid, began
                 total_count[self.name] += 1
                 all_total_count[0] += 1
                 at = datetime.fromtimestamp(began, UTC)
-                self._emit(JobStarted(self.job, at, self._hostname, self._wait_before(at)))
-            task_ready(self)
+                emit(self._started(at))
+            else:
+                active_requests.discard(self)
+            requests.pop(self.id, None)
+            reserved_requests.discard(self)
             self._done()
-            self._emit(JobSucceeded(self.job, utcnow(), self._hostname, runtime))
+            emit(JobSucceeded(job, utcnow(), self._hostname, runtime))
         except Exception as exc:  # noqa: BLE001 - whatever it is, the job has succeeded
             self._rescue(exc, Report("succeeded", runtime))
 
@@ -173,25 +195,24 @@ class JobRequest(StartedRequest):
             self._settle(report, exc_info)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
-        """Bury a revoked, terminated or expired job, so that it can be replayed."""
+        """A job was revoked (that is cancelled), terminated, or has expired; Celery calls it for each of them."""
         task_ready(self)
         self._already_revoked = True
         if self.settled:  # it has just ended
             return
         self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
         if not expired:
-            headers = self._message.headers
-            headers[message_headers.HISTORY] = {
-                **message_headers.history(headers),
-                REVOKED: utcnow().isoformat(),
-            }
-        self._bury(
-            Reason.EXPIRED if expired else Reason.REVOKED,
-            Failure("celery.exceptions.TaskRevokedError", f"{reason} ({signum})" if signum else reason),
-            self._runtime,
-            ran=bool(self.time_start),
-        )
+            self._end_cancelled(f"{reason} ({signum})" if signum else reason, self._runtime)
+        elif message_headers.drops_expired(self._request_dict, self._task):
+            self._done()
+            self._emit(JobExpired(self.job, utcnow(), self._hostname))
+        else:
+            failure = Failure("celery.exceptions.TaskRevokedError", reason)
+            self._bury(Reason.EXPIRED, failure, self._runtime, ran=bool(self.time_start))
         hooks.revoked(self, reason, terminated=terminated, signum=signum, expired=expired)
+
+    def _drop_cancelled(self, how: str) -> None:
+        self._announce_revoked(how, False, None, False)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:  # noqa: ARG002 - Celery's signature
         """Celery cancelled the attempt after the connection was lost; the broker delivers the job again."""

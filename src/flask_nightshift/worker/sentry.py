@@ -33,6 +33,13 @@ def watch(services: Services) -> None:
     services.events.subscribe(observe, JobDied)
 
 
+def flush() -> None:
+    """Send what waits in this process, which is about to end; Sentry itself does so only in Celery's own children."""
+    sdk: Any = sys.modules.get("sentry_sdk")
+    if sdk is not None and sdk.get_client().get_integration("celery") is not None:
+        sdk.flush()
+
+
 def observe(event: JobEvent) -> None:
     """Report a job whose child process could not report its error."""
     if isinstance(event, JobDied) and unreported(event.reason, event.failure):
@@ -79,4 +86,4 @@ def _name(failure: Failure) -> str:
     return failure.error.rpartition(".")[2]
 
 
-__all__ = ["observe", "report", "unreported", "watch"]
+__all__ = ["flush", "observe", "report", "unreported", "watch"]

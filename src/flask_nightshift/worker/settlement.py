@@ -23,9 +23,12 @@ from ..domain.job import MAX_TEXT, Attempt, Failure, JobRef, Reason, cut, utcnow
 from ..errors import BrokerUnavailable
 from ..message import burial
 from ..message import headers as message_headers
+from ..message.envelope import envelope_of
+from ..message.unique import lock_of
 from ..services import Services
 from .fence import StartFence
-from .transition import Transition, envelope_of
+from .locking import Locking
+from .transition import Transition
 
 logger = logging.getLogger("flask_nightshift.worker.settle")
 
@@ -46,6 +49,7 @@ class Settlement:
         self.services = services
         self.worker = worker
         self.later = later
+        self.locks = Locking(services.locks)
         self._waiting: deque[Transition] = deque()
         self._away_until = 0.0
         self._scheduled = False
@@ -118,7 +122,11 @@ class Settlement:
         )
         job = message_headers.ref(message.headers or {}, queue)
 
+        lock = lock_of(message.headers)
+
         def buried() -> None:
+            if lock is not None:
+                self.locks.release(lock, lambda: None)
             self.services.events.emit(JobDied(job, at, self.worker, runtime, failure, reason))
             on_written()
 

@@ -15,8 +15,9 @@ from celery.worker.state import revoked_stamps, task_ready
 
 from ..domain.job import Failure, Reason, utcnow
 from ..message import headers as message_headers
+from ..message.unique import lock_of
 from . import attempt, hooks
-from .outcome import REVOKED, TAKEN, SettledRequest
+from .outcome import REVOKED, SettledRequest
 
 JSON = "application/json"
 BEGIN_AGAIN = 0.5
@@ -31,6 +32,8 @@ class StartedRequest(SettledRequest):
     time_start: float | None
     plain = True
     """Whether no method of it is overridden by a user's request class."""
+    _has_begun = False
+    """Whether the database has noted that it begins, if its lock is there."""
 
     def _succeeded_plainly(self, pid: int, accepted_at: float, runtime: float) -> None:
         raise NotImplementedError
@@ -53,7 +56,8 @@ class StartedRequest(SettledRequest):
             raise TaskRevokedError(self.id) from exc
 
     def _hand_to(self, pool: Any) -> Any:
-        if (revoked_jobs or revoked_stamps or self._expires is not None) and self.revoked():
+        told = revoked_jobs or revoked_stamps or self._app.cancels.known or self._expires is not None
+        if told and self.revoked():
             raise TaskRevokedError(self.id)
         time_limit, soft_time_limit = self.time_limits
         time_limit = time_limit or self._task.time_limit
@@ -70,13 +74,15 @@ class StartedRequest(SettledRequest):
             target = partial(attempt.run_if, self._begins_in_the_pool)
         else:
             try:
+                if self._begins_later():
+                    return None
                 begins = self._begins()
             except self.settlement.services.broker.errors as exc:
                 self._begin_later(exc)
                 return None
             if not begins:
                 task_ready(self)
-                self.give_back(TAKEN)
+                self._does_not_begin()
                 raise TaskRevokedError(self.id)
         more: dict[str, Any] = {}
         if getattr(pool, "takes_back", False):
@@ -107,11 +113,14 @@ class StartedRequest(SettledRequest):
             self._app.line.leave([self])
 
     def revoked(self) -> bool:
-        """Whether the job was revoked or has expired; if so, bury it.
+        """Whether the job was cancelled, revoked or has expired; if so, settle it.
 
-        A worker remembers revocations for hours. A revocation ends when the job is buried for it, because a replayed
-        job is meant to run.
+        A worker remembers Celery's revocations for hours. An earlier version buried revoked jobs, and a replay of those
+        is meant to run.
         """
+        if not self.settled and self._is_cancelled():
+            self._drop_cancelled("cancelled")
+            return True
         if self.id in revoked_jobs:
             buried = message_headers.parse_time(message_headers.history(self._request_dict).get(REVOKED))
             ago = timedelta(seconds=monotonic() - revoked_jobs.as_dict()[self.id])
@@ -134,10 +143,31 @@ class StartedRequest(SettledRequest):
         return self.settlement.services.broker.holds(self._message)
 
     def _begins(self) -> bool:
-        """Count the delivery before the job begins (invariant 3); False if another worker has the job.
+        """Count the delivery before the job begins (invariant 3); False if another worker or another job has its place.
 
         Raises errors of the broker's library; then the job must not begin.
         """
+        if self._is_cancelled() or not self._is_counted():
+            return False
+        lock = lock_of(self._request_dict)
+        if lock is not None and not self._has_begun:
+            self._replaced_by = self.settlement.locks.begin(self._message, lock)
+        return not self._replaced_by
+
+    def _begins_later(self) -> bool:
+        """Whether its start waits until the database has noted it; then it is handed to the pool again."""
+        lock = lock_of(self._request_dict)
+        if lock is None or self._has_begun or not self._is_counted():
+            return False
+        return self.settlement.locks.begins_later(lock, self._begun)
+
+    def _begun(self, replaced_by: str) -> None:
+        """The database has noted that it begins, or that the job ``replaced_by`` has replaced it."""
+        self._replaced_by, self._has_begun = replaced_by, True
+        if self.message.channel.connection is not None:  # else it comes again
+            self.settlement.start(self)
+
+    def _is_counted(self) -> bool:
         if self.acknowledged:  # with ``acks_late=False``: nothing is left to count
             return True
         broker = self.settlement.services.broker

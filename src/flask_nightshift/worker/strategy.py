@@ -17,7 +17,7 @@ from celery.worker import strategy as celerys
 from celery.worker.request import create_request_cls
 from celery.worker.state import revoked, task_reserved
 
-from ..brokers.connections import ack_log_error
+from ..brokers.connections import ack_log_error, acknowledge
 from .monitoring import tells_of_tasks
 from .request import JobRequest
 
@@ -32,16 +32,22 @@ class Strategy:
         self._consumer = consumer
         self._callbacks = callbacks
         self._controller = consumer.controller
-        self._ends_here = getattr(consumer.pool, "takes_back", False)
+        self._ends_here = getattr(consumer.pool, "calls_in_loop", False)
         line = celerys.logger.makeRecord(
             celerys.logger.name, logging.INFO, "", 0, LOG_RECEIVED, ({"name": "", "id": ""},), None
         )
         self._is_logged = bool(celerys.logger.filter(line))
         """Whether Celery's line about each job is seen; our own lines say more (``logs/setup.py``)."""
         self._makers: dict[str, Any] = {}
-        for name, task in consumer.app.tasks.items():
-            if task.Request is JobRequest and task.Strategy == DEFAULT:
-                self._makers[name] = self._maker(task)
+        self.update()
+
+    def update(self) -> None:
+        """Look at the tasks anew, as Celery does after ``pool_restart`` has loaded modules again."""
+        self._makers = {
+            name: self._maker(task)
+            for name, task in self._consumer.app.tasks.items()
+            if task.Request is JobRequest and task.Strategy == DEFAULT
+        }
 
     def refusal(self, message: Any) -> str:
         """Why ``message``, which has passed ``inbound.check``, must go Celery's way; empty if it need not."""
@@ -59,8 +65,8 @@ class Strategy:
             return "events are enabled"
         if signals.task_received.receivers:
             return "the signal task_received has receivers"
-        if revoked:
-            return "jobs have been revoked"
+        if headers["id"] in revoked:
+            return "the job was revoked"
         if self._callbacks:
             return "Celery's callbacks are told of each job"
         if self._is_logged and celerys.logger.isEnabledFor(logging.INFO):
@@ -74,7 +80,7 @@ class Strategy:
         make = self._makers[message.headers["task"]]
         request = make(
             message,
-            on_ack=partial(ack_log_error, message) if self._ends_here else self._ack_soon(message),
+            on_ack=partial(acknowledge, message) if self._ends_here else self._ack_soon(message),
             on_reject=message.reject_log_error,
             body=message.body,
             headers=message.headers,

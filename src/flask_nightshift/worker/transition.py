@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from ..domain.job import Failure, JobRef
-from ..message import headers as message_headers
 from ..message.envelope import Envelope
 
 FIRST_PAUSE = 1.0
@@ -39,19 +38,4 @@ def pause(returns: int) -> float:
     return float(min(FIRST_PAUSE * 2.0 ** min(returns, 16), LAST_PAUSE))
 
 
-def envelope_of(
-    message: Any, headers: dict[str, Any], body: tuple[str, str, bytes] | None = None, **properties: Any
-) -> Envelope:
-    """The message to publish in place of a delivered one, with its raw body unless ``body`` is given."""
-    kept = {**message_headers.job_properties(message.properties or {}), **properties}
-    if body is None:
-        raw = message.body or b""
-        if isinstance(raw, str):
-            raw = raw.encode("utf-8", "surrogatepass")
-        kind, encoding = message.content_type or "application/data", message.content_encoding or "binary"
-        body = (str(kind), str(encoding), bytes(raw))
-    content_type, content_encoding, raw = body
-    return Envelope(raw, headers, kept, content_type, content_encoding)
-
-
-__all__ = ["Transition", "envelope_of", "pause"]
+__all__ = ["Transition", "pause"]

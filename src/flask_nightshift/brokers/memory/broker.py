@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic, time
@@ -15,33 +15,45 @@ from typing import Any, TypeVar
 
 from flask import Flask
 from kombu.utils.url import url_to_parts
+from msgspec.structs import replace
+from sqlalchemy import make_url
 
+from ...config.database_url import in_memory
 from ...config.settings import Settings
 from ...domain.job import DeadLetter
 from ...errors import BrokerUnavailable
 from ...message.burial import DEAD_QUEUE
+from ...message.copies import REMEMBERED, copy_of, tell_duplicate
 from ...message.envelope import Envelope
-from ..base import (
-    MAX_TAKEN,
-    UNSHARED,
-    UNSHARED_REMEDY,
-    BrokerHealth,
-    Finding,
-    PendingDeadLetter,
-    QueueDepth,
-)
+from ...message.unique import Held, Holders, marked, to_claim
+from .. import payload
+from ..base import MAX_TAKEN, UNSHARED, UNSHARED_REMEDY, PendingDeadLetter
 from ..capabilities import Capabilities
 from ..connections import MOST_IDLE, Connection
 from ..failures import RETRY_POLICY, STEP, errors
 from ..reading import age, read_dead_letter
+from ..values import BrokerHealth, Finding, Place, QueueDepth, Where
 from ..virtual import VirtualBroker, prepared_message
 from .delayed import MemoryDelayed
+from .locks import MemoryLocks
+from .orders import MemoryOrders
 from .server import MemoryServer, Stored, server
 from .transport import NAME
+from .waiting import MemoryWaiting
 
 T = TypeVar("T")
+RESULTS = "cache+memory://"
+"""Celery's result backend in this process, for a history in memory; it counts the jobs of a chord itself."""
 
-CAPABILITIES = Capabilities(counts_starts=True, delayed_by_queue=True, lists_delayed=True, shared=False)
+CAPABILITIES = Capabilities(
+    counts_starts=True,
+    delayed_by_queue=True,
+    lists_delayed=True,
+    refuses_copies=True,
+    holds_locks=True,
+    skips_paused=True,
+    shared=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,12 @@ class MemoryBroker(VirtualBroker):
         return CAPABILITIES
 
     def celery_settings(self) -> dict[str, Any]:
-        """Our transport; results, and the counters of chords, go to the history database."""
+        """Our transport; results, and the counters of chords, go to the history database, or are in memory, too."""
+        results = (
+            RESULTS
+            if in_memory(make_url(self._settings.database_url))
+            else f"db+{self._settings.database_url}"
+        )
         return {
             "broker_url": f"memory://{self._name}/",
             "broker_transport": NAME,
@@ -87,7 +104,7 @@ class MemoryBroker(VirtualBroker):
             "broker_pool_limit": MOST_IDLE,
             "task_publish_retry": True,
             "task_publish_retry_policy": RETRY_POLICY,
-            "result_backend": self._settings.result_backend or f"db+{self._settings.database_url}",
+            "result_backend": self._settings.result_backend or results,
         }
 
     @property
@@ -95,6 +112,34 @@ class MemoryBroker(VirtualBroker):
         """Transport options of every connection."""
         given = self._settings.celery.get("broker_transport_options") or {}
         return {"delivery_limit": self._settings.delivery_limit, **given}
+
+    def _publish_some(
+        self,
+        channel: Any,
+        envelopes: Sequence[Envelope],
+        queue: str,
+        once: tuple[str, int],
+        *,
+        from_outbox: bool = False,
+        held: Holders | None = None,
+    ) -> None:
+        if from_outbox:
+            envelopes = [each for each in envelopes if self._is_first(each, queue)]
+        for envelope in envelopes:
+            lock = to_claim(envelope.headers) if held is not None else None
+            marked_one = replace(envelope, headers=marked(envelope.headers)) if lock else envelope
+            try:
+                super()._publish_some(channel, (marked_one,), queue, once)
+            except Held as exc:
+                if held is not None and lock is not None:
+                    held[lock.job_id] = exc.holder
+
+    def _is_first(self, envelope: Envelope, queue: str) -> bool:
+        copy = copy_of(envelope.headers)
+        first = copy is None or self.server.remember(copy.of, REMEMBERED)
+        if not first:
+            tell_duplicate(envelope.headers, queue)
+        return first
 
     # settling
 
@@ -139,6 +184,10 @@ class MemoryBroker(VirtualBroker):
         """The depth of each queue, with all four numbers."""
         return self._ask(lambda server: [_depth(server, name) for name in queues])
 
+    def place(self, queue: str, job_id: str, due: datetime | None) -> Place:  # noqa: ARG002 - the Protocol's
+        """Where it is; the server has all messages in this process."""
+        return self._ask(lambda server: _place(server, queue, job_id))
+
     def delayed(self) -> None:
         """None: ``depths`` gives the number by queue."""
 
@@ -146,9 +195,21 @@ class MemoryBroker(VirtualBroker):
         """Access to single delayed jobs."""
         return MemoryDelayed(self._ask)
 
+    def waiting_jobs(self) -> MemoryWaiting:
+        """Access to single waiting jobs."""
+        return MemoryWaiting(self._ask)
+
     def purge(self, queue: str) -> int:
         """Delete the ready and the delayed jobs of ``queue``."""
         return self._ask(lambda server: server.purge(queue))
+
+    def locks(self) -> MemoryLocks:
+        """The locks of unique jobs."""
+        return MemoryLocks(self._ask)
+
+    def orders(self) -> MemoryOrders:
+        """The orders for the workers of this process."""
+        return MemoryOrders(self._ask)
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters, oldest first; they stay in the queue until ``done()``."""
@@ -199,6 +260,19 @@ def _depth(server: MemoryServer, queue: str) -> QueueDepth:
     counts = server.counts(queue)
     oldest = age(stored.payload for stored in server.ready(queue)[:1])
     return QueueDepth(queue, counts.ready, counts.delayed, counts.leased, oldest)
+
+
+def _place(server: MemoryServer, queue: str, job_id: str) -> Place:
+    for before, stored in enumerate(server.ready(queue)):
+        if _job_id(stored) == job_id:
+            return Place(Where.READY, before, unproven=stored.deliveries > 0)
+    if any(_job_id(stored) == job_id for _, stored in server.delayed(queue)):
+        return Place(Where.DELAYED)
+    return Place(Where.UNKNOWN)
+
+
+def _job_id(stored: Stored) -> str:
+    return payload.job_id(payload.parse(stored.payload))
 
 
 def make(settings: Settings, app: Flask) -> MemoryBroker:  # noqa: ARG001 - every broker's signature

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...message.codec import decode
 from .. import payload
-from ..base import DelayedJob
 from ..reading import delayed_job
+from ..values import DelayedJob
 from .server import MemoryServer, Stored
 
 
@@ -30,6 +30,11 @@ class MemoryDelayed:
             return [part]
         found = (id_ for id_ in ids if id_.startswith(part) or id_.endswith(part))
         return list(dict.fromkeys(found))[:limit]
+
+    def find(self, queue: str, job_id: str) -> DelayedJob | None:
+        """The job; None if it is not delayed in ``queue`` (any more)."""
+        stored = self._find(queue, job_id)
+        return _job(stored, None) if stored is not None else None
 
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
         """Remove the job, so it will not run; returns it, or None if it is not delayed in ``queue`` (any more)."""

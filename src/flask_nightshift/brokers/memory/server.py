@@ -14,10 +14,21 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from time import time
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from kombu.transport.virtual import BrokerState
+
+from ...message.codec import decode, encode
+from ...message.headers import parse_time
+from ...message.unique import Lock, to_claim
+from ..values import HeldLock
+from .held_orders import HeldOrders
+from .locks import HeldLocks
+
+T = TypeVar("T")
 
 LONGEST_WAIT = 1.0
 """Maximum seconds that a consumer waits before it checks again, because a test may have moved the clock."""
@@ -51,6 +62,8 @@ class MemoryServer:
         """kombu's exchanges and bindings."""
         self.away = False
         """Tests set it to make the broker unavailable."""
+        self.unheard: set[int] = set()
+        """Messages whose acknowledgement a test loses, as if their worker was killed a moment before it."""
         self._now = now
         self._pid = os.getpid()
         self._changed = threading.Condition()
@@ -59,6 +72,9 @@ class MemoryServer:
         self._ready: dict[str, dict[int, deque[Stored]]] = defaultdict(lambda: defaultdict(deque))
         self._delayed: dict[str, list[tuple[float, int, Stored]]] = defaultdict(list)
         self._leased: dict[int, Stored] = {}
+        self._published: dict[tuple[str, int, int], float] = {}  # attempts from an outbox, the oldest first
+        self._locks = HeldLocks(now)
+        self._orders = HeldOrders()
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -67,13 +83,17 @@ class MemoryServer:
         return self._now()
 
     def advance(self, seconds: float) -> None:
-        """Shorten the delays of all delayed messages by ``seconds``.
+        """Shorten the delays of delayed messages, the time for which locks are kept, and ``expires``, by ``seconds``.
 
         The broker's clock does not change, because later publishers compute due times by the machine's clock.
         """
         with self._step():
             for line in self._delayed.values():
-                line[:] = [(due - seconds, number, stored) for due, number, stored in line]
+                line[:] = [(due - seconds, number, _older(stored, seconds)) for due, number, stored in line]
+            for lines in self._ready.values():
+                for priority, ready in lines.items():
+                    lines[priority] = deque(_older(stored, seconds) for stored in ready)
+            self._locks.advance(seconds)
 
     # -- publishing and consuming --------------------------------------------------------------------------
 
@@ -82,9 +102,27 @@ class MemoryServer:
         with self._step():
             self._put(Stored(queue, payload, priority, next(self._numbers)), due)
 
-    def claim(self, queue: str) -> Stored | None:
-        """Deliver the next message of ``queue``; None if there is none."""
+    def remember(self, attempt: tuple[str, int, int], seconds: float) -> bool:
+        """Note that ``attempt`` is published; False if that was noted in the last ``seconds``."""
         with self._step(changes=False):
+            now = self.now()
+            while self._published and next(iter(self._published.values())) <= now - seconds:
+                del self._published[next(iter(self._published))]
+            return self._published.setdefault(attempt, now) == now
+
+    def publish_unique(self, queue: str, payload: bytes, priority: int, due: float, lock: Lock) -> str:
+        """Publish a unique job if it gets its lock; returns '' then, or the id of the job that holds it."""
+        with self._step():
+            holder = self._locks.claim(lock, due)
+            if not holder:
+                self._put(Stored(queue, payload, priority, next(self._numbers)), due)
+            return holder
+
+    def claim(self, queue: str) -> Stored | None:
+        """Deliver the next message of ``queue``; None if there is none, or the queue is paused."""
+        with self._step(changes=False):
+            if queue in self._orders.pauses:
+                return None
             for _, line in sorted(self._ready.get(queue, {}).items()):
                 if line:
                     stored = line.popleft()
@@ -96,16 +134,40 @@ class MemoryServer:
         """Whether the message is delivered and unacknowledged."""
         return number in self._leased
 
-    def ack(self, number: int) -> bool:
-        """Acknowledge (delete) a delivered message; False if it is not delivered."""
-        with self._step():
-            return self._leased.pop(number, None) is not None
+    def begin_unique(self, lock: Lock) -> str:
+        """A unique job begins: returns '' if it may, else the id of the job that replaced it."""
+        with self._step(changes=False):
+            return self._locks.begin(lock)
 
-    def replace(self, number: int, queue: str, payload: bytes, priority: int = 0, due: float = 0.0) -> bool:
-        """Write a delivered message's next state and acknowledge it in one step; False if it is not delivered."""
+    def ack(self, number: int, lock: Lock | None = None) -> bool:
+        """Acknowledge (delete) a delivered message and release its job's lock; False if it is not delivered."""
+        if number in self.unheard:
+            self.unheard.discard(number)
+            self.give_back(number, counted=True)
+            return False
         with self._step():
             if self._leased.pop(number, None) is None:
                 return False
+            self._locks.settled(lock)
+            return True
+
+    def replace(
+        self,
+        number: int,
+        queue: str,
+        payload: bytes,
+        priority: int = 0,
+        due: float = 0.0,
+        lock: Lock | None = None,
+    ) -> bool:
+        """Write a delivered message's next state and acknowledge it in one step; False if it is not delivered.
+
+        ``lock`` is released with it.
+        """
+        with self._step():
+            if self._leased.pop(number, None) is None:
+                return False
+            self._locks.settled(lock)
             self._put(Stored(queue, payload, priority, next(self._numbers)), due)
             return True
 
@@ -153,12 +215,36 @@ class MemoryServer:
         with self._step(changes=False):
             return [(due, stored) for due, _, stored in self._delayed.get(queue, ())]
 
+    def replaced_by(self, job_id: str) -> str:
+        """The job that replaced the unique job ``job_id`` before it began; '' if none did."""
+        with self._step(changes=False):
+            return self._locks.replaced_by(job_id)
+
+    def held_locks(self) -> list[HeldLock]:
+        """The locks of unique jobs, by key."""
+        with self._step(changes=False):
+            return self._locks.held()
+
+    def names(self) -> list[str]:
+        """The queues with ready or delayed messages, by name."""
+        with self._step(changes=False):
+            ready = {name for name, lines in self._ready.items() if any(lines.values())}
+            return sorted(ready | {name for name, line in self._delayed.items() if line})
+
     # -- operating -----------------------------------------------------------------------------------------
 
+    def release_lock(self, key: str) -> HeldLock | None:
+        """Release a lock, whoever holds it."""
+        with self._step(changes=False):
+            return self._locks.release(key)
+
     def remove(self, stored: Stored) -> bool:
-        """Delete a message that is ready or delayed; False if it is neither (any more)."""
+        """Delete a message that is ready or delayed, with its lock; False if it is neither (any more)."""
         with self._step():
-            return self._remove(stored)
+            found = self._remove(stored)
+            if found:
+                self._locks.settled(_lock_in(stored))
+            return found
 
     def run_now(self, stored: Stored) -> bool:
         """Put a delayed message at the head of its queue; False if it is not delayed (any more)."""
@@ -169,10 +255,18 @@ class MemoryServer:
             return found
 
     def purge(self, queue: str) -> int:
-        """Delete the ready and the delayed messages; returns their number."""
+        """Delete the ready and the delayed messages, with their locks; returns their number."""
         with self._step():
-            ready = sum(map(len, self._ready.pop(queue, {}).values()))
-            return ready + len(self._delayed.pop(queue, ()))
+            gone = [stored for line in self._ready.pop(queue, {}).values() for stored in line]
+            gone += [stored for _, _, stored in self._delayed.pop(queue, ())]
+            for stored in gone:
+                self._locks.settled(_lock_in(stored))
+            return len(gone)
+
+    def ordered(self, question: Callable[[HeldOrders], T], *, changes: bool = True) -> T:
+        """Ask for the orders for all workers, or change them."""
+        with self._step(changes=changes):
+            return question(self._orders)
 
     # -- within a step -------------------------------------------------------------------------------------
 
@@ -222,6 +316,29 @@ class MemoryServer:
     def _notify(self) -> None:
         self._changes += 1
         self._changed.notify_all()
+
+
+def _older(stored: Stored, seconds: float) -> Stored:
+    """The message; a job that expires does so ``seconds`` sooner."""
+    try:
+        body = decode(stored.payload)
+    except ValueError:  # no job
+        return stored
+    headers = body.get("headers") if isinstance(body, dict) else None
+    expires = parse_time(headers.get("expires")) if isinstance(headers, dict) else None
+    if expires is None:
+        return stored
+    body["headers"] = {**body["headers"], "expires": (expires - timedelta(seconds=seconds)).isoformat()}
+    return replace(stored, payload=encode(body))
+
+
+def _lock_in(stored: Stored) -> Lock | None:
+    try:
+        body = decode(stored.payload)
+    except ValueError:  # no job
+        return None
+    headers = body.get("headers") if isinstance(body, dict) else None
+    return to_claim(headers) if isinstance(headers, dict) else None
 
 
 _SERVERS: WeakValueDictionary[str, MemoryServer] = WeakValueDictionary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from queue import Empty
 from time import monotonic
@@ -14,8 +15,12 @@ from ...domain.job import Failure, Reason, utcnow
 from ...message import burial
 from ...message import headers as message_headers
 from ...message.codec import decode, encode
+from ...message.unique import Held, lock_of, settled_lock, unmarked
 from .. import payload
 from .server import MemoryServer, Stored, server
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks whether a worker that waits for messages has to stop; Celery itself looks every 2 s."""
 
 
 class MemoryQoS(virtual.QoS):
@@ -23,15 +28,19 @@ class MemoryQoS(virtual.QoS):
 
     def ack(self, delivery_tag: int) -> None:
         """Delete the message."""
-        self.channel.server.ack(delivery_tag)
+        self._delete(delivery_tag)
         super().ack(delivery_tag)
+
+    def _delete(self, delivery_tag: int) -> None:
+        message = self._delivered.get(delivery_tag)
+        self.channel.server.ack(delivery_tag, lock_of(message.headers) if message is not None else None)
 
     def reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Return the message to the head of its queue, counted as a delivery unless draining; or delete it."""
         if requeue:
             self.channel.server.give_back(delivery_tag, counted=not self.channel.draining)
         else:
-            self.channel.server.ack(delivery_tag)
+            self._delete(delivery_tag)
         super().ack(delivery_tag)
 
     def restore_unacked(self) -> list[Any]:
@@ -82,7 +91,8 @@ class MemoryChannel(virtual.Channel):
     def replace(self, delivery_tag: int, message: dict[str, Any], queue: str) -> bool:
         """Write a message's next state and acknowledge it in one step; False if it is not delivered to us."""
         self._inplace_augment_message(message, "", queue)
-        written = self.server.replace(delivery_tag, queue, *self._stored(message))
+        lock = settled_lock(message.get("headers"))
+        written = self.server.replace(delivery_tag, queue, *self._stored(message), lock=lock)
         self.begun.discard(delivery_tag)
         self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
         return written
@@ -114,11 +124,24 @@ class MemoryChannel(virtual.Channel):
         return message
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        if (headers := unmarked(message.get("headers"))) is not None:
+            message = {**message, "headers": headers}
+            if (lock := lock_of(headers)) is not None:
+                if holder := self.server.publish_unique(queue, *self._stored(message), lock):
+                    raise Held(holder)
+                return
         self.server.publish(queue, *self._stored(message))
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         for queue in self._lookup(exchange, routing_key):
             self.server.publish(queue, *self._stored(message))
+
+    def next_of(self, queue: str) -> dict[str, Any] | None:
+        """The next message of ``queue``, which counts as delivered; None if there is none."""
+        try:
+            return self._get(queue)
+        except Empty:
+            return None
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's
         while (stored := self.server.claim(queue)) is not None:
@@ -139,7 +162,8 @@ class MemoryChannel(virtual.Channel):
             worker="memory://",
             at=utcnow(),
         )
-        self.server.replace(stored.number, burial.DEAD_QUEUE, encode(body), stored.priority)
+        lock = settled_lock(body["headers"])
+        self.server.replace(stored.number, burial.DEAD_QUEUE, encode(body), stored.priority, lock=lock)
 
     def _stored(self, message: dict[str, Any]) -> tuple[bytes, int, float]:
         """The bytes, the priority and the due time of ``message``, as the server stores them."""
@@ -177,6 +201,13 @@ class MemoryTransport(virtual.Transport):
         self.server.check()
         return super().establish_connection()
 
+    def deliver_next(self, channel: MemoryChannel, queue: str) -> bool:
+        """Deliver the next message of ``queue`` to the consumer on ``channel``; False if there is none."""
+        payload = channel.next_of(queue)
+        if payload is not None:
+            self._deliver(payload, queue)
+        return payload is not None
+
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's
         """Deliver one message; raises ``TimeoutError`` when none comes within ``timeout`` seconds."""
         until = None if timeout is None else monotonic() + timeout
@@ -187,11 +218,17 @@ class MemoryTransport(virtual.Transport):
                 self.cycle.get(self._deliver, timeout=timeout)
             except Empty:
                 left = self.polling_interval if until is None else until - monotonic()
-                if left <= 0:
+                if left <= 0 or _worker_stops():
                     raise TimeoutError from None
-                self.server.wait(seen, left)
+                self.server.wait(seen, min(left, LOOK_EVERY))
             else:
                 return
+
+
+def _worker_stops() -> bool:
+    state = sys.modules.get("celery.worker.state")  # absent if no worker runs in this process
+    wanted = (getattr(state, "should_stop", None), getattr(state, "should_terminate", None))
+    return any(exit_code is not None and exit_code is not False for exit_code in wanted)
 
 
 NAME = f"{__name__}:{MemoryTransport.__name__}"

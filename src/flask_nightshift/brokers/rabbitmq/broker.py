@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -20,7 +21,8 @@ from ...config.queue_names import queue_name
 from ...config.settings import Settings
 from ...errors import BrokerUnavailable
 from ...message.envelope import Envelope
-from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from ...options.publish import UnencodableHeader
+from ..base import MAX_TAKEN, PendingDeadLetter
 from ..capabilities import Capabilities
 from ..connections import (
     MOST_IDLE,
@@ -31,15 +33,23 @@ from ..connections import (
     return_message,
 )
 from ..failures import PATIENCE, RETRY_POLICY, STEP, errors, patience
+from ..values import BrokerHealth, Finding, Place, QueueDepth, Where
 from . import topology
 from .checks import findings
 from .dead_queue import DeadQueue
 from .fast_declare import within_deadline
+from .intake import Intake
 from .publisher import RabbitMQPublisher
 from .queues import all_of, purge, ready
+from .returning import copy_of, queue_of
 from .worker_connection import prepare_for_jobs, write_acks
 
-CAPABILITIES = Capabilities(whole_seconds=True, knows_age=False, fixes_prefetch=True)
+MOST_AHEAD = 32
+"""Jobs that a worker with a few children holds. With eight RabbitMQ takes twice the time for a job, with more no less.
+
+After a crash all of them are suspects.
+"""
+CAPABILITIES = Capabilities(whole_seconds=True, knows_age=False, fixes_prefetch=True, most_ahead=MOST_AHEAD)
 CONSUMER_STEP = 10.0
 """The time limit in seconds of a consumer's command."""
 
@@ -99,12 +109,33 @@ class RabbitMQBroker(RabbitMQPublisher):
         self,
         connection: Any,
         slots: int,  # noqa: ARG002 - the Protocol's
-        window: Callable[[], int] | None,  # noqa: ARG002 - the Protocol's
+        window: Callable[[], int] | None,
         *,
         blocks_loop: bool = False,
     ) -> None:
         """Prepare the connection for many jobs; RabbitMQ itself counts the messages that come back."""
         prepare_for_jobs(connection, blocks_loop=blocks_loop)
+        if window is not None:
+            channel = connection.default_channel
+            channel.intake = Intake(channel, self._declarations.has_ours)
+
+    def adjust_intake(self, channel: Any, *, children: int, window: int, held: int) -> None:
+        """More or fewer consumers (``intake.py``)."""
+        if (intake := getattr(channel, "intake", None)) is not None:
+            intake.adjust(children=children, window=window, held=held)
+
+    def skip_paused(self, channel: Any, queues: frozenset[str]) -> None:
+        """Do nothing: the worker ends its consumers."""
+
+    def last_order(self, channel: Any) -> None:
+        """None: the database has the orders."""
+
+    def end_consumer(self, channel: Any, tag: str) -> None:
+        """Best while nothing is on its way to it: that would come back, and count as a delivery."""
+        if (intake := getattr(channel, "intake", None)) is not None:
+            intake.leave(tag)
+        else:
+            channel.basic_cancel(tag, nowait=True)
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
         """Do nothing: RabbitMQ counts the messages that come back in both cases."""
@@ -126,10 +157,40 @@ class RabbitMQBroker(RabbitMQPublisher):
         shared = not (queue.exclusive or queue.auto_delete or isinstance(queue, Broadcast))
         return topology.quarantine_of(queue.name) if shared else None
 
+    def missed(self, messages: Sequence[Any]) -> Sequence[Any]:
+        """Those whose queue is empty: otherwise other workers have jobs enough."""
+        queues = {queue for queue in map(queue_of, messages) if self._declarations.has_ours(queue)}
+        empty = self._pool.call(lambda connection: {each for each in queues if not ready(connection, each)})
+        return [each for each in messages if queue_of(each) in empty]
+
     def return_unstarted(self, messages: Sequence[Any]) -> None:
-        """Return each of them."""
+        """Publish a copy of each to the tail of its queue, then acknowledge them: other returns count as deliveries."""
+        queues: dict[str, list[Any]] = {}
         for message in messages:
-            self.give_back(message)
+            if not message.acknowledged:
+                queues.setdefault(queue_of(message), []).append(message)
+        for queue, its in queues.items():
+            write_acks(its[0].channel)
+            if (intake := getattr(its[0].channel, "intake", None)) is not None:
+                intake.close([queue])  # else it would get them again
+            try:
+                self._return_together(its, queue)
+            except UnencodableHeader:  # by the content of one of them
+                self._return_each([each for each in its if not each.acknowledged], queue)
+            write_acks(its[0].channel)
+
+    def _return_together(self, messages: Sequence[Any], queue: str) -> None:
+        unconfirmed = iter(messages)
+        for confirmed in self._publish_many(list(map(copy_of, messages)), queue, None, consumed=True):
+            for message in islice(unconfirmed, confirmed):
+                acknowledge(message)
+
+    def _return_each(self, messages: Sequence[Any], queue: str) -> None:
+        for message in messages:
+            try:
+                self.replace(message, copy_of(message), queue)
+            except UnencodableHeader:
+                self.give_back(message)
 
     def give_back(self, message: Any) -> None:
         """Reject the message with ``requeue``."""
@@ -145,6 +206,12 @@ class RabbitMQBroker(RabbitMQPublisher):
             ]
         )
 
+    def place(self, queue: str, job_id: str, due: datetime | None) -> Place:  # noqa: ARG002 - the Protocol's
+        """Unknown: to read a job counts as a delivery. Only how many wait beside it can be told."""
+        names = all_of(queue)
+        counts = self._connection.call(lambda connection: [ready(connection, name) for name in names])
+        return Place(Where.UNKNOWN, counts[0], quarantined=sum(counts[1:]))
+
     def delayed(self) -> int:
         """The number of jobs in the 28 delayed queues."""
         names = [f"celery_delayed_{level}" for level in range(topology.LEVELS)]
@@ -152,6 +219,21 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     def delayed_jobs(self) -> None:
         """None: to read a delayed job would count as a delivery."""
+
+    def waiting_jobs(self) -> None:
+        """None: to look for a job in a queue takes every job out of it."""
+
+    def locks(self) -> None:
+        """None: RabbitMQ runs no scripts, so the database holds the locks of unique jobs."""
+
+    def orders(self) -> None:
+        """None: RabbitMQ keeps messages only, so the database holds the orders for all workers."""
+
+    def ticks(self) -> None:
+        """None: RabbitMQ runs no scripts, so the database claims the ticks of schedule entries."""
+
+    def now(self) -> None:
+        """None: AMQP has no question for it."""
 
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``; delayed jobs stay, because the delayed queues mix those of all queues."""

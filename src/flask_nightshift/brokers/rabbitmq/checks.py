@@ -7,7 +7,7 @@ from typing import Any
 
 from kombu import Producer, Queue
 
-from ..base import Finding
+from ..values import Finding
 from . import topology
 
 DEFAULT_CONSUMER_TIMEOUT = 1800.0

@@ -56,6 +56,10 @@ class Declarations:
             and _but_limit(queue.queue_arguments) == _but_limit(ours.queue_arguments)
         )
 
+    def has_ours(self, name: str) -> bool:
+        """Whether the queue called ``name`` has our declaration."""
+        return self.are_ours(self.of(name))
+
     def prepare(self, connection: Any, queues: Sequence[Queue]) -> None:
         """Declare the delayed queues, the dead-letter queue and ``queues``, for a consumer that connects."""
         try:

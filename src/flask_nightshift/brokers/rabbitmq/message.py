@@ -7,11 +7,14 @@ from typing import Any
 
 from kombu.transport import pyamqp
 
+from ..connections import ack_log_error
 from ..plain_json import content
 
 
 class JobMessage(pyamqp.Message):
     """kombu's message; ``decode()`` and ``payload`` give and raise what kombu's do."""
+
+    ack_log_error = ack_log_error
 
     def _decode(self) -> Any:
         with contextlib.suppress(ValueError):

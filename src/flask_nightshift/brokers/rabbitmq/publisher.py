@@ -16,6 +16,7 @@ from ...domain.job import utcnow
 from ...errors import BrokerUnavailable
 from ...message.burial import DEAD_QUEUE
 from ...message.envelope import Envelope
+from ...message.unique import Holders
 from ...text.passwords import hide_password
 from ..connections import (
     Connection,
@@ -123,7 +124,14 @@ class RabbitMQPublisher:
 
     # publishing
 
-    def publish(self, envelope: Envelope, queue: str, *, due: datetime | None = None) -> None:
+    def publish(
+        self,
+        envelope: Envelope,
+        queue: str,
+        *,
+        due: datetime | None = None,
+        held: Holders | None = None,  # noqa: ARG002 - the database holds the locks
+    ) -> None:
         """Publish as mandatory and wait for the confirmation; a delay is rounded up to whole seconds."""
         self._publish(envelope, queue, due)
 
@@ -147,10 +155,24 @@ class RabbitMQPublisher:
 
         self._send(queue, send, consumed=consumed)
 
+    def epoch(self) -> None:
+        """None: RabbitMQ has no data but messages."""
+
     def publish_many(
-        self, envelopes: Sequence[Envelope], queue: str, *, due: datetime | None = None
+        self,
+        envelopes: Sequence[Envelope],
+        queue: str,
+        *,
+        due: datetime | None = None,
+        from_outbox: bool = False,  # noqa: ARG002 - no broker without scripts recognises a second publish
+        held: Holders | None = None,  # noqa: ARG002 - likewise
     ) -> Iterator[int]:
         """Publish up to ``AT_ONCE`` messages in each step, and wait for their confirmations together."""
+        return self._publish_many(envelopes, queue, due)
+
+    def _publish_many(
+        self, envelopes: Sequence[Envelope], queue: str, due: datetime | None, *, consumed: bool = False
+    ) -> Iterator[int]:
         for at in range(0, len(envelopes), AT_ONCE):
             batch = Batch([message.due_at(due) for message in envelopes[at : at + AT_ONCE]])
 
@@ -159,7 +181,7 @@ class RabbitMQPublisher:
                 exchange, key = self._destination(queue, due)
                 batch.publish(connection, exchange, key, STEP)
 
-            self._send(queue, send)
+            self._send(queue, send, consumed=consumed)
             yield batch.size
 
     def address(self, queue: Queue) -> tuple[str, str]:

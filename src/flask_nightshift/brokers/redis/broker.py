@@ -9,41 +9,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, TypeVar
 
 import redis
 from flask import Flask
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from ...config.settings import Settings
-from ...errors import BrokerUnavailable, ConfigurationError
-from ...message.burial import DEAD_QUEUE
+from ...domain.look_ahead import MOST_JOBS
+from ...errors import BrokerUnavailable
 from ...message.envelope import Envelope
-from ...text.passwords import hide_password
-from ..base import MAX_TAKEN, BrokerHealth, Finding, PendingDeadLetter, QueueDepth
+from ...message.unique import Holders
+from ..base import HEARD_WITHIN, MAX_TAKEN, PendingDeadLetter
 from ..capabilities import Capabilities
 from ..connections import MOST_IDLE, Connection, acknowledge
 from ..failures import RETRY_POLICY, STEP, errors
+from ..values import BrokerHealth, Finding, Place, QueueDepth
 from ..virtual import VirtualBroker, prepared_message
+from . import places
 from .checks import findings
 from .client import connect, product
 from .dead_queue import take
 from .delayed import RedisDelayed
+from .kombu_options import transport_options
+from .locks import RedisLocks
+from .orders import RedisOrders
 from .queues import LeaseQueues, Queues
+from .ticks import RedisTicks
 from .transport.keys import KeySpace
+from .waiting import RedisWaiting
 
 T = TypeVar("T")
 
 CONSUMER_STEP = 5.0
 """Seconds that a consumer waits for an answer; longer than the second for which it blocks on purpose."""
-SENTINEL_STEP = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
-"""How long one Sentinel is asked for the master before the next is; redis-py would ask each four times."""
-STOCK_VISIBILITY_TIMEOUT = 12 * 3600
-"""With kombu's transport a job that runs longer than this many seconds runs twice."""
-LEASES = Capabilities(counts_starts=True, delayed_by_queue=True, lists_delayed=True)
+LEASES = Capabilities(
+    counts_starts=True,
+    delayed_by_queue=True,
+    lists_delayed=True,
+    most_ahead=MOST_JOBS,
+    refuses_copies=True,
+    holds_locks=True,
+    skips_paused=True,
+)
 STOCK = Capabilities(keeps_delays=False)
 LEASE_TRANSPORT = "flask_nightshift.transport:Transport"
 LEASE_SENTINEL_TRANSPORT = "flask_nightshift.transport:SentinelTransport"
@@ -54,18 +63,15 @@ class RedisBroker(VirtualBroker):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._options = _options(settings)
+        self._options = transport_options(settings)
         self._keys = KeySpace.of(self._options)
         self._client: redis.Redis | None = None
+        self._leases = settings.redis_transport == "lease"
 
     @property
     def _broker_url(self) -> str:
         """What kombu connects to."""
         return self._settings.broker_url
-
-    @property
-    def _leases(self) -> bool:
-        return self._settings.redis_transport == "lease"
 
     @property
     def capabilities(self) -> Capabilities:
@@ -119,10 +125,17 @@ class RedisBroker(VirtualBroker):
         return None
 
     def _publish_some(
-        self, channel: Any, envelopes: Sequence[Envelope], queue: str, once: tuple[str, int]
+        self,
+        channel: Any,
+        envelopes: Sequence[Envelope],
+        queue: str,
+        once: tuple[str, int],
+        *,
+        from_outbox: bool = False,
+        held: Holders | None = None,
     ) -> None:
         if self._leases:
-            channel.publish_envelopes(envelopes, queue, once)
+            channel.publish_envelopes(envelopes, queue, once, from_outbox=from_outbox, held=held)
         else:
             super()._publish_some(channel, envelopes, queue, once)
 
@@ -150,11 +163,28 @@ class RedisBroker(VirtualBroker):
         slots: int,
         window: Callable[[], int] | None,
         *,
-        blocks_loop: bool = False,  # noqa: ARG002 - the Protocol's
+        blocks_loop: bool = False,
     ) -> None:
-        """A claim notes as begun what will begin at once, and takes what fits into the window."""
+        """A claim notes as begun what will begin at once, and takes what fits into the window.
+
+        If a job ``blocks_loop``, what is in the window goes back from another thread when it does so for long.
+        """
         if self._leases:
-            connection.transport.slots, connection.transport.window = slots, window
+            transport = connection.transport
+            transport.slots, transport.window, transport.blocks_loop = slots, window, blocks_loop
+
+    def skip_paused(self, channel: Any, queues: frozenset[str]) -> None:
+        """The claim script skips them anyway; the channel stops to wait for their doorbells."""
+        if self._leases:
+            channel.consumer.skip(queues)
+
+    def last_order(self, channel: Any) -> int | None:
+        """The sign of life of a lease brings it, each second."""
+        lease = channel.consumer.lease if self._leases else None
+        if lease is None or lease.ordered is None:
+            return None
+        number, at = lease.ordered
+        return number if monotonic() - at < HEARD_WITHIN else None
 
     def worker_ends(self, channel: Any, *, crashed: bool) -> None:
         """The channel returns what is in hand, counted or not."""
@@ -197,12 +227,39 @@ class RedisBroker(VirtualBroker):
         """All four numbers with leases; with kombu's transport only ``ready`` and ``oldest``."""
         return self._ask(lambda queues_: [queues_.depth(name) for name in queues])
 
+    def place(self, queue: str, job_id: str, due: datetime | None) -> Place:
+        """With leases, where it is; kombu's own transport hides what workers hold."""
+        if not self._leases:
+            return super().place(queue, job_id, due)
+        return self._ask(lambda queues: places.find(queues.client, self._keys, queue, job_id, due))
+
     def delayed(self) -> None:
         """Nothing: ``depths`` tells it by queue, and kombu's transport keeps them in workers' memories."""
 
     def delayed_jobs(self) -> RedisDelayed | None:
         """With leases; kombu's own transport leaves delayed jobs to the workers' memories."""
         return RedisDelayed(self._ask) if self._leases else None
+
+    def locks(self) -> RedisLocks | None:
+        """With leases."""
+        return RedisLocks(self._ask) if self._leases else None
+
+    def orders(self) -> RedisOrders:
+        """On the server, with both transports."""
+        return RedisOrders(self._ask)
+
+    def ticks(self) -> RedisTicks | None:
+        """With leases."""
+        return RedisTicks(self._pool, self._ask) if self._leases else None
+
+    def now(self) -> datetime:
+        """``TIME``."""
+        seconds, microseconds = self._ask(lambda queues: queues.client.time())
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+
+    def waiting_jobs(self) -> RedisWaiting:
+        """Ready jobs; with leases the delayed ones, too."""
+        return RedisWaiting(self._ask)
 
     def purge(self, queue: str) -> int:
         """Delete the ready and the delayed jobs of ``queue``."""
@@ -224,6 +281,10 @@ class RedisBroker(VirtualBroker):
         except errors() as exc:
             raise self._fail(exc) from exc
         return BrokerHealth(name, version, latency)
+
+    def epoch(self) -> str | None:
+        """The value of a key that the first question writes."""
+        return self._ask(lambda queues: queues.epoch())
 
     def diagnose(
         self,
@@ -261,44 +322,6 @@ class RedisBroker(VirtualBroker):
             transport_options=self.write_options,
             ssl=self._tls or False,
         )
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    """The transport options, the user's before ours."""
-    url = settings.broker_url
-    options: dict[str, Any] = {
-        "socket_connect_timeout": STEP,
-        "socket_keepalive": True,
-        "health_check_interval": 25,
-        "retry_on_timeout": False,
-    }
-    if settings.redis_transport == "lease":
-        options |= {"delivery_limit": settings.delivery_limit, "dead_letter_queue": DEAD_QUEUE}
-    else:
-        options |= {"visibility_timeout": STOCK_VISIBILITY_TIMEOUT}
-    sentinel = url.startswith("sentinel:")
-    options |= settings.celery.get("broker_transport_options") or {}
-    if sentinel:
-        options["sentinel_kwargs"] = {**SENTINEL_STEP, **(options.get("sentinel_kwargs") or {})}
-    if sentinel and not options.get("master_name"):
-        raise ConfigurationError(
-            "NIGHTSHIFT_CELERY",
-            settings.celery,
-            "sentinel:// needs {'broker_transport_options': {'master_name': …}}",
-        )
-    if url.startswith(("embedded:", "redis+socket:")) and settings.celery.get("broker_use_ssl"):
-        raise ConfigurationError(
-            "NIGHTSHIFT_CELERY['broker_use_ssl']",
-            settings.celery["broker_use_ssl"],
-            "a unix socket has no TLS: drop it, or give the URL of a server in NIGHTSHIFT_BROKER_URL",
-        )
-    if ";" in url and not sentinel:
-        raise ConfigurationError(
-            "NIGHTSHIFT_BROKER_URL",
-            hide_password(url),
-            "one server; several URLs are for sentinel:// and amqp://",
-        )
-    return options
 
 
 def make(settings: Settings, app: Flask) -> RedisBroker:  # noqa: ARG001 - every broker's signature

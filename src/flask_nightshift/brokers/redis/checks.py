@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
-from ..base import Finding
+from ..values import Finding
 from .client import product, server_info
 
 NEARLY_FULL = 0.8

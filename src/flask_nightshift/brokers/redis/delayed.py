@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from ..base import DelayedJob
 from ..reading import delayed_job
+from ..values import DelayedJob
 from .queues import Queues
 from .transport import queues
 
@@ -31,6 +31,11 @@ class RedisDelayed:
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
         return list(self._ask(lambda q: queues.delayed_like(q.client, q.keys, queue, part, limit)))
+
+    def find(self, queue: str, job_id: str) -> DelayedJob | None:
+        """The job; None if it is not delayed in ``queue`` (any more)."""
+        found = self._ask(lambda q: queues.find_delayed(q.client, q.keys, queue, job_id))
+        return delayed_job(job_id, queue, None, found) if found is not None else None
 
     def take(self, queue: str, job_id: str) -> DelayedJob | None:
         """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+
 import redis
 
-from ..base import QueueDepth
 from ..reading import age
+from ..values import QueueDepth
 from .transport import queues
 from .transport.keys import KeySpace
 
@@ -27,6 +29,16 @@ class Queues:
                 pipe.lindex(key, -1)
             answers = pipe.execute()
         return QueueDepth(queue, sum(answers[::2]), oldest=age(answers[1::2]))
+
+    def epoch(self) -> str:
+        """The value that stands for all data on this server; a new one if there is none."""
+        found = self.client.get(self.keys.epoch)
+        if found is None:
+            made = secrets.token_hex(16)
+            if self.client.set(self.keys.epoch, made, nx=True):
+                return made
+            found = self.client.get(self.keys.epoch) or made  # another process was faster
+        return found.decode() if isinstance(found, bytes) else str(found)
 
     def purge(self, queue: str) -> int:
         """Delete the jobs that ``depth`` counts as ready or delayed; how many they were."""

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from ...brokers.base import Finding
+from ...brokers.values import Finding
 from ...services import Services
 from .. import bounded_calls
 from .. import overview as inspector
 from ..bounded_calls import Answer
-from . import configuration, database, servers
+from . import configuration, dashboard, database, outbox, pauses, schedule, servers
 from .app_migrations import app_migrations
 from .check import Check, Seen
 
@@ -26,24 +26,34 @@ DOCTOR_SECONDS = 8.0
 CHECKS: tuple[Check, ...] = (
     configuration.libraries,
     configuration.settings,
+    configuration.history,
     servers.broker,
     servers.diagnosis,
     app_migrations,
     database.database,
     database.migrations,
+    outbox.outbox_migrations,
     database.missing_tables,
+    database.missing_indexes,
+    outbox.outbox_indexes,
     database.rights,
     database.refused_records,
     database.parked_letters,
     database.shared_sqlite,
+    outbox.outbox,
+    outbox.outbox_formats,
     configuration.time_limits,
     configuration.retries,
     configuration.content,
     configuration.schedule,
+    schedule.paused_entries,
     servers.queues,
     servers.workers,
+    pauses.paused,
+    pauses.unheeded,
     servers.beat,
     configuration.http,
+    dashboard.dashboard,
 )
 """All checks, in the order of their findings."""
 

@@ -11,7 +11,7 @@ from flask import Flask
 
 from flask_nightshift_alembic import CELERYS
 
-from ...brokers.base import Finding
+from ...brokers.values import Finding
 from ...services import Services
 from ...store.migration import VERSION_TABLE
 from ...store.tables import metadata

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ...brokers.base import Finding
+from ...brokers.values import Finding
 from ...services import Services
 from ...store.heartbeats import WorkerRow
 from ..bounded_calls import Answer

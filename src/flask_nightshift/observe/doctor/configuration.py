@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from ...brokers.base import Finding
+from ...brokers.values import Finding
 from ...compat import check
 from ...config.leftovers import leftovers
 from ...errors import ConfigurationError
+from ...journal import note
 from ...schedule import entries
 from ..our_rules import hidden
 from .check import Seen, looks, some
@@ -41,6 +42,13 @@ def settings(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "warning", "settings", f"{found.name} in {found.where} has no effect", f"{found.remedy}."
         )
+
+
+@looks
+def history(seen: Seen) -> Iterator[Finding]:
+    """Jobs that the history does not record."""
+    if said := note(seen.services.settings.history):
+        yield Finding("info", "history", said, "Set NIGHTSHIFT_HISTORY to 'all' to see every job.")
 
 
 @looks
@@ -142,7 +150,10 @@ def schedule(seen: Seen) -> Iterator[Finding]:
 @looks
 def http(seen: Seen) -> Iterator[Finding]:
     """Routes that are hidden, or open to everyone."""
+    prefix = seen.services.settings.url_prefix
     for path in hidden(seen.services.app):
+        if not path.startswith((f"{prefix}/health/", f"{prefix}/metrics")):
+            continue
         yield Finding(
             "warning",
             "http",
@@ -158,4 +169,4 @@ def http(seen: Seen) -> Iterator[Finding]:
         )
 
 
-__all__ = ["content", "http", "libraries", "retries", "schedule", "settings", "time_limits"]
+__all__ = ["content", "history", "http", "libraries", "retries", "schedule", "settings", "time_limits"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.engine import make_url
 
-from ...brokers.base import Finding
+from ...brokers.values import Finding
 from ...message.burial import REFUSED_QUEUE
 from ...services import Services
 from ...store import access, refused
@@ -58,6 +58,18 @@ def missing_tables(_: Seen, missing: Answer) -> Iterator[Finding]:
             "tables",
             f"missing, though all migrations are applied: {', '.join(missing.value)}",
             "Something dropped them. `flask jobs migrate` makes them anew, empty; what was in them is in your backup.",
+        )
+
+
+@asks(lambda services: services.store.missing_indexes(), needs=database)
+def missing_indexes(_: Seen, missing: Answer) -> Iterator[Finding]:
+    """Indexes that someone dropped, or whose build was interrupted."""
+    if missing.value:
+        yield Finding(
+            "warning",
+            "indexes",
+            f"missing or unfinished: {', '.join(missing.value)}",
+            "Run `flask jobs migrate`, which builds them while jobs run. Until then some queries are slow.",
         )
 
 
@@ -129,6 +141,7 @@ def shared_sqlite(seen: Seen) -> Iterator[Finding]:
 __all__ = [
     "database",
     "migrations",
+    "missing_indexes",
     "missing_tables",
     "parked_letters",
     "refused_records",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...brokers.base import Finding, QueueDepth
+from ...brokers.values import Finding, QueueDepth
 from ...services import Services
+from ...text.counts import plural
 from ..bounded_calls import Answer
 from ..health import BEAT_FRESH
 from ..unheard import near
@@ -59,12 +60,9 @@ def queues(seen: Seen) -> Iterator[Finding]:
         waiting = depth.ready + (depth.delayed or 0)
         if waiting:
             hint = "" if depth.queue in named else near(depth.queue, consumed | named)
-            message = f"{waiting} jobs wait in {depth.queue!r} and no worker consumes it.{hint}".removesuffix(
-                "."
-            )
-            yield Finding(
-                "error", "queues", message, f"Start one: `flask jobs worker --queues {depth.queue}`."
-            )
+            message = f"{plural(waiting, 'job', 'wait')} in {depth.queue!r} and no worker consumes it.{hint}"
+            remedy = f"Start one: `flask jobs worker --queues {depth.queue}`."
+            yield Finding("error", "queues", message.removesuffix("."), remedy)
         elif seen.workers and depth.queue in named:
             message = f"no worker consumes {depth.queue!r}, which the configuration or a task names"
             yield Finding(
@@ -101,22 +99,20 @@ def workers(seen: Seen) -> Iterator[Finding]:
 
 @looks
 def beat(seen: Seen) -> Iterator[Finding]:
-    """Whether exactly one Beat runs."""
+    """Whether a Beat runs."""
     if not seen.overview.beat.ok:
         return
     last, alive = seen.overview.beat.value.last_tick, seen.overview.beat.value.alive
+    remedy = "Start one: `flask jobs beat`, or `flask jobs worker --beat`."
     if last is None:
-        yield Finding("warning", "beat", "never seen: nothing scheduled runs", "Start it: `flask jobs beat`.")
+        yield Finding("warning", "beat", "never seen: nothing scheduled runs", remedy)
         return
     age = max(0.0, (seen.overview.at - last).total_seconds())
     if age > BEAT_FRESH:
-        yield Finding("warning", "beat", f"last tick {age:.0f} s ago", "Start it: `flask jobs beat`.")
-    elif len(alive) > 1:
-        message = f"{len(alive)} run, and each enqueues every entry of the schedule: {some(alive)}"
-        remedy = "Stop all but one. One that was killed is still counted for half a minute."
-        yield Finding("warning", "beat", message, remedy)
+        yield Finding("warning", "beat", f"last tick {age:.0f} s ago", remedy)
     else:
-        yield Finding("ok", "beat", f"last tick {age:.1f} s ago")
+        several = f"; {len(alive)} run: {some(alive)}" if len(alive) > 1 else ""
+        yield Finding("ok", "beat", f"last tick {age:.1f} s ago{several}")
 
 
 __all__ = ["beat", "broker", "diagnosis", "queues", "workers"]

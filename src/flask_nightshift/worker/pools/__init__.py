@@ -10,21 +10,28 @@ from typing import Any
 from celery.concurrency import get_implementation
 
 from ...domain.pools import POOLS, Pool
-from . import greenlets, prefork, solo
+from . import greenlets, prefork, solo, threads
 from .support import Support
 
-SUPPORT = {"prefork": prefork.SUPPORT, "solo": solo.SUPPORT, "gevent": greenlets.SUPPORT}
+SUPPORT = {
+    "prefork": prefork.SUPPORT,
+    "threads": threads.SUPPORT,
+    "solo": solo.SUPPORT,
+    "gevent": greenlets.SUPPORT,
+}
 """Our part of each pool, by the pool's name. Pools that are not listed are Celery's own."""
+MODULES = {"thread": "threads"}
+"""Celery's modules that are called otherwise than the pool in them."""
 
 
 def implementation(pool: Any) -> Any:
     """The class that runs the jobs for ``pool``: a name from ``--pool``, an import path or a class."""
-    ours = support_of(pool).pool if isinstance(pool, str) else None
+    ours = support_of(pool).pool_class if isinstance(pool, str) else None
     if ours is not None:
         return ours
     kind: Any = get_implementation(pool)
     if kind.__module__.startswith("celery.concurrency."):  # a user's own pool class stays
-        return support_of(pool_of(kind).name).pool or kind
+        return support_of(pool_of(kind).name).pool_class or kind
     return kind
 
 
@@ -38,11 +45,12 @@ def fitting(kind: type, worker: Any) -> type:
 def pool_of(kind: type) -> Pool:
     """The properties of the pool class ``kind``; a user's subclass has those of the pool that it extends."""
     for name, support in SUPPORT.items():
-        if support.pool is not None and issubclass(kind, support.pool):
+        if isinstance(support.pool, type) and issubclass(kind, support.pool):
             return POOLS[name]
     modules = [base.__module__ for base in kind.__mro__]
     celerys = [module for module in modules if module.startswith("celery.concurrency.")]
     name = (celerys or modules)[0].rpartition(".")[2]
+    name = MODULES.get(name, name)
     return POOLS.get(name) or Pool(name)
 
 

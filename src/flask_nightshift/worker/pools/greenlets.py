@@ -34,4 +34,4 @@ def _command() -> list[str]:
     return ["--module", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
 
 
-SUPPORT = Support(prepare_process=ensure_patched)
+SUPPORT = Support(f"{__package__}.greenlet_pool:JobGreenlets", prepare_process=ensure_patched)

@@ -10,7 +10,7 @@ from billiard.common import human_status
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 
 from . import wire
-from .shared import Ended, Kind, Lost
+from .shared import NO_REPORT, Ended, Kind, Lost
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +105,14 @@ class Handed:
             _tell(self._timed_out, False, self.hard)
         elif self.signum is not None:
             self.be_terminated()
+        elif lost.why == NO_REPORT:
+            self.be_refused("its child reported a failure that could not be received")
         else:
-            why = f"Worker exited prematurely: {human_status(lost.status)} Job: {self.number}."
-            _tell(self._failed, wire.info(WorkerLostError(why)))
+            self.be_refused(f"Worker exited prematurely: {human_status(lost.status)} Job: {self.number}.")
+
+    def be_refused(self, why: str) -> None:
+        """It has failed without a word of its own."""
+        _tell(self._failed, wire.info(WorkerLostError(why)))
 
     def come_back(self) -> None:
         """It was taken back: no child has started it, and none will."""

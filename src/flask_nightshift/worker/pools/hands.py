@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
-
-from celery.utils.functional import maybe_list
-from celery.worker.state import revoked, revoked_stamps
 
 from .ahead import Ahead
 from .handed import Handed
 from .places import Places
-from .shared import Ended, Event, Lost, Returned, SoftLimit, Started
+from .revoked import is_revoked, revocations
+from .shared import Ended, Event, Lost, Refused, Returned, SoftLimit, Started
 
 
 class Hands:
@@ -22,7 +20,7 @@ class Hands:
         self._jobs: dict[int, Handed] = {}
         self._places = Places(semaphore)
         self._ahead, self._extra = Ahead(), 0
-        self._revoked = _revocations()
+        self._revoked = revocations()
         self._kept: deque[Event] = deque()
         self.keeps = False
         """Whether only ``Returned`` is passed on at present; ``hear_what_was_kept`` passes on the other events."""
@@ -49,9 +47,11 @@ class Hands:
         """How many have not started, as far as is known."""
         return sum(not each.started for each in self._jobs.values())
 
-    def take_back_unstarted(self) -> list[int]:
-        """The numbers of those that have not started; they are told if they come back."""
-        found = [each for each in self._jobs.values() if not each.started]
+    def take_back_unstarted(self, ids: Container[str] | None = None) -> list[int]:
+        """The numbers of those of ``ids`` (None: of all) that have not started; they are told if they come back."""
+        found = [
+            each for each in self._jobs.values() if not each.started and (ids is None or each.job_id in ids)
+        ]
         for each in found:
             each.comes_back = True
         return [each.number for each in found]
@@ -77,7 +77,7 @@ class Hands:
                 handed.start(event.child, event.at)
             case SoftLimit():
                 handed.reach_soft_limit()
-            case Ended() | Lost() | Returned():
+            case Ended() | Lost() | Refused() | Returned():
                 del self._jobs[event.job]
                 try:
                     self._end(handed, event)
@@ -87,7 +87,7 @@ class Hands:
                         handed.has_place = False
                         self._places.free()
 
-    def _end(self, handed: Handed, event: Ended | Lost | Returned) -> None:
+    def _end(self, handed: Handed, event: Ended | Lost | Refused | Returned) -> None:
         match event:
             case Ended():
                 self._ahead.ended(event.runtime)
@@ -95,6 +95,8 @@ class Hands:
                 handed.end(event)
             case Lost():
                 handed.be_lost(event)
+            case Refused():
+                handed.be_refused(event.why)
             case Returned() if handed.signum is not None:
                 handed.be_terminated()
             case Returned() if not self.keeps and (handed.comes_back or _is_revoked(handed)):
@@ -121,23 +123,13 @@ class Hands:
 
     def newly_revoked(self) -> Iterator[int]:
         """The numbers of the jobs that were revoked since the last call and have not started, as far as is known."""
-        revocations = _revocations()
-        if revocations != self._revoked:
-            self._revoked = revocations
+        known, self._revoked = self._revoked, revocations()
+        if self._revoked != known:
             yield from [each.number for each in self._jobs.values() if not each.started and _is_revoked(each)]
 
 
-def _revocations() -> tuple[int, int]:
-    """How many jobs and how many stamps were revoked."""
-    return len(revoked), sum(len(maybe_list(values)) for values in revoked_stamps.values())
-
-
 def _is_revoked(handed: Handed) -> bool:
-    return handed.job_id in revoked or any(
-        value in maybe_list(revoked_stamps.get(stamp) or ())
-        for stamp, values in handed.stamps.items()
-        for value in maybe_list(values) or ()
-    )
+    return is_revoked(handed.job_id, handed.stamps)
 
 
 __all__ = ["Hands"]

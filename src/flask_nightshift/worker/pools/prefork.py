@@ -11,7 +11,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from billiard.common import TERM_SIGNAL
@@ -51,6 +51,8 @@ class JobPool(BasePool):
     ``success_callback(pid, at, runtime)`` is called, in place of ``callback``, for one of which nothing is to be told
     but that it succeeded; ``accept_callback`` may not have been called then.
     """
+    calls_in_loop = True
+    """Whether it makes these calls in the thread of the worker's event loop."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -97,6 +99,7 @@ class JobPool(BasePool):
     def on_close(self) -> None:
         """The worker stops: jobs that no child has started go back to the broker."""
         if self._kernel is not None:
+            self._hands.take_back_unstarted()
             self._kernel.take_all_back()
 
     def on_stop(self) -> None:
@@ -202,9 +205,9 @@ class JobPool(BasePool):
         """How many jobs no child has begun, as far as is known."""
         return self._hands.unstarted
 
-    def take_back_unstarted(self) -> None:
-        """Take back what no child has begun; each such job's ``return_callback`` is called."""
-        for number in self._hands.take_back_unstarted():
+    def take_back_unstarted(self, ids: Container[str]) -> None:
+        """Take back those of ``ids`` that no child has begun; each such job's ``return_callback`` is called."""
+        for number in self._hands.take_back_unstarted(ids):
             self.kernel.take_back(number)
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:

@@ -26,8 +26,16 @@ BEATS = 3
 class JobSolo(TaskPool):
     """The pool of ``--pool solo`` in our workers."""
 
+    takes_back = calls_in_loop = True
+    """As in ``JobPool``. No job waits in the pool: what it has not begun, the broker's transport returns."""
+    unstarted = 0
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.set_up()
+
+    def set_up(self) -> None:
+        """Take the calls for jobs, instead of Celery's pool."""
         self.on_apply = self._apply
         self._connection: Any = None
         self._working = False

@@ -16,10 +16,14 @@ from celery.concurrency.prefork import process_destructor, process_initializer
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_before_create_process
 
+from .. import sentry
 from . import wire
 from .shared import Work
 
 logger = logging.getLogger(__name__)
+
+JOURNAL_TIMEOUT = 2.0
+"""Maximum seconds that the end of a child waits until the history has the jobs that it enqueued."""
 
 
 class ThisProcess(Process):  # type: ignore[misc,unused-ignore]
@@ -94,7 +98,14 @@ class WorkerProcess:
         return wire.packed_error(exc)
 
     def _leave(self, code: int) -> None:
+        """Do what billiard and Celery's pool do at the end of a child.
+
+        billiard's child then sleeps for a second, in which threads can finish; here those that we know finish.
+        """
         process_destructor(os.getpid(), EX_RECYCLE if self._replaced and not code else code)
+        with suppress(Exception):
+            sentry.flush()
+        self._app.services.journal.close(JOURNAL_TIMEOUT)
 
 
 __all__ = ["WorkerProcess"]

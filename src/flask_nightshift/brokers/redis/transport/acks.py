@@ -7,21 +7,33 @@ Safe to use from several threads.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ....lifetime import greenlets
+from ....message.unique import Lock, lock_of
+from .keys import KeySpace
 
 MOST_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """A leased message that is done with; ``headers`` are for the log, if it comes too late."""
+class Ack(NamedTuple):
+    """A leased message that is done with; ``headers`` name its lock, and its job in the log if it comes too late."""
 
     queue: str
     number: int
     headers: Any = None
+
+
+def lock_args(locks: Sequence[Lock]) -> list[str | int]:
+    """``locks`` that are released, as the scripts read them in ARGV (``release_locks`` in ``shared.lua``)."""
+    return [len(locks), *(lock.job_id for lock in locks)]
+
+
+def lock_keys(keys: KeySpace, locks: Sequence[Lock]) -> list[str]:
+    """The same in KEYS."""
+    return [keys.replaced, *(keys.lock(lock.key) for lock in locks)] if locks else []
 
 
 @dataclass(eq=False, slots=True)
@@ -29,6 +41,11 @@ class Batch:
     """What one command carries."""
 
     acks: list[Ack] = field(default_factory=list)
+    locks: list[Lock] = field(init=False)
+    """The locks that the settled jobs release."""
+
+    def __post_init__(self) -> None:
+        self.locks = [lock for ack in self.acks if (lock := lock_of(ack.headers)) is not None]
 
     def args(self) -> list[str | int]:
         """As the scripts read them (see ``shared.lua``)."""
@@ -38,7 +55,7 @@ class Batch:
         args: list[str | int] = [len(groups)]
         for queue, numbers in groups.items():
             args += [queue, len(numbers), *numbers]
-        return args
+        return [*args, *lock_args(self.locks)]
 
 
 NOTHING = Batch()

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Sequence
 from datetime import datetime
-from time import time
 from typing import Any
 
 from amqp.exceptions import ChannelError
@@ -20,15 +18,15 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from ....message.codec import encode
-from ....message.envelope import Envelope
-from ... import payload
+from ....message.unique import Lock, settled_lock
 from . import queues
 from .consuming import Consumer
 from .keys import KeySpace
 from .kombu_channel import KombuChannel
 from .message import Message
 from .options import Options
-from .publishing import Once, PublishBatch, Publisher, next_tag
+from .publishing import Publisher
+from .publishing_channel import PublishingChannel
 from .qos import QoS
 
 OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
@@ -41,7 +39,7 @@ class AccessRefused(RedisError):
     """
 
 
-class Channel(redis.Channel):
+class Channel(PublishingChannel):
     """A channel to one Redis or Valkey server."""
 
     from_transport_options = redis.Channel.from_transport_options + OPTIONS
@@ -92,49 +90,6 @@ class Channel(redis.Channel):
         self.publisher.forget_connection()
         super()._disconnect_pools()
 
-    # publishing
-    def _next_delivery_tag(self) -> str:
-        """A unique one, for kombu's own consumers; a random one would cost a system call for each message."""
-        return next_tag()
-
-    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        due, step = payload.due(message) or 0.0, self._step_of(message)
-        if (batch := kwargs.get("_publish_batch")) is not None:
-            batch.ring(queue)
-            if due > time():
-                key = KeySpace().delayed(queue)  # kombu's pipeline adds the prefix
-                batch.add("zadd", key, {b"%d|%s" % (step, encode(message)): due})
-                return
-        if batch is not None or (self._expires and queue in self._expires):
-            super()._put(queue, message, **kwargs)
-            return
-        self.publisher.publish(queue, step, due, [encode(message)])
-
-    def publish_envelopes(self, envelopes: Sequence[Envelope], queue: str, once: Once) -> None:
-        """Publish up to some hundred messages to ``queue`` in one script, all or none.
-
-        They have the same priority and due time. ``once`` makes a publish do nothing if it is repeated because its
-        answer was lost.
-        """
-        first = envelopes[0]
-        step = (
-            self._step_of({"properties": first.properties})
-            if first.properties.get("priority")
-            else self.priority(0)
-        )
-        due = (payload.due({"headers": first.headers}) if first.headers.get("eta") else 0.0) or 0.0
-        messages = [payload.written(envelope, queue, next_tag()) for envelope in envelopes]
-        self.publisher.publish(queue, step, due, messages, once)
-
-    def create_publish_batch(self, max_size: int) -> PublishBatch:
-        """Many publishes in one pipeline."""
-        return PublishBatch(self, self.keys, max_size)
-
-    def _step_of(self, message: dict[str, Any]) -> int:
-        """The priority step of ``message``."""
-        step: int = self.priority(self._get_message_priority(message, reverse=False))
-        return step
-
     # the next state of a job
     def basic_replace(
         self,
@@ -163,9 +118,12 @@ class Channel(redis.Channel):
         step = self._step_of(message)
         to = [self.keys.destination(queue, step) for queue in destinations]
         at = due.timestamp() if isinstance(due, datetime) else due or 0.0
-        done = delivery.lease.replace(delivery_tag, delivery.queue, to, step, at, encode(message))
+        lock = settled_lock(message.get("headers"))
+        locks = [lock] if lock else ()
+        done = delivery.lease.replace(delivery_tag, delivery.queue, to, step, at, encode(message), locks)
         self.consumer.deliveries.let_go(delivery_tag)
         self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - it no longer counts as delivered
+        delivery.lease.on_change()  # another thread may wait in the loop for room for the next message
         return done
 
     def holds(self, delivery_tag: int) -> bool:
@@ -183,10 +141,20 @@ class Channel(redis.Channel):
         """
         return self.consumer.deliveries.begin(delivery_tag)
 
+    def begin_unique(self, delivery_tag: int, lock: Lock) -> str:
+        """A delivered unique job begins: '' if it may, else the id of the job that replaced it."""
+        delivery = self.consumer.deliveries.get(delivery_tag)
+        return delivery.lease.begin_unique(lock) if delivery is not None else ""
+
     def ours_until(self) -> float:
         """When our lease runs out, if it is not renewed again, in seconds of ``CLOCK_BOOTTIME``."""
         lease = self.consumer.lease
         return lease.renewer.kept_until if lease is not None else math.inf
+
+    def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:  # noqa: ARG002 - kombu's signature
+        """Acknowledge a delivered message."""
+        self.consumer.deliveries.ack(delivery_tag)
+        self.qos._quick_ack(delivery_tag)  # noqa: SLF001 - as kombu's ``QoS.ack`` does
 
     # settling, on behalf of QoS
     def settle_by_ack(self, tag: int) -> None:

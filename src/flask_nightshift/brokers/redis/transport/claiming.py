@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Any
 
+from ....domain.look_ahead import AHEAD
+from .acks import lock_keys
 from .deliveries import Claimed, Deliveries
 from .keys import KeySpace
 from .kombu_channel import KombuChannel
@@ -35,6 +38,8 @@ class Claims:
         """Whether the last claim emptied the queues."""
         self.skipped = False
         """Whether it skipped unproven messages."""
+        self._took_at = -math.inf
+        """When a claim last brought an unproven message, on the monotonic clock."""
 
     @property
     def next_due(self) -> float | None:
@@ -53,7 +58,10 @@ class Claims:
         found = zip(reply[5::2], reply[6::2], strict=True)
         for number, (position, raw) in enumerate(found, claim.first):
             queue = claim.queues[abs(position) - 1]
-            yield Claimed(claim.lease, number, queue, raw, at, position < 0)
+            claimed = Claimed(claim.lease, number, queue, raw, at, position < 0)
+            if claimed.unproven:
+                self._took_at = monotonic()
+            yield claimed
 
     def look_again(self) -> None:
         """Claim next, although the last claim emptied the queues."""
@@ -67,12 +75,14 @@ class Claims:
         """How many messages to claim now.
 
         At least half the prefetch, which saves round trips, or whatever is free once the acknowledgements that are to
-        travel with the claim have waited for ``ACK_LINGER``.
+        travel with the claim have waited for ``ACK_LINGER``. While an unproven message waits, only what can begin.
         """
         qos = self._kombu.qos
         free = qos.free()
         if free is None or qos.one_at_a_time:
             return 1 if free is None or free else 0
+        if self.skipped and self._makes_room():
+            return int(max(0, min(free, self._places())))
         if free * 2 < qos.limit and not self.exhausted and lease is not None:
             age = lease.acks.age()
             if age is not None and age < ACK_LINGER:
@@ -92,18 +102,36 @@ class Claims:
         args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
         args += [*self._doubts(claim), claim.lease.received]
         args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed("")]
-        return claim.lease.owned, [*args, *steps, *queues, *claim.batch.args()]
+        return [*claim.lease.owned, keys.paused, *lock_keys(keys, claim.batch.locks)], [
+            *args,
+            *steps,
+            *queues,
+            *claim.batch.args(),
+        ]
 
     def _doubts(self, claim: Claim) -> tuple[int, int]:
         """How many unproven jobs to take, and how many of the others to count as begun.
 
         One unproven job at a time: if two that returned together from a dead worker ran side by side again, each
-        death would also count against the innocent one.
+        death would also count against the innocent one. And none ahead of its start: others must not wait for it.
         """
         slots = self._kombu.slots
         if slots is None:
             return claim.size, -1
-        return int(not unproven_in_hand()), self._deliveries.starting_with_claim(slots)
+        takes = self.one_can_begin() and not unproven_in_hand()
+        return int(takes), self._deliveries.starting_with_claim(slots)
+
+    def one_can_begin(self) -> bool:
+        """Whether a message that is claimed now could begin at once."""
+        return self._places() > 0
+
+    def _places(self) -> float:
+        slots = self._kombu.slots
+        return math.inf if slots is None else self._deliveries.free(slots)
+
+    def _makes_room(self) -> bool:
+        """Whether the unproven message that was skipped is to begin soon; not while another one runs for long."""
+        return monotonic() - self._took_at < AHEAD or not unproven_in_hand()
 
 
 __all__ = ["Claims"]

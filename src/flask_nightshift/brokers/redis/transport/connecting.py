@@ -31,6 +31,8 @@ class Transport(redis.Transport):
     """
     window: Callable[[], int] | None = None
     """How many messages the consumer may hold now, in place of its prefetch count; None: that counts."""
+    blocks_loop = False
+    """Whether a job blocks the event loop, so that what it claimed with the job cannot be delivered meanwhile."""
     # after a failover the old master refuses to write: connect anew, to the new one
     connection_errors = (*redis.Transport.connection_errors, ReadOnlyError)
 

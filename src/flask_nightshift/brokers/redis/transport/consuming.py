@@ -11,7 +11,6 @@ consumes others.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty
 from time import monotonic
@@ -20,6 +19,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from . import scripts
+from .buffer import Buffer
 from .claiming import Claims
 from .deliveries import Claimed, Deliveries
 from .intake import Intake
@@ -45,15 +45,16 @@ class Consumer:
         self._kombu = kombu
         self._keys = keys
         self._polling = Polling(kombu)
-        self.deliveries = Deliveries(self._settled, ahead=options.delivery_limit > 1)
+        self._claimed = Buffer[Claimed]()
+        self.deliveries = Deliveries(self._settled, self._claimed.next, ahead=options.delivery_limit > 1)
         self._intake = Intake(keys, options, self.deliveries, step_of)
         self._claims = Claims(kombu, keys, self.deliveries)
         self.lease: Lease | None = None
         """The current lease; None before the first claim."""
-        self._claimed: deque[Claimed] = deque()
         self._receiving = 0
         self._no_ack: set[str] = set()
         self._leaving: set[str] = set()
+        self._paused: frozenset[str] = frozenset()
 
     # which queues
     def begin(self, queue: str, *, no_ack: bool) -> None:
@@ -66,6 +67,11 @@ class Consumer:
     def leave(self, queue: str) -> None:
         """Deliver nothing more from ``queue``. kombu postpones the end of consuming while it handles a reply."""
         self._leaving.add(queue)
+
+    def skip(self, paused: frozenset[str]) -> None:
+        """These queues are paused now, and no others; called in any thread. The claim script knows that by itself."""
+        self._paused = paused
+        self._look_again()
 
     def ends(self, queue: str | None) -> None:
         """``queue`` is about to be consumed no longer."""
@@ -113,13 +119,14 @@ class Consumer:
         return self._claims.size(self.lease)
 
     def _settled(self) -> None:
-        if self._claims.skipped and not unproven_in_hand():
+        if self._claims.skipped and self._claims.one_can_begin() and not unproven_in_hand():
             self._look_again()
 
     def _look_again(self) -> None:
         """Claim although the last claim emptied the queues.
 
-        Either an unproven job is settled, and the claim skipped others because of it, or there is one queue more.
+        Either an unproven job is settled, and the claim skipped others because of it, or there is one queue more, or
+        the pause of a queue has ended.
         """
         self._claims.look_again()
         if self._polling.asked is Asked.WAIT and self.lease is not None:
@@ -130,6 +137,7 @@ class Consumer:
         self._polling.send(Asked.CLAIM, command(*self._claims.call(claim)), claim)
 
     def _send_wait(self, lease: Lease, queues: Sequence[str]) -> None:
+        queues = [queue for queue in queues if queue not in self._paused]
         bells = [lease.wake, *map(self._keys.bell, queues)]
         kombus = self._kombu.wait_seconds
         longest = LONGEST_WAIT if kombus in (0, KOMBUS_WAIT) else kombus
@@ -161,7 +169,7 @@ class Consumer:
             self._claims.woken()
             self._kombu.restore_left_behind()
         else:
-            self._accept(claim, reply)
+            self._keep(claim.lease, self._accept(claim, reply))
             if self._claimed:
                 self._deliver_claimed()
                 return True
@@ -173,41 +181,54 @@ class Consumer:
             self._kombu.ask()
         raise Empty
 
-    def _accept(self, claim: Claim, reply: list[Any]) -> None:
-        """Note what the reply to a claim brought."""
+    def _accept(self, claim: Claim, reply: list[Any]) -> list[Claimed]:
+        """What the reply to a claim brought."""
         if reply[0] != b"ok":
             claim.lease.mark_lost()
             self.check_lease()
-            return
+            return []
         claim.lease.acks.confirm(claim.batch)
         self._receiving = claim.first
-        for claimed in self._claims.received(claim, reply):
-            self._claimed.append(claimed)
-            self._kombu.served(claimed.queue)
+        found = list(self._claims.received(claim, reply))
+        served = None
+        for claimed in found:
+            if claimed.queue != served:  # the same queue twice changes nothing
+                served = claimed.queue
+                self._kombu.served(served)
+        found.sort(key=_unproven_first)
+        return found
+
+    def _keep(self, lease: Lease, found: list[Claimed]) -> None:
+        self._claimed.add(found)
+        if len(found) > 1 and lease.buffer is not None:
+            lease.renewer.mind_buffer()
 
     def _deliver_claimed(self) -> None:
-        lease = self._claimed[-1].lease
-        while self._claimed:
-            claimed = self._claimed.popleft()
-            if claimed.queue in self._leaving or not self._kombu.consumes(claimed.queue):
+        lease, of_paused = None, list[int]()
+        while (claimed := self._claimed.take()) is not None:
+            lease = claimed.lease
+            if claimed.queue in self._paused:
+                of_paused.append(claimed.number)
+            elif claimed.queue in self._leaving or not self._kombu.consumes(claimed.queue):
                 claimed.lease.give_back([claimed.number], counted=False)
             elif (body := self._open(claimed)) is not None:
                 self._kombu.hand_out(body, claimed.queue)
                 if claimed.queue in self._no_ack:
                     self.deliveries.ack(claimed.number)
-        lease.received = self._receiving
+        if lease is not None:
+            lease.give_back(of_paused, counted=False)  # together, to keep their order
+            lease.received = self._receiving
 
     def _open(self, claimed: Claimed) -> dict[str, Any] | None:
         try:
             return self._intake.open(claimed)
         except BaseException:
-            self._claimed.appendleft(claimed)
+            self._claimed.put_back(claimed)
             raise
 
     # one message, asked for
     def get(self, queue: str) -> dict[str, Any] | None:
         """One message of ``queue``, leased like any other; None if there is none."""
-        waiting, self._claimed = self._claimed, deque()
         try:
             while True:
                 claim = self._claims.new(self.need_lease(), [queue], 1)
@@ -216,19 +237,19 @@ class Consumer:
                 except BaseException:
                     self._without_answer(claim)
                     raise
-                self._accept(claim, reply)
-                if not self._claimed:
+                found = self._accept(claim, reply)
+                if not found:
                     return None
-                if (body := self._open(self._claimed.popleft())) is not None:
+                if (body := self._open(found[0])) is not None:
                     return body
         finally:
-            self._claimed, self._claims.exhausted = waiting, False
+            self._claims.exhausted = False
 
     # the lease, and trouble with it
     def need_lease(self) -> Lease:
         """The lease, made and registered at first use; raises ``LeaseLost`` if it was taken."""
         if self.lease is None:
-            self.lease = self._kombu.new_lease()
+            self.lease = self._kombu.new_lease(self._claimed)
         self.check_lease()
         return self.lease
 
@@ -281,8 +302,7 @@ class Consumer:
         self.lease, self._polling.claim = None, None
 
     def _drop_lease(self) -> Lease | None:
-        lease, self.lease = self.lease, None
-        self._claimed.clear()
+        lease, self.lease, self._claimed = self.lease, None, Buffer[Claimed]()
         return lease
 
     def _without_answer(self, claim: Claim) -> None:
@@ -294,6 +314,10 @@ class Consumer:
     def _delivered_under(self, lease: Lease) -> dict[int, Any]:
         held = self.deliveries.under(lease)
         return {tag: message for tag, message in self._kombu.qos.delivered().items() if tag in held}
+
+
+def _unproven_first(claimed: Claimed) -> bool:
+    return not claimed.unproven
 
 
 __all__ = ["Consumer"]

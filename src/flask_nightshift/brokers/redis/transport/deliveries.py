@@ -7,6 +7,7 @@ delivery remembers its own.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from redis.exceptions import RedisError
 
 from .lease import Lease
 from .starting import Starts
+
+_COUNTED = re.compile(rb'\s*{\s*"x-delivery-count":\s*[1-9]')  # as in shared.lua
 
 
 class Claimed(NamedTuple):
@@ -29,6 +32,11 @@ class Claimed(NamedTuple):
     at: float
     noted: bool = False
 
+    @property
+    def unproven(self) -> bool:
+        """Whether an earlier delivery of it began and never ended."""
+        return _COUNTED.match(self.raw) is not None
+
 
 class Delivery(NamedTuple):
     """The lease under which a delivered message is held, and the queue that it came from."""
@@ -38,12 +46,20 @@ class Delivery(NamedTuple):
 
 
 class Deliveries:
-    """The unsettled deliveries of one channel, by delivery tag. ``settled`` is called after each that ends."""
+    """The unsettled deliveries of one channel, by delivery tag.
 
-    def __init__(self, settled: Callable[[], None], *, ahead: bool) -> None:
+    ``settled`` is called after each that ends; ``coming(count)`` gives up to ``count`` messages that come next.
+    """
+
+    def __init__(
+        self, settled: Callable[[], None], coming: Callable[[int], list[Claimed]], *, ahead: bool
+    ) -> None:
         self._settled = settled
         self._held: dict[int, Delivery] = {}
-        self._starts = Starts(ahead=ahead)
+        self._starts = Starts(
+            lambda count: [each.number for each in coming(count) if not each.noted and not each.unproven],
+            ahead=ahead,
+        )
 
     def add(self, claimed: Claimed, *, unproven: bool) -> None:
         """``claimed`` is about to be delivered; ``unproven``: it has begun before and was never settled."""
@@ -58,9 +74,13 @@ class Deliveries:
         """The tags of what is held under ``lease``."""
         return {tag for tag, delivery in self._held.items() if delivery.lease is lease}
 
+    def free(self, slots: int) -> int:
+        """How many more jobs can begin now, when ``slots`` can run at once; less than 0 if some wait already."""
+        return slots - len(self._held)
+
     def starting_with_claim(self, slots: int) -> int:
         """How many messages a claim is to count as begun, when ``slots`` jobs can run at once."""
-        return self._starts.with_claim(slots - len(self._held))
+        return self._starts.with_claim(self.free(slots))
 
     # while it is ours
     def holds(self, tag: int) -> bool:

@@ -6,11 +6,12 @@ Both happen within the lease, so the message is never lost on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from ....message.unique import Lock, lock_of
 from ... import payload
 from . import log
 from .deliveries import Claimed, Deliveries
@@ -75,11 +76,14 @@ class Intake:
         else:
             headers, letter = body.get("headers"), payload.bury(body, burial, queue)
         log.buried(headers, claimed.queue, reason=reason, why=error, worker=claimed.lease.id)
-        self._move(claimed, queue, 0, 0.0, letter)
+        lock = lock_of(headers) if isinstance(headers, dict) else None
+        self._move(claimed, queue, 0, 0.0, letter, [lock] if lock else ())
 
-    def _move(self, claimed: Claimed, queue: str, step: int, due: float, letter: bytes) -> None:
+    def _move(
+        self, claimed: Claimed, queue: str, step: int, due: float, letter: bytes, locks: Sequence[Lock] = ()
+    ) -> None:
         to = [self._keys.destination(queue, step)]
-        claimed.lease.replace(claimed.number, claimed.queue, to, step, due, letter)
+        claimed.lease.replace(claimed.number, claimed.queue, to, step, due, letter, locks)
 
 
 __all__ = ["Intake"]

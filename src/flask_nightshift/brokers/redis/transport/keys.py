@@ -14,12 +14,25 @@ The ready lists are kombu's own, so that plain Celery, Flower and ``LLEN`` see t
     nightshift:consumers          zset    consumer by lease deadline (unix seconds)
     nightshift:clients            hash    consumer → Redis client id of its renewer
     nightshift:publisher:<name>   string  number of that publisher's last publish, lives 10 s
+    nightshift:copy:<attempt>     string  number of the publish of "<row>:<run>:<attempt>", which came from an
+                                          outbox; lives 1 h
+    nightshift:lock:<key>         hash    the lock of a unique job: id, task, until (started, done), at, due and started
+                                          (unix seconds)
+    nightshift:replaced           zset    unique job that another one replaced and that must not run, by when it is
+                                          forgotten
+    nightshift:tick:<queue>:<entry> string  when the last tick of a schedule entry that enqueued a job was due (unix
+                                          seconds); lives 30 days
+    nightshift:epoch              string  a random value, written when it is missing
+    nightshift:orders             string  the number of the last order for all workers
+    nightshift:paused             hash    paused queue → since when, by whom and why (JSON)
+    nightshift:tombstones         zset    cancelled job that a worker has yet to meet (JSON), by the number of its order
     nightshift:suspects           zset    consumer whose client is missing, by first sighting
     nightshift:late               zset    consumer whose deadline is near or past, by first sighting
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +41,9 @@ SEPARATOR = "\x06\x16"
 """kombu's separator between a queue and a priority step."""
 STEPS = (0, 3, 6, 9)
 """kombu's priority steps: each has a ready list."""
+
+LONGEST_NAME = 255
+"""Characters of an entry's name in a key; of a longer one, the key has a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +107,39 @@ class KeySpace:
         """The sequence number of a publisher's last publish."""
         return f"{self.prefix}nightshift:publisher:{name}"
 
+    # of one job
+    def copy(self, row: str, run: int, attempt: int) -> str:
+        """The number of the publish of an attempt, by the row of the outbox that it came from."""
+        return f"{self.prefix}nightshift:copy:{row}:{run}:{attempt}"
+
+    # of unique jobs
+    def lock(self, key: str) -> str:
+        """The lock with that key; with an empty one, the prefix of all locks."""
+        return f"{self.prefix}nightshift:lock:{key}"
+
+    @property
+    def replaced(self) -> str:
+        """The jobs that were replaced before they began."""
+        return f"{self.prefix}nightshift:replaced"
+
+    # of schedule entries
+    def tick(self, queue: str, entry: str) -> str:
+        """The last tick of ``entry``, whose jobs go to ``queue``: two apps on one server may name entries alike."""
+        name = f"{queue}:{entry}"
+        if len(name) > LONGEST_NAME:
+            name = "#" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{self.prefix}nightshift:tick:{name}"
+
     # of the whole broker
     @property
     def leased(self) -> str:
         """The number of leased messages for each queue."""
         return f"{self.prefix}nightshift:leased"
+
+    @property
+    def epoch(self) -> str:
+        """A value that is new when all data is new."""
+        return f"{self.prefix}nightshift:epoch"
 
     @property
     def consumers(self) -> str:
@@ -106,6 +150,21 @@ class KeySpace:
     def clients(self) -> str:
         """The Redis client id of each consumer's renewer."""
         return f"{self.prefix}nightshift:clients"
+
+    @property
+    def orders(self) -> str:
+        """The number of the last order for all workers."""
+        return f"{self.prefix}nightshift:orders"
+
+    @property
+    def paused(self) -> str:
+        """The paused queues."""
+        return f"{self.prefix}nightshift:paused"
+
+    @property
+    def tombstones(self) -> str:
+        """The cancelled jobs that workers have yet to meet."""
+        return f"{self.prefix}nightshift:tombstones"
 
     @property
     def suspects(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from kombu.utils.scheduling import priority_cycle
 from redis import ConnectionPool
 
+from .buffer import Buffer
 from .lease import Lease
 from .qos import QoS
 
@@ -90,11 +91,14 @@ class KombuChannel:
         self._channel._brpop_start()  # noqa: SLF001
 
     # its lease
-    def new_lease(self) -> Lease:
-        """A registered lease."""
+    def new_lease(self, buffer: Buffer[Any]) -> Lease:
+        """A registered lease, which returns what waits in ``buffer`` while a job blocks the event loop."""
         channel = self._channel
+        transport = channel.connection
+        returns = transport.blocks_loop and transport.window is not None
         tells_starts, wake = self.slots is not None, channel.connection.cycle.wake
         lease = Lease(self._lease_pool(), channel.keys, channel.options, wake, tells_starts=tells_starts)
+        lease.buffer = buffer if returns else None
         lease.start()
         return lease
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import secrets
 import socket
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from redis import ConnectionPool, Redis
@@ -24,9 +24,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from ....lifetime import greenlets
+from ....lifetime.process import pid
+from ....message.unique import Lock
 from ....text.lines import Line
 from . import log, process_leases, scripts
-from .acks import NOTHING, Ack, Acks, Batch
+from .acks import NOTHING, Ack, Acks, Batch, lock_args, lock_keys
+from .buffer import Buffer
 from .keys import Destination, KeySpace
 from .options import Options
 from .renewal import LeaseRenewer
@@ -53,7 +56,7 @@ class Lease:
         *,
         tells_starts: bool = False,
     ) -> None:
-        self.id = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        self.id = f"{socket.gethostname()}.{pid()}.{secrets.token_hex(4)}"
         self.keys, self.options = keys, options
         self.pool = pool
         self.client = Redis(connection_pool=pool)
@@ -64,12 +67,16 @@ class Lease:
         self.tells_starts = tells_starts
         self.watched: tuple[tuple[int, ...], tuple[str, ...]] | None = None
         """The priority steps and queues for which its consumer waits at the doorbells."""
+        self.buffer: Buffer[Any] | None = None
+        """What the renewer returns if it is not delivered in time; None if it always is."""
+        self.ordered: tuple[int, float] | None = None
+        """The number of the last order for all workers, and when the server told it, on the monotonic clock."""
         self.received: int | str = ""
         """First number of the latest claim of which every message has been received."""
         self._started = keys.started(self.id)
         self.owned = [keys.consumers, self.key, keys.leased, self._started]
         self._register = [keys.clients, keys.suspects, keys.late]
-        self._pid = os.getpid()
+        self._pid = pid()
         self._client_id: int | str = ""
         self._held: dict[int, weakref.ref[Any]] | None = None
         self._jobs: dict[int, tuple[str, Any]] = {}  # queue and headers of what was delivered, for the log
@@ -86,15 +93,9 @@ class Lease:
     def renew(self, client: Redis, client_id: int | str, *, register: bool = False) -> bool:
         """Put the deadline off; False if the lease was taken."""
         self._client_id = client_id
-        args = (
-            self.id,
-            self.options.lease_seconds,
-            client_id,
-            int(register),
-            int(self.tells_starts),
-            self.received,
-        )
-        reply = scripts.RENEW.run(client, [self.owned[0], *self._register, self._started], args)
+        args = [self.id, self.options.lease_seconds, client_id, int(register), int(self.tells_starts)]
+        keys = [self.owned[0], *self._register, self._started]
+        reply = scripts.RENEW.run(client, keys, [*args, self.received])
         return reply == b"ok" or self._mark_lost()
 
     def pulse(self, client: Redis, client_id: int | str, *, others: bool) -> tuple[int, dict[str, str]]:
@@ -107,15 +108,16 @@ class Lease:
         late = (options.lease_seconds - options.lease_renew_seconds) / 2
         steps, queues = self.watched or ((), ())
         args = [self.id, options.lease_seconds, client_id, self.received, int(others), late]
-        args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed(""), len(steps)]
-        reply = scripts.PULSE.run(
-            client, [self.owned[0], *self._register, self._started], [*args, *steps, *queues]
-        )
+        args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed(""), len(steps), *steps, *queues]
+        asked = monotonic()
+        where = [self.owned[0], *self._register, self._started, keys.orders]
+        reply = scripts.PULSE.run(client, where, args)
         if reply[0] != b"ok":
             self._mark_lost()
             return 0, {}
-        texts = [text.decode() for text in reply[2:]]
-        return int(reply[1]), dict(zip(texts[::2], texts[1::2], strict=True))
+        self.ordered = int(reply[1]), asked
+        texts = [text.decode() for text in reply[3:]]
+        return int(reply[2]), dict(zip(texts[::2], texts[1::2], strict=True))
 
     def verify(self) -> None:
         """Raise ``LeaseLost`` if it was taken; asks the server when it was not renewed in time."""
@@ -147,7 +149,7 @@ class Lease:
     def _begin_end(self) -> bool:
         with self._lock:
             first, self._ended = not self._ended, True
-        return first and os.getpid() == self._pid
+        return first and pid() == self._pid
 
     def holds(self, number: int) -> bool:
         """Whether a message is in our hands, as far as we know without asking the server."""
@@ -160,10 +162,15 @@ class Lease:
 
     def note_begun(self, numbers: Sequence[int]) -> bool:
         """Note that these deliveries begin; False if the lease was taken. Raises what redis-py does."""
-        reply = scripts.START.run(
-            self.client, [self.owned[0], self._started], [self.id, self.received, *numbers]
-        )
+        args = [self.id, self.received, *numbers]
+        reply = scripts.START.run(self.client, [self.owned[0], self._started], args)
         return reply == b"ok" or self._mark_lost()
+
+    def begin_unique(self, lock: Lock) -> str:
+        """A unique job begins: '' if it may, else the id of the job that replaced it. Raises what redis-py does."""
+        where = [self.owned[0], self.keys.replaced, self.keys.lock(lock.key)]
+        reply: bytes = scripts.BEGIN_UNIQUE.run(self.client, where, [lock.job_id, lock.until])
+        return reply.decode()
 
     def ack(self, queue: str, number: int) -> None:
         """It is done with. Sent with the next claim, or by the renewer a few milliseconds later."""
@@ -176,11 +183,22 @@ class Lease:
             self._forget(number)
 
     def replace(
-        self, number: int, queue: str, to: Sequence[Destination], step: int, due: float, payload: bytes
+        self,
+        number: int,
+        queue: str,
+        to: Sequence[Destination],
+        step: int,
+        due: float,
+        payload: bytes,
+        locks: Sequence[Lock] = (),
     ) -> bool:
-        """Write ``payload`` to its destinations and release the original; False if it is no longer ours."""
+        """Write ``payload`` to its destinations and release the original; False if it is no longer ours.
+
+        ``locks`` are released with it.
+        """
         where = [key for place in to for key in (place.ready, place.delayed, place.bell)]
-        args = (self.id, number, queue, f"{due:.6f}", step, payload)
+        where = [*lock_keys(self.keys, locks), *where]
+        args = (self.id, number, queue, f"{due:.6f}", step, payload, *lock_args(locks))
         if self.lost or not scripts.REPLACE.run(self.client, [*self.owned, *where], args):
             self._late("a replacement", number)
             self.renewer.check_soon()
@@ -200,6 +218,15 @@ class Lease:
             self._jobs.pop(number, None)
             self._forget(number)
 
+    def return_buffered(self, client: Redis) -> None:
+        """Return what waits in the buffer, uncounted; raises what redis-py does, and can be repeated."""
+        if self.buffer is None:
+            return
+        numbers = self.buffer.leave()
+        if numbers and self._give_back("only", numbers, counted=False, acks=NOTHING, client=client) < 0:
+            self._mark_lost()
+        self.buffer.left()
+
     def _give_back(
         self,
         which: str,
@@ -212,7 +239,8 @@ class Lease:
     ) -> int:
         args = [self.id, which, int(counted), int(unregister), self.keys.prefix, self.keys.sep]
         args += [self.keys.bell(""), len(numbers), *numbers, *acks.args()]
-        reply = scripts.GIVE_BACK.run(client or self.client, [*self.owned, *self._register], args)
+        where = [*self.owned, *self._register, *lock_keys(self.keys, acks.locks)]
+        reply = scripts.GIVE_BACK.run(client or self.client, where, args)
         self.acks.confirm(acks)
         return int(reply)
 
@@ -224,7 +252,8 @@ class Lease:
         if not batch.acks:
             return
         try:
-            reply = scripts.ACKNOWLEDGE.run(client or self.client, self.owned, [self.id, *batch.args()])
+            where = [*self.owned, *lock_keys(self.keys, batch.locks)]
+            reply = scripts.ACKNOWLEDGE.run(client or self.client, where, [self.id, *batch.args()])
         except BaseException:
             self.acks.put_back(batch)
             raise
@@ -269,7 +298,7 @@ class Lease:
         return 0 if self.lost else len(held)
 
     def _forget(self, number: int) -> None:
-        if self._held is not None and os.getpid() == self._pid and self._held.pop(number, None) is not None:
+        if self._held is not None and pid() == self._pid and self._held.pop(number, None) is not None:
             self.renewer.settle()
 
     def _gone(self, number: int, _: object) -> None:

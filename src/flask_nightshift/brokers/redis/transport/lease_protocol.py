@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis import ConnectionPool, Redis
 
 from .acks import Acks
+from .buffer import Buffer
 from .keys import KeySpace
 from .options import Options
 
@@ -19,6 +20,7 @@ class Renewable(Protocol):
     wake: str
     lost: bool
     acks: Acks
+    buffer: Buffer[Any] | None
     pool: ConnectionPool
     keys: KeySpace
     options: Options
@@ -36,6 +38,9 @@ class Renewable(Protocol):
 
     def flush(self, client: Redis) -> None:
         """Send what is waiting to be acknowledged."""
+
+    def return_buffered(self, client: Redis) -> None:
+        """Return what waits in the buffer."""
 
     def settle(self, client: Redis) -> int:
         """Return what is not held any more; how many messages still are."""

@@ -30,7 +30,7 @@ class QoS(redis.QoS):
     def ack(self, delivery_tag: int) -> None:
         """Done with it."""
         self.channel.settle_by_ack(delivery_tag)
-        virtual.QoS.ack(self, delivery_tag)
+        self._quick_ack(delivery_tag)
 
     def reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Back to the head of its queue, counted as a delivery; or away."""
@@ -38,7 +38,7 @@ class QoS(redis.QoS):
             self.channel.settle_by_return(delivery_tag)
         else:
             self.channel.settle_by_ack(delivery_tag)
-        virtual.QoS.ack(self, delivery_tag)
+        self._quick_ack(delivery_tag)
 
     def delivered(self) -> dict[Any, Any]:
         """The messages, by delivery tag, that are neither acknowledged nor rejected."""

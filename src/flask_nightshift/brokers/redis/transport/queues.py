@@ -7,18 +7,22 @@ cheap; listing and finding read in portions and never block the server.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from redis import Redis
 
 from ....message.codec import encode
+from ....message.unique import lock_of
 from ... import payload
 from ...payload import job_id
 from . import scripts
+from .acks import lock_args, lock_keys
 from .keys import KeySpace
 
 PORTION = 500
+MOST_SEARCHED = 10_000
+"""Messages in a ready list up to which jobs are searched for there: the server compares each of them."""
 
 
 def delayed_count(client: Redis, keys: KeySpace, queue: str) -> int:
@@ -58,13 +62,51 @@ def delayed_like(client: Redis, keys: KeySpace, queue: str, part: str, limit: in
     return list(found)[:limit]
 
 
+def find_delayed(client: Redis, keys: KeySpace, queue: str, id_: str) -> dict[str, Any] | None:
+    """The payload of the delayed message of job ``id_``; None if there is none."""
+    return next((body for _, body in _find(client, keys.delayed(queue), id_)), None)
+
+
 def cancel_delayed(client: Redis, keys: KeySpace, queue: str, id_: str) -> dict[str, Any] | None:
     """Delete the delayed message of job ``id_``; its payload, or None if there is none (any more)."""
     key = keys.delayed(queue)
     for member, body in _find(client, key, id_):
-        if client.zrem(key, member):
+        if _take(client, keys, scripts.TAKE_DELAYED, key, member, body):
             return body
     return None
+
+
+def take_delayed(client: Redis, keys: KeySpace, queue: str, wanted: Set[str]) -> Iterator[dict[str, Any]]:
+    """Delete the delayed messages of the jobs ``wanted``; their payloads."""
+    key = keys.delayed(queue)
+    only = next(iter(wanted)) if len(wanted) == 1 else ""
+    for member, body in _containing(client, key, only):
+        if job_id(body) in wanted and _take(client, keys, scripts.TAKE_DELAYED, key, member, body):
+            yield body
+
+
+def take_ready(client: Redis, keys: KeySpace, queue: str, wanted: Set[str]) -> Iterator[dict[str, Any]]:
+    """The same for ready messages, in lists that are not too long (``MOST_SEARCHED``)."""
+    for key in keys.ready_lists(queue):
+        at = 0
+        while client.llen(key) <= MOST_SEARCHED:
+            found: Any = client.lrange(key, at, at + PORTION - 1)
+            at += len(found)
+            for raw in found:
+                body = _body(raw)
+                if job_id(body) in wanted and _take(client, keys, scripts.TAKE_READY, key, raw, body):
+                    at -= 1  # what follows has moved up
+                    yield body
+            if len(found) < PORTION:
+                break
+
+
+def _take(
+    client: Redis, keys: KeySpace, script: scripts.Script, key: str, raw: bytes, body: dict[str, Any]
+) -> bool:
+    lock = lock_of(body.get("headers"))
+    locks = [lock] if lock else ()
+    return bool(script.run(client, [key, *lock_keys(keys, locks)], [raw, *lock_args(locks)]))
 
 
 def run_delayed_now(client: Redis, keys: KeySpace, queue: str, id_: str) -> bool:
@@ -96,18 +138,25 @@ def hand_over_delayed(client: Redis, keys: KeySpace, queue: str) -> int:
 
 
 def purge(client: Redis, keys: KeySpace, queue: str, *, delayed: bool = True) -> int:
-    """Delete the ready messages, and the ``delayed`` ones; how many they were."""
-    lists = keys.ready_lists(queue)
-    with client.pipeline(transaction=True) as pipe:
-        for name in lists:
-            pipe.llen(name)
-        pipe.delete(*lists)
-        if delayed:
-            pipe.zcard(keys.delayed(queue))
-            pipe.delete(keys.delayed(queue), keys.bell(queue))
-        answers = pipe.execute()
-    ready, rest = answers[: len(lists)], answers[len(lists) + 1 :]
-    return int(sum(ready)) + int(rest[0] if delayed else 0)
+    """Delete the ready messages, and the ``delayed`` ones, with the locks of their unique jobs; how many they were.
+
+    It deletes as many as there are now, in portions; what is enqueued meanwhile may be among them.
+    """
+    places = [(name, "list", int(client.llen(name))) for name in keys.ready_lists(queue)]
+    if delayed:
+        places.append((keys.delayed(queue), "set", delayed_count(client, keys, queue)))
+    return sum(_purge(client, keys, *place) for place in places)
+
+
+def _purge(client: Redis, keys: KeySpace, key: str, kind: str, count: int) -> int:
+    done = 0
+    while done < count:
+        args = [min(PORTION, count - done), kind, keys.lock("")]
+        deleted = int(scripts.PURGE.run(client, [key, keys.replaced], args))
+        done += deleted
+        if not deleted:
+            break
+    return done
 
 
 def _find(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import hiredis
 from redis import ConnectionPool
 from redis.exceptions import ResponseError
+
+from ....lifetime.process import pid
 
 _encode: Any = hiredis.pack_command  # annotated as if a command had one part
 
@@ -27,8 +28,8 @@ class RawConnection:
 
     def execute_command(self, *command: Any) -> Any:
         """Send ``command`` and give its reply; raises what redis-py does, ``RedisError`` or ``OSError``."""
-        if self._pid != os.getpid():
-            self._connection, self._pid = self._pool.get_connection(), os.getpid()
+        if self._pid != pid():
+            self._connection, self._pid = self._pool.get_connection(), pid()
         try:
             self._connection.send_packed_command(packed(command))
             return self._connection.read_response()

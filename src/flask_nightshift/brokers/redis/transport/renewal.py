@@ -1,8 +1,9 @@
 """The thread that keeps one consumer's lease, on a connection of its own.
 
-It renews the lease, sends acknowledgements that no claim picked up, reclaims what dead consumers had, and looks
-after a detached lease. A thread, so that a busy ``solo`` worker keeps its lease too. Its connection is watched:
-that it ends is how other consumers learn that this process died, so one that was cut is replaced at once.
+It renews the lease, sends acknowledgements that no claim picked up, returns what a blocked event loop cannot deliver,
+reclaims what dead consumers had, and looks after a detached lease. A thread, so that a busy ``solo`` worker keeps its
+lease too. Its connection is watched: that it ends is how other consumers learn that this process died, so one that was
+cut is replaced at once.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class LeaseRenewer:
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._awake = self._armed = False
+        self._awake = self._armed = self._minds = False
         self._stopped = False
         self._settle = False
         self._collections = COLLECTIONS
@@ -101,6 +102,11 @@ class LeaseRenewer:
     def nudge(self) -> None:
         """An acknowledgement waits; nothing to do if the thread looks again in a moment anyway."""
         if not self._armed:
+            self.wake()
+
+    def mind_buffer(self) -> None:
+        """Messages wait in the buffer: see to it that they are returned if they wait too long."""
+        if not self._minds:
             self.wake()
 
     def ring_at(self, moment: float) -> None:
@@ -170,6 +176,8 @@ class LeaseRenewer:
         if now >= self._ring_at:
             self._ring_at = math.inf
             scripts.RING.run(self._client, [self._lease.wake], [])
+        if (left := self._buffer_due_in()) is not None and left <= 0:
+            self._lease.return_buffered(self._client)
         if self._settle or self._lease.detached:
             self._look_after_detached()
         elif (self._lease.acks.age() or 0.0) >= NO_CLAIM:
@@ -263,12 +271,19 @@ class LeaseRenewer:
         if self._settle:
             return 0.0
         until = min(self._renew_at, self._confirm_at, self._ring_at) - _now()
-        self._armed = False
+        self._armed, left = False, self._buffer_due_in()
+        self._minds = left is not None
+        if left is not None:
+            until = min(until, left)
         age = self._lease.acks.age()
         if age is None:
             return until
         self._armed = True
         return min(until, NO_CLAIM - age)
+
+    def _buffer_due_in(self) -> float | None:
+        buffer = self._lease.buffer
+        return buffer.due_in() if buffer is not None else None
 
     def _trouble(self, exc: Exception) -> None:
         if not self._in_trouble:

@@ -23,10 +23,15 @@ Arg = str | bytes | int | float
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script: its source, and the hash that Redis knows it by."""
+    """One script: its name, and the hash that Redis knows it by."""
 
-    source: str
+    name: str
     sha: str
+
+    @property
+    def source(self) -> str:
+        """Its Lua, with the functions that all scripts share; it is rarely sent, so it is not kept."""
+        return _file("shared") + _file(self.name)
 
     def by_hash(self, keys: Sequence[str], args: Sequence[Any]) -> tuple[Arg, ...]:
         """The command that calls it, cheap."""
@@ -51,11 +56,17 @@ def _file(name: str) -> str:
 
 
 def _script(name: str) -> Script:
-    source = _file("shared") + _file(name)
-    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    source = Script(name, "").source
+    return Script(name, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 PUBLISH = _script("publish")
+PUBLISH_UNIQUE = _script("publish_unique")
+BEGIN_UNIQUE = _script("begin_unique")
+RELEASE = _script("release")
+TAKE_DELAYED = _script("take_delayed")
+TAKE_READY = _script("take_ready")
+PURGE = _script("purge")
 RENEW = _script("renew")
 CLAIM = _script("claim")
 START = _script("start")
@@ -67,3 +78,6 @@ RECLAIM = _script("reclaim")
 RUN_NOW = _script("run_now")
 HAND_OVER = _script("hand_over")
 RING = _script("ring")
+READ_ORDERS = _script("read_orders")
+PAUSE = _script("pause")
+CANCEL = _script("cancel")

@@ -5,9 +5,9 @@ what was claimed behind it; those jobs have not begun, and come back uncounted. 
 worker by being read. So a claim counts as a whole until the worker has told that it received all of it.
 
 A round trip for each job would be a third of a quick job's time. So a claim notes as begun what will begin at once,
-since there are free slots, and what will begin within ``SOON`` at the present pace; what is in line by then is noted
-likewise, several jobs at a time. If their worker ends before they begin, they are counted once for nothing. That
-does no harm: a job that was counted once comes back as unproven, and is noted alone.
+since there are free slots, and what will begin within ``SOON`` at the present pace; what is in line by then, or claimed
+and not delivered yet, is noted likewise, several jobs at a time. If their worker ends before they begin, they are
+counted once for nothing. That does no harm: a job that was counted once comes back as unproven, and is noted alone.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ SOON = 0.05
 
 
 class Starts:
-    """The deliveries of one channel that can begin, and those that may; safe to use from several threads."""
+    """The deliveries of one channel that can begin, and those that may; safe to use from several threads.
 
-    def __init__(self, *, ahead: bool) -> None:
+    ``coming(count)`` gives the numbers of up to ``count`` messages that will be delivered next and are not noted.
+    """
+
+    def __init__(self, coming: Callable[[int], list[int]], *, ahead: bool) -> None:
+        self._coming = coming
         self._ahead = ahead
         self._pace = 0
         self._seen, self._since = 0, monotonic()
         self._line: dict[int, None] = {}
         self._noted: set[int] = set()
+        self._noted_early: set[int] = set()
         self._unproven: set[int] = set()
         self._lock = greenlets.os_lock()
 
@@ -44,7 +49,7 @@ class Starts:
         with self._lock:
             if unproven:
                 self._unproven.add(number)
-            elif noted:
+            elif noted or number in self._noted_early:
                 self._noted.add(number)
             else:
                 self._line[number] = None
@@ -58,10 +63,15 @@ class Starts:
         self._seen += 1
         if number in self._noted:
             return True
-        numbers = self._next(number)
-        if not note(numbers):
+        numbers, early = self._next(number)
+        if not note([*numbers, *early]):
             return False
-        self._noted.update(numbers)
+        with self._lock:
+            self._noted.update(numbers)
+            self._noted_early.update(early)
+            self._noted.update(
+                each for each in early if self._line.pop(each, False) is None
+            )  # delivered meanwhile
         return True
 
     def forget(self, number: int) -> None:
@@ -71,15 +81,18 @@ class Starts:
             self._noted.discard(number)
             self._unproven.discard(number)
 
-    def _next(self, number: int) -> list[int]:
-        """``number``, and those after it that will begin soon."""
+    def _next(self, number: int) -> tuple[list[int], list[int]]:
+        """``number`` and those after it that will begin soon; and more of those, which are not delivered yet."""
         with self._lock:
             self._look_at_the_clock()
             in_line = self._line.pop(number, False) is None
-            others = list(islice(self._line, max(self._pace - 1, 0))) if in_line else []
+            more = self._pace - 1 if in_line else 0
+            others = list(islice(self._line, max(more, 0)))
             for other in others:
                 del self._line[other]
-            return [number, *others]
+            coming = self._coming(more - len(others)) if more > len(others) else []
+            self._noted_early.intersection_update(coming)  # others were delivered or returned
+            return [number, *others], [each for each in coming if each not in self._noted_early]
 
     def _look_at_the_clock(self) -> None:
         elapsed = monotonic() - self._since

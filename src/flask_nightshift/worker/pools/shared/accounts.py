@@ -20,8 +20,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from .events import NO_REPORT, PLAIN, Ended, Event, Lost, Refused, Returned, Started, Terms
 from .limits import UNLIMITED, Limits
 from .ring import End, Kind
 from .slot import Mark, Phase
@@ -30,62 +30,6 @@ SETTLES = 0.010
 """Seconds until a voided ticket is seen by all processors, and a mark made before that is seen by the parent."""
 PATIENCE = 1.0
 """Seconds that a job may be neither in the socket, nor marked, nor ended."""
-
-
-class Terms(NamedTuple):
-    """How a job runs. Limits in seconds; ``announce``: its start is told at once, not only when the parent looks."""
-
-    soft: float | None = None
-    hard: float | None = None
-    announce: bool = False
-
-
-PLAIN = Terms()
-
-
-class Started(NamedTuple):
-    """The job runs. Told only of jobs that run while the parent looks; ``at`` in seconds of the monotonic clock."""
-
-    job: int
-    child: int
-    at: float
-
-
-class Ended(NamedTuple):
-    """The body returned; ``body`` is what it returned. ``runtime`` in seconds."""
-
-    job: int
-    child: int
-    at: float
-    runtime: float
-    kind: Kind
-    body: bytes
-
-
-class Returned(NamedTuple):
-    """No child has started the job, and none will."""
-
-    job: int
-
-
-class Lost(NamedTuple):
-    """The child died while it ran the job. ``status``: as of ``os.waitstatus_to_exitcode``; ``why``: who killed it."""
-
-    job: int
-    child: int
-    at: float
-    status: int
-    why: str
-
-
-class SoftLimit(NamedTuple):
-    """The job has reached its soft limit, and is told by its child."""
-
-    job: int
-    child: int
-
-
-Event = Started | SoftLimit | Ended | Returned | Lost
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +48,11 @@ class Account:
     missed: float = math.inf
     wanted: bool = False
     why: str = ""
+
+    def begins(self, mark: Mark) -> None:
+        """A child runs it: nobody needs the payload any more."""
+        self.running, self.payload = True, b""
+        self.child, self.started = mark.child, mark.started
 
 
 class Accounts:
@@ -146,6 +95,11 @@ class Accounts:
         account.ticket = ticket
         account.void = account.missed = math.inf
         self.sent[ticket] = account
+
+    def refuse(self, why: str) -> None:
+        """The first job that waits cannot be sent."""
+        account = self.waiting.popleft()
+        self._close(account, Refused(account.job, why))
 
     def take_back(self, job: int) -> None:
         """The caller wants ``job`` back. It is told ``Returned`` unless the job was running, or begins right now."""
@@ -239,8 +193,7 @@ class Accounts:
     def _run(self, account: Account, mark: Mark) -> None:
         """It passed the look at its ticket before that was voided, if it was."""
         self._voided.pop(account.ticket, None)
-        account.running = True
-        account.child, account.started = mark.child, mark.started
+        account.begins(mark)
         account.limits = Limits.of(mark.started / 1e9, account.terms.soft, account.terms.hard)
         self.running[account.ticket] = account
         self.events.append(Started(account.job, mark.child, mark.started / 1e9))
@@ -252,8 +205,12 @@ class Accounts:
                 self._resolve(account)
             return
         account = self.running.get(end.ticket) or self.sent.get(end.ticket)
-        if account is not None:
-            at, runtime = end.started / 1e9, end.runtime / 1e9
+        if account is None:
+            return
+        at, runtime = end.started / 1e9, end.runtime / 1e9
+        if end.kind is Kind.OPEN_PARCEL:
+            self._close(account, Lost(account.job, child, at, 0, NO_REPORT))
+        else:
             self._close(account, Ended(account.job, child, at, runtime, end.kind, end.body))
 
     def _resolve(self, account: Account) -> None:
@@ -279,17 +236,4 @@ class Accounts:
         self.events.append(event)
 
 
-__all__ = [
-    "PATIENCE",
-    "PLAIN",
-    "SETTLES",
-    "Account",
-    "Accounts",
-    "Ended",
-    "Event",
-    "Lost",
-    "Returned",
-    "SoftLimit",
-    "Started",
-    "Terms",
-]
+__all__ = ["PATIENCE", "SETTLES", "Account", "Accounts"]

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+from ....lifetime.process import pid
 from .fence import Fence
 from .queue import JobQueue, Taken
 from .reports import Reports
@@ -99,7 +100,7 @@ class Child:
         """All that this process does; ends it."""
         code = 1
         try:
-            self._pid = os.getpid()
+            self._pid = pid()
             die_with_parent(self._parent)
             self._queue.close_parents_end()
             self._reports.close_parents_end()
@@ -156,12 +157,12 @@ class Child:
         if taken.announce:
             self._tell()
         kind, body = self._run(ticket, taken.payload)
-        if kind is Kind.RETURNED and self._work.returned(body):
+        if final := kind is Kind.RETURNED and self._work.returned(body):
             self._slot.end(ticket)
         runtime = time.monotonic_ns() - started
         if len(body) > LARGEST:
             self._reports.send(ticket, body)
-            kind, body = Kind.PARCEL, b""
+            kind, body = Kind.PARCEL if final else Kind.OPEN_PARCEL, b""
         self._end(End(ticket, kind, started, runtime, body))
 
     def _may_start(self, ticket: int) -> bool:
@@ -191,7 +192,7 @@ class Child:
             if body is None:
                 return Kind.RAISED, self._work.raised(exc)
         finally:
-            if os.getpid() != self._pid:  # a copy that the job forked
+            if pid() != self._pid:  # a copy that the job forked
                 _exit(0)
         return Kind.RETURNED, body
 

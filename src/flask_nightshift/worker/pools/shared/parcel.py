@@ -9,7 +9,10 @@ from array import array
 
 ANCILLARY = socket.CMSG_SPACE(array("i").itemsize)
 """Bytes that a receiver needs for the one descriptor of a parcel."""
-FULL = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+FULL = frozenset({
+    errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC,
+    errno.EDQUOT,
+})  # fmt: skip
 """Errors that say that the system has no room at present."""
 
 

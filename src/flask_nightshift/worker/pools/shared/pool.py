@@ -12,8 +12,9 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
-from .accounts import PLAIN, Accounts, Event, SoftLimit, Terms
+from .accounts import Accounts
 from .child import Child, Shared, Work
+from .events import PLAIN, Event, SoftLimit, Terms
 from .fence import Fence
 from .limits import Limit
 from .observer import Observer
@@ -248,7 +249,12 @@ class Pool:
                 break  # it would share its word with one that is out
             account = accounts.waiting[0]
             tickets.issue(ticket)
-            if not self._queue.put(ticket, account.payload, announce=account.terms.announce):
+            try:
+                taken = self._queue.put(ticket, account.payload, announce=account.terms.announce)
+            except OSError as exc:
+                accounts.refuse(str(exc))
+                continue
+            if not taken:
                 self._full = True
                 break
             self._last_ticket = ticket

@@ -6,11 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .child import Child, Shared, Work
 from .ring import Ring
 from .slot import Slot
+
+UNKNOWN = 255
+"""Exit code of a child whose end nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +33,29 @@ class Process:
 
     def send(self, signum: int) -> None:
         """Send it a signal; no effect if it is dead."""
-        signal.pidfd_send_signal(self.fd, signum)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.fd, signum)
 
     def is_stopped(self) -> bool:
         """Whether it is stopped or dead. Leaves its exit status to ``bury``."""
-        return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        try:
+            seen = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # as in ``bury``
+            return True
+        return seen is not None
 
     def bury(self) -> int:
-        """Wait for its end; its exit code, or the negative number of the signal that killed it."""
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.fd)
+        """Wait for its end; its exit code, or the negative number of the signal that killed it.
+
+        ``UNKNOWN`` if the system or somebody else in this process has waited for it: SIGCHLD may be ignored, also by
+        whoever started this process, or have a handler that waits for all children.
+        """
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            return UNKNOWN
+        finally:
+            os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
 
 
@@ -62,10 +79,11 @@ def start(
     try:
         fd = os.pidfd_open(pid)
     except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
         raise
     return Process(pid, index, fd, born, slot, ring)
 
 
-__all__ = ["Process", "start"]
+__all__ = ["UNKNOWN", "Process", "start"]

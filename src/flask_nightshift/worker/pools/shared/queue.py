@@ -45,10 +45,17 @@ class JobQueue:
     # -- the parent's side ---------------------------------------------------------------------------------
 
     def put(self, ticket: int, payload: bytes, *, announce: bool = False) -> bool:
-        """Hand out a job; False if the socket takes no more now. ``ticket`` is greater than all before."""
+        """Hand out a job; False if the socket takes no more now. ``ticket`` is greater than all before.
+
+        Raises ``OSError`` if the system never takes such a message.
+        """
         head = _HEAD.pack(ticket << 1 | announce)
-        if len(payload) + _HEAD.size <= LARGEST:
-            return self._send(head + payload)
+        try:
+            if len(payload) + _HEAD.size <= LARGEST:
+                return self._send(head + payload)
+        except OSError as exc:
+            if exc.errno != errno.EMSGSIZE:  # larger than the system's send buffers
+                raise
         try:
             parcel.send(self._into, head, payload)
         except OSError as exc:

@@ -18,6 +18,7 @@ from .ring import End, Kind
 AGAIN = 0.005
 """Seconds until a child tries again to send what the system refused."""
 _HEAD = Struct("=Q")
+_PARCELS = frozenset({Kind.PARCEL, Kind.OPEN_PARCEL})
 
 
 class Reports:
@@ -79,13 +80,16 @@ class Reports:
         return self._bodies.pop(ticket, None)
 
     def whole(self, end: End) -> End:
-        """``end`` with the body that was sent apart from it."""
-        if end.kind is not Kind.PARCEL:
+        """``end`` with the body that was sent apart from it.
+
+        Without a body, a final end is ``UNREPORTED``, and any other one stays an ``OPEN_PARCEL``.
+        """
+        if end.kind not in _PARCELS:
             return end
         body = self.body(end.ticket)
-        if body is None:
-            return end._replace(kind=Kind.UNREPORTED)
-        return end._replace(kind=Kind.RETURNED, body=body)
+        if body is not None:
+            return end._replace(kind=Kind.RETURNED, body=body)
+        return end._replace(kind=Kind.UNREPORTED) if end.kind is Kind.PARCEL else end
 
     def close(self) -> None:
         """Close both ends."""

@@ -34,7 +34,9 @@ class Kind(IntEnum):
     PARCEL = 4
     """As RETURNED; the body comes, or came, by ``reports``."""
     UNREPORTED = 5
-    """The body returned, but the child died before it could say more."""
+    """The body returned, but what it said of its end is lost: the child died too early, or a parcel did not arrive."""
+    OPEN_PARCEL = 6
+    """As PARCEL, of a job that may have to run again, for example because it failed."""
 
 
 class End(NamedTuple):

@@ -15,8 +15,15 @@ _PR_SET_PDEATHSIG = 1
 
 @cache
 def supported() -> bool:
-    """Whether this system has all of it; a container's filter of system calls may leave some of it out."""
+    """Whether this system has all of it; a container's filter of system calls may leave some of it out.
+
+    A limit for the size of files also holds for files in memory, and so for large jobs.
+    """
     if sys.platform != "linux":
+        return False
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
         return False
     try:
         pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,19 +1,20 @@
 -- claim.lua: move messages into this consumer's lease.
--- KEYS  1 consumers, 2 lease, 3 leased, 4 started
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started, 5 paused, then those of locks (see release_locks in shared.lua)
 -- ARGV  1 consumer, 2 maximum number of messages, 3 number of the first message, 4 "1": take turns between queues, "0":
 --       drain the first queue first, 5 promote due messages until this many are ready, 6 count of queues, 7 count of
 --       priority steps, 8 maximum number of unproven messages, 9 how many other messages to record as started (see
 --       start.lua; -1: this consumer records no starts), 10 first number of the last claim received in full (see
 --       note_received), 11 key prefix, 12 priority separator, 13 prefix of doorbells, 14 prefix of delayed sets, then
---       the steps, the most urgent first, the queues, and acknowledgements (see acknowledge in shared.lua)
--- Atomic: acknowledges messages, promotes due messages to the ready lists, and moves messages from there to the lease.
+--       the steps, the most urgent first, the queues, acknowledgements (see acknowledge in shared.lua), and locks
+-- Atomic: acknowledges messages, releases the locks of their jobs, promotes due messages to the ready lists, and moves messages from there to the lease.
 -- A message is unproven if an earlier delivery of it started and never ended, so it may kill its worker. The script
 -- skips unproven messages beyond the maximum, up to PASSED of them in a list.
+-- Nothing is taken from a paused queue. Its due messages still join its ready ones.
 -- Returns {"lost"} if another consumer took this lease over, else {"ok", server time, seconds until the next delayed
 -- message is due (-1: none), 1 if more messages are ready, 1 if unproven messages were skipped, then for each message the
 -- position of its queue (negative if the message was recorded as started) and the message}.
 local consumers, lease, leased, started = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local PASSED = 200
+local PASSED, PAUSED_EVERY = 200, 0.1
 if not redis.call('ZSCORE', consumers, ARGV[1]) then return {'lost'} end
 go_on_when_full(consumers)
 
@@ -31,7 +32,10 @@ local names = {prefix = ARGV[11], sep = ARGV[12], bell = ARGV[13], delayed = ARG
 local keys = keys_of(names, queues, steps)
 local function ready(q, s) return keys.ready[s][q] end
 
-acknowledge(lease, leased, started, 15 + S + Q)
+local paused = {}
+for _, queue in ipairs(redis.call('HKEYS', KEYS[5])) do paused[queue] = true end
+
+release_locks(6, acknowledge(lease, leased, started, 15 + S + Q))
 note_received(started, ARGV[10])
 
 local time, next_due, more = now(), -1, 0
@@ -61,7 +65,15 @@ local function room(q)
   return math.max(free, math.floor((wanted + number % 2) / 2))
 end
 
-for q = 1, Q do
+-- Promotes some due messages of a paused queue, and the next claim the others.
+local function promote_paused(q)
+  promote(q, budget)
+  local first = redis.call('ZRANGE', keys.delayed[q], 0, 0, 'WITHSCORES')
+  local wait = first[2] and math.max(tonumber(first[2]) - time, PAUSED_EVERY)
+  if wait and (next_due < 0 or wait < next_due) then next_due = wait end
+end
+
+local function promote_some(q)
   local first = some[keys.delayed[q]] and redis.call('ZRANGE', keys.delayed[q], 0, 0, 'WITHSCORES') or {}
   if first[2] and tonumber(first[2]) <= time and budget > 0 then
     budget = budget - promote(q, room(q))
@@ -74,6 +86,14 @@ for q = 1, Q do
     elseif next_due < 0 or wait < next_due then
       next_due = wait
     end
+  end
+end
+
+for q = 1, Q do
+  if not paused[queues[q]] then
+    promote_some(q)
+  elseif some[keys.delayed[q]] then
+    promote_paused(q)
   end
 end
 
@@ -109,7 +129,7 @@ end
 for s = 1, S do
   local open = {}
   for q = 1, Q do
-    if some[ready(q, s)] then open[#open + 1] = q end
+    if some[ready(q, s)] and not paused[queues[q]] then open[#open + 1] = q end
   end
   while taken < wanted and #open > 0 do
     local still = {}
@@ -127,7 +147,7 @@ end
 if taken > 0 and tells then redis.call('SADD', started, '0', 'r' .. number, unpack(noted)) end
 for q = 1, Q do
   count_leased(leased, queues[q], taken_of[q] or 0)
-  if taken >= wanted then
+  if taken >= wanted and not paused[queues[q]] then
     for s = 1, S do
       if some[ready(q, s)] and redis.call('LLEN', ready(q, s)) > (passed[ready(q, s)] or 0) then
         more = 1

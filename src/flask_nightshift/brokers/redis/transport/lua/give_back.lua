@@ -1,15 +1,16 @@
 -- give_back.lua: return leased messages to the heads of their queues.
--- KEYS  1 consumers, 2 lease, 3 leased, 4 started, 5 clients, 6 suspects, 7 late
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started, 5 clients, 6 suspects, 7 late, then those of locks (see
+--       release_locks in shared.lua)
 -- ARGV  1 consumer, 2 "only": return these numbers, "but": return all others, 3 "1": count deliveries that started,
 --       4 "1": unregister the consumer, 5 key prefix, 6 priority separator, 7 prefix of doorbells, 8 count of numbers,
---       then the numbers and acknowledgements (see acknowledge in shared.lua), which are processed first
+--       then the numbers, acknowledgements (see acknowledge in shared.lua), which are processed first, and locks
 -- Atomic as a whole. Returns how many messages went back, or -1 if another consumer took this lease over.
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return -1 end
 go_on_when_full(KEYS[1])
 local lease, leased, started, count = KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[8])
 local named = {}
 for i = 1, count do named[i] = ARGV[8 + i] end
-acknowledge(lease, leased, started, 9 + count)
+release_locks(8, acknowledge(lease, leased, started, 9 + count))
 local numbers = named
 if ARGV[2] == 'but' then
   local keep = {}

@@ -1,12 +1,12 @@
 -- pulse.lua: renew a consumer's lease, list the other consumers and look for jobs; its renewer runs this every second.
--- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started
+-- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started, 6 orders
 -- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its renewer ('' if unknown), 4 first number of the last claim
 --       received in full (see note_received in shared.lua), 5 "1": list the registered consumers, 6 a consumer is late this
 --       many seconds before its lease expires, 7 key prefix, 8 priority separator, 9 prefix of doorbells, 10 prefix of
 --       delayed sets, 11 count of priority steps, then the steps and the queues that the consumer waits for
 -- Atomic: cannot revive a consumer whose messages were reclaimed. Rings the doorbells of queues that have messages,
--- because not every producer rings. Returns {"lost"}, or {"ok", number of late consumers, then pairs of a consumer and its
--- client id}.
+-- because not every producer rings. Returns {"lost"}, or {"ok", number of the last order for all workers, number of late
+-- consumers, then pairs of a consumer and its client id}.
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'lost'} end
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])  -- a write that needs no memory, so that the others work on a full server
@@ -33,9 +33,9 @@ if #queues > 0 then
   end
 end
 
-local reply = {'ok', 0}
+local reply = {'ok', redis.call('GET', KEYS[6]) or '0', 0}
 if ARGV[5] == '1' then
-  reply[2] = redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%.6f', time + tonumber(ARGV[6])))
+  reply[3] = redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%.6f', time + tonumber(ARGV[6])))
   for _, text in ipairs(redis.call('HGETALL', KEYS[2])) do reply[#reply + 1] = text end
 end
 return reply

@@ -133,6 +133,37 @@ local function acknowledge(lease, leased, started, at)
   return at
 end
 
+-- Releases the lock of a unique job that is settled, if the job holds it; forgets that the job was replaced.
+local function release_lock(replaced, lock, id)
+  if redis.call('HGET', lock, 'id') == id then redis.call('DEL', lock) end
+  redis.call('ZREM', replaced, id)
+end
+
+-- Releases the locks of settled jobs. In KEYS from position key: the replaced jobs, then a lock for each job. In ARGV from
+-- position at: the number of jobs, then their ids.
+local function release_locks(key, at)
+  for i = 1, tonumber(ARGV[at]) do release_lock(KEYS[key], KEYS[key + i], ARGV[at + i]) end
+end
+
+-- Decides about the claim of a tick of a schedule entry, whose last tick is in key. In ARGV from position at: due, the last
+-- tick that was known when due was computed ('' if due is part of a fixed series), seconds by which a tick may be early,
+-- seconds in the future from which a last tick does not count, seconds for which to keep the last tick. Returns nil if the
+-- tick is free, "t<last tick>" if it is taken, and "e<time>" if it is not due yet.
+local function refuse_tick(key, at, time)
+  local due, after, last = tonumber(ARGV[at]), ARGV[at + 1], redis.call('GET', key)
+  if after ~= '' then
+    if last and tonumber(last) ~= tonumber(after) then return 't' .. last end
+    return nil
+  end
+  if due > time + tonumber(ARGV[at + 2]) then return 'e' .. string.format('%.6f', time) end
+  if last and tonumber(last) >= due and tonumber(last) <= time + tonumber(ARGV[at + 3]) then return 't' .. last end
+  return nil
+end
+
+local function note_tick(key, at)
+  redis.call('SET', key, ARGV[at], 'EX', ARGV[at + 4])
+end
+
 -- Moves leased messages back to the heads of their queues, the oldest first. counts(number) says whether the delivery
 -- with that number counts.
 local function give_back(lease, leased, started, names, numbers, counts)
@@ -152,4 +183,12 @@ local function give_back(lease, leased, started, names, numbers, counts)
     end
   end
   return returned
+end
+
+-- Numbers an order for all workers. Numbers follow the server's clock (microseconds), so they ascend also after the server
+-- has lost its data.
+local function number_order(orders)
+  local time = redis.call('TIME')
+  local last = tonumber(redis.call('GET', orders) or '0')
+  redis.call('SET', orders, string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2])))
 end

@@ -1,0 +1,104 @@
+"""The tools: each is a route of the HTTP API, with its parameters and members as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import ValidationError, convert
+
+from ..domain.actor import VIEW, Actor
+from ..domain.job import utcnow
+from ..errors import NightshiftError
+from ..services import Services
+from ..text.passwords import hide_password
+from ..text.printable import as_json
+from ..web.api import openapi, routing, serving
+from ..web.api.call import Call
+from ..web.api.problems import Problem
+from ..web.api.routing import Route
+from .strangers import NOTICE, marked, quoted
+
+_NOT_TOOLS = ("me", "openapi")
+MOST_CHARACTERS = 60_000
+"""Characters of an answer; an assistant reads no more."""
+FEW = 20
+"""The default of a list's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool: ``schema`` is the JSON schema of its arguments."""
+
+    name: str
+    says: str
+    schema: dict[str, Any]
+    reads: bool
+    route: Route
+
+
+class Refused(Exception):
+    """The tool did nothing; the text says why."""
+
+
+def tools(allowed: Iterable[str]) -> dict[str, Tool]:
+    """The tools that read, and those whose permission is ``allowed``."""
+    may = {*allowed} - {VIEW}  # a route that acts may ask for its permission later, when it knows on what
+    every = (each for each in routing.routes().values() if each.name not in _NOT_TOOLS)
+    chosen = [each for each in every if each.permission in may or (each.permission == VIEW and not each.acts)]
+    return {each.name: _tool(each) for each in chosen}
+
+
+def call(services: Services, tool: Tool, given: Mapping[str, Any], actor: Actor) -> str:
+    """What the tool answers, as JSON; raises ``Refused``."""
+    route = tool.route
+    for name in given:
+        if name not in tool.schema["properties"]:
+            raise Refused(
+                f"{tool.name} has no argument {name[:80]!r}; it has {', '.join(tool.schema['properties'])}"
+            )
+    path: dict[str, str] = {}
+    for name in openapi.names(route):
+        value = given.get(name)
+        if not isinstance(value, str) or not value:
+            raise Refused(f"{tool.name} needs {name!r}, a text")
+        path[name] = value
+    rest = {name: value for name, value in given.items() if name not in path and value is not None}
+    if "limit" in tool.schema["properties"]:
+        rest.setdefault("limit", FEW)
+    try:
+        query = convert(rest, route.query) if route.query is not None else None
+        body = convert(rest, route.body) if route.body is not None else None
+        found = route.run(Call(services, actor, utcnow(), path, query, body))
+    except ValidationError as exc:
+        raise Refused(str(exc)) from None
+    except Problem as exc:
+        raise Refused(exc.detail) from None
+    except NightshiftError as exc:
+        raise Refused(hide_password(quoted(str(exc)))) from None
+    return f"{NOTICE}\n{_cut(as_json(marked(serving.plain(found))))}"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[:MOST_CHARACTERS]}\n(cut here, of {len(text):,} characters: ask for fewer with limit, or for one)"
+
+
+def _tool(route: Route) -> Tool:
+    schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    properties: dict[str, Any] = {name: {"type": "string"} for name in openapi.names(route)}
+    required = list(properties)
+    properties |= openapi.properties(route.query) | openapi.properties(route.body)
+    required += openapi.required(route.body)
+    return Tool(
+        route.name,
+        route.says,
+        schema | {"properties": properties, "required": required},
+        not route.acts,
+        route,
+    )
+
+
+__all__ = ["FEW", "MOST_CHARACTERS", "Refused", "Tool", "call", "tools"]

@@ -1,0 +1,54 @@
+"""The jobs that have not ended, as far as the history knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from ..domain.job import JobState
+from ..store import Store
+from ..store.tables import jobs
+
+STATES = (JobState.QUEUED, JobState.RUNNING, JobState.RETRYING)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Conditions that an unfinished job meets, all of them. ``before``: it was enqueued before that moment."""
+
+    task: str | None = None
+    queue: str | None = None
+    state: JobState | str | None = None
+    before: datetime | None = None
+
+    def conditions(self, columns: Any) -> list[Any]:
+        """The conditions on ``task`` and ``queue`` for a table with these ``columns``."""
+        wanted = ((columns.task, self.task), (columns.queue, self.queue))
+        return [column == value for column, value in wanted if value is not None]
+
+
+class Target(NamedTuple):
+    """An unfinished job. ``due``: when it may start (None: at once)."""
+
+    job_id: str
+    task: str
+    queue: str
+    state: str
+    due: datetime | None = None
+
+
+def unfinished(store: Store, wanted: Unfinished, limit: int) -> list[Target]:
+    """Up to ``limit`` of them; raises ``DatabaseUnavailable``."""
+    states = STATES if wanted.state is None else (JobState(wanted.state),)
+    query = select(jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.state, jobs.c.due_at)
+    query = query.where(jobs.c.state.in_(states), *wanted.conditions(jobs.c))
+    if wanted.before is not None:
+        query = query.where(jobs.c.enqueued_at < wanted.before)
+    with store.read() as connection:
+        return [Target(*row) for row in connection.execute(query.order_by(jobs.c.id).limit(limit))]
+
+
+__all__ = ["STATES", "Target", "Unfinished", "unfinished"]

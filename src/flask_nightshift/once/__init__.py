@@ -1,0 +1,1 @@
+"""Work that is done once: a marker for each key says who does it now, or that it is done."""

@@ -1,0 +1,29 @@
+"""The connection of a caller's session, whose transaction the marker joins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ..errors import ConfigurationError
+from ..store.sessions import UnusableSession, reach
+
+_NAME = "session of jobs.once()"
+
+
+def connection_of(session: Any) -> Connection:
+    """The connection that ``session`` writes over; it begins a transaction as any statement would.
+
+    Raises ``ConfigurationError``.
+    """
+    try:
+        connection = reach(session).connection
+    except UnusableSession as exc:
+        raise ConfigurationError(_NAME, session, str(exc)) from exc
+    if str(connection.get_execution_options().get("isolation_level", "")).upper() == "AUTOCOMMIT":
+        raise ConfigurationError(_NAME, session, "it is in AUTOCOMMIT, so it has no transaction")
+    return connection
+
+
+__all__ = ["connection_of"]

@@ -1,0 +1,175 @@
+"""Enqueue a job again, or a changed copy of it: a new job with an id of its own, which names the original.
+
+That needs the job's message. Dead letters have it, durable jobs that have not ended, jobs that wait in an outbox, and
+delayed jobs where the broker can list them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from ..domain.job import utcnow
+from ..domain.relations import Relations
+from ..enqueue.composed import Composed
+from ..enqueue.ids import new_id
+from ..errors import ArgumentsRefused, BodyNotKept, DeadLetterNotFound, DuplicateJob, JobNotFound
+from ..message import changes
+from ..message.changes import Editable
+from ..message.envelope import Envelope
+from ..message.headers import DURABLE, HISTORY
+from ..message.relations import relations_in
+from ..message.unique import Holders, lock_of
+from ..outbox import waiting_rows
+from ..services import Services
+from . import changing, dead_letters, ids, jobs
+
+DEAD_LETTER, OUTBOX, DELAYED = "dead letter", "durable or in an outbox", "delayed"
+
+
+class Original(NamedTuple):
+    """A job whose message is kept; ``kept`` says as what: ``DEAD_LETTER``, ``OUTBOX`` or ``DELAYED``."""
+
+    job_id: str
+    task: str
+    queue: str
+    envelope: Envelope
+    kept: str
+
+
+class Copy(NamedTuple):
+    """The new job. ``left`` says that it is no part of the group or chord that its original was a part of."""
+
+    job_id: str
+    original_id: str
+    task: str
+    queue: str
+    changed: bool
+    left: bool
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Plain JSON types."""
+        return self._asdict()
+
+
+def original(services: Services, given: str) -> Original:
+    """The job that ``given`` means (an id, its start or its end; also of a dead letter), with its message.
+
+    Raises ``JobNotFound``, ``BodyNotKept``, ``DatabaseUnavailable`` or ``BrokerUnavailable``.
+    """
+    try:
+        return _of_letter(services, given)
+    except DeadLetterNotFound:
+        pass
+    job_id, queue = _named(services, given)
+    found = _in_outbox(services, job_id) or _delayed(services, job_id, queue)
+    if found is None:
+        raise BodyNotKept(
+            f"the message of the job {job_id} is not kept. Dead letters have theirs, durable jobs that have not "
+            "ended, and jobs that wait in an outbox; delayed jobs only on Redis and Valkey. Enqueue it from the app."
+        )
+    return found
+
+
+def is_durable(services: Services, job_id: str) -> bool:
+    """Whether the message of the job is in an outbox: it is durable and has not ended, or waits there."""
+    return waiting_rows.with_message(services.outboxes, job_id) is not None
+
+
+def editable(services: Services, found: Original) -> Editable:
+    """Its arguments as JSON, for somebody who changes them; raises ``ArgumentsRefused``."""
+    return changing.editable(services, found.envelope)
+
+
+def enqueue(
+    services: Services,
+    given: str,
+    *,
+    args: str | None = None,
+    kwargs: str | None = None,
+    queue: str | None = None,
+) -> Copy:
+    """Enqueue a copy of the job that ``given`` means, with other arguments if some are given (``changing.changed``).
+
+    It runs at once, in ``queue`` or the original's. Its callbacks and the rest of its chain run after it, under new
+    ids; it is no part of the original's group or chord. Raises what ``original`` raises, ``ArgumentsRefused``, and
+    ``DuplicateJob`` if another job holds the lock of a unique one. Then nothing was enqueued.
+    """
+    found = original(services, given)
+    target = queue or found.queue
+    if not target:
+        raise ArgumentsRefused("the queue that it came from is not known: name one with --queue")
+    altered = changing.changed(services, found.envelope, args, kwargs)
+    made = changes.copied(altered, new_id(), target, utcnow())
+    changing.check_once(services, made)
+    _publish(services, made, target, found)
+    left = bool(found.envelope.headers.get("group") or changes.body_of(found.envelope).embed.get("chord"))
+    new = str(made.headers["id"])
+    return Copy(new, found.job_id, found.task, target, altered is not found.envelope, left)
+
+
+def _publish(services: Services, made: Envelope, queue: str, found: Original) -> None:
+    told = (relations_in(made) or Relations())._replace(origin=found.job_id)
+    job = Composed(_complete(made), queue, utcnow(), relations=told)
+    held: Holders = {}
+    if made.headers[HISTORY].get(DURABLE):
+        held = services.outbox.keep([job])
+    else:
+        services.celery.publisher.sender.send([job], held)
+    services.journal.flush()
+    lock = lock_of(made.headers)
+    if held and lock is not None:
+        raise DuplicateJob(found.task, lock.key, held[job.job_id])
+
+
+def _complete(made: Envelope) -> Envelope:
+    """With the short texts that a plain Celery producer may have left out."""
+    texts = {name: str(made.headers.get(name) or "") for name in ("argsrepr", "kwargsrepr")}
+    return replace(made, headers={**made.headers, **texts})
+
+
+def _of_letter(services: Services, given: str) -> Original:
+    letter = dead_letters.find(services, given).letter
+    if not letter.job_id or not letter.task:
+        raise BodyNotKept(f"the dead letter {letter.id} is not the message of a job ({letter.reason})")
+    envelope = Envelope(
+        letter.body, letter.headers, letter.properties, letter.content_type, letter.content_encoding
+    )
+    return Original(letter.job_id, letter.task, letter.queue, envelope, DEAD_LETTER)
+
+
+def _named(services: Services, given: str) -> tuple[str, str]:
+    """The id and the queue of the job that ``given`` means; of one that only the broker knows, what is given."""
+    try:
+        record = jobs.find(services, given)
+    except JobNotFound:
+        hold = services.broker.delayed_jobs()
+        if hold is None:
+            raise
+        found = ids.delayed_id(hold, services.queues(), given)
+        if not any(hold.find(queue, found) for queue in services.queues()):
+            raise
+        return found, ""
+    return record.id, record.queue or ""
+
+
+def _in_outbox(services: Services, job_id: str) -> Original | None:
+    row = waiting_rows.with_message(services.outboxes, job_id)
+    if row is None:
+        return None
+    return Original(job_id, row.task, row.queue, row.envelope(), OUTBOX)
+
+
+def _delayed(services: Services, job_id: str, queue: str) -> Original | None:
+    hold = services.broker.delayed_jobs()
+    if hold is None:
+        return None
+    queues = dict.fromkeys(name for name in (queue, *services.queues()) if name)
+    found = next((job for name in queues if (job := hold.find(name, job_id))), None)
+    if found is None:
+        return None
+    return Original(job_id, found.task, found.queue, found.envelope, DELAYED)
+
+
+__all__ = ["Copy", "Editable", "Original", "editable", "enqueue", "is_durable", "original"]

@@ -1,0 +1,153 @@
+"""The steps by which jobs are cancelled: tombstones, outboxes, queues, and telling of jobs that are out of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ..domain.events import JobCancelled
+from ..domain.job import utcnow
+from ..domain.tombstones import Tombstone, tombstone
+from ..errors import BrokerUnavailable, DatabaseUnavailable
+from ..journal import Target
+from ..message.headers import ref
+from ..outbox import cancelling as outbox
+from ..services import Services
+from ..store import ledger
+from . import orders
+
+ANNOUNCE_SECONDS = 10.0
+"""Seconds for which the result backend is told of jobs that were removed."""
+
+logger = logging.getLogger("flask_nightshift.operations")
+
+
+class Done(NamedTuple):
+    """``removed``: the ids of jobs that are out of their queues. ``notes`` say what could not be done."""
+
+    removed: frozenset[str]
+    notes: tuple[str, ...]
+
+
+def drop(services: Services, targets: Sequence[Target], *, kill: bool, by: str) -> Done:
+    """Cancel ``targets``; raises ``BrokerUnavailable`` or ``DatabaseUnavailable`` if nothing could be noted."""
+    now, job_ids = utcnow(), [target.job_id for target in targets]
+    stones = {each.job_id: tombstone(each.job_id, now, each.due, kill=kill, by=by) for each in targets}
+    notes: list[str] = []
+    unplaced = _place(services, list(stones.values()))
+    waited = _withdraw(services, job_ids, now, notes)
+    if unplaced is not None and not (waited or {}).keys() >= stones.keys():
+        raise _nothing_noted(services, unplaced, job_ids)
+    # without the database, a worker has to drop the job: its journal waits for the database
+    taken = [] if unplaced is not None or waited is None else _take(services, targets, notes)
+    removed: dict[str, tuple[str, Any]] = {job.job_id: (job.queue, job.envelope) for job in taken}
+    removed |= {job_id: (row.queue, row.envelope) for job_id, row in (waited or {}).items()}
+    if removed:
+        settle(services, removed.values(), f"cancelled by {by}")
+    _tidy(services, [stones[job.job_id] for job in taken], notes)
+    if removed.keys() != stones.keys():
+        orders.announce(services)
+    return Done(frozenset(removed), tuple(notes))
+
+
+def _place(services: Services, stones: Sequence[Tombstone]) -> Exception | None:
+    """Place tombstones; returns why that is impossible now."""
+    try:
+        services.orders.cancel(stones)
+    except (BrokerUnavailable, DatabaseUnavailable) as exc:
+        return exc
+    return None
+
+
+def _withdraw(
+    services: Services, job_ids: Sequence[str], now: datetime, notes: list[str]
+) -> dict[str, outbox.Withdrawn] | None:
+    """Take the jobs out of the outboxes, close the rows of durable ones, and release locks in the database.
+
+    None if the database is away.
+    """
+    found: dict[str, outbox.Withdrawn] = {}
+    try:
+        for store in services.outboxes:
+            found |= outbox.withdraw(store, job_ids, now)
+            ledger.cancelled(store, job_ids, now)
+        services.locks.cancelled(job_ids)
+    except DatabaseUnavailable as exc:
+        notes.append(f"workers drop it in its queue, but the outbox was not looked at: {exc}")
+        return None
+    return found
+
+
+def _take(services: Services, targets: Sequence[Target], notes: list[str]) -> list[Any]:
+    """Take the jobs out of their queues, where the broker can do that."""
+    waiting = services.broker.waiting_jobs()
+    if waiting is None:
+        return []
+    by_queue: dict[str, list[str]] = {}
+    for target in targets:
+        for queue in (target.queue,) if target.queue else services.queues():
+            by_queue.setdefault(queue, []).append(target.job_id)
+    taken: list[Any] = []
+    try:
+        for queue, job_ids in by_queue.items():
+            taken += waiting.take(queue, job_ids)
+    except BrokerUnavailable as exc:
+        notes.append(f"nothing was removed from its queue, and workers drop it there: {exc}")
+    return taken
+
+
+def settle(services: Services, jobs: Iterable[tuple[str, Any]], why: str) -> None:
+    """Tell history, result backend, chords and signals of cancelled ``jobs``: pairs of queue and message.
+
+    None of them becomes an attempt, so no worker tells.
+    """
+    from ..worker import endings
+    from ..worker.announcer import Announcer
+
+    at, announcer = utcnow(), Announcer()
+
+    def tell(request: Any, call: Callable[[], None]) -> None:
+        announcer.tell(request.id, request.type, call)
+
+    for queue, message in jobs:
+        if message is None:
+            continue
+        job = ref(message.headers, queue)
+        services.events.emit(JobCancelled(job, at, "", why))
+        try:
+            endings.cancelled(services.celery, message, why, tell)
+        except Exception:
+            logger.exception("job.untold", extra={"job_id": job.job_id, "task": job.task})
+    announcer.finish(ANNOUNCE_SECONDS)
+    services.journal.flush()
+
+
+def _tidy(services: Services, stones: Sequence[Tombstone], notes: list[str]) -> None:
+    """Remove the tombstones of jobs that are out of their queues."""
+    try:
+        if stones:
+            services.orders.remove_tombstones(stones)
+    except (BrokerUnavailable, DatabaseUnavailable) as exc:
+        notes.append(f"the order to drop it stays until it ends by itself: {exc}")
+
+
+def _nothing_noted(services: Services, why: Exception, job_ids: Sequence[str]) -> Exception:
+    """The error for an order that could not be noted; live workers are told all the same, if the broker is there."""
+    if isinstance(why, DatabaseUnavailable):
+        try:
+            services.celery.control.revoke(list(job_ids))
+        except Exception:  # noqa: BLE001 - the broker is away, too
+            why.add_note("Nothing was cancelled.")
+        else:
+            why.add_note(
+                "The workers that run now were told, and drop the job if they meet it before they end. Nothing is "
+                "noted for workers that start later: run the command again when the database is back."
+            )
+    else:
+        why.add_note("Nothing was cancelled. Run the command again when the broker is back.")
+    return why
+
+
+__all__ = ["Done", "drop", "settle"]

@@ -1,0 +1,25 @@
+"""List and release the locks of unique jobs.
+
+All functions raise ``BrokerUnavailable`` or, where the database holds the locks, ``DatabaseUnavailable``.
+"""
+
+from __future__ import annotations
+
+from ..brokers.values import HeldLock
+from ..services import Services
+
+
+def held(services: Services, limit: int) -> list[HeldLock]:
+    """Up to ``limit`` locks, by key."""
+    return services.locks.held(limit)
+
+
+def release(services: Services, key: str) -> HeldLock | None:
+    """Release a lock, whoever holds it, so that another job can have it; None if nobody holds it.
+
+    The job that held it is not touched: it runs, or goes on.
+    """
+    return services.locks.release(key)
+
+
+__all__ = ["HeldLock", "held", "release"]

@@ -1,0 +1,121 @@
+"""Runs the jobs of a test, one after the other, and tells how each attempt ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from ..domain.events import JobRetrying
+from ..domain.job import Outcome
+from ..schedule.entries import PRUNE
+from ..services import Services
+from .jobs import EnqueuedJob, RanJob, call_of
+from .session import set_apart
+from .sight import Next, Sight
+from .worker import Worker
+
+_WELL = (Outcome.SUCCEEDED, Outcome.SKIPPED)
+
+
+class Runner:
+    """Runs jobs of ``services``. ``raise_errors``: raise what a body raises, after the job is settled.
+
+    None stands for Celery's setting ``task_eager_propagates``.
+    """
+
+    def __init__(self, services: Services, sight: Sight) -> None:
+        self._services, self._sight = services, sight
+        self._events: list[Any] = []
+        services.events.subscribe(self._events.append)
+        self.ran: list[RanJob] = []
+        """The attempts that ended, in their order."""
+
+    def run(self, following: Next, raise_errors: bool | None) -> RanJob:
+        """Run a job; raises ``AssertionError`` if its task does not exist."""
+        __tracebackhide__ = True
+        job, celery = following.job, self._services.celery
+        if job.task not in celery.tasks:
+            raise AssertionError(
+                f"{job}: no task has this name. Does the test import the module that declares it? "
+                f"There are: {self.known_tasks()}"
+            )
+        self._events.clear()
+        with set_apart(self._services.app):
+            errors = self.worker.run(job.queue)
+        ran = self._ended(job, errors)
+        self.ran.append(ran)
+        wanted = celery.conf.task_eager_propagates if raise_errors is None else raise_errors
+        if wanted and ran.exception is not None:
+            raise ran.exception
+        return ran
+
+    def run_twice(self, following: Next, raise_errors: bool | None, once: set[str]) -> list[RanJob]:
+        """Run a job, and if it succeeds lose its acknowledgement and run it again.
+
+        Jobs whose ids are in ``once`` run once; the jobs that those and second runs enqueue are added to them. Raises
+        ``AssertionError`` if the second run does not succeed.
+        """
+        __tracebackhide__ = True
+        task = self._services.celery.tasks.get(following.job.task)
+        if following.job.id in once or not getattr(task, "acks_late", True):
+            return [self._run_noting(following, raise_errors, once)]
+        unheard = self._sight.server.unheard
+        unheard.add(following.stored.number)
+        try:
+            first = self.run(following, raise_errors)
+        finally:
+            unheard.discard(following.stored.number)
+        again = self._sight.first()
+        if first.outcome != Outcome.SUCCEEDED or again is None or again.job.id != first.id:
+            return [first]
+        second = self._run_noting(again, raise_errors, once)
+        if second.outcome not in _WELL:
+            raise AssertionError(
+                f"{call_of(first.task, first.args, first.kwargs)} is not idempotent: its first run succeeded, "
+                f"and its second run {second.outcome}: {second.error}"
+            ) from second.exception
+        return [first, second]
+
+    def _run_noting(self, following: Next, raise_errors: bool | None, new: set[str]) -> RanJob:
+        """Run a job, and note the ids of the jobs that it enqueues."""
+        __tracebackhide__ = True
+        before = {job.id for job in self._sight.waiting()}
+        ran = self.run(following, raise_errors)
+        new |= {job.id for job in self._sight.waiting()} - before
+        return ran
+
+    def known_tasks(self) -> str:
+        """The names of the app's tasks."""
+        return ", ".join(task.name for task in self._services.tasks() if task.name != PRUNE)
+
+    def close(self) -> None:
+        """Close what the worker opened."""
+        if "worker" in vars(self):
+            self.worker.close()
+
+    @cached_property
+    def worker(self) -> Worker:
+        """The worker; made at its first use."""
+        return Worker(self._services)
+
+    def _ended(self, job: EnqueuedJob, errors: Sequence[Exception]) -> RanJob:
+        """The end of the attempt, as its events tell."""
+        mine = [event for event in self._events if event.job.job_id == job.id and hasattr(event, "outcome")]
+        event = mine[-1] if mine else None
+        failure = getattr(event, "failure", None)
+        return RanJob(
+            job.id,
+            job.task,
+            job.args,
+            job.kwargs,
+            job.queue,
+            job.attempt,
+            outcome=str(event.outcome if event is not None else Outcome.RETURNED),
+            error=str(failure) if failure else None,
+            exception=errors[-1] if failure and errors else None,
+            due=event.due if isinstance(event, JobRetrying) else None,
+        )
+
+
+__all__ = ["Runner"]

@@ -1,0 +1,123 @@
+"""Incidents, and actions on all dead letters or jobs that match; workers carry them out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ....domain.actor import CANCEL, DISCARD, REPLAY, RUN, VIEW, VIEW_ARGS
+from ....observe import incidents as causes
+from ....observe import query
+from ....operations import bulk
+from ....operations.dead_letters import Filters
+from ..call import Call
+from ..problems import Problem
+from ..reading import time
+from ..routing import get, post
+from ..shapes.actions import (
+    AllJobs,
+    AllLetters,
+    BulkAction,
+    BulkActions,
+    BulkWanted,
+    Incident,
+    Incidents,
+    IncidentsWanted,
+    Started,
+)
+from ..shapes.jobs import Reason
+
+
+@get("/incidents", Incidents, query=IncidentsWanted)
+def incidents(call: Call) -> Any:
+    """Dead letters that wait, grouped by their cause, the latest death first."""
+    asked = call.query
+    wanted = causes.Wanted(task=asked.task, reason=asked.reason, since=time(call, "since", asked.since))
+    found = causes.incidents(call.services, wanted, asked.limit)
+    return {
+        "incidents": [each.as_dict() for each in found.found],
+        "total": found.total,
+        "waiting": found.waiting,
+    }
+
+
+@get("/incidents/<fingerprint>", Incident)
+def incident(call: Call) -> Any:
+    """One incident, also if none of its letters waits."""
+    return causes.incident(call.services, call.path["fingerprint"]).as_dict()
+
+
+@get("/actions", BulkActions, query=BulkWanted)
+def actions(call: Call) -> Any:
+    """Actions on all that match, the latest first."""
+    return {"actions": [each.as_dict() for each in bulk.latest(call.services, call.query.limit)]}
+
+
+@get("/actions/<action_id>", BulkAction)
+def action(call: Call) -> Any:
+    """One such action: how far it is."""
+    return bulk.find(call.services, call.path["action_id"]).as_dict()
+
+
+@post("/actions/<action_id>/stop", BulkAction, permission=VIEW, body=Reason)
+def stop_action(call: Call) -> Any:
+    """End an action; what it has done stays done. It needs the permission that the action needed."""
+    found = bulk.find(call.services, call.path["action_id"])
+    call.needs(found.action)
+    return bulk.cancel(call.services, found.id).as_dict()
+
+
+@post("/actions/replay", Started, permission=REPLAY, body=AllLetters)
+def replay_all(call: Call) -> Any:
+    """Replay all dead letters that match.
+
+    Send an `Idempotency-Key`, so that a repeated request starts no second action.
+    """
+    return _start(call, bulk.REPLAY, _letters(call))
+
+
+@post("/actions/discard", Started, permission=DISCARD, body=AllLetters)
+def discard_all(call: Call) -> Any:
+    """Discard all dead letters that match: their jobs do not run."""
+    return _start(call, bulk.DISCARD, _letters(call))
+
+
+@post("/actions/cancel", Started, permission=CANCEL, body=AllJobs)
+def cancel_all(call: Call) -> Any:
+    """Cancel all jobs that match."""
+    return _start(call, bulk.CANCEL, _jobs(call))
+
+
+@post("/actions/run", Started, permission=RUN, body=AllJobs)
+def run_all(call: Call) -> Any:
+    """Run all delayed jobs that match now (Redis and Valkey)."""
+    return _start(call, bulk.RUN, _jobs(call))
+
+
+def _start(call: Call, verb: str, filters: Any) -> dict[str, Any]:
+    asked = call.body
+    planned = bulk.plan(call.services, verb, filters)
+    if asked.dry_run:
+        return {"total": planned.total, "dry_run": True, "bulk": None}
+    started = bulk.start(call.services, planned, by=call.actor, why=asked.why, rate=asked.rate)
+    return {"total": planned.total, "dry_run": False, "bulk": started.as_dict()}
+
+
+def _letters(call: Call) -> Filters:
+    asked = call.body
+    found = Filters(
+        task=asked.task,
+        reason=asked.reason,
+        fingerprint=asked.fingerprint,
+        since=time(call, "since", asked.since),
+    )
+    if (asdict(found) == asdict(Filters())) != asked.everything:
+        raise Problem(422, "invalid-body", "give conditions, or everything: true, and not both")
+    return found
+
+
+def _jobs(call: Call) -> Any:
+    found = query.parse(call.body.q, call.now)
+    if found.texts:
+        call.needs(VIEW_ARGS, "a search in the text of jobs, which looks in their arguments,")
+    return found

@@ -1,0 +1,128 @@
+"""Shapes of incidents, and of actions on all jobs or dead letters that match."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from .base import At, Limit, Moment, Name, Shape, Text, Why
+from .letters import Cause
+
+Rate = Annotated[float, Meta(gt=0, le=1_000, description="At most so many per second.")]
+DryRun = Annotated[bool, Meta(description="Only say how many it would act on.")]
+
+
+class Trend(Shape):
+    """Deaths in each bucket of so many ``seconds``, the oldest first."""
+
+    start: At
+    seconds: int
+    counts: list[int]
+
+
+class Incident(Shape):
+    """Dead letters of one cause: how many there are by status, since when, and the latest as an example."""
+
+    fingerprint: str
+    task: str | None
+    reason: str
+    error: str | None
+    message: str | None
+    place: str
+    waiting: int
+    replaying: int
+    replayed: int
+    discarded: int
+    first_at: At
+    last_at: At
+    trend: Trend
+    example: str
+    job_id: str | None
+
+
+class Incidents(Shape):
+    """Incidents, the one with the latest death first, of ``total``; ``waiting`` letters in all of these."""
+
+    incidents: list[Incident]
+    total: int
+    waiting: int
+
+
+class IncidentsWanted(Shape):
+    """Conditions that an incident meets."""
+
+    task: Annotated[Name | None, Meta(description="Of this task.")] = None
+    reason: Annotated[Cause | None, Meta(description="Why they died.")] = None
+    since: Annotated[Moment | None, Meta(description="A letter died since.")] = None
+    limit: Limit = 50
+
+
+class BulkAction(Shape):
+    """An action that workers carry out: how far it is, and how many were skipped, by reason."""
+
+    id: str
+    action: str
+    filters: Annotated[Any, Meta(description="Whom it is about.")]
+    options: Annotated[Any, Meta(description="How.")]
+    by: str
+    why: str | None
+    rate: float
+    state: str
+    total: int
+    acted: int
+    skipped: int
+    reasons: dict[str, int]
+    worker: str | None
+    error: str | None
+    created_at: At
+    started_at: At | None
+    ended_at: At | None
+
+
+class BulkActions(Shape):
+    """Bulk actions, the latest first."""
+
+    actions: list[BulkAction]
+
+
+class BulkWanted(Shape):
+    """How many bulk actions."""
+
+    limit: Limit = 50
+
+
+class Started(Shape):
+    """How many it acts on; ``bulk`` is null after a dry run."""
+
+    total: int
+    dry_run: bool
+    bulk: BulkAction | None
+
+
+class AllLetters(Shape):
+    """Dead letters that wait and meet all conditions. Without a condition, ``everything`` must be true."""
+
+    task: Annotated[Name | None, Meta(description="Of this task.")] = None
+    reason: Annotated[Cause | None, Meta(description="Why they died.")] = None
+    fingerprint: Annotated[Name | None, Meta(description="Of this cause.")] = None
+    since: Annotated[Moment | None, Meta(description="Died since.")] = None
+    everything: Annotated[bool, Meta(description="All that wait.")] = False
+    rate: Rate | None = None
+    dry_run: DryRun = False
+    why: Why = ""
+
+
+class AllJobs(Shape):
+    """Jobs that have not ended and match the query."""
+
+    q: Annotated[Text, Meta(min_length=1, description="A query: state:queued task:mail.* since:2h")]
+    rate: Rate | None = None
+    dry_run: DryRun = False
+    why: Why = ""
+
+
+__all__ = [
+    "AllJobs", "AllLetters", "BulkAction", "BulkActions", "BulkWanted", "Incident", "Incidents", "IncidentsWanted",
+    "Started",
+]  # fmt: skip

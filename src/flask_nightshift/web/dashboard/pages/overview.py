@@ -1,0 +1,62 @@
+"""The first page: is it well?"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ....domain.job import utcnow
+from ....errors import DatabaseUnavailable
+from ....observe import front, incidents
+from ....observe.incidents import Incident, Wanted
+from ....observe.trends import Period
+from ....services import Services
+from .. import trend_charts
+from ..call import Call, Refused, View, show
+from ..routing import ROUTES, page
+
+DYING = 5
+"""Incidents that the overview shows."""
+NOW = timedelta(hours=1)
+"""How far back something is dying now."""
+PERIODS = {Period.HOUR: "Hour", Period.DAY: "Day", Period.MONTH: "30 days"}
+
+
+@page("/", title="Overview", nav="Overview")
+def overview(call: Call) -> View:
+    """The verdict, charts, queues, workers, and what is dying now."""
+    period = _period(call.text("period"))
+    seen = front.front(call.services, period)
+    workers = seen.workers or []
+    return show(
+        "overview.html",
+        seen=seen,
+        troubles=[(each, call.url(each.about) if each.about in ROUTES else "") for each in seen.verdict.troubles],
+        charts=trend_charts.all_of(seen.trend) if seen.trend else (),
+        tabs=[(text, call.here(period=None if each is Period.HOUR else each.value), each is period)
+              for each, text in PERIODS.items()],
+        waiting=sum(row.ready or 0 for row in seen.queues),
+        oldest=max((row.oldest or 0.0 for row in seen.queues), default=0.0),
+        busy=sum(len(row.busy) for row in workers if row.healthy),
+        places=sum(row.concurrency for row in workers if row.healthy),
+        healthy=sum(row.healthy for row in workers),
+        total=len(workers),
+        ended=sum((seen.counts or {}).values()) / front.MINUTES,
+        died=(seen.counts or {}).get("dead", 0),
+        dying=_dying(call.services),
+    )  # fmt: skip
+
+
+def _period(given: str) -> Period:
+    try:
+        return Period(given or "hour")
+    except ValueError:
+        raise Refused(400, "There is no such period", f"{given[:40]!r}: use hour, day or month.") from None
+
+
+def _dying(services: Services) -> list[Incident] | None:
+    """The causes of which most died within the last hour; None if the database does not answer."""
+    try:
+        found = incidents.incidents(services, Wanted(since=utcnow() - NOW, by_count=True), limit=DYING)
+    except DatabaseUnavailable:
+        return None
+    return list(found.found)

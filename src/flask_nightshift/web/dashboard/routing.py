@@ -1,0 +1,165 @@
+"""Pages and actions declare themselves here, so that the checks of a route cannot be forgotten.
+
+::
+
+    @page("/queues", title="Queues", nav="Queues")
+    def queues(call: Call) -> View:
+        return show("queues.html", queues=…)
+
+    @action("/queues/pause", permission="pause")
+    def pause_queue(call: Call) -> Done:
+        changes = pauses.pause(call.services, [call.text("queue")], reason=call.reason, by=call.actor.name)
+        return Done(said=…, to=call.url("queues"), target=changes[0].queue)
+
+``serving.py`` calls a page only for an actor with its permission, and an action only for a POST that also has our token
+and comes from our own pages. The audit gets a row for each action. A machine's route (``machine``) brings its own way
+to know the caller, and never sees a cookie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeVar
+
+from flask import Request, Response
+from werkzeug.routing import Map, Rule
+
+from ...domain.actor import PERMISSIONS, Actor
+from ...services import Services
+from .call import Done, View
+
+Shows = TypeVar("Shows", bound=Callable[..., View | Response])
+Acts = TypeVar("Acts", bound=Callable[..., Done | View | Response])
+Answers = TypeVar("Answers", bound=Callable[..., Response])
+
+MODULES = (
+    "overview", "jobs", "job", "letters", "letter", "editing", "delayed", "schedules", "queues", "workers", "locks",
+    "bulk", "audit",
+)  # fmt: skip
+"""The modules of ``pages/``, in the order of the navigation."""
+
+
+class Kind(Enum):
+    """Who may call a route: anybody (OPEN), or an actor, with the checks of a page, an action or a machine."""
+
+    OPEN = "open"
+    PAGE = "page"
+    ACTION = "action"
+    MACHINE = "machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A declared route; ``permission`` is empty only where ``kind`` is OPEN.
+
+    The audit calls an action ``verb``; ``recorded``: its operation writes the audit's row itself.
+    """
+
+    name: str
+    rule: str
+    methods: tuple[str, ...]
+    kind: Kind
+    permission: str
+    run: Callable[..., Any]
+    title: str = ""
+    nav: str = ""
+    verb: str = ""
+    recorded: bool = False
+    admit: Callable[[Request, Services], Actor | None] | None = None
+
+
+ROUTES: dict[str, Route] = {}
+"""All declared routes by name, in the order of their declaration."""
+
+
+def page(
+    rule: str, *, title: str, nav: str = "", permission: str = "view", name: str = ""
+) -> Callable[[Shows], Shows]:
+    """Declare a page at ``rule``; ``nav`` is its word in the navigation. Its name is the function's, or ``name``."""
+
+    def declare(run: Shows) -> Shows:
+        _add(Route(name or run.__name__, rule, ("GET",), Kind.PAGE, permission, run, title, nav))
+        return run
+
+    return declare
+
+
+def action(
+    rule: str, *, permission: str, verb: str = "", name: str = "", recorded: bool = False
+) -> Callable[[Acts], Acts]:
+    """Declare a change, a POST to ``rule`` by an actor with ``permission``.
+
+    The audit calls it ``verb`` (default: the permission). ``recorded``: the operation writes the audit's row itself.
+    """
+
+    def declare(run: Acts) -> Acts:
+        named = name or run.__name__
+        _add(
+            Route(
+                named,
+                rule,
+                ("POST",),
+                Kind.ACTION,
+                permission,
+                run,
+                verb=verb or permission,
+                recorded=recorded,
+            )
+        )
+        return run
+
+    return declare
+
+
+def machine(
+    rule: str,
+    *,
+    admit: Callable[[Request, Services], Actor | None],
+    permission: str,
+    methods: tuple[str, ...] = ("GET",),
+    name: str = "",
+) -> Callable[[Answers], Answers]:
+    """Declare a route for programs: ``admit`` knows the caller by a bearer token, never by a cookie."""
+
+    def declare(run: Answers) -> Answers:
+        _add(Route(name or run.__name__, rule, methods, Kind.MACHINE, permission, run, admit=admit))
+        return run
+
+    return declare
+
+
+def opened(rule: str) -> Callable[[Answers], Answers]:
+    """Declare a route that strangers may use: static files, and the way in."""
+
+    def declare(run: Answers) -> Answers:
+        _add(Route(run.__name__, rule, ("GET",), Kind.OPEN, "", run))
+        return run
+
+    return declare
+
+
+def _add(route: Route) -> None:
+    if route.name in ROUTES:
+        raise RuntimeError(f"two routes of the dashboard are called {route.name!r}")
+    if route.kind is not Kind.OPEN and route.permission not in PERMISSIONS:
+        raise RuntimeError(f"{route.name!r} needs a permission that does not exist: {route.permission!r}")
+    ROUTES[route.name] = route
+
+
+@cache
+def table() -> Map:
+    """The map of all routes, whose endpoints are their names; imports the pages."""
+    for module in ("opening", *(f"pages.{name}" for name in MODULES)):
+        import_module(f".{module}", __package__)
+    rules = [
+        Rule(route.rule, endpoint=route.name, methods=set(route.methods), strict_slashes=True)
+        for route in ROUTES.values()
+    ]
+    return Map(rules, merge_slashes=False)
+
+
+__all__ = ["ROUTES", "Kind", "Route", "action", "machine", "opened", "page", "table"]

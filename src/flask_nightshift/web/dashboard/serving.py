@@ -1,0 +1,170 @@
+"""Answers one request of the dashboard: find the route, know the actor, check, run, show."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import replace
+
+from flask import Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import MapAdapter, RequestRedirect
+
+from ... import errors, services
+from ...domain.actor import Actor
+from ...domain.job import utcnow
+from ...operations import audit
+from ...services import Services
+from . import cookies, guard, rendering, routing, sessions
+from .answers import polled, sealed, see_other
+from .call import Answer, Call, Done, Refused, View
+from .routing import Kind, Route
+from .sessions import Keys
+
+logger = logging.getLogger("flask_nightshift.http")
+
+LARGEST_FORM = 4_000_000
+"""Bytes of a form; edited arguments may be long."""
+STRANGER = Actor("a stranger")
+_NAMES = ("queue", "name", "key", "id")
+"""The fields of forms that name what an action is about."""
+_STATUS: tuple[tuple[type[errors.NightshiftError], int, str], ...] = (
+    (errors.DatabaseUnavailable, 503, "The history cannot be reached"),
+    (errors.BrokerUnavailable, 503, "The broker cannot be reached"),
+    (errors.JobNotFound, 404, "There is no such job"),
+    (errors.DeadLetterNotFound, 404, "There is no such dead letter"),
+    (errors.EntryNotFound, 404, "There is no such entry"),
+    (errors.BulkActionNotFound, 404, "There is no such bulk action"),
+    (errors.ConfigurationError, 400, "That cannot be used"),
+    (errors.InvalidKey, 400, "There is no such page"),
+    (errors.NightshiftError, 409, "That cannot be done"),
+)
+
+
+def serve(path: str) -> Response:
+    """The response for ``path`` under the prefix; raises what the app's own function for the login raises."""
+    built = services.current()
+    request.max_content_length = request.max_form_memory_size = LARGEST_FORM
+    routes = _bound(built, path)
+    call = Call(request, built, STRANGER, utcnow(), secrets.token_urlsafe(12), "", routes)
+    try:
+        return _answer(call, path)
+    except Refused as exc:
+        return rendering.refusal(call, exc)
+    except errors.NightshiftError as exc:
+        logger.info("the dashboard could not answer %s: %s", request.path, exc)
+        status, title = next((code, words) for kind, code, words in _STATUS if isinstance(exc, kind))
+        return rendering.refusal(call, Refused(status, title, f"{exc}."))
+
+
+def _bound(built: Services, path: str) -> MapAdapter:
+    root = request.script_root.rstrip("/") + built.settings.dashboard_prefix
+    return routing.table().bind("", script_name=root, path_info=f"/{path}", default_method=request.method)
+
+
+def _answer(call: Call, path: str) -> Response:
+    try:
+        name, values = call.routes.match(f"/{path}", request.method)
+    except RequestRedirect as exc:
+        return see_other(exc.new_url)
+    except (NotFound, MethodNotAllowed) as exc:
+        call, _ = _known(call)
+        raise _nothing_here(exc) from None
+    route = routing.ROUTES[name]
+    call = replace(call, endpoint=name, values=dict(values))
+    if route.kind is Kind.OPEN:
+        response: Response = route.run(call, **values)
+        return response
+    if route.kind is Kind.MACHINE:
+        return _for_machine(call, route)
+    call, keys = _known(call)
+    if route.kind is Kind.ACTION:
+        return _act(call, route, keys)
+    guard.check_permission(call.actor, route.permission)
+    return _shown(call, route.run(call, **values), keys)
+
+
+def _known(call: Call) -> tuple[Call, Keys]:
+    """The call with its actor; raises ``Refused`` for a stranger, who learns nothing else."""
+    keys = guard.keys_of(call.request, call.services)
+    actor = guard.actor_of(request, call.services, keys)
+    if actor is None:
+        raise rendering.closed(call)
+    return replace(call, actor=actor), keys
+
+
+def _for_machine(call: Call, route: Route) -> Response:
+    assert route.admit is not None  # noqa: S101 - routing.machine requires it
+    actor = route.admit(request, call.services)
+    if actor is None:
+        raise rendering.closed(call)
+    guard.check_permission(actor, route.permission)
+    response: Response = route.run(replace(call, actor=actor), **call.values)
+    return response
+
+
+def _act(call: Call, route: Route, keys: Keys) -> Response:
+    guard.check_origin(request)
+    guard.check_token(request, keys, call.actor)
+    guard.check_permission(call.actor, route.permission)
+    done = _audited(call, route)
+    if not isinstance(done, Done):
+        return _shown(call, done, keys)
+    response = see_other(done.to)
+    cookies.say(response, call, keys, done)
+    return response
+
+
+def _audited(call: Call, route: Route) -> Answer:
+    """Run an action and record it. One that fails is recorded as failed; one that was refused has changed nothing.
+
+    A form that is shown again with what is wrong is a refusal, too.
+    """
+    reason = call.reason
+    try:
+        done: Answer = route.run(call, **call.values)
+    except Refused:
+        raise
+    except Exception as exc:
+        if not route.recorded:
+            audit.record(
+                call.services, by=call.actor, action=route.verb, target=_given(call), why=reason, error=exc
+            )
+        raise
+    if not route.recorded and isinstance(done, Done):
+        target = done.target or _given(call)
+        audit.record(
+            call.services, by=call.actor, action=route.verb, target=target, why=reason, count=done.count
+        )
+    return done
+
+
+def _given(call: Call) -> str:
+    """What an action was about, as its form names it."""
+    named = [f"{name} {value}" for name in _NAMES for value in call.texts(name)[:20]]
+    return ", ".join(named) or call.endpoint
+
+
+def _shown(call: Call, answer: Answer, keys: Keys) -> Response:
+    if not isinstance(answer, View):
+        return answer if isinstance(answer, Response) else see_other(answer.to)
+    known = request.cookies.get(cookies.VISITOR)
+    visitor = known or sessions.new_visitor()
+    call = replace(call, token=keys.form_token(visitor, call.actor.name))
+    if request.headers.get("HX-Request") == "true":
+        return polled(rendering.live_part(call, answer), request.headers.get("If-None-Match"))
+    body = rendering.page(call, answer, cookies.said(call, keys))
+    response = sealed(body, answer.status, nonce=call.nonce)
+    if visitor != known:
+        cookies.visitor(response, call, visitor)
+    cookies.forget_said(response, call)
+    return response
+
+
+def _nothing_here(exc: HTTPException) -> Refused:
+    if isinstance(exc, MethodNotAllowed):
+        return Refused(405, "Not like this", "This address takes another method.")
+    return Refused(404, "There is nothing here", "Follow the navigation to one of the pages.")
+
+
+__all__ = ["serve"]
