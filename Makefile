@@ -17,7 +17,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test unit t check lint chaos bench compose-test lock seams seams-newest clean
+.PHONY: help up demo test unit t check lint chaos bench compose-test lock tour seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,8 +51,8 @@ lint: $(VENV)/.test ## run ruff, mypy --strict and pyright, and check the direct
 	@$(bin)/basedpyright
 	@$(bin)/lint-imports
 
-chaos: $(VENV)/.test ## inject faults under load and account for every job; about twelve minutes
-	@PYTHONPATH=tests:tests/support $(bin)/python -m chaos
+chaos: $(VENV)/.test ## inject faults under load and account for every job; about twenty-five minutes
+	@PYTHONPATH=tests:tests/support:tests/support/apps $(bin)/python -m chaos
 
 bench: $(VENV)-bench/.bench $(VENV)-bench-older/.bench ## compare with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… BASE=commit OUT=folder
 	@$(VENV)-bench/bin/python -m benchmarks
@@ -66,6 +66,9 @@ lock: ## write requirements.lock from pyproject.toml
 	@$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
 	  --extra embedded --extra postgres --extra shop --group test --group lint --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file requirements.lock
+
+tour: $(VENV)/.test ## make the pictures of docs/tour.md anew, with a real worker and a browser
+	@TOUR_PICTURES=docs/pictures $(bin)/python -m pytest -n 0 -q tests/browser/test_tour.py
 
 seams: $(VENV)/.test ## mark the installed libraries as checked; first read which changes `make test` reports
 	@$(bin)/python scripts/seams.py --update

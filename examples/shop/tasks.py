@@ -72,9 +72,13 @@ def send_welcome(self: Any, user_id: int) -> dict[str, Any]:
     time_limit=75,
     ignore_result=False,
     dont_autoretry_for=(images.NotAPicture,),
+    unique="until_done",
 )
 def make_thumbnails(self: Any, photo_id: str) -> dict[str, Any]:
-    """Create the three thumbnails of a photo. A second run creates the same ones and overwrites them."""
+    """Create the three thumbnails of a photo. A second run creates the same ones and overwrites them.
+
+    The task is unique: while a job for a photo waits or runs, nobody can enqueue a second one.
+    """
     photo = db.session.get(Photo, photo_id)
     if photo is None:
         raise PermanentFailure(f"there is no photo {photo_id}")
@@ -97,9 +101,10 @@ def make_thumbnails(self: Any, photo_id: str) -> dict[str, Any]:
     soft_time_limit=45,
     time_limit=60,
     ignore_result=False,
+    idempotency_key=lambda url, payload, key: key,  # noqa: ARG005 - a key is called with all arguments
 )
-def deliver_hook(self: Any, url: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """POST ``payload`` to a partner.
+def deliver_hook(self: Any, url: str, payload: dict[str, Any], key: str) -> dict[str, Any]:  # noqa: ARG001
+    """POST ``payload`` to a partner, once for each ``key``: a second job with the same key is skipped.
 
     The ``Idempotency-Key`` is the job's id, the same in every attempt and after a replay, so a partner that honours it
     accepts the payload once. The job is retried for ``HookFailed``, after the wait that ``Retry-After`` asks for, else

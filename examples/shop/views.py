@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import uuid
 from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
@@ -12,8 +13,6 @@ from typing import Any
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request, url_for
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
-
-from flask_nightshift import BrokerUnavailable
 
 from . import hooks, images, mail, tasks
 from .errors import BadInput, TooOften
@@ -23,6 +22,7 @@ from .models import Photo, Session, Thumbnail, User, WelcomeMail, changed, utcno
 shop = Blueprint("shop", __name__)
 
 MAX_JSON_BYTES = 64 * 1024
+MAX_KEY = 200
 MAX_JSON_DEPTH = 32
 """The maximum nesting of lists and objects. JSON parsers and pickle fail beyond a few hundred levels."""
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -68,8 +68,9 @@ def come_in() -> str:
 def signup() -> tuple[Response, int]:
     """``{"name", "email"}``: create the user and send the welcome mail.
 
-    A second sign-up with the same address is harmless: it finds the same user and sends no second mail. So a client
-    that gets a 503 can simply repeat the request.
+    User, link and job are committed together, so a user without a mail cannot exist, nor a mail without its user. While
+    the broker is down, the request succeeds all the same, and the mail goes out later. A second sign-up with the same
+    address is harmless: it finds the same user and sends no second mail.
     """
     body = _json_object()
     name = _text(body, "name", 100)
@@ -79,13 +80,10 @@ def signup() -> tuple[Response, int]:
     if not _EMAIL.fullmatch(email) or email.index("@") > 64 or not mail.fits_header(email):
         raise BadInput("email", email, "give an address such as ada@example.org")
     user = _user(name, email)
-    session = _new_session(user)
-    try:
-        return _accepted(tasks.send_welcome, user.id)
-    except BrokerUnavailable:  # a request that was not accepted does not count
-        db.session.delete(session)
-        db.session.commit()
-        raise
+    _new_session(user)
+    queued = tasks.send_welcome.delay_on_commit(user.id)
+    db.session.commit()
+    return _accepted(tasks.send_welcome, queued)
 
 
 @shop.post("/photos")
@@ -107,7 +105,15 @@ def photos() -> tuple[Response, int]:
     photo = Photo(filename=filename, content_type=kind, original=data)
     db.session.add(photo)
     db.session.commit()
-    return _accepted(tasks.make_thumbnails, photo.id)
+    return _accepted(tasks.make_thumbnails, tasks.make_thumbnails.delay(photo.id))
+
+
+@shop.post("/photos/<photo_id>/thumbnails")
+def make_again(photo_id: str) -> tuple[Response, int]:
+    """Create the thumbnails of a photo again; while that waits or runs, the answer names the job that exists."""
+    if db.session.get(Photo, photo_id) is None:
+        abort(404, "There is no such photo.")
+    return _accepted(tasks.make_thumbnails, tasks.make_thumbnails.delay(photo_id))
 
 
 @shop.get("/photos/<photo_id>/<size>")
@@ -127,8 +133,14 @@ def thumbnail(photo_id: str, size: str) -> Response:
 
 @shop.post("/hooks")
 def hook() -> tuple[Response, int]:
-    """``{"url", "payload"}``: deliver the payload to a partner."""
+    """``{"url", "payload"}``: deliver the payload to a partner.
+
+    A client that repeats a request sends the header ``Idempotency-Key`` with it; then the payload is delivered once.
+    """
     body = _json_object()
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > MAX_KEY or not key.isprintable():
+        raise BadInput("Idempotency-Key", key, f"give at most {MAX_KEY} printable characters")
     url = _text(body, "url", 2000)
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -141,7 +153,8 @@ def hook() -> tuple[Response, int]:
         hooks.check(url, allow_private=current_app.config["SHOP_ALLOW_PRIVATE_HOOKS"])
     except hooks.HookRefused as exc:
         raise BadInput("url", url, str(exc)) from None
-    return _accepted(tasks.deliver_hook, url, payload)
+    queued = tasks.deliver_hook.delay(url, payload, key or uuid.uuid4().hex)
+    return _accepted(tasks.deliver_hook, queued)
 
 
 @shop.get("/jobs/<job_id>")
@@ -170,9 +183,8 @@ def _headers(response: Response) -> Response:
     return response
 
 
-def _accepted(task: Any, *args: Any) -> tuple[Response, int]:
-    """Enqueue a job; raises ``BrokerUnavailable``, which becomes 503."""
-    queued = task.delay(*args)
+def _accepted(task: Any, queued: Any) -> tuple[Response, int]:
+    """The answer for a job of ``task`` that is enqueued; an unavailable broker became 503 before."""
     status_url = url_for("shop.job", job_id=queued.id)
     response = jsonify(job={"id": queued.id, "task": task.name, "status_url": status_url})
     response.headers["Location"] = status_url
@@ -194,8 +206,8 @@ def _user(name: str, email: str) -> User:
     return user
 
 
-def _new_session(user: User) -> Session:
-    """A new link for the user; it replaces the oldest one if there are too many. Raises ``TooOften``."""
+def _new_session(user: User) -> None:
+    """Add a link for the user, which replaces the oldest one if there are too many. Raises ``TooOften``."""
     most = current_app.config["SHOP_SIGNUPS_PER_HOUR"]
     life = timedelta(hours=current_app.config["SHOP_SESSION_HOURS"])
     # this locks the row until the commit, so simultaneous sign-ups with one address are counted one by one
@@ -213,10 +225,7 @@ def _new_session(user: User) -> Session:
         )
     for one in known[: max(0, len(known) - most + 1)]:
         db.session.delete(one)
-    session = Session(user_id=user.id, expires_at=now + life)
-    db.session.add(session)
-    db.session.commit()
-    return session
+    db.session.add(Session(user_id=user.id, expires_at=now + life))
 
 
 def _find(email: str) -> User | None:

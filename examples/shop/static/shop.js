@@ -1,8 +1,8 @@
 // The forms send, the tickets below them follow the jobs. No library, no build step.
 
-const SETTLED = new Set(["succeeded"]);
+const SETTLED = new Set(["succeeded", "skipped"]);
 const WORDS = {
-  queued: "Queued", running: "Running", retrying: "Waiting to try again", succeeded: "Done", dead: "Dead letter",
+  queued: "Queued", running: "Running", retrying: "Waiting to try again", succeeded: "Done", dead: "Dead letter", skipped: "Skipped",
   unknown: "Queued", // the history is written a moment after the job is queued
 };
 const KEPT = 3; // tickets below each form
@@ -134,6 +134,7 @@ function detail(state, job) {
   if (state === "dead") return [`${problem} Nothing is lost: it is kept, and comes back with`, code(`flask jobs dead replay ${job.id}`)];
   if (state === "retrying") return [problem];
   if (state === "succeeded") return [outcome(job)];
+  if (state === "skipped") return ["The same was done before."];
   return [job.progress?.message ?? ""];
 }
 
