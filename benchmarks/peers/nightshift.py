@@ -10,8 +10,7 @@ from flask import Flask
 
 from flask_nightshift import Nightshift
 
-from .. import commits, jobs
-from ..processes import ROOT
+from .. import jobs
 from . import BASE
 from .base import MEASURES, PROCESSES, RABBITMQ, REDIS, SHORT, THREADS, USUAL, Peer
 
@@ -110,6 +109,9 @@ class BasePeer(NightshiftPeer):
     how = "as nightshift-default, with the source of the commit `BASE`"
 
     def environment(self, home: str) -> Mapping[str, str]:
+        from .. import commits  # not in the workers, whose memory is measured
+        from ..processes import ROOT
+
         return {"BENCH_HOME": home, "PYTHONPATH": f"{os.environ.get(commits.SOURCE, '')}{os.pathsep}{ROOT}"}
 
 

@@ -1,0 +1,120 @@
+"""``python -m benchmarks.dashboard``: how long each page of the dashboard takes with a long history.
+
+It fills a history with ``ROWS`` (1,000,000) jobs and the rest of a busy system, asks for each page ``ROUNDS`` (10)
+times in turn, and prints the medians of the time and of the processor time, in ms. A page whose median is longer than
+``GOAL`` ms makes the exit code 1. ``DATABASE`` (sqlite,postgres).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flask_nightshift import Nightshift
+from flask_nightshift.domain.actor import everything
+from flask_nightshift.observe import jobs as lists
+from flask_nightshift.observe.filters import Filters
+from flask_nightshift.store import Store
+from flask_nightshift.web.dashboard import routing
+from flask_nightshift.web.dashboard.routing import ROUTES, Kind
+
+from . import history
+from .servers import real
+
+busy: Any = importlib.import_module("busy_history")  # servers.py has put the tests' support on the path
+
+GOAL = 150.0
+PREFIX = "/nightshift"
+QUERIES = (
+    "state:succeeded", "state:retrying", "state:dead", "task:mail.*", "error:timeout",
+    "task:image.scale state:succeeded", f"worker:{busy.WORKERS[0]}", "since:1h", "queue:mail since:2d", "4711",
+)  # fmt: skip
+
+
+def paths(store: Store) -> Iterator[str]:
+    """Each page that needs no value in its path, jobs by several queries, and one job in every state that there is."""
+    routing.table()
+    for route in ROUTES.values():
+        if route.kind is Kind.PAGE and "<" not in route.rule and route.name != "odd_job":
+            yield route.rule
+    for period in ("day", "month"):
+        yield f"/?period={period}"
+    for query in QUERIES:
+        yield f"/jobs?q={query}"
+    page = lists.page(store, Filters(state="succeeded"), limit=200)
+    yield f"/jobs?after={(page.after or '').replace('+', '%2B')}"
+    for state in ("succeeded", "retrying", "dead"):
+        for job in lists.page(store, Filters(state=state), limit=1).jobs:
+            yield f"/jobs/{job.id}"
+
+
+def measure(client: FlaskClient, wanted: list[str], rounds: int) -> dict[str, tuple[float, float, int]]:
+    """The medians of time and processor time of each page in ms, and its size in bytes."""
+    times: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    sizes: dict[str, int] = {}
+    for number in range(rounds + 1):
+        for path in wanted:
+            began, used = time.perf_counter(), time.process_time()
+            answer = client.get(PREFIX + path)
+            took = (time.perf_counter() - began) * 1e3, (time.process_time() - used) * 1e3
+            if answer.status_code not in (200, 303):
+                raise SystemExit(f"{path}: {answer.status_code}\n{answer.text[-2000:]}")
+            sizes[path] = len(answer.data)
+            if number:  # the first round warms up
+                times[path].append(took)
+    return {
+        path: (statistics.median(wall), statistics.median(cpu), sizes[path])
+        for path, (wall, cpu) in ((path, tuple(zip(*each, strict=True))) for path, each in times.items())
+    }
+
+
+def main() -> None:
+    """Measure what the environment names."""
+    rows, rounds = int(os.environ.get("ROWS", "1000000")), int(os.environ.get("ROUNDS", "10"))
+    slow = False
+    valkey = real.Valkey()
+    valkey.start()
+    postgres = real.Postgres()
+    try:
+        for kind in os.environ.get("DATABASE", "sqlite,postgres").split(","):
+            with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as home:
+                if kind == "postgres":
+                    postgres.start()
+                url = postgres.fresh_url() if kind == "postgres" else f"sqlite:///{home}/history.db"
+                slow |= _one(kind, url, valkey.fresh_url(), Path(home), rows, rounds)
+    finally:
+        valkey.close()
+        postgres.close()
+    sys.exit(int(slow))
+
+
+def _one(kind: str, url: str, broker: str, home: Path, rows: int, rounds: int) -> bool:
+    history.fill(url, rows)
+    app = Flask("dashboard", instance_path=str(home))
+    app.config.update(NIGHTSHIFT_BROKER_URL=broker, NIGHTSHIFT_DATABASE_URL=url, SECRET_KEY="only for this")
+    app.config.update(NIGHTSHIFT_DASHBOARD_AUTH=lambda _: everything("bench"))
+    jobs = Nightshift(app)
+    store = app.extensions["nightshift"].store
+    busy.fill(store, jobs=5000)
+    busy.alive(store)
+    found = measure(app.test_client(), list(paths(store)), rounds)
+    print(f"{kind}, {rows:,} jobs:          time      CPU time    size")
+    for path, (wall, cpu, size) in found.items():
+        print(f"  {path[:60]:<60} {wall:7.1f} ms {cpu:7.1f} ms {size / 1024:6.0f} KiB", flush=True)
+    jobs.close()
+    return any(wall > GOAL for wall, _, _ in found.values())
+
+
+if __name__ == "__main__":
+    main()
