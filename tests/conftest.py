@@ -7,6 +7,7 @@ it is started again before the next test.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -65,6 +66,41 @@ def postgres() -> Iterator[Postgres]:
     server.close()
 
 
+TWINS = {
+    "redis_server": "valkey",
+    "[embedded": "[redis",
+    "valkey-postgres": "valkey-sqlite",
+    "rabbitmq-sqlite": "rabbitmq-postgres",
+}
+"""What a name of a test that ``QUICK=1`` leaves out contains, and what that of its twin contains instead."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``QUICK=1`` leaves out tests whose twins run the code on a like server, or on each half of a crossed pair."""
+    if not os.environ.get("QUICK"):
+        return
+    every = {item.nodeid for item in items}
+
+    def has_twin(item: pytest.Item) -> bool:
+        if item.get_closest_marker("thorough"):
+            return True
+        names = {item.nodeid.replace(*each) for each in TWINS.items()} - {item.nodeid}
+        return not names.isdisjoint(every)
+
+    twins = {item for item in items if has_twin(item)}
+    config.hook.pytest_deselected(items=[*twins])
+    items[:] = [item for item in items if item not in twins]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nodes_stay_small() -> None:
+    """A module begins on a RabbitMQ node with few vhosts; its own fixtures may keep theirs."""
+    for server in list(Server.running):
+        if isinstance(server, RabbitMQ):
+            server.renew()
+
+
 @pytest.fixture(autouse=True)
 def _servers_are_back() -> Iterator[None]:
     yield
@@ -80,13 +116,16 @@ def _shared_tasks_end() -> Iterator[None]:
     _state._on_app_finalizers.intersection_update(before)
 
 
+_LEVEL = logging.getLogger().level
+
+
 @pytest.fixture(autouse=True)
 def _logging_stays() -> Iterator[None]:
-    """Restore the root logger's level, which a worker in this process changes."""
+    """Restore the root logger's level, which a worker in this process changes; one of a wider fixture, too."""
     root = logging.getLogger()
-    level = root.level
+    root.setLevel(_LEVEL)
     yield
-    root.setLevel(level)
+    root.setLevel(_LEVEL)
     for name, logger in list(root.manager.loggerDict.items()):
         if name.startswith("flask_nightshift") and isinstance(logger, logging.Logger):
             logger.disabled = False

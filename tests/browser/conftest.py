@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from dashboards import Dashboard, of_system
 from servers import missing
 from shop_stack import ShopStack
 
@@ -71,3 +72,23 @@ def picture(request: pytest.FixtureRequest) -> Any:
             page.screenshot(path=Path(SCREENSHOTS) / f"{name or request.node.name}.png", full_page=True)
 
     return take
+
+
+@pytest.fixture(scope="module")
+def site(
+    browser: Browser, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dashboard]:
+    """A system with a dashboard on Valkey and SQLite, or on the pair of its parameter; shared by a module's tests."""
+    broker, database = getattr(request, "param", ("valkey", None))
+    folder = tmp_path_factory.mktemp("dashboard")
+    url = request.getfixturevalue(broker).fresh_url()
+    history = request.getfixturevalue(database).fresh_url() if database else f"sqlite:///{folder}/h.sqlite3"
+    with of_system(browser, folder, url, history) as dashboard:
+        yield dashboard
+
+
+@pytest.fixture
+def dashboard(site: Dashboard) -> Iterator[Dashboard]:
+    """The same; fails the test if a page logged an error or asked another site for something."""
+    yield site
+    site.check()

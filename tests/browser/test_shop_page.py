@@ -172,3 +172,16 @@ def test_the_page_can_be_used_with_the_keyboard(open_page: Any) -> None:
     page.keyboard.press("Enter")
     expect(ticket(page, "Become a regular")).to_contain_text("Sent to key@example.org.")
     expect(page.get_by_role("status")).to_contain_text("mail.send_welcome: Done")
+
+
+def test_the_printed_link_opens_the_dashboard(open_page: Any, shop: ShopStack) -> None:
+    """The shop has no SECRET_KEY; ``flask jobs up`` gives its processes a key for the links."""
+    found = re.search(rf"{shop.url}/nightshift/open/\S+", shop.log.read_text())
+    assert found is not None
+    page = open_page("/nightshift/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("This dashboard is closed")
+    page.goto(found[0])
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(found[0])
+    expect(page.get_by_role("heading", level=1)).to_have_text("This link does not open anything")

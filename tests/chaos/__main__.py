@@ -9,11 +9,12 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from . import table
+from . import beat_places, table
 from .environment import Environment
 from .faults import Fault
 from .parameters import Parameters, WrongParameter
@@ -35,7 +36,8 @@ def main() -> int:
     logging.basicConfig(filename=folder / "producer.log", level=logging.INFO)
     began = time.monotonic()
     try:
-        broken = [outcome for outcome in _run(wanted, folder) if outcome.broken]
+        broken = [outcome for outcome in _run(wanted, folder) if outcome.broken] if wanted.faults else []
+        beats_broken = beat_places.run(wanted, folder, partial(print, flush=True))
     except (pytest.skip.Exception, pytest.fail.Exception) as exc:  # a program is missing, says servers.py
         print(exc, file=sys.stderr)
         shutil.rmtree(folder)
@@ -44,8 +46,8 @@ def main() -> int:
         print(f"\nInterrupted; what it started is gone. The ledger and logs are in {folder}", file=sys.stderr)
         return 130
     print(f"{time.monotonic() - began:.0f} s")
-    if broken:
-        return _explain(broken, folder, stock=wanted.stock)
+    if broken or beats_broken:
+        return _explain([*map(table.complaint, broken), *beats_broken], folder, stock=wanted.stock)
     shutil.rmtree(folder)
     return 0
 
@@ -59,7 +61,7 @@ def _run(wanted: Parameters, folder: Path) -> list[Outcome]:
     )
     outcomes = []
     for broker in wanted.brokers:
-        with Environment(broker, folder, stock=wanted.stock) as environment:
+        with Environment(broker, folder, stock=wanted.stock, pool=wanted.pool) as environment:
             for fault in wanted.faults:
                 if wanted.stock and fault is Fault.DATABASE_AWAY:
                     continue  # it has none
@@ -72,8 +74,8 @@ def _run(wanted: Parameters, folder: Path) -> list[Outcome]:
     return outcomes
 
 
-def _explain(broken: list[Outcome], folder: Path, *, stock: bool) -> int:
-    full = "\n".join(table.complaint(outcome) for outcome in broken)
+def _explain(broken: list[str], folder: Path, *, stock: bool) -> int:
+    full = "\n".join(broken)
     (folder / "broken.txt").write_text(full + "\n")
     print("\nStock Celery did not hold:" if stock else "\nBroken guarantees:")
     print("\n".join(table.shortened(text) for text in full.splitlines()))

@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import select
 
 from flask_nightshift import BrokerUnavailable
+from flask_nightshift.operations import pauses
 from flask_nightshift.services import current
 from flask_nightshift.store.tables import dead_letters
 
@@ -34,6 +35,12 @@ class Client(Protocol):
 
     def left(self) -> int:
         """The number of messages in the broker: ready, delayed or delivered to workers."""
+
+    def pause(self) -> None:
+        """Have no worker begin a job."""
+
+    def resume(self) -> None:
+        """End the pause."""
 
     def close(self) -> None:
         """Close connections."""
@@ -71,6 +78,14 @@ class NightshiftClient:
             depth.ready + (depth.delayed or 0) + (depth.leased or 0) for depth in depths
         )
 
+    def pause(self) -> None:
+        """As ``flask jobs pause``."""
+        pauses.pause(self.services, [QUEUE], reason="chaos")
+
+    def resume(self) -> None:
+        """As ``flask jobs resume``."""
+        pauses.resume(self.services, [QUEUE])
+
     def close(self) -> None:
         """End the journal's thread and close connections."""
         self.services.journal.close()
@@ -101,6 +116,12 @@ class StockClient:
     def left(self) -> int:
         """0: a stock message may stay in ``unacked`` until its visibility timeout, so it is not checked."""
         return 0
+
+    def pause(self) -> None:
+        """Celery has no such thing."""
+
+    def resume(self) -> None:
+        """Celery has no such thing."""
 
     def close(self) -> None:
         """Close connections."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from flask_nightshift.domain.pools import DEFAULT
 from servers import Postgres
 
 from .brokers import BROKERS
@@ -21,8 +22,16 @@ class Environment:
     The same workers serve all faults that need the same setup; a broken guarantee replaces them.
     """
 
-    def __init__(self, broker: str, folder: Path, *, workers: int = 3, stock: bool = False) -> None:
-        self.broker = broker
+    def __init__(
+        self,
+        broker: str,
+        folder: Path,
+        *,
+        workers: int = 3,
+        stock: bool = False,
+        pool: str = DEFAULT.name,
+    ) -> None:
+        self.broker, self._pool = broker, pool
         self._folder, self._size, self._stock = folder, workers, stock
         self._server: Any = None
         self._postgres: Postgres | None = None
@@ -43,7 +52,7 @@ class Environment:
         """One trial."""
         if fault in self._seen:  # its jobs would have the ids of those before
             self._dismiss()
-        workers = self._workers_for(Setup.of(fault, self.broker, prefetch))
+        workers = self._workers_for(Setup.of(fault, self.broker, prefetch, self._pool))
         self._seen.add(fault)
         try:
             outcome = Trial(workers, Plan(fault, self.broker, jobs, kills, seed)).run()

@@ -31,7 +31,12 @@ class Fault(enum.Enum):
     RETRY_STORM = "retry-storm"
     WORKER_FREEZE = "worker-freeze"
     DATABASE_AWAY = "database-away"
+    PAUSE = "pause"
     MIXED = "mixed"
+
+
+OF_CHILDREN = {Fault.CHILD_KILL, Fault.MIXED}
+"""Those that kill child processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,13 @@ FACTS = {
         "PostgreSQL is stopped for a few seconds",
         Twice.NEVER,
         "history never stops work",
+        slow=True,
+    ),
+    Fault.PAUSE: Facts(
+        "the queue is paused; meanwhile a worker is killed and every connection cut; no job may begin before the end",
+        Twice.OF_VICTIMS,
+        "the jobs of the killed worker, after the pause; on RabbitMQ a lost connection counts as a dead worker",
+        rabbitmq=Twice.ANY,
         slow=True,
     ),
     Fault.MIXED: Facts(

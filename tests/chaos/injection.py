@@ -15,7 +15,7 @@ from .brokers import cut_connections
 from .faults import Blow, Fault
 from .ledger import Run
 from .plan import Step
-from .workers import CONCURRENCY, Worker, Workers
+from .workers import Worker, Workers
 
 AWAY = 4.0
 """Seconds for which a stopped database stays away, and every other time a frozen broker."""
@@ -32,6 +32,8 @@ STOCK_LIMIT = 2.0
 PATIENCE = 0.02
 LOOKS = 25
 """Looks, ``PATIENCE`` seconds apart, after which another worker than the one picked is good enough."""
+HEARD = 2.0
+"""Seconds after which nothing of a paused queue begins."""
 POISON_LIMIT = 8
 """Deliveries of poison after which stock Celery is taken at its word that this never ends."""
 
@@ -57,6 +59,7 @@ class FaultInjector:
             Fault.CONNECTION_CUT: self._cut,
             Fault.DATABASE_AWAY: self._database_away,
             Fault.POISON: self._poisoned,
+            Fault.PAUSE: self._pause,
         }
 
     def inject(self, step: Step) -> Blow | None:
@@ -109,7 +112,7 @@ class FaultInjector:
             at = time.time()
             victim.signal_all(signal.SIGSTOP)
             hand = self._book.refresh().in_hand(victim.pid)
-            if len(hand) < CONCURRENCY:
+            if len(hand) < self._workers.setup.at_once:
                 victim.signal_all(signal.SIGCONT)
                 victim = self._busy_worker(step)
                 continue
@@ -178,6 +181,29 @@ class FaultInjector:
 
         self._wait(ended, 2 * RECOVERY_LIMIT)
         return Blow(step.fault, at, time.time())
+
+    def _pause(self, step: Step) -> Blow | None:
+        victim = None if self._workers.stock else self._busy_worker(step)
+        if victim is None:
+            return None
+        blow = Blow(step.fault, time.time(), 0.0, victim.pid)
+        self._workers.client.pause()
+        try:
+            victim.kill()
+            cut_connections(self._workers.server)
+            blow.over = time.time()
+            time.sleep(HEARD)
+            quiet_since = time.time()
+            self._workers.ensure()
+            self._workers.until_up()
+            time.sleep(HEARD)
+            if self._book.refresh().started_since(quiet_since):
+                self.stalled.append("a job of a paused queue began")
+        finally:
+            self._workers.client.resume()
+        resumed = time.time()
+        self._wait(lambda: self._book.refresh().started_since(resumed) or not self._feed(), RECOVERY_LIMIT)
+        return blow
 
     # waiting
     def _outage(self, step: Step, away: Callable[[], Any], back: Callable[[], Any]) -> Blow | None:

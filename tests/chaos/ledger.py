@@ -35,7 +35,7 @@ class Run:
 def recorded(path: str, job: str, attempt: int) -> Iterator[None]:
     """Write the start now, and at the end ``finish``, or ``fail`` when the block raises."""
     ledger = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    who = f"{job} {attempt} {os.getppid()} {os.getpid()}"
+    who = f"{job} {attempt} {os.getsid(0)} {os.getpid()}"  # each worker's main process leads a session
     try:
         _write(ledger, "start", who)
         try:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from flask_nightshift.domain.pools import POOLS
+
+from .beat_faults import BeatFault
 from .brokers import BROKERS
-from .faults import Fault
+from .faults import OF_CHILDREN, Fault
 
 T = TypeVar("T")
 
@@ -28,20 +31,32 @@ class Parameters:
     """For each child; None: 16 in ``mixed``, else 1."""
     brokers: tuple[str, ...] = tuple(BROKERS)
     faults: tuple[Fault, ...] = tuple(Fault)
+    beat_faults: tuple[BeatFault, ...] = tuple(BeatFault)
+    seconds: int = 180
+    """For which one of two Beats is killed again and again; each other fault of Beats takes a quarter of it."""
     stock: bool = False
+    pool: str = "prefork"
+    """As ``--pool``; where jobs do not run in children, none is killed, and faults are not mixed."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Parameters:
-        """Read ``JOBS``, ``KILLS``, ``SEED``, ``PREFETCH`` and so on; raises ``WrongParameter``."""
+        """Read ``JOBS``, ``KILLS``, ``SEED``, ``SECONDS`` and so on; raises ``WrongParameter``."""
         faults = {fault.value: fault for fault in Fault}
+        pool = _one(environment, "POOL", tuple(POOLS), cls.pool)
+        if not POOLS[pool].forks:
+            faults = {name: fault for name, fault in faults.items() if fault not in OF_CHILDREN}
+        chosen = _several(environment, "FAULTS", {**faults, **{fault.value: fault for fault in BeatFault}})
         parameters = cls(
             jobs=_whole(environment, "JOBS", 1, 1_000_000, cls.jobs),
             kills=_whole(environment, "KILLS", 1, 10_000, cls.kills),
             seed=_whole(environment, "SEED", 0, 2**32, cls.seed),
             prefetch=_whole(environment, "PREFETCH", 1, 1000, 0) or None,
             brokers=_several(environment, "BROKERS", {name: name for name in BROKERS}),
-            faults=_several(environment, "FAULTS", faults),
+            faults=tuple(fault for fault in chosen if isinstance(fault, Fault)),
+            beat_faults=tuple(fault for fault in chosen if isinstance(fault, BeatFault)),
+            seconds=_whole(environment, "SECONDS", 1, 86_400, cls.seconds),
             stock=_whole(environment, "STOCK", 0, 1, 0) == 1,
+            pool=pool,
         )
         if parameters.jobs < parameters.kills + 1:
             raise WrongParameter(
@@ -62,6 +77,13 @@ def _whole(environment: Mapping[str, str], name: str, low: int, high: int, defau
     if not low <= value <= high:
         raise WrongParameter(f"{name}={text!r}: give a whole number from {low} to {high}")
     return value
+
+
+def _one(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
+    text = environment.get(name, "").strip() or default
+    if text not in allowed:
+        raise WrongParameter(f"{name}={text!r}: allowed are {', '.join(allowed)}")
+    return text
 
 
 def _several(environment: Mapping[str, str], name: str, known: Mapping[str, T]) -> tuple[T, ...]:

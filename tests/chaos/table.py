@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from .beat_faults import BeatOutcome
 from .faults import FACTS
 from .trial import Outcome
 
@@ -10,11 +13,16 @@ WIDTHS = {
     "ended twice": 11, "median": 6, "longest": 7, "took": 5, "": 6,
 }  # fmt: skip
 """Of the columns; negative: to the left. ``median`` and ``longest`` are of the recoveries."""
+BEAT_WIDTHS = {
+    "fault": -17, "broker": -8, "database": -10, "hits": 5, "ticks": 6, "missing": 7, "twice": 5, "again": 5, "took": 5,
+    "": 6,
+}  # fmt: skip
+"""Of the faults of Beats; ``again``: jobs that the broker delivered again."""
 
 
-def head() -> str:
+def head(widths: Mapping[str, int] = WIDTHS) -> str:
     """The first two lines."""
-    names = _row(list(WIDTHS))
+    names = _row(list(widths), widths)
     return f"{names}\n{'-' * len(names)}"
 
 
@@ -28,10 +36,23 @@ def line(outcome: Outcome) -> str:
     return _row([plan.fault.value, plan.broker, *map(str, counts), *times, mark])
 
 
-def _row(cells: list[str]) -> str:
+def beat_line(outcome: BeatOutcome, broker: str, database: str) -> str:
+    """One trial of Beats."""
+    accounts = outcome.accounts
+    wrong = (
+        sum(len(each.missing) + len(each.odd) for each in accounts),
+        sum(len(each.twice) for each in accounts),
+    )
+    counts = (outcome.hits, sum(each.due for each in accounts), *wrong, outcome.again)
+    mark = "BROKEN" if outcome.broken else "ok"
+    took = f"{outcome.seconds:.0f}"
+    return _row([outcome.fault.value, broker, database, *map(str, counts), took, mark], BEAT_WIDTHS)
+
+
+def _row(cells: list[str], widths: Mapping[str, int] = WIDTHS) -> str:
     return "  ".join(
         cell.ljust(-width) if width < 0 else cell.rjust(width)
-        for cell, width in zip(cells, WIDTHS.values(), strict=True)
+        for cell, width in zip(cells, widths.values(), strict=True)
     )
 
 

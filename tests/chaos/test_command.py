@@ -8,22 +8,24 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import redis
 
-from places import python_path
+from places import ROOT, python_path
 from servers import wait_for
 
+ALONE = (sys.executable, "-m", "chaos")
 
-def chaos(folder: Path, **parameters: str) -> subprocess.Popen[str]:
+
+def chaos(folder: Path, command: Sequence[str] = ALONE, **parameters: str) -> subprocess.Popen[str]:
     """Start the command; its temporary files, and those of its children, go to ``folder``."""
     environment = {**os.environ, "PYTHONPATH": python_path(), "TMPDIR": str(folder), **parameters}
     return subprocess.Popen(
-        [sys.executable, "-m", "chaos"], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        command, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def left_in(folder: Path) -> list[str]:
@@ -42,7 +44,8 @@ def left_in(folder: Path) -> list[str]:
 
 
 def test_a_run_prints_its_table_and_leaves_nothing(tmp_path: Path) -> None:
-    process = chaos(tmp_path, JOBS="20", KILLS="1", BROKERS="valkey", FAULTS="child-kill")
+    make = ("make", "--silent", f"--old-file={sys.prefix}/.test", "chaos", f"VENV={sys.prefix}")
+    process = chaos(tmp_path, make, JOBS="20", KILLS="1", BROKERS="valkey", FAULTS="child-kill")
     said, _ = process.communicate(timeout=150)
     assert process.returncode == 0, said
     [line] = [line for line in said.splitlines() if line.startswith("child-kill")]

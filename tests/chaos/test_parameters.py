@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from .beat_faults import BeatFault
 from .faults import Fault
 from .parameters import Parameters, WrongParameter
 from .plan import Plan
@@ -12,6 +13,7 @@ from .plan import Plan
 def test_without_parameters_every_fault_runs_on_every_broker() -> None:
     parameters = Parameters.of({})
     assert parameters.faults == tuple(Fault)
+    assert parameters.beat_faults == tuple(BeatFault)
     assert parameters.brokers == ("valkey", "redis", "rabbitmq")
     assert not parameters.stock
     assert parameters.prefetch is None, "as each fault needs it"
@@ -27,6 +29,20 @@ def test_parameters_are_read() -> None:
     assert parameters.stock
 
 
+def test_faults_of_beats_are_chosen_beside_the_others() -> None:
+    parameters = Parameters.of({"FAULTS": "poison,beat-kill", "SECONDS": "30"})
+    assert (parameters.faults, parameters.beat_faults) == ((Fault.POISON,), (BeatFault.BEAT_KILL,))
+    assert parameters.seconds == 30
+
+
+def test_where_jobs_do_not_run_in_children_none_is_killed() -> None:
+    parameters = Parameters.of({"POOL": "threads"})
+    assert parameters.pool == "threads"
+    assert not {Fault.CHILD_KILL, Fault.MIXED} & set(parameters.faults)
+    with pytest.raises(WrongParameter, match="child-kill"):
+        Parameters.of({"POOL": "solo", "FAULTS": "child-kill"})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
@@ -35,8 +51,11 @@ def test_parameters_are_read() -> None:
         ("SEED", "-1", "from 0 to"),
         ("PREFETCH", "-1", "from 1 to 1000"),
         ("STOCK", "yes", "from 0 to 1"),
+        ("POOL", "eventlet", "prefork, threads, solo, gevent"),
         ("BROKERS", "valkey,kafka", "valkey, redis, rabbitmq"),
         ("FAULTS", "gremlins", "worker-tree-kill, child-kill"),
+        ("FAULTS", "gremlins", "beat-kill, beat-freeze"),
+        ("SECONDS", "0", "from 1 to"),
         ("JOBS", "3", "more jobs than kills"),
     ],
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flask_nightshift.domain.pools import DEFAULT, POOLS
 from flask_nightshift.errors import DatabaseUnavailable
 from places import python_path
 from servers import Postgres, Server, wait_for
@@ -39,22 +40,30 @@ class Setup:
     """How the workers of a trial are set up.
 
     ``prefetch``: Celery's multiplier (None: Nightshift's default, by time); ``heartbeat``: of AMQP, in seconds (a
-    frozen worker is given up after about two of them; None: Nightshift's own); ``postgres``: the database, else SQLite.
+    frozen worker is given up after about two of them; None: Nightshift's own); ``postgres``: the database, else SQLite;
+    ``pool``: Nightshift's ``--pool``.
     """
 
     prefetch: int | None = None
     heartbeat: int | None = None
     postgres: bool = False
+    pool: str = DEFAULT.name
 
     @classmethod
-    def of(cls, fault: Fault, broker: str, prefetch: int | None = None) -> Setup:
+    def of(cls, fault: Fault, broker: str, prefetch: int | None = None, pool: str = DEFAULT.name) -> Setup:
         """What a fault needs on ``broker``; ``prefetch`` if not its own."""
         freezes = fault in (Fault.MIXED, Fault.WORKER_FREEZE)
         return cls(
             prefetch=prefetch or (16 if fault is Fault.MIXED else None),
             heartbeat=FROZEN_HEARTBEAT if freezes and broker == "rabbitmq" else None,
             postgres=fault in (Fault.MIXED, Fault.DATABASE_AWAY),
+            pool=pool,
         )
+
+    @property
+    def at_once(self) -> int:
+        """How many jobs a worker runs at once."""
+        return 1 if POOLS[self.pool].one_job else CONCURRENCY
 
 
 class Worker:
@@ -171,7 +180,7 @@ class Workers:
             argv = ["celery", "--app", "chaos.stock_app", "worker", "--hostname", name, "--loglevel", "INFO"]
             options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         else:
-            argv = ["flask", "jobs", "worker", "--name", name]
+            argv = ["flask", "jobs", "worker", "--name", name, "--pool", self.setup.pool]
         log = self.folder / "logs" / f"{self._started}.log"
         return Worker(name, [sys.executable, "-m", *argv, *options], env, log)
 

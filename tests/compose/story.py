@@ -115,18 +115,22 @@ class Story:
         jobs = [self._post("/signup", {"name": f"U{n}", "email": f"u{n}@example.org"}) for n in range(20)]
         self.stack.compose("rm", "--stop", "--force", "broker", timeout=120)
         begun = time.monotonic()
-        code, body = http(f"{self.stack.web}/signup", {"name": "Eve", "email": "eve@example.org"})
+        hook = {"url": "http://partner:8000/ok", "payload": {}}
+        code, body = http(f"{self.stack.web}/hooks", hook)
         refused = time.monotonic() - begun
         expect(
             code == 503 and refused < 5,
-            f"without a broker /signup answered {code} in {refused:.1f} s: {body[:200]}",
+            f"without a broker /hooks answered {code} in {refused:.1f} s: {body[:200]}",
         )
+        code, body = http(f"{self.stack.web}/signup", {"name": "Eve", "email": "u20@example.org"})
+        expect(code == 202, f"without a broker /signup, which needs none, answered {code}: {body[:200]}")
+        jobs.append(json.loads(body)["job"]["id"])
         self.stack.compose("up", "-d", "--scale", "worker=3", timeout=240)
         for job in jobs:
             self._await_success(job, 60)
         mails = [mail for mail in self._recipients() if mail.startswith("u")]
-        expect(len(mails) == len(set(mails)) == 20, f"20 mails were due, {len(mails)} came")
-        return f"20 jobs waited, 20 mails; meanwhile /signup answered 503 in {refused:.2f} s"
+        expect(len(mails) == len(set(mails)) == 21, f"21 mails were due, {len(mails)} came")
+        return f"21 jobs waited, 21 mails; meanwhile /hooks answered 503 in {refused:.2f} s, and /signup 202"
 
     def commands(self) -> str:
         """flask jobs health, stats and doctor in the container"""

@@ -10,8 +10,9 @@ from datetime import timedelta
 import pytest
 
 from broker_harness import Harness, a_job
-from flask_nightshift.brokers.base import PUBLISH_TIMEOUT, QueueDepth
+from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.brokers.redis.client import connect
+from flask_nightshift.brokers.values import QueueDepth
 from flask_nightshift.domain.job import Failure, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.message import burial

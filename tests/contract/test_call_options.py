@@ -38,6 +38,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"headers": [1]}, r"headers=\[1\] is not usable: give a dict"),
     ({"ignore_result": "yes"}, "ignore_result='yes' is not usable: give True or False"),
     ({"link": "results.add"}, "link='results.add' is not usable: give a signature"),
+    ({"tags": "billing"}, "tags='billing' is not usable: give a list of at most 10 printable texts"),
     ({"task_id": 7}, "task_id=7 is not usable: give a name of 1 to 255 bytes"),
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from celery import Task, signals
 from celery.canvas import StampingVisitor
 from flask import Flask
 from kombu.exceptions import EncodeError
+from kombu.serialization import register
+from kombu.utils import json as kombu_json
 
 from broker_harness import Harness
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
@@ -105,6 +108,34 @@ def test_a_receiver_s_change_to_one_job_does_not_affect_the_next(harness: Harnes
             assert seen(receive())["headers"]["timelimit"][0] == 1
         add.delay(1, 2)
         assert seen(receive()) == before
+
+
+@pytest.mark.parametrize("way", [{}, CELERYS_WAY], ids=["ours", "celerys"])
+@pytest.mark.parametrize("rest", [None, "text"], ids=["removes", "replaces"])
+def test_a_receiver_may_take_any_header_away(
+    harness: Harness, app: Flask, way: dict[str, Any], rest: str | None
+) -> None:
+    """Without these headers Celery's workers fail or wait for ever, or ours could not settle the job."""
+
+    def meddle(headers: Any, **_: Any) -> None:
+        for name in list(headers):
+            if name not in ("eta", "lang", "stamps", "group") and not (rest and name in ("id", "task")):
+                headers.pop(name)
+                if rest and name == "nightshift":
+                    headers[name] = rest
+
+    with harness.consumer() as receive, connected(signals.before_task_publish, meddle):
+        result = add.apply_async((1, 2), tags=["kept"], **way)
+        message = receive()
+        message.ack()
+        assert (message.headers["id"], message.headers["task"]) == (result.id, add.name)
+        assert message.headers["nightshift"]["tags"] == ["kept"]
+        if not way:
+            add.enqueue_many([(1, 2), (3, 4)])
+            for _ in range(2):
+                message = receive()
+                message.ack()
+                assert message.headers["nightshift"]["queue"] == harness.queue
 
 
 def test_a_message_names_the_process_and_thread_of_its_origin(harness: Harness, app: Flask) -> None:
@@ -256,11 +287,37 @@ def test_many_jobs_are_refused_in_time_while_the_broker_is_down(
 ) -> None:
     add.enqueue_many([(1, 1), (2, 2)])
     getattr(harness.server, trouble)()
-    began = utcnow()
-    with pytest.raises(BrokerUnavailable) as caught:
-        add.enqueue_many([(n, n) for n in range(600)])
-    assert (utcnow() - began).total_seconds() < PUBLISH_TIMEOUT
-    assert caught.value.enqueued == ()
+    for _ in range(3):  # on a busy machine it may be late, but not again and again
+        began = utcnow()
+        with pytest.raises(BrokerUnavailable) as caught:
+            add.enqueue_many([(n, n) for n in range(600)])
+        took = (utcnow() - began).total_seconds()
+        assert caught.value.enqueued == ()
+        if took < PUBLISH_TIMEOUT:
+            return
+    pytest.fail(f"three times it took too long, at last {took} s")
+
+
+@pytest.fixture
+def own_json() -> Iterator[None]:
+    """The app registers a serializer of its own as ``json``, as apps do for types that JSON lacks."""
+    content_type, encoding = "application/json", "utf-8"
+    register(
+        "json", lambda value: json.dumps({"own": value}), lambda text: json.loads(text)["own"], content_type
+    )
+    yield
+    register("json", kombu_json.dumps, kombu_json.loads, content_type, encoding)
+
+
+@pytest.mark.usefixtures("own_json")
+def test_an_apps_own_json_serializer_writes_and_reads(harness: Harness, app: Flask) -> None:
+    with harness.consumer() as receive:
+        add.delay(1, 2)
+        add.enqueue_many([(1, 2), (1, 2)])
+        for message in (receive(), receive(), receive()):
+            assert json.loads(message.body)["own"][0] == [1, 2]
+            assert message.payload[:2] == [[1, 2], {}]
+            message.ack()
 
 
 one_broker = pytest.mark.parametrize("harness", ["memory"], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.message.headers import deliveries
 from flask_nightshift.observe import doctor
+from flask_nightshift.operations.cancelling import cancel
 from flask_nightshift.services import current
 from flask_nightshift.worker import main
 from servers import wait_for
@@ -221,6 +223,35 @@ def test_a_worker_of_this_process_retries_buries_and_runs_a_replay(app: Flask, p
         assert wait_for(replayed, 10, "the dead letter") == 1
         wait_for(lambda: ran.count("bye") == 2, 10, "the replay")
     assert broker.depths([DEAD_QUEUE])[0].ready == 0
+
+
+@jobs.task(name="memory.hold")
+def hold(word: str) -> None:
+    ran.append(word)
+    while True:
+        jobs.current.check_cancelled()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_a_job_is_cancelled_while_it_waits_in_the_queue_or_a_worker_and_while_it_runs(
+    app: Flask, pool: str
+) -> None:
+    services: Any = current()
+    delayed, waits = flaky.apply_async(("never",), countdown=60), flaky.delay("never")
+    for job in (delayed, waits):
+        assert cancel(services, job.id, by="a test").removed
+    with start_worker(services.celery, 1, pool, perform_ping_check=False, prefetch_multiplier=5):
+        holder, held, also = (task.delay("held") for task in (hold, flaky, flaky))
+        wait_for(lambda: ran == ["held"], 10, "the job that runs")
+        services.journal.flush()
+        for job in (held, also, holder):
+            cancel(services, job.id, by="a test")
+        for job in (held, also, holder):
+            wait_for(lambda each=job.id: jobs.job(each).state == "cancelled", 10, job.id)
+        wait_for(lambda: services.orders.count_tombstones() == 0, 10, "the tombstones")
+        hopeless.delay("next")
+        wait_for(lambda: ran == ["held", "next"], 10, "the next job")
 
 
 def replayed() -> int:

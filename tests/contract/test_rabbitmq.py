@@ -17,7 +17,9 @@ from broker_harness import Harness, a_job, make_harness
 from flask_nightshift.brokers.rabbitmq import topology
 from flask_nightshift.domain.job import Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
+from flask_nightshift.message import headers as message_headers
 from flask_nightshift.message.burial import DEAD_QUEUE
+from flask_nightshift.message.headers import deliveries
 from servers import RabbitMQ, wait_for
 
 DELIVERIES = 3
@@ -66,6 +68,58 @@ def test_rabbitmq_itself_buries_a_message_that_comes_back_too_often(harness: Har
     (again,) = wait_for(harness.broker.take_dead_letters, 5, "the dead letter again")
     assert again.letter.id == letter.id
     again.done()
+
+
+def test_unstarted_jobs_go_back_uncounted(harness: Harness) -> None:
+    jobs = [a_job("mail.send", number) for number in range(20)]
+    for job in jobs:
+        harness.broker.publish(job, harness.queue)
+
+    with harness.consumer(prefetch=len(jobs)) as receive:
+        messages = [receive() for _ in jobs]
+        for message in messages:
+            message.job_queue = harness.queue
+        harness.broker.return_unstarted(messages[5:])
+        harness.broker.return_unstarted(messages)  # some of them again
+
+        again = [receive() for _ in jobs]
+    assert [each.body for each in again] == [each.body.decode() for each in [*jobs[5:], *jobs[:5]]]
+    assert [each.headers["id"] for each in again] == [job.headers["id"] for job in [*jobs[5:], *jobs[:5]]]
+    assert not any(deliveries(each.headers) or each.delivery_info["redelivered"] for each in again)
+
+
+def test_an_unstarted_job_of_the_quarantine_goes_back_there_with_its_count(harness: Harness) -> None:
+    quarantine = topology.quarantine_of(harness.queue).name
+    job = a_job()
+    job.headers[message_headers.DELIVERIES] = 2
+    harness.broker.publish(job, quarantine)
+
+    for _ in range(2):
+        with harness.connection() as connection, connection.channel() as channel:
+            message = channel.message_to_python(channel.basic_get(quarantine))
+            message.job_queue = harness.queue
+            assert deliveries(message.headers) == 2
+            harness.broker.return_unstarted([message])
+    assert ready(harness) == 1
+
+
+@pytest.mark.parametrize(("name", "counted"), [("attempts", False), ("note", True)])
+def test_unstarted_jobs_go_back_also_if_their_headers_do_not_fit_into_a_frame(
+    harness: Harness, name: str, counted: bool
+) -> None:
+    """Past attempts can be left out; for a header of the user's own, RabbitMQ returns the message."""
+    jobs = [a_job(), a_job()]
+    with harness.consumer() as receive:
+        for job in jobs:
+            harness.broker.publish(job, harness.queue)
+        messages = [receive() for _ in jobs]
+        for message in messages:
+            message.job_queue = harness.queue
+        large = messages[1].headers
+        (large["nightshift"] if counted is False else large)[name] = [{"message": "x" * 200_000}]
+        harness.broker.return_unstarted(messages)
+        again = {each.headers["id"]: deliveries(each.headers) for each in (receive(), receive())}
+    assert again == {jobs[0].headers["id"]: 0, jobs[1].headers["id"]: int(counted)}
 
 
 def test_a_job_that_expired_in_the_queue_is_buried(harness: Harness) -> None:

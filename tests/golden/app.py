@@ -80,9 +80,13 @@ def file_of(name: str) -> Path:
 
 def create_app(**config: Any) -> Flask:
     app = Flask("golden", instance_path=config.pop("INSTANCE", None) or os.environ["INSTANCE"])
+    schedule: dict[str, Any] = {}
+    if os.environ.get("WITH_NIGHTLY"):
+        schedule["nightly"] = {"task": "golden.plain", "schedule": "30 2 * * 1-5", "args": (3,)}
     if os.environ.get("WITH_SCHEDULE"):
         entry = {"task": "golden.plain", "schedule": 1, "args": (1,), "kwargs": {"name": "Jörg"}}
-        app.config["NIGHTSHIFT_SCHEDULE"] = {"every-second": entry}
+        schedule["every-second"] = entry
+    app.config["NIGHTSHIFT_SCHEDULE"] = schedule
     app.config.update(config)
     jobs.init_app(app)
     return app

@@ -35,7 +35,9 @@ def main() -> None:
     told = []
     for words in map(json.loads, sys.argv[1:]):
         done = runner.invoke(group(), words)
-        told.append({"exit": done.exit_code, "output": done.stdout, "error": done.stderr})
+        # a thread looks for queues that nobody hears, sooner or later than the command ends
+        error = "".join(line for line in done.stderr.splitlines(True) if not line.startswith("queue.unheard"))
+        told.append({"exit": done.exit_code, "output": done.stdout, "error": error})
     print(json.dumps(told))
 
 

@@ -6,6 +6,7 @@ from now, so an hour's delay stays visible, and a slow machine does not matter.
 
 from __future__ import annotations
 
+import getpass
 import re
 import socket
 from collections.abc import Callable
@@ -26,17 +27,32 @@ _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=publisher:)[0-9a-f]{16}\b"), "<publisher>"),
     (re.compile(r"\b[0-9a-f]{16}\.\d+\.\d+\b"), "<delivery tag>"),
     (re.compile(r"^[0-9a-f]{8}(?= replayed)", re.MULTILINE), "<end of an id>"),
+    (re.compile(r"^nst_[0-9a-f]{12}_[0-9a-f]{64}$"), "<token>"),
+    (re.compile(r"^[0-9a-f]{12}$"), "<id of a token>"),
     (re.compile(r"\b\d+(?:\.\d+)?(?= (?:s ago|ms|MiB)\b)"), "<number>"),
     (re.compile(r"\b(Valkey|Redis|RabbitMQ) \d+(?:\.\d+)+"), r"\1 <version>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:<port>"),
     (re.compile(r"(?<=:<port>/)v[0-9a-f]{8}\b"), "<vhost>"),
     (re.compile(r"^(?:[01]\.){28}"), "<bits of the delay>."),
 )
+
+
+def _operator(value: str) -> str:
+    return value.replace(f"{getpass.getuser()}@", "<user>@").replace(socket.gethostname(), "<host>")
+
+
 _VALUES: dict[str, Callable[[Any], Any]] = {
+    "by": _operator,
+    "created_by": _operator,
     "expiration": lambda value: f"<{round(int(value) / 60_000)} min>",
     "fingerprint": lambda _: "<fingerprint>",
     "hostname": lambda _: "<host>",
+    "left_out": lambda _: "<next>",
+    "memory_bytes": lambda _: "<bytes>",
+    "next_at": lambda _: "<next>",
     "pid": lambda _: "<pid>",
+    "start": lambda _: "<hour>",
+    "skips_until": lambda _: "<next>",
     "version": lambda _: "<version>",
     "traceback": lambda value: f"… {value.strip().splitlines()[-1]}" if value else value,
 }
@@ -75,6 +91,8 @@ class _Pass:
     def _member(self, key: Any, value: Any) -> Any:
         if key in _VALUES and value is not None and not isinstance(value, (dict, list)):
             return _VALUES[key](value)
+        if key == "counts" and isinstance(value, list):  # of a trend, whose buckets move on
+            return f"<{sum(value)} in {len(value)}>"
         return "<seconds>" if key in _SECONDS and isinstance(value, float) else self.of(value)
 
     def _text(self, text: str) -> str:

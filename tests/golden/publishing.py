@@ -41,6 +41,7 @@ WAYS: dict[str, Callable[[], Any]] = {
     "priority": lambda: plain.apply_async((7,), priority=6),
     "expires": lambda: plain.apply_async((7,), expires=2 * HOUR),
     "headers": lambda: plain.apply_async((7,), headers={"tenant": "eu"}),
+    "tags": lambda: plain.apply_async((7,), tags=["billing", "customer:7"]),
     "limits": lambda: plain.apply_async((7,), soft_time_limit=20, time_limit=30),
     "all-options": lambda: plain.apply_async(
         (7,),

@@ -26,15 +26,44 @@ TESTS = Path(__file__).parents[1]
 COMMANDS = {
     "health": ["health", "--json"],
     "stats": ["stats", "--json"],
+    "workers": ["workers", "--json"],
     "doctor": ["doctor", "--json"],
+    "list": ["list", "--json", "--limit", "3"],
     "show-succeeded": ["show", "{succeeded}", "--json"],
     "show-dead": ["show", "{dead}", "--json"],
     "show-unknown": ["show", "{unknown}", "--json"],
     "delayed-list": ["delayed", "list", "--json"],
+    "locks": ["locks", "--json"],
+    "locks-release": ["locks", "release", "golden.plain:told", "--json"],
+    "cancel": ["cancel", "{waiting}", "--json"],
+    "cancel-ended": ["cancel", "{succeeded}"],
+    "cancel-all": ["cancel", "--task", "no.such", "--yes", "--json"],
+    "recover": ["recover", "--dry-run", "--json"],
     "dead-list": ["dead", "list", "--json"],
+    "dead-incidents": ["dead", "incidents", "--json"],
     "dead-show": ["dead", "show", "{dead}", "--json"],
+    "copy": ["copy", "{dead}", "--json", "--queue", "later"],
+    "copy-ended": ["copy", "{succeeded}"],
+    "dead-replay-changed": ["dead", "replay", "{dead}", "--args", '["***"]'],
     "dead-replay": ["dead", "replay", "{dead}", "--queue", "later"],
     "dead-list-any": ["dead", "list", "--status", "any", "--json"],
+    "pause": ["pause", "--reason", "golden", "later", "mial", "--json"],
+    "resume": ["resume", "--all", "--json"],
+    "schedule-pause": ["schedule", "pause", "nightly", "--json"],
+    "schedule-list": ["schedule", "list", "--json"],
+    "schedule-resume": ["schedule", "resume", "nightly", "--json"],
+    "schedule-skip-next": ["schedule", "skip-next", "nightly", "--json"],
+    "schedule-run-now": ["schedule", "run-now", "nightly", "--json"],
+    "schedule-show": ["schedule", "show", "nightly", "--json"],
+    "token-create": ["token", "create", "ci", "--scope", "view,replay", "--json"],
+    "token-list": ["token", "list", "--json"],
+    "token-revoke": ["token", "revoke", "ci", "--json"],
+    "schedule-unknown": ["schedule", "show", "nigthly", "--json"],
+    "bulk-discard": ["dead", "discard", "--all", "--bulk", "--rate", "10/s", "--why", "golden", "--yes"],
+    "bulk-list": ["bulk", "list", "--json"],
+    "bulk-show-unknown": ["bulk", "show", "0123456789abcdef", "--json"],
+    "bulk-unknown": ["bulk", "cancel", "0123456789abcdef", "--json"],
+    "audit": ["audit", "--json"],
 }
 """In this order; ids of jobs stand for what is in braces."""
 
@@ -54,6 +83,7 @@ class Story:
             FLASK_APP="golden.app",
             PYTHONPATH=python_path(),
             NIGHTSHIFT_DATABASE_URL=self._history.url,
+            WITH_NIGHTLY="1",
         )
         self._app = golden_app.create_app(
             INSTANCE=str(folder / "instance"),
@@ -129,7 +159,10 @@ class Story:
         self._until(self._history.dead_letter, "the dead letter is not archived")
         self._keep("dead-letter-row.json", self._history.dead_letter())
         self._until(lambda: self._history.has_ended(dead), "history is not written")
-        self._command(succeeded=succeeded, dead=dead, unknown="no-such-job")
+        waiting = golden_app.plain.apply_async((7,), unique="until_done", unique_key="told", queue="later").id
+        self._keep("messages/unique.json", {"later": self._view.take()["later"]})
+        self._until(lambda: self._history.knows(waiting), "history does not know the job that waits")
+        self._command(succeeded=succeeded, dead=dead, waiting=waiting, unknown="no-such-job")
         self._keep("messages/replay.json", {"later": self._view.take()["later"]})
         self._read_http()
         assert worker.stop() == 0

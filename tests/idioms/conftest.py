@@ -10,6 +10,9 @@ import pytest
 
 from workshop import Workshop
 
+collect_ignore = ["apps"]
+"""Suites that tests run in processes of their own."""
+
 BROKERS = [
     pytest.param("redis_server", marks=pytest.mark.redis),
     pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),

@@ -212,4 +212,4 @@ def test_many_jobs_of_which_some_ran_twice(store: Store) -> None:
 
 
 def test_a_row_has_the_columns_of_the_table_in_their_order() -> None:
-    assert list(journal.JobRow._fields) == tables.jobs.c.keys()
+    assert [*journal.JobRow._fields, "block"] == tables.jobs.c.keys()

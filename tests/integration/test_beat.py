@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 from celery.beat import BeatLazyFunc
 from celery.schedules import crontab, schedule
+from redis import Redis
+from sqlalchemy import select
 
 from beats import START, Beats, Clock
 from flask_nightshift.errors import ConfigurationError
 from flask_nightshift.store import heartbeats
+from flask_nightshift.store.schedules import Progress
+from flask_nightshift.store.tables import outbox
 from opsapp import opened
 from servers import Valkey, wait_for
 from system import running
@@ -31,15 +35,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def beats(valkey: Valkey, tmp_path: Path) -> Iterator[Make]:
+def beats(clock: Clock, valkey: Valkey, tmp_path: Path) -> Iterator[Make]:
     """Make a Beat of one entry, ``often``, in an app with the given settings."""
     with ExitStack() as stack:
 
-        def make(when: Any, *, args: Any = (1,), **config: Any) -> Beats:
+        def make(when: Any, *, args: Any = (1,), **more: Any) -> Beats:
+            """``more`` are keys of the entry, and settings."""
+            config = {name: more.pop(name) for name in list(more) if name.isupper()}
             ops = stack.enter_context(opened(tmp_path, valkey.fresh_url(), **config))
-            entry = {"task": "mail.send", "schedule": when, "args": args}
+            entry = {"task": "mail.send", "schedule": when, "args": args, **more}
             ops.services.celery.conf.beat_schedule = {"often": entry}
-            made = Beats(ops)
+            made = Beats(ops, clock)
             stack.callback(made.end)
             return made
 
@@ -53,80 +59,89 @@ def reschedule(lives: Beats, when: Any) -> None:
 # the clock was wrong once
 
 
-@pytest.mark.parametrize("kind", ["interval", "crontab"])
-def test_a_last_run_in_the_future_does_not_silence_an_entry(
-    clock: Clock, beats: Make, kind: str, caplog: pytest.LogCaptureFixture
+def test_a_last_tick_in_the_future_does_not_silence_an_entry(
+    clock: Clock, beats: Make, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    when = crontab(nowfun=clock) if kind == "crontab" else schedule(timedelta(minutes=1), nowfun=clock)
-    lives = beats(when)
+    lives = beats(timedelta(minutes=1))
+    scheduler = lives.live()
+    future = datetime.now(UTC) + timedelta(days=365)
+    with Redis.from_url(valkey.url) as client:
+        client.set("nightshift:tick:mail:often", f"{future.timestamp():.6f}")
+    scheduler.memory.did("often", Progress(last_due_at=START + timedelta(days=365)))
     lives.live()
-    clock.at += timedelta(days=365)  # it jumps ahead, while Beat runs
+    assert lives.turn() == 0
+    clock.at += timedelta(minutes=1)
     assert lives.turn() == 1
-    lives.end()
-
-    clock.at = START + timedelta(minutes=10)  # and is right again at the next start
     lives.live()
-    lives.turn()
-    clock.at += timedelta(minutes=2)
-    assert lives.turn() == 1
-    assert [vars(r)["entry"] for r in caplog.records if r.msg == "beat.last_run_in_the_future"] == ["often"]
-
-    clock.at -= timedelta(minutes=30)  # or while it runs
-    lives.turn()
-    clock.at += timedelta(minutes=2)
-    assert lives.turn() == 1
+    clock.at += timedelta(minutes=1)
+    assert lives.turn() == 1, "the database has the right one again"
+    assert not [r for r in caplog.records if r.msg == "beat.ticks_missed"]
 
 
-# daylight saving
-
-
-def runs(lives: Beats, clock: Clock, begin: datetime, end: datetime) -> list[str]:
-    """The local times at which the entry runs from ``begin`` to ``end``, looked at every five minutes."""
-    clock.at = begin
+def test_a_clock_that_is_set_back_by_less_than_an_hour_runs_no_tick_twice(clock: Clock, beats: Make) -> None:
+    lives = beats(timedelta(minutes=1))
     lives.live()
-    found = []
-    while clock.at < end:
-        clock.at += timedelta(minutes=5)
-        found += [f"{clock.at:%H:%M}"] * lives.turn()
-    return found
+    clock.at += timedelta(minutes=1)
+    assert lives.turn() == 1
+    clock.at -= timedelta(minutes=50)
+    ran = 0
+    for _ in range(52):
+        ran += lives.turn()
+        clock.at += timedelta(minutes=1)
+    assert ran == 1, "the one that is new"
 
 
-@pytest.mark.parametrize(
-    ("text", "autumn", "spring"),
-    [
-        ("0 * * * *", ["00:00", "01:00", "02:00", "03:00"], ["00:00", "01:00", "02:00", "03:00"]),
-        ("*/30 * * * *", ["00:00", "00:30", "01:00", "01:30", "02:00", "02:30", "03:00"],
-         ["00:00", "00:30", "01:00", "01:30", "02:00", "02:30", "03:00"]),
-        ("30 2 * * *", ["00:30"], ["01:30"]),
-    ],
-)  # fmt: skip
-def test_when_the_clock_changes_each_hour_that_passes_has_its_runs(
-    clock: Clock, beats: Make, text: str, autumn: list[str], spring: list[str]
+def test_an_outage_of_the_broker_is_logged_once_and_so_are_the_ticks_that_it_cost(
+    clock: Clock, beats: Make, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    minute, hour, *_ = text.split()
-    lives = beats(
-        crontab(minute=minute, hour=hour, nowfun=clock), NIGHTSHIFT_CELERY={"timezone": "Europe/Berlin"}
-    )
-    night = datetime(2026, 10, 24, 23, 50, tzinfo=UTC)  # in UTC; at 01:00 the clocks go from 03:00 to 02:00
-    assert runs(lives, clock, night, night + timedelta(hours=3, minutes=15)) == autumn
-    night = datetime(2027, 3, 27, 23, 50, tzinfo=UTC)  # at 01:00 they go from 02:00 to 03:00
-    lives.turn()
-    assert runs(lives, clock, night, night + timedelta(hours=3, minutes=15))[-len(spring) :] == spring
+    def logged(event: str) -> list[Any]:
+        return [record for record in caplog.records if record.msg == event]
+
+    lives = beats(timedelta(minutes=1))
+    scheduler = lives.live()
+    clock.at += timedelta(minutes=1)
+    assert lives.turn() == 1
+    valkey.stop()
+    for _ in range(3):
+        clock.at += timedelta(minutes=1)
+        scheduler.tick()
+    [waits] = logged("beat.tick_waits")
+    assert "cannot be used" in waits.why
+    assert logged("beat.ticks_missed") == [], "what becomes of them is not known yet"
+    valkey.start()
+    wait_for(lambda: scheduler.tick() > 1 and logged("beat.ticks_missed"), 20, "they are not caught up")
+    assert [missed.enqueued for missed in logged("beat.ticks_missed")] == [1]
+    clock.at += timedelta(minutes=1)
+    assert lives.turn() == 1
+    assert len(logged("beat.tick_waits")) == 1
+
+
+# time zones
+
+
+def test_an_entry_has_its_own_time_zone(clock: Clock, beats: Make) -> None:
+    """The nights on which clocks change: see the unit tests."""
+    lives = beats("30 3 * * *", timezone="Asia/Tokyo", NIGHTSHIFT_CELERY={"timezone": "Europe/Berlin"})
+    clock.at = datetime(2024, 3, 4, 18, 29, tzinfo=UTC)
+    lives.live()
+    assert lives.turn() == 0
+    clock.at += timedelta(minutes=1)
+    assert lives.turn() == 1
 
 
 def test_a_crontab_that_was_changed_does_not_run_at_the_restart(clock: Clock, beats: Make) -> None:
-    lives = beats(crontab("30", "13", nowfun=clock))
+    lives = beats(crontab("30", "13"))
     lives.live()
     clock.at = START.replace(hour=13, minute=30)
     assert lives.turn() == 1
-    clock.at = START.replace(day=3, hour=12)
-    reschedule(lives, crontab("0", "16", nowfun=clock))
+    clock.at = START.replace(day=5, hour=12)
+    reschedule(lives, crontab("0", "16"))
     lives.live()
     assert lives.turn() == 0, "what it would have missed yesterday was not in the schedule then"
     lives.live()
-    clock.at = START.replace(day=3, hour=16)
+    clock.at = START.replace(day=5, hour=16)
     assert lives.turn() == 1
-    clock.at = START.replace(day=4, hour=17)
+    clock.at = START.replace(day=6, hour=17)
     lives.live()
     assert lives.turn() == 1, "missed in a downtime, unchanged"
 
@@ -136,7 +151,7 @@ def test_a_crontab_that_was_changed_does_not_run_at_the_restart(clock: Clock, be
 
 def test_arguments_are_computed_at_each_tick(clock: Clock, beats: Make) -> None:
     lazily = BeatLazyFunc(lambda: clock.at.isoformat())
-    lives = beats(schedule(timedelta(minutes=1), nowfun=clock), args=(lazily,))
+    lives = beats(timedelta(minutes=1), args=(lazily,))
     lives.live()
     wanted = []
     for _ in range(2):
@@ -172,9 +187,28 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "countdown": ({"options": {"countdown": "5"}}, r"\['options'\] = .*countdown='5'"),
     "options": ({"options": "queue=mail"}, r"\['options'\] = 'queue=mail'.*dict"),
     "no task": ({"task": None}, r"\['task'\] = None"),
+    "catch-up": ({"catch_up": "never"}, r"\['catch_up'\] = 'never'.*'skip', 'once', 'all'"),
+    "catch-up of a relative one": (
+        {"relative": True, "catch_up": "all"},
+        r"\['catch_up'\] = 'all'.*its last run",
+    ),
+    "relative crontab": (
+        {"schedule": "0 * * * *", "relative": True},
+        r"\['relative'\] = True.*only an interval",
+    ),
+    "no time zone": (
+        {"schedule": "0 3 * * *", "timezone": "Europe/Berln"},
+        r"\['timezone'\] = .*'Europe/Berlin'",
+    ),
+    "time zone of an interval": ({"timezone": "UTC"}, r"\['timezone'\] = 'UTC'.*only a crontab"),
+    "jitter": ({"jitter": -1}, r"\['jitter'\] = -1.*from 0 to"),
+    "jitter and eta": ({"jitter": 5, "options": {"eta": START}}, r"\['jitter'\] = 5.*eta"),
+    "jitter and expires": ({"jitter": 60, "options": {"expires": 30}}, r"\['jitter'\] = 60.*expires=30"),
+    "overlap": ({"overlap": True}, r"\['overlap'\] = True.*'skip'"),
+    "two locks": ({"overlap": "skip", "options": {"unique": "until_done"}}, r"\['overlap'\] = .*unique"),
 }
 
-SCHEDULES = [kind for kind, (wrong, _) in BAD.items() if "schedule" in wrong]
+SCHEDULES = [kind for kind, (wrong, _) in BAD.items() if wrong.keys() == {"schedule"}]
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -188,7 +222,7 @@ def test_an_entry_that_cannot_work_is_refused_by_its_name(tmp_path: Path, kind: 
     def declare() -> None:
         with opened(tmp_path, "redis://127.0.0.1:1/0", migrate=False, **config) as ops:
             ops.services.celery.conf.beat_schedule = {"mine": entry}
-            Beats(ops).live()
+            Beats(ops, Clock()).live()
 
     with pytest.raises(ConfigurationError, match=rf"{key}\['mine'\].*" + says):
         declare()
@@ -237,23 +271,20 @@ def test_a_real_beat_runs_every_entry_whenever_it_was_set_and_sends_its_signal(
         assert stopped["last_tick"]
 
 
-def test_a_beat_embedded_in_celerys_worker_is_seen_and_remembers(valkey: Valkey, tmp_path: Path) -> None:
-    """On SQLite, too, which its fork could not open."""
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "celery_beatapp",
-        "worker",
-        "-B",
-        "-l",
-        "info",
-        "-c",
-        "1",
-    ]
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["celery", "-A", "celery_beatapp", "worker", "-B", "-l", "info", "-c", "1"],
+        ["flask", "jobs", "worker", "--beat", "--pool", "gevent", "-c", "1"],
+    ],
+    ids=["celery", "gevent"],
+)
+def test_a_beat_within_a_worker_is_seen_and_remembers(
+    valkey: Valkey, tmp_path: Path, command: list[str]
+) -> None:
+    """On SQLite, too, which a fork could not open."""
     with running(tmp_path, valkey.fresh_url(), FLASK_APP="beatapp") as system:
-        worker = system._start("worker", command, {})
+        worker = system._start("worker", [sys.executable, "-m", *command], {})
         system.until(lambda: worker.lines("job.succeeded"), 30, "no scheduled job has run")
         system.until(lambda: len(system.json("stats")["beat"]["alive"]) == 1, 15, "Beat is not seen")
         assert "beat_embedded_init Service" in worker.log
@@ -263,7 +294,46 @@ def test_a_beat_embedded_in_celerys_worker_is_seen_and_remembers(valkey: Valkey,
         assert stopped["last_tick"]
 
 
-def test_doctor_and_health_report_two_beats(valkey: Valkey, tmp_path: Path) -> None:
+def test_a_worker_with_an_unusable_schedule_does_not_start(valkey: Valkey, tmp_path: Path) -> None:
+    with running(tmp_path, valkey.fresh_url(), FLASK_APP="beatapp", WRONG="1") as system:
+        done = system.cli("worker", "--beat", "--pool", "solo", ok=False)
+        assert done.returncode == 1
+        assert "Error: beat_schedule['wrong']['schedule'] = -1" in done.stderr
+
+
+def nothing() -> None:
+    """A task that never runs."""
+
+
+@pytest.mark.parametrize("broker", ["valkey", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def test_durable_and_unique_tasks_in_a_schedule(
+    clock: Clock, broker: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A tick of a durable task has its row; one of a unique task whose last job still waits is a duplicate."""
+    with opened(tmp_path, request.getfixturevalue(broker).fresh_url()) as ops:
+        options: dict[str, Any] = {"durable": {"durable": True}, "unique": {"unique": "until_done"}}
+        for name, its in options.items():
+            ops.services.celery.task(nothing, name=f"mail.{name}", queue="mail", **its)
+        minute = timedelta(minutes=1)
+        entries = {name: {"task": f"mail.{name}", "schedule": minute} for name in options}
+        ops.services.celery.conf.beat_schedule = entries
+        lives = Beats(ops, clock)
+        lives.live()
+        for ready in (2, 3, 4):
+            clock.at += timedelta(minutes=1)
+            lives.scheduler.tick()
+            lives.scheduler.tick()  # each tick is done, also the duplicate
+            wait_for(lambda ready=ready: lives.ready == ready, 10, f"{ready} jobs are enqueued")
+        ops.flush()
+        with ops.services.store.read() as connection:
+            rows = connection.execute(select(outbox.c.task, outbox.c.state)).all()
+        assert [tuple(row) for row in rows] == [("mail.durable", "published")] * 3
+        (lock,) = ops.services.locks.held(10)
+        assert lock.task == "mail.unique"
+        lives.end()
+
+
+def test_doctor_and_health_know_any_number_of_beats(valkey: Valkey, tmp_path: Path) -> None:
     with opened(tmp_path, valkey.fresh_url()) as ops:
         ops.worker_seen()
         for name in ("beat@one:7", "beat@two:8"):
@@ -271,8 +341,8 @@ def test_doctor_and_health_report_two_beats(valkey: Valkey, tmp_path: Path) -> N
         found = next(
             each for each in json.loads(ops.run("doctor", "--json").stdout) if each["check"] == "beat"
         )
-        assert found["level"] == "warning"
-        assert "beat@one:7, beat@two:8" in found["message"]
+        assert found["level"] == "ok"
+        assert "2 run: beat@one:7, beat@two:8" in found["message"]
         assert "2 run" in ops.ok("health", "--part", "beat")
         heartbeats.stop(ops.services.store, "beat@two:8", datetime.now(UTC))
         assert "2 run" not in ops.ok("health", "--part", "beat")

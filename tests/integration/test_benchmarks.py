@@ -58,6 +58,7 @@ def test_nightshift_as_it_comes_drains_and_is_compared_with_another_commit() -> 
     assert "drain of nightshift-default, against " in done.stdout
 
 
+@pytest.mark.thorough
 def test_imports_are_measured_without_a_server() -> None:
     done = bench(ONLY="import", PEERS="nightshift-default", ROUNDS="1", SERVER="valkey")
     assert done.returncode == 0, done.stderr

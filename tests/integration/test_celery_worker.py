@@ -14,7 +14,7 @@ from remote_control import RemoteControl, remote_control
 POOLS = {
     "prefork": "flask_nightshift.worker.pools.prefork:JobPool",
     "solo": "flask_nightshift.worker.pools.solo:JobSolo",
-    "threads": "celery.concurrency.thread:TaskPool",
+    "threads": "flask_nightshift.worker.pools.threads:JobThreads",
 }
 
 

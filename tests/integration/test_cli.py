@@ -215,16 +215,11 @@ def test_delayed_jobs_are_listed_run_now_and_cancelled(ops: Ops) -> None:
     assert ops.run("delayed", "cancel", soon).exit_code == 1  # nobody to ask
     ops.ok("delayed", "cancel", soon, "--yes")
     assert ops.json("delayed", "list") == []
-    assert ops.services.broker.depths([DEAD_QUEUE])[0].ready == 1
+    assert ops.services.broker.depths([DEAD_QUEUE])[0].ready == 0
     again = ops.run("delayed", "cancel", soon, "--yes")
     assert again.exit_code == 1
     assert "not delayed" in again.stderr
-
-    ops.bury()  # archives what stands in the dead-letter queue
-    letter = ops.letter(soon)
-    assert (letter["reason"], letter["args"], letter["queue"]) == ("revoked", "[7]", "mail")
-    ops.ok("dead", "replay", letter["id"])
-    assert ready(ops) == 2
+    assert ops.json("show", soon)["state"] == "cancelled"
 
 
 def test_delayed_jobs_are_handed_over_to_plain_celery(ops: Ops) -> None:

@@ -20,10 +20,12 @@ from flask_nightshift import dead_letters, journal
 from flask_nightshift.brokers.base import Broker, PendingDeadLetter
 from flask_nightshift.config import settings as config
 from flask_nightshift.dead_letters import Archiver, Filters, Status, archiver, claims, letters
+from flask_nightshift.domain.fingerprint import Cause
 from flask_nightshift.domain.job import DeadLetter, Failure, JobState, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
 from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
+from flask_nightshift.message.arguments import by_name
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.store import tables
@@ -61,11 +63,11 @@ class TestArchive:
         assert letter.failure == Failure("OSError", "refused j1", TRACEBACK)
         assert letter.headers["id"] == "j1"
         assert letter.properties["correlation_id"] == "j1"
-        assert archived.arguments() == ("[7]", '{"name": "Zoë"}')
+        assert archived.arguments(by_name(None)) == ("[7]", '{"name": "Zoë"}')
         assert [attempt["number"] for attempt in archived.attempts] == [3]
         assert archived.status is Status.WAITING
-        assert archived.fingerprint == burial.fingerprint(letter)
-        assert json.loads(json.dumps(archived.as_dict()))["args"] == "[7]"
+        assert (archived.fingerprint, archived.place) == burial.cause_of(letter)
+        assert json.loads(json.dumps(archived.as_dict(by_name(None))))["args"] == "[7]"
 
     def test_bytes_that_are_not_text(self, system: DeadLetterSystem) -> None:
         body = bytes(range(256))
@@ -145,14 +147,14 @@ class TestArchive:
     ) -> None:
         good = system.bury("good")
         system.bury("bad", body=b"keep me")
-        plain = burial.fingerprint
+        plain = burial.cause_of
 
-        def refuses(letter: DeadLetter) -> str:
+        def refuses(letter: DeadLetter) -> Cause:
             if letter.job_id == "bad":
                 raise ValueError("a defect of ours")
             return plain(letter)
 
-        monkeypatch.setattr(letters, "fingerprint", refuses)
+        monkeypatch.setattr(letters, "cause_of", refuses)
         system.archive()
         assert [found.letter.id for found in dead_letters.list_letters(system.store)] == [good]
         assert "store.refused" in caplog.text

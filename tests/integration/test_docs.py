@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from flask import Flask
+from sqlalchemy.orm import Session
 
-from flask_nightshift import ConfigurationError
+from flask_nightshift import ConfigurationError, DuplicateJob
 from flask_nightshift.cli import jobs as jobs_command
+from opsapp import opened
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -30,7 +36,7 @@ def app_env(valkey: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def test_the_tutorials_app_enqueues(app_env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks, app_code, schedule = blocks("docs/tutorial.md")
+    tasks, app_code, schedule, _ = blocks("docs/tutorial.md")
     (app_env / "tasks.py").write_text(tasks)
     monkeypatch.delitem(sys.modules, "tasks", raising=False)
     module: dict[str, Any] = {"__name__": "app"}
@@ -60,13 +66,171 @@ def test_the_tutorials_app_enqueues(app_env: Path, monkeypatch: pytest.MonkeyPat
 def test_the_tutorials_app_says_that_the_history_is_unavailable(
     app_env: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks, app_code, _ = blocks("docs/tutorial.md")
+    tasks, app_code, *_ = blocks("docs/tutorial.md")
     (app_env / "tasks.py").write_text(tasks)
     monkeypatch.delitem(sys.modules, "tasks", raising=False)
     module: dict[str, Any] = {"__name__": "app"}
     exec(app_code, module)
     app: Flask = module["create_app"]()  # not migrated
     assert app.test_client().get("/jobs/unknown").status_code == 503
+
+
+def test_the_tutorials_job_does_not_outrun_its_transaction(
+    app_env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, _, _, app_code = blocks("docs/tutorial.md")
+    (app_env / "tasks.py").write_text(tasks)
+    (app_env / "outbox_app.py").write_text(app_code)
+    monkeypatch.delitem(sys.modules, "tasks", raising=False)
+    monkeypatch.delitem(sys.modules, "outbox_app", raising=False)
+    app: Flask = importlib.import_module("outbox_app").create_app()
+    services = app.extensions["nightshift"]
+    for store in services.outboxes:
+        store.migrate()
+    client = app.test_client()
+    address = {"email": f"{uuid.uuid4().hex}@example.org"}
+    assert client.post("/signup", json=address).status_code == 202
+    assert client.post("/signup", json=address).status_code == 500  # the address is taken
+    assert services.broker.depths(["celery"])[0].ready == 1
+
+
+def test_the_example_of_a_transaction(app_env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = blocks("docs/how-to/transactions.md")
+    monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{app_env}/app.sqlite3")
+    (app_env / "orders_app.py").write_text(example)
+    monkeypatch.delitem(sys.modules, "orders_app", raising=False)
+    module = importlib.import_module("orders_app")
+    app: Flask = module.create_app()
+    with app.app_context():
+        module.db.create_all()
+    services = app.extensions["nightshift"]
+    for store in services.outboxes:
+        store.migrate()
+    assert app.test_client().post("/orders/lamp").status_code == 202
+    assert services.broker.depths(["celery"])[0].ready == 1
+
+
+def test_the_examples_of_work_that_is_done_once(app_env: Path) -> None:
+    tasks, key, block = blocks("docs/how-to/once.md")
+    module: dict[str, Any] = {"__name__": "once"}
+    exec(tasks + key + block, module)
+    app = Flask("once")
+    module["jobs"].init_app(app)
+    services = app.extensions["nightshift"]
+    services.store.migrate()
+    with app.app_context():
+        first = module["reindex"].delay(7)
+        assert module["reindex"].delay(7).id == first.id
+        assert module["reindex"].delay(8).id != first.id
+        module["build_report"].delay(1, layout="wide")
+        with pytest.raises(DuplicateJob):
+            module["build_report"].delay(1, layout="narrow")
+        with services.store.begin() as connection:
+            module["pay_out"](3, Session(bind=connection, join_transaction_mode="create_savepoint"))
+
+
+def test_the_example_of_progress(app_env: Path) -> None:
+    (progress,) = blocks("docs/how-to/why-is-it-waiting.md")
+    module: dict[str, Any] = {"__name__": "progress"}
+    exec(progress, module)
+    app = Flask("progress")
+    module["jobs"].init_app(app)
+    services = app.extensions["nightshift"]
+    services.store.migrate()
+    with app.app_context():
+        module["import_rows"](["a"])
+        assert module["import_stock"].apply([["a", "b"]]).successful()
+
+
+def test_the_example_of_a_schedule(app_env: Path) -> None:
+    from flask_nightshift import Nightshift
+
+    (example,) = blocks("docs/how-to/schedules.md")
+    module: dict[str, Any] = {}
+    exec(example, module)
+    app = Flask("schedules")
+    app.config["NIGHTSHIFT_SCHEDULE"] = module["NIGHTSHIFT_SCHEDULE"]
+    Nightshift(app)
+    entries = app.extensions["celery"].conf.beat_schedule
+    assert str(entries["digest"]["timezone"]) == "Europe/Berlin"
+    assert entries["invoice"]["catch_up"] == "all"
+    app.extensions["nightshift"].store.migrate()
+    listed = app.test_cli_runner().invoke(jobs_command, ["schedule", "list"], env={"COLUMNS": "140"})
+    assert "at 03:30 every day, Europe/Berlin" in listed.stdout
+
+
+def test_the_commands_of_a_pause(app_env: Path) -> None:
+    from flask_nightshift import Nightshift
+
+    app = Flask("paused")
+    app.config["NIGHTSHIFT_QUEUES"] = ["mail"]
+    Nightshift(app)
+    app.extensions["nightshift"].store.migrate()
+    page = (ROOT / "docs/how-to/pause.md").read_text()
+    (session,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    said = re.compile(r"since .* by [^:]+")
+    for call, answer in re.findall(r"^\$ flask jobs (.*)\n(.*)$", session, re.MULTILINE):
+        done = app.test_cli_runner().invoke(jobs_command, shlex.split(call))
+        assert done.exit_code == 0, done.output
+        assert said.sub("since", done.output.strip()) == said.sub("since", answer)
+    for command in re.findall(r"`flask jobs (.*?)`", page):
+        assert shlex.split(command)[0] in jobs_command.commands
+
+
+@pytest.mark.parametrize("page", ["audit", "bulk"])
+def test_the_commands_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / f"docs/how-to/{page}.md").read_text()
+    calls = re.findall(r"(?:^\$ |`)flask jobs ([^`\n]*)", text, re.MULTILINE)
+    assert len(calls) > 3
+    for call in calls:
+        command: Any = jobs_command
+        words = shlex.split(call.replace("…", ""))
+        while words and isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        known = {option for each in command.params for option in each.opts}
+        assert {word for word in words if word.startswith("--")} <= known, call
+
+
+def test_the_examples_of_cancelling(app_env: Path) -> None:
+    running, expiring = blocks("docs/how-to/cancel.md")
+    module: dict[str, Any] = {"__name__": "cancelling"}
+    exec(running + expiring, module)
+    app = Flask("cancelling")
+    module["jobs"].init_app(app)
+    with app.app_context():
+        assert module["import_catalog"](["a", "bc"]) == 3
+        module["notify_later"](7)
+    assert app.extensions["nightshift"].broker.depths(["celery"])[0].ready == 1
+
+
+def test_the_examples_of_the_http_api(app_env: Path) -> None:
+    import httpx
+
+    ask, act = blocks("docs/how-to/http-api.md")
+    module: dict[str, Any] = {}
+    exec(ask + act, module)
+    with opened(app_env, "memory://", TESTING=True) as ops:
+        made = ops.run("token", "create", "ci", "--scope", "view,replay,run")
+        ops.bury()
+        ops.flush()
+        api = module["client"]("http://localhost", made.stdout.strip())
+        api._transport = httpx.WSGITransport(app=ops.app)
+        assert [job["state"] for job in module["jobs"](api, "state:dead task:mail.*")] == ["dead"]
+        assert len(module["replay"](api, "mail.send", "fixed")["ids"]) == 1
+        assert module["replay"](api, "mail.send", "fixed") == {"ids": []}
+        run = [module["run_now"](api, "nightshift.prune", "a key") for _ in range(2)]
+        assert run[0] == run[1]
+
+
+def test_the_page_of_the_assistant_names_tools_and_permissions_that_exist() -> None:
+    from flask_nightshift.assistant.tools import tools
+    from flask_nightshift.domain.actor import PERMISSIONS
+
+    page = (ROOT / "docs/how-to/mcp.md").read_text()
+    (sees,) = re.findall(r"The tools are (.*?) and more", page, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", sees)) <= set(tools(()))
+    (may,) = re.findall(r"^`replay`, .*? are the", page, re.DOTALL | re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", may)) == set(PERMISSIONS) - {"view", "view_args"}
 
 
 def test_a_schedule_that_cannot_be_read_is_refused(app_env: Path) -> None:
@@ -99,3 +263,23 @@ def test_the_reference_names_every_command() -> None:
     assert set(re.findall(r"^\| `flask jobs ([\w-]+)`", reference, re.MULTILINE)) == set(
         jobs_command.commands
     )
+
+
+def test_the_examples_of_the_dashboard(app_env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users, proxy, links = blocks("docs/how-to/dashboard.md")
+    module: dict[str, Any] = {"__name__": "dashboard"}
+    exec(users + proxy, module)
+    app: Flask = module["create_app"]()
+    app.extensions["nightshift"].store.migrate()
+    client = app.test_client()
+    assert client.get("/nightshift/").status_code == 403
+    with client.session_transaction() as session:
+        session["email"] = "ada@example.org"
+    assert "ada@example.org" in client.get("/nightshift/").text
+
+    app = Flask("proxy")
+    exec(links, {"app": app})
+    app.config.update(SECRET_KEY="a", NIGHTSHIFT_DASHBOARD_AUTH=module["who_the_proxy_says"])
+    module["Nightshift"](app)
+    answer = app.test_client().get("/nightshift/", headers={"X-Forwarded-Email": "eve@example.org"})
+    assert "eve@example.org" in answer.text

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import text
 
 from opsapp import Ops, opened
 from servers import Postgres, Valkey
@@ -90,6 +91,52 @@ def test_pending_migrations_are_reported(valkey: Valkey, postgres: Postgres, tmp
         assert ops.run("doctor").exit_code == 1
         ops.ok("migrate")
         assert about(ops, "migrations")["level"] == "ok"
+
+
+def test_pending_migrations_of_the_apps_own_database_are_reported(
+    valkey: Valkey, postgres: Postgres, tmp_path: Path
+) -> None:
+    config = {
+        "NIGHTSHIFT_DATABASE_URL": "sqlite:///history.sqlite3",
+        "SQLALCHEMY_DATABASE_URI": postgres.fresh_url(),
+    }
+    with opened(tmp_path, valkey.fresh_url(), migrate=False, **config) as ops:
+        ops.services.store.migrate()
+        found = about(ops, "migrations", "the app's own database")
+        assert found["level"] == "error"
+        assert f"127.0.0.1:{postgres.port}/" in found["message"]
+        assert "s3cret" not in str(found)
+        assert "flask jobs migrate" in found["remedy"]
+        ops.ok("migrate")
+        assert about(ops, "migrations")["level"] == "ok"
+
+
+def test_an_index_that_the_apps_own_database_lacks_is_reported(
+    valkey: Valkey, postgres: Postgres, tmp_path: Path
+) -> None:
+    config = {
+        "NIGHTSHIFT_DATABASE_URL": "sqlite:///history.sqlite3",
+        "SQLALCHEMY_DATABASE_URI": postgres.fresh_url(),
+    }
+    with opened(tmp_path, valkey.fresh_url(), migrate=False, **config) as ops:
+        ops.ok("migrate")
+        theirs = ops.services.outboxes[-1]
+        with theirs.begin() as connection:
+            connection.execute(text("DROP INDEX nightshift_outbox_state"))
+        found = about(ops, "indexes", "nightshift_outbox_state")
+        assert found["level"] == "warning"
+        assert f"the app's own database, {theirs.url}" in found["message"]
+        assert "s3cret" not in str(found)
+        ops.ok("migrate")
+        assert theirs.missing_indexes() == []
+
+
+def test_an_index_that_is_missing_is_reported(valkey: Valkey, postgres: Postgres, tmp_path: Path) -> None:
+    with opened(tmp_path, valkey.fresh_url(), NIGHTSHIFT_DATABASE_URL=postgres.fresh_url()) as ops:
+        with ops.jobs.services.store.begin() as connection:
+            connection.execute(text("DROP INDEX nightshift_jobs_state"))
+        found = about(ops, "indexes", "nightshift_jobs_state")
+        assert (found["level"], "flask jobs migrate" in found["remedy"]) == ("warning", True)
 
 
 @pytest.mark.parametrize(

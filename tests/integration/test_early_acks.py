@@ -38,7 +38,7 @@ def test_its_retries_and_its_dead_letter_are_published(
         assert len(worker.lines("job.dead", job_id=ids[how])) == 1
     system.until(lambda: system.events(names["reject"]).count("begun") >= 3, 20, "it was not returned")
     assert len(worker.lines("job.returned", job_id=ids["reject"], attempt=1)) >= 2
-    system.until(lambda: len(system.dead()) == 2, 20, "not all are dead letters")
+    system.until(lambda: len(system.archived()) == 2, 20, "not all are dead letters")
     assert {letter["reason"] for letter in system.dead()} == {"exhausted"}
     assert system.events(names["fine"]) == ["begun", "fails", "begun", "fails", "begun", "done"]
     assert "callback raised" not in worker.log.lower()

@@ -13,13 +13,13 @@ from kombu import Connection
 from endingsapp import body, create_app, deadly, hang, heard, jobs, part, rejected
 from system import System, running
 
-FATES: dict[str, tuple[str, list[str], str | None]] = {
+FATES: dict[str, tuple[str, list[str], str]] = {
     # what happens -> the state of its result, the signals, what its errback is given
     "rejected": (states.FAILURE, ["task_failure Reject"], "Reject"),
     "hung": (states.FAILURE, ["task_failure TimeLimitExceeded"], "TimeLimitExceeded"),
     "unknown": (states.FAILURE, ["task_unknown"], "NotRegistered"),
     "killed its worker": (states.FAILURE, ["task_failure WorkerLostError"], "WorkerLostError"),
-    "expired": (states.REVOKED, ["task_revoked expired=True"], None),
+    "expired": (states.REVOKED, ["task_revoked expired=True"], "TaskRevokedError"),
 }
 
 OF_CHORDS = {"killed its worker": "deadlier"}
@@ -66,7 +66,7 @@ def test_every_ending_reaches_results_errbacks_and_signals(system: System) -> No
         system.until(whole.ready, 40, f"the chord of a job that was {fate} waits")
         assert whole.state == states.FAILURE
         assert type(whole.result).__name__ == "ChordError"
-        wanted = heard_by + ([f"errback {errback}"] if errback else [])
+        wanted = [*heard_by, f"errback {errback}"]
         system.until(lambda who=job.id, all_=wanted: sorted(system.events(who)) == sorted(all_), 10,
                      f"{fate}: {system.events(job.id)} is not {wanted}")  # fmt: skip
         system.until(

@@ -85,7 +85,7 @@ def test_a_retry_that_cannot_be_written_is_not_lost(broker: Any, new_system: Cal
     broker.freeze()
     system.until(lambda: worker.lines("job.unsettled", job_id=job_id), 20, "the worker did not notice")
     broker.thaw()
-    system.until(lambda: any(d["job_id"] == job_id for d in system.dead()), 60, "the job is lost")
+    system.until(lambda: job_id in system.archived(), 60, "the job is lost")
     assert next(d for d in system.dead() if d["job_id"] == job_id)["reason"] == "exhausted"
 
 
@@ -112,7 +112,7 @@ def test_jobs_run_retry_and_die_without_the_database(
     assert report["parts"]["broker"]["status"] == "ok"
 
     postgres.start()
-    system.until(lambda: any(d["job_id"] == doomed_id for d in system.dead()), 60, "it is not archived")
+    system.until(lambda: doomed_id in system.archived(), 60, "it is not archived")
     system.until_state(doomed_id, "dead", 30)
     system.until(
         lambda: ready(system)[1]["parts"]["workers"]["status"] == "ok", 20, "health does not recover"
@@ -197,7 +197,7 @@ def test_metrics_are_the_clusters_and_survive_restarts(
     for _ in range(5):
         system.until_state(system.enqueue("test.succeed", marker()), "succeeded")
     system.enqueue("test.permanent", marker())
-    system.until(lambda: system.dead(), 20, "no dead letter")
+    system.until(system.archived, 20, "no dead letter")
     assert worker.stop() == 0
     system.worker("--concurrency", "2", name="second")
     for _ in range(4):

@@ -22,7 +22,7 @@ def test_a_job_from_a_topic_exchange_is_retried_in_its_queue(
     _publish(system, "flaky", "test.flaky", "flaky", 2)
     _publish(system, "hopeless", "test.permanent", "hopeless")
     system.until(lambda: "done" in system.events("flaky"), 30, "its retry went to a queue that nobody reads")
-    system.until(lambda: system.dead(), 20, "no dead letter")
+    system.until(system.archived, 20, "no dead letter")
     assert [letter["queue"] for letter in system.dead()] == ["feed"]
     succeeded = 'nightshift_jobs_total{outcome="succeeded",queue="feed",task="test.flaky"} 1'
     assert system.http is not None

@@ -19,10 +19,9 @@ SETTINGS = json.dumps(
 )
 
 
-# how many it has leased at least: the loop of a full gevent pool waits with one in hand
-@pytest.mark.parametrize(("pool", "at_least"), [("threads", 4), ("gevent", 2)])
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
 def test_a_job_that_waited_in_a_frozen_worker_does_not_run_there(
-    valkey: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str, at_least: int
+    valkey: Any, tmp_path: Any, request: pytest.FixtureRequest, pool: str
 ) -> None:
     system = System(tmp_path, valkey.fresh_url(), NIGHTSHIFT_CELERY=SETTINGS)
     request.addfinalizer(system.close)
@@ -34,8 +33,7 @@ def test_a_job_that_waited_in_a_frozen_worker_does_not_run_there(
     for name in waiting:
         system.enqueue("test.succeed", name)
     with valkey.client() as client:
-        system.until(lambda: _leased(client) >= at_least, 20, "they are not in its hands")
-        taken = _leased(client)
+        system.until(lambda: _leased(client) == 4, 20, "they are not in its hands")
 
     frozen.signal(signal.SIGSTOP)
     other = system.worker("--pool", "threads", "--concurrency", "4", name="other")
@@ -43,15 +41,10 @@ def test_a_job_that_waited_in_a_frozen_worker_does_not_run_there(
     frozen.signal(signal.SIGCONT)
     system.until(lambda: "job.lease_lost" in frozen.log, 20, "it does not notice")
     system.until(lambda: system.events("running").count("done") == 2, 20, "its running job has not ended")
-
-    def left() -> int:
-        return len(frozen.lines("job.returned", why="another worker took it over"))
-
-    system.until(lambda: left() == taken - 1, 20, "it does not leave them to the other worker")
-    assert [system.events(name).count("begun") for name in waiting] == [1, 1, 1]
     other.stop()
     system.enqueue("test.succeed", "after")
     system.until(lambda: "done" in system.events("after"), 20, "it does not work again")
+    assert [system.events(name).count("begun") for name in waiting] == [1, 1, 1]
 
 
 def test_a_job_that_waited_for_a_child_of_a_frozen_worker_is_not_handed_over(

@@ -27,8 +27,12 @@ def test_an_idle_worker_with_many_queues_sends_few_requests(
     other = system.worker("--concurrency", "1", name="other", NIGHTSHIFT_QUEUES=MANY)  # they watch each other
     client = broker.client()
     system.until(lambda: _waiting(client) == 2, 20, "they do not come to rest")
-    requests, inside = _commands(broker)
-    assert sum(requests.values()) / SECONDS / 2 <= 2, requests
+    for _ in range(3):  # the first time, they may still do what follows their start
+        requests, inside = _commands(broker)
+        if sum(requests.values()) / SECONDS / 2 <= 2:
+            break
+    else:
+        pytest.fail(f"they do not come to rest: {requests}")
     assert inside / SECONDS / 2 <= 20, "commands within scripts, for 400 queues in which nothing is"
     assert worker.popen.poll() is None
     assert other.stop() == 0

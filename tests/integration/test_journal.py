@@ -20,7 +20,9 @@ from flask_nightshift.domain.events import (
     JobSucceeded,
 )
 from flask_nightshift.domain.job import Failure, JobRef, JobState, Outcome, Reason, utcnow
+from flask_nightshift.journal import progress
 from flask_nightshift.journal.following import Record
+from flask_nightshift.journal.progress import Said
 from flask_nightshift.store import Store
 
 T0 = utcnow().replace(microsecond=0)
@@ -201,25 +203,52 @@ class TestOneJob:
         assert record.error == {"error": "Bad\ufffdError", "message": "half a pair: ?"}
 
 
+def report(store: Store, seconds: float, done: int, attempt: int = 1) -> None:
+    with store.begin() as connection:
+        progress.write(connection, [Said(ref(attempt), at(seconds), done, 3, "")])
+
+
+def of(done: int) -> dict[str, Any]:
+    return {"done": done, "total": 3, "message": ""}
+
+
 class TestProgress:
     def test_progress_may_come_before_the_start_is_written(self, store: Store) -> None:
-        journal.record_progress(store, "j1", {"done": 1, "total": 3})
+        report(store, 1.5, 1)
         early = journal.find_job(store, "j1")
         assert early is not None
-        assert (early.state, early.progress) == (JobState.RUNNING, {"done": 1, "total": 3})
+        assert (early.state, early.progress, early.progress_at) == (JobState.RUNNING, of(1), at(1.5))
         record = tell(store, enqueued(), started(1, 1))
-        assert (record.task, record.progress) == ("mail.send", {"done": 1, "total": 3})
-        journal.record_progress(store, "j1", {"done": 3, "total": 3})
-        assert tell(store, succeeded(1, 2)).progress == {"done": 3, "total": 3}
+        assert (record.task, record.progress) == ("mail.send", of(1))
+        report(store, 2, 3)
+        assert tell(store, succeeded(1, 2)).progress == of(3)
+
+    def test_the_last_report_may_come_after_the_end(self, store: Store) -> None:
+        tell(store, enqueued(), started(1, 1), succeeded(1, 3))
+        report(store, 2.9, 3)
+        assert tell(store).progress == of(3)
 
     def test_a_retry_begins_again(self, store: Store) -> None:
         tell(store, enqueued(), started(1, 1))
-        journal.record_progress(store, "j1", {"done": 1, "total": 3})
-        assert tell(store, retrying(1, 3600)).progress is None
+        report(store, 2, 1)
+        assert tell(store, retrying(1, 3)).progress is None
+        report(store, 2.9, 2)  # of the attempt that failed
+        assert tell(store).progress is None
+        report(store, 10, 1, attempt=2)
+        assert tell(store).progress == of(1)
+
+    def test_a_returned_job_begins_again(self, store: Store) -> None:
+        tell(store, enqueued(), started(1, 1))
+        report(store, 2, 1)
+        assert tell(store, JobReturned(ref(), at(3), "w1", "it stops")).progress is None
+        report(store, 2.9, 2)
+        assert tell(store).progress is None
+        report(store, 5, 1)  # it has started again, which nobody has written yet
+        assert tell(store).progress == of(1)
 
     def test_a_late_retry_does_not_forget_the_progress_of_the_next_attempt(self, store: Store) -> None:
-        journal.record_progress(store, "j1", {"done": 2, "total": 3})
-        assert tell(store, retrying(1, -3600)).progress == {"done": 2, "total": 3}
+        report(store, 5, 2, attempt=2)
+        assert tell(store, retrying(1, 3)).progress == of(2)
 
 
 class TestLookingUp:

@@ -12,9 +12,18 @@ from sqlalchemy import func, select, update
 
 from flask_nightshift import journal
 from flask_nightshift.config import settings as config
-from flask_nightshift.domain.events import JobEnqueued, JobEvent, JobStarted, JobSucceeded
-from flask_nightshift.domain.job import JobRef, utcnow
-from flask_nightshift.journal import folding, retention, tally
+from flask_nightshift.dead_letters import archive
+from flask_nightshift.domain.events import (
+    JobDied,
+    JobEnqueued,
+    JobEvent,
+    JobSkipped,
+    JobStarted,
+    JobSucceeded,
+)
+from flask_nightshift.domain.job import DeadLetter, Failure, JobRef, Reason, utcnow
+from flask_nightshift.domain.relations import Announced, Relations
+from flask_nightshift.journal import retention, steps, tally
 from flask_nightshift.journal.tally import ALL_TIME
 from flask_nightshift.store import Store, heartbeats, tables
 
@@ -50,7 +59,7 @@ def ago(days: float) -> datetime:
 def test_finished_jobs_go_with_their_attempts(
     store: Store, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "CHUNK", 3)
+    monkeypatch.setattr(steps, "FIRST", 3)
     for number in range(4):
         tell(store, *ran(f"old{number}", ago(8)), *ran(f"told{number}", ago(8), ago(8.1)))
     tell(store, *ran("new", ago(6)))
@@ -63,6 +72,85 @@ def test_finished_jobs_go_with_their_attempts(
     assert kept is not None
     assert len(kept.history) == 1
     assert journal.prune(store, settings, NOW)["jobs"] == 0
+
+
+def test_the_audit_is_kept_for_its_days_and_its_latest_actions(
+    store: Store, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MOST_AUDITED", 3)
+    common = {"by": "ann", "action": "pause", "target": "mail", "outcome": "done"}
+    bulk = {"action": "replay", "by": "ann", "total": 1, "acted": 0, "skipped": 0, "created_at": ago(400)}
+    bulk |= {"filters": {}, "options": {}, "reasons": {}, "due_at": ago(400)}
+    with store.begin() as connection:
+        rows = [{"id": f"{days}", "at": ago(days), **common} for days in (400, 300, 3, 2, 1)]
+        connection.execute(tables.audit.insert(), rows)
+        ends = {"old": ago(366), "new": ago(364), "open": None}
+        ended = [{"id": name, "state": "done", "ended_at": at, **bulk} for name, at in ends.items()]
+        connection.execute(tables.bulk_actions.insert(), ended)
+    counts = journal.prune(store, settings, NOW)
+    assert (counts["audit"], counts["bulk_actions"]) == (2, 1)
+    with store.read() as connection:
+        left = {row.id for row in connection.execute(select(tables.audit.c.id))}
+        assert left == {"1", "2", "3"}
+        assert set(connection.execute(select(tables.bulk_actions.c.id)).scalars()) == {"new", "open"}
+
+
+def test_relations_go_with_their_job(store: Store, settings: config.Settings) -> None:
+    for job_id, days in (("old", 8), ("broken", 50), ("new", 6)):
+        told = Relations("p", "p", announced=(Announced(f"after-{job_id}", "t", job_id),))
+        ref = JobRef(job_id, "t", "q", 1, enqueued_at=ago(days))
+        tell(store, JobEnqueued(ref, ago(days), relations=told), *ran(job_id, ago(days), ago(days)))
+    counts = journal.prune(store, settings, NOW)
+    assert (counts["jobs"], counts["announced"]) == (2, 1)
+    with store.read() as connection:
+        left = set(connection.execute(select(tables.relations.c.job_id)).scalars())
+    assert left == {"new", "after-new", "after-old"}
+
+
+def test_a_plain_celery_producers_job_keeps_its_relations(store: Store) -> None:
+    started, succeeded = ran("child", ago(0), ago(0.1))
+    assert isinstance(started, JobStarted)
+    tell(store, started._replace(relations=Relations("parent", "root", "group", "body")), succeeded)
+    family = journal.find_family(store, "child")
+    assert family is not None
+    assert family.this[3:7] == ("parent", "root", "group", "body")
+    record = journal.find_job(store, "child")
+    assert record is not None
+    assert len(record.history) == 1
+
+
+def test_each_state_has_its_own_time(store: Store) -> None:
+    app = Flask("shop")
+    app.config["NIGHTSHIFT_KEEP_JOBS_DAYS"] = {"succeeded": 1, "dead": 30}
+    settings = config.load(app)
+    for days in (2, 8, 31):
+        tell(store, *ran(f"succeeded{days}", ago(days)))
+        job, failure = JobRef(f"dead{days}", "t", "q", 1), Failure("OSError", "full")
+        tell(store, JobDied(job, ago(days), "w", 0.1, failure, Reason.EXHAUSTED))
+        tell(store, JobSkipped(JobRef(f"skipped{days}", "t", "q", 1), ago(days), "other", "why"))
+        tell(store, JobEnqueued(JobRef(f"queued{days}", "t", "q", 1), ago(days)))
+    for job_id, status in (("dead31", "waiting"), ("dead8", "replayed")):
+        letter = DeadLetter(job_id, Reason.EXHAUSTED, ago(31), "q", job_id, "t", None, b"", "", "", {}, {})
+        archive(store, [letter], worker="w", recorded=False)
+        with store.begin() as connection:
+            connection.execute(
+                update(tables.dead_letters).where(tables.dead_letters.c.id == job_id).values(status=status)
+            )
+
+    def left() -> set[str]:
+        with store.read() as connection:
+            return set(connection.execute(select(tables.jobs.c.id)).scalars())
+
+    journal.prune(store, settings, NOW)
+    assert left() == {"dead2", "dead8", "dead31", "skipped2", "queued2", "queued8", "queued31"}
+    with store.begin() as connection:
+        connection.execute(update(tables.dead_letters).values(status="discarded"))
+    journal.prune(
+        store, settings, NOW + timedelta(days=30)
+    )  # 30 days after the longest time: what never ended
+    assert left() == {"queued2", "queued8"}
+    with store.read() as connection:
+        assert connection.execute(select(func.count()).select_from(tables.attempts)).scalar() == 0
 
 
 def test_a_job_that_is_not_finished_is_kept_much_longer(store: Store, settings: config.Settings) -> None:
@@ -86,7 +174,7 @@ def rows(store: Store, *columns: str) -> list[tuple[Any, ...]]:
 def test_minutes_become_coarser_with_age_and_no_sum_changes(
     store: Store, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "CHUNK", 7)
+    monkeypatch.setattr(steps, "FIRST", 7)
     now = NOW.replace(hour=12, minute=30, second=20)
 
     def at(**before: float) -> datetime:

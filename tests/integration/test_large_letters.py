@@ -9,6 +9,7 @@ from flask_nightshift import dead_letters
 from flask_nightshift.domain.job import Attempt, Failure, Reason, utcnow
 from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
+from flask_nightshift.message.arguments import by_name
 from flask_nightshift.store import Store
 
 
@@ -30,7 +31,7 @@ def test_a_list_of_large_letters_takes_little_memory_and_one_of_them_comes_whole
     small = archived(store, "small", b'[["ann"], {}, {}]')
     tracemalloc.start()
     letters = dead_letters.list_letters(store)
-    shown = {one.letter.id: one.as_dict() for one in letters}
+    shown = {one.letter.id: one.as_dict(by_name(None)) for one in letters}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert set(shown) == {*ids, small}

@@ -277,7 +277,8 @@ def test_one_job_is_followed_through_web_worker_retry_death_and_replay(
         answer = system.http.post("/enqueue", headers={"X-Request-ID": "req-77"})
         job_id = answer.json()["id"]
         assert answer.headers["X-Request-ID"] == "req-77"
-        letter = system.until(lambda: system.dead(), 30, "it did not die")[0]
+        system.until(system.archived, 30, "it did not die")
+        (letter,) = system.dead()
 
         assert web.lines("about to enqueue", request_id="req-77")
         (enqueued,) = web.lines("job.enqueued", job_id=job_id)

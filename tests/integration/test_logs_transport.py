@@ -83,7 +83,7 @@ def test_a_worker_logs_which_job_was_buried_without_its_arguments(valkey: Valkey
         put(ops, url, message(misshapen).replace(b"{}, {}]", b"{}]"))
         worker = system.worker("--queues", "mail", "--pool", "solo")
         system.until(lambda: len(worker.lines("job.dead")) == 3, 20, "three burials")
-        system.until(lambda: len(system.dead()) == 3, 20, "three letters")
+        system.until(lambda: len(system.archived()) == 3, 20, "three letters")
         (line,) = worker.lines("job.dead", job_id=often)
         assert (
             line.items()

@@ -214,4 +214,4 @@ def test_undeclared_names_that_no_worker_ran_are_one_series(ops: Ops) -> None:
     found = scrape(ops)
     tasks = {dict(labels)["task"] for name, labels in found if name == "nightshift_jobs_total"}
     assert tasks == {"mail.send", "declared.elsewhere", "unknown"}
-    assert found[key("nightshift_jobs_total", task="unknown", queue="mail", outcome="dead")] == 300
+    assert found[key("nightshift_jobs_total", task="unknown", queue="mail", outcome="expired")] == 300

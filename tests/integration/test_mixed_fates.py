@@ -49,7 +49,7 @@ def test_two_hundred_jobs_with_mixed_endings_are_accounted_for(
 
     doomed = {job_id for job_id, (fate, _) in sent.items() if PLAN[fate][1]}
     alive = {job_id: who for job_id, (fate, who) in sent.items() if not PLAN[fate][1]}
-    system.until(lambda: len(system.dead()) >= len(doomed), 90, "dead letters are missing")
+    system.until(lambda: len(system.archived()) >= len(doomed), 90, "dead letters are missing")
     system.until(
         lambda: all("done" in system.events(who) for who in alive.values()), 90, "successes are missing"
     )

@@ -250,7 +250,7 @@ def test_a_job_that_crashes_the_event_loop_is_finally_buried(
         def ended(process: Process = worker) -> bool:
             return process.popen.poll() is not None
 
-        system.until(lambda: ended() or system.dead(), 40, "it neither crashed nor buried the job")
+        system.until(lambda: ended() or system.archived(), 40, "it neither crashed nor buried the job")
         if not ended():
             break
         assert worker.popen.returncode == 1

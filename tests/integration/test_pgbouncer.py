@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from flask import Flask
+from sqlalchemy import create_engine
 
-from flask_nightshift import dead_letters, journal
+from flask_nightshift import AlreadyInProgress, Nightshift, dead_letters, journal
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.events import JobStarted, JobSucceeded
 from flask_nightshift.domain.job import JobRef, utcnow
@@ -76,3 +78,31 @@ def test_history_heartbeats_and_dead_letters(pooler: PgBouncer, postgres: Postgr
     assert journal.prune(stores[0], settings, utcnow())["jobs"] == 0
     for store in stores:
         store.close()
+
+
+def test_a_block_that_is_done_once(pooler: PgBouncer, postgres: Postgres, tmp_path: Path) -> None:
+    app = Flask("once", instance_path=str(tmp_path))
+    app.config |= {
+        "NIGHTSHIFT_BROKER_URL": "memory://",
+        "NIGHTSHIFT_DATABASE_URL": pooler.of(postgres.fresh_url()),
+    }
+    jobs, entered = Nightshift(app), []
+    jobs.services.store.migrate()
+    engine = create_engine(jobs.services.store._url, connect_args={"prepare_threshold": None})
+
+    def enter(number: int) -> None:
+        while True:
+            try:
+                with engine.connect() as connection, jobs.once("with a session", connection) as first:
+                    entered.extend(["with"] * first)
+                    connection.commit()
+                with jobs.once("by itself") as first:
+                    entered.extend(["by itself"] * first)
+                return
+            except AlreadyInProgress:
+                continue
+
+    at_once(*(partial(enter, number) for number in range(4)))
+    assert sorted(entered) == ["by itself", "with"]
+    engine.dispose()
+    jobs.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy import event, insert, select, text
 from flask_nightshift import journal
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.job import utcnow
+from flask_nightshift.journal import steps
 from flask_nightshift.journal.tally import ALL_TIME
 from flask_nightshift.store import Store, tables
 from flask_nightshift.store.types import MAX_KEY
@@ -64,6 +67,86 @@ def test_ten_thousand_containers_are_folded_in_bounded_transactions(store: Store
     assert journal.totals(store) == before
     with store.read() as connection:
         assert connection.execute(select(tables.totals.c.worker).distinct()).scalars().all() == [""]
+
+
+@pytest.fixture
+def long_history(tmp_path: Path) -> Iterator[Store]:
+    """6,000 old jobs, half of them with an attempt of its own, and 1,000 rows of totals to fold, in SQLite."""
+    store = Store(f"sqlite:///{tmp_path}/history.sqlite3")
+    store.migrate()
+    long_ago = NOW - timedelta(days=40)
+    job = {"task": "t", "queue": "q", "state": "succeeded", "place": 1, "run": 0, "attempts": 1, "args": "x" * 300,
+           "started_at": long_ago}  # fmt: skip
+    attempt = {"run": 0, "number": 1, "started_at": long_ago, "worker": "w", "traceback": "x" * 1000}
+    with store.begin(timeout=60) as connection:
+        ids = [f"{number:05}" for number in range(6_000)]
+        connection.execute(insert(tables.jobs), [{**job, "id": each, "updated_at": long_ago} for each in ids])
+        connection.execute(insert(tables.attempts), [{**attempt, "job_id": each} for each in ids[::2]])
+    fill(
+        store,
+        (total(NOW - timedelta(hours=3), f"t{task}", f"h{host}") for task in range(20) for host in range(50)),
+    )
+    yield store
+    store.close()
+
+
+def test_no_transaction_holds_sqlites_lock_for_long(long_history: Store) -> None:
+    """In processor time, which the load of this machine does not change."""
+    held, begun = [0.0], [0.0]
+
+    @event.listens_for(long_history.engine, "begin")
+    def begin(_: Any) -> None:
+        begun[0] = time.thread_time()
+
+    @event.listens_for(long_history.engine, "commit")
+    def commit(connection: Any) -> None:
+        if connection.get_execution_options().get("nightshift_write"):
+            held.append(time.thread_time() - begun[0])
+
+    counts = journal.prune(long_history, SETTINGS, NOW)
+    assert (counts["jobs"], counts["attempts"], counts["totals"]) == (6_000, 6_000, 1_000)
+    assert max(held) < 0.1
+    assert len(held) > 10
+
+
+def test_a_transaction_ends_soon_if_its_rows_are_heavier_than_those_before(store: Store) -> None:
+    pace = steps.Pace()
+    for _ in range(9):
+        pace.took(0.0)
+    begun: list[int] = []
+
+    @event.listens_for(store.engine, "begin")
+    def begin(_: Any) -> None:
+        begun.append(0)
+
+    def change(_: Any, keys: Any) -> None:
+        begun[-1] += len(keys)
+        time.sleep(steps.MOST_SECONDS / 40 * len(keys))
+
+    pace.work(store, range(201), change)
+    assert sum(begun) == 201
+    assert max(begun) <= (40 if store.engine.dialect.name == "sqlite" else 201)
+    begun.clear()
+    pace.work(store, range(201), change, [99] * 100 + [1] * 101)
+    assert sum(begun) == 201
+    assert max(begun) <= (140 if store.engine.dialect.name == "sqlite" else 201)
+
+
+def test_the_pace_follows_from_what_transactions_take() -> None:
+    one = steps.Pace(least=1)
+    one.took(10.0)
+    assert one.rows == steps.FIRST // 2
+    for _ in range(20):
+        one.took(10.0)
+    assert one.rows == 1
+    usual = steps.Pace()
+    usual.took(10.0)
+    assert usual.rows == steps.LEAST
+    for _ in range(20):
+        one.took(0.0)
+    assert one.rows == steps.MOST
+    one.took(steps.AIM)
+    assert one.rows == steps.MOST
 
 
 def test_keys_that_an_earlier_version_stored_whole_are_pruned(store: Store) -> None:

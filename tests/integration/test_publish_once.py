@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from broker_harness import a_job
 from flask_nightshift import Nightshift
+from flask_nightshift.message.copies import stamp_copy
+from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.services import current
 
 jobs = Nightshift()
@@ -100,6 +103,23 @@ def test_of_many_jobs_none_is_enqueued_twice(server: Any, line: Line, app: Flask
     assert len(set(ids)) == 700
     with server.client() as client:
         assert client.llen("celery") == 701
+
+
+def test_a_publish_from_an_outbox_whose_answer_was_cut_off_is_no_duplicate(
+    server: Any, line: Line, app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = current().broker
+    known = Envelope(b"[[], {}, {}]", stamp_copy(a_job().headers, "row", 1))
+    list(broker.publish_many([known], "celery", from_outbox=True))
+    line.cut_next_answer = True
+    again = Envelope(known.body, stamp_copy(known.headers, "row", 2))
+    others = [Envelope(known.body, stamp_copy(a_job().headers, f"row {number}", 1)) for number in range(3)]
+    list(broker.publish_many([*others, again], "celery", from_outbox=True))
+    assert line.cuts == 1
+    with server.client() as client:
+        assert client.llen("celery") == 4
+    duplicates = [record.msg.fields["job_id"] for record in caplog.records if hasattr(record.msg, "fields")]
+    assert duplicates == [known.headers["id"]]
 
 
 def test_the_record_of_a_publisher_expires(server: Any, line: Line, app: Flask) -> None:

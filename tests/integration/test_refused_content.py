@@ -387,7 +387,9 @@ def test_the_doctor_reports_refused_records_and_long_progress_is_bounded(
         told = [one["message"] for one in found if one["check"] == "refused"]
         assert told[0].startswith("the database refused 1 ")
         assert "nightshift.refused" in told[1]
-        ops.services.record_progress("j", {"done": 1, "message": HOSTILE * 100})
+        said = ops.services.journal.progress(JobRef("j", "t", "q", 1))
+        said.say(1, 2, HOSTILE * 100)
+        wait_for(lambda: journal.find_job(ops.services.store, "j"), 10, "the report is written")
         record = journal.find_job(ops.services.store, "j")
         assert record is not None
         assert record.progress is not None

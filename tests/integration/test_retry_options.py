@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from flask_nightshift.domain.job import utcnow
 from servers import RabbitMQ
-from system import System
+from system import System, running
 
 
 def marker() -> str:
     return uuid.uuid4().hex[:12]
 
 
-@pytest.fixture
-def system(new_system: Callable[..., System]) -> System:
-    made = new_system(FLASK_APP="retryapp")
-    made.web()
-    made.worker("--concurrency", "1")
-    return made
+@pytest.fixture(scope="module")
+def system(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Web and one worker, which the tests leave as they were."""
+    with running(tmp_path_factory.mktemp("retries"), broker.fresh_url(), FLASK_APP="retryapp") as made:
+        made.web()
+        made.worker("--concurrency", "1")
+        yield made
 
 
 def test_an_option_that_cannot_be_written_is_an_error_in_the_task(system: System) -> None:

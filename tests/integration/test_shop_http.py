@@ -207,7 +207,7 @@ def test_a_frozen_broker_is_503_in_time_and_the_same_request_works_afterwards(
 ) -> None:
     valkey.freeze()
     started = time.monotonic()
-    answer = client.post("/signup", json=ADA)
+    answer = upload(client, picture())
     took = time.monotonic() - started
     valkey.thaw()
 
@@ -216,8 +216,34 @@ def test_a_frozen_broker_is_503_in_time_and_the_same_request_works_afterwards(
     assert "Send it again" in answer.get_json()["error"]["message"]
     assert took < 8, "3 s for the broker; the rest is for a busy machine"
 
-    assert client.post("/signup", json=ADA).status_code == 202
+    assert upload(client, picture()).status_code == 202
+
+
+def test_a_sign_up_needs_no_broker(client: FlaskClient, app: Flask, valkey: Valkey) -> None:
+    valkey.freeze()
+    started = time.monotonic()
+    answer = client.post("/signup", json=ADA)
+    took = time.monotonic() - started
+    valkey.thaw()
+    assert answer.status_code == 202
+    assert took < 8, "3 s for the broker; the rest is for a busy machine"
     assert count(app, User) == 1
+    assert count(app, Session) == 1
+
+
+def test_thumbnails_are_enqueued_once(client: FlaskClient, app: Flask) -> None:
+    job = upload(client, picture()).get_json()["job"]["id"]
+    with app.app_context():
+        photo_id = db.session.scalars(select(Photo.id)).one()
+    again = [client.post(f"/photos/{photo_id}/thumbnails") for _ in range(2)]
+    assert [(each.status_code, each.get_json()["job"]["id"]) for each in again] == [(202, job)] * 2
+    assert client.post("/photos/unknown/thumbnails").status_code == 404
+
+
+def test_a_key_that_cannot_be_one_is_refused(client: FlaskClient) -> None:
+    body = {"url": "https://example.org/", "payload": {}}
+    answer = client.post("/hooks", json=body, headers={"Idempotency-Key": "k" * 201})
+    assert (answer.status_code, answer.get_json()["error"]["field"]) == (400, "Idempotency-Key")
 
 
 def test_a_database_that_is_down_is_503(

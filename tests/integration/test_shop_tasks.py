@@ -414,7 +414,7 @@ class TestHooks:
 
     def test_each_attempt_is_noted(self, app: Flask, partner: str) -> None:
         url = f"{partner}/busy"
-        result = tasks.deliver_hook.apply((url, {"order": 1}))
+        result = tasks.deliver_hook.apply((url, {"order": 1}, "k1"))
         assert result.result == {"status": 200}
         rows = db.session.scalars(select(Delivery).order_by(Delivery.id)).all()
         assert [row.status for row in rows] == [429, 200]
@@ -423,7 +423,7 @@ class TestHooks:
 
     def test_a_call_is_not_repeated_because_its_record_failed(self, app: Flask, partner: str) -> None:
         Delivery.__table__.drop(db.engine)
-        assert tasks.deliver_hook.apply((f"{partner}/ok", {})).result == {"status": 200}
+        assert tasks.deliver_hook.apply((f"{partner}/ok", {}, "k2")).result == {"status": 200}
         assert len(heard(partner)) == 1
 
 

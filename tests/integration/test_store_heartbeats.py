@@ -10,7 +10,7 @@ import pytest
 
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.store import Store, heartbeats
-from flask_nightshift.store.heartbeats import BeatState, EntryState, WorkerHeartbeat
+from flask_nightshift.store.heartbeats import BeatState, WorkerHeartbeat
 
 NOW = utcnow()
 
@@ -68,15 +68,6 @@ def test_the_last_tick_is_that_of_any_beat(store: Store) -> None:
     state = heartbeats.beats(store, NOW + timedelta(seconds=2))
     assert state.last_tick == NOW + timedelta(seconds=1)
     assert state.alive == ("b1",)
-
-
-def test_the_schedule_remembers(store: Store) -> None:
-    assert heartbeats.schedule_state(store) == {}
-    later = EntryState(NOW + timedelta(days=1), 2, "daily")
-    heartbeats.save_schedule(store, "nightly", EntryState(NOW, 1, "hourly"))
-    heartbeats.save_schedule(store, "nightly", later)
-    heartbeats.save_schedule(store, "new", EntryState(None, 0))
-    assert heartbeats.schedule_state(store) == {"nightly": later, "new": EntryState(None, 0)}
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)], ids=["ahead", "behind"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,6 +86,30 @@ def test_unproven_jobs_run_one_at_a_time_beside_other_jobs(harness: Harness) -> 
         assert bodies(got) == [body], "the next one, as soon as the one before is settled"
 
 
+def test_an_unproven_job_is_taken_only_when_it_can_begin_at_once(harness: Harness) -> None:
+    harness.publish(0)
+    dead = _worker(harness, slots=1)
+    dead.take(1)
+    alive = _worker(harness, slots=2)
+    for number in (1, 2):
+        harness.publish(number)
+    first, second = alive.take(2)
+    _reclaim(harness, dead)
+    for number in (3, 4):
+        harness.publish(number)
+    third, fourth = alive.take(2)
+    assert bodies([first, second, third, fourth]) == [1, 2, 3, 4], "others are taken ahead"
+    harness.publish(5)
+    first.ack()
+    second.ack()
+    assert alive.within(0.5) == [], "nothing more, so that a place becomes free for it"
+    harness.redis.rpush("jobs", harness.redis.lpop("jobs"))  # before it in the queue
+    third.ack()
+    fourth.ack()
+    got = alive.take(2)
+    assert bodies(got) == [0, 5], "it is the first one that is delivered"
+
+
 def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(harness: Harness) -> None:
     """However it is settled: retried, given back, or its lease is lost."""
     for number in range(3):
@@ -105,6 +131,20 @@ def test_an_unproven_job_that_is_settled_elsewhere_frees_the_place(harness: Harn
     second.reject(requeue=True)
     (second,) = worker.take(1)
     assert second.headers["x-delivery-count"] == 2
+
+
+def test_a_job_that_is_retried_in_another_thread_makes_room_at_once(harness: Harness) -> None:
+    reader = harness.reader(prefetch=1)
+    for number in range(2):
+        harness.publish(number)
+    (first,) = reader.take(1)
+    timer = threading.Timer(0.5, reader.replace, [first, "retry", "other"])
+    timer.start()
+    began = time.monotonic()
+    reader.connection.drain_events(timeout=20)  # as a loop without timers waits
+    timer.join()
+    assert time.monotonic() - began < 10
+    assert bodies(list(reader.got)) == [1]
 
 
 def _worker(harness: Harness, slots: int) -> Any:

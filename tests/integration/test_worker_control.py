@@ -90,31 +90,23 @@ def test_a_job_is_terminated_before_its_child_reported_its_start(control: Remote
     control.ask("revoke", task_id=[job.id], terminate=True)
     for child in children:
         child.resume()
-    job.died("revoked")
+    control.until(lambda: job.state == "cancelled", "it is not cancelled")
     for job in control.hold(CHILDREN):
         job.go_on()
         job.ran_once()
 
 
-def test_a_replayed_job_runs_unless_it_is_revoked_again(control: RemoteControl) -> None:
+def test_what_has_expired_is_dropped_or_runs_when_it_is_replayed(control: RemoteControl) -> None:
     held = control.hold(CHILDREN)
-    revoked, expired = control.send("succeed"), control.send("succeed", expires=0.5)
-    control.ask("revoke", task_id=[revoked.id])
+    expired, dropped = (control.send("succeed", expires=0.5, on_expired=each) for each in ("dead", "drop"))
     time.sleep(0.5)  # what it takes to expire
     for job in held:
         job.go_on()
-    revoked.died("revoked")
     expired.died("expired")
-    held = control.hold(CHILDREN)
-    revoked.replay()
-    control.until(lambda: control.ids("reserved") == {revoked.id}, "it is not prefetched")
-    control.ask("revoke", task_id=[revoked.id])
-    for job in held:
-        job.go_on()
-    revoked.died("revoked")
-    for job in (revoked, expired):
-        job.replay()
-        job.ran_once()
+    control.until(lambda: dropped.state == "expired", "it is not dropped")
+    assert not dropped.letters()
+    expired.replay()
+    expired.ran_once()
 
 
 def test_consumers_are_cancelled_and_added(control: RemoteControl) -> None:

@@ -47,7 +47,8 @@ def _jobs_of_each_fate(system: System, server: RedisServer) -> None:
     assert system.until_state(succeeded, "succeeded")["result"] == well
     assert system.until_state(retried, "succeeded")["attempts"] == 3
     system.until_state(died, "dead")
-    letters = system.until(lambda: system.dead(), 20, "the dead letter is not archived")
+    system.until(system.archived, 20, "the dead letter is not archived")
+    letters = system.dead()
     assert [(letter["job_id"], letter["reason"]) for letter in letters] == [(died, "permanent")]
     system.until(lambda: system.events(delayed) == ONCE, 20, "the delayed job did not run")
     assert system.events(again) == ["begun"] * 3 + ["done"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flask_nightshift.worker.pools.shared import Event, Pool, Started, Terms, Work
-from flask_nightshift.worker.pools.shared.accounts import PLAIN
+from flask_nightshift.worker.pools.shared.events import PLAIN
 
 E = TypeVar("E", bound=Event)
 
@@ -85,7 +85,7 @@ class DrivenPool:
 
 def is_end(event: Event) -> bool:
     """Whether no other event of the job follows."""
-    return type(event).__name__ in ("Ended", "Returned", "Lost")
+    return type(event).__name__ in ("Ended", "Returned", "Refused", "Lost")
 
 
 @contextmanager

@@ -14,7 +14,10 @@ from typing import Any
 
 import httpx
 import psutil
+from sqlalchemy import select
 
+from flask_nightshift.store import Store
+from flask_nightshift.store.tables import dead_letters
 from places import APPS, python_path
 from servers import free_port, wait_for
 
@@ -86,7 +89,30 @@ class System:
         }
         self.processes: list[Process] = []
         self.http: httpx.Client | None = None
-        self.cli("migrate")
+        self._migrate()
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the history's database."""
+        inside = f"sqlite:///{self.env['INSTANCE']}/nightshift.sqlite3"
+        return self.env.get("NIGHTSHIFT_DATABASE_URL") or inside
+
+    def _migrate(self) -> None:
+        """As ``flask jobs migrate``, but in this process: to start another takes much longer than what it does."""
+        if "ORDERS_URL" in self.env:  # the app has a database of its own
+            self.cli("migrate")
+            return
+        with self.store() as store:
+            store.migrate()
+
+    @contextlib.contextmanager
+    def store(self) -> Iterator[Store]:
+        """The history's database, seen from this process."""
+        store = Store(self.database_url)
+        try:
+            yield store
+        finally:
+            store.close()
 
     # -- processes -----------------------------------------------------------------------------------------
 
@@ -132,6 +158,10 @@ class System:
         process = self._start("beat", [sys.executable, "-m", "flask", "jobs", "beat"], {"WITH_SCHEDULE": "1"})
         self.until(lambda: process.lines("beat.started"), 30, "beat has not started")
         return process
+
+    def command(self, *words: str, **env: str) -> Process:
+        """Start ``flask jobs …``, and do not wait."""
+        return self._start(words[0], [sys.executable, "-m", "flask", "jobs", *words], env)
 
     def web(self) -> Process:
         port = free_port()
@@ -182,6 +212,11 @@ class System:
         except TimeoutError as exc:
             raise TimeoutError(f"{exc}; it is {self.job(job_id)}") from None
         return self.job(job_id)
+
+    def archived(self) -> set[str]:
+        """The ids of the jobs that have a dead letter; to wait for, as ``dead`` starts a process."""
+        with self.store() as store, store.read() as connection:
+            return set(connection.execute(select(dead_letters.c.job_id)).scalars())
 
     def dead(self, **filters: str) -> list[dict[str, Any]]:
         words = [word for key, value in filters.items() for word in (f"--{key}", value)]

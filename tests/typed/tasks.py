@@ -58,6 +58,8 @@ def right() -> None:
     assert_type(with_options.delay(1, subject="Hi").get(), dict[str, int])
     assert_type(bound.delay(1).get(), float)
     assert_type(coroutine.delay(1).get(), bytes)
+    with jobs.once("charge:1", object(), ttl=60) as first:
+        assert_type(first, bool)
     assert_type(bound_coroutine.delay(1).get(), int)
     assert_type(nothing.delay().get(), None)
     assert_type(direct.delay(1).get(), int)

@@ -13,9 +13,11 @@ from flask import Flask
 
 from flask_nightshift.config import Settings
 from flask_nightshift.config import settings as config
+from flask_nightshift.domain.job import FINISHED
 from flask_nightshift.errors import ConfigurationError
 from flask_nightshift.text.passwords import hide_password
 
+KEPT = dict.fromkeys(map(str, FINISHED), 7.0)
 GOOD: dict[str, list[tuple[Any, Any]]] = {
     "broker_url": [
         ("embedded://", "embedded://"),
@@ -42,14 +44,35 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "unknown_task_wait": [(0, 0.0), ("1.5", 1.5), (timedelta(minutes=1), 60.0)],
     "stop_grace": [(30, 30.0), (timedelta(seconds=5), 5.0)],
     "result_backend": [("redis://h", "redis://h"), ("", None)],
-    "keep_jobs_days": [(1, 1.0), ("0.5", 0.5)],
+    "history": [("all", "all"), ("failures", "failures"), ("OFF", "off")],
+    "redact": [
+        (["iban", "pin"], ("iban", "pin")),
+        ([], ()),
+        ('["iban"]', ("iban",)),
+        ("iban, X-Pin", ("iban", "X-Pin")),
+    ],
+    "keep_jobs_days": [
+        (1, KEPT | dict.fromkeys(KEPT, 1.0)),
+        ({"dead": 30, "cancelled": 2}, KEPT | {"dead": 30.0, "cancelled": 2.0}),
+        ('{"succeeded": 0.5}', KEPT | {"succeeded": 0.5}),
+    ],
     "keep_dead_days": [(365, 365.0)],
+    "keep_once_days": [("0.5", 0.5), (365, 365.0)],
+    "keep_audit_days": [("30", 30.0), (3650, 3650.0)],
     "keep_waiting_days": [(365, 365.0), ("", None)],
+    "enqueue": [("at_once", "at_once"), ("ON_COMMIT", "on_commit")],
+    "version": [("3f2a1bc", "3f2a1bc"), (20261127, "20261127"), ("1.10", "1.10"), ("", None)],
     "log_format": [("json", "json"), ("console", "console")],
     "log_level": [("DEBUG", "DEBUG"), ("info", "INFO"), ("Critical", "CRITICAL")],
     "url_prefix": [("", ""), ("/internal", "/internal"), ("/a/b-c", "/a/b-c")],
     "http_access": [("open", "open"), ("off", "off")],
     "http_token": [("s3cret", "s3cret"), ("", None)],
+    "dashboard_prefix": [("/ops/jobs", "/ops/jobs"), ("off", ""), ("OFF", ""), ("", "/nightshift")],
+    "dashboard_auth": [(Path, Path), ("shop.auth:who", "shop.auth:who"), ("shop.auth.who", "shop.auth.who")],
+    "links": [
+        ({"logs": "https://l.example/?q={job_id}"}, {"logs": "https://l.example/?q={job_id}"}),
+        ('{"t": "http://t/{task}/{worker}"}', {"t": "http://t/{task}/{worker}"}),
+    ],
 }
 BAD: dict[str, list[Any]] = {
     "broker_url": [
@@ -69,14 +92,27 @@ BAD: dict[str, list[Any]] = {
     "unknown_task_wait": [-1, "soon", float("nan"), float("inf"), True],
     "stop_grace": [-0.1, "x", [1], 100_000],
     "result_backend": [7],
-    "keep_jobs_days": [0, -1, "x"],
+    "history": ["none", True, 0],
+    "redact": [7, ["_"], [7], "iban,,pin", {"iban": 1}],
+    "keep_jobs_days": [0, -1, "x", [1], {"running": 1}, {"dead": 0}, {"dead": "x"}, {"dead": None}, {1: 1}, "{"],
     "keep_dead_days": [0, "for ever"],
+    "keep_once_days": [0, "for ever"],
+    "keep_audit_days": [0, "for ever"],
     "keep_waiting_days": [0, "for ever"],
+    "enqueue": ["later", True],
+    "version": [1.1, True, "x" * 201, ["1.0"]],
     "log_format": ["xml"],
     "log_level": ["LOUD", 10],
     "url_prefix": ["internal", "/internal/", "/with space", 7],
     "http_access": ["everyone", True],
     "http_token": [7],
+    "dashboard_prefix": ["nightshift", "/nightshift/", "/", "/with space", 7],
+    "dashboard_auth": ["who", "not a path", 7, ["shop.auth:who"]],
+    "links": [
+        "https://l.example", {"logs": "javascript:alert(1)"}, {"logs": "https://l/{id}"}, {"logs": "https://l/{"},
+        {"logs": "https://l/{job_id!r}"}, {1: "https://l"}, {"logs": 7}, ["https://l"],
+        {str(n): "https://l" for n in range(21)},
+    ],
 }  # fmt: skip
 
 

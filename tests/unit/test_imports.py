@@ -21,6 +21,8 @@ NEVER_FOR_AN_APP = (
     "billiard.pool", "celery.apps", "celery.beat", "celery.bin", "celery.worker.consumer", "celery.worker.request",
     "pygments", "rich", "structlog",
     "flask_nightshift.cli", "flask_nightshift.dead_letters", "flask_nightshift.schedule.scheduler",
+    "flask_nightshift.observe.front",
+    "flask_nightshift.web.dashboard.routing", "flask_nightshift.web.dashboard.serving",
     "flask_nightshift.worker.companions", "flask_nightshift.worker.consumer", "flask_nightshift.worker.pools",
 )  # fmt: skip
 APP = """
@@ -47,6 +49,12 @@ def test_the_commands_are_listed_without_an_app_s_libraries() -> None:
     """``flask --help`` of every app in the environment imports them."""
     never = [name for name in NEVER_AT_IMPORT if name != "flask_nightshift.cli"]
     assert loaded(never, _modules("import flask_nightshift.cli")) == []
+
+
+def test_the_pytest_plugin_costs_a_run_without_its_fixture_nothing() -> None:
+    """pytest imports it in every run, also of an app without jobs, and before coverage is measured."""
+    modules = _modules("import flask_nightshift_pytest")
+    assert loaded((*NEVER_AT_IMPORT, "celery", "click", "flask", "flask_nightshift"), modules) == []
 
 
 def test_logs_is_an_attribute_of_the_package() -> None:

@@ -47,6 +47,25 @@ def attempt(number: int) -> Attempt:
     return Attempt(number, NOW.isoformat(), "w1", 0.5, "OSError", "refused")
 
 
+def test_tags_stay_with_a_job_in_retries_returns_and_replays() -> None:
+    tagged: dict[str, Any] = {"id": "j1", "task": "mail.send"}
+    message_headers.stamp(tagged, queue="mail", at=NOW, request_id=None, tags=("billing", "customer:7"))
+    retried = message_headers.next_attempt(tagged, attempt(1), due=NOW)
+    for found in (
+        tagged,
+        retried,
+        message_headers.returned(retried, due=NOW),
+        message_headers.postponed(tagged, since=NOW, due=NOW),
+        burial.revived(bury(retried)).headers,
+    ):
+        assert message_headers.ref(found, "mail").tags == ("billing", "customer:7")
+
+
+@pytest.mark.parametrize("forged", [None, "billing", 7, {"a": 1}, [1, "", "x" * 65, None]])
+def test_forged_tags_are_none(forged: Any) -> None:
+    assert message_headers.ref({"id": "1", "task": "t", "nightshift": {"tags": forged}}, "mail").tags == ()
+
+
 def stamped(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"id": "j1", "task": "mail.send", "retries": 0, "lang": "py", **more}
     message_headers.stamp(found, queue="mail", at=NOW, request_id="r1")
@@ -186,8 +205,8 @@ class TestBurial:
             assert letter.body == body
             assert letter.id
             assert isinstance(letter.reason, Reason)
-            burial.fingerprint(letter)
-            arguments.arguments(letter.headers, letter.body)
+            burial.cause_of(letter)
+            arguments.by_name(None).of(letter.headers, letter.body)
 
 
 class TestReplay:
@@ -216,42 +235,12 @@ class TestReplay:
         assert "expires" not in burial.revived(bury(stamped(expires=NOW.isoformat()))).headers
 
 
-class TestFingerprint:
-    TRACE = (
-        'Traceback\n  File "a.py", line 3, in run\n    x\n'
-        '  File "shop/tasks.py", line {}, in send\n    y\nOSError: {}\n'
-    )
-
-    def of(
-        self,
-        task: str = "t",
-        error: str = "OSError",
-        text: str = "x",
-        line: int = 7,
-        reason: Reason = Reason.EXHAUSTED,
-    ) -> str:
-        failure = Failure(error, text, self.TRACE.format(line, text))
-        return burial.fingerprint(bury({"id": text, "task": task}, reason=reason, failure=failure))
-
-    @given(texts, texts)
-    def test_ids_and_messages_do_not_matter(self, one: str, other: str) -> None:
-        one, other = (text.replace("File ", "") for text in (one, other))
-        assert self.of(text=one) == self.of(text=other)
-
-    def test_the_cause_changes_the_fingerprint(self) -> None:
-        plain = self.of()
-        assert len(plain) == 12
-        assert plain not in {
-            self.of(task="u"), self.of(error="ValueError"), self.of(line=8), self.of(reason=Reason.PERMANENT)
-        }  # fmt: skip
-
-
 class TestWords:
     def test_arguments_as_text_for_people(self) -> None:
-        assert arguments.arguments({}, '[["Zoë"], {"a": 1}, null]'.encode()) == ('["Zoë"]', '{"a": 1}')
+        assert arguments.by_name(None).of({}, '[["Zoë"], {"a": 1}, null]'.encode()) == ('["Zoë"]', '{"a": 1}')
         reprs = {"argsrepr": "(1,)", "kwargsrepr": "{}"}
-        assert arguments.arguments(reprs, b"\x80pickled") == ("(1,)", "{}")
-        assert arguments.arguments({}, b"[1]") == ("", "")
+        assert arguments.by_name(None).of(reprs, b"\x80pickled") == ("(1,)", "{}")
+        assert arguments.by_name(None).of({}, b"[1]") == ("", "")
 
     @given(st.text() | st.none() | st.integers())
     def test_a_time_is_aware_or_none(self, value: object) -> None:

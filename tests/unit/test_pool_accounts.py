@@ -13,16 +13,8 @@ from random import Random
 
 import pytest
 
-from flask_nightshift.worker.pools.shared.accounts import (
-    PATIENCE,
-    SETTLES,
-    Accounts,
-    Ended,
-    Event,
-    Lost,
-    Returned,
-    Started,
-)
+from flask_nightshift.worker.pools.shared.accounts import PATIENCE, SETTLES, Accounts
+from flask_nightshift.worker.pools.shared.events import Ended, Event, Lost, Returned, Started
 from flask_nightshift.worker.pools.shared.ring import End, Kind
 from flask_nightshift.worker.pools.shared.slot import Mark, Phase
 

@@ -21,7 +21,7 @@ from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from flask_nightshift.domain.look_ahead import MEASURED, REMEMBERED
 from flask_nightshift.worker.attempt import Report
-from flask_nightshift.worker.pools import hands, wire, worker_process
+from flask_nightshift.worker.pools import revoked, wire, worker_process
 from flask_nightshift.worker.pools.ahead import MOST, Ahead
 from flask_nightshift.worker.pools.places import Places
 from flask_nightshift.worker.pools.prefork import JobPool
@@ -253,7 +253,7 @@ def test_a_revoked_stamp_concerns_what_has_not_started(
     turned: Callable[..., Turned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revoked_stamps: dict[str, list[str]] = {}
-    monkeypatch.setattr(hands, "revoked_stamps", revoked_stamps)
+    monkeypatch.setattr(revoked, "revoked_stamps", revoked_stamps)
     pool = turned(1)
     back: list[str] = []
     pool.call("runs", time.sleep, 0.5, stamps={"of": "x"})

@@ -29,8 +29,10 @@ EXTENSION_POINTS = {
     "celery.app.base:Celery": "amqp_cls events_cls registry_cls task_cls on_init",
     "celery.app.task:Task": """abstract acks_late acks_on_failure_or_timeout apply apply_async ignore_result max_retries
         on_bound reject_on_worker_lost Request retry soft_time_limit time_limit""",
-    "celery.bootsteps:Step": "requires",
+    "celery.bootsteps:Step": "name requires",
     "celery.bootsteps:StartStopStep": "name start stop terminate",
+    "celery.worker.components:Beat": "requires",  # Celery writes it to the class of each step that it loads
+    "click.core:Command": "make_context",
     "click.core:Group": "invoke",
     "click.types:ParamType": "convert",
     "click.types:_NumberRangeBase": "convert",
@@ -39,12 +41,14 @@ EXTENSION_POINTS = {
     "prometheus_client.registry:Collector": "collect",
     "sqlalchemy.sql.type_api:ExternalType": "cache_ok",
     "sqlalchemy.sql.type_api:TypeDecorator": "bind_processor process_bind_param process_result_value",
+    "werkzeug.routing.converters:BaseConverter": "part_isolating regex",
 }
 """What its authors document as made to be overridden."""
 PUBLIC = {
     "_exit": "os._exit, of the standard library",
     "_get_current_object": "werkzeug documents it; Celery's is in the table",
     "_record": "structlog documents it: the key of a log record",
+    "_fields": "of named tuples",
     "_replace": "of named tuples",
 }
 """Names that begin with an underscore and are documented."""
@@ -54,7 +58,8 @@ OURS = {
     "_histogram": "_buckets _sum",
     "bucket_columns": "_to_",
     "run_body": "_app_context _attempt",
-    "Channel._put": "_publish_batch",  # an argument of kombu's, whose whole method is a seam
+    "MemoryChannel.next_of": "_get",
+    "PublishingChannel._put": "_publish_batch",  # an argument of kombu's, whose whole method is a seam
     "TaskProxy.__init__": "_find",
     "<module>": "_Worker",
 }
@@ -68,14 +73,18 @@ OUR_PATCHES = {
     "Protected": "result failure options *",
     "TaskMaker.register_task": "name *",
     "TaskProxy": "*",
+    "Worker.__init__": "worker",
     "_Guard._of_tasks": "*",
     "_complete_limits": "time_limit",
-    "_json": "status_code",
+    "answer": "status_code",
+    "body": "max_content_length",
     "_postgresql.begin_anew": "is_disconnect",
     "configure": "task_cls",
     "deadline": "daemon",
+    "extend": "delay_on_commit apply_async_on_commit",
     "observe": "disabled",
     "protect": "__class__",
+    "serve": "max_content_length max_form_memory_size",
     "wake": "disabled",
 }
 """Assignments to objects of our own, and to attributes that are documented as made for that."""
@@ -136,7 +145,9 @@ def test_users_of_a_seam_exist_and_name_it() -> None:
 def test_imported_libraries_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [
-        each for extra in ("embedded", "postgres", "shop") for each in project["optional-dependencies"][extra]
+        each
+        for extra in ("embedded", "mcp", "postgres", "shop")
+        for each in project["optional-dependencies"][extra]
     ]
     declared = {_canonical(Requirement(each).name) for each in [*project["dependencies"], *extras]}
     where = packages_distributions()
@@ -273,7 +284,7 @@ def test_a_new_private_name_or_override_is_found() -> None:
     assert {
         ("flush", "JobPool"),
         ("_brpop_start", "Channel"),
-        ("_put", "Channel"),
+        ("_put", "PublishingChannel"),
     } <= known
     assert "drain_events" in {use.name for use in private_names.patches()}
     assert not _is_seam(Use("_sock", "Nobody", "nowhere.py", 1))

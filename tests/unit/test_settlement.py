@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 
 from flask_nightshift.brokers import Connection
+from flask_nightshift.brokers.locks import LocksInBroker
 from flask_nightshift.brokers.memory.broker import MemoryBroker
 from flask_nightshift.config import settings
 from flask_nightshift.domain.events import Events, JobDied
@@ -48,7 +49,7 @@ class Harness:
         self.died: list[JobDied] = []
         events = Events()
         events.subscribe(lambda event: self.died.append(event) if isinstance(event, JobDied) else None)
-        services: Any = SimpleNamespace(broker=broker, events=events)
+        services: Any = SimpleNamespace(broker=broker, events=events, locks=LocksInBroker())
         self.settlement = Settlement(services, "worker@test", lambda _, call: self.later.append(call))
         conf = broker.celery_settings()
         connection = Connection(conf["broker_url"], transport=conf["broker_transport"])

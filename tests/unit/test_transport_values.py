@@ -122,8 +122,8 @@ def test_acknowledgements_are_grouped_by_queue_and_sent_in_portions() -> None:
         assert acks.add(Ack("ab"[number % 2], number)) == (number == 0)
     args = acks.take().args()
     assert args[:3] == [2, "a", MOST_AT_ONCE // 2]
-    assert acks.take().args() == [1, "a", 1, MOST_AT_ONCE]
-    assert acks.take().args() == [0]
+    assert acks.take().args() == [1, "a", 1, MOST_AT_ONCE, 0]
+    assert acks.take().args() == [0, 0]
     assert acks.age() is None
 
 

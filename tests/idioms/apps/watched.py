@@ -75,11 +75,8 @@ def create_app() -> Flask:
         from datetime import timedelta
 
         from flask_nightshift.domain.job import utcnow
-        from flask_nightshift.schedule.memory import BeatMemory
-        from flask_nightshift.store.heartbeats import EntryState
+        from flask_nightshift.store import schedules
 
-        memory = BeatMemory(jobs.services.store, "beat@before")
-        memory.remember("tidy-up", EntryState(utcnow() - timedelta(hours=1), 1))
-        memory.close()
+        schedules.ensure(jobs.services.store, "tidy-up", utcnow() - timedelta(hours=1))
 
     return app

@@ -18,6 +18,19 @@ def nearly_always_fast(number: int, seconds: float = 0.002) -> None:
     note(str(number), json.dumps({"began": began, "ended": time.monotonic()}))
 
 
+def enqueue_rounds(rounds: int, count: int, slow: int, seconds: float) -> None:
+    """Enqueue ``slow`` jobs of so many ``seconds`` with ``count`` fast ones behind them, again and again.
+
+    Prints when each round was enqueued; a job's number begins with that of its round.
+    """
+    for number in range(rounds):
+        first = 1000 * (number + 1)
+        calls = [(first + each, seconds if each < slow else 0.002) for each in range(slow + count)]
+        nearly_always_fast.enqueue_many(calls)
+        print(time.monotonic(), flush=True)
+        time.sleep(seconds + 0.3)
+
+
 def enqueue(count: int, slow: dict[int, float]) -> None:
     """Enqueue so many, those in ``slow`` with other seconds."""
     calls = [(number, slow.get(number, 0.002)) for number in range(count)]

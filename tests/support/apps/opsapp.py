@@ -20,6 +20,7 @@ from flask_nightshift.cli import jobs as cli
 from flask_nightshift.dead_letters import Archiver
 from flask_nightshift.domain.events import JobDied, JobEvent, JobRetrying, JobStarted, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Reason, utcnow
+from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.message import burial
 from flask_nightshift.message import headers as message_headers
 from flask_nightshift.message.burial import DEAD_QUEUE
@@ -86,6 +87,7 @@ class Ops:
             "hostname": name.partition("@")[2],
             "pid": os.getpid(),
             "queues": self.services.queues(),
+            "heard": 0,
             **fields,
         }
         heartbeats.write(
@@ -166,6 +168,14 @@ class Ops:
         self.services.journal.close()
         self.services.broker.close()
         self.services.store.close()
+
+
+def publishes(ops: Ops) -> bool:
+    """Whether the broker takes a job; a new RabbitMQ on a busy machine may need some seconds for its entities."""
+    try:
+        return bool(ops.enqueue())
+    except BrokerUnavailable:
+        return False
 
 
 @contextmanager
