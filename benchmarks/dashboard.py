@@ -23,9 +23,10 @@ from flask.testing import FlaskClient
 
 from flask_nightshift import Nightshift
 from flask_nightshift.domain.actor import everything
+from flask_nightshift.observe import incidents
 from flask_nightshift.observe import jobs as lists
 from flask_nightshift.observe.filters import Filters
-from flask_nightshift.store import Store
+from flask_nightshift.services import Services, current
 from flask_nightshift.web.dashboard import routing
 from flask_nightshift.web.dashboard.routing import ROUTES, Kind
 
@@ -36,18 +37,26 @@ busy: Any = importlib.import_module("busy_history")  # servers.py has put the te
 
 GOAL = 150.0
 PREFIX = "/nightshift"
+WITH_VALUES = (
+    "odd_job", "incident", "check_letters", "letter", "edit_letter", "copy_job", "schedule", "ask_pause", "ask_purge",
+    "ask_to_release", "bulk_plan", "bulk_action",
+)  # fmt: skip
 QUERIES = (
     "state:succeeded", "state:retrying", "state:dead", "task:mail.*", "error:timeout",
     "task:image.scale state:succeeded", f"worker:{busy.WORKERS[0]}", "since:1h", "queue:mail since:2d", "4711",
 )  # fmt: skip
 
 
-def paths(store: Store) -> Iterator[str]:
+def paths(services: Services) -> Iterator[str]:
     """Each page that needs no value in its path, jobs by several queries, and one job in every state that there is."""
+    store = services.store
     routing.table()
     for route in ROUTES.values():
-        if route.kind is Kind.PAGE and "<" not in route.rule and route.name != "odd_job":
+        if route.kind is Kind.PAGE and "<" not in route.rule and route.name not in WITH_VALUES:
             yield route.rule
+    for cause in incidents.incidents(services, incidents.Wanted(), 1).found:
+        yield f"/letters/incident?fingerprint={cause.fingerprint}"
+        yield f"/letters/letter?letter_id={cause.example}"
     for period in ("day", "month"):
         yield f"/?period={period}"
     for query in QUERIES:
@@ -105,10 +114,11 @@ def _one(kind: str, url: str, broker: str, home: Path, rows: int, rounds: int) -
     app.config.update(NIGHTSHIFT_BROKER_URL=broker, NIGHTSHIFT_DATABASE_URL=url, SECRET_KEY="only for this")
     app.config.update(NIGHTSHIFT_DASHBOARD_AUTH=lambda _: everything("bench"))
     jobs = Nightshift(app)
-    store = app.extensions["nightshift"].store
+    services = current(app)
+    store = services.store
     busy.fill(store, jobs=5000)
     busy.alive(store)
-    found = measure(app.test_client(), list(paths(store)), rounds)
+    found = measure(app.test_client(), list(paths(services)), rounds)
     print(f"{kind}, {rows:,} jobs:          time      CPU time    size")
     for path, (wall, cpu, size) in found.items():
         print(f"  {path[:60]:<60} {wall:7.1f} ms {cpu:7.1f} ms {size / 1024:6.0f} KiB", flush=True)

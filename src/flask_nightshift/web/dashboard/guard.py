@@ -24,7 +24,7 @@ from .sessions import Keys
 AUTH = "NIGHTSHIFT_DASHBOARD_AUTH"
 ALONE = "flask_nightshift.dashboard.keys"
 """Key of the WSGI environment of ``flask jobs dashboard``, with its keys; no request can bring one."""
-UP_KEY = "NIGHTSHIFT_UP_KEY"
+UP_KEY = "_NIGHTSHIFT_UP_KEY"
 """Variable with which ``flask jobs up`` gives its processes a key, if the app has no ``SECRET_KEY``."""
 TOKEN_FIELD = "token"  # noqa: S105 - the name of a field
 _OURS = frozenset({"same-origin", "none"})
