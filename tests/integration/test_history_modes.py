@@ -141,6 +141,7 @@ def _with_none(system: System, app: Flask) -> None:
     with services.store.read() as connection:
         assert connection.execute(select(tables.outbox.c.state)).scalars().all() == ["succeeded"]
     assert "NIGHTSHIFT_HISTORY is 'off'" in output(app, "show", dead)
+    assert "NIGHTSHIFT_HISTORY is 'off'" in output(app, "cancel", "--task", "keep.login", "--yes")
     output(app, "dead", "replay", dead)
     system.until(lambda: len(system.events("dead-2")) == 2, 30, "it was not replayed")
     system.until(

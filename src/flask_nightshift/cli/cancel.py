@@ -71,6 +71,7 @@ def cancel(
     from ..observe.jobs import Filters
     from ..operations import cancelling as operations
     from ..operations.audit import matching, named
+    from ..operations.jobs import unrecorded
     from ..text.patterns import exactly
 
     current = services()
@@ -90,6 +91,8 @@ def cancel(
             told.acted_on(1, named("job", [done.job_id]))
         echo_json(done.as_dict()) if as_json else _tell(done)
         return
+    if unlisted := unrecorded(current):
+        say(f"A filter finds jobs by their history. {unlisted}.", err=True)
     if as_bulk:
         filters = Filters(
             state=state, task=task and exactly(task), queue=queue and exactly(queue), until=older
