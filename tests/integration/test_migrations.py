@@ -209,6 +209,16 @@ def without_index(postgres: Postgres) -> str:
 
 @pytest.mark.postgres
 class TestConcurrently:
+    def test_only_a_build_that_takes_time_is_told(
+        self, postgres: Postgres, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        url = without_index(postgres)
+        assert caplog.messages == []
+        store = Store(url)
+        store.migrate()
+        store.close()
+        assert caplog.messages == ["store.index_is_being_built"]
+
     def test_jobs_are_recorded_while_four_containers_start(self, postgres: Postgres) -> None:
         url = without_index(postgres)
         with transaction(url):

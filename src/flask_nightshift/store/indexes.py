@@ -116,7 +116,9 @@ def _lock(begin: Callable[..., contextlib.AbstractContextManager[Connection]]) -
 
 def _build(connection: Connection, declared: Declared) -> str:
     name, table = declared.name, declared.table.name
-    logger.warning("store.index_is_being_built", extra={"index": name, "table": table})
+    has_rows = connection.execute(text(f"SELECT EXISTS (SELECT FROM {table})")).scalar_one()  # noqa: S608 - our name
+    level = logging.WARNING if has_rows else logging.DEBUG  # a new database has nobody to warn
+    logger.log(level, "store.index_is_being_built", extra={"index": name, "table": table})
     started = time.monotonic()
     for remaining in reversed(range(_TRIES)):
         try:
