@@ -24,8 +24,8 @@ from .sessions import Keys
 AUTH = "NIGHTSHIFT_DASHBOARD_AUTH"
 ALONE = "flask_nightshift.dashboard.keys"
 """Key of the WSGI environment of ``flask jobs dashboard``, with its keys; no request can bring one."""
-UP_KEY = "_NIGHTSHIFT_UP_KEY"
-"""Variable with which ``flask jobs up`` gives its processes a key, if the app has no ``SECRET_KEY``."""
+UP_KEY = "JOBS_UP_KEY"
+"""Variable, which is no setting, with which ``flask jobs up`` gives its processes a key for an app without one."""
 TOKEN_FIELD = "token"  # noqa: S105 - the name of a field
 _OURS = frozenset({"same-origin", "none"})
 """``Sec-Fetch-Site`` of our own pages, and of what a person typed."""
