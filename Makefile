@@ -17,7 +17,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test unit t check lint chaos bench compose-test lock tour seams seams-newest clean
+.PHONY: help up demo test unit t check lint chaos bench compose-test docs reference lock tour seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,11 +60,18 @@ bench: $(VENV)-bench/.bench $(VENV)-bench-older/.bench ## compare with other lib
 compose-test: ## test both compose files in Docker: sign up, see the mail, kill a worker, see the job finish
 	@tests/compose/run
 
+docs: $(VENV)/.docs reference ## build the docs site in build/docs; a warning is an error
+	@$(bin)/sphinx-build --quiet --fail-on-warning --keep-going --builder html --conf-dir docs/site --doctree-dir build/doctrees . build/docs
+	@echo "build/docs/index.html"
+
+reference: $(VENV)/.app ## write the lists in docs/reference/ from the source
+	@PYTHONPATH=scripts $(bin)/python -m refpages
+
 lock: ## write requirements.lock from pyproject.toml
 	@$(PYTHON) scripts/make_venv.py $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
 	@$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
-	  --extra embedded --extra postgres --extra shop --group test --group lint --no-emit-index-url --custom-compile-command "make lock" \
+	  --extra embedded --extra postgres --extra shop --group test --group lint --group docs --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
 tour: $(VENV)/.test ## make the pictures of docs/tour.md anew, with a real worker and a browser
@@ -97,6 +104,11 @@ $(VENV)/.app: $(VENV)/.pip pyproject.toml requirements.lock
 $(VENV)/.test: $(VENV)/.app
 	@echo "Installing tests and linters (once)"
 	@$(pip) install --constraint requirements.lock --group test --group lint
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.app
+	@echo "Installing Sphinx (once)"
+	@$(pip) install --constraint requirements.lock --group docs
 	@touch $@
 
 $(VENV)-seams/.pip: scripts/make_venv.py

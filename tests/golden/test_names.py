@@ -160,17 +160,3 @@ def test_names_in_texts_are_known(updating: bool, golden: Golden) -> None:
 @pytest.mark.parametrize("place", sorted(_known_places()))
 def test_names_in_texts_can_be_imported(place: str) -> None:
     assert symbol_by_name(place) is not None
-
-
-def test_the_reference_lists_every_log_event_and_every_metric() -> None:
-    reference = (sources.ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    events = set().union(*sources.loggers().values())
-    assert set(re.findall(r"`([a-z_]+\.[a-z_]+)`", _chapter(reference, "Log events"))) == events
-    source = (sources.SOURCE / "flask_nightshift/observe/metrics.py").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `(nightshift_\w+)`", _chapter(reference, "Metrics"), re.MULTILINE)
-    metrics = {name.removesuffix("_total") for name in listed}  # Prometheus adds it to a counter's name
-    assert metrics == set(re.findall(r"\"(nightshift_\w+)\"", source))
-
-
-def _chapter(page: str, title: str) -> str:
-    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]

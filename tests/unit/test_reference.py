@@ -1,36 +1,70 @@
-"""The tables of docs/reference.md match the declarations in the source."""
+"""The lists in docs/reference/ are those of the source; ``make reference`` writes them."""
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import MISSING, Field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
+import celery
 import pytest
 
+import refpages
 from flask_nightshift.config import Settings
-from flask_nightshift.config.setting import words_of
-from flask_nightshift.config.settings import PREFIX, declarations
+from flask_nightshift.logs import wording
+from flask_nightshift.options import task as task_options
+from refpages import markdown, sources
 
-REFERENCE = (Path(__file__).parents[2] / "docs/reference.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
-def test_a_setting_has_the_row_of_its_declaration(field: Field[Any]) -> None:
-    words = words_of(declarations()[field.name])
-    row = f"| `{PREFIX}{field.name.upper()}` | {words.default or _shown(field)} | {words.meaning} |"
-    assert row in REFERENCE.splitlines()
-
-
-def test_the_reference_lists_the_settings_in_their_order() -> None:
-    listed = re.findall(rf"^\| `{PREFIX}(\w+)`", REFERENCE, re.MULTILINE)
-    assert listed == [field.name.upper() for field in fields(Settings)]
+PAGES = refpages.pages()
+_OF_CELERY = {
+    "base", "bind", "compression", "delivery_mode", "exchange", "exchange_type", "immediate", "lazy", "mandatory",
+    "on_replace", "pydantic", "routing_key", "serializer", "shadow_name", "shared", "store_eager_result", "throws",
+}  # fmt: skip
+"""Options that Celery documents, although its class of tasks lacks them."""
 
 
-def _shown(field: Field[Any]) -> str:
-    """The default of a setting, as the reference shows it."""
-    value = field.default if field.default_factory is MISSING else field.default_factory()
-    if value in (None, "", ()):
-        return "none"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_a_page_is_up_to_date(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == PAGES[page], "run `make reference`"
+
+
+def test_each_list_has_one_page() -> None:
+    found = [name for text in PAGES.values() for name in refpages.places(text)]
+    assert sorted(found) == sorted(refpages.LISTS)
+
+
+def test_the_lists_are_whole() -> None:
+    """What a reader of the source could miss: the lists are compared with what else knows the names."""
+    settings = re.findall(r"^\| `NIGHTSHIFT_(\w+)`", refpages.LISTS["settings"](), re.MULTILINE)
+    assert settings == [field.name.upper() for field in fields(Settings)]
+    source = (sources.SOURCE / "flask_nightshift/observe/metrics.py").read_text(encoding="utf-8")
+    metrics = re.findall(r"^\| `(nightshift_\w+)`", refpages.LISTS["metrics"](), re.MULTILINE)
+    assert {name.removesuffix("_total") for name in metrics} == set(
+        re.findall(r"\"(nightshift_\w+)\"", source)
+    )
+    events = re.findall(r"^\| `([a-z_]+\.[a-z_]+)`", refpages.LISTS["log-events"](), re.MULTILINE)
+    assert len(events) == len(set(events))
+    assert set(re.findall(r"\"(job\.\w+)\"", Path(wording.__file__).read_text())) <= set(events)
+
+
+def test_each_event_has_a_level() -> None:
+    for told in sources.told():
+        if told.events:
+            assert told.levels, told
+            assert all(isinstance(getattr(logging, level), int) for level in told.levels)
+
+
+def test_the_reference_describes_every_option_of_a_task_that_is_ours() -> None:
+    page = (refpages.FOLDER.parent / "reference.md").read_text(encoding="utf-8")
+    chapter = page.partition("\n## Task options\n")[2].partition("\n## ")[0]
+    ours = {name for name in task_options._ONE_TASK if not hasattr(celery.Task, name)} - _OF_CELERY
+    assert {"unique", "durable", "tags"} <= ours
+    assert {name for name in ours if f"`{name}`" not in chapter} == set()
+
+
+def test_text_of_the_source_is_no_markdown() -> None:
+    assert (
+        markdown.plain("jobs of mail.* [default: `a*b`] <ID>") == r"jobs of mail.\* \[default: `a*b`\] \<ID\>"
+    )
+    assert markdown.table(("a",), [("x|y",)]).splitlines()[-1] == r"| x\|y |"

@@ -23,9 +23,10 @@ from ..text.passwords import refused_url
 class Setting:
     """The words for a setting, and an optional check function.
 
-    ``meaning`` and ``default`` appear in docs/reference.md; ``default`` is set only where the default value needs
-    words. ``unit`` is the unit of a number. ``allowed`` describes the accepted texts in an error. ``check`` replaces
-    the check by type: it takes the key and the value, and returns the value to keep or raises ``ConfigurationError``.
+    ``meaning`` (Markdown, with links from docs/) and ``default`` appear in docs/reference/settings.md; ``default`` is
+    set only where the default value needs words. ``unit`` is the unit of a number. ``allowed`` describes the accepted
+    texts in an error. ``check`` replaces the check by type: it takes the key and the value, and returns the value to
+    keep or raises ``ConfigurationError``.
     """
 
     meaning: str

@@ -4,8 +4,8 @@ A value comes from ``app.config``, or, if the app does not set it, from the envi
 ``load`` checks everything once, at start. A wrong value raises an error with the key, the value and what is allowed, so
 it cannot fail later in a worker.
 
-``Settings`` declares each setting once: its type, limits, default and words. A test compares the table in
-docs/reference.md with it.
+``Settings`` declares each setting once: its type, limits, default and words. ``make reference`` writes the
+table in docs/reference/settings.md from it.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class Settings:
         dict[str, Any],
         Setting(
             "The jobs that Beat enqueues: a dict from names to `{task, schedule, args, kwargs, queue, options}`. "
-            "`schedule` is a number of seconds, a timedelta or a crontab expression ([more](#the-schedule))"
+            "`schedule` is a number of seconds, a timedelta or a crontab expression ([more](reference.md#the-schedule))"
         ),
     ] = field(default_factory=dict)
     celery: Annotated[
         dict[str, Any],
-        Setting("Celery's own settings ([how each is treated](#celerys-settings))", check=_celery),
+        Setting("Celery's own settings ([how each is treated](reference/celery-settings.md))", check=_celery),
     ] = field(default_factory=dict, repr=False)
     task_defaults: Annotated[
         dict[str, Any], Setting("Task options for every task that does not set its own", check=_task_defaults)

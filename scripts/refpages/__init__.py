@@ -1,0 +1,45 @@
+"""The lists in docs/reference/, written from the source: settings, commands, metrics, log events.
+
+A page is Markdown that people write. What stands between ``<!-- begin NAME -->`` and ``<!-- end -->`` is a list that
+this package writes. ``make reference`` updates the pages in place, and a test compares them with the source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from . import celery_settings, commands, events, metrics, settings
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "reference"
+LISTS: dict[str, Callable[[], str]] = {
+    "celery-settings": celery_settings.table,
+    "commands": commands.chapters,
+    "log-events": events.table,
+    "metrics": metrics.table,
+    "settings": settings.table,
+}
+"""By name, the function that makes the list, as Markdown."""
+
+_PLACE = re.compile(r"(<!-- begin ([\w-]+) .*?-->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """Each page that has a list, with its text as it should be."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))}
+    return {path: _PLACE.sub(_filled, text) for path, text in texts.items() if _PLACE.search(text)}
+
+
+def places(text: str) -> list[str]:
+    """The names of the lists that a page has."""
+    return [name for _, name, _ in _PLACE.findall(text)]
+
+
+def _filled(place: re.Match[str]) -> str:
+    begin, name, end = place.groups()
+    return f"{begin}\n{LISTS[name]()}\n\n{end}"
+
+
+__all__ = ["FOLDER", "LISTS", "pages", "places"]
