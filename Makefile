@@ -17,7 +17,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test unit t check lint chaos bench compose-test docs reference lock tour seams seams-newest clean
+.PHONY: help up demo test unit t check lint chaos bench compose-test docs reference pictures lock tour seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -66,6 +66,9 @@ docs: $(VENV)/.docs reference ## build the docs site in build/docs; a warning is
 
 reference: $(VENV)/.app ## write the lists in docs/reference/ from the source
 	@PYTHONPATH=scripts $(bin)/python -m refpages
+
+pictures: $(VENV)/.app ## draw docs/pictures/*.svg from scripts/pictures
+	@PYTHONPATH=scripts $(bin)/python -m pictures
 
 lock: ## write requirements.lock from pyproject.toml
 	@$(PYTHON) scripts/make_venv.py $(VENV)-lock

@@ -6,10 +6,12 @@ import logging
 import re
 from dataclasses import fields
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import celery
 import pytest
 
+import pictures
 import refpages
 from flask_nightshift.config import Settings
 from flask_nightshift.logs import wording
@@ -27,6 +29,13 @@ _OF_CELERY = {
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_a_page_is_up_to_date(page: Path) -> None:
     assert page.read_text(encoding="utf-8") == PAGES[page], "run `make reference`"
+
+
+@pytest.mark.parametrize("name", pictures.DRAWINGS)
+def test_a_picture_is_up_to_date(name: str) -> None:
+    drawn = pictures.DRAWINGS[name]()
+    assert (pictures.FOLDER / name).read_text(encoding="utf-8") == drawn, "run `make pictures`"
+    ET.fromstring(drawn)
 
 
 def test_each_list_has_one_page() -> None:
