@@ -1,4 +1,4 @@
-"""The lists in docs/reference/, written from the source: settings, commands, metrics, log events.
+"""The lists in docs/reference/, written from the source: settings, commands and their JSON, metrics, log events.
 
 A page is Markdown that people write. What stands between ``<!-- begin NAME -->`` and ``<!-- end -->`` is a list that
 this package writes. ``make reference`` updates the pages in place, and a test compares them with the source.
@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import celery_settings, commands, events, metrics, settings
+from . import celery_settings, commands, events, metrics, outputs, settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
 LISTS: dict[str, Callable[[], str]] = {
     "celery-settings": celery_settings.table,
     "commands": commands.chapters,
+    "json": outputs.chapters,
     "log-events": events.table,
     "metrics": metrics.table,
     "settings": settings.table,

@@ -172,7 +172,8 @@ class Nightshift:
         """
         from .operations.database import migrate
 
-        return migrate(self.services if app is None else services.current(app))
+        done = migrate(self.services if app is None else services.current(app))
+        return [revision for revisions in done.values() for revision in revisions]
 
     def once(self, key: str, session: Any = None, *, ttl: float = 3600) -> AbstractContextManager[bool]:
         """Do something once: ``with jobs.once(f"charge:{order_id}", db.session) as first: …``.

@@ -24,14 +24,19 @@ from .readings import families, log_events
 
 TESTS = Path(__file__).parents[1]
 COMMANDS = {
+    "delayed-run-now": ["delayed", "run-now", "{delayed}", "--queue", "spare", "--json"],
+    "delayed-cancel": ["delayed", "cancel", "{other}", "--queue", "spare", "--yes", "--json"],
+    "delayed-hand-over": ["delayed", "hand-over", "--queue", "spare", "--yes", "--json"],
+    "purge": ["purge", "spare", "--yes", "--json"],
     "health": ["health", "--json"],
     "stats": ["stats", "--json"],
     "workers": ["workers", "--json"],
     "doctor": ["doctor", "--json"],
-    "list": ["list", "--json", "--limit", "3"],
+    "list": ["list", "--json", "--limit", "5"],
     "show-succeeded": ["show", "{succeeded}", "--json"],
     "show-dead": ["show", "{dead}", "--json"],
     "show-unknown": ["show", "{unknown}", "--json"],
+    "migrate": ["migrate", "--json"],
     "delayed-list": ["delayed", "list", "--json"],
     "locks": ["locks", "--json"],
     "locks-release": ["locks", "release", "golden.plain:told", "--json"],
@@ -45,6 +50,9 @@ COMMANDS = {
     "copy": ["copy", "{dead}", "--json", "--queue", "later"],
     "copy-ended": ["copy", "{succeeded}"],
     "dead-replay-changed": ["dead", "replay", "{dead}", "--args", '["***"]'],
+    "dead-replay-dry": ["dead", "replay", "{dead}", "--dry-run", "--json"],
+    "dead-replay-bulk": ["dead", "replay", "--task", "golden.dies", "--bulk", "--dry-run", "--json"],
+    "dead-discard": ["dead", "discard", "{dead}", "--dry-run", "--json"],
     "dead-replay": ["dead", "replay", "{dead}", "--queue", "later"],
     "dead-list-any": ["dead", "list", "--status", "any", "--json"],
     "pause": ["pause", "--reason", "golden", "later", "mial", "--json"],
@@ -69,10 +77,14 @@ COMMANDS = {
 
 
 class Story:
-    """Lives it, and keeps what was seen in ``seen``: a value, made comparable, by the name of its file."""
+    """Lives it, and keeps what was seen in ``seen``: a value, made comparable, by the name of its file.
+
+    ``printed`` has what each command printed as JSON, by the name of the command in ``COMMANDS``.
+    """
 
     def __init__(self, folder: Path, url: str, view: Redis | Rabbit) -> None:
         self.seen: dict[str, Any] = {}
+        self.printed: dict[str, Any] = {}
         self._before: set[str] = set()
         self._view, self._folder = view, folder
         self._history = History(folder / "history.sqlite3")
@@ -162,7 +174,10 @@ class Story:
         waiting = golden_app.plain.apply_async((7,), unique="until_done", unique_key="told", queue="later").id
         self._keep("messages/unique.json", {"later": self._view.take()["later"]})
         self._until(lambda: self._history.knows(waiting), "history does not know the job that waits")
-        self._command(succeeded=succeeded, dead=dead, waiting=waiting, unknown="no-such-job")
+        later = [golden_app.plain.apply_async((7,), countdown=3600, queue="spare").id for _ in range(2)]
+        self._until(lambda: self._history.knows(later[1]), "history does not know the delayed job")
+        ids = {"delayed": later[0], "other": later[1], "unknown": "no-such-job"}
+        self._command(succeeded=succeeded, dead=dead, waiting=waiting, **ids)
         self._keep("messages/replay.json", {"later": self._view.take()["later"]})
         self._read_http()
         assert worker.stop() == 0
@@ -176,7 +191,7 @@ class Story:
         )  # fmt: skip
         for name, told in zip(COMMANDS, json.loads(done.stdout), strict=True):
             if told["exit"] == 0 and "--json" in COMMANDS[name]:
-                told["output"] = json.loads(told["output"])
+                self.printed[name] = told["output"] = json.loads(told["output"])
             self._keep(f"commands/{name}.json", told, measured=True)
 
     def _read_http(self) -> None:

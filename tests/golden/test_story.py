@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
+from msgspec import ValidationError, convert
+
+from flask_nightshift.web.api.shapes.commands import OUTPUTS
 
 from .brokers import Rabbit, Redis
-from .commands import group, walk
 from .conftest import Golden
 from .story import COMMANDS, Story
 
@@ -41,15 +42,26 @@ def test_traces_do_not_change(
     golden(seen)
 
 
-def _is_a_command(word: str) -> bool:
-    return word[0] not in "{-"
+def test_what_commands_print_has_the_shape_of_the_page(story: Story) -> None:
+    assert len(story.printed) > 30
+    for name, value in story.printed.items():
+        shapes = [output.shape for output in OUTPUTS[_command(COMMANDS[name])]]
+        assert any(_fits(value, shape) for shape in shapes), (name, value, shapes)
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    try:
+        convert(value, shape)
+    except ValidationError as exc:
+        print(exc)
+        return False
+    return True
+
+
+def _command(words: list[str]) -> str:
+    """The words that name the command."""
+    return next(name for name in (" ".join(words[:2]), words[0]) if name in OUTPUTS)
 
 
 def test_every_command_that_writes_json_is_in_the_story() -> None:
-    writing = {
-        tuple(context.command_path.split()[2:])
-        for context in walk(group())
-        if any(parameter.name == "as_json" for parameter in context.command.params)
-    }
-    told = [words for words in COMMANDS.values() if "--json" in words]
-    assert writing == {tuple(itertools.takewhile(_is_a_command, words[:2])) for words in told}
+    assert {_command(words) for words in COMMANDS.values() if "--json" in words} == set(OUTPUTS)

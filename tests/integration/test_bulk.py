@@ -364,7 +364,7 @@ def test_the_commands(ops: Ops) -> None:
     drive(runner(ops.services))
     assert statuses(ops.services.store) == {"replayed": 5, "discarded": 7}
     told = ops.json("cancel", "--queue", "mail", "--bulk", "--yes")
-    assert (told["jobs"], told["bulk_action"]["filters"]) == (5, {"queue": "mail"})
+    assert (told["total"], told["bulk"]["filters"]) == (5, {"queue": "mail"})
     assert ops.run("cancel", "x", "--bulk").exit_code == 2
     assert ops.run("delayed", "run-now", "--bulk").exit_code == 2
     assert ops.run("delayed", "run-now").exit_code == 2

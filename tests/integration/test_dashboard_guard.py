@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask, Request
 from flask.testing import FlaskClient
-from werkzeug.test import Client, TestResponse
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import Client, Cookie, TestResponse
 
 from flask_nightshift import Actor, Nightshift
 from flask_nightshift.domain.actor import everything
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.observe import audit
-from flask_nightshift.web.dashboard import routing
+from flask_nightshift.web.dashboard import guard, routing
 from flask_nightshift.web.dashboard.alone import Alone, link_to
 from flask_nightshift.web.dashboard.routing import ROUTES, Kind, Route
 
@@ -223,6 +226,34 @@ def is_sealed(answer: TestResponse) -> None:
     assert answer.headers["X-Frame-Options"] == "DENY"
 
 
+class Proxied:
+    """A browser's requests to addresses below ``outside``, as a proxy passes them on to an app at another address."""
+
+    def __init__(self, app: Flask, outside: str, headers: dict[str, str]) -> None:
+        self._client, self._outside, self._headers = app.test_client(use_cookies=False), outside, headers
+        self._cookies: dict[str, Cookie] = {}
+
+    def get(self, url: str) -> TestResponse:
+        return self._ask("GET", url)
+
+    def post(self, url: str, *, data: dict[str, str], headers: dict[str, str]) -> TestResponse:
+        return self._ask("POST", url, data=data, headers=headers)
+
+    def _ask(
+        self, method: str, url: str, headers: dict[str, str] | None = None, **given: Any
+    ) -> TestResponse:
+        assert url.startswith(self._outside), url
+        path = urlsplit(url).path
+        sent = [each for each in self._cookies.values() if f"{path}/".startswith(f"{each.path}/")]
+        cookies = "; ".join(f"{each.key}={each.value}" for each in sent)
+        told = {**self._headers, "Cookie": cookies, **(headers or {})}
+        answer = self._client.open(url.removeprefix(self._outside), method=method, headers=told, **given)
+        for line in answer.headers.getlist("Set-Cookie"):
+            cookie = Cookie._from_response_header("shop.example.com", "/", line)
+            self._cookies[cookie.key] = cookie
+        return answer
+
+
 class TestTheWayIn:
     def test_nothing_configured_says_how_to_open(self, tmp_path: Path) -> None:
         client = make(tmp_path).test_client()
@@ -233,8 +264,25 @@ class TestTheWayIn:
             assert "flask jobs dashboard" in answer.text
             is_sealed(answer)
 
-    def test_without_a_secret_key_it_is_refused_by_name(self, tmp_path: Path) -> None:
+    def test_without_a_secret_key_it_is_refused_by_name(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client = make(tmp_path, SECRET_KEY=None, NIGHTSHIFT_DASHBOARD_AUTH=who).test_client()
+        (warning,) = [record.getMessage() for record in caplog.records if "SECRET_KEY" in record.getMessage()]
+        assert "secrets.token_hex()" in warning
+        caplog.clear()
+        make(tmp_path / "closed", SECRET_KEY=None)
+        make(tmp_path / "signed", NIGHTSHIFT_DASHBOARD_AUTH=who)
+        make(
+            tmp_path / "off",
+            SECRET_KEY=None,
+            NIGHTSHIFT_DASHBOARD_AUTH=who,
+            NIGHTSHIFT_DASHBOARD_PREFIX="off",
+        )
+        with monkeypatch.context() as patched:
+            patched.setenv(guard.UP_KEY, "a key of flask jobs up")
+            make(tmp_path / "up", SECRET_KEY=None, NIGHTSHIFT_DASHBOARD_AUTH=who)
+        assert "SECRET_KEY" not in caplog.text
         answer = client.get("/nightshift/", headers=as_("view"))
         assert answer.status_code == 503
         assert "SECRET_KEY" in answer.text
@@ -338,6 +386,52 @@ class TestAsAGuest:
         got = client.get(style.removeprefix("/shop"), environ_overrides=environ)
         assert (got.status_code, got.mimetype) == (200, "text/css")
         assert "immutable" in got.headers["Cache-Control"]
+
+    def test_behind_a_proxy_that_ends_tls_and_strips_a_prefix(self, tmp_path: Path) -> None:
+        app = make(tmp_path)
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1, x_prefix=1)  # type: ignore[method-assign]
+        site, home = "https://shop.example.com", "/tools/nightshift"
+        proxied = {
+            "X-Forwarded-For": "203.0.113.9",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Host": "shop.example.com",
+            "X-Forwarded-Prefix": "/tools",
+        }
+        client = Proxied(app, f"{site}/tools", proxied)
+
+        link = link_to(app.extensions["nightshift"], f"{site}/tools")
+        assert link is not None
+        assert link.startswith(f"{site}{home}/open/")
+        opened = client.get(link)
+        assert f'content="0;url={home}/"' in opened.text
+        assert {"Secure", "HttpOnly", f"Path={home}"} <= set(opened.headers["Set-Cookie"].split("; "))
+        assert client.get(link).status_code == 403
+
+        shown = client.get(f"{site}{home}/")
+        assert shown.status_code == 200
+        visitor = [cookie for cookie in shown.headers.getlist("Set-Cookie") if "visitor" in cookie]
+        assert all({"Secure", f"Path={home}"} <= set(cookie.split("; ")) for cookie in visitor)
+        urls = re.findall(r'(?:href|src|action|hx-get|hx-post)="(/[^"]*)"', shown.text)
+        assert urls
+        assert all(url.startswith(f"{home}/") for url in urls)
+        for url in dict.fromkeys(urls):
+            if "/leave" not in url:
+                assert client.get(site + html.unescape(url)).status_code == 200, url
+
+        found = re.search(r'name="token" value="(\w+)"', shown.text)
+        assert found is not None
+        form = {"token": found[1], "queue": "celery"}
+        pause = f"{site}{home}/queues/pause/now"
+        for origin, status in (
+            ("https://evil.example.com", 403),
+            ("http://localhost", 403),  # the name of the server behind the proxy
+            ("null", 403),
+            (site, 303),
+        ):
+            answer = client.post(pause, data=form, headers={"Origin": origin})
+            assert answer.status_code == status, (origin, answer.text)
+        assert answer.headers["Location"].startswith((f"{home}/", f"{site}{home}/"))
+        assert "paused" in client.get(f"{site}{home}/queues").text
 
     @pytest.mark.parametrize("first", ["csrf", "nightshift"])
     def test_beside_flask_wtf_s_protection(self, tmp_path: Path, first: str) -> None:

@@ -206,11 +206,11 @@ def test_the_examples_of_cancelling(app_env: Path) -> None:
 def test_the_examples_of_the_http_api(app_env: Path) -> None:
     import httpx
 
-    ask, act = blocks("docs/how-to/http-api.md")
+    ask, act, change = blocks("docs/how-to/http-api.md")
     module: dict[str, Any] = {}
-    exec(ask + act, module)
+    exec(ask + act + change, module)
     with opened(app_env, "memory://", TESTING=True) as ops:
-        made = ops.run("token", "create", "ci", "--scope", "view,replay,run")
+        made = ops.run("token", "create", "ci", "--scope", "view,view_args,replay,edit,run")
         ops.bury()
         ops.flush()
         api = module["client"]("http://localhost", made.stdout.strip())
@@ -218,6 +218,7 @@ def test_the_examples_of_the_http_api(app_env: Path) -> None:
         assert [job["state"] for job in module["jobs"](api, "state:dead task:mail.*")] == ["dead"]
         assert len(module["replay"](api, "mail.send", "fixed")["ids"]) == 1
         assert module["replay"](api, "mail.send", "fixed") == {"ids": []}
+        assert len(module["correct"](api, ops.bury(), 0, 8)["ids"]) == 1
         run = [module["run_now"](api, "nightshift.prune", "a key") for _ in range(2)]
         assert run[0] == run[1]
 

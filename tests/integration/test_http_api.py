@@ -15,6 +15,8 @@ from openapi_spec_validator import validate
 from api_client import PREFIX, Api
 from flask_nightshift import Nightshift
 from flask_nightshift.domain.actor import PERMISSIONS
+from flask_nightshift.domain.events import JobStarted, JobSucceeded
+from flask_nightshift.domain.job import JobRef, utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.operations import locks, schedule
 from flask_nightshift.web.api import reading, routing
@@ -258,6 +260,106 @@ def test_incidents_and_actions_on_all_that_match(ops: Ops) -> None:
     assert api("POST", f"/actions/{started['id']}/stop", 409)["code"] == "action-ended"
     assert started["id"] in [each["id"] for each in api.get("/actions")["actions"]]
     assert api.post("/actions/cancel", q="state:queued task:none", dry_run=True)["total"] == 0
+
+
+def test_how_bulk_actions_are_done(ops: Ops) -> None:
+    api = Api(ops.app)
+    ops.bury()
+    ops.flush()
+    assert (
+        "nightshift."
+        in api("POST", "/actions/replay", 422, json={"everything": True, "queue": "nightshift.x"})["detail"]
+    )
+    started = api.post("/actions/replay", everything=True, queue="elsewhere", force=True)["bulk"]
+    assert started["options"] == {"queue": "elsewhere", "force": True}
+    api.post(f"/actions/{started['id']}/stop")
+    with ops.app.app_context():
+        ops.send.delay(1)
+    ops.flush()
+    started = api.post("/actions/cancel", q="state:queued", kill=True)["bulk"]
+    assert started["options"] == {"kill": True}
+    api.post(f"/actions/{started['id']}/stop")
+    assert (
+        "`queue`"
+        in api("POST", "/actions/discard", 422, json={"everything": True, "queue": "mail"})["detail"]
+    )
+
+
+def test_a_changed_replay(ops: Ops) -> None:
+    api, dead = Api(ops.app), ops.bury()
+    ops.flush()
+    path = f"/dead-letters/{dead}/replay-changed"
+    shown = api.get(f"/jobs/{dead}/arguments")
+    assert (shown["task"], shown["queue"], shown["said"]) == ("mail.send", "mail", [])
+    assert shown["args"] is not None
+    assert Api(ops.app, "view", "edit")("GET", f"/jobs/{dead}/arguments", 403)["code"] == "forbidden"
+    assert Api(ops.app, "view", "replay")("POST", path, 403, json={"args": [1]})["code"] == "forbidden"
+    assert "/dead-letters/replay" in api("POST", path, 422, json={})["detail"]
+    refused = api("POST", path, 422, json={"kwargs": {"no_such_parameter": 1}})
+    assert (refused["code"], "no_such_parameter" in refused["detail"]) == ("arguments-refused", True)
+    assert api("POST", path, 422, json={"args": [9], "queue": "a b"})["code"] == "invalid-value"
+    assert depth(ops) == 0
+
+    done = api.post(path, args=[9], queue="elsewhere", why="the right account")
+    assert (len(done["ids"]), done["skipped"], done["queues"]) == (1, {}, ["elsewhere"])
+    assert depth(ops, "elsewhere") == 1
+    (letter,) = [
+        each for each in api.get("/dead-letters", status="any")["dead_letters"] if each["job_id"] == dead
+    ]
+    assert (letter["status"], letter["new_args"]) == ("replayed", "[9]")
+    again = api.post(path, args=[10])
+    assert (again["ids"], len(again["skipped"])) == ([], 1)
+    recorded = api.get("/audit", by=api.name, action="edit")["actions"]
+    assert [(each["outcome"], each["count"]) for each in recorded] == [
+        ("done", 0), ("done", 1), ("failed", None), ("failed", None),
+    ]  # fmt: skip
+    assert recorded[1]["why"] == "the right account"
+    ops.services.broker.purge("elsewhere")
+
+
+def test_copies(ops: Ops) -> None:
+    api, dead = Api(ops.app), ops.bury()
+    ops.flush()
+    key = {"Idempotency-Key": "copy"}
+    made = api("POST", f"/jobs/{dead}/copy", headers=key, json={"why": "once more"})
+    assert (made["original_id"], made["queue"], made["changed"]) == (dead, "mail", False)
+    assert api("POST", f"/jobs/{dead}/copy", headers=key, json={"why": "once more"}) == made
+    assert depth(ops) == 1
+    changed = api.post(f"/jobs/{dead}/copy-changed", args=[9], queue="elsewhere")
+    assert (changed["changed"], depth(ops, "elsewhere")) == (True, 1)
+    ops.flush()
+    assert set(api.get(f"/jobs/{dead}")["copies"]) == {made["job_id"], changed["job_id"]}
+    assert Api(ops.app, "view", "edit")("POST", f"/jobs/{dead}/copy", 403)["code"] == "forbidden"
+    assert Api(ops.app, "view", "run")("POST", f"/jobs/{dead}/copy-changed", 403)["code"] == "forbidden"
+    assert "/copy" in api("POST", f"/jobs/{dead}/copy-changed", 422, json={})["detail"]
+    assert api("POST", f"/jobs/{made['job_id']}/copy", 409)["code"] == "message-not-kept"
+    assert api("POST", "/jobs/no-such-job/copy", 404)["code"] == "job-not-found"
+    recorded = api.get("/audit", by=api.name)["actions"][::-1]
+    assert [(each["action"], each["outcome"]) for each in recorded] == [
+        ("run", "done"), ("edit", "done"), ("run", "failed"), ("run", "failed"),
+    ]  # fmt: skip
+    assert (recorded[0]["why"], made["job_id"] in recorded[0]["target"]) == ("once more", True)
+    ops.services.broker.purge("elsewhere")
+
+
+def test_the_verdict_and_the_trend_of_the_overview(ops: Ops) -> None:
+    api = Api(ops.app, "view")
+    with ops.app.app_context():
+        job_id = ops.send.delay(1).id
+    now = utcnow()
+    job = JobRef(job_id, "mail.send", "mail", 1)
+    ops.services.events.emit(JobStarted(job, now, "hand@test"))
+    ops.services.events.emit(JobSucceeded(job, now, "hand@test", 0.1))
+    ops.flush()
+    verdict = api.get("/overview/verdict")
+    assert (verdict["tone"], verdict["sentence"]) == ("bad", "No worker runs, so no job begins.")
+    assert verdict["sentence"] in [each["sentence"] for each in verdict["troubles"]]
+    for period, steps in (("hour", 60), ("day", 144), ("month", 120)):
+        trend = api.get("/overview/trend", period=period)
+        assert (trend["period"], len(trend["points"])) == (period, steps)
+        assert trend["whole"]["succeeded"] == sum(point["succeeded"] for point in trend["points"]) >= 1
+    assert api.get("/overview/trend")["period"] == "hour"
+    assert "hour" in api("GET", "/overview/trend?period=week", 422)["detail"]
 
 
 def depth(ops: Ops, queue: str = "mail") -> int:

@@ -215,4 +215,4 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.ClickException(f"{question} Say --yes: there is no terminal to ask at.")
-    click.confirm(question, abort=True)
+    click.confirm(question, abort=True, err=True)

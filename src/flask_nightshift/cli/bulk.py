@@ -123,14 +123,14 @@ def start(
     planned = operations.plan(current, action, filters, options)
     if dry_run or not planned.total:
         if as_json:
-            echo_json({"jobs": planned.total, "bulk_action": None, "dry_run": dry_run})
+            echo_json({"total": planned.total, "dry_run": dry_run, "bulk": None})
         else:
             say(f"A bulk action would {action} {planned.counted}")
         return
     confirm(f"Have the workers {action} {planned.counted}?", yes)
     started = operations.start(current, planned, by=None, why=why, rate=rate)
     if as_json:
-        echo_json({"jobs": planned.total, "bulk_action": started.as_dict(), "dry_run": False})
+        echo_json({"total": planned.total, "dry_run": False, "bulk": started.as_dict()})
         return
     say(started.id)
     say(f"Workers {action} {planned.counted}: flask jobs bulk show {tail(started.id)}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,9 @@ delayed = AppGroup("delayed", help="Jobs that wait for their time (Redis and Val
 @click.option("--all", "everything", is_flag=True, help="All queues that the configuration or a task names.")
 @why_option
 @yes_option
+@json_option
 @with_appcontext
-def purge(queues: tuple[str, ...], everything: bool, why: str | None, yes: bool) -> None:
+def purge(queues: tuple[str, ...], everything: bool, why: str | None, yes: bool, as_json: bool) -> None:
     """Delete the jobs that wait in queues. They are gone for good: not run, not kept as dead letters."""
     from ..operations import queues as operations
     from ..operations.audit import named
@@ -54,11 +55,16 @@ def purge(queues: tuple[str, ...], everything: bool, why: str | None, yes: bool)
     names = current.queues() if everything else tuple(dict.fromkeys(queues))
     waiting = operations.waiting(current, names)
     confirm(f"Delete {plural(waiting, 'job')} of {', '.join(names)} for good?", yes)
+    done: list[dict[str, str | int]] = []
     for name in names:
         with audited("purge", named("queue", [name]), why) as told:
             count = operations.purge(current, name)
             told.acted_on(count)
-        say(f"{name}: {plural(count, 'job')} deleted")
+        done.append({"queue": name, "deleted": count})
+        if not as_json:
+            say(f"{name}: {plural(count, 'job')} deleted")
+    if as_json:
+        echo_json(done)
 
 
 @delayed.command("list")
@@ -92,8 +98,9 @@ def list_(queue: str | None, limit: int, as_json: bool) -> None:
 @_QUEUE
 @why_option
 @yes_option
+@json_option
 @with_appcontext
-def cancel(wanted: tuple[str, ...], queue: str | None, why: str | None, yes: bool) -> None:
+def cancel(wanted: tuple[str, ...], queue: str | None, why: str | None, yes: bool, as_json: bool) -> None:
     """Take jobs out before they start; they are recorded as cancelled.
 
     An ID may be shortened to its start or its end. `flask jobs cancel` finds a job in any place.
@@ -106,13 +113,12 @@ def cancel(wanted: tuple[str, ...], queue: str | None, why: str | None, yes: boo
     chosen = operations.find(current, names, wanted)
     confirm(f"Cancel {plural(len(chosen), 'delayed job')}?", yes)
     with audited("cancel", named("job", chosen), why) as told:
-        done = [
-            job_id
+        done = {
+            job_id: operations.cancel(current, names, job_id, by="flask jobs delayed cancel")
             for job_id in chosen
-            if operations.cancel(current, names, job_id, by="flask jobs delayed cancel")
-        ]
-        told.acted_on(len(done))
-    _report(chosen, done, "cancelled")
+        }
+        told.acted_on(_found(done))
+    _report(done, "cancelled", as_json)
 
 
 @delayed.command("run-now")
@@ -125,6 +131,7 @@ def cancel(wanted: tuple[str, ...], queue: str | None, why: str | None, yes: boo
 @click.option("--dry-run", is_flag=True, help="With --bulk: only say how many.")
 @why_option
 @yes_option
+@json_option
 @with_appcontext
 def run_now(
     wanted: tuple[str, ...],
@@ -136,6 +143,7 @@ def run_now(
     dry_run: bool,
     why: str | None,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Put jobs at the head of their queues now. Name IDs, or with --bulk a filter.
 
@@ -151,24 +159,25 @@ def run_now(
         if wanted or everything == bool(task or queue):
             raise click.UsageError("--bulk takes --task, --queue, or --all, and no IDs.")
         filters = Filters(task=task and exactly(task), queue=queue and exactly(queue))
-        start_bulk(current, "run", filters, {}, rate=rate, why=why, dry_run=dry_run, yes=yes)
+        start_bulk(current, "run", filters, {}, rate=rate, why=why, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     if not wanted or task or everything or rate or dry_run:
         raise click.UsageError("Name the jobs by their IDs, or say --bulk with --task, --queue, or --all.")
     names = operations.queues(current, queue)
     chosen = operations.find(current, names, wanted)
     with audited("run", named("job", chosen), why) as told:
-        done = [job_id for job_id in chosen if operations.run_now(current, names, job_id)]
-        told.acted_on(len(done))
-    _report(chosen, done, "is next in its queue")
+        done = {job_id: operations.run_now(current, names, job_id) for job_id in chosen}
+        told.acted_on(_found(done))
+    _report(done, "is next in its queue", as_json)
 
 
 @delayed.command("hand-over")
 @_QUEUE
 @why_option
 @yes_option
+@json_option
 @with_appcontext
-def hand_over(queue: str | None, why: str | None, yes: bool) -> None:
+def hand_over(queue: str | None, why: str | None, yes: bool, as_json: bool) -> None:
     """On the way back to plain Celery: leave delayed jobs, with their times, to its workers.
 
     Stop the workers of the lease transport first; they would take the jobs back.
@@ -179,20 +188,32 @@ def hand_over(queue: str | None, why: str | None, yes: bool) -> None:
     current = services()
     names = operations.queues(current, queue)
     confirm(f"Hand the delayed jobs of {', '.join(names)} over to workers without leases?", yes)
+    done: list[dict[str, str | int]] = []
     for name in names:
         with audited("hand over", named("queue", [name]), why) as told:
             count = operations.hand_over(current, name)
             told.acted_on(count)
-        say(f"{name}: {plural(count, 'job')} handed over")
+        done.append({"queue": name, "handed_over": count})
+        if not as_json:
+            say(f"{name}: {plural(count, 'job')} handed over")
+    if as_json:
+        echo_json(done)
 
 
-def _report(chosen: Sequence[str], done: Sequence[str], what: str) -> None:
-    for job_id in done:
-        say(f"{job_id} {what}")
-    missed = [job_id for job_id in chosen if job_id not in done]
-    for job_id in missed:
-        say(f"{job_id} is not delayed (any more)", err=True)
-    if missed:
+def _found(done: Mapping[str, str | None]) -> int:
+    return sum(queue is not None for queue in done.values())
+
+
+def _report(done: Mapping[str, str | None], what: str, as_json: bool) -> None:
+    """Say in which queue each job was; exit with 1 if one was in none."""
+    if as_json:
+        echo_json([{"job_id": job_id, "queue": queue} for job_id, queue in done.items()])
+    for job_id, queue in done.items():
+        if queue is None:
+            say(f"{job_id} is not delayed (any more)", err=True)
+        elif not as_json:
+            say(f"{job_id} {what}")
+    if None in done.values():
         raise SystemExit(1)
 
 

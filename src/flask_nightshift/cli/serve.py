@@ -10,7 +10,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..domain.pools import DEFAULT, POOLS
-from .base import audited, load_services, services
+from .base import audited, echo_json, json_option, load_services, services
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
@@ -154,22 +154,27 @@ def _tell(link: str) -> None:
 
 
 @click.command()
+@json_option
 @with_appcontext
-def migrate() -> None:
+def migrate(as_json: bool) -> None:
     """Create or update the tables."""
     from ..operations import database
     from ..operations.audit import named
 
     current = services()
-    applied = database.migrate(current)
+    done = database.migrate(current)
+    applied = [revision for revisions in done.values() for revision in revisions]
     if applied:  # before that there may be no table to write to
         with audited("migrate", named("revision", applied)) as told:
             told.acted_on(len(applied))
+    if as_json:
+        echo_json([{"database": url, "applied": revisions} for url, revisions in done.items()])
+        return
     for revision in applied:
         click.echo(f"applied {revision}")
     if not applied:
-        for store in current.outboxes:
-            click.echo(f"{store.url} is up to date")
+        for url in done:
+            click.echo(f"{url} is up to date")
 
 
 def _in_no_context(run: Callable[..., Any], *args: Any, **options: Any) -> None:

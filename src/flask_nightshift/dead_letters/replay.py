@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 
@@ -46,6 +46,15 @@ class Result:
     dry_run: bool = False
     queues: frozenset[str] = frozenset()
     left: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but ``queues``, in plain JSON types."""
+        return {
+            "ids": list(self.ids),
+            "skipped": self.skipped,
+            "dry_run": self.dry_run,
+            "left": self.left,
+        }
 
 
 class Changed(NamedTuple):

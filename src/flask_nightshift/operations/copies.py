@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from ..config.queue_names import queue_name
 from ..domain.job import utcnow
 from ..domain.relations import Relations
 from ..enqueue.composed import Composed
@@ -93,9 +94,12 @@ def enqueue(
     """Enqueue a copy of the job that ``given`` means, with other arguments if some are given (``changing.changed``).
 
     It runs at once, in ``queue`` or the original's. Its callbacks and the rest of its chain run after it, under new
-    ids; it is no part of the original's group or chord. Raises what ``original`` raises, ``ArgumentsRefused``, and
-    ``DuplicateJob`` if another job holds the lock of a unique one. Then nothing was enqueued.
+    ids; it is no part of the original's group or chord. Raises what ``original`` raises, ``ArgumentsRefused``,
+    ``ConfigurationError`` if ``queue`` is no name of a queue, and ``DuplicateJob`` if another job holds the lock of a
+    unique one. Then nothing was enqueued.
     """
+    if queue is not None:
+        queue_name("queue", queue)
     found = original(services, given)
     target = queue or found.queue
     if not target:

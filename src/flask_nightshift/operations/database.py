@@ -5,13 +5,13 @@ from __future__ import annotations
 from ..services import Services
 
 
-def migrate(services: Services) -> list[str]:
-    """Apply the pending migrations to each of our databases; returns the revisions, oldest first of each.
+def migrate(services: Services) -> dict[str, list[str]]:
+    """Apply the pending migrations to each of our databases; returns their revisions, oldest first, by its URL.
 
-    That is the history's database, and the app's own if it is another one, for the outbox. Raises
-    ``DatabaseUnavailable``.
+    That is the history's database, and the app's own if it is another one, for the outbox. The URLs are without
+    passwords. Raises ``DatabaseUnavailable``.
     """
-    return [revision for store in services.outboxes for revision in store.migrate()]
+    return {store.url: store.migrate() for store in services.outboxes}
 
 
 __all__ = ["migrate"]

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from .. import dead_letters
+from ..config.queue_names import queue_name
 from ..dead_letters import ArchivedLetter, Filters, Result
 from ..domain.job import utcnow
 from ..domain.recording import OFF
@@ -92,8 +94,10 @@ def replay(
 ) -> Result:
     """Run dead jobs again, with the same job ids and fresh attempts; ``dead_letters.replay`` explains the options.
 
-    Raises ``BrokerUnavailable`` too.
+    Raises ``ConfigurationError`` if ``queue`` is no name of a queue, and ``BrokerUnavailable`` too.
     """
+    if queue is not None:
+        queue_name("queue", queue)
     return dead_letters.replay(
         services.store,
         services.broker,
@@ -123,9 +127,11 @@ def replay_changed(
     """Replay the one letter that ``given`` means with other arguments: a JSON list, a JSON object.
 
     ``changing.changed`` explains them. The job keeps its id, callbacks, chain, group and chord. Raises
-    ``DeadLetterNotFound``, ``ArgumentsRefused``, ``DatabaseUnavailable`` and ``BrokerUnavailable``; the letter waits
-    then, as if nothing had been asked for.
+    ``DeadLetterNotFound``, ``ArgumentsRefused``, ``ConfigurationError`` (no name of a queue), ``DatabaseUnavailable``
+    and ``BrokerUnavailable``; the letter waits then, as if nothing had been asked for.
     """
+    if queue is not None:
+        queue_name("queue", queue)
     archived = find(services, given)
     letter = archived.letter
     before = Envelope(
@@ -172,6 +178,12 @@ def idle_queues(services: Services, result: Result) -> list[str]:
     return sorted(result.queues - consumed)
 
 
+def replayed(services: Services, result: Result) -> dict[str, Any]:
+    """``result`` in plain JSON types, with the queues that got jobs and those of them that are ``unheard``."""
+    unheard = idle_queues(services, result)
+    return {**result.as_dict(), "queues": sorted(result.queues), "unheard": unheard}
+
+
 def discard(
     services: Services, filters: Filters, *, limit: int | None = None, dry_run: bool = False
 ) -> Result:
@@ -194,5 +206,6 @@ __all__ = [
     "named",
     "replay",
     "replay_changed",
+    "replayed",
     "unarchived",
 ]

@@ -37,24 +37,24 @@ def find(services: Services, queues: Sequence[str], given: Sequence[str]) -> lis
     return [ids.delayed_id(delayed, queues, each) for each in given]
 
 
-def cancel(services: Services, queues: Sequence[str], job_id: str, *, by: str) -> bool:
-    """Take the job out before it starts; it is recorded as cancelled.
+def cancel(services: Services, queues: Sequence[str], job_id: str, *, by: str) -> str | None:
+    """Take the job out of its queue before it starts, and return that queue; it is recorded as cancelled.
 
-    Returns False if the job is not delayed in ``queues`` (any more). ``by`` names who cancelled it. Jobs in any other
+    Returns None if the job is not delayed in ``queues`` (any more). ``by`` names who cancelled it. Jobs in any other
     place: ``operations/cancelling.py``.
     """
     delayed = hold(services)
     taken = next((job for queue in queues if (job := delayed.take(queue, job_id))), None)
     if taken is None:
-        return False
+        return None
     settle(services, [(taken.queue, taken.envelope)], f"cancelled by {by}")
-    return True
+    return taken.queue
 
 
-def run_now(services: Services, queues: Sequence[str], job_id: str) -> bool:
-    """Put the job at the head of its queue; False if it is not delayed in ``queues`` (any more)."""
+def run_now(services: Services, queues: Sequence[str], job_id: str) -> str | None:
+    """Put the job at the head of its queue, and return that; None if it is not delayed in ``queues`` (any more)."""
     delayed = hold(services)
-    return any(delayed.run_now(queue, job_id) for queue in queues)
+    return next((queue for queue in queues if delayed.run_now(queue, job_id)), None)
 
 
 def hand_over(services: Services, queue: str) -> int:

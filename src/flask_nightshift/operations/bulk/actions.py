@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ...config.queue_names import queue_name
 from ...dead_letters import Filters as LetterFilters
 from ...domain.actor import Actor
 from ...domain.job import utcnow
@@ -189,6 +190,8 @@ def _check(action: str, filters: object, options: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "filters", type(filters).__name__, f"{action} acts on {ACTIONS[action].noun}s"
         )
+    if (queue := options.get("queue")) is not None:
+        queue_name("queue", queue)
     for unknown in sorted(options.keys() - ACTIONS[action].options):
         raise ConfigurationError(
             "options", unknown, f"{action} knows {sorted(ACTIONS[action].options) or 'none'}"

@@ -8,6 +8,8 @@ from flask import Response
 from msgspec import Meta
 
 from ...errors import (
+    ArgumentsRefused,
+    BodyNotKept,
     BrokerUnavailable,
     BulkActionEnded,
     BulkActionNotFound,
@@ -54,7 +56,9 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (JobEnded, 409, "job-ended"),
     (DuplicateJob, 409, "duplicate-job"),
     (NothingToSkip, 409, "nothing-to-skip"),
+    (BodyNotKept, 409, "message-not-kept"),
     (Unsupported, 409, "unsupported"),
+    (ArgumentsRefused, 422, "arguments-refused"),
     (InvalidKey, 422, "invalid-key"),
     (InvalidQuery, 422, "invalid-query"),
     (ConfigurationError, 422, "invalid-value"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json as jsons
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from flask import Request
 from msgspec import DecodeError, Struct, ValidationError, convert, json
@@ -34,7 +35,9 @@ def query(route: Route, given: MultiDict[str, str]) -> Any:
         return convert(given.to_dict(), route.query, strict=False)
     except ValidationError as exc:
         known = ", ".join(route.query.__struct_encode_fields__)
-        raise Problem(422, "invalid-query", f"{_told(exc)}. The parameters are {known}") from None
+        raise Problem(
+            422, "invalid-query", f"{_told(exc, route.query)}. The parameters are {known}"
+        ) from None
 
 
 def body(route: Route, asked: Request) -> Any:
@@ -67,18 +70,38 @@ def time(call: Call, name: str, text: str | None) -> datetime | None:
         raise Problem(422, "invalid-query", f"{name}: {exc}") from None
 
 
+def changed_arguments(call: Call, unchanged: str) -> dict[str, str | None]:
+    """The members ``args`` and ``kwargs`` of the body as JSON texts; raises ``Problem`` without either.
+
+    ``unchanged`` says which route takes none.
+    """
+    found = {name: getattr(call.body, name) for name in ("args", "kwargs")}
+    if not any(value is not None for value in found.values()):
+        raise Problem(422, "invalid-body", f"give args, kwargs, or both; {unchanged}")
+    return {name: None if value is None else jsons.dumps(value) for name, value in found.items()}
+
+
 def _checked(value: Any, shape: type[Struct]) -> Any:
     try:
         return convert(value, shape)
     except ValidationError as exc:
         known = ", ".join(shape.__struct_encode_fields__)
-        raise Problem(422, "invalid-body", f"{_told(exc)}. The members are {known}") from None
+        raise Problem(422, "invalid-body", f"{_told(exc, shape)}. The members are {known}") from None
 
 
-def _told(exc: ValidationError) -> str:
+def _told(exc: ValidationError, shape: type[Struct]) -> str:
     what, _, where = str(exc).partition(" - at ")
     place = where.strip("`").removeprefix("$.")
+    if what.startswith("Invalid enum value") and (allowed := _choices(get_type_hints(shape).get(place))):
+        what = f"{what}; use one of {', '.join(allowed)}"
     return f"{place}: {what}" if place and place != "$" else what
 
 
-__all__ = ["MOST_BYTES", "body", "query", "time"]
+def _choices(kind: Any) -> list[str]:
+    """The texts that a value of ``kind`` can be, if they are a few."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [text for each in get_args(kind) for text in _choices(each)]
+
+
+__all__ = ["MOST_BYTES", "body", "changed_arguments", "query", "time"]

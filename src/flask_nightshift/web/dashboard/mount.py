@@ -5,6 +5,7 @@ The rules match everything under the prefix, so each route of the app under it i
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from flask import Flask, Response, request
@@ -13,6 +14,13 @@ from ...observe.our_rules import OurRule
 from ...services import Services
 
 ENDPOINT = __name__
+logger = logging.getLogger("flask_nightshift.http")
+
+NO_KEY = (
+    "NIGHTSHIFT_DASHBOARD_AUTH is set, but SECRET_KEY is not: the dashboard stays closed (503), because it signs its "
+    "forms with that key. Set SECRET_KEY to the output of python -c 'import secrets; print(secrets.token_hex())', the "
+    "same in all web processes, before Nightshift(app)"
+)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -27,6 +35,16 @@ def mount(app: Flask, built: Services) -> None:
         rule.provide_automatic_options = True  # type: ignore[attr-defined] # as Flask adds its own rules
         app.url_map.add(rule)
     app.url_value_preprocessor(_exempt)
+    if built.settings.dashboard_auth is not None and not _has_a_key(built):
+        logger.warning(NO_KEY)
+
+
+def _has_a_key(built: Services) -> bool:
+    if built.app.config.get("SECRET_KEY"):
+        return True
+    from .guard import keys
+
+    return keys(built) is not None
 
 
 def dashboard(path: str = "") -> Response:

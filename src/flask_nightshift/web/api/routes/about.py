@@ -7,11 +7,17 @@ from typing import Any
 from flask import request
 
 from ....domain.actor import PERMISSIONS
+from ....errors import DatabaseUnavailable
+from ....observe import front, trends
 from ....observe import overview as overviews
 from ....observe import workers as seen
 from ..call import Call
 from ..routing import get
+from ..shapes.overview import SystemTrend, TrendWanted, Verdict
 from ..shapes.system import Me, Overview, Workers
+
+PATIENCE = 20.0
+"""The time limit in seconds for a trend that this process has not computed before."""
 
 
 @get("/me", Me, permission=None)
@@ -35,6 +41,28 @@ def overview(call: Call) -> Any:
     A part that cannot be read is `{"unavailable": why}`.
     """
     return overviews.overview(call.services).as_dict()
+
+
+@get("/overview/verdict", Verdict)
+def overview_verdict(call: Call) -> Any:
+    """Is it well? One sentence, and all that is wrong, the worst first.
+
+    `tone` is `bad`, `warn`, `good`, or `quiet` if nothing has run yet. A part that cannot be asked is in the sentence,
+    so this answers with 200 then, too.
+    """
+    return front.front(call.services).verdict.as_dict()
+
+
+@get("/overview/trend", SystemTrend, query=TrendWanted)
+def overview_trend(call: Call) -> Any:
+    """Ends, deaths, waits and runtimes over the last hour, day or 30 days (`month`), and the deploys within.
+
+    The points of a day are up to one minute old, those of 30 days up to ten.
+    """
+    found = trends.kept(call.services, trends.Period(call.query.period), timeout=PATIENCE)
+    if not found.ok:
+        raise DatabaseUnavailable(f"{found.error}")
+    return found.value.as_dict()
 
 
 @get("/workers", Workers)

@@ -20,9 +20,11 @@ from ..shapes.actions import (
     BulkAction,
     BulkActions,
     BulkWanted,
+    CancelAll,
     Incident,
     Incidents,
     IncidentsWanted,
+    ReplayAll,
     Started,
 )
 from ..shapes.jobs import Reason
@@ -67,13 +69,13 @@ def stop_action(call: Call) -> Any:
     return bulk.cancel(call.services, found.id).as_dict()
 
 
-@post("/actions/replay", Started, permission=REPLAY, body=AllLetters)
+@post("/actions/replay", Started, permission=REPLAY, body=ReplayAll)
 def replay_all(call: Call) -> Any:
     """Replay all dead letters that match.
 
     Send an `Idempotency-Key`, so that a repeated request starts no second action.
     """
-    return _start(call, bulk.REPLAY, _letters(call))
+    return _start(call, bulk.REPLAY, _letters(call), queue=call.body.queue, force=call.body.force)
 
 
 @post("/actions/discard", Started, permission=DISCARD, body=AllLetters)
@@ -82,10 +84,10 @@ def discard_all(call: Call) -> Any:
     return _start(call, bulk.DISCARD, _letters(call))
 
 
-@post("/actions/cancel", Started, permission=CANCEL, body=AllJobs)
+@post("/actions/cancel", Started, permission=CANCEL, body=CancelAll)
 def cancel_all(call: Call) -> Any:
     """Cancel all jobs that match."""
-    return _start(call, bulk.CANCEL, _jobs(call))
+    return _start(call, bulk.CANCEL, _jobs(call), kill=call.body.kill)
 
 
 @post("/actions/run", Started, permission=RUN, body=AllJobs)
@@ -94,9 +96,9 @@ def run_all(call: Call) -> Any:
     return _start(call, bulk.RUN, _jobs(call))
 
 
-def _start(call: Call, verb: str, filters: Any) -> dict[str, Any]:
+def _start(call: Call, verb: str, filters: Any, **options: Any) -> dict[str, Any]:
     asked = call.body
-    planned = bulk.plan(call.services, verb, filters)
+    planned = bulk.plan(call.services, verb, filters, options)
     if asked.dry_run:
         return {"total": planned.total, "dry_run": True, "bulk": None}
     started = bulk.start(call.services, planned, by=call.actor, why=asked.why, rate=asked.rate)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
-from ....domain.actor import CANCEL, RUN, VIEW_ARGS
+from ....domain.actor import CANCEL, EDIT, RUN, VIEW_ARGS
 from ....observe import job_detail, query
 from ....observe import jobs as pages
-from ....operations import audit, cancelling, delayed
+from ....operations import audit, cancelling, changing, copies, delayed
 from ....operations import jobs as operations
 from ..call import Call
 from ..problems import Problem
-from ..reading import time
+from ..reading import changed_arguments, time
 from ..routing import get, post
+from ..shapes.copies import Copied, Copy, CopyChanged, JobArguments
 from ..shapes.jobs import (
     Cancel,
     Cancellation,
@@ -70,11 +72,44 @@ def run_job_now(call: Call) -> Any:
     names = delayed.queues(call.services, None)
     (job_id,) = delayed.find(call.services, names, [given])
     with audit.acting(call.services, "run", f"job {job_id}", by=call.actor, why=call.body.why) as action:
-        queue = next((name for name in names if delayed.run_now(call.services, [name], job_id)), None)
+        queue = delayed.run_now(call.services, names, job_id)
         if queue is None:
             raise Problem(404, "job-not-delayed", f"{job_id!r} is not delayed (any more)")
         action.acted_on(1)
     return {"job_id": job_id, "queue": queue}
+
+
+@get("/jobs/<job_id>/arguments", JobArguments, permission=VIEW_ARGS, conflicts=True)
+def job_arguments(call: Call) -> Any:
+    """The arguments of a job, to change them for a replay or a copy.
+
+    The job's message has to be kept: as a dead letter, a durable job that has not ended, or a delayed job.
+    """
+    found = copies.original(call.services, call.path["job_id"])
+    shown = copies.editable(call.services, found)
+    return {
+        "task": found.task,
+        "queue": found.queue,
+        "args": json.loads(shown.args) if shown.args else None,
+        "kwargs": json.loads(shown.kwargs) if shown.kwargs else None,
+        "said": [each for each in shown.said if each],
+        "parameters": changing.parameters(call.services, found.task),
+    }
+
+
+@post("/jobs/<job_id>/copy", Copied, permission=RUN, body=Copy)
+def copy_job(call: Call) -> Any:
+    """Enqueue a job again, as a new one that runs at once; its message has to be kept.
+
+    Send an `Idempotency-Key`, so that a repeated request enqueues no second job.
+    """
+    return _copied(call, "run")
+
+
+@post("/jobs/<job_id>/copy-changed", Copied, permission=EDIT, body=CopyChanged)
+def copy_job_changed(call: Call) -> Any:
+    """Enqueue a copy of a job with other arguments, which are checked against its task."""
+    return _copied(call, "edit", **changed_arguments(call, "/jobs/{job_id}/copy enqueues it as it was"))
 
 
 @get("/delayed", DelayedJobs, query=DelayedWanted, conflicts=True)
@@ -84,6 +119,15 @@ def delayed_jobs(call: Call) -> Any:
     names = delayed.queues(call.services, call.query.queue)
     found = delayed.soonest(call.services, names, limit + 1)
     return {"jobs": [each.as_dict() for each in found[:limit]], "more": len(found) > limit}
+
+
+def _copied(call: Call, verb: str, **changes: str | None) -> dict[str, str | bool]:
+    given = call.path["job_id"]
+    target = f"a copy of job {given}"
+    with audit.acting(call.services, verb, target, by=call.actor, why=call.body.why) as action:
+        made = copies.enqueue(call.services, given, queue=call.body.queue, **changes)
+        action.acted_on(1, f"job {made.job_id}, a copy of {made.original_id}")
+    return made.as_dict()
 
 
 def _filters(call: Call) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....domain.actor import DISCARD, REPLAY
+from ....domain.actor import DISCARD, EDIT, REPLAY
 from ....observe import dead_letters as pages
 from ....operations import audit
 from ....operations import dead_letters as operations
 from ..call import Call
-from ..reading import time
+from ..reading import changed_arguments, time
 from ..routing import get, post
 from ..shapes.letters import (
     DeadLetter,
@@ -18,6 +18,7 @@ from ..shapes.letters import (
     Discarded,
     LettersWanted,
     Replay,
+    ReplayChanged,
     Replayed,
 )
 
@@ -57,13 +58,26 @@ def replay_dead_letters(call: Call) -> Any:
         with audit.acting(call.services, "replay", _named(filters), by=call.actor, why=asked.why) as action:
             done = operations.replay(call.services, filters, force=asked.force, queue=asked.queue)
             action.acted_on(len(done.ids))
-    return {
-        "ids": done.ids,
-        "skipped": done.skipped,
-        "dry_run": done.dry_run,
-        "queues": sorted(done.queues),
-        "unheard": operations.idle_queues(call.services, done),
-    }
+    return operations.replayed(call.services, done)
+
+
+@post("/dead-letters/<letter_id>/replay-changed", Replayed, permission=EDIT, body=ReplayChanged)
+def replay_changed(call: Call) -> Any:
+    """Replay one dead letter with other arguments, which are checked against its task.
+
+    Its job keeps its id, its callbacks, its chain, group and chord. `GET /jobs/{job_id}/arguments` shows the present
+    arguments.
+    """
+    asked = call.body
+    changes = changed_arguments(call, "/dead-letters/replay replays it as it was")
+    found = operations.find(call.services, call.path["letter_id"]).letter.id
+    named = audit.named("dead letter", [found])
+    with audit.acting(call.services, "edit", named, by=call.actor, why=asked.why) as action:
+        done = operations.replay_changed(
+            call.services, found, queue=asked.queue, force=asked.force, **changes
+        )
+        action.acted_on(len(done.ids))
+    return operations.replayed(call.services, done)
 
 
 @post("/dead-letters/discard", Discarded, permission=DISCARD, body=Discard)
@@ -77,7 +91,7 @@ def discard_dead_letters(call: Call) -> Any:
         with audit.acting(call.services, "discard", _named(filters), by=call.actor, why=asked.why) as action:
             done = operations.discard(call.services, filters)
             action.acted_on(len(done.ids))
-    return {"ids": done.ids, "skipped": done.skipped, "dry_run": done.dry_run}
+    return done.as_dict()
 
 
 def _shown(call: Call, archived: operations.ArchivedLetter) -> dict[str, Any]:

@@ -113,6 +113,15 @@ class AllLetters(Shape):
     why: Why = ""
 
 
+class ReplayAll(AllLetters):
+    """The dead letters to replay, and how."""
+
+    queue: Annotated[
+        Name | None, Meta(description="Send them to this queue, not to the one they came from.")
+    ] = None
+    force: Annotated[bool, Meta(description="Also discarded ones, and messages that are no jobs.")] = False
+
+
 class AllJobs(Shape):
     """Jobs that have not ended and match the query."""
 
@@ -122,7 +131,13 @@ class AllJobs(Shape):
     why: Why = ""
 
 
+class CancelAll(AllJobs):
+    """The jobs to cancel, and how."""
+
+    kill: Annotated[bool, Meta(description="If they run, kill their child processes (pool prefork).")] = False
+
+
 __all__ = [
-    "AllJobs", "AllLetters", "BulkAction", "BulkActions", "BulkWanted", "Incident", "Incidents", "IncidentsWanted",
-    "Started",
+    "AllJobs", "AllLetters", "BulkAction", "BulkActions", "BulkWanted", "CancelAll", "Incident", "Incidents",
+    "IncidentsWanted", "ReplayAll", "Started",
 ]  # fmt: skip

@@ -203,6 +203,20 @@ class RunNow(Shape):
     queue: str
 
 
+class Taken(Shape):
+    """A job that was taken out of the delayed ones of ``queue``; null: it is not delayed (any more)."""
+
+    job_id: str
+    queue: str | None
+
+
+class HandedOver(Shape):
+    """How many delayed jobs of a queue were left to workers of plain Celery."""
+
+    queue: str
+    handed_over: int
+
+
 class JobsWanted(Shape):
     """Conditions that a job meets, all of them, and the page."""
 
@@ -247,6 +261,7 @@ class Reason(Shape):
 
 
 __all__ = [
-    "Attempt", "Cancel", "Cancellation", "Cancellations", "DelayedJob", "DelayedJobs", "DelayedWanted", "Job",
-    "JobDetail", "JobPage", "JobsWanted", "Pause", "Reason", "Relative", "RunNow", "State", "Waiting",
+    "Attempt", "Cancel", "Cancellation", "Cancellations", "DelayedJob", "DelayedJobs", "DelayedWanted",
+    "HandedOver", "Job", "JobDetail", "JobPage", "JobsWanted", "Pause", "Reason", "Relative", "RunNow",
+    "State", "Taken", "Waiting",
 ]  # fmt: skip

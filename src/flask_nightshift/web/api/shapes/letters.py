@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .base import At, Limit, Moment, Name, Shape, Text, Why
+from .copies import NewArgs, NewKwargs
 from .jobs import Arguments
 
 Status = Literal["waiting", "replaying", "replayed", "discarded"]
@@ -14,6 +15,9 @@ Cause = Literal[
     "exhausted", "permanent", "rejected", "expired", "revoked", "unknown_task", "invalid", "undecodable",
     "delivery_limit",
 ]  # fmt: skip
+Left = Annotated[
+    int, Meta(description="How many were not looked at, because somebody interrupted the command.")
+]
 Ids = Annotated[
     list[Name],
     Meta(
@@ -75,6 +79,7 @@ class Replayed(Shape):
     ids: list[str]
     skipped: Annotated[dict[str, str], Meta(description="Why, by id.")]
     dry_run: bool
+    left: Left
     queues: Annotated[list[str], Meta(description="Where their jobs are now.")]
     unheard: Annotated[list[str], Meta(description="Those queues that no healthy worker consumes.")]
 
@@ -85,6 +90,7 @@ class Discarded(Shape):
     ids: list[str]
     skipped: Annotated[dict[str, str], Meta(description="Why, by id.")]
     dry_run: bool
+    left: Left
 
 
 class LettersWanted(Shape):
@@ -111,6 +117,18 @@ class Replay(Shape):
     why: Why = ""
 
 
+class ReplayChanged(Shape):
+    """Other arguments for a dead letter; what is left out stays as it is."""
+
+    args: NewArgs | None = None
+    kwargs: NewKwargs | None = None
+    queue: Annotated[Name | None, Meta(description="Send it to this queue, not to the one it came from.")] = (
+        None
+    )
+    force: Annotated[bool, Meta(description="Also a discarded one.")] = False
+    why: Why = ""
+
+
 class Discard(Shape):
     """Which dead letters to discard."""
 
@@ -120,5 +138,6 @@ class Discard(Shape):
 
 
 __all__ = [
-    "DeadLetter", "DeadLetterPage", "Discard", "Discarded", "EndedAttempt", "LettersWanted", "Replay", "Replayed",
+    "DeadLetter", "DeadLetterPage", "Discard", "Discarded", "EndedAttempt", "LettersWanted", "Replay", "ReplayChanged",
+    "Replayed",
 ]  # fmt: skip

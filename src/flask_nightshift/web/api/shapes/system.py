@@ -217,6 +217,13 @@ class Recovered(Shape):
     dry_run: bool
 
 
+class Migrated(Shape):
+    """The revisions that were applied to a database, the oldest first; its URL is without the password."""
+
+    database: str
+    applied: list[str]
+
+
 class Token(Shape):
     """A token of the HTTP API without its secret."""
 
@@ -279,7 +286,7 @@ class ReleaseLock(Shape):
 
 
 __all__ = [
-    "Check", "Finding", "Health", "Lock", "Locks", "LocksWanted", "Me", "NewToken", "Overview", "PauseQueue", "Purge",
-    "Purged", "Queue", "QueueChange", "Queues", "Recovered", "ReleaseLock", "RevokedToken", "Token", "Worker",
-    "Workers",
+    "Check", "Finding", "Health", "Lock", "Locks", "LocksWanted", "Me", "Migrated", "NewToken", "Overview",
+    "PauseQueue", "Purge", "Purged", "Queue", "QueueChange", "Queues", "Recovered", "ReleaseLock",
+    "RevokedToken", "Token", "Worker", "Workers",
 ]  # fmt: skip

@@ -66,6 +66,7 @@ def bulk_plan(call: Call) -> View:
         verb=verb,
         fields={**fields, "last": last, "total": planned.total},
         rate=f"{bulk.ACTIONS[verb].rate:g}",
+        queues=call.services.queues() if verb == bulk.REPLAY else (),
         back=back,
         section="bulk_actions",
     )
@@ -105,7 +106,8 @@ def _starts(verb: str) -> Callable[[Call], Done]:
     def start(call: Call) -> Done:
         """Leave the bulk action to the workers."""
         filters, _ = _filters(call, verb)
-        planned = bulk.Plan(verb, filters, call.number("total", 0, 10**12), _position(call.text("last")))
+        total, last = call.number("total", 0, 10**12), _position(call.text("last"))
+        planned = bulk.Plan(verb, filters, total, last, _options(call, verb))
         begun = bulk.start(call.services, planned, by=call.actor, why=call.reason, rate=_rate(call))
         to = call.url("bulk_action", action_id=begun.id)
         return Done(said=f"Workers {verb} {planned.counted}, at most {begun.rate:g} per second.", to=to)
@@ -142,6 +144,13 @@ def _filters(call: Call, verb: str) -> tuple[LetterFilters | JobFilters, dict[st
         raise Refused(400, "Not a time", f"{exc}."[:300]) from None
     found = LetterFilters(since=at, **given)
     return found, {**given, **({"since": at.isoformat()} if at else {})}
+
+
+def _options(call: Call, verb: str) -> dict[str, Any]:
+    """How to do it: what the form of ``bulk_plan.html`` asks for."""
+    if verb == bulk.REPLAY:
+        return {"queue": queue} if (queue := call.text("queue")) else {}
+    return {"kill": True} if verb == bulk.CANCEL and call.text("kill") else {}
 
 
 def _position(text: str) -> bulk.Position | None:

@@ -25,7 +25,7 @@ def replay_changed(call: Call) -> Done | View:
     given = _given(call, "letter_id")
     try:
         result = dead_letters.replay_changed(
-            call.services, given, args=call.text("args"), kwargs=call.text("kwargs")
+            call.services, given, args=call.text("args"), kwargs=call.text("kwargs"), queue=_queue(call)
         )
     except ArgumentsRefused as exc:
         return _letter_form(call, f"{exc}")
@@ -45,7 +45,7 @@ def copy_job(call: Call) -> View:
 def enqueue_again(call: Call) -> Done | View:
     """Enqueue a copy of the job ``job_id``."""
     try:
-        made = copies.enqueue(call.services, _given(call, "job_id"))
+        made = copies.enqueue(call.services, _given(call, "job_id"), queue=_queue(call))
     except (ArgumentsRefused, DuplicateJob) as exc:
         return _copy_form(call, f"{exc}")
     return _enqueued(call, made)
@@ -56,7 +56,9 @@ def enqueue_changed(call: Call) -> Done | View:
     """Enqueue a copy of the job ``job_id`` with the arguments of the form."""
     given = _given(call, "job_id")
     try:
-        made = copies.enqueue(call.services, given, args=call.text("args"), kwargs=call.text("kwargs"))
+        made = copies.enqueue(
+            call.services, given, args=call.text("args"), kwargs=call.text("kwargs"), queue=_queue(call)
+        )
     except (ArgumentsRefused, DuplicateJob) as exc:
         return _copy_form(call, f"{exc}")
     return _enqueued(call, made)
@@ -83,6 +85,8 @@ def _letter_form(call: Call, problem: str = "") -> View:
         parameters=changing.parameters(call.services, found.letter.task),
         editable=editable,
         problem=problem,
+        queue=call.text("queue"),
+        queues=call.services.queues(),
         **_texts(call, editable),
     )
 
@@ -99,6 +103,8 @@ def _copy_form(call: Call, problem: str = "") -> View:
         parameters=changing.parameters(call.services, original.task),
         editable=editable if call.may("edit") else None,
         problem=problem,
+        queue=call.text("queue"),
+        queues=call.services.queues(),
         **_texts(call, editable),
     )
 
@@ -127,6 +133,10 @@ def _texts(call: Call, editable: Editable | None) -> dict[str, str]:
 
 def _why(result: Result) -> str:
     return f"It was not replayed: {'; '.join(result.skipped.values())}"
+
+
+def _queue(call: Call) -> str | None:
+    return call.text("queue") or None
 
 
 def _given(call: Call, name: str) -> str:

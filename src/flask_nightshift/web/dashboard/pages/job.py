@@ -81,7 +81,13 @@ def run_job_now(call: Call) -> Done:
     queues = delayed.queues(call.services, call.text("queue") or None)
     moved = delayed.run_now(call.services, queues, given)
     said = "The job is at the head of its queue." if moved else "The job is not delayed any more."
-    return Done(said=said, to=call.url("job", job_id=given), target=given, count=int(moved), good=moved)
+    return Done(
+        said=said,
+        to=call.url("job", job_id=given),
+        target=given,
+        count=int(moved is not None),
+        good=moved is not None,
+    )
 
 
 def _given(call: Call) -> str:

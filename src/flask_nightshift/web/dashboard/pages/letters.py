@@ -115,13 +115,15 @@ def check_letters(call: Call) -> View:
         counted=plural(len(would.ids), "dead letter"),
         back=_back(call),
         fingerprint=call.text("fingerprint"),
+        queues=call.services.queues(),
     )
 
 
 @action("/letters/replay", permission="replay")
 def replay_letters(call: Call) -> Done:
-    """Replay the letters ``id``: their jobs run again."""
-    return _told(call, "replayed", dead_letters.replay(call.services, _chosen(call)))
+    """Replay the letters ``id``: their jobs run again, in ``queue`` or where they came from."""
+    done = dead_letters.replay(call.services, _chosen(call), queue=call.text("queue") or None)
+    return _told(call, "replayed", done)
 
 
 @action("/letters/discard", permission="discard")
