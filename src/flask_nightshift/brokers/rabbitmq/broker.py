@@ -267,11 +267,14 @@ class RabbitMQBroker(RabbitMQPublisher):
         )
 
     def diagnose(self, *, longest_time_limit: float | None, queues: Iterable[str]) -> list[Finding]:
-        """Check the version, the queue declarations, the consumer timeout, and memory and disk alarms."""
+        """Check the version and its rules, the queues, the consumer timeout, policies, and memory and disk alarms."""
         try:
             return self._connection.call(
                 lambda connection: findings(
-                    connection, longest_time_limit, [self._declarations.of(name) for name in queues]
+                    connection,
+                    longest_time_limit,
+                    [self._declarations.of(name) for name in queues],
+                    self._settings.celery,
                 )
             )
         except BrokerUnavailable as exc:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kombu import Producer, Queue
 
 from ..values import Finding
-from . import topology
+from . import rules, topology
 
 DEFAULT_CONSUMER_TIMEOUT = 1800.0
 """The default number of seconds after which a server (3.8.17 or later) closes a channel with an unacknowledged job."""
 
 
-def findings(connection: Any, longest_time_limit: float | None, queues: Iterable[Queue]) -> list[Finding]:
-    """Run every check on an open connection; raises py-amqp's errors if the connection is lost."""
-    version = topology.server_version(connection)
+def findings(
+    connection: Any, longest_time_limit: float | None, queues: Iterable[Queue], celery: Mapping[str, Any]
+) -> list[Finding]:
+    """Run every check on an open connection; raises py-amqp's errors if the connection is lost.
+
+    ``celery`` are the user's settings of Celery.
+    """
+    version, queues = topology.server_version(connection), list(queues)
     return [
         _version(version),
+        rules.priorities(version),
         *_consumer_timeout(version, longest_time_limit),
+        *rules.deprecated(version, queues, celery),
         *_declarations(connection, queues),
+        *(rules.policy(connection, queues[0].name) if queues else ()),
         _alarms(connection),
     ]
 
