@@ -17,7 +17,11 @@ from flask import g, has_app_context
 from flask_nightshift import PermanentFailure
 from waynotes import jobs, key_of, note, seen_by
 
-FAST = {"max_retries": 1, "retry_backoff": 0.05, "retry_jitter": False}
+BACKOFF = 1.0 if os.environ["NIGHTSHIFT_BROKER_URL"].startswith("amqp") else 0.05
+"""Seconds. RabbitMQ delays for whole seconds, and a retry that is due before it is published goes past its delay, which
+a body sees in the message's headers.
+"""
+FAST = {"max_retries": 1, "retry_backoff": BACKOFF, "retry_jitter": False}
 logger = get_task_logger("ways")
 
 # -- ordinary jobs -----------------------------------------------------------------------------------------
