@@ -45,6 +45,7 @@ def rejected() -> None:
 @jobs.task(name="endings.deadly", ignore_result=False, queue="deadly")
 def deadly() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)  # at once, so that it does not return and store its result
 
 
 @jobs.task(name="endings.hang", ignore_result=False, soft_time_limit=1, time_limit=2, max_retries=0)
