@@ -69,7 +69,7 @@ compose-test: ## test both compose files in Docker: sign up, see the mail, kill 
 	@tests/compose/run
 
 docs: $(VENV)/.docs reference ## build the docs site in build/docs; a warning is an error
-	@$(bin)/sphinx-build --quiet --fail-on-warning --keep-going --builder html --conf-dir docs/site --doctree-dir build/doctrees . build/docs
+	@$(bin)/sphinx-build --quiet --write-all --fail-on-warning --keep-going --builder html --conf-dir docs/site --doctree-dir build/doctrees . build/docs
 	@echo "build/docs/index.html"
 
 reference: $(VENV)/.app ## write the lists in docs/reference/ from the source
