@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
 import sys
@@ -12,11 +13,13 @@ from typing import Any
 
 import click
 import pytest
+from celery import Celery
 from flask import Flask
 from sqlalchemy.orm import Session
 
 from flask_nightshift import ConfigurationError, DuplicateJob
 from flask_nightshift.cli import jobs as jobs_command
+from flask_nightshift.transport import Transport
 from opsapp import opened
 
 ROOT = Path(__file__).parent.parent.parent
@@ -252,6 +255,56 @@ def test_the_readmes_example_makes_an_app(app_env: Path) -> None:
     app = module["create_app"]()
     task = app.extensions["celery"].tasks["mail.send_welcome"]
     assert (task.job_queue, task.max_retries, task.time_limit) == ("mail", 5, 30)
+
+
+def test_the_settings_of_the_history(app_env: Path) -> None:
+    from flask_nightshift import Nightshift
+
+    app = Flask("history")
+    for example in blocks("docs/how-to/database.md"):
+        exec(example, {"app": app})
+    Nightshift(app)
+    settings = app.extensions["nightshift"].settings
+    assert (settings.keep_jobs_days["succeeded"], settings.keep_jobs_days["cancelled"]) == (1, 7)
+    assert "iban" in settings.redact
+
+
+def test_the_example_of_tags(app_env: Path) -> None:
+    (example,) = blocks("docs/how-to/find-a-job.md")
+    module: dict[str, Any] = {"__name__": "tags"}
+    exec(example, module)
+    app = Flask("tags")
+    module["jobs"].init_app(app)
+    services = app.extensions["nightshift"]
+    services.store.migrate()
+    with app.app_context():
+        module["order_report"](7)
+    services.journal.flush(5)
+    for tag in ("reports", "customer:7"):
+        listed = app.test_cli_runner().invoke(jobs_command, ["list", "--tag", tag], env={"COLUMNS": "140"})
+        assert "report.build" in listed.stdout
+
+
+def test_plain_celery_uses_the_transport(app_env: Path) -> None:
+    (example,) = blocks("docs/transport.md")
+    app = Celery(broker=os.environ["NIGHTSHIFT_BROKER_URL"])
+    exec(example, {"app": app})
+    app.send_task("plain")
+    with app.connection_for_read() as connection:
+        assert isinstance(connection.transport, Transport)
+        assert connection.default_channel.client.llen("celery") == 1
+
+
+def test_the_fixture_for_celerys_workers(app_env: Path) -> None:
+    from flask_nightshift import Nightshift
+
+    (example,) = blocks("docs/reference.md")
+    made = Flask("made")
+    Nightshift(made)
+    module: dict[str, Any] = {"pytest": pytest, "create_app": lambda: made}
+    exec(example, module)
+    assert module["celery_app"].__wrapped__() is made.extensions["celery"]
+    assert module["ping"].name == "celery.ping"
 
 
 def test_a_task_can_be_called_as_a_function(app_env: Path) -> None:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from markdown_pages import pages
+from places import ROOT
+
 _CODE = re.compile(r"^( *)(```+|~~~+).*?^ *\2[^\n]*$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 _FENCED = re.compile(r"^( *)(```+|~~~+).*?^ *\2[^\n]*$", re.DOTALL | re.MULTILINE)
-
-
-def pages() -> list[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [page for page in listed.stdout.split() if (ROOT / page).is_file()]
 
 
 @pytest.mark.parametrize("page", pages())
