@@ -95,7 +95,7 @@ def test_a_bulk_action_is_planned_watched_and_cancelled(dashboard: Dashboard) ->
     page = dashboard.open("/bulk/plan?do=replay&task=dash.quick")
     expect(page.get_by_text("60 match now: dead letters with task=dash.quick.")).to_be_visible()
     dashboard.look(page, "bulk-plan")
-    page.get_by_label("At most so many per second").fill("4")
+    page.get_by_label("At most this many per second").fill("4")
     page.get_by_label("Reason").fill("the partner is back")
     page.get_by_role("button", name="Replay 60 dead letters").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Replay dead letters with task=dash.quick")

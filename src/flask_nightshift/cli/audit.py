@@ -25,7 +25,9 @@ MOST = 1_000
 @click.option("--action", metavar="VERB", help="Actions of this kind: replay, pause, purge, …")
 @click.option("--since", type=Moment(), help="Since: 2h, 30m, 7d, or an ISO time (UTC).")
 @click.option("--until", type=Moment(), help="Before.")
-@click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST), default=50, show_default=True, help="At most this many."
+)
 @click.option("--after", metavar="KEY", help="Go on after this key, which the page before has named.")
 @json_option
 @with_appcontext

@@ -39,7 +39,9 @@ bulk_option = click.option(
 
 @bulk.command("list")
 @click.option("--open", "only_open", is_flag=True, help="Those that have not ended.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most this many."
+)
 @json_option
 @with_appcontext
 def list_(only_open: bool, limit: int, as_json: bool) -> None:

@@ -44,7 +44,7 @@ STATES = ("queued", "running", "retrying")
 )
 @click.option("--kill", is_flag=True, help="If it runs, kill its child process (pool prefork).")
 @bulk_option
-@click.option("--rate", type=Rate(), help="With --bulk: at most so many per second: 10/s, 30/m.")
+@click.option("--rate", type=Rate(), help="With --bulk: at most this many per second: 10/s, 30/m.")
 @click.option("--dry-run", is_flag=True, help="With a filter: only say how many.")
 @why_option
 @yes_option

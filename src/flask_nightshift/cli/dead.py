@@ -34,7 +34,7 @@ for _command in (incidents, replay, discard):
     type=click.IntRange(1, MOST),
     default=50,
     show_default=True,
-    help="At most so many, latest first.",
+    help="At most this many, latest first.",
 )
 @json_option
 @with_appcontext

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 @click.argument("wanted", nargs=-1, metavar="ID...")
 @click.option("--all", "everything", is_flag=True, help="All that wait.")
 @filter_options
-@click.option("--limit", type=click.IntRange(1, MOST), help="At most so many, oldest first.")
-@click.option("--rate", type=Rate(), help="At most so many per second: 10/s, 30/m.")
+@click.option("--limit", type=click.IntRange(1, MOST), help="At most this many, oldest first.")
+@click.option("--rate", type=Rate(), help="At most this many per second: 10/s, 30/m.")
 @click.option("--queue", help="Send them to this queue, not to the one they came from.")
 @click.option("--args", "args_", metavar="JSON", help="Of one letter: other positional arguments, a list.")
 @click.option("--kwargs", metavar="JSON", help="Of one letter: other keyword arguments, an object.")
@@ -144,8 +144,8 @@ def _replayed(current: Services, result: Result, as_json: bool) -> None:
 @click.argument("wanted", nargs=-1, metavar="ID...")
 @click.option("--all", "everything", is_flag=True, help="All that wait.")
 @filter_options
-@click.option("--limit", type=click.IntRange(1, MOST), help="At most so many, oldest first.")
-@click.option("--rate", type=Rate(), help="With --bulk: at most so many per second: 10/s, 30/m.")
+@click.option("--limit", type=click.IntRange(1, MOST), help="At most this many, oldest first.")
+@click.option("--rate", type=Rate(), help="With --bulk: at most this many per second: 10/s, 30/m.")
 @bulk_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be discarded.")
 @why_option

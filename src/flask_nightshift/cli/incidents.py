@@ -30,7 +30,7 @@ _WIDEST = 14
 @click.option("--days", is_flag=True, help="The trend of 14 days, not of 24 hours.")
 @click.option("--by-count", is_flag=True, help="The largest first, not the latest.")
 @click.option(
-    "--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many incidents."
+    "--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most this many incidents."
 )
 @json_option
 @with_appcontext

@@ -51,7 +51,9 @@ class State(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
 @click.option("--since", type=Moment(), help="Enqueued since: 2h, 30m, 7d, or an ISO time (UTC).")
 @click.option("--until", type=Moment(), help="Enqueued before.")
 @click.option("--search", metavar="TEXT", help="With this text in arguments, error, id or request id.")
-@click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST), default=50, show_default=True, help="At most this many."
+)
 @click.option("--after", metavar="KEY", help="Go on after this key, which the page before has named.")
 @json_option
 @with_appcontext

@@ -74,7 +74,7 @@ def purge(queues: tuple[str, ...], everything: bool, why: str | None, yes: bool,
     type=click.IntRange(1, MOST),
     default=50,
     show_default=True,
-    help="At most so many, soonest first.",
+    help="At most this many, soonest first.",
 )
 @json_option
 @with_appcontext
@@ -127,7 +127,7 @@ def cancel(wanted: tuple[str, ...], queue: str | None, why: str | None, yes: boo
 @click.option("--task", help="With --bulk: jobs of this task.")
 @click.option("--all", "everything", is_flag=True, help="With --bulk: all delayed jobs.")
 @bulk_option
-@click.option("--rate", type=Rate(), help="With --bulk: at most so many per second: 10/s, 30/m.")
+@click.option("--rate", type=Rate(), help="With --bulk: at most this many per second: 10/s, 30/m.")
 @click.option("--dry-run", is_flag=True, help="With --bulk: only say how many.")
 @why_option
 @yes_option

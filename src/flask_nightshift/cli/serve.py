@@ -58,7 +58,7 @@ def broker(ctx: click.Context) -> None:
 )
 @click.option("--log-level", "-l", type=_LEVELS, help="[default: NIGHTSHIFT_LOG_LEVEL]")
 @click.option(
-    "--max-jobs-per-child", type=click.IntRange(1), help="Replace a child process after so many jobs."
+    "--max-jobs-per-child", type=click.IntRange(1), help="Replace a child process after this many jobs."
 )
 @click.option("--task-events", "-E", is_flag=True, help="Tell Flower and other monitors of each job.")
 @click.option("--beat", "-B", is_flag=True, help="Run Beat in this worker, too.")

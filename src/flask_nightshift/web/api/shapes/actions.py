@@ -9,12 +9,12 @@ from msgspec import Meta
 from .base import At, Limit, Moment, Name, Shape, Text, Why
 from .letters import Cause
 
-Rate = Annotated[float, Meta(gt=0, le=1_000, description="At most so many per second.")]
+Rate = Annotated[float, Meta(gt=0, le=1_000, description="At most this many per second.")]
 DryRun = Annotated[bool, Meta(description="Only say how many it would act on.")]
 
 
 class Trend(Shape):
-    """Deaths in each bucket of so many ``seconds``, the oldest first."""
+    """Deaths in each bucket of ``seconds``, the oldest first."""
 
     start: At
     seconds: int

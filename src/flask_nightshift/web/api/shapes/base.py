@@ -11,7 +11,7 @@ At = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Text = Annotated[str, Meta(max_length=2_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
 Why = Annotated[str, Meta(max_length=500, description="Why you do it; the audit keeps it.")]
-Limit = Annotated[int, Meta(ge=1, le=500, description="At most so many.")]
+Limit = Annotated[int, Meta(ge=1, le=500, description="At most this many.")]
 Moment = Annotated[
     str,
     Meta(
