@@ -8,9 +8,11 @@ COPY pyproject.toml requirements.lock README.md LICENSE ./
 
 # Install the project's dependencies in the locked versions. An empty package stands in for the source, so Docker rebuilds
 # this layer only when a dependency changes. Only wheels are installed, because the image has no compilers.
+# The shop's own are a dependency group, which pip knows since 25.1.
 RUN mkdir -p src/flask_nightshift && touch src/flask_nightshift/__init__.py \
+ && pip install --quiet 'pip>=25.1' \
  && pip wheel --quiet --only-binary :all: --no-binary flask-nightshift --constraint requirements.lock \
-      --wheel-dir /wheels '.[postgres,shop]' \
+      --wheel-dir /wheels '.[postgres]' --group shop \
  && rm /wheels/flask_nightshift-*.whl \
  && python -m venv --without-pip /venv \
  && pip --python /venv/bin/python install --quiet --no-index --no-deps /wheels/*.whl

@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
+LOWEST_TESTS ?= tests/unit tests/contract/test_memory.py tests/integration/test_cli.py tests/integration/test_metrics.py
 # the tests that tell most about newer servers; `SERVERS=newer make test` runs all
 NEWER_TESTS = tests/chaos/test_rabbitmq.py tests/contract/test_broker.py tests/contract/test_rabbitmq.py \
   tests/contract/test_rabbitmq_rules.py tests/contract/test_redis.py tests/integration/test_worker_control.py
@@ -21,7 +22,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-newer unit t check lint chaos bench compose-test docs reference pictures lock tour seams seams-newest clean
+.PHONY: help up demo test test-newer unit t check lint coverage lowest chaos bench compose-test dashboard docs reference pictures lock tour seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -59,11 +60,23 @@ lint: $(VENV)/.test ## run ruff, mypy --strict and pyright, and check the direct
 	@$(bin)/basedpyright
 	@$(bin)/lint-imports
 
+coverage: $(VENV)/.test ## report which lines make unit runs: make coverage F=tests/… for other tests
+	@rm -f .coverage .coverage.*
+	@$(bin)/python -m coverage run -m pytest -q $(or $(F),tests/unit)
+	@$(bin)/python -m coverage combine --quiet
+	@$(bin)/python -m coverage report
+
+lowest: $(VENV)-lowest/.lowest ## run some tests on the lowest versions that pyproject.toml allows
+	@$(VENV)-lowest/bin/python -m pytest -o addopts='-ra' -q -n 2 --reruns 1 $(LOWEST_TESTS)
+
 chaos: $(VENV)/.test ## inject faults under load and account for every job; about twenty-five minutes
 	@PYTHONPATH=tests:tests/support:tests/support/apps $(bin)/python -m chaos
 
 bench: $(VENV)-bench/.bench $(VENV)-bench-older/.bench ## compare with other libraries: ONLY=drain,… PEERS=… ROUNDS=3 SERVER=redis,… BASE=commit OUT=folder
 	@$(VENV)-bench/bin/python -m benchmarks
+
+dashboard: $(VENV)/.test ## write Grafana's dashboard from monitoring/panels.py
+	@$(bin)/python -m monitoring.dashboard
 
 compose-test: ## test both compose files in Docker: sign up, see the mail, kill a worker, see the job finish
 	@tests/compose/run
@@ -82,7 +95,7 @@ lock: ## write requirements.lock from pyproject.toml
 	@$(PYTHON) scripts/make_venv.py $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
 	@$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
-	  --extra embedded --extra postgres --extra shop --group test --group lint --group docs --no-emit-index-url --custom-compile-command "make lock" \
+	  --extra embedded --extra postgres --group shop --group test --group lint --group docs --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
 tour: $(VENV)/.test ## make the pictures of docs/tour.md anew, with a real worker and a browser
@@ -98,7 +111,7 @@ seams-newest: $(VENV)-seams/.pip ## report what the newest Celery, kombu, … ch
 	@$(VENV)-seams/bin/python -m pytest -o addopts= -q --noconftest tests/unit/test_seams.py
 
 clean: ## delete the virtual environment, caches and builds; the shop's data (examples/instance) stays
-	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench $(VENV)-bench-older $(VENV)-seams build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-lock $(VENV)-bench $(VENV)-bench-older $(VENV)-seams $(VENV)-lowest build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Each stamp file is newer than the files that it was installed from, so a second start installs nothing.
@@ -109,7 +122,7 @@ $(VENV)/.pip: scripts/make_venv.py
 
 $(VENV)/.app: $(VENV)/.pip pyproject.toml requirements.lock
 	@echo "Installing the shop's dependencies (once)"
-	@$(pip) install --constraint requirements.lock --editable '.[embedded,postgres,shop]'
+	@$(pip) install --constraint requirements.lock --editable '.[embedded,postgres]' --group shop
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.app
@@ -126,10 +139,20 @@ $(VENV)-seams/.pip: scripts/make_venv.py
 	@$(PYTHON) scripts/make_venv.py $(VENV)-seams
 	@touch $@
 
+$(VENV)-lowest/.lowest: scripts/make_venv.py pyproject.toml
+	@echo "Making $(VENV)-lowest with the lowest versions (once)"
+	@$(PYTHON) scripts/make_venv.py $(VENV)-lowest
+	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install uv
+	@$(VENV)-lowest/bin/uv pip compile pyproject.toml --quiet --resolution lowest-direct --extra embedded --extra mcp --extra postgres \
+	  --output-file $(VENV)-lowest/lowest.txt
+	@$(VENV)-lowest/bin/uv pip install --python $(VENV)-lowest --quiet --constraint $(VENV)-lowest/lowest.txt \
+	  --editable '.[embedded,mcp,postgres]' --group shop pytest pytest-timeout pytest-rerunfailures pytest-xdist hypothesis psutil
+	@touch $@
+
 $(VENV)-bench/.bench: scripts/make_venv.py pyproject.toml
 	@echo "Making $(VENV)-bench with the libraries to compare (once)"
 	@$(PYTHON) scripts/make_venv.py $(VENV)-bench
-	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[bench]'
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[embedded]' --group bench
 	@touch $@
 
 $(VENV)-bench-older/.bench: scripts/make_venv.py pyproject.toml

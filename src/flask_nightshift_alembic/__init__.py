@@ -1,4 +1,4 @@
-"""A plugin of Alembic 1.18 and later that hides Flask-Nightshift's tables from autogenerate.
+"""A plugin of Alembic 1.20.1 and later that hides Flask-Nightshift's tables from autogenerate.
 
 Autogenerate (``flask db migrate``, ``alembic revision --autogenerate``) drops every table that the app's models do not
 define. By default our tables, and the dead letters in them, are in the app's database. Alembic loads this module by its

@@ -24,7 +24,7 @@ from flask_nightshift.domain.job import Failure, JobRef, Outcome, utcnow
 from flask_nightshift.errors import DatabaseUnavailable
 from flask_nightshift.journal import recorder
 from flask_nightshift.journal.tally import MAX_CELLS, Tally
-from flask_nightshift.store import Store, tables
+from flask_nightshift.store import Store, lost_records, tables
 from servers import Postgres, wait_for
 
 
@@ -278,6 +278,7 @@ class TestAway:
         assert journal.find_job(store, "j99") is not None
         [resumed] = [record for record in caplog.records if record.message == "journal.resumed"]
         assert resumed.__dict__["dropped"] >= 180
+        assert lost_records.total(store) == resumed.__dict__["dropped"]
 
 
 class TestThread:

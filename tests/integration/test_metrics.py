@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 
 from flask_nightshift.domain.events import JobDied, JobSucceeded
 from flask_nightshift.domain.job import Failure, JobRef, Reason, utcnow
+from flask_nightshift.journal import recorder
 from opsapp import Ops, opened
 from servers import Postgres, Valkey
 
@@ -64,6 +65,18 @@ def test_totals_and_histograms_are_what_happened(ops: Ops) -> None:
     assert below == {"0.01": 0, "0.05": 1, "0.25": 4, "2.5": 4, "5.0": 5, "+Inf": 5}
     assert found[key("nightshift_job_wait_seconds_count", **mail)] == 5
     assert found[key("nightshift_job_wait_seconds_sum", **mail)] == pytest.approx(0.96)
+
+
+def test_a_tasks_first_failure_is_an_increase(ops: Ops) -> None:
+    ops.ran()
+    ops.flush()
+    mail = {"task": "mail.send", "queue": "mail"}
+    before = scrape(ops)
+    assert before[key("nightshift_jobs_total", outcome="dead", **mail)] == 0
+    assert before[key("nightshift_jobs_total", outcome="retried", **mail)] == 0
+    ops.ran(outcome="dead")
+    ops.flush()
+    assert scrape(ops)[key("nightshift_jobs_total", outcome="dead", **mail)] == 1
 
 
 def test_totals_are_the_same_from_another_process_and_after_a_restart(ops: Ops, tmp_path: Path) -> None:
@@ -150,6 +163,22 @@ def test_samples_of_a_database_that_is_down_are_left_out(
         assert found[key("nightshift_up", part="database")] == 0
         assert found[key("nightshift_queue_depth", queue="mail")] == 2
         assert not names(found) & {"nightshift_workers", "nightshift_jobs_total", "nightshift_dead_letters"}
+
+
+def test_records_that_the_history_lost(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = key("nightshift_history_lost_total")
+    assert scrape(ops)[lost] == 0
+    monkeypatch.setattr(recorder, "MAX_RECORDS", 20)
+    for outage in (1, 2):
+        database = Path(ops.app.instance_path) / "nightshift.sqlite3"
+        database.rename(database.with_suffix(".away"))
+        for _ in range(100):
+            ops.ran()  # each has two events
+        database.with_suffix(".away").rename(database)
+        ops.services.journal.flush(20)
+        assert 150 * outage < scrape(ops)[lost] < 200 * outage
+    mail = {"task": "mail.send", "queue": "mail"}
+    assert scrape(ops)[key("nightshift_jobs_total", outcome="succeeded", **mail)] == 200
 
 
 def test_openmetrics_for_who_asks_for_it(ops: Ops) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
-from ..store import Store, halving, ledger, outbox_rows, refused
+from ..store import Store, halving, ledger, lost_records, outbox_rows, refused
 from ..store.tables import journals
 from ..store.upsert import insert
 from . import attempts, jobs, progress, relations, tally
@@ -38,7 +38,8 @@ class Batch:
 
     ``events`` is the number of events that the batch takes; the ``records`` are those that get rows. ``published`` are
     rows of the outbox to delete, and ``kept`` those of durable jobs that are published; ``ended`` closes rows of
-    durable jobs. ``reports`` are the progress of running jobs, ``later`` statements of others.
+    durable jobs. ``reports`` are the progress of running jobs, ``later`` statements of others. ``lost`` is the number
+    of records that the journal dropped since its last batch; it counts once, as the totals do.
     """
 
     journal: str
@@ -52,6 +53,7 @@ class Batch:
     ended: list[ledger.Ended] = field(default_factory=list)
     reports: list[progress.Said] = field(default_factory=list)
     later: list[Callable[[Connection], object]] = field(default_factory=list)
+    lost: int = 0
 
 
 def write(store: Store, batch: Batch) -> None:
@@ -86,25 +88,34 @@ def _write(store: Store, batch: Batch) -> None:
         ledger.close(connection, batch.ended)
         for statement in batch.later:
             statement(connection)
-        if batch.totals and _is_new(connection, batch):
+        if (batch.totals or batch.lost) and _is_new(connection, batch):
+            _add_lost(connection, batch)
             tally.add(connection, batch.totals)
 
 
 def _write_what_can_be(store: Store, batch: Batch) -> None:
     """Write each half of the records in its own transaction, so that many bad records cause no timeout."""
     if batch.published or batch.kept or batch.ended or batch.reports or batch.later:
-        _write(store, replace(batch, records=[], totals=[]))
+        _write(store, replace(batch, records=[], totals=[], lost=0))
     halving.halve(
         batch.records,
         lambda part: _write(
             store,
             replace(
-                batch, records=list(part), totals=[], published=[], kept=[], ended=[], reports=[], later=[]
+                batch,
+                records=list(part),
+                totals=[],
+                published=[],
+                kept=[],
+                ended=[],
+                reports=[],
+                later=[],
+                lost=0,
             ),
         ),
         lambda record, why: _set_aside(store, batch, record.event.job.job_id, why, record),
     )
-    if batch.totals:
+    if batch.totals or batch.lost:
         for row, why in _add_what_can_be(store, batch):
             _set_aside(store, batch, None, why, row)
 
@@ -114,9 +125,15 @@ def _add_what_can_be(store: Store, batch: Batch) -> list[tuple[dict[str, Any], E
     bad: list[tuple[dict[str, Any], Exception]] = []
     with store.begin(timeout=WRITE_SECONDS) as connection:
         if _is_new(connection, batch):
+            _add_lost(connection, batch)
             add = halving.within(connection, tally.add)
             halving.halve(batch.totals, add, lambda row, why: bad.append((row, why)))
     return bad
+
+
+def _add_lost(connection: Connection, batch: Batch) -> None:
+    if batch.lost:
+        lost_records.add(connection, batch.lost)
 
 
 def _set_aside(store: Store, batch: Batch, job_id: str | None, why: Exception, what: object) -> None:

@@ -89,7 +89,7 @@ class Journal(Work):
             maxlen=MAX_RECORDS
         )  # attempts whose last report is unwritten
         self._pending: Batch | None = None
-        self._settled = self._batches = self._dropped = self._lost = 0
+        self._settled = self._batches = self._dropped = self._uncounted = self._lost = 0
         self._resting = True  # the thread looks at the events only when it is woken
         self._closed_at_exit = False
 
@@ -162,6 +162,7 @@ class Journal(Work):
                 self._note_end(event)
                 self._count(self._open.follow([event]))
                 self._dropped += 1
+                self._uncounted += 1
                 self._settled += 1
 
     def _note_end(self, event: JobEvent) -> None:
@@ -258,6 +259,7 @@ class Journal(Work):
             or self._ended
             or self._reporting
             or self._later
+            or self._uncounted
         )
 
     def _take(self) -> Batch:
@@ -275,6 +277,7 @@ class Journal(Work):
         ended, self._ended = self._ended, []
         reports = [self._reporting.popleft().take() for _ in range(len(self._reporting))]
         later = [self._later.popleft() for _ in range(len(self._later))]
+        lost, self._uncounted = self._uncounted, 0
         return Batch(
             self._id,
             self.worker,
@@ -287,6 +290,7 @@ class Journal(Work):
             ended,
             reports,
             later,
+            lost,
         )
 
 

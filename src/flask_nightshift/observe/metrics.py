@@ -16,11 +16,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from ..domain.job import Outcome
 from ..journal import UNKNOWN, TotalsRow, cumulative
 from ..outbox.claims import COUNTED
 from ..services import Services
 from . import overview as inspector
 from .overview import Overview
+
+ALWAYS = (Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.DEAD)
+"""Outcomes that are counted from 0: ``rate()`` and ``increase()`` ignore the first value of a series."""
 
 
 def exposition(services: Services, accept: str = "") -> tuple[bytes, str]:
@@ -46,6 +50,7 @@ class _Cluster(Collector):
         yield from _dead_letters(overview)
         yield from _outbox(overview)
         yield from _processes(overview)
+        yield from _history(overview)
         yield from _totals(overview, self._services)
 
 
@@ -139,6 +144,15 @@ def _processes(overview: Overview) -> Iterator[Metric]:
         )
 
 
+def _history(overview: Overview) -> Iterator[Metric]:
+    if overview.lost_records.ok:
+        yield CounterMetricFamily(
+            "nightshift_history_lost",
+            "Records of jobs that the history dropped, because its database was away for long.",
+            value=overview.lost_records.value,
+        )
+
+
 def _totals(overview: Overview, services: Services) -> Iterator[Metric]:
     if not overview.totals.ok:
         return
@@ -146,8 +160,10 @@ def _totals(overview: Overview, services: Services) -> Iterator[Metric]:
     jobs = CounterMetricFamily(
         "nightshift_jobs", "Ended attempts by outcome.", labels=["task", "queue", "outcome"]
     )
-    for row in rows:
-        jobs.add_metric([row.task, row.queue, str(row.outcome)], row.count)
+    counts = {(row.task, row.queue, outcome): 0 for row in rows for outcome in ALWAYS}
+    counts |= {(row.task, row.queue, row.outcome): row.count for row in rows}
+    for (task, queue, outcome), count in counts.items():
+        jobs.add_metric([task, queue, str(outcome)], count)
     yield jobs
     yield _histogram("nightshift_job_runtime_seconds", "How long attempts ran.", rows, "runtime")
     yield _histogram(

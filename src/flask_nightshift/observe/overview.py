@@ -17,7 +17,7 @@ from ..domain.job import Outcome, utcnow
 from ..message.burial import DEAD_QUEUE
 from ..outbox import claims
 from ..services import Services
-from ..store import Store, heartbeats
+from ..store import Store, heartbeats, lost_records
 from . import bounded_calls, pauses, unheard, workers
 from .bounded_calls import Answer
 
@@ -44,7 +44,8 @@ class Overview:
     of delayed jobs in all queues, None if the broker cannot tell. ``dead_pending``: the number of letters in the
     broker's dead-letter queue. ``dead_letters``: the number of archived letters that wait for a decision. ``workers``:
     list of ``heartbeats.WorkerRow``. ``beat``: a ``heartbeats.BeatState``. ``totals``: list of ``journal.TotalsRow``.
-    ``throughput``: a ``Throughput``. ``outbox``: a ``claims.Backlog`` of all outboxes.
+    ``throughput``: a ``Throughput``. ``outbox``: a ``claims.Backlog`` of all outboxes. ``lost_records``: the number of
+    records that the history has lost.
     """
 
     at: datetime
@@ -58,6 +59,7 @@ class Overview:
     totals: Answer
     throughput: Answer
     outbox: Answer
+    lost_records: Answer
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types; a part that is unavailable is ``{"unavailable": reason}``."""
@@ -95,6 +97,7 @@ def overview(services: Services, *, timeout: float = OVERVIEW_SECONDS) -> Overvi
         "totals": lambda: journal.totals(store),
         "throughput": lambda: _throughput(store, now),
         "outbox": lambda: claims.backlog_of(services.outboxes),
+        "lost_records": lambda: lost_records.total(store),
     }
     found = bounded_calls.of(services).gather(questions, timeout=timeout)
     for name in (
