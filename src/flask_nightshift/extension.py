@@ -20,8 +20,8 @@ from . import services
 from .domain.record import JobRecord
 from .options import task as task_options
 from .services import Services
-from .task.coroutines import refuse_generator
 from .task.current import CurrentJob
+from .task.generators import refuse_generator
 from .task.proxy import TaskProxy
 
 if TYPE_CHECKING:

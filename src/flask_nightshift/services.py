@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Flask, current_app
 
+from .background.threads import Threads
 from .domain.job import is_celery_internal
 from .lifetime.holdings import Holdings
 from .text.redaction import Redaction
@@ -110,6 +111,13 @@ class Services:
             self.journal.keep,
         )
         self.holdings.add("outbox", made.close)
+        return made
+
+    @cached_property
+    def enqueuing_threads(self) -> Threads:
+        """The threads that enqueue jobs for coroutines."""
+        made = Threads()
+        self.holdings.add("threads that enqueue", made.close)
         return made
 
     def holds_jobs(self) -> Callable[[Sequence[Any]], None] | None:

@@ -81,7 +81,7 @@ OUR_PATCHES = {
     "_postgresql.begin_anew": "is_disconnect",
     "configure": "task_cls",
     "deadline": "daemon",
-    "extend": "delay_on_commit apply_async_on_commit",
+    "extend": "aapply_async adelay apply_async_on_commit delay_on_commit",
     "observe": "disabled",
     "protect": "__class__",
     "serve": "max_content_length max_form_memory_size",

@@ -1,7 +1,7 @@
-"""``delay_on_commit`` and ``apply_async_on_commit`` of signatures, chains and groups.
+"""``delay_on_commit``, ``adelay`` and their like of signatures, chains and groups.
 
-Celery has one class of signatures for all apps, so the two methods are added to it. They have names of their own and
-change nothing else.
+Celery has one class of signatures for all apps, so the methods are added to it. They have names of their own and change
+nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from celery.canvas import Signature
 
 from ..errors import Unsupported
+from ..task.awaited import awaited
 
 _REMEDY = "let a task that is enqueued on commit start it"
 
@@ -28,13 +29,29 @@ def apply_async_on_commit(
     Raises ``Unsupported`` for a chord, and what ``apply_async_on_commit`` of a task raises.
     """
     _refuse_chord(self)
-    services = getattr(self.app, "services", None)
+    return _services(self).outbox.on_commit(
+        self.apply_async, args or (), kwargs or {}, session=session, **options
+    )
+
+
+async def adelay(self: Any, *partial_args: Any, **partial_kwargs: Any) -> Any:
+    """As ``delay``, for coroutines: the event loop goes on meanwhile."""
+    return await aapply_async(self, partial_args, partial_kwargs)
+
+
+async def aapply_async(self: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    """As ``apply_async``, for coroutines: the event loop goes on meanwhile."""
+    return await awaited(_services(self), lambda: self.apply_async(args or (), kwargs or {}, **options))
+
+
+def _services(signature: Any) -> Any:
+    services = getattr(signature.app, "services", None)
     if services is None:
         raise RuntimeError(
-            f"{self!r} belongs to the Celery app {self.app!r}, which has no outbox: use the signature of a task of "
-            "an app with Nightshift, inside app.app_context()."
+            f"{signature!r} belongs to the Celery app {signature.app!r}, which has no Nightshift: use the signature of "
+            "a task of an app with Nightshift, inside app.app_context()."
         )
-    return services.outbox.on_commit(self.apply_async, args or (), kwargs or {}, session=session, **options)
+    return services
 
 
 def _refuse_chord(signature: Any) -> None:
@@ -51,9 +68,11 @@ def _refuse_chord(signature: Any) -> None:
 
 
 def extend() -> None:
-    """Give all signatures the two methods."""
+    """Give all signatures the methods."""
+    Signature.adelay = adelay
+    Signature.aapply_async = aapply_async
     Signature.delay_on_commit = delay_on_commit
     Signature.apply_async_on_commit = apply_async_on_commit
 
 
-__all__ = ["apply_async_on_commit", "delay_on_commit", "extend"]
+__all__ = ["aapply_async", "adelay", "apply_async_on_commit", "delay_on_commit", "extend"]

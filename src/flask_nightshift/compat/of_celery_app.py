@@ -62,8 +62,8 @@ SEAMS = (
         "celery.app.task:Task",
         read("_get_exec_options _exec_options", "JobPublisher _of_task _options_of JobCelery ResultTask protect",
              "The publish options of a task, which Celery computes once and caches."),
-        read("_get_app", "JobTask ResultTask", "The app that a task is bound to."),
-        read("_dump_pydantic_arguments", "JobTask ResultTask", "Celery converts the arguments of a pydantic task."),
+        read("_get_app", "EnqueuingTask ResultTask", "The app that a task is bound to."),
+        read("_dump_pydantic_arguments", "EnqueuingTask ResultTask", "Celery converts the arguments of a pydantic task."),
         read("apply_async shadow_name", "ResultTask", "A call without options takes a shorter way, which does the same."),
     ),
     *of(
@@ -111,9 +111,9 @@ SEAMS = (
     ),
     *of(
         "celery._state",
-        imported("_task_stack", "run", "What runs here: `current_task` reads it."),
+        imported("_task_stack", "run carried _globals_of_celery", "What runs here: `current_task` reads it."),
         imported("_set_task_join_will_block", "Worker._current", "In a job of a test, get() is refused as in a worker, and not in the test itself."),
-        imported("_tls _set_current_app", "_follow_context as_current", "The current app follows the Flask app's context, and a test."),
+        imported("_tls _set_current_app", "_follow_context as_current _globals_of_celery", "The current app follows the Flask app's context, and a test."),
     ),
     *of(
         "celery.local:Proxy",

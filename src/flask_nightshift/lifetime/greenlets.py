@@ -9,10 +9,14 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOST_THREADS = 10_000
+"""Threads for ``call_in_os_thread``; they are made as they are needed, and wait for the next call."""
+_pools: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def patched() -> bool:
@@ -38,9 +42,17 @@ def spawn_os_thread(run: Callable[[], None], name: str) -> Callable[[float], Any
     return thread.join
 
 
-def call_in_os_thread(call: Callable[..., T], *args: Any) -> T:
-    """``call(*args)`` in a thread of gevent's pool, while other greenlets go on."""
-    result: T = importlib.import_module("gevent").get_hub().threadpool.apply(call, args)
+def call_in_os_thread(call: Callable[[], T]) -> T:
+    """``call()`` in a thread of the operating system, while other greenlets go on.
+
+    The threads are not those of gevent's hub: it has ten, and resolves host names in them. Here each call gets one.
+    """
+    hub: Any = importlib.import_module("gevent").get_hub()
+    pool = _pools.get(hub)
+    if pool is None:
+        pool = importlib.import_module("gevent.threadpool").ThreadPool(MOST_THREADS, hub)
+        _pools[hub] = pool
+    result: T = pool.apply(call)
     return result
 
 

@@ -10,8 +10,6 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from flask import has_request_context
-
 from ..domain.events import (
     JobCancelled,
     JobDied,
@@ -25,6 +23,7 @@ from ..domain.events import (
     JobSucceeded,
 )
 from ..domain.job import JobRef
+from ..enqueue.request_id import in_web_request
 from ..text.lines import LOGGER, Line, job_fields
 
 logger = logging.getLogger(LOGGER)
@@ -59,7 +58,7 @@ def observe(event: JobEvent) -> None:
 
 def _enqueued(event: JobEnqueued) -> None:
     # Log the jobs that a request enqueues, but not 100,000 lines for a script that enqueues 100,000.
-    level = logging.INFO if has_request_context() else logging.DEBUG
+    level = logging.INFO if in_web_request() else logging.DEBUG
     if not logger.isEnabledFor(level):
         return
     due = f"not before {_clock(event.due)}" if event.due else ""

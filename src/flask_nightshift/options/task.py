@@ -70,6 +70,7 @@ _EVERY_TASK: Mapping[str, Kind] = {
     "queue": QUEUE,
     "rate_limit": or_none(Kind("give a number or a text such as '10/s', '100/m', '5/h'", is_rate), "for no limit"),
     "reject_on_worker_lost": BOOLEAN,
+    "request_context": BOOLEAN,
     "resultrepr_maxsize": Kind("give a whole number from 1", lambda value: is_count(value) and value > 0),
     "retry_backoff": or_none(
         Kind(
@@ -155,8 +156,9 @@ _OTHER_WORDS = {
 }
 """Names of our options in other job queues."""
 _METHODS = frozenset(
-    {"AsyncResult", "apply", "apply_async", "chunks", "delay", "enqueue_many", "map", "on_bound", "progress",
-     "replace", "retry", "run", "s", "send_event", "si", "signature", "starmap", "subtask", "update_state"}
+    {"AsyncResult", "aapply_async", "adelay", "aenqueue_many", "apply", "apply_async", "chunks", "delay",
+     "enqueue_many", "map", "on_bound", "progress", "replace", "retry", "run", "s", "send_event", "si", "signature",
+     "starmap", "subtask", "update_state"}
 )  # fmt: skip
 
 

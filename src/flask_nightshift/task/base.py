@@ -1,15 +1,15 @@
 """The task class: the options of a task, and the methods that its body can call.
 
-``JobTask`` holds the defaults of all tasks and extends Celery's methods (``retry``, ``enqueue_many``, ``progress``).
-``protection.py`` guards an attempt of a task of any class.
+``JobTask`` holds the defaults of all tasks and extends Celery's methods (``retry``, ``apply``, ``progress``);
+``enqueuing.py`` has those that enqueue jobs. ``protection.py`` guards an attempt of a task of any class.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from celery.exceptions import Retry
 from celery.utils.time import maybe_iso8601, maybe_make_aware
@@ -17,20 +17,16 @@ from kombu.exceptions import EncodeError
 
 from ..domain.job import Failure, utcnow
 from ..domain.retry import Dead, RetryPolicy, decide
-from ..enqueue.items import arguments_of
-from ..errors import DuplicateJob, PermanentFailure
+from ..errors import PermanentFailure
 from ..message.codec import serialized
 from ..options.call import arguments_of_retry, checked_call, unencodable_argument
 from ..options.publish import checked_retry
 from .attempt_outcome import AttemptOutcome, failure_of, outcome_of
 from .current import checked as checked_progress
-from .results import ResultTask
-
-if TYPE_CHECKING:
-    from ..services import Services
+from .enqueuing import EnqueuingTask
 
 
-class JobTask(ResultTask):
+class JobTask(EnqueuingTask):
     """A Celery task that runs in the app context and whose jobs do not get lost.
 
     The attributes below are the defaults. ``NIGHTSHIFT_TASK_DEFAULTS`` changes them for an app, and the decorator's
@@ -55,6 +51,7 @@ class JobTask(ResultTask):
     time_limit: float | None = 330
     job_queue: str | None = None
     durable: bool = False
+    request_context: bool = False
     tags: ClassVar[tuple[str, ...]] = ()
     idempotency_key: ClassVar[Any] = None
     unique: str | bool | None = None
@@ -65,8 +62,6 @@ class JobTask(ResultTask):
 
     #: Without this attribute, Celery would wrap ``run`` with its own retries.
     _orig_run = None
-
-    nightshift: ClassVar[Services]
 
     @property
     def policy(self) -> RetryPolicy:
@@ -81,9 +76,15 @@ class JobTask(ResultTask):
         )
 
     def retriable(self, exc: BaseException) -> bool:
-        """Whether to retry after ``exc``: it is in ``autoretry_for``, and no option rules it out."""
+        """Whether to retry after ``exc``: it is in ``autoretry_for``, and no option rules it out.
+
+        A group, as a ``TaskGroup`` raises it, is retried if all its errors are, and not if one of them is ruled out.
+        """
         ruled_out: tuple[type[BaseException], ...] = (PermanentFailure, *self.dont_autoretry_for)
-        return isinstance(exc, tuple(self.autoretry_for)) and not isinstance(exc, ruled_out)
+        wanted, parts = tuple(self.autoretry_for), list(_parts(exc))
+        return (isinstance(exc, wanted) or all(isinstance(each, wanted) for each in parts)) and not any(
+            isinstance(each, ruled_out) for each in (exc, *parts)
+        )
 
     def retry(
         self,
@@ -187,67 +188,6 @@ class JobTask(ResultTask):
                 raise exc.exc from exc.exc.__cause__
             raise
 
-    def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
-        """Enqueue one job per item, much faster than one ``delay()`` per item; returns the job ids in order.
-
-        An item is a tuple (or list) of positional arguments or a dict of keyword arguments. ``options`` apply to every
-        job: ``apply_async``'s ``countdown``, ``durable``, ``eta``, ``expires``, ``headers``, ``ignore_result``,
-        ``link``, ``link_error``, ``priority``, ``queue``, ``serializer``, ``soft_time_limit``, ``tags``,
-        ``time_limit``, ``unique``, ``unique_for``, ``on_duplicate`` and ``on_expired``. It checks and encodes
-        every item before it sends the first, so memory holds them all.
-
-        Raises ``TypeError`` if the task does not accept an item's arguments, before anything is enqueued. Raises
-        ``BrokerUnavailable``, whose ``enqueued`` has the ids of the jobs accepted before, and ``DuplicateJob``, whose
-        ``enqueued`` has the ids of the other jobs.
-        """
-        calls = arguments_of(self, items, options, self.nightshift.texts(self))
-        app = self._get_app()
-        ids: list[str] | None = None
-        if calls and not app.conf.task_always_eager and self._dump_pydantic_arguments is None:
-            ids = app.publisher.many(self, calls, options)
-        if ids is None:
-            ids = self._enqueue_each(calls, options)
-        return ids
-
-    def _enqueue_each(self, calls: Iterable[Any], options: dict[str, Any]) -> list[str]:
-        ids: list[str] = []
-        refusal: DuplicateJob | None = None
-        for args, kwargs in calls:
-            try:
-                ids.append(self.apply_async(args, kwargs, **options).id)
-            except DuplicateJob as exc:
-                refusal = refusal or exc
-        if refusal is not None:
-            refusal.enqueued = tuple(ids)
-            raise refusal
-        return ids
-
-    def delay_on_commit(self, *args: Any, **kwargs: Any) -> Any:
-        """Enqueue a job with the transaction of Flask-SQLAlchemy's session: see ``apply_async_on_commit``."""
-        return self.apply_async_on_commit(args, kwargs)
-
-    def apply_async_on_commit(
-        self, args: Any = None, kwargs: Any = None, *, session: Any = None, **options: Any
-    ) -> Any:
-        """Enqueue a job with a transaction: it is published after the commit, and not at all after a rollback.
-
-        The job's message is written in the transaction, so a crash after the commit does not lose it. ``session`` is a
-        SQLAlchemy ``Session``, ``scoped_session`` or ``Connection`` (default: Flask-SQLAlchemy's session), and begins a
-        transaction as any statement does. ``options`` are those of ``apply_async``; ``countdown`` counts from this
-        call. Returns the job's ``AsyncResult``.
-
-        Needs the database and no broker. Raises ``InvalidOption`` for a session of a database that no relay reads, or
-        for an option that needs Celery's producer; ``DatabaseUnavailable`` if the database has no outbox; and
-        ``UnencodableArgument``.
-        """
-        return self.nightshift.outbox.on_commit(self.apply_async, args, kwargs, session=session, **options)
-
-    def enqueue_many_on_commit(
-        self, items: Iterable[Any], *, session: Any = None, **options: Any
-    ) -> list[str]:
-        """Enqueue one job per item with a transaction, as ``enqueue_many`` and ``apply_async_on_commit`` together."""
-        return self.nightshift.outbox.on_commit(self.enqueue_many, items, session=session, **options)
-
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Report the progress of this job, as ``jobs.current.progress(done, total, note)`` does.
 
@@ -261,6 +201,15 @@ class JobTask(ResultTask):
         if outcome.progress is None:
             outcome.progress = self.nightshift.journal.progress(outcome.job())
         outcome.progress.say(*checked_progress(done, total, note))
+
+
+def _parts(exc: BaseException) -> Iterator[BaseException]:
+    """``exc``, or the errors in it if it is a group."""
+    if isinstance(exc, BaseExceptionGroup):
+        for each in exc.exceptions:
+            yield from _parts(each)
+    else:
+        yield exc
 
 
 def _why(exc: Any) -> Failure:

@@ -18,9 +18,10 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ import celery
 from celery.app.task import get_actual_ignore_result
 from celery.exceptions import Ignore, Reject, Retry
 from celery.local import Proxy
-from flask import Flask, current_app, has_app_context
+from flask import Flask
 
 from ..domain.context import current_job
 from ..domain.job import is_celery_internal, utcnow
@@ -38,10 +39,11 @@ from ..message.headers import ref
 from ..options import task as task_options
 from ..options.publish import checked
 from ..options.task import HOOKS
-from .app_context import InContext
+from .app_context import InContext, app_context, request_context
 from .attempt_outcome import AttemptOutcome, BegunAttempt, end_of_body, failure_of, outcome_of, raised
 from .base import JobTask
-from .coroutines import finished, refuse_generator
+from .coroutines import finished
+from .generators import refuse_generator
 from .once import run_once
 
 if TYPE_CHECKING:
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
 
 MAX_RESULT = 65_536
 """Longest result, in characters of JSON, that the journal keeps; a longer one is left out."""
-_OURS = frozenset({__file__, finished.__code__.co_filename})
+_OURS = frozenset(
+    {__file__, finished.__code__.co_filename, os.path.join(os.path.dirname(__file__), "coroutine_run.py")}
+)
 _WRITTEN = ("queue", "priority", "expires")
 """Options of ``retry_kwargs`` that go into the message."""
 _DESCRIBES = ("__module__", "__doc__", "__qualname__", "__annotations__")
@@ -100,7 +104,7 @@ class Protected(JobTask):
             if outcome is None and request is not None and request.is_eager:
                 with _eager(request, self) as outcome:
                     return self._attempt(outcome, request, super().__call__, args, kwargs)
-            return finished(super().__call__(*args, **kwargs), self, called=True)
+            return finished(super().__call__(*args, **kwargs), self, called_in=self._app_context)
 
     def _attempt(
         self, outcome: AttemptOutcome, request: Any, call: Callable[..., Any], args: Any, kwargs: Any
@@ -148,11 +152,9 @@ class Protected(JobTask):
         raise Retry(exc=exc, when=decision.at) from exc
 
     def _app_context(self) -> AbstractContextManager[Any]:
-        """The app's context, unless it is active already (a direct or eager call in a request)."""
+        """The context of the body and of the hooks."""
         app: Flask = self.nightshift.app
-        if has_app_context() and current_app._get_current_object() is app:  # type: ignore[attr-defined]  # noqa: SLF001
-            return nullcontext()
-        return app.app_context()
+        return request_context(app, self.name) if self.request_context else app_context(app)
 
 
 def run_body(task: Protected, outcome: AttemptOutcome, request: Any, args: Any, kwargs: Any) -> Any:
@@ -265,7 +267,7 @@ class _Hook:
         @functools.wraps(hook)
         def in_app_context(*args: Any, **kwargs: Any) -> Any:
             with task._app_context():  # noqa: SLF001 - one class in two parts
-                return hook(*args, **kwargs)
+                return finished(hook(*args, **kwargs), task, bounded=False)
 
         return in_app_context
 

@@ -16,7 +16,7 @@ from celery.app.registry import TaskRegistry
 from ..domain.job import is_celery_internal
 from ..options import task as task_options
 from .base import JobTask
-from .coroutines import refuse_generator
+from .generators import refuse_generator
 from .plumbing import CeleryTask
 from .protection import Protected, protect
 from .results import from_library

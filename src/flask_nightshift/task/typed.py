@@ -89,6 +89,41 @@ class Task(Protocol[P, R_co]):
     def enqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
         """Enqueue one job per item, a tuple or a dict of arguments; returns the job ids in order."""
 
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[R_co]:
+        """``delay()`` for coroutines: the event loop goes on meanwhile."""
+
+    async def aapply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        task_id: str | None = None,
+        countdown: float | None = None,
+        durable: bool | None = None,
+        eta: datetime | str | None = None,
+        expires: float | datetime | str | timedelta | None = None,
+        headers: Mapping[str, Any] | None = None,
+        ignore_result: bool | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        on_duplicate: Literal["skip", "raise", "replace"] | None = None,
+        on_expired: Literal["dead", "drop"] | None = None,
+        priority: int | None = None,
+        queue: Any = None,
+        serializer: str | None = None,
+        soft_time_limit: float | None = None,
+        tags: Collection[str] | None = None,
+        time_limit: float | None = None,
+        unique: Literal["until_started", "until_done", False] | None = None,
+        unique_for: float | None = None,
+        unique_key: str | int | None = None,
+        **options: Any,
+    ) -> JobResult[R_co]:
+        """``apply_async()`` for coroutines: the event loop goes on meanwhile."""
+
+    async def aenqueue_many(self, items: Iterable[Any], **options: Any) -> list[str]:
+        """``enqueue_many()`` for coroutines: the event loop goes on meanwhile."""
+
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[R_co]:
         """Enqueue a job with the transaction of Flask-SQLAlchemy's session."""
 

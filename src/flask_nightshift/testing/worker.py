@@ -22,6 +22,7 @@ from ..dead_letters import Archiver
 from ..services import Services
 from ..task.attempt_outcome import raised
 from ..task.board import board
+from ..task.coroutines import close_loops
 from ..worker.endings import buried_by_the_broker, is_dropped
 from ..worker.orders import OrderWatch
 from ..worker.pools.solo import JobSolo
@@ -171,7 +172,8 @@ class Worker:
         self._archiver.run_once()
 
     def close(self) -> None:
-        """Close its connection."""
+        """Close its connection, and the event loop of its coroutines."""
+        close_loops()
         self._consumer.connection.close()
         self._controller.pool.stop()
 

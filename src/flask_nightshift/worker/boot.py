@@ -13,6 +13,7 @@ from typing import Any
 from celery import signals
 
 from ..services import Services
+from ..task.coroutines import close_loops
 
 COMPANIONS = "flask_nightshift.worker.companions.Companions"
 YOUNG = 20_000
@@ -53,6 +54,8 @@ def install(services: Services) -> None:
     _installed.add(services)
     signals.worker_process_init.connect(_dispose_inherited, weak=False, dispatch_uid=f"{__name__}.dispose")
     signals.worker_process_init.connect(settle_memory, weak=False, dispatch_uid=f"{__name__}.settle_memory")
+    for end in (signals.worker_process_shutdown, signals.worker_shutdown):
+        end.connect(close_loops, weak=False, dispatch_uid=f"{__name__}.close_loops")
 
 
 def dispose_inherited_engines(services: Services) -> None:

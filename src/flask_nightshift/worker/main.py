@@ -15,6 +15,7 @@ from ..compat import check
 from ..domain.look_ahead import ByTime
 from ..errors import BrokerUnavailable, ConfigurationError, IncompatibleLibrary
 from ..services import Services
+from ..task.app_context import need_server_name
 from ..text.lines import Line
 from . import names
 from .boot import collect_seldom, settle_memory
@@ -73,13 +74,16 @@ class JobWorker(Worker):
     def on_init_blueprint(self) -> None:
         """Check libraries and broker, and choose the pool, before Celery makes any part of the worker.
 
-        Raises ``ConfigurationError`` for a broker that can never serve; the worker waits for one that is away.
+        Raises ``ConfigurationError`` for a broker that can never serve, and if tasks need ``SERVER_NAME``; the worker
+        waits for a broker that is away.
         """
         super().on_init_blueprint()
         for each in check.unchecked():
             fields = {"library": each.library, "installed": each.installed, "checked": each.checked}
             logger.warning(Line("library.unchecked", str(each), **fields))
         check.forget()
+        services = self.app.services
+        need_server_name(services.app, [task.name for task in services.tasks() if task.request_context])
         with suppress(BrokerUnavailable):
             self.app.services.broker.health(START_PATIENCE)
         self.pool_cls: Any = fitting(implementation(self.pool_cls), self)

@@ -44,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     outbox.outbox_formats,
     configuration.time_limits,
     configuration.retries,
+    configuration.request_context,
     configuration.content,
     configuration.schedule,
     schedule.paused_entries,

@@ -118,6 +118,32 @@ def retries(seen: Seen) -> Iterator[Finding]:
 
 
 @looks
+def request_context(seen: Seen) -> Iterator[Finding]:
+    """The host of the links that jobs make."""
+    names = [task.name for task in seen.services.tasks() if task.request_context]
+    if not names:
+        return
+    config = seen.services.app.config
+    host, scheme = config.get("SERVER_NAME"), config["PREFERRED_URL_SCHEME"]
+    if not host:
+        yield Finding(
+            "error",
+            "request context",
+            f"{some(names)} need SERVER_NAME: workers refuse to start without it",
+            "Set SERVER_NAME (such as 'www.example.com') in app.config, or take request_context off the tasks.",
+        )
+    elif scheme == "http" and not seen.services.app.debug:
+        yield Finding(
+            "info",
+            "request context",
+            f"links that {some(names)} make begin with http://{host}",
+            "If the app is served over HTTPS, set PREFERRED_URL_SCHEME to 'https'.",
+        )
+    else:
+        yield Finding("ok", "request context", f"links of jobs begin with {scheme}://{host}")
+
+
+@looks
 def content(seen: Seen) -> Iterator[Finding]:
     """Formats that let a message run code in a worker."""
     unsafe = sorted(UNSAFE_CONTENT & set(seen.services.celery.conf.accept_content or ()))
@@ -169,4 +195,6 @@ def http(seen: Seen) -> Iterator[Finding]:
         )
 
 
-__all__ = ["content", "history", "http", "libraries", "retries", "schedule", "settings", "time_limits"]
+__all__ = [
+    "content", "history", "http", "libraries", "request_context", "retries", "schedule", "settings", "time_limits",
+]  # fmt: skip
