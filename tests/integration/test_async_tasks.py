@@ -138,7 +138,7 @@ def test_a_coroutine_enqueues_without_blocking_its_loop(place: Place) -> None:
 
 
 def _children(shown: Any) -> list[Any]:
-    found = []
+    found: list[Any] = []
     stack = [shown]
     while stack:
         each = stack.pop()

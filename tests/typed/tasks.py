@@ -71,6 +71,12 @@ def right() -> None:
     print(bare.max_retries, bare.delay(1).traceback)
 
 
+async def await_it() -> str:
+    assert_type((await coroutine.adelay(1)).get(), bytes)
+    assert_type(await bare.aenqueue_many([(1,)]), list[str])
+    return (await bare.aapply_async((1,), countdown=10)).get()
+
+
 def wrong() -> None:
     bare.delay("1")  # type: ignore[arg-type]
     bare.delay()  # type: ignore[call-arg]

@@ -8,6 +8,7 @@ library only.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -99,6 +100,12 @@ _EVERY_TASK: Mapping[str, Kind] = {
 EVERY_TASK = frozenset(_EVERY_TASK)
 """The options that can be set for all tasks of an app at once."""
 
+
+def _is_plain(function: object) -> bool:
+    """Whether ``function`` can be called where its result is needed at once."""
+    return callable(function) and not inspect.iscoroutinefunction(function)
+
+
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 _ONE_TASK: Mapping[str, Kind] = {
     **_EVERY_TASK,
@@ -114,8 +121,8 @@ _ONE_TASK: Mapping[str, Kind] = {
     "exchange": ANYTHING,
     "exchange_type": TEXT,
     "idempotency_key": Kind(
-        "give a function of the task's arguments that returns text, or None",
-        lambda v: v is None or callable(v),
+        "give a function of the task's arguments that returns text, no coroutine, or None",
+        lambda v: v is None or _is_plain(v),
     ),
     "immediate": BOOLEAN,
     "lazy": BOOLEAN,
@@ -129,8 +136,8 @@ _ONE_TASK: Mapping[str, Kind] = {
     "unique": IS_UNIQUE,
     "unique_for": UNIQUE_FOR,
     "unique_key": Kind(
-        "give a function of the task's arguments, or None for all arguments",
-        lambda v: v is None or callable(v),
+        "give a function of the task's arguments, no coroutine, or None for all arguments",
+        lambda v: v is None or _is_plain(v),
     ),
 }
 UNIQUE = ("unique", "unique_key", "unique_for", "on_duplicate")
