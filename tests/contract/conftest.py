@@ -9,8 +9,23 @@ import pytest
 from flask import Flask
 
 from broker_harness import FIXTURES, NAMES, Embedded, Harness, InProcess, make_harness
+from declared_keys import declared_keys
 from flask_nightshift.services import current
 from resultsapp import create_app
+
+__all__ = ["declared_keys"]
+
+
+@pytest.fixture(autouse=True)
+def _scripts_declare_their_keys(request: pytest.FixtureRequest) -> None:
+    """The scripts of Redis and Valkey are checked in all tests of the contract."""
+    if {"embedded", "redis", "valkey", "redis_server"} & {*request.fixturenames, *_parameters(request)}:
+        request.getfixturevalue("declared_keys")
+
+
+def _parameters(request: pytest.FixtureRequest) -> list[str]:
+    found = getattr(request.node, "callspec", None)
+    return [str(value) for value in found.params.values()] if found else []
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from flask_nightshift.brokers.redis.transport import scripts
 from flask_nightshift.brokers.redis.transport.keys import KeySpace
 from servers import wait_for
-from transport_support import Harness, bodies
+from transport_support import Harness, bodies, look_for_dead
 
 
 @pytest.fixture
@@ -158,10 +158,7 @@ def _reclaim(harness: Harness, reader: Any) -> None:
     """As if ``reader``'s process had been killed long ago."""
     reader.lease.renewer.stop()
     harness.redis.zadd(KeySpace().consumers, {reader.lease.id: 1})
-    keys = KeySpace()
-    names = [keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased]
-    args = [keys.lease(""), "", keys.sep, keys.bell(""), 20, 2, 0, 0, keys.started("")]
-    wait_for(lambda: scripts.RECLAIM.run(harness.redis, names, args), 5, "it is not reclaimed")
+    wait_for(lambda: reader.lease.id in look_for_dead(harness), 5, "it is not reclaimed")
 
 
 def _ready(harness: Harness) -> list[bytes]:

@@ -17,13 +17,17 @@ from kombu import Queue
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from declared_keys import declared_keys
 from flask_nightshift.brokers.redis.transport import reclaim
 from flask_nightshift.brokers.redis.transport.lease import LeaseLost
 from flask_nightshift.brokers.redis.transport.reclaim import AFTER_OUTAGE
 from flask_nightshift.brokers.redis.transport.renewal import _now
 from flask_nightshift.text.lines import LOGGER
 from servers import wait_for
-from transport_support import BOOKS, QUEUE, Harness, bodies, child, eta
+from transport_support import BOOKS, QUEUE, Harness, bodies, child, eta, look_for_dead
+
+__all__ = ["declared_keys"]
+pytestmark = pytest.mark.usefixtures("declared_keys")
 
 SHORT: dict[str, Any] = {"lease_seconds": 1.5, "lease_renew_seconds": 0.3}
 
@@ -638,16 +642,11 @@ def _holding(stack: ExitStack, harness: Harness, body: str, **options: Any) -> A
 
 def _take_over(harness: Harness, reader: Any) -> None:
     """As if ``reader`` had been frozen for longer than its lease."""
-    from flask_nightshift.brokers.redis.transport import scripts
     from flask_nightshift.brokers.redis.transport.keys import KeySpace
 
     harness.redis.zadd(KeySpace().consumers, {reader.lease.id: 1})
-    keys = KeySpace()
-    names = [keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased]
-    args = [keys.lease(""), "", keys.sep, keys.bell(""), 20, 2, 0, 0, keys.started("")]
-    assert scripts.RECLAIM.run(harness.redis, names, args) == [], "seen for the first time"
-    reclaimed = scripts.RECLAIM.run(harness.redis, names, args)
-    assert reclaimed[0].decode() == reader.lease.id
+    assert look_for_dead(harness) == [], "seen for the first time"
+    assert look_for_dead(harness) == [reader.lease.id]
 
 
 def _renewed(harness: Harness, reader: Any) -> bool:

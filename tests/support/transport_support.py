@@ -19,6 +19,8 @@ from kombu import Consumer, Producer, Queue
 
 from flask_nightshift.brokers.connections import Connection
 from flask_nightshift.brokers.redis.transport import reclaim
+from flask_nightshift.brokers.redis.transport.keys import KeySpace
+from flask_nightshift.brokers.redis.transport.options import Options
 from places import python_path
 from servers import RedisServer, wait_for
 
@@ -156,6 +158,14 @@ def body_of(raw: bytes) -> Any:
     import base64
 
     return json.loads(base64.b64decode(json.loads(raw)["body"]))
+
+
+def look_for_dead(harness: Harness) -> list[str]:
+    """Reclaim what consumers hold whose lease expired, seen late once before; the names of those consumers."""
+    before = harness.redis.zrange(KeySpace().consumers, 0, -1)
+    reclaim.reclaim(harness.redis, "", KeySpace(), Options(lease_seconds=0, lease_renew_seconds=0), 1, {})
+    left = harness.redis.zrange(KeySpace().consumers, 0, -1)
+    return [name.decode() for name in before if name not in left]
 
 
 def bodies(messages: list[Any]) -> list[Any]:

@@ -40,6 +40,9 @@ class Claims:
         """Whether it skipped unproven messages."""
         self._took_at = -math.inf
         """When a claim last brought an unproven message, on the monotonic clock."""
+        self._named: tuple[str, ...] = ()
+        self._names: list[str] = []
+        """The keys of the queues ``_named``, which most claims share."""
 
     @property
     def next_due(self) -> float | None:
@@ -93,6 +96,7 @@ class Claims:
         """A claim of up to ``size`` messages, which takes along the acknowledgements that wait."""
         first = self._next_number
         self._next_number += size  # whatever becomes of it: a number is used once
+        lease.queues.update(dict.fromkeys(queues))
         return Claim(lease, tuple(queues), first, size, lease.acks.take())
 
     def call(self, claim: Claim) -> tuple[list[str], list[Any]]:
@@ -100,14 +104,11 @@ class Claims:
         keys, steps, queues = self._keys, self._keys.steps, claim.queues
         turns = int(self._kombu.takes_turns)
         args = [claim.lease.id, claim.size, claim.first, turns, PROMOTE_AT_ONCE, len(queues), len(steps)]
-        args += [*self._doubts(claim), claim.lease.received]
-        args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed("")]
-        return [*claim.lease.owned, keys.paused, *lock_keys(keys, claim.batch.locks)], [
-            *args,
-            *steps,
-            *queues,
-            *claim.batch.args(),
-        ]
+        args += [*self._doubts(claim), claim.lease.received, *steps, *queues, *claim.batch.args()]
+        if self._named != queues:
+            self._named, self._names = queues, keys.of_queues(queues, steps)
+        where = [*claim.lease.owned, keys.paused, *self._names, *lock_keys(keys, claim.batch.locks)]
+        return where, args
 
     def _doubts(self, claim: Claim) -> tuple[int, int]:
         """How many unproven jobs to take, and how many of the others to count as begun.

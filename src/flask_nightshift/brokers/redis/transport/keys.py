@@ -33,7 +33,7 @@ The ready lists are kombu's own, so that plain Celery, Flower and ``LLEN`` see t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,16 @@ class KeySpace:
     def destination(self, queue: str, step: int) -> Destination:
         """The three keys that a message for ``queue`` may touch."""
         return Destination(self.ready(queue, step), self.delayed(queue), self.bell(queue))
+
+    def of_queues(self, queues: Sequence[str], steps: Sequence[int]) -> list[str]:
+        """Every key of ``queues``, in the order of ``keys_of`` in ``shared.lua``."""
+        names = [*map(self.bell, queues), *map(self.delayed, queues)]
+        return names + [self.ready(queue, step) for step in steps for queue in queues]
+
+    def places(self, places: Sequence[tuple[str, int | str]]) -> tuple[list[str], list[int | str]]:
+        """KEYS and ARGV of pairs of a queue and a step (``places_of`` in ``shared.lua``)."""
+        names = [key for queue, step in places for key in (self.ready(queue, step), self.bell(queue))]
+        return names, [len(places), *(part for place in places for part in place)]
 
     # of one consumer or publisher
     def lease(self, consumer: str) -> str:

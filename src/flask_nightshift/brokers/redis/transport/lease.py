@@ -71,6 +71,8 @@ class Lease:
         """What the renewer returns if it is not delivered in time; None if it always is."""
         self.ordered: tuple[int, float] | None = None
         """The number of the last order for all workers, and when the server told it, on the monotonic clock."""
+        self.queues: dict[str, None] = {}
+        """The queues from which messages were claimed under it."""
         self.received: int | str = ""
         """First number of the latest claim of which every message has been received."""
         self._started = keys.started(self.id)
@@ -108,9 +110,9 @@ class Lease:
         late = (options.lease_seconds - options.lease_renew_seconds) / 2
         steps, queues = self.watched or ((), ())
         args = [self.id, options.lease_seconds, client_id, self.received, int(others), late]
-        args += [keys.prefix, keys.sep, keys.bell(""), keys.delayed(""), len(steps), *steps, *queues]
+        args += [len(queues), len(steps)]
         asked = monotonic()
-        where = [self.owned[0], *self._register, self._started, keys.orders]
+        where = [self.owned[0], *self._register, self._started, keys.orders, *keys.of_queues(queues, steps)]
         reply = scripts.PULSE.run(client, where, args)
         if reply[0] != b"ok":
             self._mark_lost()
@@ -237,9 +239,10 @@ class Lease:
         unregister: bool = False,
         client: Redis | None = None,
     ) -> int:
-        args = [self.id, which, int(counted), int(unregister), self.keys.prefix, self.keys.sep]
-        args += [self.keys.bell(""), len(numbers), *numbers, *acks.args()]
-        where = [*self.owned, *self._register, *lock_keys(self.keys, acks.locks)]
+        own = [(queue, step) for queue in self.queues for step in self.keys.steps]
+        place_keys, places = self.keys.places(own)
+        args = [self.id, which, int(counted), int(unregister), *places, len(numbers), *numbers, *acks.args()]
+        where = [*self.owned, *self._register, *place_keys, *lock_keys(self.keys, acks.locks)]
         reply = scripts.GIVE_BACK.run(client or self.client, where, args)
         self.acks.confirm(acks)
         return int(reply)

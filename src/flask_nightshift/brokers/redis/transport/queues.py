@@ -149,12 +149,12 @@ def purge(client: Redis, keys: KeySpace, queue: str, *, delayed: bool = True) ->
 
 
 def _purge(client: Redis, keys: KeySpace, key: str, kind: str, count: int) -> int:
-    done = 0
+    done, locks = 0, list[bytes]()
     while done < count:
-        args = [min(PORTION, count - done), kind, keys.lock("")]
-        deleted = int(scripts.PURGE.run(client, [key, keys.replaced], args))
-        done += deleted
-        if not deleted:
+        where: list[Any] = [key, keys.replaced, *(keys.lock("").encode() + name for name in locks)]
+        deleted, locks = scripts.PURGE.run(client, where, [min(PORTION, count - done), kind, *locks])
+        done += int(deleted)
+        if not (deleted or locks):
             break
     return done
 

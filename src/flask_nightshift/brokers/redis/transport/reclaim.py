@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from time import monotonic
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -31,6 +32,7 @@ default of five renewals to a lease that is so at its deadline.
 CROWD = 32
 """With more consumers than this each looks less often; together they still look often enough."""
 AT_ONCE = 20
+TRIES = 3
 _outage_at = float("-inf")
 
 
@@ -67,14 +69,29 @@ def reclaim(
     if not (late or missing):
         return 0
     seconds, renewal = options.lease_seconds, options.lease_renew_seconds
-    names = [keys.consumers, keys.clients, keys.suspects, keys.late, keys.leased]
-    args = [keys.lease(""), keys.prefix, keys.sep, keys.bell(""), AT_ONCE]
-    args += [GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, keys.started("")]
+    args: list[Any] = [AT_ONCE, GRACE, (seconds - renewal) / 2, LATE_FOR * renewal, len(missing)]
     args += [text for pair in missing.items() for text in pair]
-    reclaimed = scripts.RECLAIM.run(client, names, args)
-    for name, returned, begun in zip(reclaimed[::3], reclaimed[1::3], reclaimed[2::3], strict=True):
-        log.taken_over(name.decode(), returned, [text.decode(errors="replace") for text in begun])
+    names = [keys.consumers, keys.clients, keys.suspects, keys.late]
+    for consumer in scripts.RECLAIM.run(client, names, ["", *args]):
+        _reclaim(client, consumer.decode(), keys, names, args)
     return len(missing)
+
+
+def _reclaim(client: Redis, consumer: str, keys: KeySpace, names: list[str], args: list[Any]) -> None:
+    """Return the messages of ``consumer``, if it is dead; again if it got some of another queue meanwhile."""
+    lease, total, begun = keys.lease(consumer), 0, list[str]()
+    for _ in range(TRIES):
+        held = [part.decode() for part in scripts.HELD.run(client, [lease], [])]
+        place_keys, places = keys.places(list(zip(held[::2], held[1::2], strict=True)))
+        where = [*names, keys.leased, lease, keys.started(consumer), *place_keys]
+        reply = scripts.RECLAIM.run(client, where, [consumer, *args, *places])
+        if not reply:  # another consumer was faster, or it lives
+            return
+        returned, some_left, told = reply
+        total, begun = total + returned, begun + [text.decode(errors="replace") for text in told]
+        if not some_left:
+            break
+    log.taken_over(consumer, total, begun)
 
 
 def _missing(client: Redis, own: str, others: dict[str, str]) -> dict[str, str]:

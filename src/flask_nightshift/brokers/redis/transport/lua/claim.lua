@@ -1,11 +1,11 @@
 -- claim.lua: move messages into this consumer's lease.
--- KEYS  1 consumers, 2 lease, 3 leased, 4 started, 5 paused, then those of locks (see release_locks in shared.lua)
+-- KEYS  1 consumers, 2 lease, 3 leased, 4 started, 5 paused, then those of the queues (see keys_of in shared.lua) and of
+--       locks (see release_locks there)
 -- ARGV  1 consumer, 2 maximum number of messages, 3 number of the first message, 4 "1": take turns between queues, "0":
 --       drain the first queue first, 5 promote due messages until this many are ready, 6 count of queues, 7 count of
 --       priority steps, 8 maximum number of unproven messages, 9 how many other messages to record as started (see
 --       start.lua; -1: this consumer records no starts), 10 first number of the last claim received in full (see
---       note_received), 11 key prefix, 12 priority separator, 13 prefix of doorbells, 14 prefix of delayed sets, then
---       the steps, the most urgent first, the queues, acknowledgements (see acknowledge in shared.lua), and locks
+--       note_received), then the steps, the most urgent first, the queues, acknowledgements (see acknowledge in shared.lua), and locks
 -- Atomic: acknowledges messages, releases the locks of their jobs, promotes due messages to the ready lists, and moves messages from there to the lease.
 -- A message is unproven if an earlier delivery of it started and never ended, so it may kill its worker. The script
 -- skips unproven messages beyond the maximum, up to PASSED of them in a list.
@@ -24,18 +24,17 @@ local doubtful, to_note = tonumber(ARGV[8]), tonumber(ARGV[9])
 local tells = to_note >= 0
 local steps, step_at, queues = {}, {}, {}
 for s = 1, S do
-  steps[s] = ARGV[14 + s]
+  steps[s] = ARGV[10 + s]
   step_at[steps[s]] = s
 end
-for q = 1, Q do queues[q] = ARGV[14 + S + q] end
-local names = {prefix = ARGV[11], sep = ARGV[12], bell = ARGV[13], delayed = ARGV[14]}
-local keys = keys_of(names, queues, steps)
+for q = 1, Q do queues[q] = ARGV[10 + S + q] end
+local keys, last = keys_of(5, Q, S)
 local function ready(q, s) return keys.ready[s][q] end
 
 local paused = {}
 for _, queue in ipairs(redis.call('HKEYS', KEYS[5])) do paused[queue] = true end
 
-release_locks(6, acknowledge(lease, leased, started, 15 + S + Q))
+release_locks(last + 1, acknowledge(lease, leased, started, 11 + S + Q))
 note_received(started, ARGV[10])
 
 local time, next_due, more = now(), -1, 0
@@ -151,12 +150,12 @@ for q = 1, Q do
     for s = 1, S do
       if some[ready(q, s)] and redis.call('LLEN', ready(q, s)) > (passed[ready(q, s)] or 0) then
         more = 1
-        ring(names.bell .. queues[q])  -- this consumer is full, so wake the next one
+        ring(keys.bell[q])  -- this consumer is full, so wake the next one
         break
       end
     end
   end
-  if took_doubtful and passed_of[q] then ring(names.bell .. queues[q]) end  -- another consumer may take one of them
+  if took_doubtful and passed_of[q] then ring(keys.bell[q]) end  -- another consumer may take one of them
 end
 reply[3] = string.format('%.6f', next_due)
 reply[4] = more

@@ -1,9 +1,9 @@
 -- pulse.lua: renew a consumer's lease, list the other consumers and look for jobs; its renewer runs this every second.
--- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started, 6 orders
+-- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 started, 6 orders, then those of the queues that the consumer waits for
+--       (see keys_of in shared.lua)
 -- ARGV  1 consumer, 2 lease (seconds), 3 Redis client id of its renewer ('' if unknown), 4 first number of the last claim
 --       received in full (see note_received in shared.lua), 5 "1": list the registered consumers, 6 a consumer is late this
---       many seconds before its lease expires, 7 key prefix, 8 priority separator, 9 prefix of doorbells, 10 prefix of
---       delayed sets, 11 count of priority steps, then the steps and the queues that the consumer waits for
+--       many seconds before its lease expires, 7 count of queues, 8 count of priority steps
 -- Atomic: cannot revive a consumer whose messages were reclaimed. Rings the doorbells of queues that have messages,
 -- because not every producer rings. Returns {"lost"}, or {"ok", number of the last order for all workers, number of late
 -- consumers, then pairs of a consumer and its client id}.
@@ -15,21 +15,18 @@ redis.call('ZADD', KEYS[1], string.format('%.6f', time + tonumber(ARGV[2])), ARG
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 note_received(KEYS[5], ARGV[4])
 
-local names = {prefix = ARGV[7], sep = ARGV[8], bell = ARGV[9], delayed = ARGV[10]}
-local S, steps, queues = tonumber(ARGV[11]), {}, {}
-for s = 1, S do steps[s] = ARGV[11 + s] end
-for at = 12 + S, #ARGV do queues[#queues + 1] = ARGV[at] end
-if #queues > 0 then
-  local keys = keys_of(names, queues, steps)
+local Q, S = tonumber(ARGV[7]), tonumber(ARGV[8])
+if Q > 0 then
+  local keys = keys_of(6, Q, S)
   local some = existing(keys.all, 1, #keys.all, {})
-  for q, queue in ipairs(queues) do
+  for q = 1, Q do
     local ready = false
     for s = 1, S do ready = ready or some[keys.ready[s][q]] end
     if not ready and some[keys.delayed[q]] then
       local first = redis.call('ZRANGE', keys.delayed[q], 0, 0, 'WITHSCORES')
       ready = first[2] and tonumber(first[2]) <= time
     end
-    if ready then ring(names.bell .. queue) end
+    if ready then ring(keys.bell[q]) end
   end
 end
 

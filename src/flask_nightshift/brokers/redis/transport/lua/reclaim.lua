@@ -1,21 +1,22 @@
--- reclaim.lua: reclaim the messages of dead consumers.
--- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, 5 leased
--- ARGV  1 prefix of leases, 2 key prefix, 3 priority separator, 4 prefix of doorbells, 5 maximum number of consumers,
---       6 seconds for which a client must be missing, 7 a consumer is late this many seconds before its lease expires,
---       8 seconds for which it must have been late, 9 prefix of "started" sets, then pairs of a consumer and its client
---       id that CLIENT LIST did not show
+-- reclaim.lua: find dead consumers, or reclaim the messages of one.
+-- KEYS  1 consumers, 2 clients, 3 suspects, 4 late, then, to reclaim, 5 leased, 6 its lease, 7 its "started" set, and those of
+--       the places to which its messages return (see places_of in shared.lua)
+-- ARGV  1 the consumer to reclaim ('': find the dead ones), 2 maximum number of consumers, 3 seconds for which a client must be
+--       missing, 4 a consumer is late this many seconds before its lease expires, 5 seconds for which it must have been late,
+--       6 count of consumers whose client CLIENT LIST did not show, then pairs of such a consumer and its client id, then, to
+--       reclaim, the places
 -- Atomic: unregisters a dead consumer, so that whatever it still sends has no effect. A consumer is dead in two cases.
 -- Either its lease expired, and it was seen late that many seconds earlier; otherwise a server or machine that stood still
 -- would make all consumers look dead. Or its client was missing at two checks that far apart, and it has registered no
--- other client since. Each started delivery counts. Returns {consumer, number of returned messages, {queue, job id, task,
--- ... of those that had started}, ...}; parts of a message that cannot be read are ''.
+-- other client since. Each started delivery counts. Returns the dead consumers; or {number of returned messages, 1 if some
+-- are left because their places were not given, {queue, job id, task, ... of those that had started}}, where parts of a
+-- message that cannot be read are '', or {} if the consumer is not dead.
 local consumers, clients, suspects, late, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local names = {prefix = ARGV[2], sep = ARGV[3], bell = ARGV[4]}
-local most, time = tonumber(ARGV[5]), now()
-local missing_for, late_at, late_for = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local wanted, most, time, missing = ARGV[1], tonumber(ARGV[2]), now(), tonumber(ARGV[6])
+local missing_for, late_at, late_for = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local gone, seen = {}, {}
 local function condemn(consumer)
-  if not seen[consumer] and #gone < most then
+  if not seen[consumer] and #gone < most and (wanted == '' or wanted == consumer) then
     seen[consumer] = true
     gone[#gone + 1] = consumer
   end
@@ -33,7 +34,7 @@ local near = redis.call('ZRANGEBYSCORE', consumers, '-inf', string.format('%.6f'
 for at = 1, #near, 2 do
   if sighted(late, near[at], late_for) and tonumber(near[at + 1]) <= time then condemn(near[at]) end
 end
-for at = 10, #ARGV, 2 do
+for at = 7, 5 + 2 * missing, 2 do
   local consumer, client = ARGV[at], ARGV[at + 1]
   local named = redis.call('HGET', clients, consumer) == client and redis.call('ZSCORE', consumers, consumer)
   if named and sighted(suspects, consumer, missing_for) then condemn(consumer) end
@@ -51,22 +52,21 @@ local function described(lease, number)
   return queue, id or '', string.match(text, '"task":%s*"([^"]*)"') or ''
 end
 
-local reply = {}
-for _, consumer in ipairs(gone) do
-  local lease, started = ARGV[1] .. consumer, ARGV[9] .. consumer
-  local had_begun, told = begun(started), {}
-  local function counts(number)
-    if not had_begun(number) then return false end
-    for _, each in ipairs({described(lease, number)}) do told[#told + 1] = each end
-    return true
-  end
-  reply[#reply + 1] = consumer
-  reply[#reply + 1] = give_back(lease, leased, started, names, redis.call('HKEYS', lease), counts)
-  reply[#reply + 1] = told
-  redis.call('ZREM', consumers, consumer)
-  redis.call('HDEL', clients, consumer)
-  redis.call('ZREM', suspects, consumer)
-  redis.call('ZREM', late, consumer)
+if wanted == '' or #gone == 0 then return gone end
+local lease, started, told = KEYS[6], KEYS[7], {}
+local places = places_of(7, 7 + 2 * missing)
+local had_begun = begun(started)
+local function counts(number)
+  if not had_begun(number) then return false end
+  for _, each in ipairs({described(lease, number)}) do told[#told + 1] = each end
+  return true
+end
+local returned, stay = give_back(lease, leased, started, places, redis.call('HKEYS', lease), counts)
+if stay == 0 then
+  redis.call('ZREM', consumers, wanted)
+  redis.call('HDEL', clients, wanted)
+  redis.call('ZREM', suspects, wanted)
+  redis.call('ZREM', late, wanted)
   redis.call('DEL', started)
 end
-return reply
+return {returned, math.min(stay, 1), told}

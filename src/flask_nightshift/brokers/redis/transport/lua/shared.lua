@@ -1,8 +1,7 @@
 -- shared.lua: functions that are prepended to every script; not a script of its own.
 --
--- Key names follow keys.py, which passes their parts:
---   names = {prefix = global key prefix, sep = priority separator, bell = prefix of doorbells,
---            delayed = prefix of delayed sets}
+-- Every key that a script touches is in its KEYS, because serverless servers and Dragonfly refuse others
+-- (tests/contract/test_declared_keys.py).
 -- A leased value is "<queue>\0<step>\0<message>". A script is atomic but does not roll back. So each script writes the
 -- copy of a message first and then removes the original: an error in between duplicates a message and never loses it.
 
@@ -25,27 +24,25 @@ local function ring(bell)
   end
 end
 
-local function ready_key(names, queue, step)
-  if step == '0' then return names.prefix .. queue end
-  return names.prefix .. queue .. names.sep .. step
-end
-
--- Returns the keys of the queues as {delayed = one per queue, ready = one per step and queue, all = both}.
-local function keys_of(names, queues, steps)
-  local found = {delayed = {}, ready = {}, all = {}}
-  for q, queue in ipairs(queues) do
-    found.delayed[q] = names.delayed .. queue
+-- Returns the keys of Q queues with S priority steps, which begin in KEYS after position at: their doorbells, their delayed
+-- sets, and for each step their ready lists. They are {bell = one per queue, delayed = one per queue, ready = one per step
+-- and queue, all = delayed and ready}, and the position of the last.
+local function keys_of(at, Q, S)
+  local found = {bell = {}, delayed = {}, ready = {}, all = {}}
+  for q = 1, Q do
+    found.bell[q], found.delayed[q] = KEYS[at + q], KEYS[at + Q + q]
     found.all[q] = found.delayed[q]
   end
-  for s, step in ipairs(steps) do
+  at = at + 2 * Q
+  for s = 1, S do
     found.ready[s] = {}
-    for q, queue in ipairs(queues) do
-      local key = ready_key(names, queue, step)
-      found.ready[s][q] = key
-      found.all[#found.all + 1] = key
+    for q = 1, Q do
+      found.ready[s][q] = KEYS[at + q]
+      found.all[#found.all + 1] = KEYS[at + q]
     end
+    at = at + Q
   end
-  return found
+  return found, at
 end
 
 -- Returns the existing keys of keys[from] to keys[to] as a set. It bisects the range, so empty queues cost very little.
@@ -164,25 +161,40 @@ local function note_tick(key, at)
   redis.call('SET', key, ARGV[at], 'EX', ARGV[at + 4])
 end
 
+-- Returns the places to which leased messages may return, as place["<queue>\0<step>"] = {ready list, doorbell}. In KEYS
+-- after position key: the two keys of each place. In ARGV from position at: the count of places, then their queues and
+-- steps. Also returns the positions of the last key and argument.
+local function places_of(key, at)
+  local count, place = tonumber(ARGV[at]), {}
+  for _ = 1, count do
+    place[ARGV[at + 1] .. '\0' .. ARGV[at + 2]] = {KEYS[key + 1], KEYS[key + 2]}
+    key, at = key + 2, at + 2
+  end
+  return place, key, at
+end
+
 -- Moves leased messages back to the heads of their queues, the oldest first. counts(number) says whether the delivery
--- with that number counts.
-local function give_back(lease, leased, started, names, numbers, counts)
+-- with that number counts. Returns how many moved, and how many stay because their place is not among places.
+local function give_back(lease, leased, started, places, numbers, counts)
   table.sort(numbers, function(a, b) return tonumber(a) > tonumber(b) end)
-  local returned = 0
+  local returned, stay = 0, 0
   for _, number in ipairs(numbers) do
     local value = redis.call('HGET', lease, number)
-    if value then
-      local queue, step, message = unpack_leased(value)
+    local queue, step, message = unpack_leased(value or '\0\0')
+    local place = places[queue .. '\0' .. step]
+    if value and not place then
+      stay = stay + 1
+    elseif value then
       if counts(number) then message = counted(message) end
-      redis.call('RPUSH', ready_key(names, queue, step), message)
+      redis.call('RPUSH', place[1], message)
       redis.call('HDEL', lease, number)
       redis.call('SREM', started, number)
       count_leased(leased, queue, -1)
-      ring(names.bell .. queue)
+      ring(place[2])
       returned = returned + 1
     end
   end
-  return returned
+  return returned, stay
 end
 
 -- Numbers an order for all workers. Numbers follow the server's clock (microseconds), so they ascend also after the server
