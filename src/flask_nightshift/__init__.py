@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .domain.actor import Actor
 from .domain.job import JobState, Reason
+from .domain.notice import DeadLetterNotice
 from .domain.record import JobRecord
 from .errors import (
     AlreadyInProgress,
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigurationError",
     "DatabaseUnavailable",
     "DeadLetterNotFound",
+    "DeadLetterNotice",
     "DuplicateJob",
     "EmbeddedBrokerDown",
     "JobRecord",

@@ -9,6 +9,7 @@ Celery nor SQLAlchemy: ``init_app`` does, with ``wiring``.
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 from flask import Flask, has_app_context
 
 from . import services
+from .domain.notice import DeadLetterNotice
 from .domain.record import JobRecord
+from .errors import ConfigurationError
 from .options import task as task_options
 from .services import Services
 from .task.current import CurrentJob
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+N = TypeVar("N", bound=Callable[[DeadLetterNotice], object])
 
 
 class Nightshift:
@@ -42,6 +46,7 @@ class Nightshift:
 
     def __init__(self, app: Flask | None = None) -> None:
         self._declared: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        self._on_dead: list[Callable[[DeadLetterNotice], object]] = []
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._current = CurrentJob(lambda: self.services.journal)
         if app is not None:
@@ -62,6 +67,7 @@ class Nightshift:
         current = wiring.build(app)
         app.extensions[services.KEY] = current
         app.extensions["celery"] = current.celery
+        current.on_dead.extend(self._on_dead)
         self._apps.add(app)
         for function, options in self._declared:
             wiring.register(current, function, options)
@@ -120,6 +126,21 @@ class Nightshift:
 
             wiring.register(services.current(app), function, options)
         return TaskProxy(lambda: self.services.celery.tasks[options["name"]], function)
+
+    def on_dead(self, function: N) -> N:
+        """Call ``function(notice)`` for each new dead letter, to alert people; ``notice`` is a ``DeadLetterNotice``.
+
+        It is called in the process that stores the letter (a worker), in a thread of its own and within the app
+        context: once for each letter, or not at all if that process ends first. What it raises is logged. Returns
+        ``function``, so this works as a decorator, before or after ``init_app``. Raises ``ConfigurationError`` for what
+        cannot be called so.
+        """
+        if not callable(function) or inspect.iscoroutinefunction(function):
+            raise ConfigurationError("on_dead()", function, "give a function (notice) that is no coroutine")
+        self._on_dead.append(function)
+        for app in self._apps:
+            services.current(app).on_dead.append(function)
+        return function
 
     @property
     def current(self) -> CurrentJob:

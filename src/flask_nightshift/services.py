@@ -9,8 +9,9 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode
 
 from flask import Flask, current_app
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from .brokers.locks import Locks
     from .brokers.orders import OrderBook
     from .config.settings import Settings
+    from .dead_letters.notices import Notices, Receiver
     from .domain.events import Events
-    from .domain.job import DeadLetter
+    from .domain.job import DeadLetter, Failure
     from .journal import Journal
     from .message.arguments import Texts
     from .outbox.outbox import Outbox
@@ -54,6 +56,18 @@ class Helper(Protocol):
         """End it."""
 
 
+class Tracing(Protocol):
+    """What reports the jobs of an app as spans (``otel/``)."""
+
+    def broker(self, broker: Broker) -> Broker:
+        """``broker``, with a span for each publish."""
+
+    def lost(
+        self, request: Mapping[str, Any], queue: str, began: float | None, worker: str, failure: Failure
+    ) -> None:
+        """Report an attempt whose process was killed; it began at ``began``, in seconds since 1970."""
+
+
 @dataclass(eq=False)
 class Services:
     """The services of one app. ``celery`` is its ``celery.Celery`` app."""
@@ -75,6 +89,10 @@ class Services:
     """Makes our tables through a caller's connection if it lacks them; only the test kit does that."""
     helpers: tuple[Callable[[str], Helper], ...] = ()
     """What each worker runs in a thread beside its jobs: made with the worker's name."""
+    on_dead: list[Receiver] = field(default_factory=list)
+    """The functions of ``jobs.on_dead()``."""
+    tracing: Tracing | None = None
+    """Set by ``otel.instrument()``."""
     holdings: Holdings = field(default_factory=Holdings)
 
     def __post_init__(self) -> None:
@@ -95,6 +113,11 @@ class Services:
         for services, contents in ((self, its), (other, mine)):
             vars(services).clear()
             vars(services).update(contents)
+
+    @property
+    def publishing(self) -> Broker:
+        """The broker, for code that publishes jobs: each publish is reported if the app is instrumented."""
+        return self.broker if self.tracing is None else self.tracing.broker(self.broker)
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -118,6 +141,20 @@ class Services:
         """The threads that enqueue jobs for coroutines."""
         made = Threads()
         self.holdings.add("threads that enqueue", made.close)
+        return made
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What tells the functions of ``jobs.on_dead()`` of new dead letters."""
+        from .dead_letters.notices import Notices
+
+        app: Any = weakref.ref(self.app)
+        made = Notices(
+            self.on_dead,
+            partial(letter_url, self.app.config, self.settings.dashboard_prefix),
+            lambda: app().app_context(),
+        )
+        self.holdings.add("notices", made.stop)
         return made
 
     def holds_jobs(self) -> Callable[[Sequence[Any]], None] | None:
@@ -169,10 +206,18 @@ class Services:
 
         def bury(letter: DeadLetter) -> None:
             known = self.celery.tasks.__contains__
-            archive(self.store, [letter], worker=worker, texts=self.texts, known=known, ended=self.has_ended)
+            archive(
+                self.store,
+                [letter],
+                worker=worker,
+                texts=self.texts,
+                known=known,
+                ended=self.has_ended,
+                stored=self.notices.tell,
+            )
 
         return [
-            Relay(store, self.broker, self.locks, emit=self.events.emit, bury=bury, name=worker)
+            Relay(store, self.publishing, self.locks, emit=self.events.emit, bury=bury, name=worker)
             for store in self.outboxes
         ]
 
@@ -195,6 +240,16 @@ def current(app: Flask | None = None) -> Services:
             "call Nightshift(app), or jobs.init_app(app) in the application factory."
         )
     return services
+
+
+def letter_url(config: Mapping[str, Any], prefix: str, letter_id: str) -> str | None:
+    """The address of a dead letter's page; None without a dashboard, or if Flask's ``config`` names no server."""
+    server = config.get("SERVER_NAME")
+    if not server or not prefix:
+        return None
+    root = (config.get("APPLICATION_ROOT") or "/").rstrip("/")
+    scheme = config.get("PREFERRED_URL_SCHEME") or "http"
+    return f"{scheme}://{server}{root}{prefix}/letters/letter?{urlencode({'letter_id': letter_id})}"
 
 
 def _declared(queues: object) -> Iterator[str]:

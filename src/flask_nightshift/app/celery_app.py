@@ -51,6 +51,8 @@ class JobCelery(TaskMaker):
     line: Any = None
     """The ``Announcer`` of the worker in this process, or None."""
     _pool: Any = None
+    publisher_kind: type[JobPublisher] = JobPublisher
+    """The class of its publisher; ``otel`` has another one."""
     draining = False
     """True after the grace period of a stop: the worker returns the jobs that still run."""
 
@@ -179,9 +181,9 @@ class JobCelery(TaskMaker):
     def publisher(self) -> JobPublisher:
         """The publisher of this app's jobs."""
         services, celerys = self.services, cast("Any", super())
-        return JobPublisher(
+        return self.publisher_kind(
             self,
-            services.broker,
+            services.publishing,
             services.locks,
             services.events.emit,
             lambda *args, **given: celerys.send_task(*args, **given),

@@ -47,7 +47,8 @@ class Archiver(Work):
     ``worker`` names it in the totals, to which it adds the jobs that the broker itself buried. ``texts`` tells how the
     arguments of a task are shown in the history, if jobs are ``recorded`` there. ``known`` tells whether a task of that
     name exists. ``tell`` is called with each stored letter that the broker itself buried, ``ended`` with the outcomes
-    of durable jobs. ``drops`` tells whether a letter of a job that has expired is not kept.
+    of durable jobs, ``stored`` with all new letters. ``drops`` tells whether a letter of a job that has expired is not
+    kept.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Archiver(Work):
         tell: Callable[[DeadLetter], None] = lambda letter: None,  # noqa: ARG005
         drops: Callable[[DeadLetter], bool] = lambda letter: False,  # noqa: ARG005
         ended: Callable[[Sequence[Ended]], object] = bool,
+        stored: Callable[[Sequence[DeadLetter]], object] = bool,
     ) -> None:
         self._broker = broker
         self._store = store
@@ -72,6 +74,7 @@ class Archiver(Work):
         self._tell = tell
         self._drops = drops
         self._ended = ended
+        self._stored = stored
         self._archived = 0
         self._take_back_at = 0.0
         self._loop = Loop(self, "nightshift-archiver", Backoff(AGAIN, BACKOFF_MAX))
@@ -120,12 +123,14 @@ class Archiver(Work):
             tell=self._tell,
             drops=self._drops,
             ended=self._ended,
+            stored=self._stored,
         )
 
     def _set_aside(self, letter: DeadLetter, why: Exception) -> bool:
         """Keep a letter that the table refuses in another table, or else in another queue."""
         try:
             refused.set_aside(self._store, refused.LETTER, letter.id, self._worker, why, packed(letter))
+            self._stored([letter])
         except DatabaseUnavailable:
             raise
         except Exception as exc:  # noqa: BLE001 - no table takes it

@@ -37,14 +37,15 @@ def archive(
     tell: Callable[[DeadLetter], None] = lambda letter: None,  # noqa: ARG005
     drops: Callable[[DeadLetter], bool] = lambda letter: False,  # noqa: ARG005
     ended: Callable[[Sequence[ledger.Ended]], object] = bool,
+    stored: Callable[[Sequence[DeadLetter]], object] = bool,
 ) -> int:
     """Store ``letters``, all or none, in few round trips; returns the number of new ones.
 
     ``texts`` tells how the arguments of a task, given by its name, are shown in the history, if jobs are ``recorded``
     there. ``known`` tells whether a task of that name exists; all other names count as one. ``tell`` is called with
     each new letter that the broker itself buried, ``ended`` with the outcomes of durable jobs. ``drops`` tells which of
-    the letters that the broker buried are not stored: history and totals say that their jobs have expired. Raises
-    ``DatabaseUnavailable``.
+    the letters that the broker buried are not stored: history and totals say that their jobs have expired. ``stored``
+    is called with all new letters. Raises ``DatabaseUnavailable``.
     """
     # one order in all processes, so that they do not deadlock on the rows that they share
     in_order = sorted(letters, key=lambda letter: (letter.job_id or "", letter.id))
@@ -52,9 +53,9 @@ def archive(
         return 0
     dropped = {letter.id for letter in in_order if _buried_by_the_broker(letter) and drops(letter)}
     with store.begin(timeout=DATABASE_SECONDS) as connection:
-        stored = _store(connection, [letter for letter in in_order if letter.id not in dropped])
+        ids = _store(connection, [letter for letter in in_order if letter.id not in dropped])
         # compare ids as they are stored, because a long one is shortened
-        new = [letter for letter in in_order if letter.id in dropped or key_of(letter.id) in stored]
+        new = [letter for letter in in_order if letter.id in dropped or key_of(letter.id) in ids]
         if recorded:
             of_jobs = [letter for letter in new if letter.job_id]
             rows = [_job_row(letter, letter.id in dropped, texts) for letter in of_jobs]
@@ -69,6 +70,7 @@ def archive(
         _log_end(letter, letter.id in dropped)
         if _buried_by_the_broker(letter):
             _told(letter, tell)
+    stored([letter for letter in new if letter.id not in dropped])
     return len(new)
 
 

@@ -100,7 +100,7 @@ def replay(
         queue_name("queue", queue)
     return dead_letters.replay(
         services.store,
-        services.broker,
+        services.publishing,
         filters,
         limit=limit,
         rate=rate,
@@ -147,7 +147,7 @@ def replay_changed(
     new = dead_letters.Changed(replace(letter, body=after.body, headers=after.headers), texts)
     return dead_letters.replay(
         services.store,
-        services.broker,
+        services.publishing,
         chosen,
         queue=queue,
         force=force,

@@ -54,7 +54,7 @@ class Claims:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
-        self._ticks = services.broker.ticks()
+        self._ticks = services.publishing.ticks()
         self._in_broker = services.broker.capabilities.holds_locks
         self._queues: dict[str, str] = {}
         self._away_until = 0.0

@@ -66,6 +66,8 @@ def _made(services: Services, lost: Lost) -> Services:
         locks=broker.locks(),
         orders=broker.orders(),
         make_tables=make_tables,
+        on_dead=services.on_dead,
+        tracing=services.tracing,
     )
     made.holdings.outlive()
     made.events.subscribe(logs.observe)

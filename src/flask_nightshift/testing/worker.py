@@ -138,6 +138,7 @@ class Worker:
             tell=lambda letter: buried_by_the_broker(self._celery, letter),
             drops=lambda letter: is_dropped(self._celery, letter),
             ended=services.has_ended,
+            stored=services.notices.tell_now,
         )
 
     def run(self, queue: str) -> list[Exception]:

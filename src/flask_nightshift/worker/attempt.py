@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ from .ordinary import Ordinary
 from .result_backend import BackendReport, Guarded, UnstoredResult
 
 _ordinary = Ordinary()
+around: Callable[..., Ended] | None = None
+"""Runs an attempt within a span, where an app is instrumented (``otel/processing.py``)."""
 
 
 class Report(NamedTuple):
@@ -97,14 +99,21 @@ def run(
     body: Any,
     content_type: str | None,
     content_encoding: str | None,
+    *,
+    traced: bool = False,
     **options: Any,
 ) -> Ended:
-    """Run an attempt; the pool calls this in place of Celery's tracer. It raises only what ends a process."""
+    """Run an attempt; the pool calls this in place of Celery's tracer. It raises only what ends a process.
+
+    ``traced``: its span has begun, or it gets none.
+    """
+    if around is not None and not traced:
+        return around(run, task, uuid, request, body, content_type, content_encoding, **options)
     began, outcome, backend = perf_counter(), None, None
     # the fast path needs the registry that setup_worker_optimizations() leaves in a forked child
     fast = bool(trace._localized)  # noqa: SLF001
     tasks = trace._localized[0] if fast else current_app.tasks  # noqa: SLF001
-    job = message_headers.ref(request, _queue(request))
+    job = message_headers.ref(request, queue_of(request))
     token = current_job.set(job)
     try:
         kind = tasks[task]
@@ -148,7 +157,14 @@ def _ended(report: Report) -> Ended:
     return int(report.kind != "succeeded"), tuple(report), report.runtime
 
 
-def _queue(request: dict[str, Any]) -> str:
+def task_of(name: str) -> Any:
+    """The task of that name in this process; None if it knows none."""
+    tasks = trace._localized[0] if trace._localized else current_app.tasks  # noqa: SLF001
+    return tasks.get(name)
+
+
+def queue_of(request: Mapping[str, Any]) -> str:
+    """The queue that a job came from, by its request."""
     info = request.get("delivery_info") or {}
     return info.get("queue") or message_headers.history(request).get("queue") or info.get("routing_key") or ""
 

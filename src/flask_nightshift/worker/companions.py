@@ -45,6 +45,7 @@ class Companions(bootsteps.StartStopStep):
             tell=partial(buried_by_the_broker, controller.app),
             drops=partial(is_dropped, controller.app),
             ended=services.has_ended,
+            stored=services.notices.tell,
         )
         self._epoch = EpochWatch(services)
         self._orders = controller.orders = OrderWatch(services)
@@ -107,6 +108,7 @@ class Companions(bootsteps.StartStopStep):
         for relay in self._relays:
             relay.stop()
         self._archiver.stop()
+        self._services.notices.stop()
         self._heartbeat.stop()
         self._services.journal.close()
         signals.worker_shutting_down.disconnect(self._shutting_down)

@@ -192,7 +192,20 @@ class JobRequest(StartedRequest):
             exc_info = self._worker_lost_info(exc)
             self._settle(report._replace(failure=_failure_from(exc_info)), exc_info)
         else:
+            self._report_lost(report)
             self._settle(report, exc_info)
+
+    def _report_lost(self, report: Report) -> None:
+        """Report the attempt as a span, because its process was killed."""
+        tracing = self._app.services.tracing
+        if tracing is None:
+            return
+        try:
+            failure = report.failure or Failure("unknown")
+            tracing.lost(self._request_dict, self.queue, self.time_start, self._hostname, failure)
+        except Exception:
+            text = "its span was not reported"
+            logger.exception(Line("job.hook_failed", text, job_id=self.id, task=self.type))
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """A job was revoked (that is cancelled), terminated, or has expired; Celery calls it for each of them."""

@@ -76,7 +76,7 @@ def _replay_alone(
     for each in letters:
         result = dead_letters.replay(
             services.store,
-            services.broker,
+            services.publishing,
             Filters(ids=(each.letter.id,)),
             force=force,
             queue=portion.action.options.get("queue"),

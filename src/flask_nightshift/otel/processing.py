@@ -1,0 +1,120 @@
+"""Spans of workers: ``process``, one for each attempt, in the process in which the body runs.
+
+Each attempt of a job has the same parent, the span that created its message, because a retry carries on the headers.
+The body and what Celery's tracer does after it (the next job of a chain, the body of a chord) run within the span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import time_ns
+from typing import Any
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Span, SpanKind
+
+from ..domain.job import Failure
+from ..domain.retry import RetryAt
+from ..message.headers import retries
+from ..worker.attempt import Ended, Report, queue_of, task_of
+from . import convention as names
+from .sending import about
+from .tracing import Instruments, Tracing, context_of, failed, links_to
+
+
+def traced(
+    run: Callable[..., Ended], task: str, uuid: str, request: dict[str, Any], *rest: Any, **options: Any
+) -> Ended:
+    """``run``, an attempt, within a span if its app is instrumented."""
+    services = getattr(task_of(task), "nightshift", None)
+    tracing = services.tracing if services is not None else None
+    made = tracing.instruments() if isinstance(tracing, Tracing) else None
+    if made is None:
+        return run(task, uuid, request, *rest, **options, traced=True)
+    return _run(tracing, made, lambda: run(task, uuid, request, *rest, **options, traced=True), request)
+
+
+def _run(
+    tracing: Tracing, made: Instruments, attempt: Callable[[], Ended], request: Mapping[str, Any]
+) -> Ended:
+    queue = queue_of(request)
+    span, around = _started(tracing, made, request, queue, str(request.get("hostname") or ""))
+    token, began = context.attach(around), time_ns()
+    failure: Failure | None = None
+    try:
+        ended = attempt()
+        report = Report(*ended[1])
+        span.set_attribute(names.OUTCOME, outcome_of(report))
+        if report.kind == "failed":
+            failure = report.failure or Failure("unknown")
+        return ended
+    except BaseException as exc:
+        failure = Failure.of(exc)
+        raise
+    finally:
+        context.detach(token)
+        _end(tracing, made, span, queue, (time_ns() - began) / 1e9, failure)
+
+
+def lost(
+    tracing: Tracing,
+    request: Mapping[str, Any],
+    queue: str,
+    began: float | None,
+    worker: str,
+    failure: Failure,
+) -> None:
+    """The span of an attempt whose process was killed; ``began`` is in seconds since 1970."""
+    made = tracing.instruments()
+    if made is None:
+        return
+    start = time_ns() if began is None else int(began * 1e9)
+    span, _ = _started(tracing, made, request, queue, worker, start)
+    span.set_attribute(names.OUTCOME, "lost")
+    _end(tracing, made, span, queue, max(0.0, (time_ns() - start) / 1e9), failure)
+
+
+def _started(
+    tracing: Tracing,
+    made: Instruments,
+    request: Mapping[str, Any],
+    queue: str,
+    worker: str,
+    start: int | None = None,
+) -> tuple[Span, context.Context]:
+    """The span of an attempt, and the context for what runs within it."""
+    around = context_of(request)
+    links = links_to([request])
+    if tracing.links:
+        around = trace.set_span_in_context(trace.INVALID_SPAN, around)  # only the baggage stays
+    told = tracing.place.of(queue, names.PROCESS) | about(request)
+    told[names.ATTEMPT] = retries(request) + 1
+    if worker:
+        told[names.CLIENT_ID] = worker
+    span = made.tracer.start_span(
+        f"{names.PROCESS} {queue}", around, SpanKind.CONSUMER, told, links, start_time=start
+    )
+    return span, trace.set_span_in_context(span, around)
+
+
+def _end(
+    tracing: Tracing, made: Instruments, span: Span, queue: str, seconds: float, failure: Failure | None
+) -> None:
+    told = tracing.place.of(queue, names.PROCESS)
+    del told[names.OPERATION_TYPE]
+    if failure is not None:
+        failed(span, failure)
+        told[names.ERROR_TYPE] = failure.error
+    made.consumed.add(1, told)
+    made.process.record(seconds, told)
+    span.end()
+
+
+def outcome_of(report: Report) -> str:
+    """How an attempt ended, in a word: ``succeeded``, ``skipped``, ``retried``, ``dead``, ``cancelled``, …"""
+    if report.kind == "failed":
+        return "retried" if isinstance(report.decision, RetryAt) else "dead"
+    return "skipped" if report.skipped is not None else report.kind
+
+
+__all__ = ["lost", "outcome_of", "traced"]
