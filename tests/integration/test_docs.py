@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shlex
+import subprocess
 import sys
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,9 @@ from celery import Celery
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from flask_nightshift import ConfigurationError, DuplicateJob
+from flask_nightshift import ConfigurationError, DuplicateJob, Nightshift
 from flask_nightshift.cli import jobs as jobs_command
+from flask_nightshift.testing import in_memory
 from flask_nightshift.transport import Transport
 from opsapp import opened
 
@@ -333,3 +338,62 @@ def test_the_examples_of_the_dashboard(app_env: Path, monkeypatch: pytest.Monkey
     module["Nightshift"](app)
     answer = app.test_client().get("/nightshift/", headers={"X-Forwarded-Email": "eve@example.org"})
     assert "eve@example.org" in answer.text
+
+
+def test_the_examples_of_traces(app_env: Path) -> None:
+    create_app, mode, providers, sentry = blocks("docs/how-to/traces.md")
+    code = "\n".join(
+        [
+            create_app,
+            "app = create_app()",
+            "@jobs.task(name='task')\ndef task():\n    pass",
+            "with app.app_context():\n    task.delay()",
+            "otel.uninstrument(app)",
+            mode,
+            "otel.uninstrument(app)",
+            providers,
+            "with app.app_context():\n    task.delay()",
+            "otel.uninstrument(app)",  # it exports what is left
+            sentry,
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"name": "send celery"') == 1
+    assert '"service.name": "shop"' in done.stdout
+
+
+def test_the_example_of_a_notice(app_env: Path) -> None:
+    (example,) = blocks("docs/how-to/dead-letters.md")
+    posted: list[dict[str, str]] = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Chat) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        jobs, app = Nightshift(), Flask("chat", instance_path=str(app_env))
+        app.config["CHAT_WEBHOOK"] = f"http://127.0.0.1:{server.server_port}/"
+        exec(example, {"jobs": jobs})
+        jobs.init_app(app)
+        refuse = jobs.task(_refuse, name="mail.send", queue="mail", max_retries=0)
+        with in_memory(app) as kit, app.app_context():
+            refuse.delay()
+            kit.drain(raise_errors=False)
+        server.shutdown()
+    (told,) = posted
+    assert told["text"].endswith("died in the queue mail after 1 attempt (exhausted): OSError: refused")
+
+
+def _refuse() -> None:
+    raise OSError("refused")

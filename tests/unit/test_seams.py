@@ -145,7 +145,7 @@ def test_users_of_a_seam_exist_and_name_it() -> None:
 def test_imported_libraries_are_declared() -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, extras = told["project"], told["dependency-groups"]["shop"]
-    for extra in ("embedded", "mcp", "postgres"):
+    for extra in ("embedded", "mcp", "otel", "postgres"):
         extras += project["optional-dependencies"][extra]
     declared = {_canonical(Requirement(each).name) for each in [*project["dependencies"], *extras]}
     where = packages_distributions()

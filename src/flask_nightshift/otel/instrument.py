@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from celery import signals
 from flask import Flask
 
+from ..brokers.base import Broker
+from ..domain.job import Failure
 from ..enqueue.publisher import JobPublisher
 from ..errors import ConfigurationError
 from ..services import current
 from ..worker import attempt
 from .convention import place
-from .processing import traced
-from .sending import TracedPublisher
+from .processing import lost, traced
+from .sending import TracedBroker, TracedPublisher
 from .tracing import REMEDY, Providers, Tracing, is_contrib_on
 
 PARENT, MESSAGING = "parent", "messaging"
 _switched_on: weakref.WeakSet[Tracing] = weakref.WeakSet()
+
+
+class _Reports(Tracing):
+    """What the services of an app ask for reports."""
+
+    def broker(self, broker: Broker) -> Broker:
+        """``broker``, with a span for each publish."""
+        made: Any = TracedBroker(broker, self)
+        return made
+
+    def lost(
+        self, request: Mapping[str, Any], queue: str, began: float | None, worker: str, failure: Failure
+    ) -> None:
+        """Report an attempt whose process was killed, so that it could not report itself."""
+        lost(self, request, queue, began, worker, failure)
 
 
 def instrument(app: Flask, *, mode: str = PARENT, providers: Callable[[], Providers] | None = None) -> None:
@@ -40,7 +58,7 @@ def instrument(app: Flask, *, mode: str = PARENT, providers: Callable[[], Provid
         raise RuntimeError(f"otel.instrument() was called twice for the Flask app {app.name!r}.")
     if is_contrib_on():
         raise ConfigurationError("otel.instrument(app)", app.name, f"CeleryInstrumentor is on; {REMEDY}")
-    tracing = Tracing(place(services.settings.broker_url), providers, links=mode == MESSAGING)
+    tracing = _Reports(place(services.settings.broker_url), providers, links=mode == MESSAGING)
     _switched_on.add(tracing)
     services.tracing = tracing
     services.celery.publisher_kind = TracedPublisher

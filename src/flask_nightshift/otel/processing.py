@@ -27,9 +27,9 @@ def traced(
 ) -> Ended:
     """``run``, an attempt, within a span if its app is instrumented."""
     services = getattr(task_of(task), "nightshift", None)
-    tracing = services.tracing if services is not None else None
-    made = tracing.instruments() if isinstance(tracing, Tracing) else None
-    if made is None:
+    tracing: Tracing | None = services.tracing if services is not None else None
+    made = tracing.instruments() if tracing is not None else None
+    if tracing is None or made is None:
         return run(task, uuid, request, *rest, **options, traced=True)
     return _run(tracing, made, lambda: run(task, uuid, request, *rest, **options, traced=True), request)
 

@@ -16,9 +16,8 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from opentelemetry import context, metrics, propagate, trace
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, StatusCode
 
-from ..brokers.base import Broker
 from ..domain.job import Failure
 from ..lifetime.process import pid
 from . import convention as names
@@ -84,21 +83,6 @@ class Tracing:
             made = _instruments(providers)
             self._made = pid(), made
             return made
-
-    def broker(self, broker: Broker) -> Broker:
-        """``broker``, with a span for each publish."""
-        from .sending import TracedBroker
-
-        made: Any = TracedBroker(broker, self)
-        return made
-
-    def lost(
-        self, request: Mapping[str, Any], queue: str, began: float | None, worker: str, failure: Failure
-    ) -> None:
-        """Report an attempt whose process was killed, so that it could not report itself."""
-        from .processing import lost
-
-        lost(self, request, queue, began, worker, failure)
 
     def flush(self) -> None:
         """Export what this process has reported; it is about to end."""
@@ -188,7 +172,6 @@ def current(span: Span) -> Iterator[None]:
 __all__ = [
     "Instruments",
     "Providers",
-    "SpanKind",
     "Tracing",
     "carried",
     "context_of",

@@ -159,8 +159,7 @@ def _ended(report: Report) -> Ended:
 
 def task_of(name: str) -> Any:
     """The task of that name in this process; None if it knows none."""
-    tasks = trace._localized[0] if trace._localized else current_app.tasks  # noqa: SLF001
-    return tasks.get(name)
+    return current_app.tasks.get(name)
 
 
 def queue_of(request: Mapping[str, Any]) -> str:
