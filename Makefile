@@ -134,7 +134,7 @@ $(VENV)/.test: $(VENV)/.app
 
 $(VENV)/.docs: $(VENV)/.app
 	@echo "Installing Sphinx (once)"
-	@$(pip) install --constraint requirements.lock --group docs
+	@$(pip) install $(LOCK) --group docs
 	@touch $@
 
 $(VENV)-seams/.pip: scripts/make_venv.py
