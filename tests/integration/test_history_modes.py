@@ -99,6 +99,30 @@ def test_fewer_jobs_are_recorded_and_all_are_counted(system: System) -> None:
             assert recorded(services).keys() == {flaky, dead}
 
 
+def test_jobs_that_were_recorded_end_after_a_change_to_failures(system: System) -> None:
+    with ExitStack() as stack:
+        before = app_of(stack, system, "all")
+        with before.app_context():
+            earlier = [keepapp.login.delay(f"ok-{number}").id for number in range(3)]
+            retried, dead = keepapp.login.delay("flaky-1").id, keepapp.login.delay("dead-1").id
+            current(before).journal.flush(10)
+        after = app_of(stack, system, "failures")
+        with after.app_context():
+            services = current(after)
+            assert set(recorded(services).values()) == {"queued"}
+            later = keepapp.login.delay("ok-later").id
+            worker = system.worker("--concurrency", "2", NIGHTSHIFT_HISTORY="failures")
+            ends = dict.fromkeys([*earlier, retried], "succeeded") | {dead: "dead"}
+            system.until(lambda: recorded(services) == ends, 30, f"they do not end: {recorded(services)}")
+            assert later not in recorded(services)
+            found = journal.find_job(services.store, earlier[0])
+            assert found is not None
+            assert found.started_at is not None
+            assert [(each.number, str(each.outcome)) for each in found.history] == [(1, "succeeded")]
+            assert counted(services) == {"succeeded": 5, "retried": 1, "dead": 1}
+            worker.stop()
+
+
 def _with_failures(system: System, app: Flask) -> tuple[str, str]:
     services = current(app)
     ok = keepapp.login.delay("ok-1", profile=7).id

@@ -39,7 +39,8 @@ class Batch:
     ``events`` is the number of events that the batch takes; the ``records`` are those that get rows. ``published`` are
     rows of the outbox to delete, and ``kept`` those of durable jobs that are published; ``ended`` closes rows of
     durable jobs. ``reports`` are the progress of running jobs, ``later`` statements of others. ``lost`` is the number
-    of records that the journal dropped since its last batch; it counts once, as the totals do.
+    of records that the journal dropped since its last batch; it counts once, as the totals do. ``unrecorded``
+    records get rows only if their jobs have some (``earlier.py``).
     """
 
     journal: str
@@ -54,6 +55,7 @@ class Batch:
     reports: list[progress.Said] = field(default_factory=list)
     later: list[Callable[[Connection], object]] = field(default_factory=list)
     lost: int = 0
+    unrecorded: list[Record] = field(default_factory=list)
 
 
 def write(store: Store, batch: Batch) -> None:

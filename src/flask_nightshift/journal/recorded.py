@@ -1,7 +1,7 @@
 """Which events the history records, by ``NIGHTSHIFT_HISTORY``; totals count all of them.
 
 With ``failures`` a job gets its rows when something first goes wrong: it is retried, dies, or is replayed. From then on
-all its events are recorded, so its row ends in the right state.
+all its events are recorded, so its row ends in the right state. Rows of ``all`` end, too (``earlier.py``).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -27,6 +28,7 @@ from ..lifetime.forks import reset_if_forked, when_forked
 from ..store import Store, ledger
 from . import batch as batches
 from .batch import Batch
+from .earlier import EarlierJobs
 from .following import Open, Record
 from .progress import Progress
 from .recorded import chooser, has_row, kinds
@@ -65,6 +67,7 @@ class Journal(Work):
         self._store = store
         self._history = history
         self._is_recorded = chooser(history)
+        self._earlier = EarlierJobs(store, history)
         self.kinds = kinds(history)
         """The kinds of events that it needs."""
         self._worker = worker
@@ -215,7 +218,8 @@ class Journal(Work):
         batch = self._next_batch()
         if batch is None:
             return None
-        batches.write(self._store, batch)
+        earlier = self._earlier.of(batch.unrecorded)
+        batches.write(self._store, replace(batch, records=[*earlier, *batch.records]) if earlier else batch)
         with self._loop.changed:
             if batch is not self._pending:
                 return None  # a greenlet survives in a forked child, where the journal was reset
@@ -269,6 +273,9 @@ class Journal(Work):
                 self._note_end(event)
         records = self._open.follow(events)
         self._count(records)
+        unrecorded = (
+            [each for each in records if not self._is_recorded(each)] if self._earlier.expected else []
+        )
         records = list(filter(self._is_recorded, records))
         rows, self._tally = self._tally.rows(self.worker), Tally()
         self._batches += 1
@@ -279,19 +286,9 @@ class Journal(Work):
         later = [self._later.popleft() for _ in range(len(self._later))]
         lost, self._uncounted = self._uncounted, 0
         return Batch(
-            self._id,
-            self.worker,
-            self._batches,
-            len(events),
-            records,
-            rows,
-            published,
-            kept,
-            ended,
-            reports,
-            later,
-            lost,
-        )
+            self._id, self.worker, self._batches, len(events), records, rows, published, kept, ended, reports, later,
+            lost, unrecorded,
+        )  # fmt: skip
 
 
 def _nobody(progress: Progress) -> None:
