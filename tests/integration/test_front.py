@@ -24,7 +24,7 @@ from flask_nightshift.observe.verdict import Tone
 from flask_nightshift.store import Store, deploys, heartbeats
 from flask_nightshift.store.tables import facts, workers
 from opsapp import Ops, opened
-from servers import Valkey
+from servers import Valkey, wait_for
 
 NOW = utcnow().replace(minute=7, second=30, microsecond=0)
 FRESH = NOW - heartbeats.FRESH
@@ -75,6 +75,13 @@ def test_a_trend_has_every_attempt_of_the_period_once(store: Store, period: Peri
     assert found.whole.runtime_p50 == pytest.approx(4.5, abs=1)
     assert found.whole.wait_p95 == pytest.approx(0.95, abs=0.1)
     assert found.as_dict()["whole"]["ended"] == len(wanted)
+
+
+def test_the_first_look_at_one_period_has_the_others_computed(ops: Ops) -> None:
+    assert trends.kept(ops.services, Period.HOUR, timeout=10).ok
+    calls = bounded_calls.of(ops.services)
+    assert all(calls.was_asked(f"trend-{period}") for period in Period)
+    wait_for(lambda: trends.kept(ops.services, Period.MONTH, timeout=0).ok, 10, "it is not computed")
 
 
 def test_an_empty_history_has_an_empty_trend(store: Store) -> None:

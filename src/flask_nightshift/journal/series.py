@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, extract, func, literal, literal_column, select, type_coerce
+from sqlalchemy import (
+    Connection,
+    Select,
+    Subquery,
+    case,
+    extract,
+    func,
+    literal,
+    literal_column,
+    select,
+    type_coerce,
+)
 
+from ..domain.job import Outcome
 from ..store import Store
 from ..store.tables import bucket_columns
 from ..store.tables import totals as table
@@ -42,14 +55,16 @@ class Sums(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """The attempts that ended with ``outcome`` in the minute, hour or day that begins ``at``.
+    """The attempts that ended in the minute, hour or day that begins ``at``, and how many of them with some outcomes.
 
     ``runtime`` and ``wait``: how many of them are in each bucket (``BUCKETS``).
     """
 
     at: datetime
-    outcome: str
     ended: int
+    succeeded: int
+    retried: int
+    died: int
     runtime: tuple[int, ...]
     wait: tuple[int, ...]
 
@@ -97,29 +112,50 @@ def spreads(store: Store, since: datetime, until: datetime, span: timedelta = MI
     """
     names = (*bucket_columns("runtime"), *bucket_columns("wait"))
     half = len(names) // 2
-    with store.read(timeout=READ_SECONDS) as connection:
-        at = table.c.minute if span == MINUTE else _begin(connection, span)
-        sums = (func.sum(table.c[name]) for name in ("count", *names))
-        query = (
-            select(at.label("at"), table.c.outcome, *sums)
-            .where(table.c.minute > ALL_TIME, table.c.minute >= since, table.c.minute < until)
-            .group_by(at, table.c.outcome)
+    # in the order of the primary key, so that no database sorts the rows of all tasks
+    minutes = (
+        select(
+            table.c.minute,
+            func.sum(table.c["count"]).label("ended"),
+            *(_with_outcome(each) for each in (Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.DEAD)),
+            *(func.sum(table.c[name]).label(name) for name in names),
         )
+        .where(table.c.minute > ALL_TIME, table.c.minute >= since, table.c.minute < until)
+        .group_by(table.c.minute)
+    )
+    with store.read(timeout=READ_SECONDS) as connection:
+        query = minutes if span == MINUTE else _in_spans(minutes.subquery(), connection, span)
         found = connection.execute(query).all()
     return [
-        Spread(at, outcome, int(count), tuple(map(int, buckets[:half])), tuple(map(int, buckets[half:])))
-        for at, outcome, count, *buckets in found
+        Spread(at, int(ended), int(succeeded), int(retried), int(died), _whole(runtime), _whole(wait))
+        for at, ended, succeeded, retried, died, runtime, wait in (
+            (*row[:5], row[5 : 5 + half], row[5 + half :]) for row in found
+        )
     ]
 
 
-def _begin(connection: Connection, span: timedelta) -> Any:
+def _whole(buckets: Iterable[Any]) -> tuple[int, ...]:
+    return tuple(map(int, buckets))
+
+
+def _with_outcome(outcome: Outcome) -> Any:
+    chosen = case((table.c.outcome == outcome.value, table.c["count"]), else_=0)
+    return func.sum(chosen).label(outcome.value)
+
+
+def _in_spans(minutes: Subquery, connection: Connection, span: timedelta) -> Select[Any]:
+    at = _begin(minutes.c.minute, connection, span)
+    return select(at, *(func.sum(each) for each in list(minutes.c)[1:])).group_by(at)
+
+
+def _begin(minute: Any, connection: Connection, span: timedelta) -> Any:
     """When the ``span`` begins in which ``minute`` is."""
     if connection.dialect.name == "postgresql":
         seconds = int(span.total_seconds())
-        number = func.floor(extract("epoch", table.c.minute) / literal_column(str(seconds)))
+        number = func.floor(extract("epoch", minute) / literal_column(str(seconds)))
         return func.to_timestamp(number * literal_column(str(seconds)), type_=table.c.minute.type)
     length, rest = SPANS[span]
-    begun = func.substr(table.c.minute, literal_column("1"), literal_column(str(length))).concat(
+    begun = func.substr(minute, literal_column("1"), literal_column(str(length))).concat(
         literal_column(f"'{rest}'")
     )
     return type_coerce(begun, table.c.minute.type)

@@ -103,6 +103,10 @@ class BoundedCalls:
             return call.last
         return call.wait(timeout)
 
+    def was_asked(self, name: str) -> bool:
+        """Whether the question ``name`` was asked before."""
+        return name in self._calls
+
     def _ask(self, name: str, question: Callable[[], Any], max_age: float) -> _Call:
         with self._lock:
             call = self._calls.get(name)

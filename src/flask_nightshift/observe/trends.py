@@ -1,7 +1,7 @@
 """How the system did over the last hour, day or 30 days: ends, deaths, waits and runtimes as points, and deploys.
 
 The totals of an hour are read each time, those of longer periods are kept in the process for a while: the last value is
-shown while a new one is computed.
+shown while a new one is computed. The first look at one period has the others computed, too, behind the page.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from operator import add
 from typing import Any, NamedTuple
 
 from .. import journal
-from ..domain.job import Outcome, utcnow
+from ..domain.job import utcnow
 from ..journal import BUCKETS
 from ..services import Services
 from ..store import Store, deploys
 from ..store.deploys import Deploy
 from . import bounded_calls
-from .bounded_calls import Answer
+from .bounded_calls import Answer, BoundedCalls
 from .quantiles import quantile
 
 SECONDS = 1.0
@@ -124,8 +124,20 @@ def trend(store: Store, period: Period, now: datetime) -> Trend:
 def kept(services: Services, period: Period, *, timeout: float = SECONDS) -> Answer:
     """The ``trend`` over ``period``, as old as that period allows; waits up to ``timeout`` seconds. Never raises."""
     calls = bounded_calls.of(services)
+    answer = _ask(calls, services, period, timeout)
+    for other in Period:
+        if not calls.was_asked(_name(other)):
+            _ask(calls, services, other, 0.0)
+    return answer
+
+
+def _ask(calls: BoundedCalls, services: Services, period: Period, timeout: float) -> Answer:
     question = partial(_now, services.store, period)
-    return calls.kept(f"trend-{period}", question, timeout=timeout, max_age=SHAPES[period].kept)
+    return calls.kept(_name(period), question, timeout=timeout, max_age=SHAPES[period].kept)
+
+
+def _name(period: Period) -> str:
+    return f"trend-{period}"
 
 
 def _now(store: Store, period: Period) -> Trend:
@@ -136,22 +148,25 @@ class _Sums:
     """The attempts of a step."""
 
     def __init__(self) -> None:
-        self.counts = dict.fromkeys(map(str, Outcome), 0)
+        self.ended = self.succeeded = self.retried = self.died = 0
         self.runtime = [0] * (len(BUCKETS) + 1)
         self.wait = [0] * (len(BUCKETS) + 1)
 
     def add(self, spread: journal.series.Spread) -> None:
-        self.counts[spread.outcome] = self.counts.get(spread.outcome, 0) + spread.ended
+        self.ended += spread.ended
+        self.succeeded += spread.succeeded
+        self.retried += spread.retried
+        self.died += spread.died
         self.runtime = _plus(self.runtime, spread.runtime)
         self.wait = _plus(self.wait, spread.wait)
 
     def point(self, at: datetime) -> Point:
         return Point(
             at,
-            sum(self.counts.values()),
-            self.counts[Outcome.SUCCEEDED],
-            self.counts[Outcome.RETRIED],
-            self.counts[Outcome.DEAD],
+            self.ended,
+            self.succeeded,
+            self.retried,
+            self.died,
             *(
                 quantile(share, buckets, BUCKETS)
                 for buckets in (self.wait, self.runtime)
