@@ -17,8 +17,9 @@ from werkzeug.test import Client, Cookie, TestResponse
 
 from flask_nightshift import Actor, Nightshift
 from flask_nightshift.domain.actor import everything
-from flask_nightshift.errors import BrokerUnavailable
+from flask_nightshift.errors import BrokerUnavailable, JobNotFound
 from flask_nightshift.observe import audit
+from flask_nightshift.operations import jobs as operations
 from flask_nightshift.web.dashboard import guard, routing
 from flask_nightshift.web.dashboard.alone import Alone, link_to
 from flask_nightshift.web.dashboard.routing import ROUTES, Kind, Route
@@ -252,6 +253,22 @@ class Proxied:
             cookie = Cookie._from_response_header("shop.example.com", "/", line)
             self._cookies[cookie.key] = cookie
         return answer
+
+
+def test_the_page_of_an_error_has_a_way_back_for_those_who_are_known(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_such(*_: Any) -> None:
+        raise JobNotFound("ask `flask jobs list` what there is.")
+
+    monkeypatch.setattr(operations, "find", no_such)
+    answer = client.get("/nightshift/jobs/0199a1b2c3d4", headers=as_("view"))
+    assert answer.status_code == 404
+    assert 'href="/nightshift/">To the overview' in answer.text
+    assert '<code class="inline">flask jobs list</code> what there is.</p>' in answer.text
+    for path in ("/nowhere", "/letters/check?do=nothing"):
+        assert "To the overview" in client.get(f"/nightshift{path}", headers=as_("view")).text
+        assert "To the overview" not in client.get(f"/nightshift{path}").text
 
 
 class TestTheWayIn:

@@ -50,11 +50,22 @@ def serve(path: str) -> Response:
     try:
         return _answer(call, path)
     except Refused as exc:
-        return rendering.refusal(call, exc)
+        return rendering.refusal(_with_actor(call, exc), exc)
     except errors.NightshiftError as exc:
         logger.info("the dashboard could not answer %s: %s", request.path, exc)
         status, title = next((code, words) for kind, code, words in _STATUS if isinstance(exc, kind))
-        return rendering.refusal(call, Refused(status, title, f"{exc}."))
+        refused = Refused(status, title, f"{f'{exc}'.rstrip('.')}.")
+        return rendering.refusal(_with_actor(call, refused), refused)
+
+
+def _with_actor(call: Call, refused: Refused) -> Call:
+    """``call`` with its actor, for whom the page of an error has a way back; a stranger gets none."""
+    if isinstance(refused, rendering.Closed):
+        return call
+    try:
+        return _known(call)[0]
+    except Exception:  # noqa: BLE001 - the page is about the first error
+        return call
 
 
 def _bound(built: Services, path: str) -> MapAdapter:
