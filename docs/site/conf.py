@@ -35,6 +35,7 @@ add_module_names = False
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["nightshift.css"]
+html_js_files = ["nightshift.js"]
 html_extra_path = ["extra"]  # index.html leads to the first page
 html_copy_source = False
 html_show_sphinx = False
