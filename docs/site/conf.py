@@ -11,7 +11,7 @@ html_title = "Flask-Nightshift"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md"]
+include_patterns = ["*.md", "docs/**.md", "tests/README.md"]
 exclude_patterns = [
     ".*",
     "benchmarks",
@@ -22,7 +22,7 @@ exclude_patterns = [
     "examples",
     "scripts",
     "src",
-    "tests",
+    "tests/[a-z]*",
 ]
 
 myst_enable_extensions = ["colon_fence"]

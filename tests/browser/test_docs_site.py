@@ -26,7 +26,9 @@ PAGES = [
 def open_docs(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Open a page of the site; one that asks for anything outside of the site fails the test."""
     if not SITE.is_dir():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("the docs site is not built: run make docs")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "the docs site is not built: run make docs"
+        )
     contexts, outside = [], []
 
     def open_(name: str, **options: Any) -> Page:
