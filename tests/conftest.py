@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from celery import _state
 
+from redis_cluster import RedisCluster
 from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
 
 
@@ -46,6 +47,15 @@ def redis_server() -> Iterator[RedisServer]:
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """Redis Cluster: three masters and three replicas, with the same methods."""
+    cluster = RedisCluster()
+    cluster.start()
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture(scope="session")

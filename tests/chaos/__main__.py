@@ -16,12 +16,14 @@ import pytest
 
 from . import beat_places, table
 from .environment import Environment
-from .faults import Fault
+from .faults import OF_CLUSTERS, Fault, faults_of
 from .parameters import Parameters, WrongParameter
 from .trial import Outcome
 
-ALL_KINDS = len(Fault) - 2
-"""Kills of a mixed trial at least, so that each kind comes once."""
+NOT_KINDS = 2
+"""Faults of which a mixed trial does not consist: itself, and retries."""
+NOT_STOCK = {Fault.DATABASE_AWAY, *OF_CLUSTERS}
+"""Faults of what stock Celery does not have."""
 
 
 def main() -> int:
@@ -61,11 +63,17 @@ def _run(wanted: Parameters, folder: Path) -> list[Outcome]:
     )
     outcomes = []
     for broker in wanted.brokers:
+        if wanted.stock and broker == "cluster":
+            continue  # stock Celery knows no cluster
         with Environment(broker, folder, stock=wanted.stock, pool=wanted.pool) as environment:
             for fault in wanted.faults:
-                if wanted.stock and fault is Fault.DATABASE_AWAY:
-                    continue  # it has none
-                kills = max(wanted.kills, ALL_KINDS) if fault is Fault.MIXED else wanted.kills
+                if fault not in faults_of(broker) or (wanted.stock and fault in NOT_STOCK):
+                    continue
+                kills = (
+                    max(wanted.kills, len(faults_of(broker)) - NOT_KINDS)
+                    if fault is Fault.MIXED
+                    else wanted.kills
+                )
                 outcome = environment.run(
                     fault, jobs=wanted.jobs, kills=kills, seed=wanted.seed, prefetch=wanted.prefetch
                 )

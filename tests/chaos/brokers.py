@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from redis_cluster import ClusterNode, RedisCluster
 from servers import RabbitMQ, RedisServer, Valkey
 
 
@@ -21,13 +22,31 @@ class DurableValkey(Valkey):
         return [*super().command(), "--appendfsync", "always"]
 
 
+class DurableNode(ClusterNode):
+    """Every write is on disk before it is confirmed."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--appendfsync", "always"]
+
+
+class DurableCluster(RedisCluster):
+    """Three masters and three replicas."""
+
+    node_class = DurableNode
+
+
 class PatientRabbitMQ(RabbitMQ):
     """Quorum queues write to disk before they confirm. A restart is slow while workers use the cores."""
 
     start_seconds = 150
 
 
-BROKERS: dict[str, type[Any]] = {"valkey": DurableValkey, "redis": DurableRedis, "rabbitmq": PatientRabbitMQ}
+BROKERS: dict[str, type[Any]] = {
+    "valkey": DurableValkey,
+    "redis": DurableRedis,
+    "cluster": DurableCluster,
+    "rabbitmq": PatientRabbitMQ,
+}
 """By their names in ``BROKERS=`` and in the table."""
 
 

@@ -32,11 +32,21 @@ class Fault(enum.Enum):
     WORKER_FREEZE = "worker-freeze"
     DATABASE_AWAY = "database-away"
     PAUSE = "pause"
+    SWITCHOVER = "switchover"
+    OWNER_KILL = "owner-kill"
+    SLOT_MOVE = "slot-move"
     MIXED = "mixed"
 
 
 OF_CHILDREN = {Fault.CHILD_KILL, Fault.MIXED}
 """Those that kill child processes."""
+OF_CLUSTERS = {Fault.SWITCHOVER, Fault.OWNER_KILL, Fault.SLOT_MOVE}
+"""Those that only a Redis Cluster knows."""
+
+
+def faults_of(broker: str) -> tuple[Fault, ...]:
+    """The faults that ``broker`` knows."""
+    return tuple(fault for fault in Fault if broker == "cluster" or fault not in OF_CLUSTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,24 @@ FACTS = {
         Twice.OF_VICTIMS,
         "the jobs of the killed worker, after the pause; on RabbitMQ a lost connection counts as a dead worker",
         rabbitmq=Twice.ANY,
+        slow=True,
+    ),
+    Fault.SWITCHOVER: Facts(
+        "CLUSTER FAILOVER: a replica takes over from its master in good order",
+        Twice.NEVER,
+        "leases move with the other keys",
+        slow=True,
+    ),
+    Fault.OWNER_KILL: Facts(
+        "SIGKILL to the master that has the jobs, when its replica has all that it confirmed; the replica takes over",
+        Twice.ANY,
+        "what a worker said at that moment may not have arrived",
+        slow=True,
+    ),
+    Fault.SLOT_MOVE: Facts(
+        "the slot of the jobs moves to another master, key by key, while workers run",
+        Twice.NEVER,
+        "a node refuses whole scripts while keys move",
         slow=True,
     ),
     Fault.MIXED: Facts(

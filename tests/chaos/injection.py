@@ -60,6 +60,9 @@ class FaultInjector:
             Fault.DATABASE_AWAY: self._database_away,
             Fault.POISON: self._poisoned,
             Fault.PAUSE: self._pause,
+            Fault.SWITCHOVER: self._switch_over,
+            Fault.OWNER_KILL: self._kill_owner,
+            Fault.SLOT_MOVE: self._move_slot,
         }
 
     def inject(self, step: Step) -> Blow | None:
@@ -158,6 +161,17 @@ class FaultInjector:
 
     def _cut(self, step: Step) -> Blow | None:
         return self._outage(step, lambda: cut_connections(self._workers.server), lambda: None)
+
+    # a cluster
+    def _switch_over(self, step: Step) -> Blow | None:
+        return self._outage(step, self._workers.server.fail_over, self._workers.server.settled)
+
+    def _kill_owner(self, step: Step) -> Blow | None:
+        server = self._workers.server
+        return self._outage(step, lambda: server.kill_owner(replicated=True), server.ensure)
+
+    def _move_slot(self, step: Step) -> Blow | None:
+        return self._outage(step, self._workers.server.move, lambda: None)
 
     # the database
     def _database_away(self, step: Step) -> Blow | None:

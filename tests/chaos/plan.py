@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .faults import FACTS, Fault
+from .faults import FACTS, Fault, faults_of
 
 MOST_DURING_MIXED = 0.4
 """The share of a mixed trial's jobs that is enqueued at once, so that all prefetch is full."""
@@ -62,7 +62,9 @@ class Plan:
         if self.fault is not Fault.MIXED:
             often = max(1, self.kills // 3) if FACTS[self.fault].slow else self.kills
             return [self.fault] * often
-        kinds: list[Fault] = [kind for kind in Fault if kind not in (Fault.MIXED, Fault.RETRY_STORM)]
+        kinds: list[Fault] = [
+            kind for kind in faults_of(self.broker) if kind not in (Fault.MIXED, Fault.RETRY_STORM)
+        ]
         more = [rng.choice(kinds) for _ in range(self.kills - len(kinds))]
         rng.shuffle(kinds)
         return kinds[: max(self.kills, 1)] + more

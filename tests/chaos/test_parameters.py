@@ -14,7 +14,7 @@ def test_without_parameters_every_fault_runs_on_every_broker() -> None:
     parameters = Parameters.of({})
     assert parameters.faults == tuple(Fault)
     assert parameters.beat_faults == tuple(BeatFault)
-    assert parameters.brokers == ("valkey", "redis", "rabbitmq")
+    assert parameters.brokers == ("valkey", "redis", "cluster", "rabbitmq")
     assert not parameters.stock
     assert parameters.prefetch is None, "as each fault needs it"
 
@@ -52,7 +52,7 @@ def test_where_jobs_do_not_run_in_children_none_is_killed() -> None:
         ("PREFETCH", "-1", "from 1 to 1000"),
         ("STOCK", "yes", "from 0 to 1"),
         ("POOL", "eventlet", "prefork, threads, solo, gevent"),
-        ("BROKERS", "valkey,kafka", "valkey, redis, rabbitmq"),
+        ("BROKERS", "valkey,kafka", "valkey, redis, cluster, rabbitmq"),
         ("FAULTS", "gremlins", "worker-tree-kill, child-kill"),
         ("FAULTS", "gremlins", "beat-kill, beat-freeze"),
         ("SECONDS", "0", "from 1 to"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .environment import Environment
-from .faults import Fault, Twice, twice
+from .faults import Fault, Twice, faults_of, twice
 from .table import complaint, line
 from .trial import Outcome
 from .workers import Setup
@@ -27,7 +27,7 @@ def faults_on(broker: str) -> list[Any]:
 
     ``integration/test_pause.py`` does more than ``PAUSE``.
     """
-    setups = {fault: Setup.of(fault, broker) for fault in Fault if fault is not Fault.PAUSE}
+    setups = {fault: Setup.of(fault, broker) for fault in faults_of(broker) if fault is not Fault.PAUSE}
     return [
         pytest.param(fault, id=fault.value, marks=[pytest.mark.postgres] if setup.postgres else [])
         for fault, setup in sorted(setups.items(), key=lambda item: repr(item[1]))

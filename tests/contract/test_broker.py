@@ -12,7 +12,6 @@ import pytest
 import newer
 from broker_harness import Harness, a_job
 from flask_nightshift.brokers.base import PUBLISH_TIMEOUT
-from flask_nightshift.brokers.redis.client import connect
 from flask_nightshift.brokers.values import QueueDepth
 from flask_nightshift.domain.job import Failure, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
@@ -257,8 +256,7 @@ def test_garbage_in_the_dead_letter_queue_does_not_block_it(harness: Harness) ->
     if harness.name == "memory":
         harness.broker.server.publish(DEAD_QUEUE, b"\x00garbage")  # type: ignore[attr-defined]
     elif harness.name != "rabbitmq":
-        client = connect(harness.broker.celery_settings()["broker_url"], {}, None, 2)
-        client.lpush(DEAD_QUEUE, b"\x00garbage")
+        harness.redis().lpush(harness.key(DEAD_QUEUE), b"\x00garbage")
 
     taken = wait_for(harness.broker.take_dead_letters, 5, "the dead letters")
 

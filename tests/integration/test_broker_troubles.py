@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,19 +71,33 @@ def cluster() -> Iterator[Cluster]:
     server.close()
 
 
-def test_a_cluster_is_refused_in_one_line(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_node_of_a_cluster_needs_its_own_scheme(cluster: Cluster, tmp_path: Path) -> None:
     with opened(tmp_path, cluster.url, migrate=False) as ops, ops.app.app_context():
         found = [x for x in json.loads(ops.run("doctor", "--json").stdout) if x["level"] == "error"]
-        assert any("Redis Cluster is not supported" in x["message"] + x["remedy"] for x in found)
+        assert any("write redis+cluster://" in x["message"] + x["remedy"] for x in found)
     with running(tmp_path, cluster.url) as system:
         done = system.cli("worker", ok=False)
         assert done.returncode == 1
-        assert "Redis Cluster is not supported" in done.stderr
-        system.env["NIGHTSHIFT_BROKER_URL"] = "redis+cluster://127.0.0.1:1"
+        assert "write redis+cluster://" in done.stderr
+        system.env["NIGHTSHIFT_BROKER_URL"] = "redis+cluster://127.0.0.1:1/2"
         done = system.cli("doctor", ok=False)
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
-        assert "Redis Cluster is not supported" in done.stderr
+        assert "only database 0" in done.stderr
+
+
+def test_one_server_is_no_cluster(redis_server: RedisServer, tmp_path: Path) -> None:
+    url = redis_server.url.replace("redis://", "redis+cluster://")
+    says = "write redis:// in place of redis+cluster://"
+    with opened(tmp_path, url, migrate=False) as ops, ops.app.app_context():
+        with pytest.raises(BrokerUnavailable, match=re.escape(says)):
+            ops.send.delay()
+        found = [x for x in json.loads(ops.run("doctor", "--json").stdout) if x["level"] == "error"]
+        assert any(says in x["message"] for x in found)
+    with running(tmp_path, url) as system:
+        done = system.cli("worker", ok=False)
+        assert done.returncode == 1
+        assert says in done.stderr
 
 
 def test_a_managed_server_that_tells_nothing_about_itself_is_healthy(

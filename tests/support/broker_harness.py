@@ -21,11 +21,13 @@ from flask_nightshift.brokers import Connection, connect
 from flask_nightshift.brokers.base import Broker
 from flask_nightshift.brokers.capabilities import Capabilities
 from flask_nightshift.brokers.memory import server as memory
+from flask_nightshift.brokers.redis.client import connect as client
 from flask_nightshift.brokers.redis.embedded import is_running, socket_path
 from flask_nightshift.config import settings as config
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
+from redis_cluster import RedisCluster
 from servers import RabbitMQ, Server
 
 
@@ -100,6 +102,17 @@ class Harness:
     def can(self) -> Capabilities:
         return self.broker.capabilities
 
+    def key(self, name: str) -> str:
+        """The key ``name`` of this broker's Redis."""
+        options = self.broker.celery_settings()["broker_transport_options"]
+        return f"{options.get('global_keyprefix', '')}{name}"
+
+    def redis(self) -> Any:
+        """A client of this broker's Redis that prefixes no keys."""
+        if isinstance(self.server, RedisCluster):
+            return self.server.client()
+        return client(self.broker.celery_settings()["broker_url"], {}, None, 2)
+
     def connection(self) -> Connection:
         """A connection as a worker opens it."""
         settings = self.broker.celery_settings()
@@ -145,13 +158,15 @@ class Harness:
 FIXTURES = {
     "embedded": "embedded",
     "redis": "redis_server",
+    "cluster": "redis_cluster",
     "kombu": "redis_server",
     "rabbitmq": "rabbitmq",
     "memory": "in_process",
 }
 """The fixture of the server for each broker.
 
-They are the lease transport on Valkey and on Redis, kombu's own on Redis, RabbitMQ, and the broker inside this process.
+They are the lease transport on Valkey, on Redis and on a Redis Cluster, kombu's own on Redis, RabbitMQ, and the broker
+inside this process.
 """
 NAMES = list(FIXTURES)
 

@@ -22,6 +22,7 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "broker_url": [
         ("embedded://", "embedded://"),
         ("redis://:pw@host:6379/0", "redis://:pw@host:6379/0"),
+        ("redis+cluster://:pw@a:1,b:2", "redis+cluster://:pw@a:1,b:2"),
         ("amqp://u:p@a//;amqp://u:p@b//", "amqp://u:p@a//;amqp://u:p@b//"),
     ],
     "database_url": [
@@ -77,7 +78,8 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
 BAD: dict[str, list[Any]] = {
     "broker_url": [
         "redis", "redis://", "http://host", "redis://a;ftp://b", 7, "redis://h:notaport/0", "redis://h:0",
-        "amqp://u:p@h:99999//", "redis://h/zero", "redis+cluster://h",
+        "amqp://u:p@h:99999//", "redis://h/zero", "redis+cluster://h/1",
+        "redis+cluster://a:1;b:2", "redis+cluster://a:0", "redis-cluster://h",
     ],
     "database_url": [
         "nonsense", 7, "sqlite://", "mysql://u:p@h/n", "postgresql+pg8000://u@h/n", "sqlite+aiosqlite:///x",

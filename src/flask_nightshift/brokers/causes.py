@@ -8,9 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..config.cluster_url import is_cluster
+
 _KEY = "NIGHTSHIFT_BROKER_URL"
 CLUSTER = (
-    "Redis Cluster is not supported: give the URL of one server, or of Sentinels (sentinel://), in " + _KEY
+    f"it is a node of a Redis Cluster: write redis+cluster:// in place of redis:// in {_KEY} "
+    "(rediss+cluster:// with TLS)"
+)
+NOT_A_CLUSTER = (
+    f"it is one server and no Redis Cluster: write redis:// in place of redis+cluster:// in {_KEY} "
+    "(rediss:// with TLS)"
+)
+_IN_CLUSTER = (
+    (r"NotACluster", NOT_A_CLUSTER),
+    (r"MovedError", "the slot of its keys has just gone to another node of the cluster: try again"),
+    (
+        r"TryAgainError|TRYAGAIN|AskError",
+        "the slot of its keys is being moved to another node of the cluster: try again when that is done",
+    ),
+    (
+        r"ClusterDownError|CLUSTERDOWN",
+        "no master serves the slot of its keys: a failover is under way, or the cluster has no replica of that master",
+    ),
 )
 _CAUSES = (
     (r"access to (queue|exchange|topic)\b", f"the user in {_KEY} lacks a permission: see rabbitmqctl set_permissions"),
@@ -52,7 +71,7 @@ _CAUSES = (
         f"it closed the connection: perhaps it speaks TLS, or another protocol, at the port in {_KEY}",
     ),
 )  # fmt: skip
-_TLS = re.compile(r"(rediss|amqps)://")
+_TLS = re.compile(r"(rediss|rediss\+cluster|amqps)://")
 LONGEST = 200
 """The maximum number of characters of a library's own text."""
 
@@ -60,7 +79,7 @@ LONGEST = 200
 def cause(exc: BaseException, url: str) -> str:
     """The probable cause of ``exc`` as a sentence; empty if unknown. ``url`` is the broker's."""
     told = " ".join(f"{type(each).__name__}: {each}" for each in _chain(exc))
-    for pattern, sentence in _CAUSES:
+    for pattern, sentence in (*_IN_CLUSTER, *_CAUSES) if is_cluster(url) else _CAUSES:
         if re.search(pattern, told):
             if sentence.endswith("in time") and _TLS.match(url):
                 return f"{sentence}; perhaps the port in {_KEY} does not speak TLS"
@@ -82,4 +101,4 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
-__all__ = ["CLUSTER", "cause", "short_text"]
+__all__ = ["CLUSTER", "NOT_A_CLUSTER", "cause", "short_text"]

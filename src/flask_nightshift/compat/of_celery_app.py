@@ -128,6 +128,8 @@ SEAMS = (
     ),
     *of(
         "celery.backends.redis:RedisBackend",
+        override("_get_pool connection_class_ssl", "ClusterResults", "Results on a cluster go to the owner of the app's slot."),
+        read("_transport_options", "ClusterResults", "The nodes of the cluster and the hash tag."),
         patch("on_task_call", "JobCelery", "It subscribes to each result when its job is published."),
     ),
     *of(

@@ -30,6 +30,8 @@ SEAMS = (
         read("_create_client", "Channel", "The client that prefixes keys as kombu does."),
         read("_get_pool _sentinel_manager _async_sentinel_manager", "KombuChannel",
              "The lease has a pool of its own, with the channel's parameters; the channel keeps its Sentinel."),
+        override("_get_pool connection_class connection_class_ssl", "ClusterChannel",
+                 "Connections to a cluster lead to the owner of the app's slot."),
         read("_registered", "Channel", "A fork must not take its parent's channel out of the poller."),
         read("_expires", "PublishingChannel", "Queues that expire are published to in kombu's own way."),
     ),
@@ -69,7 +71,7 @@ SEAMS = (
     ),
     *of(
         "kombu.transport.redis:Transport",
-        override("Channel", "Transport", "The transport makes its channels from this class."),
+        override("Channel", "Transport ClusterTransport", "The transport makes its channels from this class."),
         override("connection_errors", "Transport", "A read-only server is one to reconnect from."),
         override("register_with_event_loop", "Transport", "Our poller learns of the event loop that drives it."),
         read("cycle", "Transport", "The poller, which we replace by ours."),

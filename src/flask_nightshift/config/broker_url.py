@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
 from ..text.passwords import refused_url
+from .cluster_url import is_cluster, nodes
 
 BROKERS = {
     "embedded": "redis.embedded",
@@ -14,6 +15,8 @@ BROKERS = {
     "rediss": "redis.broker",
     "redis+socket": "redis.broker",
     "sentinel": "redis.broker",
+    "redis+cluster": "redis.cluster",
+    "rediss+cluster": "redis.cluster",
     "amqp": "rabbitmq.broker",
     "amqps": "rabbitmq.broker",
     "pyamqp": "rabbitmq.broker",
@@ -30,15 +33,25 @@ def checked(key: str, value: Any) -> str:
     allowed = "a URL that starts with " + ", ".join(f"{s}://" for s in SCHEMES)
     if not isinstance(value, str):
         raise ConfigurationError(key, refused_url(value), allowed)
+    if is_cluster(value):
+        return _checked_cluster(key, value)
     for url in value.split(";"):
         scheme, separator, rest = url.partition("://")
         if "cluster" in scheme:
-            allowed = f"Redis Cluster is not supported; give one server, or Sentinels: {allowed}"
+            allowed = "redis+cluster://host:port,host:port for Redis Cluster (rediss+cluster:// with TLS)"
         if separator and scheme == IN_PROCESS and url == value:
             continue
         if not separator or scheme not in SCHEMES or (scheme != "embedded" and not rest):
             raise ConfigurationError(key, refused_url(value), allowed)
         _check_parts(key, value, url)
+    return value
+
+
+def _checked_cluster(key: str, value: str) -> str:
+    try:
+        nodes(value)
+    except ValueError as exc:
+        raise ConfigurationError(key, refused_url(value), str(exc)) from None
     return value
 
 

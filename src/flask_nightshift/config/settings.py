@@ -72,8 +72,8 @@ class Settings:
     broker_url: Annotated[
         str,
         Setting(
-            "The broker's URL. Schemes: `embedded`, `redis`, `rediss`, `redis+socket`, `sentinel`, `amqp`, "
-            "`amqps`, and `memory` for tests",
+            "The broker's URL. Schemes: `embedded`, `redis`, `rediss`, `redis+socket`, `sentinel`, "
+            "`redis+cluster`, `rediss+cluster`, `amqp`, `amqps`, and `memory` for tests",
             check=broker_url.checked,
         ),
     ] = field(default="embedded://", repr=False)

@@ -61,6 +61,8 @@ LEASE_SENTINEL_TRANSPORT = "flask_nightshift.transport:SentinelTransport"
 class RedisBroker(VirtualBroker):
     """One Redis or Valkey server, or a Sentinel group (``sentinel://a;sentinel://b``)."""
 
+    _in_cluster = False
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._options = transport_options(settings)
@@ -274,10 +276,10 @@ class RedisBroker(VirtualBroker):
         started = monotonic()
         try:
             step = 0.8 * timeout  # its error says more than that nobody answered in time
-            with connect(self._broker_url, self._options, self._tls, step) as client:
+            with self._connected(step) as client:
                 client.ping()
                 latency = monotonic() - started
-                name, version = product(client)
+                name, version = product(client, cluster=self._in_cluster)
         except errors() as exc:
             raise self._fail(exc) from exc
         return BrokerHealth(name, version, latency)
@@ -295,7 +297,11 @@ class RedisBroker(VirtualBroker):
         """Persistence, eviction, memory; with kombu's transport also its visibility timeout."""
         try:
             visible = None if self._leases else float(self._options["visibility_timeout"])
-            return self._ask(lambda queues_: findings(queues_.client, longest_time_limit, visible))
+            return self._ask(
+                lambda queues_: findings(
+                    queues_.client, longest_time_limit, visible, cluster=self._in_cluster
+                )
+            )
         except BrokerUnavailable as exc:
             return [Finding("error", "broker", str(exc), "Start it, or correct NIGHTSHIFT_BROKER_URL.")]
 
@@ -308,11 +314,15 @@ class RedisBroker(VirtualBroker):
     def _ask(self, question: Callable[[Queues], T]) -> T:
         try:
             if self._client is None:
-                self._client = connect(self._broker_url, self._options, self._tls, STEP)
+                self._client = self._connected(STEP)
             queues = (LeaseQueues if self._leases else Queues)(self._client, self._keys)
             return question(queues)
         except errors() as exc:
             raise self._fail(exc) from exc
+
+    def _connected(self, step: float) -> redis.Redis:
+        """A client of the server; no network step takes longer than ``step`` seconds."""
+        return connect(self._broker_url, self._options, self._tls, step)
 
     def _connect(self) -> Connection:
         return Connection(

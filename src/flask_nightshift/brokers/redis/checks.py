@@ -10,19 +10,26 @@ from redis.exceptions import ResponseError
 
 from ..values import Finding
 from .client import product, server_info
+from .cluster_checks import of_cluster
 
 NEARLY_FULL = 0.8
 
 
-def findings(client: redis.Redis, longest_time_limit: float | None, visible: float | None) -> list[Finding]:
-    """Every check on a client; ``visible`` is the stock transport's visibility timeout (s), or None."""
-    name, version = product(client)
+def findings(
+    client: redis.Redis, longest_time_limit: float | None, visible: float | None, *, cluster: bool = False
+) -> list[Finding]:
+    """Every check on a client; ``visible`` is the stock transport's visibility timeout (s), or None.
+
+    With ``cluster``, the client's server is the node of a Redis Cluster that has the app's jobs.
+    """
+    name, version = product(client, cluster=cluster)
     return [
         _version(name, version),
+        *(of_cluster(client) if cluster else ()),
         _eviction(client),
         _persistence(client),
         _memory(client),
-        *_replicas(client),
+        *(() if cluster else _replicas(client)),
         *_visibility(visible, longest_time_limit),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
@@ -14,6 +14,8 @@ from redis.sentinel import Sentinel
 
 from ...errors import ConfigurationError
 from ..causes import CLUSTER
+from .transport.slot_connection import SlotConnection, SSLSlotConnection
+from .transport.slot_owner import owner_of
 
 SENTINEL_PORT = 26379
 
@@ -44,15 +46,36 @@ def connect(url: str, options: Mapping[str, Any], tls: Mapping[str, Any] | None,
     return redis.Redis.from_url(f"{scheme}://{address}", host="127.0.0.1", **limits, **(tls or {}))
 
 
-def product(client: redis.Redis) -> tuple[str, str]:
+def connect_to_owner(
+    url: str, nodes: Sequence[tuple[str, int]], tag: str, tls: Mapping[str, Any] | None, step: float
+) -> redis.Redis:
+    """Make a client of the node of a cluster that owns the slot of ``tag``; ``url`` is that of one node."""
+    given = parse_url(url)
+    tls = {**(tls or {}), **given.get("ssl", {})} if url.startswith("rediss:") or tls else {}
+    pool = redis.ConnectionPool(
+        connection_class=SSLSlotConnection if tls else SlotConnection,
+        owner=owner_of(nodes, tag),
+        username=given["userid"],
+        password=given["password"],
+        socket_timeout=step,
+        socket_connect_timeout=step,
+        retry=Retry(NoBackoff(), 0),
+        **tls,
+    )
+    client = redis.Redis(connection_pool=pool)
+    client.auto_close_connection_pool = True
+    return client
+
+
+def product(client: redis.Redis, *, cluster: bool = False) -> tuple[str, str]:
     """``("Valkey", "9.1.0")`` or ``("Redis", "7.0.15")``; no version where the server does not let us ask.
 
-    Raises ``ConfigurationError`` for a node of a cluster.
+    Raises ``ConfigurationError`` for a node of a cluster, unless it is used as a ``cluster``.
     """
     info = server_info(client, "server")
     if info is None:
         return "Redis or Valkey", ""
-    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
+    if not cluster and "cluster" in (info.get("redis_mode"), info.get("server_mode")):
         raise ConfigurationError("NIGHTSHIFT_BROKER_URL", "***", CLUSTER)
     if info.get("server_name") == "valkey" or "valkey_version" in info:
         return "Valkey", str(info.get("valkey_version", ""))

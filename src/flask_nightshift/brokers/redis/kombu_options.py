@@ -7,6 +7,7 @@ from typing import Any
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ...config.cluster_url import is_cluster, nodes
 from ...config.settings import Settings
 from ...errors import ConfigurationError
 from ...message.burial import DEAD_QUEUE
@@ -17,6 +18,10 @@ SENTINEL_STEP = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": 
 """How long one Sentinel is asked for the master before the next is; redis-py would ask each four times."""
 STOCK_VISIBILITY_TIMEOUT = 12 * 3600
 """With kombu's transport a job that runs longer than this many seconds runs twice."""
+
+
+DEFAULT_TAG = "{nightshift}"
+"""The hash tag of an app on a Redis Cluster that sets no ``global_keyprefix``."""
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:
@@ -32,10 +37,13 @@ def transport_options(settings: Settings) -> dict[str, Any]:
         options |= {"delivery_limit": settings.delivery_limit, "dead_letter_queue": DEAD_QUEUE}
     else:
         options |= {"visibility_timeout": STOCK_VISIBILITY_TIMEOUT}
-    sentinel = url.startswith("sentinel:")
+    sentinel, cluster = url.startswith("sentinel:"), is_cluster(url)
     options |= settings.celery.get("broker_transport_options") or {}
     if sentinel:
         options["sentinel_kwargs"] = {**SENTINEL_STEP, **(options.get("sentinel_kwargs") or {})}
+    if cluster:
+        options["global_keyprefix"] = tagged(options.get("global_keyprefix") or "")
+        options["cluster_nodes"] = nodes(url)
     if sentinel and not options.get("master_name"):
         raise ConfigurationError(
             "NIGHTSHIFT_CELERY",
@@ -57,4 +65,22 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-__all__ = ["transport_options"]
+def tagged(prefix: str) -> str:
+    """``prefix`` with a hash tag, which makes Redis Cluster put all keys that begin with it into one slot.
+
+    Raises ``ConfigurationError`` if it has braces that are no tag.
+    """
+    if not prefix:
+        return DEFAULT_TAG
+    if prefix[0] == "{" and prefix.find("}") > 1:
+        return prefix
+    if "{" in prefix or "}" in prefix:
+        raise ConfigurationError(
+            "NIGHTSHIFT_CELERY['broker_transport_options']['global_keyprefix']",
+            prefix,
+            "a prefix without braces, or one that begins with a hash tag, such as '{shop}'",
+        )
+    return f"{{{prefix}}}"
+
+
+__all__ = ["DEFAULT_TAG", "tagged", "transport_options"]

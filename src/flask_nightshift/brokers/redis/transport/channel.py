@@ -14,7 +14,7 @@ from typing import Any
 
 from amqp.exceptions import ChannelError
 from kombu.transport import redis
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from ....message.codec import encode
@@ -28,6 +28,8 @@ from .options import Options
 from .publishing import Publisher
 from .publishing_channel import PublishingChannel
 from .qos import QoS
+from .slot_connection import SlotConnection, SSLSlotConnection
+from .slot_owner import owner_of
 
 OPTIONS = ("lease_seconds", "lease_renew_seconds", "delivery_limit", "dead_letter_queue")
 
@@ -276,4 +278,18 @@ class SentinelChannel(Channel, redis.SentinelChannel):
     from_transport_options = redis.SentinelChannel.from_transport_options + OPTIONS
 
 
-__all__ = ["AccessRefused", "Channel", "SentinelChannel"]
+class ClusterChannel(Channel):
+    """A channel to the node of a Redis Cluster that owns the slot of the app's keys."""
+
+    connection_class = SlotConnection
+    connection_class_ssl = SSLSlotConnection
+
+    def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:
+        """A pool of connections to the owner; those that an event loop watches must not wait for it."""
+        pool: ConnectionPool = super()._get_pool(asynchronous)
+        owner = owner_of(self.connection.client.transport_options["cluster_nodes"], self.keys.prefix)
+        pool.connection_kwargs.update(owner=owner, follows=not asynchronous)
+        return pool
+
+
+__all__ = ["AccessRefused", "Channel", "ClusterChannel", "SentinelChannel"]

@@ -11,12 +11,13 @@ from kombu.transport import redis
 from redis.exceptions import ReadOnlyError
 
 from . import reclaim
-from .channel import Channel, SentinelChannel
+from .channel import Channel, ClusterChannel, SentinelChannel
 from .wakeable_poller import Poller
 
 # what people see of a connection's URL is the scheme that they know
 resolve_aliases["flask_nightshift.transport:Transport"] = "redis"
 resolve_aliases["flask_nightshift.transport:SentinelTransport"] = "sentinel"
+resolve_aliases["flask_nightshift.transport:ClusterTransport"] = "redis+cluster"
 
 
 class Transport(redis.Transport):
@@ -66,3 +67,9 @@ class SentinelTransport(Transport, redis.SentinelTransport):
     """``sentinel://``."""
 
     Channel = SentinelChannel
+
+
+class ClusterTransport(Transport):
+    """``redis+cluster://`` and ``rediss+cluster://``; the option ``cluster_nodes`` has hosts and ports."""
+
+    Channel = ClusterChannel

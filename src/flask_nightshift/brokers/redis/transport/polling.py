@@ -109,8 +109,15 @@ class Polling:
         self._kombu.polling_connection().disconnect()
 
     def drop_closed(self, connection: Any) -> None:
-        """Close ``connection``, on which no command is under way, if the server has closed its end."""
-        if connection is None or monotonic() - self._sent_at < QUIET:
+        """Close ``connection``, on which no command is under way, if the server has closed its end.
+
+        Likewise one that leads to a former owner of a cluster's slot.
+        """
+        if connection is None:
+            return
+        if getattr(connection, "astray", False):
+            connection.disconnect()
+        if monotonic() - self._sent_at < QUIET:
             return
         sock = connection._sock  # noqa: SLF001 - redis-py has no public name for it
         if sock is not None and _socket_readable(sock):

@@ -97,9 +97,8 @@ class QoS(redis.QoS):
             self._restored_at = monotonic()
             self._vrestore_count = 0
             try:
-                with self.channel.conn_or_acquire() as client:
-                    left = client.exists(self.channel.unacked_index_key)
-                if left:
+                index = self.channel.keys.prefix + self.channel.unacked_index_key
+                if self.channel.scripting.exists(index):
                     super().restore_visible(start=start, num=num, interval=interval)
             except ResponseError as exc:  # a full server, for example; taking jobs goes on
                 text = f"what kombu's workers left unacknowledged is not restored now: {exc}"

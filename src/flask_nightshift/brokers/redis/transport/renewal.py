@@ -207,6 +207,8 @@ class LeaseRenewer:
 
     def _kept(self, asked: float) -> None:
         self._renewed, self._renew_at = asked, asked + self._every
+        if self._client.connection._sock is not self._named_as[0]:  # noqa: SLF001 - it follows its slot to another node
+            self._note_outage()
         if self._in_trouble:
             self._in_trouble = False
             self._note_outage()
@@ -217,6 +219,8 @@ class LeaseRenewer:
         connection = self._client.connection
         connection.connect()  # where Sentinel says; a command would go where it went before
         if connection._sock is not self._named_as[0]:  # noqa: SLF001
+            if self._named_as[0] is not None:  # the others are just connecting anew, too
+                self._note_outage()
             self._named_as = connection._sock, self._ask("client_id") or ""  # noqa: SLF001
             answer = self._ask("config_get", "timeout") or {}
             timeout = float(answer.get("timeout") or answer.get(b"timeout") or 0)
