@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from redis_cluster import RedisCluster
 from servers import wait_for
 
 from .brokers import cut_connections
@@ -164,14 +165,21 @@ class FaultInjector:
 
     # a cluster
     def _switch_over(self, step: Step) -> Blow | None:
-        return self._outage(step, self._workers.server.fail_over, self._workers.server.settled)
+        cluster = self._cluster
+        return self._outage(step, cluster.fail_over, cluster.settled)
 
     def _kill_owner(self, step: Step) -> Blow | None:
-        server = self._workers.server
-        return self._outage(step, lambda: server.kill_owner(replicated=True), server.ensure)
+        cluster = self._cluster
+        return self._outage(step, lambda: cluster.kill_owner(replicated=True), cluster.ensure)
 
     def _move_slot(self, step: Step) -> Blow | None:
-        return self._outage(step, self._workers.server.move, lambda: None)
+        return self._outage(step, self._cluster.move, lambda: None)
+
+    @property
+    def _cluster(self) -> RedisCluster:
+        cluster: Any = self._workers.server
+        assert isinstance(cluster, RedisCluster), "only a cluster has these faults"
+        return cluster
 
     # the database
     def _database_away(self, step: Step) -> Blow | None:

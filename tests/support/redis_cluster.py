@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import redis
-from redis.cluster import key_slot
+from redis.crc import key_slot
 
 from servers import RedisServer, Valkey, free_port, wait_for
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from redis.cluster import key_slot
+from redis.crc import key_slot
 
 from flask_nightshift.brokers.redis.kombu_options import tagged
 from flask_nightshift.brokers.redis.transport import scripts

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import redis
 from redis.exceptions import ResponseError
 
 from ..values import Finding
 from .client import server_info
 
 
-def of_cluster(client: redis.Redis) -> Iterator[Finding]:
+def of_cluster(client: Any) -> Iterator[Finding]:
     """The state of the cluster, and whether a replica can take over the jobs."""
     try:
         info: Any = client.execute_command("CLUSTER INFO")

@@ -46,13 +46,13 @@ class SlotConnection(Connection):
         self._version = -1
         self._ready = self._many = False
         self._sent: Any = None
-        super().__init__(**options)
+        super().__init__(**options)  # type: ignore[no-untyped-call]
 
     # connecting
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         """Connect to the owner, if this connection does not lead there already."""
         if self.astray:
-            self.disconnect()
+            self.disconnect()  # type: ignore[no-untyped-call]
         if self._sock:
             return
         self._ready = False
@@ -75,14 +75,14 @@ class SlotConnection(Connection):
     def pack_commands(self, commands: Any) -> Any:
         """Pack a pipeline. Of its commands some may have been done, so it is not repeated."""
         self._many = True
-        return super().pack_commands(commands)
+        return super().pack_commands(commands)  # type: ignore[no-untyped-call]
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send ``command`` to the owner."""
         many, self._many = self._many, False
         if self._follows and self.astray:
-            self.disconnect()
-        super().send_packed_command(command, check_health)
+            self.disconnect()  # type: ignore[no-untyped-call]
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
         self._sent = None if many else command
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ class SlotConnection(Connection):
                     return self._ask(refusal, command, args, kwargs)
             self._note(refusal)
             if command is None or time.monotonic() > until:
-                self.disconnect()
+                self.disconnect()  # type: ignore[no-untyped-call]
                 what = f"{type(refusal).__name__}: {refusal}"
                 raise SlotAway(f"slot {self._owner.slot} of {self._owner.tag}: {what}") from refusal
             if not isinstance(refusal, MovedError):
@@ -115,7 +115,7 @@ class SlotConnection(Connection):
             self._owner.moved(refusal, here)
         elif isinstance(refusal, ClusterDownError):
             self._owner.doubt(here)
-            self.disconnect()
+            self.disconnect()  # type: ignore[no-untyped-call]
 
     def _ask(self, refusal: AskError, command: Any, args: Any, kwargs: Any) -> Any:
         """The reply of the node that already has the command's key."""

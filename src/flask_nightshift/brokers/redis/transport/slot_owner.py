@@ -13,7 +13,7 @@ from typing import Any
 
 from redis import Connection
 from redis.backoff import NoBackoff
-from redis.cluster import key_slot
+from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
@@ -128,10 +128,10 @@ def _address(node: list[Any], asked: str) -> Address:
 @contextlib.contextmanager
 def connected(
     address: Address, options: Mapping[str, Any], connection_class: type[Connection], seconds: float
-) -> Iterator[Connection]:
+) -> Iterator[Any]:
     """A connection to ``address`` with the credentials and the TLS of ``options``, for a few commands."""
     shared = {key: value for key, value in options.items() if key in _SHARED or key.startswith("ssl_")}
-    connection = connection_class(
+    connection: Any = connection_class(
         host=address[0],
         port=address[1],
         socket_timeout=seconds,
