@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from .beat_faults import BeatFault
-from .faults import Fault
+from .brokers import BROKERS
+from .faults import OF_CLUSTERS, Fault, faults_of
 from .parameters import Parameters, WrongParameter
 from .plan import Plan
 
@@ -76,8 +77,10 @@ def test_the_same_seed_makes_the_same_plan(fault: Fault) -> None:
 
 
 def test_a_mixed_plan_has_every_kind() -> None:
-    kinds = {step.fault for step in Plan(Fault.MIXED, "valkey", 500, 20, 1).steps}
-    assert kinds == set(Fault) - {Fault.MIXED, Fault.RETRY_STORM}
+    for broker in BROKERS:
+        kinds = {step.fault for step in Plan(Fault.MIXED, broker, 500, 20, 1).steps}
+        assert kinds == set(faults_of(broker)) - {Fault.MIXED, Fault.RETRY_STORM}
+    assert not OF_CLUSTERS & set(faults_of("valkey"))
 
 
 def some_jobs(plan: Plan) -> list[object]:

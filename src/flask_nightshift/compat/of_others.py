@@ -44,10 +44,11 @@ SEAMS = (
     *of(
         "redis.connection:AbstractConnection",
         override("connect_check_health", "SlotConnection", "Before it connects, it asks which node of the cluster has the slot."),
-        override("send_packed_command pack_commands read_response", "SlotConnection",
-                 "A command that a node of the cluster refuses is sent to the owner of the slot; a pipeline is not repeated."),
+        override("send_packed_command read_response", "SlotConnection Polling RawConnection",
+                 "Commands go over a bare connection, encoded by hiredis; those that a node of a cluster refuses go to the "
+                 "owner of the slot."),
+        override("pack_commands", "SlotConnection", "It says that a pipeline is sent, which is not repeated."),
         read("_sock", "Polling LeaseRenewer SlotConnection", "The socket, to wait for and to see closed."),
-        read("send_packed_command read_response", "Polling RawConnection", "Commands go over a bare connection, encoded by hiredis."),
     ),
     *of(
         "redis.connection:Connection",
