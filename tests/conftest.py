@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -15,6 +16,10 @@ from celery import _state
 
 from redis_cluster import RedisCluster
 from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
+
+# with it, each process that a test starts would compile its modules anew, and each process of pytest all test modules
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(wrapper=True)

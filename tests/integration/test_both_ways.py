@@ -76,10 +76,10 @@ def test_it_is_the_same_on_rabbitmq(rabbitmq: Server, tmp_path: Path) -> None:
     _are_the_same(seen, short)
 
 
-@pytest.mark.parametrize("watcher", ["signals", "sentry", "otel"])
+@pytest.mark.parametrize("watcher", ["signals", "sentry", pytest.param("otel", marks=pytest.mark.thorough)])
 def test_a_watched_worker_goes_celerys_way(valkey: Server, tmp_path: Path, watcher: str) -> None:
     with running(tmp_path, valkey.fresh_url(), WATCHED=watcher, **_settings(tmp_path)) as system:
-        seen, short = run_both_ways(system, "prefork")
+        seen, short = run_both_ways(system, "prefork", deaths=False)
         heard = [json.loads(line)[1:3] for line in system.ledger.read_text().splitlines()]
     assert not short["short"]
     said = {
@@ -102,7 +102,9 @@ def _settings(folder: Path) -> dict[str, str]:
     return {"FLASK_APP": "waysapp", "NIGHTSHIFT_RESULT_BACKEND": f"file://{folder}/results"}
 
 
-def run_both_ways(system: System, pool: str) -> tuple[dict[str, dict[str, Any]], dict[str, set[str]]]:
+def run_both_ways(
+    system: System, pool: str, *, deaths: bool = True
+) -> tuple[dict[str, dict[str, Any]], dict[str, set[str]]]:
     """What is seen of each scenario on each way, and the scenarios in which a job took the short way."""
     options = ("--pool", pool, "--concurrency", "1" if pool == "solo" else "2")
     system.worker(*options, "--queues", "short", name="short", wait=False, WAY="short")
@@ -110,7 +112,7 @@ def run_both_ways(system: System, pool: str) -> tuple[dict[str, dict[str, Any]],
     for worker in system.processes:
         system.until_ready(worker)
     ids = _run(system, pool)
-    if pool == "prefork":
+    if pool == "prefork" and deaths:
         for way, more in _run(
             system, "deadly"
         ).items():  # alone, because a dead child's last records may be lost

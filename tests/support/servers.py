@@ -48,9 +48,13 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.1
+"""Seconds between two checks of ``wait_for``: a twentieth of the time that it has waited."""
+
+
 def wait_for(check: Callable[..., Any], seconds: float, what: str) -> Any:
     """Call ``check`` until it returns something true; an exception counts as false."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         problem: object = "not yet"
         try:
@@ -58,9 +62,10 @@ def wait_for(check: Callable[..., Any], seconds: float, what: str) -> Any:
                 return value
         except Exception as exc:  # noqa: BLE001 - any error may be temporary
             problem = exc
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise TimeoutError(f"{what} after {seconds} s: {problem!r}")
-        time.sleep(0.02)
+        time.sleep(min(max(SHORTEST_PAUSE, waited / 20), LONGEST_PAUSE))
 
 
 def _die_with_parent() -> None:
