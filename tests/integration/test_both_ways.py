@@ -17,6 +17,7 @@ from flask_nightshift.store import Store
 from servers import Server
 from system import System, running
 
+pytestmark = pytest.mark.timeout(400)  # busy machines are slow
 WAYS = ("short", "celerys")
 """Two workers, one of which sends every job through Celery's tracer; each has a queue of this name."""
 NEVER_SHORT = {

@@ -34,6 +34,8 @@ def system(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[System]:
             key: made.env[key] for key in ("INSTANCE", "NIGHTSHIFT_BROKER_URL", "NIGHTSHIFT_DELIVERY_LIMIT")
         }
         stack.enter_context(create_app(**env).app_context())
+        # a new RabbitMQ on a busy machine may need longer for its entities than a publish may take
+        made.until(lambda: part.apply_async(queue="made"), 30, "the broker takes no job")
         yield made
 
 
@@ -80,7 +82,6 @@ def test_every_ending_reaches_results_errbacks_and_signals(system: System) -> No
 def undecodable(system: System) -> Any:
     """The result of a message whose headers can be read, and not its body."""
     with Connection(system.env["NIGHTSHIFT_BROKER_URL"]) as connection, connection.Producer() as producer:
-        part.apply_async(queue="made")  # that there are exchange and queue
         producer.publish(
             b"\xff", exchange="", routing_key="celery", headers={"id": "broken", "task": "endings.part"},
             content_type="application/json", content_encoding="utf-8", serializer=None,
