@@ -14,10 +14,9 @@ from system import Process, System, running
 
 PLACES = [
     "valkey-prefork",
-    "valkey-threads",
     "valkey-gevent",
-    "valkey-solo",
     pytest.param("rabbitmq-prefork", marks=pytest.mark.rabbitmq),
+    *(pytest.param(f"valkey-{pool}", marks=pytest.mark.thorough) for pool in ("threads", "solo")),
     *(
         pytest.param(f"rabbitmq-{pool}", marks=[pytest.mark.rabbitmq, pytest.mark.thorough])
         for pool in ("threads", "solo", "gevent")
@@ -93,6 +92,18 @@ def test_a_cancelled_job_s_coroutine_is_cancelled(place: Place) -> None:
         place.system.cli("cancel", job)
         place.ends(job, "cancelled")
         assert place.events(marker) == ["begun", "cancelled-True"]
+
+
+def test_a_terminated_job_s_coroutine_cleans_up(place: Place) -> None:
+    if place.pool != "prefork":
+        pytest.skip("no other pool can terminate a job")
+    job, marker = place.begin("async.waits")
+    place.has_begun(marker)
+    place.system.python(
+        f"import asyncapp; asyncapp.create_app(); asyncapp.jobs.celery.control.revoke({job!r}, terminate=True)"
+    )
+    place.ends(job, "cancelled")
+    assert place.events(marker) == ["begun", "cancelled-False"]
 
 
 def test_what_a_job_leaves_behind_is_cancelled_and_named(place: Place) -> None:
@@ -191,3 +202,19 @@ def test_a_worker_does_not_start_without_the_host_of_its_links(valkey: Any, tmp_
             if each["check"] == "request context"
         ]
         assert [each["level"] for each in found] == ["error"]
+
+
+@pytest.mark.thorough
+def test_celery_s_own_prefork_pool_raises_nothing_into_the_loop_either(valkey: Any, tmp_path: Any) -> None:
+    with running(tmp_path, valkey.fresh_url(), FLASK_APP="asynccelerypoolapp") as system:
+        system.web()
+        worker = system.worker("--concurrency", "1")
+        kept = "kept"
+        system.until_state(system.enqueue("async.where", kept), "succeeded")
+        for number in range(2):
+            job = system.enqueue("async.busy", f"busy-{number}")
+            error = system.until_state(job, "dead")["error"]["error"]
+            assert error.endswith("SoftTimeLimitExceeded")
+            assert system.events(f"busy-{number}") == ["cancelled"]
+        assert worker.stop() == 0
+        assert system.events(kept)[-1] == "generator-ended"

@@ -10,7 +10,7 @@ from typing import Any
 
 import celery
 import pytest
-from flask import Flask, current_app, g, request, url_for
+from flask import Flask, current_app, g, has_request_context, request, url_for
 from flask_babel import Babel, format_decimal, get_locale
 
 from flask_nightshift import ConfigurationError, Nightshift
@@ -165,3 +165,33 @@ def test_without_server_name_the_error_names_the_way_out(app: Flask, kit: Jobs) 
     in_request.delay()
     (ran,) = kit.drain()
     assert "SERVER_NAME" in str(ran.error)
+
+
+def test_a_request_context_may_be_the_default_of_all_tasks(tmp_path: Path) -> None:
+    app = Flask("kit_default", instance_path=str(tmp_path))
+    app.config |= {"SERVER_NAME": "all.example", "NIGHTSHIFT_TASK_DEFAULTS": {"request_context": True}}
+    mine = Nightshift(app)
+    told: list[Any] = []
+
+    @mine.task(name="kit_default.with")
+    def with_it() -> None:
+        told.append(request.host)
+
+    @mine.task(name="kit_default.without", request_context=False)
+    def without() -> None:
+        told.append(has_request_context())
+
+    with app.app_context(), in_memory(app) as kit:
+        with_it.delay()
+        without.delay()
+        kit.drain()
+    assert told == ["all.example", False]
+    with pytest.raises(ConfigurationError, match=r"request_context of the task 'kit_default\.wrong' = 'yes'"):
+        mine.task(name="kit_default.wrong", request_context="yes")(lambda: None)
+    for option in ("idempotency_key", "unique_key"):
+
+        async def key() -> str:
+            return "never awaited"
+
+        with pytest.raises(ConfigurationError, match=rf"{option} of the task .*no coroutine"):
+            mine.task(name="kit_default.wrong", unique="until_done", **{option: key})(lambda: None)
