@@ -34,6 +34,7 @@ from flask_nightshift.store.tables import bulk_actions as table
 from flask_nightshift.store.tables import dead_letters as letters_table
 from flask_nightshift.store.tables import outbox
 from opsapp import Ops, opened
+from servers import Valkey
 
 ANN = Actor("ann")
 
@@ -320,6 +321,28 @@ def test_delayed_jobs_run_now_where_the_broker_lists_them(ops: Ops) -> None:
     drive(runner(ops.services))
     assert bulk.find(ops.services, action.id).acted == 12
     assert ready(ops) == 13
+
+
+@pytest.mark.parametrize("history", ["failures", "off"])
+def test_delayed_jobs_run_now_without_rows_in_the_history(
+    valkey: Valkey, tmp_path: Path, history: str
+) -> None:
+    with opened(tmp_path, valkey.fresh_url(), NIGHTSHIFT_HISTORY=history) as ops:
+        for number in range(12):
+            ops.send.apply_async((number,), countdown=3600)
+        elsewhere = ops.send.apply_async((1,), countdown=3600, queue="elsewhere").id
+        planned = bulk.plan(ops.services, "run", JobFilters(queue="mail"))
+        assert planned.total == 12
+        later = ops.send.apply_async((1,), countdown=3600).id
+        action = bulk.start(ops.services, planned, by=ANN, rate=10_000)
+        drive(runner(ops.services))
+        done = bulk.find(ops.services, action.id)
+        assert (done.state, done.acted, done.skipped) == ("done", 12, 0)
+        assert ready(ops) == 12
+        assert [job["job_id"] for job in ops.json("delayed", "list")] == [later]
+        assert bulk.plan(ops.services, "run", JobFilters(queue="elsewhere")).total == 1
+        assert bulk.plan(ops.services, "run", JobFilters(task="no.such")).total == 0
+        assert ops.services.broker.delayed_jobs().find("elsewhere", elsewhere)  # type: ignore[union-attr]
 
 
 def test_mistakes_are_named(ops: Ops) -> None:

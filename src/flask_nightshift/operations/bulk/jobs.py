@@ -23,6 +23,7 @@ from ...store.tables import jobs, tags
 from ..cancelling import busy_workers, cannot_kill
 from ..delayed import hold
 from ..dropping import drop
+from . import delayed
 from .portion import Portion, restored
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def extent(services: Services, action: str, filters: Filters) -> tuple[int, Posi
     wanted = _wanted(action, filters)
     if action == "run":
         hold(services)
+        if delayed.fits(services, filters):
+            return delayed.extent(services, filters)
     conditions = [*wanted.conditions(jobs.c), *_others(wanted)]
     if action == "run":
         conditions.append(jobs.c.due_at > utcnow())
@@ -79,7 +82,11 @@ def carry_out(portion: Portion) -> None:
     if action.last is None:
         portion.finish_alone(Progress(None, 0, {}, ended=True, rest=0.0))
         return
-    wanted = _wanted(action.action, restored(Filters, action.filters))
+    filters = restored(Filters, action.filters)
+    wanted = _wanted(action.action, filters)
+    if action.action == "run" and delayed.fits(portion.services, filters):
+        delayed.carry_out(portion, filters)
+        return
     after = (
         _after(action.reached)
         if action.reached
@@ -117,12 +124,12 @@ def _cancel(portion: Portion, targets: list[Target]) -> tuple[int, Counter[str]]
 
 
 def _run_now(portion: Portion, found: Sequence[ListedJob]) -> tuple[int, Counter[str]]:
-    delayed = hold(portion.services)
+    places = hold(portion.services)
     now, done, why = utcnow(), 0, Counter[str]()
     for job in found:
         if job.due_at is None or job.due_at <= now:
             continue
-        if delayed.run_now(job.queue, job.id):
+        if places.run_now(job.queue, job.id):
             done += 1
         else:
             why["it is not delayed (any more)"] += 1

@@ -1,0 +1,74 @@
+"""Running delayed jobs now where ``NIGHTSHIFT_HISTORY`` does not record all jobs: the broker lists them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import RowMapping
+
+from ...brokers.values import DelayedJob
+from ...domain.job import JobState, utcnow
+from ...domain.recording import ALL
+from ...message.headers import history
+from ...observe.jobs import Filters
+from ...services import Services
+from ...store.bulk_actions import Position, Progress
+from ...text import patterns
+from ..delayed import hold
+from .portion import Portion
+
+MOST = 10_000
+"""Delayed jobs of one queue, the soonest, that a plan counts and a portion looks at."""
+BEYOND = "~"
+"""After each id that begins with the same characters."""
+
+
+def fits(services: Services, filters: Filters) -> bool:
+    """Whether the broker has to list the jobs of ``filters``, and can tell which they are."""
+    others = (filters.worker, filters.error, filters.tag, filters.search, filters.since, filters.until)
+    return services.settings.history != ALL and not any(others)
+
+
+def extent(services: Services, filters: Filters) -> tuple[int, Position | None]:
+    """The number of delayed jobs that meet ``filters``, and a position after all of them."""
+    now = utcnow()
+    count = sum(1 for _ in _matching(services, filters, now))
+    return count, Position(now, BEYOND) if count else None
+
+
+def carry_out(portion: Portion, filters: Filters) -> None:
+    """Run the next jobs. Each leaves the delayed ones, so the next portion finds those that are left."""
+    last, services = portion.action.last, portion.services
+    done, why = 0, Counter[str]()
+    found = [
+        each
+        for each, _ in zip(_matching(services, filters, last and last.at), range(portion.size), strict=False)
+    ]
+    for job in found:
+        if hold(services).run_now(job.queue, job.job_id):
+            done += 1
+        else:
+            why["it is not delayed (any more)"] += 1
+    ended = len(found) < portion.size or not done
+    portion.finish_alone(Progress(None, done, why, ended=ended, rest=done / portion.action.rate))
+
+
+def _matching(services: Services, filters: Filters, until: datetime | None) -> Iterator[DelayedJob]:
+    """The delayed jobs that meet ``filters`` and were enqueued ``until`` then, as far as their messages tell."""
+    delayed = hold(services)
+    named = filters.queue is not None and patterns.is_literal(filters.queue)
+    queues = (patterns.literal(filters.queue or ""),) if named else services.queues()
+    for queue in queues:
+        for job in delayed.soonest(queue, MOST):
+            state = JobState.RETRYING if job.envelope.headers.get("retries") else JobState.QUEUED
+            row = {"state": str(state), "task": job.task, "queue": queue}
+            enqueued = history(job.envelope.headers).get("enqueued_at")
+            late = until is not None and enqueued is not None and datetime.fromisoformat(enqueued) > until
+            if not late and filters.admits(cast("RowMapping", row)):
+                yield job
+
+
+__all__ = ["carry_out", "extent", "fits"]
