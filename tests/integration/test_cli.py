@@ -298,8 +298,9 @@ def test_the_error_for_a_broker_that_is_down_is_one_line(words: list[str], ops: 
 def _fails_in_one_line(ops: Ops, words: list[str]) -> None:
     done = ops.run(*words)
     assert done.exit_code == 1
-    assert done.stderr.startswith("Error: ")
-    assert len(done.stderr.splitlines()) == 1
+    said = done.stderr.removeprefix("\n")  # an empty line of rich 14, where a bar would be
+    assert said.startswith("Error: ")
+    assert len(said.splitlines()) == 1
     assert "s3cret" not in done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)
 
