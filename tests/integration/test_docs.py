@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from flask_nightshift import ConfigurationError, DuplicateJob, Nightshift
 from flask_nightshift.cli import jobs as jobs_command
+from flask_nightshift.config.settings import load
 from flask_nightshift.testing import in_memory
 from flask_nightshift.transport import Transport
 from opsapp import opened
@@ -275,6 +276,15 @@ def test_the_settings_of_the_history(app_env: Path) -> None:
     settings = app.extensions["nightshift"].settings
     assert (settings.keep_jobs_days["succeeded"], settings.keep_jobs_days["cancelled"]) == (1, 7)
     assert "iban" in settings.redact
+
+
+def test_the_settings_for_redis_cluster(app_env: Path) -> None:
+    app = Flask("cluster")
+    for example in blocks("docs/how-to/redis-cluster.md"):
+        exec(example, {"app": app})
+    settings = load(app)
+    assert settings.broker_url.startswith("redis+cluster://")
+    assert settings.celery["broker_transport_options"] == {"global_keyprefix": "shop"}
 
 
 def test_the_example_of_tags(app_env: Path) -> None:
