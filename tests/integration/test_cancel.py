@@ -131,6 +131,20 @@ def test_a_running_job_stops(place: Place) -> None:
     place.system.until(lambda: place.services.orders.count_tombstones() == left, 10, "others stay")
 
 
+def test_a_bulk_action_kills_what_runs(place: Place) -> None:
+    place.worker()
+    hanging = cancelapp.hang.delay("bulk")
+    place.begins("bulk")
+    place.until_state(hanging.id, "running")
+    place.until_reported(hanging.id)
+    told = place.command("--task", cancelapp.hang.name, "--kill", "--bulk", "--yes", "--json")
+    started = json.loads(told.stdout)
+    assert (started["total"], started["bulk"]["options"]) == (1, {"kill": True})
+    place.until_state(hanging.id, "cancelled", 40)
+    (line,) = place.worker().lines("job.cancelled", job_id=hanging.id)
+    assert "terminated" in line["why"]
+
+
 def test_what_has_ended_is_told_and_a_filter_asks_first(place: Place) -> None:
     place.worker()
     done, dead = cancelapp.work.delay("done"), cancelapp.die.delay("dead")
