@@ -6,7 +6,6 @@ Serverless servers and Dragonfly refuse such keys. The server itself says which 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +35,7 @@ end}
 class Checked(Script):
     """A script with the check before it."""
 
-    text: str
+    text: str = ""
 
     @property
     def source(self) -> str:
@@ -49,7 +48,7 @@ class Checked(Script):
 
 def checked(name: str, source: str) -> Checked:
     text = _CHECK + source
-    return Checked(name, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text)
+    return Checked(name, scripts.sha_of(text), scripts.sha_of(scripts.GUARDED + text), text)
 
 
 @pytest.fixture

@@ -68,10 +68,11 @@ def _file(name: str) -> str:
 
 def _script(name: str) -> Script:
     source = Script(name, "").source
-    return Script(name, _sha(source), _sha(GUARDED + source))
+    return Script(name, sha_of(source), sha_of(GUARDED + source))
 
 
-def _sha(source: str) -> str:
+def sha_of(source: str) -> str:
+    """The hash that Redis knows ``source`` by."""
     return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
