@@ -407,3 +407,14 @@ def test_the_example_of_a_notice(app_env: Path) -> None:
 
 def _refuse() -> None:
     raise OSError("refused")
+
+
+def test_the_examples_for_those_who_come_from_rq(app_env: Path) -> None:
+    declare, call = blocks("docs/how-to/from-rq.md")
+    module: dict[str, Any] = {"__name__": "from_rq"}
+    exec(declare, module)
+    app: Flask = module["create_app"]()
+    with app.app_context():
+        exec(call, module)
+    (mail,) = app.extensions["nightshift"].broker.depths(["mail"])
+    assert (mail.ready, mail.delayed) == (1, 1)

@@ -16,7 +16,7 @@ from ...services import Services
 from .. import bounded_calls
 from .. import overview as inspector
 from ..bounded_calls import Answer
-from . import configuration, dashboard, database, outbox, pauses, schedule, servers
+from . import configuration, dashboard, database, elsewhere, outbox, pauses, schedule, servers
 from .app_migrations import app_migrations
 from .check import Check, Seen
 
@@ -26,6 +26,8 @@ DOCTOR_SECONDS = 8.0
 CHECKS: tuple[Check, ...] = (
     configuration.libraries,
     configuration.settings,
+    elsewhere.settings_of_others,
+    elsewhere.base_classes,
     configuration.history,
     servers.broker,
     servers.diagnosis,
