@@ -43,7 +43,7 @@ __all__ = [
 if not TYPE_CHECKING:  # type checkers would take every name for an attribute
 
     def __getattr__(name: str) -> Any:
-        """Import ``flask_nightshift.logs`` at its first use, because it needs Celery."""
-        if name == "logs":
-            return import_module(".logs", __name__)
+        """Import ``flask_nightshift.logs`` or ``otel`` at its first use, because it needs Celery."""
+        if name in ("logs", "otel"):
+            return import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
