@@ -106,7 +106,7 @@ class DuplicateJob(NightshiftError):
     """
 
     def __init__(self, task: str, key: str, job_id: str, enqueued: tuple[str, ...] = ()) -> None:
-        super().__init__(f"{task} is unique, and the job {job_id} holds its lock {key!r}")
+        super().__init__(f"{task} is unique, and the job {job_id} holds its lock")
         self.key = key
         self.job_id = job_id
         self.enqueued = enqueued

@@ -82,7 +82,7 @@ def test_delayed_jobs_run_now_and_are_cancelled(dashboard: Dashboard) -> None:
     expect(row(page, never.id[-8:])).to_have_count(0)
     page.get_by_role("link", name="Waiting for a retry").click()
     page.get_by_role("link", name="Cancel all that match…").click()
-    expect(page.get_by_text("1 match now")).to_be_visible()
+    expect(page.get_by_text("1 matches now")).to_be_visible()
     page.get_by_role("button", name="Cancel 1 job").click()
     expect(page.get_by_text("done", exact=True)).to_be_visible()
     expect(page.get_by_text("1 of 1 (100 %)")).to_be_visible()

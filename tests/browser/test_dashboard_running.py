@@ -128,7 +128,7 @@ def test_a_lock_is_released_with_a_reason(dashboard: Dashboard, gate: Path) -> N
     expect(page.locator("#live")).to_contain_text(second[-8:])
     assert dashboard.app is not None
     found, *_ = audit.page(services.current(dashboard.app), audit.Filters(action="release")).actions
-    assert (found.target, found.why, found.count) == (f"lock dash.alone:{name}", "its worker is stuck", 1)
+    assert (found.target, found.why, found.count) == ("lock of dash.alone", "its worker is stuck", 1)
 
 
 def test_empty_pages_say_what_to_do_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

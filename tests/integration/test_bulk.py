@@ -15,7 +15,7 @@ from flask_nightshift import journal
 from flask_nightshift.dead_letters import Filters as LetterFilters
 from flask_nightshift.dead_letters import portions
 from flask_nightshift.domain.actor import Actor
-from flask_nightshift.domain.job import JobState, utcnow
+from flask_nightshift.domain.job import Attempt, JobState, utcnow
 from flask_nightshift.errors import (
     BrokerUnavailable,
     BulkActionEnded,
@@ -24,11 +24,13 @@ from flask_nightshift.errors import (
     DatabaseUnavailable,
     Unsupported,
 )
+from flask_nightshift.message.headers import next_attempt
 from flask_nightshift.observe import audit as actions
 from flask_nightshift.observe.jobs import Filters as JobFilters
 from flask_nightshift.operations import bulk
 from flask_nightshift.operations import bulk_runner as runners
 from flask_nightshift.operations.bulk import letters as bulk_letters
+from flask_nightshift.operations.bulk.delayed import _is_later
 from flask_nightshift.store import bulk_actions as rows
 from flask_nightshift.store.tables import bulk_actions as table
 from flask_nightshift.store.tables import dead_letters as letters_table
@@ -343,6 +345,23 @@ def test_delayed_jobs_run_now_without_rows_in_the_history(
         assert bulk.plan(ops.services, "run", JobFilters(queue="elsewhere")).total == 1
         assert bulk.plan(ops.services, "run", JobFilters(task="no.such")).total == 0
         assert ops.services.broker.delayed_jobs().find("elsewhere", elsewhere)  # type: ignore[union-attr]
+
+
+def test_delayed_jobs_that_come_back_as_retries_run_now_only_once(valkey: Valkey, tmp_path: Path) -> None:
+    """Else each portion would run the retries of the one before, without their backoff."""
+    with opened(tmp_path, valkey.fresh_url(), NIGHTSHIFT_HISTORY="off") as ops:
+        for number in range(12):
+            ops.send.apply_async((number,), countdown=3600)
+        planned = bulk.plan(ops.services, "run", JobFilters(queue="mail"))
+        action = bulk.start(ops.services, planned, by=ANN, rate=10_000)
+        hold = ops.services.broker.delayed_jobs()
+        assert hold is not None
+        (first, *_) = hold.soonest("mail", 1)
+        headers = first.envelope.headers
+        began = Attempt(1, (utcnow() + timedelta(seconds=1)).isoformat(), "w", 0.1, "OSError", "no")
+        retry = next_attempt(headers, began, due=utcnow() + timedelta(seconds=3600))
+        assert not _is_later(headers, action.last and action.last.at)
+        assert _is_later(retry, action.last and action.last.at)
 
 
 def test_mistakes_are_named(ops: Ops) -> None:

@@ -141,6 +141,7 @@ class TestReplay:
             "args is not JSON": ("[1", None),
             "args must be a JSON list": ('{"a": 1}', None),
             "kwargs must be a JSON object": (None, "[]"),
+            "args is nested too deeply": ("[" * 600 + "]" * 600, None),
             "the name 'a' is there twice": (None, '{"a": 1, "a": 2}'),
             r"does not take these arguments: .*it takes \(user_id, amount, \[token\], \[note_to\]\)": (
                 "[1]",
@@ -187,7 +188,7 @@ class TestReplay:
         letters.did(other.id, 6, 1)
         letters.system.until(lambda: letters.job(other.id).record.state == "succeeded", 10, "not recorded")
         with pytest.raises(
-            ArgumentsRefused, match=f"the job {other.id} has done its work .*idempotency key '6'"
+            ArgumentsRefused, match=f"the job {other.id} has done its work .*the same idempotency key"
         ):
             dead_letters.replay_changed(letters.services, letter_id, args="[6, 1]")
         assert letters.letter(job.id).status is Status.WAITING
@@ -284,6 +285,18 @@ class TestCopies:
         made = copies.enqueue(letters.services, later.id[-12:])
         letters.did(made.job_id, 14, 1, "", "")
         letters.system.until(lambda: letters.of_task("letters.after"), 30, "its callback does not run")
+
+    def test_a_copy_of_a_job_that_was_replayed_with_other_arguments_never_has_the_old_ones(
+        self, letters: Letters
+    ) -> None:
+        job = pay.apply_async((20, -5))
+        letter_id = letters.died(job)
+        replayed = letters.command("dead", "replay", letter_id, "--args", "[20, 3]", "--queue", "unheard")
+        assert replayed.exit_code == 0, replayed.output
+        with pytest.raises(BodyNotKept, match=f"replayed with other arguments.*{letter_id}"):
+            copies.enqueue(letters.services, job.id)
+        of_the_letter = copies.original(letters.services, letter_id)
+        assert copies.editable(letters.services, of_the_letter).args == "[20, -5]"
 
     def test_a_copy_leaves_its_group_and_an_ended_job_has_no_body(self, letters: Letters) -> None:
         results = group(pay.s(15, -5), pay.s(16, 1)).apply_async()

@@ -19,6 +19,7 @@ from flask_nightshift.domain.events import JobStarted, JobSucceeded
 from flask_nightshift.domain.job import JobRef, utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.operations import locks, schedule
+from flask_nightshift.text.passwords import HIDDEN
 from flask_nightshift.web.api import reading, routing
 from opsapp import Ops, opened, publishes
 from servers import wait_for
@@ -117,6 +118,8 @@ def test_errors_are_problems(quiet: Ops) -> None:
         assert api(method, "/jobs", 405)["code"] == "method-not-allowed"
     assert api("GET", "/jobs/no-such-job", 404)["code"] == "job-not-found"
     assert "'limit'" in api("GET", "/jobs?limit=1&limit=2", 422)["detail"]
+    for path in ("/jobs", "/dead-letters", "/audit"):
+        api("GET", f"{path}?after=0001-01-01T00:00:00%2B23:59,x", 422)
     assert "`zz`" in api("GET", "/jobs?zz=1", 422)["detail"]
     assert "'zz'" in api("GET", "/me?zz=1", 422)["detail"]
     assert "did you mean state" in api("GET", "/jobs?q=status:dead", 422)["detail"]
@@ -228,6 +231,9 @@ def test_actions_do_what_they_say_and_are_recorded(ops: Ops) -> None:
         held = ops.send.apply_async((2,), unique="until_done", unique_key="k").id
     (lock,) = api.get("/locks")["locks"]
     assert lock["job_id"] == held
+    limited = Api(ops.app, "view", "run")
+    assert limited.get("/locks")["locks"][0]["key"] == HIDDEN  # a key may contain arguments
+    assert "view_args" in limited("POST", "/locks/release", 403, json={"key": lock["key"]})["detail"]
     assert api.post("/locks/release", key=lock["key"])["job_id"] == held
     assert api("POST", "/locks/release", 404, json={"key": lock["key"]})["code"] == "lock-not-found"
 
@@ -239,6 +245,7 @@ def test_actions_do_what_they_say_and_are_recorded(ops: Ops) -> None:
         ("release", 1, "done"), ("release", None, "failed"),
     ]  # fmt: skip
     assert [each["why"] for each in recorded[:3]] == ["a test", None, "fixed"]
+    assert recorded[-2]["target"] == "lock of mail.send"
 
 
 def test_incidents_and_actions_on_all_that_match(ops: Ops) -> None:
@@ -256,7 +263,10 @@ def test_incidents_and_actions_on_all_that_match(ops: Ops) -> None:
     assert (started["total"], started["by"], started["why"]) == (3, api.name, "fixed")
     assert api.get("/actions/" + started["id"])["action"] == "replay"
     assert Api(ops.app, "view")("POST", f"/actions/{started['id']}/stop", 403)["code"] == "forbidden"
-    api.post(f"/actions/{started['id']}/stop")
+    Api(ops.app, "view", "cancel").post(f"/actions/{started['id']}/stop", why="too many")
+    (stopped, *_) = api.get("/audit", limit=1)["actions"]
+    assert (stopped["action"], stopped["target"]) == ("cancel", f"bulk action {started['id']}")
+    assert (stopped["why"], stopped["count"]) == ("too many", 1)
     assert api("POST", f"/actions/{started['id']}/stop", 409)["code"] == "action-ended"
     assert started["id"] in [each["id"] for each in api.get("/actions")["actions"]]
     assert api.post("/actions/cancel", q="state:queued task:none", dry_run=True)["total"] == 0

@@ -49,7 +49,7 @@ def release(key: str, why: str | None, as_json: bool) -> None:
     """Release a lock, so that another job can have it. The job that holds it is not touched."""
     from ..operations import locks as operations
 
-    with audited("release", f"lock {key}", why) as told:
+    with audited("release", operations.named(key), why) as told:
         lock = operations.release(services(), key)
         told.acted_on(int(lock is not None))
     if lock is None:

@@ -184,7 +184,10 @@ def _given(name: str, text: str | None, kind: type, stored: Any, shown: Any) -> 
     if not isinstance(given, kind):
         wanted = "a JSON list, such as [1, true]" if kind is list else 'a JSON object, such as {"user_id": 1}'
         raise ArgumentsRefused(f"{name} must be {wanted}")
-    return _restored(given, shown, stored, name)
+    try:
+        return _restored(given, shown, stored, name)
+    except RecursionError as exc:
+        raise ArgumentsRefused(f"{name} is nested too deeply") from exc
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

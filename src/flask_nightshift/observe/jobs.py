@@ -122,16 +122,22 @@ def key_from(text: str) -> Key:
     moment, comma, job_id = text.partition(",")
     if not moment and job_id:
         return Key(None, job_id)
-    try:
-        at = datetime.fromisoformat(moment)
-    except ValueError:
-        at = None
+    at = _moment(moment)
     if at is None or not comma or not job_id:
         raise InvalidKey(
             f"{text!r} is not the key of a page: a page says with which key the next one begins, "
             "such as 2026-11-27T10:00:00+00:00,0199…"
         )
-    return Key(at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), job_id)
+    return Key(at, job_id)
+
+
+def _moment(text: str) -> datetime | None:
+    """The time that ``text`` means, in UTC; None if it means none, or one that UTC cannot express."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def did_you_mean(store: Store, filters: Filters) -> list[str]:

@@ -76,7 +76,7 @@ def check_once(services: Services, envelope: Envelope) -> None:
         if marker.finished_at
         else "does it now"
     )
-    raise ArgumentsRefused(f"{who} {when} (idempotency key {key!r}), so this job would be skipped")
+    raise ArgumentsRefused(f"{who} {when} (the same idempotency key), so this job would be skipped")
 
 
 def _arguments(envelope: Envelope) -> tuple[list[Any], dict[str, Any]]:
@@ -136,8 +136,9 @@ def _relocked(
         return envelope  # the call gave the key
     try:
         key = how.lock(lock.job_id, *now).key
-    except UniqueKeyError as exc:
-        raise ArgumentsRefused(f"{exc}") from exc
+    except UniqueKeyError as exc:  # its text shows all arguments, which not everybody may see
+        cause = type(exc.__cause__).__name__
+        raise ArgumentsRefused(f"no unique key for {task.name} with these arguments: {cause}") from exc
     past = {**history(envelope.headers), UNIQUE: {**lock._replace(key=key).header()}}
     return replace(envelope, headers={**envelope.headers, HISTORY: past})
 

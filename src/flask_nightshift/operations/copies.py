@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ..config.queue_names import queue_name
+from ..dead_letters import ArchivedLetter, Status
 from ..domain.job import utcnow
 from ..domain.relations import Relations
 from ..enqueue.composed import Composed
@@ -26,6 +27,7 @@ from ..outbox import waiting_rows
 from ..services import Services
 from . import changing, dead_letters, ids, jobs
 
+GOES_ON = (Status.REPLAYED, Status.REPLAYING)
 DEAD_LETTER, OUTBOX, DELAYED = "dead letter", "durable or in an outbox", "delayed"
 
 
@@ -57,14 +59,29 @@ class Copy(NamedTuple):
 def original(services: Services, given: str) -> Original:
     """The job that ``given`` means (an id, its start or its end; also of a dead letter), with its message.
 
+    A job that was replayed, perhaps with other arguments, goes on as its message says now, and not as its dead letter
+    does, unless ``given`` is the id of the letter.
+
     Raises ``JobNotFound``, ``BodyNotKept``, ``DatabaseUnavailable`` or ``BrokerUnavailable``.
     """
     try:
-        return _of_letter(services, given)
+        archived = dead_letters.find(services, given)
     except DeadLetterNotFound:
-        pass
+        archived = None
+    if archived is not None:
+        job_id = archived.letter.job_id
+        itself = archived.letter.id.startswith(given) or archived.letter.id.endswith(given)
+        if job_id and archived.status in GOES_ON and not itself:
+            if living := _living(services, job_id, ""):
+                return living
+            if archived.new_args is not None or archived.new_kwargs is not None:
+                raise BodyNotKept(
+                    f"the job {job_id} was replayed with other arguments, and that message is not kept. To enqueue it "
+                    f"with those of its dead letter, name the letter: {archived.letter.id}"
+                )
+        return _of_letter(archived)
     job_id, queue = _named(services, given)
-    found = _in_outbox(services, job_id) or _delayed(services, job_id, queue)
+    found = _living(services, job_id, queue)
     if found is None:
         raise BodyNotKept(
             f"the message of the job {job_id} is not kept. Dead letters have theirs, durable jobs that have not "
@@ -133,8 +150,13 @@ def _complete(made: Envelope) -> Envelope:
     return replace(made, headers={**made.headers, **texts})
 
 
-def _of_letter(services: Services, given: str) -> Original:
-    letter = dead_letters.find(services, given).letter
+def _living(services: Services, job_id: str, queue: str) -> Original | None:
+    """The job as it waits in an outbox, is durable, or is delayed."""
+    return _in_outbox(services, job_id) or _delayed(services, job_id, queue)
+
+
+def _of_letter(archived: ArchivedLetter) -> Original:
+    letter = archived.letter
     if not letter.job_id or not letter.task:
         raise BodyNotKept(f"the dead letter {letter.id} is not the message of a job ({letter.reason})")
     envelope = Envelope(

@@ -22,4 +22,9 @@ def release(services: Services, key: str) -> HeldLock | None:
     return services.locks.release(key)
 
 
-__all__ = ["HeldLock", "held", "release"]
+def named(key: str) -> str:
+    """How the audit names the lock ``key``: by its task, because the rest of a key may contain arguments."""
+    return f"lock of {key.partition(':')[0]}"
+
+
+__all__ = ["HeldLock", "held", "named", "release"]

@@ -19,7 +19,7 @@ from ..message.headers import retries
 from ..worker.attempt import Ended, Report, queue_of, task_of
 from . import convention as names
 from .sending import about
-from .tracing import Instruments, Tracing, context_of, failed, links_to
+from .tracing import Instruments, Tracing, context_of, failed, harmless, links_to
 
 
 def traced(
@@ -37,23 +37,30 @@ def traced(
 def _run(
     tracing: Tracing, made: Instruments, attempt: Callable[[], Ended], request: Mapping[str, Any]
 ) -> Ended:
-    queue = queue_of(request)
-    span, around = _started(tracing, made, request, queue, str(request.get("hostname") or ""))
-    token, began = context.attach(around), time_ns()
+    queue, token = queue_of(request), None
+    span: Span = trace.INVALID_SPAN
+    with harmless():
+        span, around = _started(tracing, made, request, queue, str(request.get("hostname") or ""))
+        token = context.attach(around)
+    if token is None:
+        return attempt()
+    began = time_ns()
+    ended: Ended | None = None
     failure: Failure | None = None
     try:
         ended = attempt()
-        report = Report(*ended[1])
-        span.set_attribute(names.OUTCOME, outcome_of(report))
-        if report.kind == "failed":
-            failure = report.failure or Failure("unknown")
         return ended
     except BaseException as exc:
         failure = Failure.of(exc)
         raise
     finally:
-        context.detach(token)
-        _end(tracing, made, span, queue, (time_ns() - began) / 1e9, failure)
+        with harmless():
+            context.detach(token)
+            if ended is not None:
+                report = Report(*ended[1])
+                span.set_attribute(names.OUTCOME, outcome_of(report))
+                failure = (report.failure or Failure("unknown")) if report.kind == "failed" else None
+            _end(tracing, made, span, queue, (time_ns() - began) / 1e9, failure)
 
 
 def lost(

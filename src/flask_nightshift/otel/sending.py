@@ -27,7 +27,7 @@ from ..enqueue.publisher import JobPublisher
 from ..message.envelope import Envelope
 from ..message.unique import Holders
 from . import convention as names
-from .tracing import Instruments, Tracing, carried, current, failed, injected, links_to
+from .tracing import Instruments, Tracing, carried, current, failed, harmless, injected, links_to
 
 BEATS = "celery_beat_task"
 """A header of Beat's jobs. Several Beats compose the job of a tick, and one sends it, so only that has a span."""
@@ -68,6 +68,10 @@ class Sending:
 
     def end(self, error: BaseException | None = None) -> None:
         """The publish has ended; the rest was tried, too."""
+        with harmless():
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         seconds, told = perf_counter() - self._began, dict(self._attributes)
         self._count(self._sent, told)
         if error is not None:
@@ -84,14 +88,22 @@ class Sending:
             self._made.sent.add(messages, counted)
 
 
+def _begun(tracing: Tracing, queue: str, messages: Sequence[Mapping[str, Any]]) -> Sending | None:
+    """The span of a publish; None if it cannot be reported."""
+    made = tracing.instruments()
+    if made is not None:
+        with harmless():
+            return Sending(tracing, made, queue, messages)
+    return None
+
+
 @contextmanager
 def sending(tracing: Tracing, queue: str, message: Mapping[str, Any]) -> Iterator[Sending | None]:
     """A ``send`` span around the block, which sends one message with these headers."""
-    made = tracing.instruments()
-    if made is None:
+    send = _begun(tracing, queue, [message])
+    if send is None:
         yield None
         return
-    send = Sending(tracing, made, queue, [message])
     try:
         with current(send.span):
             yield send
@@ -116,23 +128,24 @@ def created(tracing: Tracing, jobs: Sequence[Composed]) -> Sequence[Composed]:
     made = tracing.instruments()
     if made is None:
         return jobs
-    return [
-        job
-        if carried(job.envelope.headers) or BEATS in job.envelope.headers
-        else _created(tracing, made, job)
-        for job in jobs
-    ]
+    return [_created(tracing, made, job) for job in jobs]
 
 
 def _created(tracing: Tracing, made: Instruments, job: Composed) -> Composed:
     headers = job.envelope.headers
-    span = made.tracer.start_span(
-        f"{names.CREATE} {job.queue}",
-        kind=SpanKind.PRODUCER,
-        attributes=tracing.place.of(job.queue, names.CREATE) | about(headers),
-    )
-    span.end()
-    return job._replace(envelope=_with(job.envelope, injected(span)))
+    with harmless():
+        if carried(headers) or BEATS in headers:
+            return job
+        span = made.tracer.start_span(
+            f"{names.CREATE} {job.queue}",
+            kind=SpanKind.PRODUCER,
+            attributes=tracing.place.of(job.queue, names.CREATE) | about(headers),
+        )
+        carrying = job._replace(envelope=_with(job.envelope, injected(span)))
+        with harmless():
+            span.end()
+        return carrying
+    return job
 
 
 def _with(envelope: Envelope, carrier: Mapping[str, str]) -> Envelope:
@@ -141,9 +154,10 @@ def _with(envelope: Envelope, carrier: Mapping[str, str]) -> Envelope:
 
 def _carrying(envelope: Envelope, send: Sending | None) -> Envelope:
     """``envelope``, with the context of ``send`` if it carries none."""
-    if send is None or carried(envelope.headers):
-        return envelope
-    return _with(envelope, injected(send.span))
+    with harmless():
+        if send is not None and not carried(envelope.headers):
+            return _with(envelope, injected(send.span))
+    return envelope
 
 
 class TracedPublisher(JobPublisher):
@@ -162,8 +176,9 @@ class TracedPublisher(JobPublisher):
         given = dict(call.options.get("headers") or {})
         told = {**given, "id": job_id, "task": call.name, "root_id": call.options.get("root_id")}
         with sending(tracing, destination(self._app, call).name, told) as send:
-            if send is not None and not carried(given):
-                given |= injected(send.span)
+            with harmless():
+                if send is not None and not carried(given):
+                    given |= injected(send.span)
             options = {**call.options, "headers": given} if given else call.options
             return super()._publish_by_celery(call._replace(options=options), job_id)
 
@@ -192,14 +207,10 @@ class TracedBroker:
         self, envelopes: Sequence[Envelope], queue: str, *, held: Holders | None = None, **options: Any
     ) -> Iterator[int]:
         """As ``Publisher.publish_many``; the span is current only while the broker works."""
-        made = self._tracing.instruments()
-        if made is None:
+        send, before = _begun(self._tracing, queue, [each.headers for each in envelopes]), len(held or ())
+        if send is None:
             yield from self._broker.publish_many(envelopes, queue, held=held, **options)
             return
-        send, before = (
-            Sending(self._tracing, made, queue, [each.headers for each in envelopes]),
-            len(held or ()),
-        )
         carrying = [_carrying(each, send) for each in envelopes]
         steps = iter(self._broker.publish_many(carrying, queue, held=held, **options))
         try:
@@ -237,10 +248,9 @@ class TracedTicks:
         self, envelope: Envelope, queue: str, tick: Tick, *, due: datetime | None, held: Holders
     ) -> Claim:
         """As ``Ticks.publish``. A span that does not end is not reported: another Beat has sent that job."""
-        made = self._tracing.instruments()
-        if made is None:
+        send = _begun(self._tracing, queue, [envelope.headers])
+        if send is None:
             return self._ticks.publish(envelope, queue, tick, due=due, held=held)
-        send = Sending(self._tracing, made, queue, [envelope.headers])
         try:
             with current(send.span):
                 claim = self._ticks.publish(_carrying(envelope, send), queue, tick, due=due, held=held)

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from threading import Lock
+from time import monotonic
 from typing import Any, NamedTuple
 
 from opentelemetry import context, metrics, propagate, trace
@@ -25,12 +26,29 @@ from . import convention as names
 SCOPE = "flask_nightshift"
 FLUSH_MS = 2000
 """Milliseconds that a process which ends waits for each of its exporters."""
+TELL_SECONDS = 10.0
+"""Seconds between two log lines about reports that fail."""
 REMEDY = (
     "both would report each job: do not call CeleryInstrumentor().instrument(), or set "
     "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=celery where opentelemetry-instrument starts the process"
 )
 
 logger = logging.getLogger("flask_nightshift.otel")
+
+
+_told_at = 0.0
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """A report that fails changes nothing of what becomes of a job. The log has such an error at most every 10 s."""
+    global _told_at
+    try:
+        yield
+    except Exception:
+        if _told_at == 0.0 or monotonic() - _told_at > TELL_SECONDS:
+            _told_at = monotonic()
+            logger.exception("otel.not_reported")
 
 
 class Providers(NamedTuple):
@@ -64,7 +82,15 @@ class Tracing:
         self._refused = False
 
     def instruments(self) -> Instruments | None:
-        """Those of this process; None while the contrib instrumentation of Celery is on, because it reports jobs."""
+        """Those of this process; None if they cannot be made.
+
+        None also while the contrib instrumentation of Celery is on, because it reports jobs.
+        """
+        with harmless():
+            return self._instruments()
+        return None
+
+    def _instruments(self) -> Instruments | None:
         if is_contrib_on():
             if not self._refused:
                 self._refused = True
@@ -177,6 +203,7 @@ __all__ = [
     "context_of",
     "current",
     "failed",
+    "harmless",
     "injected",
     "is_contrib_on",
     "links_to",

@@ -26,6 +26,9 @@ _SIGNALS = tuple(
     if hasattr(signal, name)
 )
 
+_of_parents: list[asyncio.AbstractEventLoop] = []
+"""In a forked copy: the loops of the parent, which are kept as they are."""
+
 logger = logging.getLogger("flask_nightshift.task")
 
 
@@ -88,7 +91,9 @@ class JobLoop:
             loop.close()
 
     def forget(self) -> None:
-        """In a forked copy: the loop is the parent's."""
+        """In a forked copy: the loop is the parent's. Closing it here would change what wakes the parent."""
+        if self._loop is not None:
+            _of_parents.append(self._loop)
         self._loop = None
 
 

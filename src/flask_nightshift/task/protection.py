@@ -26,6 +26,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import celery
+from billiard.exceptions import TimeLimitExceeded
 from celery.app.task import get_actual_ignore_result
 from celery.exceptions import Ignore, Reject, Retry
 from celery.local import Proxy
@@ -137,7 +138,8 @@ class Protected(JobTask):
         policy = self.policy.limited_to(outcome.max_retries) if outcome.has_max_retries else self.policy
         decision = decide(
             policy,
-            retriable=self.retriable(exc),
+            retriable=isinstance(exc, TimeLimitExceeded)
+            or self.retriable(exc),  # as of a process that is killed
             retries=self.request.retries,
             now=utcnow(),
             rng=random.random,

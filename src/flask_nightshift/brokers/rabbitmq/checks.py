@@ -22,15 +22,33 @@ def findings(
     ``celery`` are the user's settings of Celery.
     """
     version, queues = topology.server_version(connection), list(queues)
-    return [
+    found = [
         _version(version),
         rules.priorities(version),
         *_consumer_timeout(version, longest_time_limit),
         *rules.deprecated(version, queues, celery),
         *_declarations(connection, queues),
-        *(rules.policy(connection, queues[0].name) if queues else ()),
         _alarms(connection),
     ]
+    if queues and found[-1].level == "ok":  # during an alarm the server takes no message to try
+        found += _policy(connection, queues[0].name)
+    return found
+
+
+def _policy(connection: Any, queue: str) -> list[Finding]:
+    """What policies do, if this user may try it."""
+    try:
+        return list(rules.policy(connection, queue))
+    except (*connection.connection_errors, *connection.channel_errors, TimeoutError) as exc:
+        return [
+            Finding(
+                "info",
+                "policy",
+                f"policies could not be tried with a queue named {queue}{rules.PROBE}…: {exc}",
+                f"Let the user configure, write and read such queues, or look: rabbitmqctl list_policies. "
+                f"A delivery-limit must be {topology.RETURNS} or more, and delayed-retry-type must be unset.",
+            )
+        ]
 
 
 def other_queue(name: str) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import RowMapping
 
 from ...brokers.values import DelayedJob
 from ...domain.job import JobState, utcnow
 from ...domain.recording import ALL
-from ...message.headers import history
+from ...message.headers import attempts, history, parse_time
 from ...observe.jobs import Filters
 from ...services import Services
 from ...store.bulk_actions import Position, Progress
@@ -40,7 +40,11 @@ def extent(services: Services, filters: Filters) -> tuple[int, Position | None]:
 
 
 def carry_out(portion: Portion, filters: Filters) -> None:
-    """Run the next jobs. Each leaves the delayed ones, so the next portion finds those that are left."""
+    """Run the next jobs. Each leaves the delayed ones, so the next portion finds those that are left.
+
+    A job that fails comes back as a retry, with a later attempt. One that is postponed comes back as it was. So the
+    action ends when it has met as many as were planned.
+    """
     last, services = portion.action.last, portion.services
     done, why = 0, Counter[str]()
     found = [
@@ -52,7 +56,8 @@ def carry_out(portion: Portion, filters: Filters) -> None:
             done += 1
         else:
             why["it is not delayed (any more)"] += 1
-    ended = len(found) < portion.size or not done
+    met = portion.action.acted + portion.action.skipped + len(found)
+    ended = len(found) < portion.size or not done or met >= portion.action.total
     portion.finish_alone(Progress(None, done, why, ended=ended, rest=done / portion.action.rate))
 
 
@@ -65,10 +70,14 @@ def _matching(services: Services, filters: Filters, until: datetime | None) -> I
         for job in delayed.soonest(queue, MOST):
             state = JobState.RETRYING if job.envelope.headers.get("retries") else JobState.QUEUED
             row = {"state": str(state), "task": job.task, "queue": queue}
-            enqueued = history(job.envelope.headers).get("enqueued_at")
-            late = until is not None and enqueued is not None and datetime.fromisoformat(enqueued) > until
-            if not late and filters.admits(cast("RowMapping", row)):
+            if not _is_later(job.envelope.headers, until) and filters.admits(cast("RowMapping", row)):
                 yield job
+
+
+def _is_later(headers: Mapping[str, Any], until: datetime | None) -> bool:
+    """Whether the job was enqueued, or its last attempt began, after ``until``."""
+    times = [history(headers).get("enqueued_at"), *(each.get("at") for each in attempts(headers)[-1:])]
+    return until is not None and any(at > until for at in map(parse_time, times) if at is not None)
 
 
 __all__ = ["carry_out", "extent", "fits"]

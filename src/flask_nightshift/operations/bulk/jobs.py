@@ -24,7 +24,7 @@ from ..cancelling import busy_workers, cannot_kill
 from ..delayed import hold
 from ..dropping import drop
 from . import delayed
-from .portion import Portion, restored
+from .portion import NotUnderstood, Portion, restored
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -79,6 +79,8 @@ def extent(services: Services, action: str, filters: Filters) -> tuple[int, Posi
 def carry_out(portion: Portion) -> None:
     """Cancel or run the next jobs."""
     action = portion.action
+    if action.action not in _STATES:
+        raise NotUnderstood(f"this version does not know the action {action.action}")
     if action.last is None:
         portion.finish_alone(Progress(None, 0, {}, ended=True, rest=0.0))
         return

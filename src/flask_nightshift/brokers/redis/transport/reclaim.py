@@ -91,6 +91,8 @@ def _reclaim(client: Redis, consumer: str, keys: KeySpace, names: list[str], arg
         total, begun = total + returned, begun + [text.decode(errors="replace") for text in told]
         if not some_left:
             break
+    else:  # the next look finds it dead again
+        return
     log.taken_over(consumer, total, begun)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ....domain.actor import CANCEL, DISCARD, REPLAY, RUN, VIEW, VIEW_ARGS
 from ....observe import incidents as causes
 from ....observe import query
-from ....operations import bulk
+from ....operations import audit, bulk
 from ....operations.dead_letters import Filters
 from ..call import Call
 from ..problems import Problem
@@ -63,10 +63,15 @@ def action(call: Call) -> Any:
 
 @post("/actions/<action_id>/stop", BulkAction, permission=VIEW, body=Reason)
 def stop_action(call: Call) -> Any:
-    """End an action; what it has done stays done. It needs the permission that the action needed."""
+    """End an action; what it has done stays done. It needs the permission that the action needed, or `cancel`."""
     found = bulk.find(call.services, call.path["action_id"])
-    call.needs(found.action)
-    return bulk.cancel(call.services, found.id).as_dict()
+    if not call.actor.may(CANCEL):
+        call.needs(found.action if found.action in bulk.ACTIONS else CANCEL)
+    about = f"bulk action {found.id}"
+    with audit.acting(call.services, "cancel", about, by=call.actor, why=call.body.why) as told:
+        stopped = bulk.cancel(call.services, found.id)
+        told.acted_on(1)
+    return stopped.as_dict()
 
 
 @post("/actions/replay", Started, permission=REPLAY, body=ReplayAll)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....domain.actor import RUN
+from ....domain.actor import RUN, VIEW_ARGS
 from ....operations import audit
 from ....operations import locks as operations
 from ..call import Call
@@ -15,17 +15,19 @@ from ..shapes.system import Lock, Locks, LocksWanted, ReleaseLock
 
 @get("/locks", Locks, query=LocksWanted)
 def locks(call: Call) -> Any:
-    """The locks of unique jobs, by key."""
+    """The locks of unique jobs, by key. A key may contain arguments, so it is hidden without `view_args`."""
     limit = call.query.limit
     found = operations.held(call.services, limit + 1)
-    return {"locks": [each.as_dict() for each in found[:limit]], "more": len(found) > limit}
+    return {"locks": [call.hide(each.as_dict(), "key") for each in found[:limit]], "more": len(found) > limit}
 
 
 @post("/locks/release", Lock, permission=RUN, body=ReleaseLock)
 def release_lock(call: Call) -> Any:
     """Release a lock, so that another job can have it. The job that holds it is not touched."""
+    call.needs(VIEW_ARGS, "releasing a lock, whose key may contain arguments,")
     key = call.body.key
-    with audit.acting(call.services, "release", f"lock {key}", by=call.actor, why=call.body.why) as action:
+    about = operations.named(key)
+    with audit.acting(call.services, "release", about, by=call.actor, why=call.body.why) as action:
         lock = operations.release(call.services, key)
         if lock is None:
             raise Problem(404, "lock-not-found", f"no job holds the lock {key[:200]!r}")

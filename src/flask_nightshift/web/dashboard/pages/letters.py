@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ....domain.job import Reason
@@ -190,8 +190,8 @@ def _after(text: str) -> tuple[datetime, str] | None:
     said, _, letter_id = text.partition(",")
     try:
         at = datetime.fromisoformat(said)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise Refused(400, "No such page", "The address is not one of a page of this list.")
-    return at, letter_id
+        if at.tzinfo is not None:
+            return at.astimezone(UTC), letter_id
+    except (ValueError, OverflowError):
+        pass
+    raise Refused(400, "No such page", "The address is not one of a page of this list.")

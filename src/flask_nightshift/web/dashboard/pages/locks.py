@@ -42,7 +42,7 @@ def release_lock(call: Call) -> Done:
     """Release a lock."""
     key = _key(call)
     lock = operations.release(call.services, key)
-    to, target = call.url("locks"), f"lock {key}"
+    to, target = call.url("locks"), operations.named(key)
     if lock is None:
         return Done(said="No job holds that lock any more.", to=to, target=target, count=0, good=False)
     return Done(

@@ -32,7 +32,7 @@ def run_entry(call: Call) -> Done:
     return _done(call, name, f"{name} is enqueued as the job {job_id}.")
 
 
-@action("/schedules/skip", permission="run", verb="skip")
+@action("/schedules/skip", permission="pause", verb="skip")
 def skip_entry(call: Call) -> Done:
     """Leave out the entry's next run."""
     name = _name(call)

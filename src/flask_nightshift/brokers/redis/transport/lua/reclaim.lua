@@ -55,6 +55,10 @@ end
 if wanted == '' or #gone == 0 then return gone end
 local lease, started, told = KEYS[6], KEYS[7], {}
 local places = places_of(7, 7 + 2 * missing)
+for _, number in ipairs(redis.call('HKEYS', lease)) do  -- all or nothing: a consumer that keeps some would live on
+  local queue, step = unpack_leased(redis.call('HGET', lease, number))
+  if not places[queue .. '\0' .. step] then return {0, 1, {}} end
+end
 local had_begun = begun(started)
 local function counts(number)
   if not had_begun(number) then return false end
