@@ -98,7 +98,7 @@ def test_the_metadata(built: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     told = metadata(built)
     assert (told["Name"], told["Version"]) == (project["name"], project["version"])
-    assert set(told.get_all("Provides-Extra", [])) == {"embedded", "mcp", "postgres"}, (
+    assert set(told.get_all("Provides-Extra", [])) == {"embedded", "mcp", "otel", "postgres"}, (
         "the others are for developers"
     )
     assert project["description"] in str(told["Summary"])
