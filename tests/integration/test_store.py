@@ -219,7 +219,7 @@ class TestProcesses:
         for _ in range(5):
             sqlite.ping()
             join(fork(lambda: None))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 15
         assert not held.is_set()
         other.execute("ROLLBACK")
         waiting.join(10)
