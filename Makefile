@@ -14,7 +14,7 @@ LOCK ?= --constraint requirements.lock
 LOWEST_TESTS ?= tests/unit tests/contract/test_memory.py tests/integration/test_cli.py tests/integration/test_metrics.py
 # the tests that tell most about newer servers; `SERVERS=newer make test` runs all
 NEWER_TESTS = tests/chaos/test_rabbitmq.py tests/contract/test_broker.py tests/contract/test_rabbitmq.py \
-  tests/contract/test_rabbitmq_rules.py tests/contract/test_redis.py tests/integration/test_worker_control.py
+  tests/contract/test_rabbitmq_rules.py tests/contract/test_redis.py
 NEWER_ONLY = (rabbitmq or redis) and not (no_job_is_lost and not (broker-kill or worker-tree-kill))
 NEWEST_ARGS = --disable-pip-version-check --quiet --retries 0 --timeout 10
 

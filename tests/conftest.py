@@ -93,6 +93,17 @@ TWINS = {
     "rabbitmq-sqlite": "rabbitmq-postgres",
 }
 """What a name of a test that ``QUICK=1`` leaves out contains, and what that of its twin contains instead."""
+LEFT_OUT = (
+    "browser/test_docs_site.py", "idioms/test_move.py", "idioms/test_web_servers.py",
+    "integration/test_alerts_fire.py", "integration/test_app_migrations.py", "integration/test_benchmarks.py",
+    "integration/test_bounds.py", "integration/test_celery_worker.py", "integration/test_early_acks.py",
+    "integration/test_frozen_worker.py", "integration/test_innocents.py", "integration/test_many_apps.py",
+    "integration/test_names_and_queues.py", "integration/test_poor_systems.py", "integration/test_shop_strangers.py",
+    "integration/test_worker_servers.py",
+)  # fmt: skip
+"""Files that ``QUICK=1`` leaves out, because CI has 30 minutes: their tests are long, and others meet the same code."""
+FAULTS_ALONE = ("worker-tree-kill", "child-kill", "broker-kill", "connection-cut", "mixed")
+"""The faults of chaos that ``QUICK=1`` injects on each server; ``make chaos`` has all."""
 KEPT = [
     f"test_broker.py::{name}[cluster"
     for name in (
@@ -116,8 +127,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     every = {item.nodeid for item in items}
 
     def has_twin(item: pytest.Item) -> bool:
-        if item.get_closest_marker("thorough"):
+        if item.get_closest_marker("thorough") or item.nodeid.split("::")[0].endswith(LEFT_OUT):
             return True
+        if "::test_no_job_is_lost[" in item.nodeid:
+            return item.nodeid.partition("[")[2].rstrip("]") not in FAULTS_ALONE
         if any(name in item.nodeid for name in KEPT):
             return False
         names = {item.nodeid.replace(*each) for each in TWINS.items()} - {item.nodeid}

@@ -56,7 +56,13 @@ _TEXTS = [
 ]
 
 
-@pytest.fixture(params=["prefork", "threads", "solo", "gevent"])
+@pytest.fixture(
+    params=[
+        "prefork",
+        "threads",
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in ("solo", "gevent")),
+    ]
+)
 def pool(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -77,7 +83,9 @@ def test_it_is_the_same_on_rabbitmq(rabbitmq: Server, tmp_path: Path) -> None:
     _are_the_same(seen, short)
 
 
-@pytest.mark.parametrize("watcher", ["signals", "sentry", pytest.param("otel", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "watcher", ["signals", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("sentry", "otel"))]
+)
 def test_a_watched_worker_goes_celerys_way(valkey: Server, tmp_path: Path, watcher: str) -> None:
     with running(tmp_path, valkey.fresh_url(), WATCHED=watcher, **_settings(tmp_path)) as system:
         seen, short = run_both_ways(system, "prefork", deaths=False)
