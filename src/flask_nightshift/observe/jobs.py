@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select
@@ -20,6 +20,7 @@ from ..errors import InvalidKey
 from ..options.task import meant
 from ..store import Store, tags
 from ..store.tables import jobs, kinds
+from ..text.moments import iso_time
 from .filters import NAMED, Filters
 from .job_keys import Key, Keys, Window
 
@@ -122,22 +123,13 @@ def key_from(text: str) -> Key:
     moment, comma, job_id = text.partition(",")
     if not moment and job_id:
         return Key(None, job_id)
-    at = _moment(moment)
+    at = iso_time(moment)
     if at is None or not comma or not job_id:
         raise InvalidKey(
             f"{text!r} is not the key of a page: a page says with which key the next one begins, "
             "such as 2026-11-27T10:00:00+00:00,0199…"
         )
     return Key(at, job_id)
-
-
-def _moment(text: str) -> datetime | None:
-    """The time that ``text`` means, in UTC; None if it means none, or one that UTC cannot express."""
-    try:
-        at = datetime.fromisoformat(text)
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def did_you_mean(store: Store, filters: Filters) -> list[str]:

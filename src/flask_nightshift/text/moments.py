@@ -27,8 +27,20 @@ def moment(text: str, now: datetime) -> datetime:
 def _moment(text: str, now: datetime) -> datetime:
     if span := _DURATION.fullmatch(text):
         return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    return _iso(text)
+
+
+def iso_time(text: str) -> datetime | None:
+    """The ISO time ``text`` in UTC (which it means without an offset); None if it is none, or beyond the calendar."""
+    try:
+        return _iso(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _iso(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-__all__ = ["EXAMPLES", "moment"]
+__all__ = ["EXAMPLES", "iso_time", "moment"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ....domain.job import Reason
@@ -11,6 +11,7 @@ from ....observe.incidents import DAY, HOUR, Wanted
 from ....operations import dead_letters
 from ....operations.dead_letters import ArchivedLetter, Filters, Result
 from ....text.counts import plural
+from ....text.moments import iso_time
 from ..call import Call, Done, Refused, View, show
 from ..routing import action, page
 
@@ -188,10 +189,7 @@ def _after(text: str) -> tuple[datetime, str] | None:
     if not text:
         return None
     said, _, letter_id = text.partition(",")
-    try:
-        at = datetime.fromisoformat(said)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC), letter_id
-    except (ValueError, OverflowError):
-        pass
-    raise Refused(400, "No such page", "The address is not one of a page of this list.")
+    at = iso_time(said)
+    if at is None:
+        raise Refused(400, "No such page", "The address is not one of a page of this list.")
+    return at, letter_id
