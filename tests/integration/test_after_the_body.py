@@ -20,6 +20,7 @@ from afterapp import (
     held,
     hooks,
     jobs,
+    slow_value,
     torn_down,
     turned_away,
     unstorable,
@@ -78,6 +79,15 @@ def test_an_error_after_the_body(request: pytest.FixtureRequest, broker: str, tm
         assert order.index(f"{marks['unstorable']} done") < order.index(
             f"{away} begun", order.index(f"{away} begun") + 1
         )
+
+
+def test_a_soft_limit_that_is_reached_after_the_body(valkey: Any, tmp_path: Path) -> None:
+    with working(tmp_path, valkey.fresh_url()) as system:
+        marker = mark()
+        job = slow_value.delay(marker)
+        system.until(lambda: state(job) in ("succeeded", "dead"), 60, "it does not end")
+        assert state(job) == "succeeded"
+        assert system.events(marker) == ["begun"]
 
 
 def test_results_reach_a_backend_that_was_down_later(

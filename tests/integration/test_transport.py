@@ -63,6 +63,17 @@ def test_the_prefetch_is_used_and_not_exceeded(harness: Harness, prefetch: int) 
     assert reader.within(0.2) == []
 
 
+def test_a_claim_takes_no_more_than_some_megabytes_and_goes_on(harness: Harness) -> None:
+    """The window is reckoned from messages that came before, which may have been small ones."""
+    size = 2_000_000  # a third more in base64
+    for number in range(12):
+        harness.publish([number, "x" * size])
+    reader = harness.reader(prefetch=100)
+    first = reader.next(20)
+    assert len(harness.ready()) in (12 - 7, 12 - 6)
+    assert [each.payload[0] for each in (first, *reader.take(11))] == list(range(12))
+
+
 def test_without_a_prefetch_limit_one_at_a_time_is_taken(harness: Harness) -> None:
     for number in range(3):
         harness.publish(number)

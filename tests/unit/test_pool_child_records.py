@@ -16,6 +16,7 @@ import pytest
 
 from driven_pool import DrivenPool, Gate, driven
 from flask_nightshift.worker.pools.shared import (
+    NO_REPORT,
     Ended,
     Kind,
     Lost,
@@ -30,6 +31,7 @@ from flask_nightshift.worker.pools.shared import (
 from flask_nightshift.worker.pools.shared import fence as fences
 from flask_nightshift.worker.pools.shared.accounts import SETTLES
 from flask_nightshift.worker.pools.shared.child import Child
+from flask_nightshift.worker.pools.shared.events import PLAIN
 from flask_nightshift.worker.pools.shared.ring import End
 
 
@@ -590,6 +592,74 @@ def test_a_body_that_will_not_be_ended_ends_and_its_child_leaves() -> None:
         pool.until(lambda: pool.end_of(job))
         assert pool.of(Ended)[0].body == b"stubborn"
         pool.until(lambda: child not in pool.pool.processes)
+
+
+def test_sigterm_ends_a_body_that_has_caught_its_soft_limit_or_an_earlier_sigterm() -> None:
+    gate = Gate()
+
+    def body(_: bytes) -> bytes:
+        try:
+            time.sleep(30)
+        except (SoftLimitReached, SystemExit):
+            gate[1] = 1
+            time.sleep(30)
+        return b""
+
+    with driven(1, body) as pool:
+        for terms, first in ((Terms(soft=0.1), None), (PLAIN, signal.SIGTERM)):
+            gate[1] = 0
+            job = pool.submit(b"", terms)
+            pool.until(lambda: pool.of(Started) and pool.of(Started)[-1].job == job)  # noqa: B023
+            if first is not None:
+                pool.pool.terminate(job, first)
+            pool.until(lambda: gate[1])
+            pool.pool.terminate(job, signal.SIGTERM)
+            pool.until(lambda: pool.end_of(job))  # noqa: B023
+            assert pool.of(Lost)[-1].job == job
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_child_that_may_open_no_more_files_reports_an_end_and_leaves(final: bool) -> None:
+    import resource
+
+    def leak(size: bytes) -> bytes:
+        if size != b"0":
+            open_files = max(map(int, os.listdir("/proc/self/fd")))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+            with suppress(OSError):
+                while os.open("/", os.O_RDONLY):
+                    pass
+        return bytes(int(size))
+
+    troubles: list[str] = []
+    with driven(1, Work(leak, returned=lambda _: final), trouble=troubles.append) as pool:
+        job = pool.submit(b"100000")
+        pool.until(lambda: pool.end_of(job))
+        found = pool.end_of(job)
+        if final:
+            assert isinstance(found, Ended)
+            assert found.kind is Kind.UNREPORTED
+        else:
+            assert isinstance(found, Lost)
+            assert found.why == NO_REPORT
+        pool.until(lambda: troubles)
+        assert "it may open no more files" in troubles[0]
+        job = pool.submit(b"0")  # by a new child
+        pool.until(lambda: pool.end_of(job))
+        assert isinstance(pool.end_of(job), Ended)
+
+
+def test_jobs_come_back_in_order() -> None:
+    gate = Gate()
+    with driven(1, lambda _: gate.wait()) as pool:
+        pool.submit()
+        pool.until(lambda: pool.of(Started))
+        jobs = [pool.submit() for _ in range(20)]
+        for job in jobs:
+            pool.pool.take_back(job)
+        pool.until(lambda: len(pool.of(Returned)) == 20)
+        assert [event.job for event in pool.of(Returned)] == jobs
+        gate.open()
 
 
 class DiesBeforeItReports(Child):

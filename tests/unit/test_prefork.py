@@ -26,6 +26,7 @@ from flask_nightshift.worker.pools.ahead import MOST, Ahead
 from flask_nightshift.worker.pools.places import Places
 from flask_nightshift.worker.pools.prefork import JobPool
 from flask_nightshift.worker.pools.shared import staff, supported
+from flask_nightshift.worker.pools.shared.ring import Ring
 
 linux = pytest.mark.skipif(not supported(), reason="the pool needs Linux")
 
@@ -326,6 +327,34 @@ def test_it_stops_when_what_runs_has_ended(turned: Callable[..., Turned]) -> Non
     assert pool.words("runs") == ["accepted", "returned"]
     assert pool.told["waits"] == []
     assert pool.pool.apply_async(sum, [[1]]) is None
+
+
+@linux
+def test_a_stop_within_a_turn_comes_after_it(
+    turned: Callable[..., Turned], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """As by the signal handler of Celery's cold stop, which may interrupt whatever the pool does."""
+    pool = turned(2)
+    pool.call("runs", time.sleep, 0.5)
+    pool.call("short", sum, [1])
+    pool.pid_of("runs")
+    take, stops = Ring.take, [pool.pool.stop]
+
+    def interrupted(ring: Ring) -> Any:
+        ends = take(ring)
+        if ends and stops:
+            stops.pop()()
+        return ends
+
+    monkeypatch.setattr(Ring, "take", interrupted)
+    pool.call("waits", sum, [2])
+    pool.until(lambda: not stops and pool.pool._kernel is None)
+    assert pool.words("runs") == ["accepted", "returned"]
+    assert pool.words("short") == ["accepted", "returned"]
+    assert pool.pool.apply_async(sum, [[1]]) is None
+    pool.hub.call_later(0.01, lambda: None)
+    pool.hub.run_once()  # what it had asked of the loop does no harm
+    assert not caplog.records
 
 
 def test_a_plain_success_has_no_body() -> None:

@@ -51,9 +51,9 @@ class AttemptOutcome:
     has other arguments. ``options`` are the retry's ``queue``, ``priority`` and ``expires``. ``asked`` is what the body
     asked for: ``celery.exceptions.Retry``, made by ``retry()``, ``Postponed`` or ``StoppedByCancel``. ``result`` is the
     return value as JSON text, if it is short and the task keeps results. ``returned``: the body has returned, so no
-    later error makes it run again. ``eager``: it runs in its caller's process (``apply()``). ``end``: the body has run,
-    and the tracer has not got its end yet. ``skipped``: the body did not run. ``progress`` takes the body's reports of
-    its progress.
+    later error makes it run again. ``followed``: jobs follow that are enqueued after it. ``eager``: it runs in its
+    caller's process (``apply()``). ``end``: the body has run, and the tracer has not got its end yet. ``skipped``: the
+    body did not run. ``progress`` takes the body's reports of its progress.
     """
 
     job_id: str
@@ -68,6 +68,7 @@ class AttemptOutcome:
     has_max_retries: bool = False
     result: str | None = None
     returned: bool = False
+    followed: bool = False
     end: BodyEnd | None = None
     skipped: Skipped | None = None
     progress: Progress | None = None

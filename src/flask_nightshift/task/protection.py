@@ -21,14 +21,14 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import celery
 from billiard.exceptions import TimeLimitExceeded
 from celery.app.task import get_actual_ignore_result
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celery.local import Proxy
 from flask import Flask
 
@@ -128,9 +128,11 @@ class Protected(JobTask):
             raise
         if outcome.asked is not None:  # throw=False, or the body has caught it
             raise outcome.asked
+        outcome.followed = bool(request.callbacks or request.chain or request.chord)
         outcome.returned = True
         if not get_actual_ignore_result(self, request):
-            outcome.result = _as_json(result)
+            with suppress(SoftTimeLimitExceeded):  # the body was in time; its value is a large one
+                outcome.result = _as_json(result)
         return result
 
     def _judge(self, outcome: AttemptOutcome, exc: Exception) -> None:

@@ -28,6 +28,8 @@ STALLED = 1.0
 """Seconds after which a worker whose children seem stuck takes jobs again; a child may have been replaced meanwhile."""
 EACH = 4
 """Jobs that a worker with many children may hold for each, if its broker limits what it holds."""
+GATHER = 0.03
+"""Seconds for which jobs wait for those that the pool gives back, so that all go back in their order."""
 ADJUST_EVERY = 0.02
 """Seconds between two changes of what a broker sends by itself."""
 
@@ -143,7 +145,7 @@ class Line:
         """A job has arrived, and may have to wait."""
         task = message.headers.get("task")
         if task is not None and self._by_time:
-            limited = self._owner.task_buckets[task] is not None
+            limited = self._owner.task_buckets.get(task) is not None
             self._look_ahead.arrived(task, len(message.body or ""), limited=limited)
             self._watch()
 
@@ -216,8 +218,6 @@ class Line:
         if len(missed) < len(unstarted):
             self._look_in(AHEAD)
         self._take_back([each for each in unstarted if id(each.message) in missed])
-        if self._leaving:
-            self._return()
 
     def withdraw(self, queues: Set[str]) -> None:
         """No job of ``queues`` may begin here: return what the broker takes back uncounted."""
@@ -228,13 +228,14 @@ class Line:
     def _take_back(self, requests: list[Any]) -> None:
         """Return those of the ``requests`` that no child has begun."""
         wanted = set(map(id, requests))
+        in_pool = getattr(self._owner.pool, "unstarted", 0)
         leaving = [args[0] for _, args, _ in self.waiting if id(args[0]) in wanted]
         if leaving:
             kept = [entry for entry in self.waiting if id(entry[1][0]) not in wanted]
             self.waiting.clear()
             self.waiting.extend(kept)
-            self.leave(leaving)
-        if getattr(self._owner.pool, "unstarted", 0):
+            self.leave(leaving, GATHER if in_pool else 0.0)
+        if in_pool:
             self._owner.pool.take_back_unstarted({each.id for each in requests})
 
     def _limited(self, which: Callable[[Any], bool]) -> list[Any]:
@@ -267,13 +268,19 @@ class Line:
             self.waiting.clear()
             self.leave(waiting)
 
-    def leave(self, requests: list[Any]) -> None:
-        """``requests`` (``JobRequest``) have not begun and do not begin here: return them soon, in one step."""
+    def leave(self, requests: list[Any], after: float = 0.0) -> None:
+        """``requests`` (``JobRequest``) have not begun and do not begin here: return them soon, in one step.
+
+        ``after``: seconds for which to wait for others.
+        """
         for request in requests:
             task_ready(request)
             request.settled = True
         if not self._leaving and requests:
-            self._owner.soon(self._return)
+            if after:
+                self._later(after, self._return)
+            else:
+                self._owner.soon(self._return)
         self._leaving += requests
         if self._closed:
             self._return()

@@ -53,6 +53,23 @@ def unstorable(marker: str) -> Any:
     return threading.Lock()
 
 
+class Slow(dict[str, str]):
+    """A value that takes two seconds to encode, the first time."""
+
+    def items(self) -> Any:
+        if not self.get("encoded"):
+            self["encoded"] = "yes"
+            time.sleep(2)
+        return super().items()
+
+
+@jobs.task(name="after.slow_value", ignore_result=False, soft_time_limit=1, time_limit=60, **FAST)
+def slow_value(marker: str) -> Slow:
+    """Return in time what takes longer than the soft limit to encode."""
+    note(marker, "begun")
+    return Slow(marker=marker)
+
+
 @jobs.task(name="after.body", ignore_result=False, max_retries=0)
 def body(parts: list[Any]) -> int:
     return len(parts)

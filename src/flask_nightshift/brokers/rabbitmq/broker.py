@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
+from operator import attrgetter
 from time import monotonic
 from typing import Any
 
@@ -164,9 +165,12 @@ class RabbitMQBroker(RabbitMQPublisher):
         return [each for each in messages if queue_of(each) in empty]
 
     def return_unstarted(self, messages: Sequence[Any]) -> None:
-        """Publish a copy of each to the tail of its queue, then acknowledge them: other returns count as deliveries."""
+        """Publish a copy of each to the tail of its queue, then acknowledge them: other returns count as deliveries.
+
+        They go in the order in which they came.
+        """
         queues: dict[str, list[Any]] = {}
-        for message in messages:
+        for message in sorted(messages, key=attrgetter("delivery_tag")):
             if not message.acknowledged:
                 queues.setdefault(queue_of(message), []).append(message)
         for queue, its in queues.items():

@@ -43,7 +43,7 @@ class Driver:
         try:
             wait = self._do()
         finally:  # also if the start of the next job has raised
-            if wait is not None:
+            if wait is not None and not self._over:
                 self._turn_within(wait)
 
     def _turn_within(self, seconds: float) -> None:
@@ -58,7 +58,8 @@ class Driver:
         Celery acknowledges by ``call_soon``, and kombu's loop makes what a timer calls soon only after the next event.
         """
         self._due = math.inf
-        self._pool.ask_for_a_turn()
+        if not self._over:
+            self._pool.ask_for_a_turn()
 
     def run_until_empty(self, seconds: float) -> None:
         """Turn the pool until it has no processes, for ``seconds`` at the most; then close it.

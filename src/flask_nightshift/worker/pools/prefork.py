@@ -23,6 +23,7 @@ from . import wire
 from .driver import Driver
 from .handed import Handed
 from .hands import Hands
+from .section import Section
 from .shared import Pool, Terms, supported
 from .support import Support
 from .worker_process import WorkerProcess
@@ -60,6 +61,7 @@ class JobPool(BasePool):
         self._driver: Driver | None = None
         self._hands = Hands(self.options["semaphore"])
         self._numbers = itertools.count(1)
+        self._section = Section()
         self._fence_moved_at = -math.inf
         self.starts_until: Callable[[], int] | None = None
         """The moment until which jobs may start (``shared.fence``); None for no limit."""
@@ -98,13 +100,24 @@ class JobPool(BasePool):
 
     def on_close(self) -> None:
         """The worker stops: jobs that no child has started go back to the broker."""
+        self._section.later(self._close)
+
+    def _close(self) -> None:
         if self._kernel is not None:
             self._hands.take_back_unstarted()
             self._kernel.take_all_back()
 
     def on_stop(self) -> None:
-        """Wait for the jobs that run; acknowledgements and heartbeats go on meanwhile."""
+        """Wait for the jobs that run; acknowledgements and heartbeats go on meanwhile.
+
+        Celery's cold stop calls it in a signal handler, without ``close``.
+        """
+        self._state = self.CLOSE
+        self._section.later(self._stop)
+
+    def _stop(self) -> None:
         if self._kernel is not None:
+            self._close()
             self._kernel.stop()
             self._end(math.inf)
 
@@ -123,26 +136,28 @@ class JobPool(BasePool):
         """Do one turn; returns the seconds until the next one is due, None if only ``fileno`` tells."""
         if self._kernel is None:
             return None
-        self._move_fence()
-        self._hands.hear_what_was_kept()
-        for number in self._hands.newly_revoked():
-            self._kernel.take_back(number)
-        wait = self._kernel.poll()
-        if self._state == self.RUN:
-            self._hands.look_ahead(self._kernel.size)
-            self._mind_failed_starts()
+        with self._section:
+            self._move_fence()
+            self._hands.hear_what_was_kept()
+            for number in self._hands.newly_revoked():
+                self._kernel.take_back(number)
+            wait = self._kernel.poll()
+            if self._state == self.RUN:
+                self._hands.look_ahead(self._kernel.size)
+                self._mind_failed_starts()
         return wait
 
     def watch(self) -> None:
         """Turn the pool while there is no connection: limits hold, and the dead are replaced. Ends are told later."""
         if self._kernel is not None:
-            self._hands.keeps = True
-            try:
-                self._kernel.poll()
-            finally:
-                self._hands.keeps = False
-            self._kernel.ask_for_a_turn()  # by the event loop, as soon as it runs
-            self._mind_failed_starts()
+            with self._section:
+                self._hands.keeps = True
+                try:
+                    self._kernel.poll()
+                finally:
+                    self._hands.keeps = False
+                self._kernel.ask_for_a_turn()  # by the event loop, as soon as it runs
+                self._mind_failed_starts()
 
     def _mind_failed_starts(self) -> None:
         """Stop the worker if it cannot run any job. Its jobs go back, and whoever started it learns of it."""
@@ -162,16 +177,17 @@ class JobPool(BasePool):
         """
         if self._kernel is None:
             return
-        self._hands.give_up_places()
-        self._hands.keeps = True
-        try:
-            self._kernel.take_all_back()
-            end = time.monotonic() + GIVE_BACK_WITHIN
-            while time.monotonic() < end and (self._kernel.judges or not self._hands.all_have_started):
-                wait = self._kernel.poll()
-                time.sleep(0.002 if wait is None else min(wait, 0.002))
-        finally:
-            self._hands.keeps = False
+        with self._section:
+            self._hands.give_up_places()
+            self._hands.keeps = True
+            try:
+                self._kernel.take_all_back()
+                end = time.monotonic() + GIVE_BACK_WITHIN
+                while time.monotonic() < end and (self._kernel.judges or not self._hands.all_have_started):
+                    wait = self._kernel.poll()
+                    time.sleep(0.002 if wait is None else min(wait, 0.002))
+            finally:
+                self._hands.keeps = False
 
     # -- jobs ----------------------------------------------------------------------------------------------
 
@@ -193,12 +209,16 @@ class JobPool(BasePool):
             return None
         soft, hard = soft_timeout or self.options.get("soft_timeout"), timeout or self.options.get("timeout")
         payload = wire.packed_call(target, args, kwargs)
-        handed = Handed(next(self._numbers), self._kernel.take_back, soft=soft, hard=hard, **told)
-        self._hands.take(handed)
-        if time.monotonic() - self._fence_moved_at > FENCE_PAUSE:
-            self._move_fence()
-        self._kernel.submit(handed.number, payload, Terms(soft, hard, announce))
+        handed = Handed(next(self._numbers), self._take_back, soft=soft, hard=hard, **told)
+        with self._section:
+            self._hands.take(handed)
+            if time.monotonic() - self._fence_moved_at > FENCE_PAUSE:
+                self._move_fence()
+            self._kernel.submit(handed.number, payload, Terms(soft, hard, announce))
         return handed
+
+    def _take_back(self, number: int) -> None:
+        self._later(lambda kernel: kernel.take_back(number))
 
     @property
     def unstarted(self) -> int:
@@ -207,8 +227,9 @@ class JobPool(BasePool):
 
     def take_back_unstarted(self, ids: Container[str]) -> None:
         """Take back those of ``ids`` that no child has begun; each such job's ``return_callback`` is called."""
-        for number in self._hands.take_back_unstarted(ids):
-            self.kernel.take_back(number)
+        with self._section:
+            for number in self._hands.take_back_unstarted(ids):
+                self.kernel.take_back(number)
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Send a signal to the process ``pid``, if it still runs the job that it is known to run."""
@@ -218,7 +239,11 @@ class JobPool(BasePool):
         if job is not None:
             signum = signal or TERM_SIGNAL
             self._hands.of(job).terminate(signum)
-            self.kernel.terminate(job, signum)
+            self._later(lambda kernel: kernel.terminate(job, signum))
+
+    def _later(self, call: Callable[[Pool], object]) -> None:
+        """Make the call unless the pool has stopped; if a signal handler asks for it, after what it interrupts."""
+        self._section.later(lambda: call(self._kernel) if self._kernel is not None else None)
 
     # -- its size ------------------------------------------------------------------------------------------
 

@@ -136,10 +136,16 @@ class Accounts:
             self._end(child, end)
         if self._voided:
             marked = {mark.ticket for mark in marks}
-            for ticket, account in sorted(
-                self._voided.items(), reverse=True
-            ):  # the oldest goes to the front last
-                if account.void + SETTLES <= seen and ticket not in marked:
+            settled = [
+                account
+                for ticket, account in sorted(self._voided.items())
+                if account.void + SETTLES <= seen and ticket not in marked
+            ]
+            for account in settled:  # the caller gets them in order
+                if account.wanted:
+                    self._resolve(account)
+            for account in reversed(settled):  # the oldest goes to the front last
+                if not account.wanted:
                     self._resolve(account)
 
     def suspect(self, seen: float, head: float, marks: Iterable[Mark], patience: float = PATIENCE) -> None:

@@ -5,6 +5,7 @@ The order of these steps is what the parent's account of a job rests on (``accou
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -28,6 +29,8 @@ BATCH = 16
 """Ends without a body that are told together; fewer if the queue is empty. The parent looks by itself, too."""
 LOOK_AGAIN = 0.005
 """Seconds between two looks at a closed fence or a full ring."""
+FULL = errno.EMFILE
+"""Exit code of a child that may open no more files: its jobs leak them."""
 TRACEBACK = 8000
 """Bytes of a traceback that are kept."""
 
@@ -95,6 +98,7 @@ class Child:
         self._parent = os.getpid()
         self._pid = 0
         self._untold = 0
+        self._is_full = False
 
     def main(self, index: int) -> NoReturn:
         """All that this process does; ends it."""
@@ -109,7 +113,7 @@ class Child:
             self._slot.up()
             self._reports.tell()
             self._serve()
-            code = self._signals.told_to_end
+            code = FULL if self._is_full else self._signals.told_to_end
         except ToldToEnd:
             code = self._signals.told_to_end
         except BaseException:  # noqa: BLE001 - the process ends by it
@@ -124,7 +128,7 @@ class Child:
         while taken := self._take():
             self.handle(taken)
             jobs += 1
-            if self._signals.told_to_end or self._slot.leaves or not self._work.stays(jobs):
+            if self._is_full or self._is_to_leave() or not self._work.stays(jobs):
                 break
         self._tell()
 
@@ -161,7 +165,7 @@ class Child:
             self._slot.end(ticket)
         runtime = time.monotonic_ns() - started
         if len(body) > LARGEST:
-            self._reports.send(ticket, body)
+            self._is_full = not self._reports.send(ticket, body)
             kind, body = Kind.PARCEL if final else Kind.OPEN_PARCEL, b""
         self._end(End(ticket, kind, started, runtime, body))
 
@@ -180,9 +184,7 @@ class Child:
         signals = self._signals
         body = None
         try:
-            signals.body_of = ticket
-            if signals.told_to_end:  # a moment ago
-                raise ToldToEnd
+            signals.begin_body(ticket)
             body = self._work.run(payload)
             signals.body_of = 0
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the child goes on
@@ -225,4 +227,4 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-__all__ = ["Child", "Shared", "Work"]
+__all__ = ["FULL", "Child", "Shared", "Work"]

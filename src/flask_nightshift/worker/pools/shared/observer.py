@@ -10,7 +10,7 @@ from .process import Process
 from .queue import JobQueue
 from .reports import Reports
 from .ring import End, Kind
-from .slot import BUSY, Mark, Phase
+from .slot import Mark, Phase
 from .staff import Staff
 
 AUDIT = 0.25
@@ -47,7 +47,7 @@ class Observer:
         seen, marks = self.look()
         status = self._staff.bury(dead, seen)
         last = dead.slot.read(dead.pid)
-        if last and last.phase is Phase.RETURNED and (body := self._reports.body(last.ticket)) is not None:
+        if last and last.phase >= Phase.RUNS and (body := self._reports.body(last.ticket)) is not None:
             end = End(last.ticket, Kind.RETURNED, last.started, 0, body)  # sent, and not announced any more
             self._accounts.observe(seen, (), [(dead.pid, end)])
         self._accounts.bury(dead.pid, status, last)
@@ -58,7 +58,7 @@ class Observer:
         head = self._head()
         seen, marks = self.look()
         self._accounts.suspect(seen, head, marks)
-        if head == self._last_head < math.inf and any(mark.phase not in BUSY for mark in marks):
+        if head == self._last_head < math.inf and self._staff.has_idle:
             self._queue.nudge()
         self._last_head = head
 

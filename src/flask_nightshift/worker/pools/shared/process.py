@@ -68,7 +68,8 @@ def start(
     child = of(shared, slot, ring, work)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()  # else both would write what stands in them
+            with suppress(OSError, ValueError):  # its reader is gone, or it is closed
+                stream.flush()  # else both would write what stands in them
     pid = os.fork()
     if not pid:
         try:

@@ -6,6 +6,7 @@ is in the ring, so no end depends on the news.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -17,6 +18,8 @@ from .ring import End, Kind
 
 AGAIN = 0.005
 """Seconds until a child tries again to send what the system refused."""
+GIVE_UP = 1.0
+"""Seconds after which a child that cannot open one more file gives a body up: only it could close one."""
 _HEAD = Struct("=Q")
 _PARCELS = frozenset({Kind.PARCEL, Kind.OPEN_PARCEL})
 
@@ -38,18 +41,24 @@ class Reports:
         with suppress(BlockingIOError):  # the counter is full of news
             os.eventfd_write(self.news, 1)
 
-    def send(self, ticket: int, body: bytes) -> None:
-        """Send the body of an end, which the ring announces afterwards; waits while the parent does not read."""
+    def send(self, ticket: int, body: bytes) -> bool:
+        """Send the body of an end, which the ring announces afterwards; waits while the parent does not read.
+
+        False if this process may open no more files for ``GIVE_UP`` seconds: then the end is announced without a body.
+        """
+        give_up = time.monotonic() + GIVE_UP
         while True:
             try:
                 parcel.send(self._child, _HEAD.pack(ticket), body)
             except OSError as exc:
                 if exc.errno not in parcel.FULL:
                     raise
+                if exc.errno == errno.EMFILE and time.monotonic() >= give_up:
+                    return False
                 self.tell()
                 time.sleep(AGAIN)
             else:
-                return
+                return True
 
     def close_parents_end(self) -> None:
         """In a child: so that a child whose parent is gone does not wait for it."""

@@ -2,9 +2,9 @@
 
 An exception that a handler raises while the child takes a job from the queue would lose the job. For the soft limit the
 parent names the ticket in the child's slot before it sends the signal, and the handler raises only in that ticket's
-body. SIGTERM (and what else asks for an end) has the body clean up (``SystemExit``). It also ends the wait for a job;
-a job that the child has taken just then is handed out again, because the child ends. At any other moment the child
-finishes what it does, and then ends.
+body, once. SIGTERM (and what else asks for an end) has the body clean up (``SystemExit``) each time, also after a soft
+limit. It also ends the wait for a job; a job that the child has taken just then is handed out again, because the child
+ends. At any other moment the child finishes what it does, and then ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Signals:
     def __init__(self, slot: Slot, soft_limit: type[BaseException]) -> None:
         self._slot = slot
         self._soft_limit = soft_limit
-        self.body_of = 0
+        self.body_of = self._limited = 0
         self.waits = False
         self.told_to_end = 0
         """The number of the signal that told this child to end; 0 for none."""
@@ -44,16 +44,23 @@ class Signals:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._on_end)
 
+    def begin_body(self, ticket: int) -> None:
+        """The body of ``ticket`` begins. Raises what a signal that came since the child took it asks for."""
+        self.body_of = ticket
+        if self.told_to_end:
+            raise ToldToEnd
+        self._on_soft_limit()
+
     def _on_soft_limit(self, *_: object) -> None:
         ticket = self.body_of
-        if ticket and ticket == self._slot.over_soft_limit:
-            self.body_of = 0  # once
+        if ticket and ticket == self._slot.over_soft_limit != self._limited:
+            self._limited = ticket  # once
             raise self._soft_limit
 
     def _on_end(self, signum: int, _: object) -> None:
-        body_of, waits = self.body_of, self.waits
-        self.body_of, self.waits, self.told_to_end = 0, False, signum
-        if body_of:
+        waits = self.waits
+        self.waits, self.told_to_end = False, signum
+        if self.body_of:
             raise SystemExit(signum)
         if waits:
             raise ToldToEnd

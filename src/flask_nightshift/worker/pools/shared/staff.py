@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from . import process
-from .child import Child, Shared, Work
+from .child import FULL, Child, Shared, Work
 from .process import Process
 from .slot import BUSY
 
@@ -50,6 +50,7 @@ class Staff:
         self.failed_starts = 0
         """Failed starts in a row; 0 while a child is ready for jobs."""
         self._replaced: set[int] = set()
+        self._unready: set[int] = set()
         self._by_fd: dict[int, Process] = {}
 
     def maintain(self, now: float) -> None:
@@ -61,7 +62,8 @@ class Staff:
         for each in self.processes.values():
             if each.slot.is_up:
                 self.failed_starts = 0
-            elif each.born + self._ready_within <= now:
+            elif each.born + self._ready_within <= now and each.pid not in self._unready:
+                self._unready.add(each.pid)
                 self._trouble(f"child {each.index} (pid {each.pid}) does not get ready for jobs")
                 each.send(signal.SIGKILL)
         while len(self.processes) < self.size and now >= self._not_before:
@@ -94,8 +96,12 @@ class Staff:
     def nudges(self) -> bool:
         """Whether a child that is to be replaced waits for jobs, so it has to be nudged."""
         self._replaced &= self.processes.keys()
-        idle = (self.processes[pid].slot for pid in self._replaced)
-        return any((mark := slot.read(0)) is None or mark.phase not in BUSY for slot in idle)
+        return any(_is_idle(self.processes[pid]) for pid in self._replaced)
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a child is ready and has no job."""
+        return any(each.slot.is_up and _is_idle(each) for each in self.processes.values())
 
     def of_fd(self, fd: int) -> Process | None:
         """The child with this descriptor."""
@@ -105,6 +111,7 @@ class Staff:
         """Remove a child that is dead; its exit code, or the negative number of the signal that killed it."""
         self._watch.unregister(dead.fd)
         del self.processes[dead.pid], self._by_fd[dead.fd]
+        self._unready.discard(dead.pid)
         status = dead.bury()
         if not dead.slot.is_up:
             self._trouble(
@@ -118,7 +125,11 @@ class Staff:
     @property
     def next(self) -> float:
         """When ``maintain`` has something to do, but for ``leaves``; infinite if never."""
-        starting = (each.born + self._ready_within for each in self.processes.values() if not each.slot.is_up)
+        starting = (
+            each.born + self._ready_within
+            for each in self.processes.values()
+            if not each.slot.is_up and each.pid not in self._unready
+        )
         missing = [self._not_before] if len(self.processes) < self.size else []
         return min([*starting, *missing], default=math.inf)
 
@@ -147,7 +158,14 @@ class Staff:
         self._close()
 
 
+def _is_idle(child: Process) -> bool:
+    mark = child.slot.read(child.pid)
+    return mark is None or mark.phase not in BUSY
+
+
 def _described(status: int) -> str:
+    if status == FULL:
+        return "it may open no more files: its jobs leave files or connections open"
     return f"exit code {status}" if status >= 0 else signal.Signals(-status).name
 
 

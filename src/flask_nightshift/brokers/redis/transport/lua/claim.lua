@@ -9,12 +9,13 @@
 -- Atomic: acknowledges messages, releases the locks of their jobs, promotes due messages to the ready lists, and moves messages from there to the lease.
 -- A message is unproven if an earlier delivery of it started and never ended, so it may kill its worker. The script
 -- skips unproven messages beyond the maximum, up to PASSED of them in a list.
+-- It takes no more than MOST_BYTES (see domain/look_ahead.py) and one message, however many fit into the window.
 -- Nothing is taken from a paused queue. Its due messages still join its ready ones.
 -- Returns {"lost"} if another consumer took this lease over, else {"ok", server time, seconds until the next delayed
 -- message is due (-1: none), 1 if more messages are ready, 1 if unproven messages were skipped, then for each message the
 -- position of its queue (negative if the message was recorded as started) and the message}.
 local consumers, lease, leased, started = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local PASSED, PAUSED_EVERY = 200, 0.1
+local PASSED, PAUSED_EVERY, MOST_BYTES = 200, 0.1, 16 * 1024 * 1024
 if not redis.call('ZSCORE', consumers, ARGV[1]) then return {'lost'} end
 go_on_when_full(consumers)
 
@@ -97,7 +98,9 @@ for q = 1, Q do
 end
 
 local reply, taken, taken_of = {'ok', string.format('%.6f', time), '', 0, 0}, 0, {}
-local passed, passed_of, took_doubtful, noted = {}, {}, false, {}
+local passed, passed_of, took_doubtful, noted, bytes = {}, {}, false, {}, 0
+local function full() return taken >= wanted or bytes >= MOST_BYTES end
+
 local function take(q, s)
   local key = ready(q, s)
   local at = -1 - (passed[key] or 0)
@@ -118,7 +121,7 @@ local function take(q, s)
     error('number ' .. (number + taken) .. ' is in use')  -- the client sent this claim twice
   end
   if at == -1 then redis.call('RPOP', key) else redis.call('LREM', key, -1, message) end
-  taken = taken + 1
+  taken, bytes = taken + 1, bytes + #message
   taken_of[q] = (taken_of[q] or 0) + 1
   reply[#reply + 1] = where
   reply[#reply + 1] = message
@@ -130,12 +133,12 @@ for s = 1, S do
   for q = 1, Q do
     if some[ready(q, s)] and not paused[queues[q]] then open[#open + 1] = q end
   end
-  while taken < wanted and #open > 0 do
+  while not full() and #open > 0 do
     local still = {}
     for _, q in ipairs(open) do
       local got
       repeat
-        got = taken < wanted and take(q, s)
+        got = not full() and take(q, s)
       until turns or not got
       if got then still[#still + 1] = q end
     end
@@ -146,7 +149,7 @@ end
 if taken > 0 and tells then redis.call('SADD', started, '0', 'r' .. number, unpack(noted)) end
 for q = 1, Q do
   count_leased(leased, queues[q], taken_of[q] or 0)
-  if taken >= wanted and not paused[queues[q]] then
+  if full() and not paused[queues[q]] then
     for s = 1, S do
       if some[ready(q, s)] and redis.call('LLEN', ready(q, s)) > (passed[ready(q, s)] or 0) then
         more = 1
