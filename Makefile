@@ -24,7 +24,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-newer unit t check lint coverage lowest chaos bench compose-test dashboard docs reference pictures lock tour seams seams-newest clean
+.PHONY: help up demo test test-newer unit t check lint schemas coverage lowest chaos bench compose-test dashboard docs reference pictures lock tour seams seams-newest clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -55,12 +55,18 @@ check: $(VENV)/.test ## run ruff, mypy and the import contracts, quietly and in 
 	@$(bin)/mypy --no-error-summary
 	@$(bin)/lint-imports > /dev/null || $(bin)/lint-imports
 
-lint: $(VENV)/.test ## run ruff, mypy --strict and pyright, and check the direction of imports
+lint: $(VENV)/.test schemas ## run ruff, mypy --strict and pyright, and check the direction of imports and the schemas
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
 	@$(bin)/mypy
 	@$(bin)/basedpyright
 	@$(bin)/lint-imports
+
+schemas: $(VENV)/.test ## check GitHub's workflows and issue forms, and the Compose files, against their schemas
+	@$(bin)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(bin)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	@$(bin)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(bin)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yml tests/compose/*.yml
 
 coverage: $(VENV)/.test ## report which lines make unit runs: make coverage F=tests/… for other tests
 	@rm -f .coverage .coverage.*
