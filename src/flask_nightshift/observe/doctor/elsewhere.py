@@ -14,17 +14,17 @@ from ...task.base import JobTask
 from .check import Seen, looks, some
 
 _UNREAD = {
-    "RQ_REDIS_URL": "set NIGHTSHIFT_BROKER_URL",
-    "RQ_CONNECTION": "set NIGHTSHIFT_BROKER_URL",
-    "RQ_QUEUE_CONNECTIONS": "all queues are on the broker of NIGHTSHIFT_BROKER_URL",
-    "RQ_QUEUES": "set NIGHTSHIFT_QUEUES",
-    "RQ_ASYNC": "test with the fixture nightshift_jobs, or task_always_eager in NIGHTSHIFT_CELERY",
-    "RQ_SCHEDULER_QUEUE": "set NIGHTSHIFT_SCHEDULE; an entry names its queue",
-    "RQ_SCHEDULER_INTERVAL": "set NIGHTSHIFT_SCHEDULE; Beat needs no interval",
-    "FLOWER_BASIC_AUTH": "set NIGHTSHIFT_DASHBOARD_AUTH",
-    "FLOWER_AUTH": "set NIGHTSHIFT_DASHBOARD_AUTH",
-    "FLOWER_URL_PREFIX": "set NIGHTSHIFT_DASHBOARD_PREFIX",
-    "FLOWER_PORT": "the dashboard is part of the app, or 'flask jobs dashboard --port'",
+    "RQ_REDIS_URL": "Set NIGHTSHIFT_BROKER_URL instead",
+    "RQ_CONNECTION": "Set NIGHTSHIFT_BROKER_URL instead",
+    "RQ_QUEUE_CONNECTIONS": "All queues are on the broker of NIGHTSHIFT_BROKER_URL",
+    "RQ_QUEUES": "Set NIGHTSHIFT_QUEUES instead",
+    "RQ_ASYNC": "Test with the fixture nightshift_jobs, or task_always_eager in NIGHTSHIFT_CELERY",
+    "RQ_SCHEDULER_QUEUE": "Set NIGHTSHIFT_SCHEDULE instead; an entry names its queue",
+    "RQ_SCHEDULER_INTERVAL": "Set NIGHTSHIFT_SCHEDULE instead; Beat needs no interval",
+    "FLOWER_BASIC_AUTH": "Set NIGHTSHIFT_DASHBOARD_AUTH instead",
+    "FLOWER_AUTH": "Set NIGHTSHIFT_DASHBOARD_AUTH instead",
+    "FLOWER_URL_PREFIX": "Set NIGHTSHIFT_DASHBOARD_PREFIX instead",
+    "FLOWER_PORT": "The dashboard is part of the app, or is served by 'flask jobs dashboard --port'",
 }
 """What to do about a setting of another tool; for others of its names it is enough to remove them."""
 _PREFIXES = ("RQ_", "FLOWER_")
@@ -39,12 +39,12 @@ def settings_of_others(seen: Seen) -> Iterator[Finding]:
     for where, keys in (("app.config", config), ("the environment", list(os.environ))):
         for key in sorted(key for key in keys if key.startswith(_PREFIXES)):
             tool = "RQ" if key.startswith("RQ_") else "Flower"
-            does = _UNREAD.get(key, "Nightshift has none like it")
+            instead = _UNREAD.get(key, "Nightshift has no such setting")
             yield Finding(
                 "info",
                 "settings",
                 f"{key} in {where} is a setting of {tool}, which Nightshift does not read",
-                f"For Nightshift, {does}; remove it when {tool} is gone.",
+                f"{instead}. Remove it when {tool} is gone.",
             )
 
 
