@@ -1,4 +1,4 @@
-"""The lists in docs/reference/, written from the source: settings, commands and their JSON, metrics, log events.
+"""The lists in docs/reference/, written from the source: settings, options, commands, endpoints, metrics, log events.
 
 A page is Markdown that people write. What stands between ``<!-- begin NAME -->`` and ``<!-- end -->`` is a list that
 this package writes. ``make reference`` updates the pages in place, and a test compares them with the source.
@@ -10,17 +10,21 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import celery_settings, commands, events, metrics, outputs, settings
+from . import celery_settings, commands, endpoints, events, metrics, outputs, settings, task_options
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
 LISTS: dict[str, Callable[[], str]] = {
     "celery-settings": celery_settings.table,
     "commands": commands.chapters,
+    "dashboard": endpoints.of_the_dashboard,
+    "http-api": endpoints.of_the_api,
+    "http-endpoints": endpoints.of_programs,
     "json": outputs.chapters,
-    "log-events": events.table,
+    "log-events": events.chapters,
     "metrics": metrics.table,
     "settings": settings.table,
+    "task-options": task_options.chapters,
 }
 """By name, the function that makes the list, as Markdown."""
 

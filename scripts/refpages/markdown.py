@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _CODE = re.compile(r"(`[^`]*`)")
+_LINK = re.compile(r"\]\((?!https?:)([^)]+)\)")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -20,6 +21,11 @@ def plain(text: str) -> str:
     return "".join(part if part.startswith("`") else re.sub(r"([*<>\[\]])", r"\\\1", part) for part in parts)
 
 
+def beside(text: str) -> str:
+    """``text`` with links from docs/, as a page in docs/reference/ has them."""
+    return _LINK.sub(r"](../\1)", text).replace("](../reference/", "](")
+
+
 def code(text: str) -> str:
     """``text`` as code."""
     return f"`{text}`"
@@ -29,4 +35,4 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell).replace("\n", " ") for cell in cells) + " |"
 
 
-__all__ = ["code", "plain", "table"]
+__all__ = ["beside", "code", "plain", "table"]

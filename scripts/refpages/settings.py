@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
@@ -10,10 +9,8 @@ from flask_nightshift.config import Settings
 from flask_nightshift.config.setting import words_of
 from flask_nightshift.config.settings import PREFIX, declarations
 
-from .markdown import code
+from .markdown import beside, code
 from .markdown import table as table_of
-
-_LINK = re.compile(r"\]\((?!https?:)([^)]+)\)")
 
 
 def table() -> str:
@@ -23,8 +20,7 @@ def table() -> str:
 
 def _row(field: Field[Any]) -> tuple[str, str, str]:
     words = words_of(declarations()[field.name])
-    meaning = _LINK.sub(r"](../\1)", words.meaning).replace("](../reference/", "](")
-    return code(PREFIX + field.name.upper()), words.default or _shown(field), meaning
+    return code(PREFIX + field.name.upper()), words.default or _shown(field), beside(words.meaning)
 
 
 def _shown(field: Field[Any]) -> str:

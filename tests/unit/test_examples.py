@@ -9,6 +9,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ import click
 import pytest
 import yaml
 
+import refpages
 from flask_nightshift.cli import jobs
+from flask_nightshift.config import Settings
+from flask_nightshift.config.settings import PREFIX
+from flask_nightshift.logs.meanings import MEANINGS
+from flask_nightshift.store.tables import metadata
 from markdown_pages import pages
 from places import ROOT
 
@@ -77,6 +83,10 @@ def test_other_blocks_of_a_page_can_be_read(page: str) -> None:
         "console": lambda text: None,  # below
     }
     for language, text in blocks(page):
+        if not language:
+            assert not re.search(r"^\$ ", text, re.MULTILINE), (
+                "commands belong into a block of the language console"
+            )
         if language not in _NOT_RUN:
             assert language in readers, f"no test looks at {language!r}: give it a reader here"
             readers[language](text)
@@ -94,6 +104,27 @@ def test_commands_of_a_page_exist(page: str) -> None:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
         for extras in re.findall(r"Flask-Nightshift\[([\w,]+)\]", line):
             assert set(extras.split(",")) <= extras_of_ours(), line
+
+
+_NAMES_OF_OTHERS = {"nightshift_wished_workers", "nightshift_app", "nightshift_jobs", "job.meta", "outbox.py"}
+"""Names that look like ours: of the autoscaler's example, of fixtures, of RQ, of a file."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_metrics_tables_and_events_of_a_page_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    keys = set(re.findall(r"NIGHTSHIFT_[A-Z_]*[A-Z]", text))
+    assert keys - {PREFIX + field.name.upper() for field in fields(Settings)} == set()
+    named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bnightshift_[a-z_]+", text)}
+    assert named - metrics() - set(metadata.tables) - _NAMES_OF_OTHERS == set()
+    subjects = {event.partition(".")[0] for event in MEANINGS}
+    events = {name for name in _INLINE.findall(text) if re.fullmatch(r"[a-z_]+\.[a-z_]+", name)}
+    assert {name for name in events if name.partition(".")[0] in subjects} - set(MEANINGS) <= _NAMES_OF_OTHERS
+
+
+@cache
+def metrics() -> set[str]:
+    return set(re.findall(r"`(nightshift_\w+)`", refpages.LISTS["metrics"]()))
 
 
 def commands(page: str) -> Iterator[str]:

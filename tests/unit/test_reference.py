@@ -15,15 +15,12 @@ import pictures
 import refpages
 from flask_nightshift.config import Settings
 from flask_nightshift.logs import wording
-from flask_nightshift.options import task as task_options
+from flask_nightshift.logs.meanings import MEANINGS
+from flask_nightshift.options.of_tasks import OPTIONS
+from flask_nightshift.task.base import JobTask
 from refpages import markdown, sources
 
 PAGES = refpages.pages()
-_OF_CELERY = {
-    "base", "bind", "compression", "delivery_mode", "exchange", "exchange_type", "immediate", "lazy", "mandatory",
-    "on_replace", "pydantic", "routing_key", "serializer", "shadow_name", "shared", "store_eager_result", "throws",
-}  # fmt: skip
-"""Options that Celery documents, although its class of tasks lacks them."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -64,12 +61,30 @@ def test_each_event_has_a_level() -> None:
             assert all(isinstance(getattr(logging, level), int) for level in told.levels)
 
 
-def test_the_reference_describes_every_option_of_a_task_that_is_ours() -> None:
-    page = (refpages.FOLDER.parent / "reference.md").read_text(encoding="utf-8")
-    chapter = page.partition("\n## Task options\n")[2].partition("\n## ")[0]
-    ours = {name for name in task_options._ONE_TASK if not hasattr(celery.Task, name)} - _OF_CELERY
-    assert {"unique", "durable", "tags"} <= ours
-    assert {name for name in ours if f"`{name}`" not in chapter} == set()
+def test_every_event_has_a_sentence_and_every_sentence_an_event() -> None:
+    events = {name for told in sources.told() for name in told.events}
+    assert sorted(events - set(MEANINGS)) == [], "write what they mean in logs/meanings.py"
+    assert sorted(set(MEANINGS) - events) == [], "nothing logs these: delete them from logs/meanings.py"
+    assert [name for name, meaning in MEANINGS.items() if not _is_a_sentence(meaning)] == []
+
+
+def test_every_option_of_the_task_class_is_declared_with_a_sentence() -> None:
+    plain = {name for name, value in vars(JobTask).items() if not (name.startswith("_") or callable(value))}
+    assert plain - set(OPTIONS) == {"Request", "abstract", "job_queue", "policy"} - set(OPTIONS)
+    celerys = {name for name, _ in celery.Task.from_config}
+    assert celerys <= set(OPTIONS)
+    assert [name for name, option in OPTIONS.items() if not _is_a_sentence(option.meaning)] == []
+
+
+def test_every_endpoint_has_a_sentence() -> None:
+    for name in ("http-endpoints", "http-api", "dashboard"):
+        _, _, *rows = refpages.LISTS[name]().splitlines()
+        assert len(rows) > 3
+        assert [row for row in rows if not row.endswith((". |", "? |"))] == [], name
+
+
+def _is_a_sentence(text: str) -> bool:
+    return bool(re.fullmatch(r"[A-Z`].*\.", text)) and "  " not in text
 
 
 def test_text_of_the_source_is_no_markdown() -> None:

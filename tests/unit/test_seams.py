@@ -27,8 +27,9 @@ from private_names import Override, Use
 ROOT = Path(__file__).parents[2]
 EXTENSION_POINTS = {
     "celery.app.base:Celery": "amqp_cls events_cls registry_cls task_cls on_init",
-    "celery.app.task:Task": """abstract acks_late acks_on_failure_or_timeout apply apply_async ignore_result max_retries
-        on_bound reject_on_worker_lost Request retry soft_time_limit time_limit""",
+    "celery.app.task:Task": """abstract acks_late acks_on_failure acks_on_failure_or_timeout acks_on_timeout apply
+        apply_async ignore_result max_retries on_bound reject_on_worker_lost Request retry retry_on_worker_lost
+        soft_time_limit time_limit""",
     "celery.bootsteps:Step": "name requires",
     "celery.bootsteps:StartStopStep": "name start stop terminate",
     "celery.worker.components:Beat": "requires",  # Celery writes it to the class of each step that it loads

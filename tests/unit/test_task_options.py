@@ -19,6 +19,12 @@ GOOD: list[dict[str, Any]] = [
     {"expires": timedelta(hours=1), "priority": 255, "rate_limit": "100/m", "serializer": "json"},
     {"tags": ["billing", "customer:7"]},
     {"tags": None},
+    {
+        "acks_on_failure": True,
+        "reject_on_worker_lost": True,
+        "retry_on_worker_lost": True,
+        "delivery_mode": 2,
+    },
     {"bind": True, "acks_late": False, "on_failure": print, "typing": False},
     {
         "owner": "billing",
@@ -68,6 +74,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"timeout": 3}, "did you mean 'time_limit'?"),
     ({"priorty": 3}, "did you mean 'priority'?"),
     ({"delay": 3}, "delay is a method of a task"),
+    ({"acks_on_failure": False}, "give True, or leave it out: a job that failed is retried or becomes a dead letter"),
+    ({"acks_on_timeout": False}, "give True, or leave it out: a job that exceeds its time limit is retried"),
+    ({"acks_on_failure_or_timeout": False}, "give True, or leave it out"),
+    ({"reject_on_worker_lost": False}, "give True, or leave it out: a job whose process died is retried"),
+    ({"retry_on_worker_lost": False}, "give True, or leave it out"),
+    ({"delivery_mode": "transient"}, "give 2 or 'persistent', or leave it out: the broker writes jobs to disk"),
+    ({"mandatory": False}, "give True, or leave it out: a job that reaches no queue raises an error"),
+    ({"immediate": True}, "give False, or leave it out"),
+    ({"pydantic_context": ["x"]}, "give a dict with text keys, or None for none"),
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from celery.app.defaults import _TO_NEW_KEY, DEFAULTS
 
 from ..errors import ConfigurationError
+from ..options.of_tasks import FAILED, LOST, TOO_LONG
 
 STORES = (
     "arangodb_", "azureblockblob_", "cache_", "cassandra_", "consul_", "cosmosdbsql_", "couchbase_", "couchdb_",
@@ -79,19 +80,14 @@ MERGED = {
 }
 """Honoured in part or combined with ours; the text says how."""
 
-_FAILED = "a job that failed is retried or becomes a dead letter; it is never redelivered for ever"
-_TOO_LONG = (
-    "a job that exceeds its time limit is retried or becomes a dead letter; it is never redelivered for ever"
-)
-_LOST = "a job whose process died is retried up to `max_retries` times"
 _FIXED: dict[str, tuple[Any, str]] = {
-    "task_acks_on_failure": (True, _FAILED),
-    "task_acks_on_failure_or_timeout": (True, _FAILED),
-    "task_acks_on_timeout": (True, _TOO_LONG),
+    "task_acks_on_failure": (True, FAILED),
+    "task_acks_on_failure_or_timeout": (True, FAILED),
+    "task_acks_on_timeout": (True, TOO_LONG),
     "task_default_delivery_mode": (2, "the broker writes jobs to disk, so that a restart loses none"),
     "task_protocol": (2, "a job's history travels in headers, which protocol 1 lacks"),
-    "task_reject_on_worker_lost": (True, _LOST),
-    "task_retry_on_worker_lost": (True, _LOST),
+    "task_reject_on_worker_lost": (True, LOST),
+    "task_retry_on_worker_lost": (True, LOST),
     "worker_detect_quorum_queues": (True, "job queues on RabbitMQ are quorum queues"),
     "worker_direct": (False, "to give a worker its own queue, use `flask jobs worker --queues NAME`"),
     "worker_disable_prefetch": (

@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from ..errors import ConfigurationError
 from ..options import task as task_options
+from ..options.of_tasks import EVERY_TASK
 from ..text.redaction import NAMES
 from . import broker_url, celery_settings, database_url
 from .dashboard import importable, links, prefix
@@ -42,7 +43,7 @@ def _celery(key: str, value: Any) -> dict[str, Any]:
 
 def _task_defaults(key: str, value: Any) -> dict[str, Any]:
     options = mapping(key, value)
-    return task_options.checked(options, lambda name: f"{key}[{name!r}]", only=task_options.EVERY_TASK)
+    return task_options.checked(options, lambda name: f"{key}[{name!r}]", only=EVERY_TASK)
 
 
 def _secret(key: str, value: Any) -> str:

@@ -12,8 +12,9 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from ..message.unique import REPLACE
 from ..options.call import checked_call, with_limits
 from ..options.kinds import MOST_TAGS
+from ..options.of_tasks import DURABLE, ON_EXPIRED_OPTION, TAGS_OPTION, UNIQUE
 from ..options.publish import InvalidOption, check_serializer, checked_priority, checked_queue
-from ..options.task import DURABLE, ON_EXPIRED_OPTION, TAGS_OPTION, UNIQUE, in_order
+from ..options.task import in_order
 from ..text.redaction import Redaction
 from .unique import Uniqueness, uniqueness
 

@@ -18,8 +18,8 @@ from ..errors import DuplicateJob
 from ..message.arguments import Texts, texts_of
 from ..message.codec import encode
 from ..message.unique import DONE, LONGEST_KEY, RAISE, SKIP, STARTED, Lock
+from ..options.of_tasks import UNIQUE
 from ..options.publish import InvalidOption
-from ..options.task import UNIQUE
 from ..text.redaction import Redaction
 
 KEPT_FOR = 86_400.0

@@ -21,21 +21,21 @@ from .kinds import (
     DATE,
     IS_UNIQUE,
     LIMIT,
+    MAPPING,
     MOMENT,
     NAME,
     ON_DUPLICATE,
     ON_EXPIRED,
+    PERSISTENT,
     TAGS,
     TEXT,
     UNIQUE_FOR,
     Kind,
 )
+from .of_tasks import OPTIONS
 from .publish import WAIT, InvalidOption
 from .task import limits, meant
 
-_MAPPING = Kind("give a dict with text keys", lambda value: isinstance(value, Mapping) and all(
-    isinstance(name, str) for name in value
-))  # fmt: skip
 _SIGNATURES = Kind(
     "give a signature (task.s()), or a list of them",
     lambda value: all(isinstance(each, Mapping) for each in _listed(value)),
@@ -44,15 +44,18 @@ CALL: Mapping[str, Kind] = {
     "add_to_parent": BOOLEAN,
     "compression": TEXT,
     "countdown": WAIT,
+    "delivery_mode": PERSISTENT,
     "durable": BOOLEAN,
     "eta": DATE,
     "expires": MOMENT,
-    "headers": _MAPPING,
+    "headers": MAPPING,
     "ignore_result": BOOLEAN,
+    "immediate": OPTIONS["immediate"].kind,
     "link": _SIGNATURES,
     "link_error": _SIGNATURES,
+    "mandatory": OPTIONS["mandatory"].kind,
     "retry": BOOLEAN,
-    "retry_policy": _MAPPING,
+    "retry_policy": MAPPING,
     "routing_key": Kind("give text", lambda value: isinstance(value, str)),
     "serializer": TEXT,
     "shadow": TEXT,
@@ -69,8 +72,8 @@ CALL: Mapping[str, Kind] = {
 """The options of ``apply_async`` that people set, except ``priority`` and ``queue`` (see ``publish.py``)."""
 _KNOWN = frozenset(CALL) | {
     "argsrepr", "chain", "chord", "confirm_timeout", "connection", "content_encoding", "content_type", "correlation_id",
-    "declare", "delivery_mode", "exchange", "exchange_type", "expiration", "group_id", "group_index", "immediate",
-    "kwargsrepr", "mandatory", "origin", "parent_id", "priority", "producer", "publisher", "queue", "redelivered",
+    "declare", "exchange", "exchange_type", "expiration", "group_id", "group_index",
+    "kwargsrepr", "origin", "parent_id", "priority", "producer", "publisher", "queue", "redelivered",
     "replaced_task_nesting", "reply_to", "result_cls", "retries", "root_id", "route_name", "router", "stamped_headers",
     "task_type", "timeout",
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +27,11 @@ class Kind:
 
     allowed: str
     accepts: Callable[[Any], bool]
+
+
+def always(value: object, why: str) -> Kind:
+    """The kind of an option that has only one effect, whatever is given: it accepts ``value``, and None."""
+    return Kind(f"give {value!r}, or leave it out: {why}", lambda given: given is None or given is value)
 
 
 def or_none(kind: Kind, meaning: str) -> Kind:
@@ -121,6 +126,14 @@ QUEUE = or_none(
 TEXT = Kind("give text", lambda value: value is None or (isinstance(value, str) and bool(value)))
 FUNCTION = Kind("give a function", callable)
 CLASS = Kind("give a class, or its name as text", lambda value: isinstance(value, (str, type)))
+MAPPING = Kind(
+    "give a dict with text keys",
+    lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
+)
+PERSISTENT = Kind(
+    "give 2 or 'persistent', or leave it out: the broker writes jobs to disk, so that a restart loses none",
+    lambda value: value in (None, 2, "persistent"),
+)
 ANYTHING = Kind("", lambda _: True)
 IS_UNIQUE = Kind(
     "give 'until_started' or 'until_done', or False for no lock",
@@ -160,6 +173,7 @@ __all__ = [
     "LIMIT",
     "LONGEST",
     "LONGEST_TAG",
+    "MAPPING",
     "MOMENT",
     "MOST_BYTES",
     "MOST_PRIORITY",
@@ -168,6 +182,7 @@ __all__ = [
     "NAME",
     "ON_DUPLICATE",
     "ON_EXPIRED",
+    "PERSISTENT",
     "PRIORITY",
     "QUEUE",
     "SECONDS",
@@ -175,6 +190,7 @@ __all__ = [
     "TEXT",
     "UNIQUE_FOR",
     "Kind",
+    "always",
     "are_tags",
     "is_count",
     "is_name",

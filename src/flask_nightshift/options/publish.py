@@ -17,8 +17,8 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import prepare_accept_content, registry
 
 from ..domain.job import utcnow
-from . import task as task_options
 from .kinds import DATE, LONGEST, MOST_BYTES, MOST_PRIORITY, Kind, is_number
+from .of_tasks import RETRY_KWARGS
 
 _PLAIN = (str, bytes, float, bool, type(None), Decimal, datetime)
 _WORD = 2**63
@@ -41,7 +41,7 @@ WAIT = Kind(
     lambda value: value is None or is_number(value, -LONGEST, LONGEST),
 )
 _RETRY = {
-    "max_retries": task_options.RETRY_KWARGS["max_retries"],
+    "max_retries": RETRY_KWARGS["max_retries"],
     "countdown": WAIT,
     "eta": DATE,
 }

@@ -1,4 +1,4 @@
-"""The options of a task and their allowed values, checked when the task is declared.
+"""The options of a task, checked when the task is declared.
 
 Without the check, a wrong option would first fail in a worker. Celery turns any keyword argument of its decorator into
 an attribute of the task. So do we, unless the name looks like a misspelt option or belongs to a method. Standard
@@ -8,144 +8,18 @@ library only.
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..errors import ConfigurationError
-from .kinds import (
-    ANYTHING,
-    BOOLEAN,
-    CLASS,
-    COUNT,
-    ERRORS,
-    FUNCTION,
-    IS_UNIQUE,
-    LIMIT,
-    LONGEST,
-    MOMENT,
-    NAME,
-    ON_DUPLICATE,
-    ON_EXPIRED,
-    PRIORITY,
-    QUEUE,
-    SECONDS,
-    TAGS,
-    TEXT,
-    UNIQUE_FOR,
-    Kind,
-    is_count,
-    is_rate,
-    is_seconds,
-    or_none,
-)
+from .kinds import ERRORS, TAGS
+from .of_tasks import DURABLE, EVERY_TASK, HOOKS, IDEMPOTENCY_KEY, OPTIONS, RETRY_KWARGS, TAGS_OPTION, UNIQUE
 
 HARD_LIMIT_MARGIN = 30
 """Seconds between the soft and the hard time limit when only one of them is given."""
 SIMILAR = 0.8
 """From this similarity on (``difflib``, 0 to 1) a name counts as a misspelling of another."""
 
-RETRY_KWARGS: Mapping[str, Kind] = {
-    "max_retries": or_none(COUNT, "for no limit"),
-    "countdown": or_none(SECONDS, "for the task's own wait"),
-    "queue": QUEUE,
-    "priority": PRIORITY,
-    "expires": MOMENT,
-}
-"""The options of an automatic retry: those of ``retry()`` that make sense for every failure."""
-
-_EVERY_TASK: Mapping[str, Kind] = {
-    "acks_late": BOOLEAN,
-    "acks_on_failure": BOOLEAN,
-    "acks_on_failure_or_timeout": BOOLEAN,
-    "acks_on_timeout": BOOLEAN,
-    "autoretry_for": ERRORS,
-    "compression": TEXT,
-    "default_retry_delay": or_none(SECONDS, "for none"),
-    "dont_autoretry_for": ERRORS,
-    "expires": MOMENT,
-    "ignore_result": BOOLEAN,
-    "max_retries": or_none(COUNT, "for no limit"),
-    "on_expired": ON_EXPIRED,
-    "priority": PRIORITY,
-    "queue": QUEUE,
-    "rate_limit": or_none(Kind("give a number or a text such as '10/s', '100/m', '5/h'", is_rate), "for no limit"),
-    "reject_on_worker_lost": BOOLEAN,
-    "request_context": BOOLEAN,
-    "resultrepr_maxsize": Kind("give a whole number from 1", lambda value: is_count(value) and value > 0),
-    "retry_backoff": or_none(
-        Kind(
-            f"give the first wait in seconds, from 0 to {LONGEST}, or True or False",
-            lambda value: isinstance(value, bool) or is_seconds(value),
-        ),
-        "for none",
-    ),
-    "retry_backoff_max": SECONDS,
-    "retry_jitter": BOOLEAN,
-    "retry_kwargs": or_none(
-        Kind("give a dict with any of " + ", ".join(RETRY_KWARGS), lambda value: isinstance(value, Mapping)), "for none"
-    ),
-    "retry_on_worker_lost": BOOLEAN,
-    "send_events": BOOLEAN,
-    "serializer": TEXT,
-    "soft_time_limit": LIMIT,
-    "store_eager_result": BOOLEAN,
-    "store_errors_even_if_ignored": BOOLEAN,
-    "throws": ERRORS,
-    "time_limit": LIMIT,
-    "track_started": BOOLEAN,
-    "trail": BOOLEAN,
-    "typing": BOOLEAN,
-}  # fmt: skip
-EVERY_TASK = frozenset(_EVERY_TASK)
-"""The options that can be set for all tasks of an app at once."""
-
-
-def _is_plain(function: object) -> bool:
-    """Whether ``function`` can be called where its result is needed at once."""
-    return callable(function) and not inspect.iscoroutinefunction(function)
-
-
-HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
-_ONE_TASK: Mapping[str, Kind] = {
-    **_EVERY_TASK,
-    **dict.fromkeys((*HOOKS, "on_replace", "shadow_name"), FUNCTION),
-    "Request": CLASS,
-    "Strategy": CLASS,
-    "base": Kind("give a class that is derived from celery.Task", lambda v: v is None or isinstance(v, type)),
-    "bind": BOOLEAN,
-    "delivery_mode": Kind(
-        "give 1 or 2, 'transient' or 'persistent'", lambda v: v in (None, 1, 2, "transient", "persistent")
-    ),
-    "durable": BOOLEAN,
-    "exchange": ANYTHING,
-    "exchange_type": TEXT,
-    "idempotency_key": Kind(
-        "give a function of the task's arguments that returns text, no coroutine, or None",
-        lambda v: v is None or _is_plain(v),
-    ),
-    "immediate": BOOLEAN,
-    "lazy": BOOLEAN,
-    "mandatory": BOOLEAN,
-    "name": or_none(NAME, "for module.function"),
-    "pydantic": BOOLEAN,
-    "routing_key": TEXT,
-    "on_duplicate": ON_DUPLICATE,
-    "shared": BOOLEAN,
-    "tags": TAGS,
-    "unique": IS_UNIQUE,
-    "unique_for": UNIQUE_FOR,
-    "unique_key": Kind(
-        "give a function of the task's arguments, no coroutine, or None for all arguments",
-        lambda v: v is None or _is_plain(v),
-    ),
-}
-UNIQUE = ("unique", "unique_key", "unique_for", "on_duplicate")
-"""The options of a unique task."""
-IDEMPOTENCY_KEY = "idempotency_key"
-DURABLE = "durable"
-ON_EXPIRED_OPTION = "on_expired"
-TAGS_OPTION = "tags"
 _OFTEN = EVERY_TASK.union(UNIQUE, {IDEMPOTENCY_KEY, DURABLE, TAGS_OPTION}) - {
     "compression",
     "throws",
@@ -180,12 +54,14 @@ def checked(
     """
     found = dict(options)
     for name, value in found.items():
-        kind = _ONE_TASK.get(name) if only is None or name in only else None
-        if kind is None:
+        option = OPTIONS.get(name) if only is None or name in only else None
+        if option is None:
             _refuse_name(name, value, key, only)
-        elif not kind.accepts(value):
+            continue
+        kind = option.kind
+        if not kind.accepts(value):
             raise ConfigurationError(key(name), value, kind.allowed)
-        elif kind is ERRORS:
+        if kind is ERRORS:
             found[name] = tuple(value)
         elif kind is TAGS:
             found[name] = in_order(value)
@@ -257,7 +133,7 @@ def meant(name: str, known: Iterable[str]) -> str | None:
 
 def misspelt(name: str) -> str | None:
     """The task option that ``name``, an attribute of a task class, probably misspells; None if it misspells none."""
-    return None if name in _ONE_TASK else meant(name, _OFTEN)
+    return None if name in OPTIONS else meant(name, _OFTEN)
 
 
 def no_such_option(key: str, value: object, meant: str) -> ConfigurationError:

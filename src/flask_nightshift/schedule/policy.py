@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from celery.schedules import BaseSchedule, crontab
 
 from ..errors import ConfigurationError
-from ..options.task import UNIQUE
+from ..options.of_tasks import UNIQUE
 from . import crontabs
 from .due import ALL, ONCE, SKIP
 from .timing import Custom, timing_of

@@ -38,8 +38,11 @@ class JobTask(EnqueuingTask):
     Request = "flask_nightshift.worker.request:JobRequest"
 
     acks_late = True
+    acks_on_failure = True
+    acks_on_timeout = True
     acks_on_failure_or_timeout = True
     reject_on_worker_lost = False  # we settle the job of a lost child, within max_retries
+    retry_on_worker_lost = False
     autoretry_for: ClassVar[tuple[type[BaseException], ...]] = (Exception,)
     dont_autoretry_for: ClassVar[tuple[type[BaseException], ...]] = ()
     max_retries = 5

@@ -38,8 +38,8 @@ from ..domain.retry import Dead, decide
 from ..lifetime.copies import OriginalOnly
 from ..message.headers import ref
 from ..options import task as task_options
+from ..options.of_tasks import DURABLE, EVERY_TASK, HOOKS, IDEMPOTENCY_KEY, TAGS_OPTION, UNIQUE
 from ..options.publish import checked
-from ..options.task import HOOKS
 from .app_context import InContext, app_context, request_context
 from .attempt_outcome import AttemptOutcome, BegunAttempt, end_of_body, failure_of, outcome_of, raised
 from .base import JobTask
@@ -214,12 +214,12 @@ def _check(said: Mapping[str, Any], task: str) -> None:
         {
             name: values[name]
             for name in (
-                *task_options.EVERY_TASK,
-                *task_options.UNIQUE,
+                *EVERY_TASK,
+                *UNIQUE,
                 *HOOKS,
-                task_options.IDEMPOTENCY_KEY,
-                task_options.DURABLE,
-                task_options.TAGS_OPTION,
+                IDEMPOTENCY_KEY,
+                DURABLE,
+                TAGS_OPTION,
             )
             if name in values
         },
@@ -239,7 +239,7 @@ def _check(said: Mapping[str, Any], task: str) -> None:
 
 def _check_unique(cls: type[JobTask], task: str) -> None:
     """Check the options of a unique task as the task has them, wherever they come from."""
-    names = (*task_options.UNIQUE, task_options.DURABLE, "acks_late")
+    names = (*UNIQUE, DURABLE, "acks_late")
     task_options.check_unique(
         {name: getattr(cls, name) for name in names}, lambda option: f"{option} of the task {task!r}"
     )

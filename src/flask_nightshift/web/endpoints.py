@@ -8,10 +8,12 @@ A route of the app at the same path takes precedence, whether the app adds it be
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flask import Flask, Response, request
 
 from .. import services
+from ..config import Settings
 from ..enqueue.request_id import REQUEST_ID_HEADER, request_id
 from ..observe.our_rules import OurRule, hidden
 from .scaling import scale
@@ -33,10 +35,7 @@ def register(app: Flask, built: services.Services) -> None:
     app.after_request(_echo_request_id)
     if built.settings.http_access == "off":
         return
-    prefix = built.settings.url_prefix
-    views = {f"{prefix}/health/live": live, f"{prefix}/health/ready": ready, f"{prefix}/metrics": metrics}
-    views[f"{built.settings.dashboard_prefix or DASHBOARD}/scale"] = scale
-    for path, view in views.items():
+    for path, view in views(built.settings).items():
         endpoint = f"{__package__}.{view.__name__}"  # not a blueprint, because the app may use its name
         rule = OurRule(path, endpoint=endpoint, methods={"GET", "OPTIONS"})
         rule.provide_automatic_options = True  # type: ignore[attr-defined] # as Flask adds its own rules
@@ -46,13 +45,24 @@ def register(app: Flask, built: services.Services) -> None:
         logger.warning(_HIDDEN, path)
 
 
+def views(settings: Settings) -> dict[str, Callable[[], Response]]:
+    """The view of each path."""
+    prefix = settings.url_prefix
+    return {
+        f"{prefix}/health/live": live,
+        f"{prefix}/health/ready": ready,
+        f"{prefix}/metrics": metrics,
+        f"{settings.dashboard_prefix or DASHBOARD}/scale": scale,
+    }
+
+
 def live() -> Response:
-    """Say that this process answers. Its dependencies do not count, because a restart would not fix them."""
+    """Say with 200 that this process answers. Its dependencies do not count, because a restart would not fix them."""
     return answer({"status": "live"})
 
 
 def ready() -> Response:
-    """Answer 200 if all parts (or each ``?part=``) work, else 503; trusted callers see each part."""
+    """Answer 200 if all parts (or each ``?part=``) work, else 503. Trusted callers see each part with its latency."""
     from ..observe import health
 
     current = services.current()
@@ -67,7 +77,10 @@ def ready() -> Response:
 
 
 def metrics() -> Response:
-    """Answer with Prometheus metrics of the whole cluster, in the text format or OpenMetrics, as ``Accept`` asks."""
+    """Answer with the metrics of the whole cluster, in Prometheus' text format or OpenMetrics, as ``Accept`` asks.
+
+    403 for strangers.
+    """
     current = services.current()
     if not trusted(request, current.settings):
         return forbidden(current.settings, "Metrics are")
@@ -84,4 +97,4 @@ def _echo_request_id(response: Response) -> Response:
     return response
 
 
-__all__ = ["register"]
+__all__ = ["register", "views"]

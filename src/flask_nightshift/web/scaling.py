@@ -21,7 +21,12 @@ PARAMETERS = ("queue", "target", "places")
 
 
 def scale() -> Response:
-    """Answer with the wish for ``?queue=…`` (repeatable; default: all) and ``?target=`` seconds of waiting."""
+    """Say how many workers queues need, for an autoscaler.
+
+    ``?queue=…`` names a queue, and may be repeated (default: all); ``?target=`` is the wanted wait in seconds;
+    ``?places=`` is the number of jobs that one worker runs at once. 403 for strangers. 503 while something cannot be
+    asked; an autoscaler then keeps the number of workers.
+    """
     current = services.current()
     if not trusted(request, current.settings):
         return forbidden(current.settings, "The scaling signals are")

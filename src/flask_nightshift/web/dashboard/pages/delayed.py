@@ -20,7 +20,7 @@ _TABS = {"": None, "delayed": JobState.QUEUED, "retrying": JobState.RETRYING}
 
 @page("/delayed", title="Delayed and retrying", nav="Delayed")
 def delayed(call: Call) -> View:
-    """The soonest first."""
+    """The delayed jobs, the soonest first."""
     kind, task, queue = call.text("kind"), call.text("task"), call.text("queue")
     if kind not in _TABS:
         raise Refused(400, "There is no such list", "Choose all, delayed or retrying.")

@@ -14,7 +14,7 @@ from ..routing import action, page
 
 @page("/queues", title="Queues", nav="Queues")
 def queues(call: Call) -> View:
-    """All queues."""
+    """All queues: what waits in each, how fast it goes, and whether it is paused."""
     seen = read.seen(call.services)
     by_queue = [row.delayed for row in seen.rows if row.delayed is not None]
     return show("queues.html", seen=seen, delayed=sum(by_queue) if by_queue else _delayed(call))
