@@ -35,7 +35,12 @@ from typing import Any
 
 
 class NightshiftError(Exception):
-    """The root of all errors of this package."""
+    """The root of all errors of this package.
+
+    ``acted_on``: on how many jobs or dead letters an action had acted before the error; None if it does not tell.
+    """
+
+    acted_on: int | None = None
 
 
 class ConfigurationError(NightshiftError, ValueError):

@@ -92,12 +92,17 @@ def _a_page_with_a_form() -> Iterator[None]:
     def confirm_test(call: Call) -> View:
         return show("confirm.html", said="Sure?", post="act_test", verb="Yes", back=call.url("overview"))
 
-    @routing.action("/act-test", permission="pause", verb="test")
+    def about(call: Call) -> str:
+        call.confirmed("")
+        return f"queue {call.text('queue')}"
+
+    @routing.action("/act-test", permission="pause", verb="test", about=about)
     def act_test(call: Call) -> Done:
         if call.text("queue") == "broken":
             raise BrokerUnavailable("redis://:secret@host is away")
-        call.confirmed("")
-        return Done(said="Done & <b>dusted</b>", to=call.url("overview"), target=call.text("queue"), count=7)
+        if call.text("queue") == "slow":
+            raise SystemExit(1)  # what gunicorn does to a worker that takes too long
+        return Done(said="Done & <b>dusted</b>", to=call.url("overview"), count=7)
 
     yield
     del ROUTES["confirm_test"], ROUTES["act_test"]
@@ -113,16 +118,23 @@ def test_an_action_is_recorded_and_one_that_fails_is_told_as_failed(client: Flas
     assert post(queue="mail", why="it moves") == 303
     assert post(queue="broken") == 503
     assert post(queue="mail", confirm="not what was asked for") == 400  # refused: nothing has changed
+    with pytest.raises(SystemExit):
+        post(queue="slow")
     services = client.application.extensions["nightshift"]
-    failed, done = audit.page(services).actions
-    assert (done.by, done.action, done.target, done.why) == ("ada", "test", "mail", "it moves")
+    ended, failed, done = audit.page(services).actions
+    assert (ended.target, ended.outcome, ended.error) == (
+        "queue slow",
+        "failed",
+        "the process was told to end",
+    )
+    assert (done.by, done.action, done.target, done.why) == ("ada", "test", "queue mail", "it moves")
     assert (done.count, done.outcome) == (7, "done")
     assert (failed.target, failed.outcome, failed.count) == ("queue broken", "failed", None)
     assert "is away" in (failed.error or "")
     assert "secret" not in (failed.error or "")
 
 
-@pytest.mark.parametrize("route", routes(Kind.PAGE, Kind.ACTION, Kind.MACHINE))
+@pytest.mark.parametrize("route", routes(Kind.PAGE, Kind.ACTION))
 def test_a_stranger_gets_nothing(client: FlaskClient, route: Route) -> None:
     for method in route.methods:
         answer = client.open(path_of(route), method=method, headers=OURS)

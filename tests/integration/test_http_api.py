@@ -97,10 +97,11 @@ def test_a_token_allows_what_its_scopes_say(quiet: Ops, permission: str) -> None
     for route in routing.routes().values():
         path = re.sub(r"<.*?>", "x", route.rule)
         answer = api.ask(route.method, path, json={"no": 1} if route.acts else None)
-        refused = route.permission not in (None, permission)
+        lacks = [each for each in (route.permission, route.also) if each not in (None, "", permission)]
+        refused = bool(lacks)
         assert (answer.status_code == 403) == refused, (route.name, answer.text)
         if refused:
-            assert repr(route.permission) in answer.json["detail"]
+            assert repr(lacks[0]) in answer.json["detail"]
 
 
 def test_errors_are_problems(quiet: Ops) -> None:
@@ -293,6 +294,46 @@ def test_how_bulk_actions_are_done(ops: Ops) -> None:
         "`queue`"
         in api("POST", "/actions/discard", 422, json={"everything": True, "queue": "mail"})["detail"]
     )
+
+
+def test_an_action_on_all_jobs_has_to_say_so(ops: Ops) -> None:
+    api = Api(ops.app)
+    with ops.app.app_context():
+        ops.send.apply_async((1,), countdown=3600)
+    ops.flush()
+    verbs = ("cancel", "run") if ops.services.broker.capabilities.lists_delayed else ("cancel",)
+    for verb in verbs:
+        for body in ({}, {"q": ""}, {"q": " "}, {"q": "state:queued", "everything": True}):
+            said = api("POST", f"/actions/{verb}", 422, json=body)["detail"]
+            assert "everything: true, and not both" in said
+        assert api.post(f"/actions/{verb}", everything=True, dry_run=True)["total"] >= 1
+    assert "jobs" not in [row["target"] for row in api.get("/audit", limit=5)["actions"]]
+
+
+def test_the_text_of_a_search_is_for_those_who_may_see_arguments(ops: Ops) -> None:
+    api, eve = Api(ops.app), Api(ops.app, "view")
+    started = api.post("/actions/cancel", q="ada@example.com task:mail.send")["bulk"]
+    assert started["filters"]["search"] == ["ada@example.com"]
+    (row,) = eve.get("/audit", limit=1)["actions"]
+    assert row["target"] == "jobs with task=mail.send search=***"
+    path = f"/actions/{started['id']}"
+    assert api.get(path)["filters"]["search"] == ["ada@example.com"]
+    for shown in (eve.get(path), eve.get("/actions", limit=1)["actions"][0]):
+        assert shown["filters"] == {"task": "mail.send", "search": "***"}
+    api.post(f"{path}/stop")
+
+
+def test_edit_alone_changes_and_does_not_replay(ops: Ops) -> None:
+    dead = ops.bury()
+    ops.flush()
+    args = Api(ops.app).get(f"/jobs/{dead}/arguments")["args"]
+    blind, editor = Api(ops.app, "view", "edit"), Api(ops.app, "view", "view_args", "edit")
+    for path in (f"/dead-letters/{dead}/replay-changed", f"/jobs/{dead}/copy-changed"):
+        assert "view_args" in blind("POST", path, 403, json={"args": [5]})["detail"]
+        assert "change one" in editor("POST", path, 422, json={"args": args})["detail"]
+    assert ops.letter(dead)["status"] == "waiting"
+    assert Api(ops.app).post(f"/jobs/{dead}/copy-changed", args=args)["changed"] is False
+    assert editor.post(f"/dead-letters/{dead}/replay-changed", args=[5])["ids"]
 
 
 def test_a_changed_replay(ops: Ops) -> None:

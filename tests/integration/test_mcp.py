@@ -92,13 +92,16 @@ def test_an_assistant_reads_and_acts_only_as_allowed(ops: Ops) -> None:
             listed = {each.name: each for each in (await client.list_tools()).tools}
             assert [name for name, each in listed.items() if not each.annotations.read_only_hint] == [
                 "replay_dead_letters",
+                "stop_action",
                 "replay_all",
             ]
+            started = (await ask(client, "replay_all", task="none", why="a test"))["bulk"]
+            assert (await ask(client, "stop_action", action_id=started["id"]))["state"] == "cancelled"
             done = await ask(client, "replay_dead_letters", ids=[job_id], why="a test")
             assert len(done["ids"]) == 1
-            (action,) = (await ask(client, "audit"))["actions"]
+            action = (await ask(client, "audit", action="replay"))["actions"][-1]
             assert (action["action"], action["why"]) == ("replay", "«a test»")
-            assert action["by"].startswith("assistant of ")
+            assert action["by"].startswith("«assistant of ")
 
     asyncio.run(asyncio.wait_for(reads(), 60))
     asyncio.run(asyncio.wait_for(acts(), 60))
@@ -107,7 +110,7 @@ def test_an_assistant_reads_and_acts_only_as_allowed(ops: Ops) -> None:
 
 def test_a_permission_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path, "memory://", TESTING=True) as ops:
-        for word in ("fly", "view_args"):
+        for word in ("fly", "view_args", "edit"):
             done = ops.run("mcp", "--allow", word)
             assert done.exit_code == 2
             assert repr(word) in done.stderr

@@ -16,6 +16,7 @@ from flask_nightshift import Actor
 from flask_nightshift.domain.actor import PERMISSIONS
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.observe import audit, delayed
+from flask_nightshift.observe.jobs import Filters as JobFilters
 from flask_nightshift.operations import bulk
 from flask_nightshift.operations.dead_letters import Filters
 from opsapp import Ops, opened
@@ -147,9 +148,18 @@ def test_what_a_page_cannot_do_is_said(ops: Ops) -> None:
     assert "There is nothing to do" in pages.get("/bulk/plan?do=cancel&q=state:queued")
     assert "no bulk action" in pages.get("/bulk/action?action_id=ffffffff", 404)
     assert "no bulk action" in pages.post("/bulk/cancel", 404, action_id="ffffffff")
+    every = {"everything": "yes", "total": "1"}
     for rate in ("fast", "0", "nan", "1e9"):
-        assert "rate" in pages.post("/bulk/start/discard", 400, rate=rate, total="1")
-    assert "not the key of a page" in pages.post("/bulk/start/discard", 400, last="x", total="1")
+        assert "rate" in pages.post("/bulk/start/discard", 400, rate=rate, **every)
+    assert "not the key of a page" in pages.post("/bulk/start/discard", 400, last="x", **every)
+    for verb in bulk.ACTIONS:  # a form that lost its conditions would act on all there is
+        assert "names no condition" in pages.post(f"/bulk/start/{verb}", 400, q=" ", total="1")
+    assert (
+        'name="everything" value="yes"' in pages.get("/bulk/plan?do=cancel&q=%20")
+        or not bulk.plan(ops.services, "cancel", JobFilters()).total
+    )
+    for digits in ("9" * 50, "0" * 20 + "9" * 30):
+        assert "Not a usable number" in pages.post("/bulk/start/discard", 400, **every | {"total": digits})
 
 
 def test_permissions_are_those_of_the_action(ops: Ops) -> None:

@@ -12,13 +12,13 @@ from ..domain.actor import VIEW, Actor
 from ..domain.job import utcnow
 from ..errors import NightshiftError
 from ..services import Services
-from ..text.passwords import hide_password
+from ..text.failures import told
 from ..text.printable import as_json
 from ..web.api import openapi, routing, serving
 from ..web.api.call import Call
 from ..web.api.problems import Problem
 from ..web.api.routing import Route
-from .strangers import NOTICE, marked, quoted
+from .strangers import NOTICE, marked, quoted, unmarked
 
 _NOT_TOOLS = ("me", "openapi")
 MOST_CHARACTERS = 60_000
@@ -43,11 +43,15 @@ class Refused(Exception):
 
 
 def tools(allowed: Iterable[str]) -> dict[str, Tool]:
-    """The tools that read, and those whose permission is ``allowed``."""
-    may = {*allowed} - {VIEW}  # a route that acts may ask for its permission later, when it knows on what
+    """The tools that read, and those whose permissions are ``allowed``."""
+    may = {*allowed, VIEW}
     every = (each for each in routing.routes().values() if each.name not in _NOT_TOOLS)
-    chosen = [each for each in every if each.permission in may or (each.permission == VIEW and not each.acts)]
-    return {each.name: _tool(each) for each in chosen}
+    return {each.name: _tool(each) for each in every if _offered(each, may)}
+
+
+def _offered(route: Route, may: set[str]) -> bool:
+    needed = {route.permission, route.also} - {""}
+    return needed <= may and (not route.any_of or not may.isdisjoint(route.any_of))
 
 
 def call(services: Services, tool: Tool, given: Mapping[str, Any], actor: Actor) -> str:
@@ -58,6 +62,7 @@ def call(services: Services, tool: Tool, given: Mapping[str, Any], actor: Actor)
             raise Refused(
                 f"{tool.name} has no argument {name[:80]!r}; it has {', '.join(tool.schema['properties'])}"
             )
+    given = {name: unmarked(value) for name, value in given.items()}
     path: dict[str, str] = {}
     for name in openapi.names(route):
         value = given.get(name)
@@ -76,7 +81,7 @@ def call(services: Services, tool: Tool, given: Mapping[str, Any], actor: Actor)
     except Problem as exc:
         raise Refused(exc.detail) from None
     except NightshiftError as exc:
-        raise Refused(hide_password(quoted(str(exc)))) from None
+        raise Refused(quoted(told(exc))) from None
     return f"{NOTICE}\n{_cut(as_json(marked(serving.plain(found))))}"
 
 

@@ -15,8 +15,8 @@ import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ..errors import NightshiftError
+from ..text.failures import told
 from ..text.moments import moment
-from ..text.passwords import hide_password
 from ..text.printable import as_json, in_a_line, printable
 
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ def short_error(error: str | None, message: str | None) -> str | None:
 
 def one_line(exc: BaseException) -> str:
     """An error for people with its notes, without passwords."""
-    said, notes = str(exc) or type(exc).__name__, getattr(exc, "__notes__", ())
-    told = " ".join([f"{said.rstrip('.')}.", *notes]) if notes else said
-    return printable(hide_password(" ".join(told.split())))
+    return printable(" ".join(told(exc).split()))
 
 
 def say(text: object, *, err: bool = False) -> None:

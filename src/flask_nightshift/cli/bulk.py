@@ -71,7 +71,7 @@ def show(action_id: str, as_json: bool) -> None:
         return
     lines = {
         "id": action.id,
-        "action": f"{action.action} {operations.about(action)}",
+        "action": f"{action.action} {operations.about(action, texts=True)}",
         "state": action.state,
         "done": _progress(action),
         "rate": f"{action.rate:g} per second at most",
@@ -150,7 +150,7 @@ def _listed(found: Sequence[BulkAction]) -> Table:
     now = datetime.now(UTC)
     for action in found:
         since = f"{ago((now - action.created_at).total_seconds())} ago"
-        row = [tail(action.id), since, action.action, operations.about(action), action.state]
+        row = [tail(action.id), since, action.action, operations.about(action, texts=True), action.state]
         shown.add_row(*cells([*row, _progress(action), action.by]))
     return shown
 

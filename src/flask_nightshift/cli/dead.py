@@ -89,7 +89,7 @@ def show(letter_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(archived.as_dict(texts))
     else:
-        letter_views.show(archived, texts)
+        letter_views.show(archived, texts, dead_letters.beginning(current, archived))
 
 
 __all__ = ["dead"]

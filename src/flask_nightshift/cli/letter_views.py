@@ -41,8 +41,11 @@ def listed(letters: list[ArchivedLetter], *, with_status: bool) -> Table:
     return shown
 
 
-def show(archived: ArchivedLetter, texts: Texts) -> None:
-    """Print one letter with everything that we know about it; ``texts`` are those of its task."""
+def show(archived: ArchivedLetter, texts: Texts, beginning: str) -> None:
+    """Print one letter with everything that we know about it; ``texts`` are those of its task.
+
+    ``beginning`` is that of a message that is no job.
+    """
     letter = archived.letter
     args, kwargs = archived.arguments(texts)
     status = f"{archived.status}" + (
@@ -69,7 +72,7 @@ def show(archived: ArchivedLetter, texts: Texts) -> None:
         if value is not None and value != "":
             say(f"{name:<12} {in_a_line(value)}")
     if not letter.task:
-        say(f"{'body':<12} {letter.body[:300]!r}")
+        say(f"{'body':<12} {in_a_line(beginning)}")
     if archived.attempts:
         console().print(_attempts(archived.attempts))
     if letter.failure and letter.failure.traceback:

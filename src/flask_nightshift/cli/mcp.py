@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
-from ..domain.actor import PERMISSIONS, VIEW
+from ..domain.actor import EDIT, PERMISSIONS, VIEW, VIEW_ARGS
 from .base import services
 
-_ALLOWED = [name for name in PERMISSIONS if name not in (VIEW, "view_args")]
+_ALLOWED = [name for name in PERMISSIONS if name not in (VIEW, VIEW_ARGS, EDIT)]
+"""Without ``edit``: whoever changes arguments has to see them."""
 
 
 @click.command()

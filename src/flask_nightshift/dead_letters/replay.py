@@ -115,6 +115,7 @@ def replay(
             looked_at += 1
             progress(looked_at, len(ids))
     except (BrokerUnavailable, DatabaseUnavailable) as exc:
+        exc.acted_on = len(done)
         exc.add_note(f"{len(done)} of {len(ids)} dead letters had been replayed before.")
         raise
     return Result(tuple(done), skipped, dry_run, frozenset(queues), len(ids) - looked_at)
@@ -208,6 +209,7 @@ def discard(store: Store, filters: Filters, *, limit: int | None = None, dry_run
             else:
                 skipped[letter_id] = _status_refusal(_again(store, letter_id), force=False)
     except DatabaseUnavailable as exc:
+        exc.acted_on = len(done)
         exc.add_note(f"{len(done)} of {len(ids)} dead letters had been discarded before.")
         raise
     return Result(tuple(done), skipped, dry_run)

@@ -21,9 +21,9 @@ from ..store import audit as rows
 from ..store.audit import CANCELLED, DONE, FAILED, Row
 from ..store.tables import MAX_TARGET
 from ..store.types import shortened
+from ..text import failures
 from ..text.counts import plural
 from ..text.lines import Line
-from ..text.passwords import hide_password
 from .pauses import operator
 
 LONGEST_REASON = 500
@@ -45,6 +45,11 @@ class Action:
         """It has acted on ``count`` jobs, queues, …; ``target``: what they are, if that was not known before."""
         self._count = count
         self._target = self._target if target is None else target
+
+    def failed(self, exc: BaseException) -> None:
+        """It ends with ``exc``, which may know on how many it had acted."""
+        if self._count is None:
+            self._count = getattr(exc, "acted_on", None)
 
     def ended(self, row: Row, outcome: str, error: str | None) -> Row:
         """The row of the action, which has ended so."""
@@ -71,6 +76,7 @@ def acting(
         yield told
     except BaseException as exc:
         outcome, said = FAILED, _said(exc)
+        told.failed(exc)
         raise
     finally:
         # what could not be written at first has cost seconds already
@@ -153,7 +159,9 @@ def _line(event: str, row: Row, why_not: str | None = None) -> Line:
 def _said(exc: BaseException) -> str:
     if isinstance(exc, KeyboardInterrupt):
         return "interrupted"
-    return hide_password(str(exc)) or type(exc).__name__
+    if isinstance(exc, SystemExit):
+        return "the process was told to end"
+    return failures.told(exc)
 
 
 __all__ = ["CANCELLED", "DONE", "FAILED", "Action", "acting", "matching", "named", "record"]

@@ -54,6 +54,14 @@ def changed(services: Services, envelope: Envelope, args: str | None, kwargs: st
     return made if lock is None else _relocked(services, made, task, lock, given, now)
 
 
+def check_unchanged(allowed: bool) -> None:
+    """Raise ``ArgumentsRefused`` for arguments that are the same, unless that is ``allowed``."""
+    if not allowed:
+        raise ArgumentsRefused(
+            "these are the arguments that the job has, and you may only run it with others: change one"
+        )
+
+
 def check_once(services: Services, envelope: Envelope) -> None:
     """Raise ``ArgumentsRefused`` if the job would not run, because another one has done its work, or does it now.
 
@@ -160,4 +168,4 @@ def _name(envelope: Envelope) -> str:
     return str(envelope.headers.get("task") or "")
 
 
-__all__ = ["Editable", "changed", "check_once", "editable", "parameters"]
+__all__ = ["Editable", "changed", "check_once", "check_unchanged", "editable", "parameters"]

@@ -107,11 +107,13 @@ def enqueue(
     args: str | None = None,
     kwargs: str | None = None,
     queue: str | None = None,
+    unchanged: bool = True,
 ) -> Copy:
     """Enqueue a copy of the job that ``given`` means, with other arguments if some are given (``changing.changed``).
 
     It runs at once, in ``queue`` or the original's. Its callbacks and the rest of its chain run after it, under new
-    ids; it is no part of the original's group or chord. Raises what ``original`` raises, ``ArgumentsRefused``,
+    ids; it is no part of the original's group or chord. Without ``unchanged``, arguments that are the same are refused,
+    for somebody who may change jobs and not run them. Raises what ``original`` raises, ``ArgumentsRefused``,
     ``ConfigurationError`` if ``queue`` is no name of a queue, and ``DuplicateJob`` if another job holds the lock of a
     unique one. Then nothing was enqueued.
     """
@@ -122,6 +124,8 @@ def enqueue(
     if not target:
         raise ArgumentsRefused("the queue that it came from is not known: name one with --queue")
     altered = changing.changed(services, found.envelope, args, kwargs)
+    if altered is found.envelope:
+        changing.check_unchanged(unchanged)
     made = changes.copied(altered, new_id(), target, utcnow())
     changing.check_once(services, made)
     _publish(services, made, target, found)

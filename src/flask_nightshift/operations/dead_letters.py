@@ -5,6 +5,7 @@ All functions raise ``DatabaseUnavailable``, except where they say otherwise.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +25,9 @@ from ..message.envelope import Envelope
 from ..services import Services
 from ..store import heartbeats
 from . import changing, ids
+
+LONGEST_BEGINNING = 300
+"""Characters of a message that is no job."""
 
 
 def latest(
@@ -65,6 +69,20 @@ def find(services: Services, given: str) -> ArchivedLetter:
     Raises ``DeadLetterNotFound``.
     """
     return dead_letters.find(services.store, ids.letter_id(services.store, given))
+
+
+def beginning(services: Services, archived: ArchivedLetter) -> str:
+    """The beginning of a message that is no job, without what ``NIGHTSHIFT_REDACT`` hides.
+
+    Names hide values in JSON alone, so of anything else only its type and size are told.
+    """
+    letter = archived.letter
+    try:
+        shown = services.redaction.value(json.loads(letter.body))
+    except (ValueError, RecursionError):
+        kind = letter.content_type or "an unknown type"
+        return f"{len(letter.body):,} bytes of {kind}, which are not shown, because they are not JSON"
+    return json.dumps(shown, ensure_ascii=False)[:LONGEST_BEGINNING]
 
 
 def named(services: Services, given: Sequence[str]) -> Filters:
@@ -123,10 +141,12 @@ def replay_changed(
     kwargs: str | None = None,
     queue: str | None = None,
     force: bool = False,
+    unchanged: bool = True,
 ) -> Result:
     """Replay the one letter that ``given`` means with other arguments: a JSON list, a JSON object.
 
-    ``changing.changed`` explains them. The job keeps its id, callbacks, chain, group and chord. Raises
+    ``changing.changed`` explains them. The job keeps its id, callbacks, chain, group and chord. Without ``unchanged``,
+    arguments that are the same are refused, for somebody who may change jobs and not replay them. Raises
     ``DeadLetterNotFound``, ``ArgumentsRefused``, ``ConfigurationError`` (no name of a queue), ``DatabaseUnavailable``
     and ``BrokerUnavailable``; the letter waits then, as if nothing had been asked for.
     """
@@ -140,6 +160,7 @@ def replay_changed(
     after = changing.changed(services, before, args, kwargs)
     chosen = Filters(ids=(letter.id,))
     if after is before:
+        changing.check_unchanged(unchanged)
         return replay(services, chosen, queue=queue, force=force)
     changing.check_once(services, after)
     after = changes.noted_change(after)
@@ -196,6 +217,7 @@ __all__ = [
     "Filters",
     "Result",
     "affected",
+    "beginning",
     "check",
     "count",
     "discard",

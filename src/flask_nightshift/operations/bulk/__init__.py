@@ -21,6 +21,7 @@ from .actions import (
     latest,
     plan,
     position,
+    shown_filters,
     start,
 )
 
@@ -40,5 +41,6 @@ __all__ = [
     "latest",
     "plan",
     "position",
+    "shown_filters",
     "start",
 ]

@@ -20,6 +20,7 @@ from ...store import audit as audit_rows
 from ...store import bulk_actions as rows
 from ...store.bulk_actions import BulkAction, Position
 from ...text.counts import plural
+from ...text.passwords import HIDDEN
 from .. import audit, ids, orders
 from ..pauses import operator
 from . import jobs, letters
@@ -159,9 +160,18 @@ def cancel(services: Services, given: str) -> BulkAction:
     return ended
 
 
-def about(action: BulkAction) -> str:
-    """What the action is about, for people: ``dead letters with task=mail.send``."""
-    return _about(action.action, action.filters)
+def about(action: BulkAction, *, texts: bool = False) -> str:
+    """What the action is about, for people: ``dead letters with task=mail.send``.
+
+    ``texts``: also the texts of its search, which may be arguments of jobs, so not everybody may see them.
+    """
+    return _about(action.action, shown_filters(action.filters, texts=texts))
+
+
+def shown_filters(filters: Mapping[str, Any], *, texts: bool) -> dict[str, Any]:
+    """``filters`` with ``***`` for the texts of a search, unless the reader may see ``texts``."""
+    hidden = {"search": HIDDEN} if not texts and filters.get("search") else {}
+    return {**filters, **hidden}
 
 
 def about_filters(action: str, filters: LetterFilters | JobFilters) -> str:
@@ -179,6 +189,8 @@ def _about(action: str, filters: Mapping[str, Any]) -> str:
     conditions = {name: value for name, value in filters.items() if name != "status"}
     if named := conditions.pop("ids", None):
         return audit.named(noun[:-1], list(named))
+    if isinstance(searched := conditions.get("search"), (list, tuple)):
+        conditions["search"] = " ".join(searched)
     return audit.matching(noun, conditions)
 
 

@@ -39,6 +39,8 @@ class Call:
         return value | {name: HIDDEN for name in names if value[name] is not None}
 
 
+ALSO = {VIEW_ARGS: "this, which shows or names arguments of jobs,"}
+"""Why a route needs a second permission."""
 Run = Callable[[Call], Any]
 
-__all__ = ["Call", "Run"]
+__all__ = ["ALSO", "Call", "Run"]

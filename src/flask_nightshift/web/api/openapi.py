@@ -109,6 +109,8 @@ def properties(shape: type[Struct] | None) -> dict[str, dict[str, Any]]:
 def _operation(route: Route) -> dict[str, Any]:
     said = route.says
     needs = f"Needs the permission `{route.permission}`." if route.permission else "Any token may ask."
+    if route.also:
+        needs = f"Needs the permissions `{route.permission}` and `{route.also}`."
     made: dict[str, Any] = {
         "operationId": route.name,
         "tags": [route.tag],

@@ -26,7 +26,7 @@ from ...errors import (
     NothingToSkip,
     Unsupported,
 )
-from ...text.passwords import hide_password
+from ...text.failures import told
 from ...text.printable import as_json
 from .shapes.base import Shape
 
@@ -92,9 +92,7 @@ class ProblemShape(Shape, rename={"kind": "type"}):
 def of_error(exc: NightshiftError) -> Problem:
     """The problem that tells ``exc``, with its notes and without passwords."""
     status, code = next((status, code) for kind, status, code in _STATUS if isinstance(exc, kind))
-    notes = getattr(exc, "__notes__", ())
-    detail = hide_password(" ".join([str(exc), *notes]))
-    return Problem(status, code, detail, **({"Retry_After": RETRY_AFTER} if status == 503 else {}))
+    return Problem(status, code, told(exc), **({"Retry_After": RETRY_AFTER} if status == 503 else {}))
 
 
 def answer(problem: Problem) -> Response:

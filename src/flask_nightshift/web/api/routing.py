@@ -30,7 +30,11 @@ MODULES = ("about", "jobs", "letters", "actions", "queues", "schedule", "locks",
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A declared route. ``conflicts``: it may answer 409. ``tag`` is the module that declares it."""
+    """A declared route. ``conflicts``: it may answer 409. ``tag`` is the module that declares it.
+
+    It needs ``permission`` and the permission ``also``. One that acts on what others have begun needs one ``any_of``
+    these, and asks for it when it knows which.
+    """
 
     name: str
     method: str
@@ -42,6 +46,8 @@ class Route:
     body: type[Struct] | None = None
     conflicts: bool = False
     tag: str = ""
+    also: str = ""
+    any_of: tuple[str, ...] = ()
 
     @property
     def acts(self) -> bool:
@@ -72,11 +78,18 @@ def get(
     return declare
 
 
-def post(rule: str, answer: type[Struct], *, permission: str, body: type[Struct]) -> Callable[[Run], Run]:
+def post(
+    rule: str, answer: type[Struct], *, permission: str, body: type[Struct], also: str = "",
+    any_of: tuple[str, ...] = (),
+) -> Callable[[Run], Run]:  # fmt: skip
     """Declare a route that changes something."""
 
     def declare(run: Run) -> Run:
-        return _add(Route(_name(run), "POST", rule, permission, run, answer, None, body, True, _tag(run)))
+        return _add(
+            Route(
+                _name(run), "POST", rule, permission, run, answer, None, body, True, _tag(run), also, any_of
+            )
+        )
 
     return declare
 
@@ -105,8 +118,9 @@ def routes() -> dict[str, Route]:
 def _add(route: Route) -> Run:
     if route.name in ROUTES:
         raise ValueError(f"two routes have the name {route.name!r}")
-    if route.permission is not None and route.permission not in PERMISSIONS:
-        raise ValueError(f"{route.permission!r} is not a permission")
+    for each in (route.permission, route.also or None, *route.any_of):
+        if each is not None and each not in PERMISSIONS:
+            raise ValueError(f"{each!r} is not a permission")
     ROUTES[route.name] = route
     return route.run
 

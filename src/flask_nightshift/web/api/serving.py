@@ -20,7 +20,7 @@ from ...errors import DatabaseUnavailable, NightshiftError
 from ...operations import tokens
 from ...text.printable import as_json
 from . import problems, reading, repeats, routing
-from .call import Call
+from .call import ALSO, Call
 from .problems import Problem
 from .routing import Route
 
@@ -52,6 +52,8 @@ def _answer(path: str, asked: Request) -> Response:
     call = Call(current, actor, utcnow(), values)
     if route.permission is not None:
         call.needs(route.permission)
+    if route.also:
+        call.needs(route.also, ALSO[route.also])
     found = reading.query(route, asked.args)
     call = Call(current, actor, call.now, values, found, reading.body(route, asked))
     key = asked.headers.get(repeats.HEADER)

@@ -18,6 +18,7 @@ from ...services import Services
 
 _PLAIN = re.compile(r"[\w:@=,+~-][\w.:@=,+~-]*")
 """The id of a job that is part of a path. Servers, proxies and browsers change others (``..``, line ends)."""
+_MOST_DIGITS = 20
 LONGEST_REASON = 500
 """Characters of the reason that an operator gives for a change."""
 
@@ -45,14 +46,15 @@ class View:
 class Done:
     """What an action did.
 
-    ``said`` is the sentence for the reader on the page ``to`` (a URL from ``call.url``). ``target`` and ``count`` say
-    for the audit on what, and on how many. ``good``: False if nothing, or not all, was done.
+    ``said`` is the sentence for the reader on the page ``to`` (a URL from ``call.url``). ``count`` says for the audit
+    on how many, and ``target`` on what, if the action knows more than its route. ``good``: False if nothing, or not
+    all, was done.
     """
 
     said: str
     to: str
     target: str = ""
-    count: int | None = 1
+    count: int = 1
     good: bool = True
 
 
@@ -101,7 +103,7 @@ class Call:
     def number(self, name: str, default: int, most: int) -> int:
         """A whole number from 0 to ``most``; raises ``Refused`` for anything else."""
         given = self.text(name) or str(default)
-        if not (given.isascii() and given.isdigit()) or int(given[:20]) > most:
+        if not (given.isascii() and given.isdigit()) or len(given) > _MOST_DIGITS or int(given) > most:
             raise Refused(
                 400, "Not a usable number", f"{name} = {given[:40]!r}: give a whole number up to {most}."
             )

@@ -6,14 +6,13 @@
     def queues(call: Call) -> View:
         return show("queues.html", queues=…)
 
-    @action("/queues/pause", permission="pause")
+    @action("/queues/pause", permission="pause", about=lambda call: f"queue {call.text('queue')}")
     def pause_queue(call: Call) -> Done:
-        changes = pauses.pause(call.services, [call.text("queue")], reason=call.reason, by=call.actor.name)
-        return Done(said=…, to=call.url("queues"), target=changes[0].queue)
+        pauses.pause(call.services, [call.text("queue")], reason=call.reason, by=call.actor.name)
+        return Done(said=…, to=call.url("queues"))
 
 ``serving.py`` calls a page only for an actor with its permission, and an action only for a POST that also has our token
-and comes from our own pages. The audit gets a row for each action. A machine's route (``machine``) brings its own way
-to know the caller, and never sees a cookie.
+and comes from our own pages. The audit gets a row for each action, before it begins.
 """
 
 from __future__ import annotations
@@ -25,16 +24,17 @@ from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
-from flask import Request, Response
+from flask import Response
 from werkzeug.routing import Map, Rule
 
-from ...domain.actor import PERMISSIONS, Actor
-from ...services import Services
-from .call import Done, View
+from ...domain.actor import PERMISSIONS
+from .call import Call, Done, View
 
 Shows = TypeVar("Shows", bound=Callable[..., View | Response])
 Acts = TypeVar("Acts", bound=Callable[..., Done | View | Response])
 Answers = TypeVar("Answers", bound=Callable[..., Response])
+About = Callable[[Call], str]
+Again = Callable[[Call, str], View]
 
 MODULES = (
     "overview", "jobs", "job", "letters", "letter", "editing", "delayed", "schedules", "queues", "workers", "locks",
@@ -44,19 +44,19 @@ MODULES = (
 
 
 class Kind(Enum):
-    """Who may call a route: anybody (OPEN), or an actor, with the checks of a page, an action or a machine."""
+    """Who may call a route: anybody (OPEN), or an actor, with the checks of a page or an action."""
 
     OPEN = "open"
     PAGE = "page"
     ACTION = "action"
-    MACHINE = "machine"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A declared route; ``permission`` is empty only where ``kind`` is OPEN.
 
-    The audit calls an action ``verb``; ``recorded``: its operation writes the audit's row itself.
+    The audit calls an action ``verb``, and what it acts on ``about``; without ``about`` its operation writes the row of
+    the audit itself. ``again`` shows its form again, with what was wrong.
     """
 
     name: str
@@ -68,8 +68,8 @@ class Route:
     title: str = ""
     nav: str = ""
     verb: str = ""
-    recorded: bool = False
-    admit: Callable[[Request, Services], Actor | None] | None = None
+    about: About | None = None
+    again: Again | None = None
 
 
 ROUTES: dict[str, Route] = {}
@@ -89,44 +89,39 @@ def page(
 
 
 def action(
-    rule: str, *, permission: str, verb: str = "", name: str = "", recorded: bool = False
+    rule: str,
+    *,
+    permission: str,
+    about: About | None = None,
+    recorded: bool = False,
+    verb: str = "",
+    name: str = "",
+    again: Again | None = None,
 ) -> Callable[[Acts], Acts]:
     """Declare a change, a POST to ``rule`` by an actor with ``permission``.
 
-    The audit calls it ``verb`` (default: the permission). ``recorded``: the operation writes the audit's row itself.
+    The audit calls it ``verb`` (default: the permission). ``about`` says on what it acts, as the form names it, and
+    raises ``Refused`` for a form that is not usable; then there is no row. ``recorded``: the operation writes the row
+    itself, so there is no ``about``. ``again`` shows the form again after ``ArgumentsRefused`` or ``DuplicateJob``.
     """
+    if recorded is (about is not None):
+        raise RuntimeError(f"{rule}: say either what it is about, or that its operation records it")
 
     def declare(run: Acts) -> Acts:
-        named = name or run.__name__
+        kind, called = Kind.ACTION, verb or permission
         _add(
             Route(
-                named,
+                name or run.__name__,
                 rule,
                 ("POST",),
-                Kind.ACTION,
+                kind,
                 permission,
                 run,
-                verb=verb or permission,
-                recorded=recorded,
+                verb=called,
+                about=about,
+                again=again,
             )
         )
-        return run
-
-    return declare
-
-
-def machine(
-    rule: str,
-    *,
-    admit: Callable[[Request, Services], Actor | None],
-    permission: str,
-    methods: tuple[str, ...] = ("GET",),
-    name: str = "",
-) -> Callable[[Answers], Answers]:
-    """Declare a route for programs: ``admit`` knows the caller by a bearer token, never by a cookie."""
-
-    def declare(run: Answers) -> Answers:
-        _add(Route(name or run.__name__, rule, methods, Kind.MACHINE, permission, run, admit=admit))
         return run
 
     return declare
@@ -162,4 +157,4 @@ def table() -> Map:
     return Map(rules, merge_slashes=False)
 
 
-__all__ = ["ROUTES", "Kind", "Route", "action", "machine", "opened", "page", "table"]
+__all__ = ["ROUTES", "Kind", "Route", "action", "opened", "page", "table"]

@@ -15,6 +15,7 @@ from ...domain.actor import Actor
 from ...domain.job import utcnow
 from ...operations import audit
 from ...services import Services
+from ...text.failures import told
 from . import cookies, guard, rendering, routing, sessions
 from .answers import polled, sealed, see_other
 from .call import Answer, Call, Done, Refused, View
@@ -26,8 +27,6 @@ logger = logging.getLogger("flask_nightshift.http")
 LARGEST_FORM = 4_000_000
 """Bytes of a form; edited arguments may be long."""
 STRANGER = Actor("a stranger")
-_NAMES = ("queue", "name", "key", "id")
-"""The fields of forms that name what an action is about."""
 _STATUS: tuple[tuple[type[errors.NightshiftError], int, str], ...] = (
     (errors.DatabaseUnavailable, 503, "The history cannot be reached"),
     (errors.BrokerUnavailable, 503, "The broker cannot be reached"),
@@ -52,9 +51,9 @@ def serve(path: str) -> Response:
     except Refused as exc:
         return rendering.refusal(_with_actor(call, exc), exc)
     except errors.NightshiftError as exc:
-        logger.info("the dashboard could not answer %s: %s", request.path, exc)
+        logger.info("the dashboard could not answer %s: %s", request.path, told(exc))
         status, title = next((code, words) for kind, code, words in _STATUS if isinstance(exc, kind))
-        refused = Refused(status, title, f"{f'{exc}'.rstrip('.')}.")
+        refused = Refused(status, title, f"{told(exc).rstrip('.')}.")
         return rendering.refusal(_with_actor(call, refused), refused)
 
 
@@ -86,8 +85,6 @@ def _answer(call: Call, path: str) -> Response:
     if route.kind is Kind.OPEN:
         response: Response = route.run(call, **values)
         return response
-    if route.kind is Kind.MACHINE:
-        return _for_machine(call, route)
     call, keys = _known(call)
     if route.kind is Kind.ACTION:
         return _act(call, route, keys)
@@ -104,21 +101,16 @@ def _known(call: Call) -> tuple[Call, Keys]:
     return replace(call, actor=actor), keys
 
 
-def _for_machine(call: Call, route: Route) -> Response:
-    assert route.admit is not None  # noqa: S101 - routing.machine requires it
-    actor = route.admit(request, call.services)
-    if actor is None:
-        raise rendering.closed(call)
-    guard.check_permission(actor, route.permission)
-    response: Response = route.run(replace(call, actor=actor), **call.values)
-    return response
-
-
 def _act(call: Call, route: Route, keys: Keys) -> Response:
     guard.check_origin(request)
     guard.check_token(request, keys, call.actor)
     guard.check_permission(call.actor, route.permission)
-    done = _audited(call, route)
+    try:
+        done = _done(call, route)
+    except (errors.ArgumentsRefused, errors.DuplicateJob) as exc:
+        if route.again is None:
+            raise
+        done = route.again(call, told(exc))
     if not isinstance(done, Done):
         return _shown(call, done, keys)
     response = see_other(done.to)
@@ -126,34 +118,19 @@ def _act(call: Call, route: Route, keys: Keys) -> Response:
     return response
 
 
-def _audited(call: Call, route: Route) -> Answer:
-    """Run an action and record it. One that fails is recorded as failed; one that was refused has changed nothing.
-
-    A form that is shown again with what is wrong is a refusal, too.
-    """
-    reason = call.reason
-    try:
+def _done(call: Call, route: Route) -> Answer:
+    """Do an action within its row of the audit, so that one whose process is killed stays ``begun``."""
+    if route.about is None:
+        recorded: Answer = route.run(call, **call.values)
+        return recorded
+    about, reason = route.about(call), call.reason
+    with audit.acting(call.services, route.verb, about, by=call.actor, why=reason) as action:
         done: Answer = route.run(call, **call.values)
-    except Refused:
-        raise
-    except Exception as exc:
-        if not route.recorded:
-            audit.record(
-                call.services, by=call.actor, action=route.verb, target=_given(call), why=reason, error=exc
-            )
-        raise
-    if not route.recorded and isinstance(done, Done):
-        target = done.target or _given(call)
-        audit.record(
-            call.services, by=call.actor, action=route.verb, target=target, why=reason, count=done.count
-        )
+        if isinstance(done, Done):
+            action.acted_on(done.count, done.target or None)
+        else:
+            action.acted_on(0)
     return done
-
-
-def _given(call: Call) -> str:
-    """What an action was about, as its form names it."""
-    named = [f"{name} {value}" for name in _NAMES for value in call.texts(name)[:20]]
-    return ", ".join(named) or call.endpoint
 
 
 def _shown(call: Call, answer: Answer, keys: Keys) -> Response:

@@ -8,6 +8,7 @@ from typing import Any
 from ....domain.actor import CANCEL, DISCARD, REPLAY, RUN, VIEW, VIEW_ARGS
 from ....observe import incidents as causes
 from ....observe import query
+from ....observe.jobs import Filters as JobFilters
 from ....operations import audit, bulk
 from ....operations.dead_letters import Filters
 from ..call import Call
@@ -52,16 +53,16 @@ def incident(call: Call) -> Any:
 @get("/actions", BulkActions, query=BulkWanted)
 def actions(call: Call) -> Any:
     """Actions on all that match, the latest first."""
-    return {"actions": [each.as_dict() for each in bulk.latest(call.services, call.query.limit)]}
+    return {"actions": [_shown(call, each) for each in bulk.latest(call.services, call.query.limit)]}
 
 
 @get("/actions/<action_id>", BulkAction)
 def action(call: Call) -> Any:
     """One such action: how far it is."""
-    return bulk.find(call.services, call.path["action_id"]).as_dict()
+    return _shown(call, bulk.find(call.services, call.path["action_id"]))
 
 
-@post("/actions/<action_id>/stop", BulkAction, permission=VIEW, body=Reason)
+@post("/actions/<action_id>/stop", BulkAction, permission=VIEW, any_of=(*bulk.ACTIONS,), body=Reason)
 def stop_action(call: Call) -> Any:
     """End an action; what it has done stays done. It needs the permission that the action needed, or `cancel`."""
     found = bulk.find(call.services, call.path["action_id"])
@@ -71,7 +72,7 @@ def stop_action(call: Call) -> Any:
     with audit.acting(call.services, "cancel", about, by=call.actor, why=call.body.why) as told:
         stopped = bulk.cancel(call.services, found.id)
         told.acted_on(1)
-    return stopped.as_dict()
+    return _shown(call, stopped)
 
 
 @post("/actions/replay", Started, permission=REPLAY, body=ReplayAll)
@@ -101,13 +102,18 @@ def run_all(call: Call) -> Any:
     return _start(call, bulk.RUN, _jobs(call))
 
 
+def _shown(call: Call, action: bulk.BulkAction) -> dict[str, Any]:
+    shown = action.as_dict()
+    return shown | {"filters": bulk.shown_filters(shown["filters"], texts=call.actor.may(VIEW_ARGS))}
+
+
 def _start(call: Call, verb: str, filters: Any, **options: Any) -> dict[str, Any]:
     asked = call.body
     planned = bulk.plan(call.services, verb, filters, options)
     if asked.dry_run:
         return {"total": planned.total, "dry_run": True, "bulk": None}
     started = bulk.start(call.services, planned, by=call.actor, why=asked.why, rate=asked.rate)
-    return {"total": planned.total, "dry_run": False, "bulk": started.as_dict()}
+    return {"total": planned.total, "dry_run": False, "bulk": _shown(call, started)}
 
 
 def _letters(call: Call) -> Filters:
@@ -118,8 +124,7 @@ def _letters(call: Call) -> Filters:
         fingerprint=asked.fingerprint,
         since=time(call, "since", asked.since),
     )
-    if (asdict(found) == asdict(Filters())) != asked.everything:
-        raise Problem(422, "invalid-body", "give conditions, or everything: true, and not both")
+    _bounded(call, found, Filters())
     return found
 
 
@@ -127,4 +132,11 @@ def _jobs(call: Call) -> Any:
     found = query.parse(call.body.q, call.now)
     if found.texts:
         call.needs(VIEW_ARGS, "a search in the text of jobs, which looks in their arguments,")
+    _bounded(call, found, JobFilters())
     return found
+
+
+def _bounded(call: Call, found: Any, unbounded: Any) -> None:
+    """Raise ``Problem`` for an action on all that there is, unless ``everything`` says so."""
+    if (asdict(found) == asdict(unbounded)) != call.body.everything:
+        raise Problem(422, "invalid-body", "give conditions, or everything: true, and not both")

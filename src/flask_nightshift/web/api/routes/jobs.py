@@ -106,7 +106,7 @@ def copy_job(call: Call) -> Any:
     return _copied(call, "run")
 
 
-@post("/jobs/<job_id>/copy-changed", Copied, permission=EDIT, body=CopyChanged)
+@post("/jobs/<job_id>/copy-changed", Copied, permission=EDIT, also=VIEW_ARGS, body=CopyChanged)
 def copy_job_changed(call: Call) -> Any:
     """Enqueue a copy of a job with other arguments, which are checked against its task."""
     return _copied(call, "edit", **changed_arguments(call, "/jobs/{job_id}/copy enqueues it as it was"))
@@ -121,11 +121,20 @@ def delayed_jobs(call: Call) -> Any:
     return {"jobs": [each.as_dict() for each in found[:limit]], "more": len(found) > limit}
 
 
-def _copied(call: Call, verb: str, **changes: str | None) -> dict[str, str | bool]:
+def _copied(
+    call: Call, verb: str, args: str | None = None, kwargs: str | None = None
+) -> dict[str, str | bool]:
     given = call.path["job_id"]
     target = f"a copy of job {given}"
     with audit.acting(call.services, verb, target, by=call.actor, why=call.body.why) as action:
-        made = copies.enqueue(call.services, given, queue=call.body.queue, **changes)
+        made = copies.enqueue(
+            call.services,
+            given,
+            args=args,
+            kwargs=kwargs,
+            queue=call.body.queue,
+            unchanged=call.actor.may(RUN),
+        )
         action.acted_on(1, f"job {made.job_id}, a copy of {made.original_id}")
     return made.as_dict()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....domain.actor import DISCARD, EDIT, REPLAY
+from ....domain.actor import DISCARD, EDIT, REPLAY, VIEW_ARGS
 from ....observe import dead_letters as pages
 from ....operations import audit
 from ....operations import dead_letters as operations
@@ -61,7 +61,9 @@ def replay_dead_letters(call: Call) -> Any:
     return operations.replayed(call.services, done)
 
 
-@post("/dead-letters/<letter_id>/replay-changed", Replayed, permission=EDIT, body=ReplayChanged)
+@post(
+    "/dead-letters/<letter_id>/replay-changed", Replayed, permission=EDIT, also=VIEW_ARGS, body=ReplayChanged
+)
 def replay_changed(call: Call) -> Any:
     """Replay one dead letter with other arguments, which are checked against its task.
 
@@ -74,7 +76,13 @@ def replay_changed(call: Call) -> Any:
     named = audit.named("dead letter", [found])
     with audit.acting(call.services, "edit", named, by=call.actor, why=asked.why) as action:
         done = operations.replay_changed(
-            call.services, found, queue=asked.queue, force=asked.force, **changes
+            call.services,
+            found,
+            args=changes["args"],
+            kwargs=changes["kwargs"],
+            queue=asked.queue,
+            force=asked.force,
+            unchanged=call.actor.may(REPLAY),
         )
         action.acted_on(len(done.ids))
     return operations.replayed(call.services, done)

@@ -21,10 +21,12 @@ def locks(call: Call) -> Any:
     return {"locks": [call.hide(each.as_dict(), "key") for each in found[:limit]], "more": len(found) > limit}
 
 
-@post("/locks/release", Lock, permission=RUN, body=ReleaseLock)
+@post("/locks/release", Lock, permission=RUN, also=VIEW_ARGS, body=ReleaseLock)
 def release_lock(call: Call) -> Any:
-    """Release a lock, so that another job can have it. The job that holds it is not touched."""
-    call.needs(VIEW_ARGS, "releasing a lock, whose key may contain arguments,")
+    """Release a lock, so that another job can have it. The job that holds it is not touched.
+
+    A key may contain arguments of the job.
+    """
     key = call.body.key
     about = operations.named(key)
     with audit.acting(call.services, "release", about, by=call.actor, why=call.body.why) as action:

@@ -123,9 +123,10 @@ class ReplayAll(AllLetters):
 
 
 class AllJobs(Shape):
-    """Jobs that have not ended and match the query."""
+    """Jobs that have not ended and match the query. Without a query, ``everything`` must be true."""
 
-    q: Annotated[Text, Meta(min_length=1, description="A query: state:queued task:mail.* since:2h")]
+    q: Annotated[Text, Meta(description="A query: state:queued task:mail.* since:2h")] = ""
+    everything: Annotated[bool, Meta(description="All that have not ended.")] = False
     rate: Rate | None = None
     dry_run: DryRun = False
     why: Why = ""

@@ -38,7 +38,7 @@ def bulk_actions(call: Call) -> View:
     found = bulk.latest(call.services, ROWS)
     return show(
         "bulk_actions.html",
-        actions=[(each, bulk.about(each)) for each in found],
+        actions=[(each, bulk.about(each, texts=call.may(VIEW_ARGS))) for each in found],
     )
 
 
@@ -79,26 +79,30 @@ def bulk_action(call: Call) -> View:
     return show(
         "bulk_action.html",
         action=found,
-        about=bulk.about(found),
+        about=bulk.about(found, texts=call.may(VIEW_ARGS)),
         left=_left(call, found),
         may_cancel=not found.ended and _may_cancel(call, found),
         section="bulk_actions",
     )
 
 
-@action("/bulk/cancel", permission="view", verb="cancel")
+@action(
+    "/bulk/cancel", permission="view", verb="cancel", about=lambda call: f"bulk action {_to_cancel(call).id}"
+)
 def cancel_bulk_action(call: Call) -> Done:
     """End a bulk action; who may do what it does may end it, too."""
+    ended = bulk.cancel(call.services, _to_cancel(call).id)
+    to = call.url("bulk_action", action_id=ended.id)
+    return Done(said=f"Cancelled after {ended.acted} of {ended.total}.", to=to)
+
+
+def _to_cancel(call: Call) -> bulk.BulkAction:
     found = bulk.find(call.services, call.text("action_id"))
     if not _may_cancel(call, found):
         raise Refused(
             403, "Not allowed", f"To end it you need the permission {found.action} or {MAY_CANCEL}."
         )
-    ended = bulk.cancel(call.services, found.id)
-    to = call.url("bulk_action", action_id=found.id)
-    return Done(
-        said=f"Cancelled after {ended.acted} of {ended.total}.", to=to, target=f"bulk action {found.id}"
-    )
+    return found
 
 
 def _starts(verb: str) -> Callable[[Call], Done]:
@@ -132,10 +136,11 @@ def _filters(call: Call, verb: str) -> tuple[LetterFilters | JobFilters, dict[st
     """The filters that the address or the form names, and the fields that name them again."""
     if verb in (bulk.CANCEL, bulk.RUN):
         wanted = query.parse(call.text("q"), call.now)
+        everything = _everything(wanted, JobFilters(), call)
         if wanted.texts and not call.may(VIEW_ARGS):
             said = f"A search for a text looks into arguments, too. You need the permission {VIEW_ARGS} for that."
             raise Refused(403, "Not allowed", said)
-        return wanted, {"q": query.text_of(wanted)}
+        return wanted, {"q": query.text_of(wanted), **everything}
     given: dict[str, Any] = {name: call.text(name) for name in _LETTERS if call.text(name)}
     since = call.text("since")
     try:
@@ -143,7 +148,17 @@ def _filters(call: Call, verb: str) -> tuple[LetterFilters | JobFilters, dict[st
     except ValueError as exc:
         raise Refused(400, "Not a time", f"{exc}."[:300]) from None
     found = LetterFilters(since=at, **given)
-    return found, {**given, **({"since": at.isoformat()} if at else {})}
+    everything = _everything(found, LetterFilters(), call)
+    return found, {**given, **({"since": at.isoformat()} if at else {}), **everything}
+
+
+def _everything(found: object, unbounded: object, call: Call) -> dict[str, str]:
+    """The field by which a form says that it means all there is; refuses one that lost its conditions."""
+    if found != unbounded:
+        return {}
+    if call.request.method == "POST" and call.text("everything") != "yes":
+        raise Refused(400, "Which ones?", "The form names no condition. Plan the action again.")
+    return {"everything": "yes"}
 
 
 def _options(call: Call, verb: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from ....errors import JobEnded, JobNotFound
 from ....observe import delayed as read
 from ....observe.jobs import Filters
 from ....observe.query import text_of
-from ....operations import cancelling
+from ....operations import audit, cancelling
 from ....operations import delayed as operations
 from ....text.counts import plural
 from ....text.patterns import exactly
@@ -50,7 +50,18 @@ def delayed(call: Call) -> View:
     )
 
 
-@action("/delayed/run", permission="run")
+def _chosen(call: Call) -> list[str]:
+    chosen = list(dict.fromkeys(each for each in call.texts("id") if each))[:ROWS]
+    if not chosen:
+        raise Refused(400, "No job is chosen", "Go back, choose one or more jobs of the list, and try again.")
+    return chosen
+
+
+def _about(call: Call) -> str:
+    return audit.named("job", _chosen(call))
+
+
+@action("/delayed/run", permission="run", about=_about)
 def run_delayed(call: Call) -> Done:
     """Put the chosen jobs at the heads of their queues."""
     chosen = _chosen(call)
@@ -58,10 +69,10 @@ def run_delayed(call: Call) -> Done:
     done = [job_id for job_id in chosen if operations.run_now(call.services, queues, job_id)]
     missed = len(chosen) - len(done)
     said = f"{plural(len(done), 'job')} moved to the head of the queue."
-    return _done(call, f"{said}{_not_there(missed)}", chosen, len(done))
+    return _done(call, f"{said}{_not_there(missed)}", len(done))
 
 
-@action("/delayed/cancel", permission="cancel")
+@action("/delayed/cancel", permission="cancel", about=_about)
 def cancel_delayed(call: Call) -> Done:
     """Cancel the chosen jobs."""
     chosen, done = _chosen(call), 0
@@ -71,23 +82,12 @@ def cancel_delayed(call: Call) -> Done:
         except (JobEnded, JobNotFound):
             continue
         done += 1
-    return _done(call, f"{plural(done, 'job')} cancelled.{_not_there(len(chosen) - done)}", chosen, done)
-
-
-def _chosen(call: Call) -> list[str]:
-    chosen = list(dict.fromkeys(each for each in call.texts("id") if each))[:ROWS]
-    if not chosen:
-        raise Refused(400, "No job is chosen", "Go back, choose one or more jobs of the list, and try again.")
-    return chosen
+    return _done(call, f"{plural(done, 'job')} cancelled.{_not_there(len(chosen) - done)}", done)
 
 
 def _not_there(missed: int) -> str:
     return f" {plural(missed, 'other')} had moved on before." if missed else ""
 
 
-def _done(call: Call, said: str, chosen: list[str], count: int) -> Done:
-    named = ", ".join(chosen[:20]) + (f" and {len(chosen) - 20} more" if len(chosen) > 20 else "")
-    target = f"{'job' if len(chosen) == 1 else 'jobs'} {named}"
-    return Done(
-        said=said, to=call.url("delayed", kind=call.text("kind")), target=target, count=count, good=count > 0
-    )
+def _done(call: Call, said: str, count: int) -> Done:
+    return Done(said=said, to=call.url("delayed", kind=call.text("kind")), count=count, good=count > 0)

@@ -55,7 +55,7 @@ def odd_job(call: Call) -> View:
     return job(call, call.text("job_id"))
 
 
-@action("/jobs/cancel", permission="cancel")
+@action("/jobs/cancel", permission="cancel", about=lambda call: f"job {_given(call)}")
 def cancel_job(call: Call) -> Done:
     """Cancel the job ``job_id``; with ``kill``, stop it if it runs."""
     given = _given(call)
@@ -71,10 +71,12 @@ def cancel_job(call: Call) -> Done:
             f"{done.worker} runs the job, and was told that it is cancelled. A job that does not ask goes on."
         )
     told = " ".join([said, *(f"{note.rstrip('.')}." for note in done.notes)])
-    return Done(said=told, to=call.url("job", job_id=done.job_id), target=done.job_id, good=not done.notes)
+    return Done(
+        said=told, to=call.url("job", job_id=done.job_id), target=f"job {done.job_id}", good=not done.notes
+    )
 
 
-@action("/jobs/run-now", permission="run", verb="run_now")
+@action("/jobs/run-now", permission="run", about=lambda call: f"job {_given(call)}")
 def run_job_now(call: Call) -> Done:
     """Let the delayed job ``job_id`` of ``queue`` start now."""
     given = _given(call)
@@ -84,7 +86,6 @@ def run_job_now(call: Call) -> Done:
     return Done(
         said=said,
         to=call.url("job", job_id=given),
-        target=given,
         count=int(moved is not None),
         good=moved is not None,
     )

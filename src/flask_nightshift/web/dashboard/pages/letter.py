@@ -33,5 +33,7 @@ def letter(call: Call) -> View:
         waits=found.status == "waiting",
         is_job=bool(found.letter.job_id and found.letter.task)
         and found.letter.reason not in (Reason.UNDECODABLE, Reason.INVALID),
-        raw="" if found.letter.task or not call.may("view_args") else repr(found.letter.body[:300]),
+        raw=""
+        if found.letter.task or not call.may("view_args")
+        else dead_letters.beginning(call.services, found),
     )

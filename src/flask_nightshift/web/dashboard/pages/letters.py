@@ -8,7 +8,7 @@ from typing import Any
 from ....domain.job import Reason
 from ....observe import incidents as read
 from ....observe.incidents import DAY, HOUR, Wanted
-from ....operations import dead_letters
+from ....operations import audit, dead_letters
 from ....operations.dead_letters import ArchivedLetter, Filters, Result
 from ....text.counts import plural
 from ....text.moments import iso_time
@@ -120,14 +120,27 @@ def check_letters(call: Call) -> View:
     )
 
 
-@action("/letters/replay", permission="replay")
+def _chosen(call: Call) -> Filters:
+    ids = tuple(dict.fromkeys(each for each in call.texts("id") if each))
+    if not ids:
+        raise Refused(400, "Nothing is selected", "Go back and select some dead letters.")
+    if len(ids) > ROWS:
+        raise Refused(400, "Too many at once", f"Select at most {ROWS}, or act on the whole incident.")
+    return Filters(ids=ids)
+
+
+def _about(call: Call) -> str:
+    return audit.named("dead letter", _chosen(call).ids or ())
+
+
+@action("/letters/replay", permission="replay", about=_about)
 def replay_letters(call: Call) -> Done:
     """Replay the letters ``id``: their jobs run again, in ``queue`` or where they came from."""
     done = dead_letters.replay(call.services, _chosen(call), queue=call.text("queue") or None)
     return _told(call, "replayed", done)
 
 
-@action("/letters/discard", permission="discard")
+@action("/letters/discard", permission="discard", about=_about)
 def discard_letters(call: Call) -> Done:
     """Put the letters ``id`` away: their jobs do not run."""
     return _told(call, "discarded", dead_letters.discard(call.services, _chosen(call)))
@@ -141,18 +154,7 @@ def _told(call: Call, done: str, result: Result) -> Done:
         said += f" {len(result.skipped)} skipped: {'; '.join(reasons[:3])}{more}."
     for idle in dead_letters.idle_queues(call.services, result):
         said += f" No worker consumes {idle!r}: start one."
-    chosen = call.texts("id")
-    target = f"{plural(len(chosen), 'dead letter')} {', '.join(chosen[:20])}"
-    return Done(said=said, to=_back(call), target=target, count=len(result.ids), good=not result.skipped)
-
-
-def _chosen(call: Call) -> Filters:
-    ids = tuple(dict.fromkeys(each for each in call.texts("id") if each))
-    if not ids:
-        raise Refused(400, "Nothing is selected", "Go back and select some dead letters.")
-    if len(ids) > ROWS:
-        raise Refused(400, "Too many at once", f"Select at most {ROWS}, or act on the whole incident.")
-    return Filters(ids=ids)
+    return Done(said=said, to=_back(call), count=len(result.ids), good=not result.skipped)
 
 
 def _back(call: Call) -> str:

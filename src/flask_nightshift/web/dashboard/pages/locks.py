@@ -37,17 +37,15 @@ def ask_to_release(call: Call) -> View:
     )
 
 
-@action("/locks/release", permission="run", verb="release")
+@action("/locks/release", permission="run", verb="release", about=lambda call: operations.named(_key(call)))
 def release_lock(call: Call) -> Done:
     """Release a lock."""
     key = _key(call)
     lock = operations.release(call.services, key)
-    to, target = call.url("locks"), operations.named(key)
+    to = call.url("locks")
     if lock is None:
-        return Done(said="No job holds that lock any more.", to=to, target=target, count=0, good=False)
-    return Done(
-        said=f"The lock of {lock.task} is released. The job {lock.job_id} held it.", to=to, target=target
-    )
+        return Done(said="No job holds that lock any more.", to=to, count=0, good=False)
+    return Done(said=f"The lock of {lock.task} is released. The job {lock.job_id} held it.", to=to)
 
 
 def _key(call: Call) -> str:

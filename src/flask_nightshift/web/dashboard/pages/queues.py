@@ -29,24 +29,24 @@ def ask_pause(call: Call) -> View:
                 back=call.url("queues"), why=True)  # fmt: skip
 
 
-@action("/queues/pause/now", permission="pause")
+@action("/queues/pause/now", permission="pause", about=lambda call: f"queue {_named(call)}")
 def pause_queue(call: Call) -> Done:
     """Pause a queue."""
     name = _named(call)
     (change,) = pauses.pause(call.services, [name], reason=call.reason, by=call.actor.name)
     doubt = f" Note: {change.doubt}" if change.doubt else ""
     said = f"{name} is paused: no worker begins a job of it.{doubt}"
-    return Done(said=said, to=call.url("queues"), target=f"queue {name}", good=not change.doubt)
+    return Done(said=said, to=call.url("queues"), good=not change.doubt)
 
 
-@action("/queues/resume", permission="pause", verb="resume")
+@action("/queues/resume", permission="pause", verb="resume", about=lambda call: f"queue {_named(call)}")
 def resume_queue(call: Call) -> Done:
     """End the pause of a queue."""
     name = _named(call)
     (change,) = pauses.resume(call.services, [name], by=call.actor.name)
     was = change.before is not None
     said = f"{name} is resumed: workers begin its jobs." if was else f"{name} was not paused."
-    return Done(said=said, to=call.url("queues"), target=f"queue {name}", count=int(was), good=was)
+    return Done(said=said, to=call.url("queues"), count=int(was), good=was)
 
 
 @page("/queues/purge", title="Purge a queue", permission="purge")
@@ -62,14 +62,13 @@ def ask_purge(call: Call) -> View:
                 verb=f"Delete {plural(waiting, 'job')}", back=call.url("queues"), why=True)  # fmt: skip
 
 
-@action("/queues/purge/now", permission="purge")
+@action("/queues/purge/now", permission="purge", about=lambda call: f"queue {_confirmed(call)}")
 def purge_queue(call: Call) -> Done:
     """Delete all jobs that wait in a queue."""
     name = _named(call)
-    call.confirmed(name)
     count = operations.purge(call.services, name)
     said = f"{plural(count, 'job')} of {name} deleted."
-    return Done(said=said, to=call.url("queues"), target=f"queue {name}", count=count)
+    return Done(said=said, to=call.url("queues"), count=count)
 
 
 def _delayed(call: Call) -> int | None:
@@ -78,6 +77,12 @@ def _delayed(call: Call) -> int | None:
         return call.services.broker.delayed()
     except BrokerUnavailable:
         return None
+
+
+def _confirmed(call: Call) -> str:
+    name = _named(call)
+    call.confirmed(name)
+    return name
 
 
 def _named(call: Call) -> str:

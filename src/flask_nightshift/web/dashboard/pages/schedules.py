@@ -24,7 +24,20 @@ def schedule(call: Call) -> View:
     return show("schedule.html", entry=entry, beat=fleet.beat(call.services, call.now), section="schedules")
 
 
-@action("/schedules/run", permission="run")
+def _name(call: Call) -> str:
+    """The name of the entry, as it is: also space around it is part of it."""
+    source = call.request.form if call.request.method == "POST" else call.request.args
+    name = source.get("name", "")
+    if not name:
+        raise Refused(400, "Which entry?", "Choose one on the page of schedules.")
+    return name
+
+
+def _about(call: Call) -> str:
+    return f"entry {_name(call)}"
+
+
+@action("/schedules/run", permission="run", about=_about)
 def run_entry(call: Call) -> Done:
     """Enqueue the entry's job now; its due times stay."""
     name = _name(call)
@@ -32,7 +45,7 @@ def run_entry(call: Call) -> Done:
     return _done(call, name, f"{name} is enqueued as the job {job_id}.")
 
 
-@action("/schedules/skip", permission="pause", verb="skip")
+@action("/schedules/skip", permission="pause", verb="skip", about=_about)
 def skip_entry(call: Call) -> Done:
     """Leave out the entry's next run."""
     name = _name(call)
@@ -40,7 +53,7 @@ def skip_entry(call: Call) -> Done:
     return _done(call, name, f"The run of {name} due at {exact(due)} is left out.")
 
 
-@action("/schedules/pause", permission="pause")
+@action("/schedules/pause", permission="pause", about=_about)
 def pause_entry(call: Call) -> Done:
     """Enqueue no job of the entry until it is resumed."""
     name = _name(call)
@@ -48,7 +61,7 @@ def pause_entry(call: Call) -> Done:
     return _done(call, name, f"{name} is paused.")
 
 
-@action("/schedules/resume", permission="pause", verb="resume")
+@action("/schedules/resume", permission="pause", verb="resume", about=_about)
 def resume_entry(call: Call) -> Done:
     """Take back a pause, and runs that were to be left out."""
     name = _name(call)
@@ -59,16 +72,7 @@ def resume_entry(call: Call) -> Done:
 
 def _done(call: Call, name: str, said: str, *, good: bool = True) -> Done:
     where = call.url("schedule", name=name) if call.text("back") == "entry" else call.url("schedules")
-    return Done(said=said, to=where, target=f"entry {name}", count=int(good), good=good)
-
-
-def _name(call: Call) -> str:
-    """The name of the entry, as it is: also space around it is part of it."""
-    source = call.request.form if call.request.method == "POST" else call.request.args
-    name = source.get("name", "")
-    if not name:
-        raise Refused(400, "Which entry?", "Choose one on the page of schedules.")
-    return name
+    return Done(said=said, to=where, count=int(good), good=good)
 
 
 __all__ = ["pause_entry", "resume_entry", "run_entry", "schedule", "schedules", "skip_entry"]
