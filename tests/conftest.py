@@ -93,6 +93,8 @@ TWINS = {
     "rabbitmq-sqlite": "rabbitmq-postgres",
 }
 """What a name of a test that ``QUICK=1`` leaves out contains, and what that of its twin contains instead."""
+ON_VALKEY = {"rabbitmq-postgres": "valkey-sqlite", "rabbitmq": "valkey"}
+"""The same, for the files in ``ONE_BROKER``."""
 LEFT_OUT = (
     "browser/test_docs_site.py", "idioms/test_move.py", "idioms/test_web_servers.py",
     "integration/test_alerts_fire.py", "integration/test_app_migrations.py", "integration/test_benchmarks.py",
@@ -102,6 +104,14 @@ LEFT_OUT = (
     "integration/test_worker_servers.py",
 )  # fmt: skip
 """Files that ``QUICK=1`` leaves out, because CI has 30 minutes: their tests are long, and others meet the same code."""
+ONE_BROKER = (
+    "browser/", "idioms/", "integration/test_after_the_body.py", "integration/test_async_tasks.py",
+    "integration/test_attempts_told_by_jobs.py", "integration/test_both_ways.py", "integration/test_bulk",
+    "integration/test_copies_in_workers.py", "integration/test_dead_letters.py", "integration/test_durable.py",
+    "integration/test_endings.py", "integration/test_once", "integration/test_otel.py", "integration/test_http_api",
+    "integration/test_system.py", "integration/test_task_classes.py",
+)  # fmt: skip
+"""Files whose tests ``QUICK=1`` runs on Valkey alone, if they have a twin: little of their code knows brokers."""
 FAULTS_ALONE = ("worker-tree-kill", "child-kill", "broker-kill", "connection-cut", "mixed")
 """The faults of chaos that ``QUICK=1`` injects on each server; ``make chaos`` has all."""
 KEPT = [
@@ -133,7 +143,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return item.nodeid.partition("[")[2].rstrip("]") not in FAULTS_ALONE
         if any(name in item.nodeid for name in KEPT):
             return False
-        names = {item.nodeid.replace(*each) for each in TWINS.items()} - {item.nodeid}
+        twins = {**TWINS, **(ON_VALKEY if any(part in item.nodeid for part in ONE_BROKER) else {})}
+        names = {item.nodeid.replace(*each) for each in twins.items()} - {item.nodeid}
         return not names.isdisjoint(every)
 
     twins = {item for item in items if has_twin(item)}
