@@ -27,7 +27,7 @@ from flask_nightshift.store.tables import metadata
 from markdown_pages import pages
 from places import ROOT
 
-PAGES = [page for page in pages() if page.startswith(("docs/", "README", "CONTRIBUTING", "UPGRADING"))]
+PAGES = [page for page in pages() if page != "CHANGELOG.md"]  # which names what was
 _BLOCK = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _CALL = re.compile(r"^(?:\S+=\S+ )*flask (?:--app \S+ )?jobs\b(.*)$")
