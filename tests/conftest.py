@@ -15,7 +15,8 @@ from collections.abc import Generator, Iterator
 import pytest
 from celery import _state
 
-from redis_cluster import RedisCluster
+from redis_cluster import RedisCluster, TlsCluster, ValkeyCluster
+from redis_servers import Managed
 from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
 
 # with it, each process that a test starts would compile its modules anew, and each process of pytest all test modules
@@ -59,9 +60,36 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
+def managed_redis() -> Iterator[Managed]:
+    """Debian's Redis as the user of docs/how-to/managed-redis.md."""
+    server = Managed()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[RedisCluster]:
     """Redis Cluster: three masters and three replicas, with the same methods."""
     cluster = RedisCluster()
+    cluster.start()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[ValkeyCluster]:
+    """The same of Valkey."""
+    cluster = ValkeyCluster()
+    cluster.start()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def tls_cluster() -> Iterator[TlsCluster]:
+    """The same of Redis, over TLS."""
+    cluster = TlsCluster()
     cluster.start()
     yield cluster
     cluster.close()
@@ -89,6 +117,7 @@ TWINS = {
     "redis_server": "valkey",
     "[embedded": "[redis",
     "[cluster": "[redis",
+    "[managed": "[redis",
     "valkey-postgres": "valkey-sqlite",
     "rabbitmq-sqlite": "rabbitmq-postgres",
 }

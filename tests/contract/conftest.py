@@ -11,6 +11,7 @@ from flask import Flask
 from broker_harness import FIXTURES, NAMES, Embedded, Harness, InProcess, make_harness
 from declared_keys import declared_keys
 from flask_nightshift.services import current
+from redis_servers import Managed
 from resultsapp import create_app
 
 __all__ = ["declared_keys"]
@@ -47,6 +48,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     server = request.getfixturevalue(FIXTURES[name])
     with make_harness(name, server) as made:
         yield made
+    if isinstance(server, Managed):
+        assert server.refused() == set(), "the published user lacks a permission"
 
 
 @pytest.fixture

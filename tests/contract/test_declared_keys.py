@@ -62,6 +62,29 @@ def test_what_used_to_make_up_its_keys_declares_them(valkey: Valkey, declared_ke
     harness.close()
 
 
+@pytest.mark.parametrize("prefix", ["", "shop:"])
+def test_the_sweep_of_bindings_declares_its_keys(
+    valkey: Valkey, declared_keys: set[str], prefix: str
+) -> None:
+    """It forgets what nobody refreshed, as kombu's does, and keeps the tables of queues that do not expire."""
+    harness = Harness(valkey)
+    channel = harness.connect(global_keyprefix=prefix).channel()
+    deadlines = {"gone": 1, "lasting": 1, "fresh": 9e15}
+    harness.redis.zadd(f"{prefix}_kombu.binding_deadlines", deadlines)
+    for exchange in deadlines:
+        harness.redis.sadd(f"{prefix}_kombu.binding.{exchange}", "a queue")
+    harness.redis.sadd(f"{prefix}_kombu.binding_permanent.lasting", "a queue")
+    assert channel.sweep_bindings() == 2
+    assert {name.decode() for name in harness.redis.keys("*_kombu.binding.*")} == {
+        f"{prefix}_kombu.binding.lasting",
+        f"{prefix}_kombu.binding.fresh",
+    }
+    assert harness.redis.zrange(f"{prefix}_kombu.binding_deadlines", 0, -1) == [b"fresh"]
+    assert channel.sweep_bindings() == 0
+    assert declared_keys == {"sweep"}
+    harness.close()
+
+
 def test_the_check_covers_every_script() -> None:
     assert {each.name for each in vars(scripts).values() if isinstance(each, scripts.Script)} == {
         each.name for each in ALL.values()

@@ -158,6 +158,7 @@ class Harness:
 FIXTURES = {
     "embedded": "embedded",
     "redis": "redis_server",
+    "managed": "managed_redis",
     "cluster": "redis_cluster",
     "kombu": "redis_server",
     "rabbitmq": "rabbitmq",
@@ -165,8 +166,8 @@ FIXTURES = {
 }
 """The fixture of the server for each broker.
 
-They are the lease transport on Valkey, on Redis and on a Redis Cluster, kombu's own on Redis, RabbitMQ, and the broker
-inside this process.
+They are the lease transport on Valkey, on Redis, on Redis as the user that the docs publish, and on a Redis Cluster;
+kombu's own on Redis; RabbitMQ; and the broker inside this process.
 """
 NAMES = list(FIXTURES)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -273,6 +276,56 @@ class RedisCluster:
                 node.cluster("SETSLOT", SLOT, "STABLE")
 
 
+class TlsNode(ClusterNode):
+    """A node with TLS only, for clients and other nodes alike; its certificate names ``localhost``, and no address."""
+
+    program = "tls-cluster-node"
+    files: Path
+
+    def command(self) -> list[str]:
+        plain = super().command()
+        at = plain.index("--port")
+        return [
+            *plain[:at], "--port", "0", "--tls-port", str(self.port), *plain[at + 2 :],
+            "--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "no",
+            "--tls-cert-file", str(self.files / "node.crt"), "--tls-key-file", str(self.files / "node.key"),
+            "--tls-ca-cert-file", str(self.files / "node.crt"),
+            "--cluster-announce-hostname", "localhost", "--cluster-preferred-endpoint-type", "hostname",
+        ]  # fmt: skip
+
+    def client(self, url: str | None = None) -> Any:
+        return redis.Redis(
+            "localhost", self.port, password=self.password, socket_timeout=5, socket_connect_timeout=2,
+            ssl=True, ssl_ca_certs=str(self.files / "node.crt"),
+        )  # fmt: skip
+
+
+class TlsCluster(RedisCluster):
+    """The same over TLS, with a certificate of its own: ``certificate`` is its path."""
+
+    def __init__(self) -> None:
+        self._files = tempfile.TemporaryDirectory(prefix="nightshift-tls-cluster-")
+        files = Path(self._files.name)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+             "-keyout", files / "node.key", "-out", files / "node.crt"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        self.certificate = str(files / "node.crt")
+        self.node_class = type("OurTlsNode", (TlsNode,), {"files": files})
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"localhost:{node.port}" for node in self.nodes[:MASTERS])
+        return f"rediss+cluster://:{self.password}@{hosts}?ssl_ca_certs={self.certificate}"
+
+    def close(self) -> None:
+        super().close()
+        self._files.cleanup()
+
+
 class ValkeyCluster(RedisCluster):
     """The same with Valkey."""
 
@@ -289,4 +342,4 @@ def _raw(reply: Any) -> bytes:
     return reply if isinstance(reply, bytes) else str(reply).encode()
 
 
-__all__ = ["SLOT", "TAG", "ClusterNode", "RedisCluster", "ValkeyCluster"]
+__all__ = ["SLOT", "TAG", "ClusterNode", "RedisCluster", "TlsCluster", "ValkeyCluster"]

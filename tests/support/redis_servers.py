@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import Any
 
 import redis
 
+from places import ROOT
 from servers import RedisServer, Server, Valkey, wait_for
 
 
@@ -40,6 +42,49 @@ class Secure(RedisServer):
 
     def client(self, url: str | None = None) -> Any:
         return redis.Redis(port=self.port, password=self.password, ssl=True, ssl_ca_certs=self.certificate)
+
+
+PAGE = (ROOT / "docs/how-to/managed-redis.md").read_text()
+ACL_LINES = re.findall(r"^(ACL SETUSER nightshift .*)$", PAGE, re.MULTILINE)
+"""What ``docs/how-to/managed-redis.md`` publishes; the last line is for Redis 7.2 or later."""
+MAY_BE_REFUSED = {"command config|get"}
+"""What Nightshift asks and does without."""
+
+
+class Managed(RedisServer):
+    """A Redis whose URL is that of the published user, who may use the queues of the tests, too."""
+
+    program = "managed-redis"
+    queues = ("other", "eu.mail", "sms", "probe")
+
+    @property
+    def url(self) -> str:
+        return f"redis://nightshift:s3cret@127.0.0.1:{self.port}/0"
+
+    def client(self, url: str | None = None) -> Any:
+        """A client of the administrator."""
+        return super().client(url or f"redis://:{self.password}@127.0.0.1:{self.port}/0")
+
+    def _serves(self) -> Any:
+        if not super()._serves():
+            return False
+        with self.client() as client:
+            knows_setinfo = client.info("server")["redis_version"] >= "7.2"
+            for line in ACL_LINES if knows_setinfo else ACL_LINES[:-1]:
+                client.execute_command(*line.split())
+            client.execute_command("ACL", "SETUSER", "nightshift", *(f"~{queue}*" for queue in self.queues))
+        return True
+
+    def forget(self) -> None:
+        """Begin to count refusals and commands."""
+        with self.client() as client:
+            client.execute_command("ACL", "LOG", "RESET")
+            client.config_resetstat()
+
+    def refused(self) -> set[str]:
+        """What was refused that is not expected: ``command zadd``, ``key …``."""
+        with self.client() as client:
+            return {f"{entry['reason']} {entry['object']}" for entry in client.acl_log()} - MAY_BE_REFUSED
 
 
 class OnSocket(Valkey):

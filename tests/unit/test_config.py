@@ -93,7 +93,7 @@ BAD: dict[str, list[Any]] = {
     "delivery_limit": [0, 1001, 1.5, "many", True, None.__class__],
     "unknown_task_wait": [-1, "soon", float("nan"), float("inf"), True],
     "stop_grace": [-0.1, "x", [1], 100_000],
-    "result_backend": [7],
+    "result_backend": [7, "redis+cluster://other:6379"],
     "history": ["none", True, 0],
     "redact": [7, ["_"], [7], "iban,,pin", {"iban": 1}],
     "keep_jobs_days": [0, -1, "x", [1], {"running": 1}, {"dead": 0}, {"dead": "x"}, {"dead": None}, {1: 1}, "{"],

@@ -42,7 +42,6 @@ _CAUSES = (
         r"AuthenticationError|AccessRefused|ACCESS_REFUSED|WRONGPASS|NOAUTH|refuses the user",
         f"it refuses the user or the password in {_KEY}",
     ),
-    (r"NoPermissionError|NOPERM", f"it does not let the user in {_KEY} do this: see its ACL"),
     (r"MovedError|Cluster\w*Error|CROSSSLOT|CLUSTERDOWN|\bMOVED\b", CLUSTER),
     (
         r"CERTIFICATE_VERIFY_FAILED",
@@ -71,6 +70,17 @@ _CAUSES = (
         f"it closed the connection: perhaps it speaks TLS, or another protocol, at the port in {_KEY}",
     ),
 )  # fmt: skip
+_PERMISSIONS = "docs/how-to/managed-redis.md lists what the user needs, and `flask jobs doctor` what it lacks"
+_NOT_PERMITTED = (
+    (
+        r"permissions? to run the '([^']+)' command",
+        f"it does not let the user in {_KEY} run {{0}} (+{{1}} in its ACL)",
+    ),
+    (r"access (?:a|one of the) (key|channel)", f"it does not let the user in {_KEY} use this {{1}}"),
+    (r"executing the script can't (run|access)", f"it does not let the user in {_KEY} do what a script does"),
+    (r"NoPermissionError|NOPERM", f"it does not let the user in {_KEY} do this"),
+)
+"""What Redis and Valkey say of a command, a key or a channel that the user's ACL does not allow."""
 _TLS = re.compile(r"(rediss|rediss\+cluster|amqps)://")
 LONGEST = 200
 """The maximum number of characters of a library's own text."""
@@ -79,11 +89,26 @@ LONGEST = 200
 def cause(exc: BaseException, url: str) -> str:
     """The probable cause of ``exc`` as a sentence; empty if unknown. ``url`` is the broker's."""
     told = " ".join(f"{type(each).__name__}: {each}" for each in _chain(exc))
+    if sentence := _not_permitted(told):
+        return sentence
     for pattern, sentence in (*_IN_CLUSTER, *_CAUSES) if is_cluster(url) else _CAUSES:
         if re.search(pattern, told):
             if sentence.endswith("in time") and _TLS.match(url):
                 return f"{sentence}; perhaps the port in {_KEY} does not speak TLS"
             return sentence
+    return ""
+
+
+def refusal(exc: BaseException) -> str:
+    """A sentence that names the command, or the kind of name, that the ACL of Redis does not allow; else empty."""
+    return _not_permitted(" ".join(f"{type(each).__name__}: {each}" for each in _chain(exc)))
+
+
+def _not_permitted(told: str) -> str:
+    for pattern, sentence in _NOT_PERMITTED:
+        if found := re.search(pattern, told):
+            name = found[1] if found.re.groups else ""
+            return f"{sentence.format(name.upper().replace('|', ' '), name)}: {_PERMISSIONS}"
     return ""
 
 
@@ -101,4 +126,4 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
-__all__ = ["CLUSTER", "NOT_A_CLUSTER", "cause", "short_text"]
+__all__ = ["CLUSTER", "NOT_A_CLUSTER", "cause", "refusal", "short_text"]

@@ -18,6 +18,7 @@ SEAMS = (
         override("conn_or_acquire", "Channel", "One client for each channel, where kombu makes one for each operation."),
         override("close _after_fork _disconnect_pools", "Channel",
                  "The lease and our connections end with the channel, and are not inherited by a fork."),
+        override("sweep_bindings", "Channel", "kombu's script touches keys that it does not declare, which some servers refuse."),
         override("_purge _delete", "Channel", "A queue has delayed jobs and a doorbell besides its list."),
         override("_put create_publish_batch", "Channel PublishingChannel",
                  "Every publish ends here; ours delays in the broker and rings the doorbell."),

@@ -23,8 +23,10 @@ from msgspec import Meta
 from ..errors import ConfigurationError
 from ..options import task as task_options
 from ..options.of_tasks import EVERY_TASK
+from ..text.passwords import refused_url
 from ..text.redaction import NAMES
 from . import broker_url, celery_settings, database_url
+from .cluster_url import is_cluster
 from .dashboard import importable, links, prefix
 from .history import DAYS, days_by_state, redacted_names
 from .queue_names import queue_name, queue_names
@@ -277,7 +279,11 @@ def load(app: Flask) -> Settings:
         raise ConfigurationError(
             "NIGHTSHIFT_HTTP_TOKEN", None, "NIGHTSHIFT_HTTP_ACCESS = 'token' needs a token"
         )
-    return Settings(**values)
+    settings = Settings(**values)
+    if is_cluster(settings.result_backend or "") and settings.result_backend != settings.broker_url:
+        allowed = "Redis Cluster keeps results only where the jobs are: leave it out, or give another backend"
+        raise ConfigurationError("NIGHTSHIFT_RESULT_BACKEND", refused_url(settings.result_backend), allowed)
+    return settings
 
 
 @cache

@@ -53,6 +53,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "worker.stopping": "The worker takes no further jobs. Those that run have `grace` seconds to finish.",
         "worker.stopped": "The worker has ended.",
         "worker.name_taken": "Another worker has the same name, so this one refuses to start.",
+        "worker.refused": "The ACL of Redis or Valkey refuses a command, a key or a channel, so the worker ends.",
         "worker.gone": "Another worker is gone, and this one returned its messages to their queues; `begun` of them "
         "had begun.",
         "worker.cut_off": "The worker lost its connection; jobs that had not begun are back in their queues.",

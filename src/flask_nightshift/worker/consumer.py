@@ -18,6 +18,7 @@ from kombu.common import ignore_errors
 from kombu.exceptions import ContentDisallowed
 from vine import promise
 
+from ..brokers.causes import refusal
 from ..brokers.connections import ack_log_error
 from ..domain.job import Reason
 from ..message import headers as message_headers
@@ -83,6 +84,8 @@ class JobConsumer(UnrunnableConsumer):
                     f"another worker is called {self.hostname}; give each a name of its own: --name mail2@%h"
                 )
                 logger.critical(Line("worker.name_taken", text))
+            if why := refusal(exc):
+                logger.critical(Line("worker.refused", why))
             self.line.crash()
             if self.task_consumer is not None and self.task_consumer.channel is not None:
                 self.services.broker.worker_ends(self.task_consumer.channel, crashed=True)

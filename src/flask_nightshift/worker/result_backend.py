@@ -23,6 +23,7 @@ from kombu.exceptions import EncodeError
 from kombu.serialization import dumps, loads
 from sqlalchemy import exc as sa
 
+from ..brokers.causes import refusal
 from ..brokers.failures import errors
 from ..domain.job import MAX_TEXT, cut
 
@@ -195,8 +196,8 @@ class _Guard:
         if not isinstance(exc, SoftTimeLimitExceeded):
             self._away_until = monotonic() + AWAY_FOR
         logger.warning(
-            "the result backend cannot be told of the end of %s now (%s: %s); the job is settled all the same",
-            task_id, type(exc).__name__, exc,
+            "the result backend cannot be told of the end of %s now (%s); the job is settled all the same",
+            task_id, refusal(exc) or f"{type(exc).__name__}: {exc}",
         )  # fmt: skip
 
     def _optional(self, call: Callable[..., Any]) -> Callable[..., Any]:

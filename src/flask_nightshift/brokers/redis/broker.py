@@ -35,6 +35,7 @@ from .delayed import RedisDelayed
 from .kombu_options import transport_options
 from .locks import RedisLocks
 from .orders import RedisOrders
+from .permissions import needed_by
 from .queues import LeaseQueues, Queues
 from .ticks import RedisTicks
 from .transport.keys import KeySpace
@@ -292,14 +293,18 @@ class RedisBroker(VirtualBroker):
         self,
         *,
         longest_time_limit: float | None,
-        queues: Iterable[str],  # noqa: ARG002 - the Protocol's
+        queues: Iterable[str],
     ) -> list[Finding]:
-        """Persistence, eviction, memory; with kombu's transport also its visibility timeout."""
+        """Persistence, eviction, memory, permissions; of kombu's transport its visibility timeout, not permissions."""
         try:
             visible = None if self._leases else float(self._options["visibility_timeout"])
             return self._ask(
                 lambda queues_: findings(
-                    queues_.client, longest_time_limit, visible, cluster=self._in_cluster
+                    queues_.client,
+                    longest_time_limit,
+                    visible,
+                    access=needed_by(self._settings, queues_.client, queues),
+                    cluster=self._in_cluster,
                 )
             )
         except BrokerUnavailable as exc:

@@ -11,16 +11,24 @@ from redis.exceptions import ResponseError
 from ..values import Finding
 from .client import product, server_info
 from .cluster_checks import of_cluster
+from .permission_checks import of_permissions
+from .permissions import Access
 
 NEARLY_FULL = 0.8
 
 
 def findings(
-    client: redis.Redis, longest_time_limit: float | None, visible: float | None, *, cluster: bool = False
+    client: redis.Redis,
+    longest_time_limit: float | None,
+    visible: float | None,
+    *,
+    access: Access | None,
+    cluster: bool = False,
 ) -> list[Finding]:
     """Every check on a client; ``visible`` is the stock transport's visibility timeout (s), or None.
 
-    With ``cluster``, the client's server is the node of a Redis Cluster that has the app's jobs.
+    ``access`` is what the user must be allowed to do, None if that is not to be checked. With ``cluster``, the client's
+    server is the node of a Redis Cluster that has the app's jobs.
     """
     name, version = product(client, cluster=cluster)
     return [
@@ -31,6 +39,7 @@ def findings(
         _memory(client),
         *(() if cluster else _replicas(client)),
         *_visibility(visible, longest_time_limit),
+        *(of_permissions(client, access) if access is not None else ()),
     ]
 
 

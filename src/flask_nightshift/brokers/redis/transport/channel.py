@@ -19,7 +19,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from ....message.codec import encode
 from ....message.unique import Lock, settled_lock
-from . import queues
+from . import bindings, queues
 from .consuming import Consumer
 from .keys import KeySpace
 from .kombu_channel import KombuChannel
@@ -262,6 +262,11 @@ class Channel(PublishingChannel):
         self._registered = False
         self.consumer.forked()
         super()._after_fork()
+
+    def sweep_bindings(self, limit: int = 100) -> int:
+        """Forget binding tables that no consumer refreshed in time; how many."""
+        names = self.keyprefix_binding_deadlines, self.keyprefix_queue, self.keyprefix_binding_permanent
+        return bindings.sweep(self.scripting, self.keys.prefix, *names, limit)
 
     # the rest of a queue
     def _purge(self, queue: str) -> int:

@@ -25,6 +25,7 @@ from redis.exceptions import ResponseError
 
 from ....lifetime import greenlets
 from ....text.lines import Line
+from ...causes import refusal
 from . import reclaim, scripts
 from .lease_protocol import Renewable
 
@@ -291,7 +292,8 @@ class LeaseRenewer:
 
     def _trouble(self, exc: Exception) -> None:
         if not self._in_trouble:
-            logger.warning(Line("lease.not_kept", str(exc), worker=self._lease.id, why=str(exc)))
+            why = refusal(exc) or str(exc)
+            logger.warning(Line("lease.not_kept", why, worker=self._lease.id, why=why))
         self._in_trouble = True
         self._client.connection.disconnect()
         self._renew_at = 0.0
