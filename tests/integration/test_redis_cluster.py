@@ -65,7 +65,10 @@ def keys_without_tag(cluster: RedisCluster) -> set[str]:
 
 @pytest.mark.parametrize("cluster", ALL, indirect=True)
 def test_commands_and_pages_work_and_every_key_has_the_tag(cluster: RedisCluster, tmp_path: Path) -> None:
-    config = {"NIGHTSHIFT_DASHBOARD_AUTH": lambda _: Actor("ada", PERMISSIONS), "SECRET_KEY": "k"}
+    config: dict[str, Any] = {
+        "NIGHTSHIFT_DASHBOARD_AUTH": lambda _: Actor("ada", frozenset(PERMISSIONS)),
+        "SECRET_KEY": "k",
+    }
     with opened(tmp_path, cluster.fresh_url(), **config) as ops:
         ops.ok("pause", "mail", "--reason", "maintenance")
         job = ops.send.delay(1)
