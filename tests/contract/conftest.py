@@ -46,6 +46,8 @@ def in_process() -> InProcess:
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     name = request.param
     server = request.getfixturevalue(FIXTURES[name])
+    if isinstance(server, Managed):
+        server.forget()
     with make_harness(name, server) as made:
         yield made
     if isinstance(server, Managed):

@@ -55,7 +55,7 @@ class Managed(RedisServer):
     """A Redis whose URL is that of the published user, who may use the queues of the tests, too."""
 
     program = "managed-redis"
-    queues = ("other", "eu.mail", "sms", "probe")
+    queues = ("other", "eu.mail", "elsewhere")
 
     @property
     def url(self) -> str:
