@@ -55,7 +55,7 @@ class Managed(RedisServer):
     """A Redis whose URL is that of the published user, who may use the queues of the tests, too."""
 
     program = "managed-redis"
-    queues = ("other", "eu.mail", "elsewhere")
+    queues = ("other", "eu.mail", "elsewhere", "another", "routed")
 
     @property
     def url(self) -> str:
