@@ -176,7 +176,7 @@ def test_an_id_that_is_enqueued_twice_before_it_runs(tell: Tell, with_rows: Tell
 def test_a_replay_hides_no_attempt(store: Store, tell: Tell) -> None:
     tell([enqueued()], ran(1))
     with store.begin() as connection:
-        journal.record_replayed(connection, ref(), at(10))
+        journal.record_replayed(connection, [ref()], at(10))
     record = journal.find_job(store, "j1")
     assert record is not None
     assert (record.run, record.worker) == (1, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import func, select, update
 
 from bulks import drive, letters, runner, statuses, warm
@@ -30,7 +31,6 @@ from flask_nightshift.observe.jobs import Filters as JobFilters
 from flask_nightshift.operations import bulk
 from flask_nightshift.operations import bulk_runner as runners
 from flask_nightshift.operations.bulk import letters as bulk_letters
-from flask_nightshift.operations.bulk.delayed import _is_later
 from flask_nightshift.store import bulk_actions as rows
 from flask_nightshift.store.tables import bulk_actions as table
 from flask_nightshift.store.tables import dead_letters as letters_table
@@ -228,7 +228,7 @@ def test_the_broker_and_the_database_may_go_away(ops: Ops, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         due_now(ops, action.id)
 
-        def gone(*_: Any) -> bool:
+        def gone(*_: Any, **__: Any) -> bool:
             raise DatabaseUnavailable("away")
 
         patch.setattr(rows, "advance", gone)  # at the last moment: all is rolled back
@@ -350,18 +350,30 @@ def test_delayed_jobs_run_now_without_rows_in_the_history(
 def test_delayed_jobs_that_come_back_as_retries_run_now_only_once(valkey: Valkey, tmp_path: Path) -> None:
     """Else each portion would run the retries of the one before, without their backoff."""
     with opened(tmp_path, valkey.fresh_url(), NIGHTSHIFT_HISTORY="off") as ops:
-        for number in range(12):
-            ops.send.apply_async((number,), countdown=3600)
+        ids = [ops.send.apply_async((number,), countdown=3600 + number).id for number in range(12)]
         planned = bulk.plan(ops.services, "run", JobFilters(queue="mail"))
-        action = bulk.start(ops.services, planned, by=ANN, rate=10_000)
-        hold = ops.services.broker.delayed_jobs()
+        action = bulk.start(ops.services, planned, by=ANN, rate=5)
+        work, hold = runner(ops.services), ops.services.broker.delayed_jobs()
         assert hold is not None
-        (first, *_) = hold.soonest("mail", 1)
-        headers = first.envelope.headers
-        began = Attempt(1, (utcnow() + timedelta(seconds=1)).isoformat(), "w", 0.1, "OSError", "no")
-        retry = next_attempt(headers, began, due=utcnow() + timedelta(seconds=3600))
-        assert not _is_later(headers, action.last and action.last.at)
-        assert _is_later(retry, action.last and action.last.at)
+        assert work.turn() == 0.0
+        first = {job["id"] for job in ops.waiting()}
+        assert first == set(ids[:5])
+        for headers in ops.waiting():  # each attempt fails, and its retry is the soonest of the delayed jobs
+            began = Attempt(1, utcnow().isoformat(), "w", 0.1, "OSError", "no")
+            later = utcnow() + timedelta(seconds=60)
+            retry = ops.message(headers["id"])
+            retry.headers.update(next_attempt(headers, began, due=later))
+            ops.services.broker.publish(retry, "mail", due=later)
+        with Redis.from_url(ops.services.settings.broker_url) as client:
+            client.delete("mail")
+        for expected in (ids[5:10], ids[10:]):
+            due_now(ops, action.id)
+            assert work.turn() == 0.0
+            assert {job["id"] for job in ops.waiting()} - set(ids[:5]) >= set(expected)
+        done = bulk.find(ops.services, action.id)
+        assert (done.state, done.acted, done.skipped) == ("done", 12, 0)
+        assert {job["id"] for job in ops.waiting()} == set(ids[5:])
+        assert {job.job_id for job in hold.soonest("mail", 20)} == first
 
 
 def test_mistakes_are_named(ops: Ops) -> None:

@@ -170,7 +170,7 @@ class TestOneJob:
     def test_a_replay_begins_a_new_run_in_the_same_history(self, store: Store) -> None:
         tell(store, enqueued(), started(1, 1), died(1, 2))
         with store.begin() as connection:
-            journal.record_replayed(connection, ref(1), at(10))
+            journal.record_replayed(connection, [ref(1)], at(10))
         record = journal.find_job(store, "j1")
         assert record is not None
         assert (record.state, record.run, record.attempts) == (JobState.QUEUED, 1, 0)
@@ -182,7 +182,7 @@ class TestOneJob:
     def test_a_replay_that_is_recorded_after_its_job_ran_takes_nothing_back(self, store: Store) -> None:
         tell(store, enqueued(), started(1, 1), died(1, 2), started(1, 11, run=1), succeeded(1, 12, run=1))
         with store.begin() as connection:
-            journal.record_replayed(connection, ref(1), at(10))
+            journal.record_replayed(connection, [ref(1)], at(10))
         record = journal.find_job(store, "j1")
         assert record is not None
         assert (record.state, record.run, record.attempts) == (JobState.SUCCEEDED, 1, 1)

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, func, select, update
 
 from ..domain.job import DeadLetter, utcnow
 from ..errors import DatabaseUnavailable
-from ..journal import record_replayed
+from ..journal import record_changed, record_replayed
 from ..message.headers import ref, run
 from ..store import Store
 from ..store.tables import dead_letters as table
@@ -39,11 +39,21 @@ CHUNK = 500
 
 
 class Claims:
-    """The claims of one replay. ``recorded``: the history has jobs."""
+    """The claims of one replay. ``recorded``: the history has jobs.
 
-    def __init__(self, store: Store, *, recorded: bool = True) -> None:
+    ``noted`` is called in each transaction that marks a letter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        recorded: bool = True,
+        noted: Callable[[Connection], object] = lambda connection: None,  # noqa: ARG005
+    ) -> None:
         self._store = store
         self._recorded = recorded
+        self._noted = noted
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._before = Status.WAITING
         self._until = 0.0
@@ -111,7 +121,11 @@ class Claims:
             done = {"status": Status.REPLAYED, "status_at": now, "claimed_by": None}
             connection.execute(update(table).where(table.c.id == letter.id).values(done))
             if letter.job_id and self._recorded:
-                record_replayed(connection, ref(letter.headers, queue), now, changed)
+                job = ref(letter.headers, queue)
+                record_replayed(connection, [job], now)
+                if changed is not None:  # a merge keeps the arguments that it heard of first
+                    record_changed(connection, job, changed)
+            self._noted(connection)
 
 
 _WAITING: dict[str, Any] = {

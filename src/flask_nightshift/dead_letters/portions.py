@@ -53,6 +53,12 @@ class Portion(NamedTuple):
     blocked: bool
     ended: bool
 
+    def before(self, letter_id: str) -> Portion:
+        """The letters before ``letter_id``, which is one of them and not the first."""
+        at = next(at for at, each in enumerate(self.letters) if each.letter.id == letter_id)
+        last = self.letters[at - 1].letter
+        return Portion(self.letters[:at], Key(last.at, last.id), blocked=False, ended=False)
+
 
 def extent(store: Store, filters: Filters, among: Sequence[Status]) -> tuple[int, Key | None]:
     """The number of letters that meet ``filters`` and have a status ``among`` these, and the last of them."""
@@ -131,8 +137,8 @@ def replay(
     skipped |= {letter_id: MOVED_ON for letter_id in rows if letter_id not in marked}
     if marked:
         writing.write(connection, [rows[letter_id] for letter_id in marked])
-    for letter_id in marked if recorded else ():
-        record_replayed(connection, refs[letter_id], utcnow())
+    if recorded:
+        record_replayed(connection, [refs[letter_id] for letter_id in marked], utcnow())
     return [rows[letter_id] for letter_id in marked], skipped
 
 

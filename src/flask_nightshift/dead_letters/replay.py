@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from ..brokers.base import Publisher
 from ..brokers.locks import Locks
@@ -77,6 +77,7 @@ def replay(
     locks: Locks | None = None,
     changed: Changed | None = None,
     recorded: bool = True,
+    noted: Callable[[Connection], object] = lambda connection: None,  # noqa: ARG005
     sleep: Callable[[float], object] = time.sleep,
     progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
     stopped: Callable[[], bool] = lambda: False,
@@ -87,7 +88,8 @@ def replay(
     ``rate`` the maximum number of jobs to publish per second. A letter that is not a job, or was discarded, is skipped
     unless ``force``. A letter that was replayed, or that another replay has claimed, is always skipped; so is one of a
     unique job whose lock another job holds (``locks``). ``queue`` replaces the queue that a job came from.
-    ``recorded``: the history has jobs. ``changed`` is the one letter of ``filters.ids`` with other arguments.
+    ``recorded``: the history has jobs. ``changed`` is the one letter of ``filters.ids`` with other arguments. ``noted``
+    is called in each transaction that marks a letter as replayed.
 
     After each letter, ``progress`` is called with the numbers of finished and of all letters. Before each letter,
     ``stopped()`` decides whether to end; ``sleep`` should return early then.
@@ -96,7 +98,7 @@ def replay(
     """
     take_back(store)
     ids, skipped = _select(store, filters, limit)
-    work = _Replay(Claims(store, recorded=recorded), broker, locks, force, queue, sleep, changed)
+    work = _Replay(Claims(store, recorded=recorded, noted=noted), broker, locks, force, queue, sleep, changed)
     done: list[str] = []
     queues: set[str] = set()
     looked_at = 0

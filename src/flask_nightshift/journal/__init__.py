@@ -8,7 +8,7 @@ for long.
 from . import series
 from .folding import fold
 from .jobs import Row as JobRow
-from .jobs import dead_row, expired_row, record_replayed
+from .jobs import dead_row, expired_row, record_changed, record_replayed
 from .jobs import write as write_jobs
 from .pace import ended_by_queue, ended_since
 from .progress import Progress
@@ -49,6 +49,7 @@ __all__ = [
     "prune_durable",
     "prune_once",
     "recent_totals",
+    "record_changed",
     "record_replayed",
     "series",
     "totals",

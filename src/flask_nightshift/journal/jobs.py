@@ -191,21 +191,25 @@ def stub(ref: JobRef, at: datetime) -> tuple[dict[str, Any], dict[str, int]]:
     return dict(zip(jobs.c.keys(), values, strict=True)), places
 
 
-def record_replayed(
-    connection: Connection, ref: JobRef, at: datetime, changed: tuple[str, str] | None = None
-) -> None:
-    """Record that the dead job ``ref`` was published again: it is queued, and its next run starts.
+def record_replayed(connection: Connection, refs: Iterable[JobRef], at: datetime) -> None:
+    """Record that the dead jobs ``refs`` were published again: they are queued, and their next runs start."""
+    rows, tagged = [], {}
+    for ref in refs:
+        rows.append(_row(_next_run(ref), JobState.QUEUED, at, begun=0))
+        if ref.tags:
+            tagged[ref.job_id] = ref.tags
+    write(connection, rows, tagged=tagged)
 
-    ``changed`` are its new arguments, as texts, if somebody has changed them.
-    """
-    following = JobRef(
-        ref.job_id, ref.task, ref.queue, 1, ref.request_id, ref.enqueued_at, run=min(ref.run, _MAX_RUN) + 1
-    )
-    tagged = {ref.job_id: ref.tags} if ref.tags else None
-    write(connection, [_row(following, JobState.QUEUED, at, begun=0)], tagged=tagged)
-    if changed is not None:  # a merge keeps the arguments that it heard of first
-        mine = (jobs.c.id == ref.job_id, jobs.c.run == following.run)
-        connection.execute(update(jobs).where(*mine).values(args=changed[0], kwargs=changed[1]))
+
+def record_changed(connection: Connection, ref: JobRef, changed: tuple[str, str]) -> None:
+    """Record that the replayed job ``ref`` got other arguments: ``changed``, as texts."""
+    mine = (jobs.c.id == ref.job_id, jobs.c.run == _next_run(ref).run)
+    connection.execute(update(jobs).where(*mine).values(args=changed[0], kwargs=changed[1]))
+
+
+def _next_run(ref: JobRef) -> JobRef:
+    run = min(ref.run, _MAX_RUN) + 1
+    return JobRef(ref.job_id, ref.task, ref.queue, 1, ref.request_id, ref.enqueued_at, run=run)
 
 
 def dead_row(
@@ -301,4 +305,4 @@ def _merge_unless_told(dialect: Dialect) -> Upsert:
     return Upsert(jobs, dialect, changes, hides_nothing, _USUAL)
 
 
-__all__ = ["Row", "dead_row", "expired_row", "record_replayed", "row", "stub", "write"]
+__all__ = ["Row", "dead_row", "expired_row", "record_changed", "record_replayed", "row", "stub", "write"]

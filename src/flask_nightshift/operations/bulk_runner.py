@@ -9,15 +9,12 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from time import monotonic
-
-from sqlalchemy import Connection
 
 from ..background.loop import Backoff, Loop, Work
 from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..services import Services
 from ..store import bulk_actions as rows
-from ..store.bulk_actions import BulkAction, Progress
+from ..store.bulk_actions import BulkAction
 from ..text.passwords import hide_password
 
 LOOK_EVERY = 15.0
@@ -77,17 +74,11 @@ class Runner(Work):
     def _carry_out(self, action: BulkAction) -> None:
         # few workers ever carry one out, so the others do without these modules
         from .bulk import jobs, letters
-        from .bulk.portion import NotUnderstood, Overtaken, Portion
-
-        began = monotonic()
-
-        def finish(connection: Connection, progress: Progress) -> None:
-            paced = progress._replace(rest=max(0.0, progress.rest - (monotonic() - began)))
-            if not rows.advance(connection, action, self._name, self._worker, paced):
-                raise Overtaken(f"another worker carries out the bulk action {action.id}")
+        from .bulk.portion import Claim, NotUnderstood, Overtaken, Portion
 
         size = max(1, min(int(action.rate), MOST.get(action.action, 1)))
-        portion = Portion(self._services, action, size, self._relay, finish)
+        claim = Claim(self._services, action, self._name, self._worker)
+        portion = Portion(self._services, action, size, self._relay, claim)
         try:
             (letters if action.action in ("replay", "discard") else jobs).carry_out(portion)
         except Overtaken:

@@ -19,6 +19,7 @@ from ..journal import Target, Unfinished
 from ..outbox import cancelling as outbox
 from ..services import Services
 from ..store import heartbeats
+from ..text import patterns
 from . import ids
 from .dropping import drop
 
@@ -83,10 +84,15 @@ def matching(services: Services, wanted: Unfinished) -> list[Target]:
     """The unfinished jobs that meet ``wanted``, at most ``MOST``; raises ``DatabaseUnavailable``."""
     found = {target.job_id: target for target in journal.unfinished(services.store, wanted, MOST)}
     if wanted.state in (None, JobState.QUEUED):
+        in_outbox = outbox.Wanted(_exactly(wanted.task), _exactly(wanted.queue), wanted.before)
         for store in services.outboxes:
-            for job_id, task, queue in outbox.waiting(store, wanted.task, wanted.queue, wanted.before, MOST):
+            for job_id, task, queue in outbox.waiting(store, in_outbox, MOST):
                 found.setdefault(job_id, Target(job_id, task, queue, JobState.QUEUED))
     return list(found.values())[:MOST]
+
+
+def _exactly(name: str | None) -> str | None:
+    return None if name is None else patterns.exactly(name)
 
 
 def cancel(services: Services, given: str, *, kill: bool = False, by: str) -> Cancellation:

@@ -31,13 +31,18 @@ class Done(NamedTuple):
     notes: tuple[str, ...]
 
 
-def drop(services: Services, targets: Sequence[Target], *, kill: bool, by: str) -> Done:
-    """Cancel ``targets``; raises ``BrokerUnavailable`` or ``DatabaseUnavailable`` if nothing could be noted."""
+def drop(
+    services: Services, targets: Sequence[Target], *, kill: bool, by: str, claimed_by: str | None = None
+) -> Done:
+    """Cancel ``targets``; ``claimed_by``: the name under which their rows of an outbox are claimed.
+
+    Raises ``BrokerUnavailable`` or ``DatabaseUnavailable`` if nothing could be noted.
+    """
     now, job_ids = utcnow(), [target.job_id for target in targets]
     stones = {each.job_id: tombstone(each.job_id, now, each.due, kill=kill, by=by) for each in targets}
     notes: list[str] = []
     unplaced = _place(services, list(stones.values()))
-    waited = _withdraw(services, job_ids, now, notes)
+    waited = _withdraw(services, job_ids, now, notes, claimed_by)
     if unplaced is not None and not (waited or {}).keys() >= stones.keys():
         raise _nothing_noted(services, unplaced, job_ids)
     # without the database, a worker has to drop the job: its journal waits for the database
@@ -62,7 +67,11 @@ def _place(services: Services, stones: Sequence[Tombstone]) -> Exception | None:
 
 
 def _withdraw(
-    services: Services, job_ids: Sequence[str], now: datetime, notes: list[str]
+    services: Services,
+    job_ids: Sequence[str],
+    now: datetime,
+    notes: list[str],
+    claimed_by: str | None = None,
 ) -> dict[str, outbox.Withdrawn] | None:
     """Take the jobs out of the outboxes, close the rows of durable ones, and release locks in the database.
 
@@ -71,7 +80,7 @@ def _withdraw(
     found: dict[str, outbox.Withdrawn] = {}
     try:
         for store in services.outboxes:
-            found |= outbox.withdraw(store, job_ids, now)
+            found |= outbox.withdraw(store, job_ids, now, claimed_by)
             ledger.cancelled(store, job_ids, now)
         services.locks.cancelled(job_ids)
     except DatabaseUnavailable as exc:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, func, or_, select, update
 
 from ..domain.job import utcnow
 from . import audit
@@ -167,10 +167,19 @@ def claim(store: Store, action_id: str, by: str) -> BulkAction | None:
     return _action(row) if row is not None else None
 
 
-def advance(connection: Connection, action: BulkAction, by: str, worker: str, progress: Progress) -> bool:
+def advance(
+    connection: Connection,
+    action: BulkAction,
+    by: str,
+    worker: str,
+    progress: Progress,
+    *,
+    keep: bool = False,
+) -> bool:
     """Note what a portion did, and give the claim back; False if another worker has taken it over.
 
-    A portion that ends the action ends its row, unless somebody has cancelled it.
+    With ``keep``, the portion goes on, and its claim is renewed. A portion that ends the action ends its row, unless
+    somebody has cancelled it.
     """
     now = _now(connection)
     state, reasons = _locked(connection, action.id, by)
@@ -180,10 +189,9 @@ def advance(connection: Connection, action: BulkAction, by: str, worker: str, pr
         "acted": table.c.acted + progress.acted,
         "skipped": table.c.skipped + sum(progress.skipped.values()),
         "reasons": _summed(reasons, progress.skipped),
-        "due_at": now + timedelta(seconds=progress.rest),
-        "claimed_by": None,
         "worker": worker,
         "error": None,
+        **({"claimed_at": now} if keep else _given_back(now, progress.rest)),
         **(_place("reached", progress.reached) if progress.reached else {}),
     }
     if progress.ended and state == RUNNING:
@@ -194,10 +202,28 @@ def advance(connection: Connection, action: BulkAction, by: str, worker: str, pr
     return True
 
 
+def renew(store: Store, action_id: str, by: str) -> bool:
+    """Renew the claim of a portion; False if another worker has taken it over."""
+    with store.begin() as connection:
+        mine = (table.c.id == action_id, table.c.claimed_by == by)
+        renewed = update(table).where(*mine).values(claimed_at=_now(connection))
+        return bool(connection.execute(renewed).rowcount)
+
+
+def count(connection: Connection, action_id: str, by: str, acted: int) -> None:
+    """Count what ``by`` did in the transaction of ``connection``, also if another worker has taken the portion over.
+
+    Renews the claim if it is still its own.
+    """
+    claimed_at = case((table.c.claimed_by == by, _now(connection)), else_=table.c.claimed_at)
+    values = {"acted": table.c.acted + acted, "claimed_at": claimed_at}
+    connection.execute(update(table).where(table.c.id == action_id).values(values))
+
+
 def postpone(store: Store, action_id: str, by: str, error: str, seconds: float) -> None:
     """Give the claim back: the portion is tried again after ``seconds``, because of ``error``."""
     with store.begin() as connection:
-        values = {"claimed_by": None, "error": error, "due_at": _now(connection) + timedelta(seconds=seconds)}
+        values = {"error": error, **_given_back(_now(connection), seconds)}
         mine = (table.c.id == action_id, table.c.claimed_by == by)
         connection.execute(update(table).where(*mine).values(values))
 
@@ -216,6 +242,10 @@ def end(connection: Connection, action_id: str, state: str, error: str | None = 
 
 
 _PLAIN = ("id", "action", "by", "why", "rate", "total", "state", "created_at", "due_at")
+
+
+def _given_back(now: datetime, seconds: float) -> dict[str, Any]:
+    return {"claimed_by": None, "due_at": now + timedelta(seconds=seconds)}
 
 
 def _free(now: Any, by: str) -> Any:
@@ -273,5 +303,5 @@ def _now(connection: Connection) -> datetime:
 
 __all__ = [
     "CANCELLED", "DONE", "FAILED", "LEASE", "OPEN", "RUNNING", "WAITING", "BulkAction", "Position", "Progress",
-    "advance", "claim", "create", "due", "end", "find", "latest", "postpone", "present",
+    "advance", "claim", "count", "create", "due", "end", "find", "latest", "postpone", "present", "renew",
 ]  # fmt: skip

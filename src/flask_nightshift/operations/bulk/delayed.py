@@ -45,20 +45,23 @@ def carry_out(portion: Portion, filters: Filters) -> None:
     A job that fails comes back as a retry, with a later attempt. One that is postponed comes back as it was. So the
     action ends when it has met as many as were planned.
     """
-    last, services = portion.action.last, portion.services
-    done, why = 0, Counter[str]()
-    found = [
-        each
-        for each, _ in zip(_matching(services, filters, last and last.at), range(portion.size), strict=False)
-    ]
-    for job in found:
-        if hold(services).run_now(job.queue, job.job_id):
-            done += 1
-        else:
-            why["it is not delayed (any more)"] += 1
-    met = portion.action.acted + portion.action.skipped + len(found)
-    ended = len(found) < portion.size or not done or met >= portion.action.total
-    portion.finish_alone(Progress(None, done, why, ended=ended, rest=done / portion.action.rate))
+    last, services, rate = portion.action.last, portion.services, portion.action.rate
+    matching = _matching(services, filters, last and last.at)
+    found = [each for each, _ in zip(matching, range(portion.size), strict=False)]
+    met = done = 0
+    for some in portion.steps(found):
+        acted, why = 0, Counter[str]()
+        for job in some:
+            if hold(services).run_now(job.queue, job.job_id):
+                acted += 1
+            else:
+                why["it is not delayed (any more)"] += 1
+        portion.note(Progress(None, acted, why, ended=False, rest=0.0))
+        met, done = met + len(some), done + acted
+    left = met < len(found)
+    before = portion.action.acted + portion.action.skipped
+    ended = not left and (len(found) < portion.size or not done or before + met >= portion.action.total)
+    portion.finish_alone(Progress(None, 0, {}, ended=ended, rest=done / rate))
 
 
 def _matching(services: Services, filters: Filters, until: datetime | None) -> Iterator[DelayedJob]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -16,18 +16,14 @@ from ...journal import Target
 from ...observe import jobs as listed
 from ...observe.job_keys import Key
 from ...observe.jobs import Filters, ListedJob
-from ...outbox import cancelling as outbox
 from ...services import Services
 from ...store.bulk_actions import Position, Progress
 from ...store.tables import jobs, tags
 from ..cancelling import busy_workers, cannot_kill
 from ..delayed import hold
 from ..dropping import drop
-from . import delayed
+from . import delayed, unpublished
 from .portion import NotUnderstood, Portion, restored
-
-if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
 
 FULL = 3.0
 """Seconds until the next look whether workers have met enough cancelled jobs."""
@@ -69,11 +65,10 @@ def extent(services: Services, action: str, filters: Filters) -> tuple[int, Posi
             connection.execute(select(func.count()).select_from(jobs).where(*conditions)).scalar_one()
         )
         row = connection.execute(latest).one_or_none()
-    unpublished = _in_outboxes(services, wanted, None) if action == "cancel" else []
-    if row is None:
-        return len(unpublished), Position(utcnow(), _BEYOND) if unpublished else None
-    last = Position(row.enqueued_at, row.id)
-    return count + len(unpublished), Position(utcnow(), _BEYOND) if unpublished else last
+    waiting = unpublished.count(services, wanted) if action == "cancel" else 0
+    if waiting:
+        return count + waiting, Position(utcnow(), _BEYOND)
+    return count, None if row is None else Position(row.enqueued_at, row.id)
 
 
 def carry_out(portion: Portion) -> None:
@@ -89,31 +84,29 @@ def carry_out(portion: Portion) -> None:
     if action.action == "run" and delayed.fits(portion.services, filters):
         delayed.carry_out(portion, filters)
         return
-    after = (
-        _after(action.reached)
-        if action.reached
-        else _after(Position(action.last.at, action.last.id + _BEYOND))
-    )
-    page = listed.page(portion.services.store, wanted, limit=portion.size, after=after)
-    reached = _position(page)
-    found: Sequence[ListedJob] = page.jobs
-    if action.action == "run":
-        done, why = _run_now(portion, found)
-    else:
-        targets = [Target(job.id, job.task, job.queue, job.state, job.due_at) for job in found]
-        if action.reached is None:
-            known = {target.job_id for target in targets}
-            waiting = _in_outboxes(portion.services, wanted, action.last)
-            targets += [target for target in waiting if target.job_id not in known]
-        if _is_full(portion.services, len(targets)):
+    if action.action == "cancel":
+        if _is_full(portion.services, portion.size):
             portion.finish_alone(Progress(None, 0, {}, ended=False, rest=FULL))
             return
-        done, why = _cancel(portion, targets)
-    portion.finish_alone(Progress(reached, done, why, ended=page.after is None, rest=done / action.rate))
+        if unpublished.carry_out(portion, wanted):
+            return
+    begin = action.reached or Position(action.last.at, action.last.id + _BEYOND)
+    page = listed.page(portion.services.store, wanted, limit=portion.size, after=_after(begin))
+    act = _run_now if action.action == "run" else _cancel
+    met = done = 0
+    for some in portion.steps(page.jobs):
+        acted, why = act(portion, some)
+        portion.note(Progress(_place(some[-1]), acted, why, ended=False, rest=0.0))
+        met, done = met + len(some), done + acted
+    left = met < len(page.jobs)
+    reached = _place(page.jobs[met - 1]) if left else _position(page)
+    ended = page.after is None and not left
+    portion.finish_alone(Progress(reached, 0, {}, ended=ended, rest=done / action.rate))
 
 
-def _cancel(portion: Portion, targets: list[Target]) -> tuple[int, Counter[str]]:
+def _cancel(portion: Portion, found: Sequence[ListedJob]) -> tuple[int, Counter[str]]:
     services, kill = portion.services, bool(portion.action.options.get("kill"))
+    targets = [Target(job.id, job.task, job.queue, job.state, job.due_at) for job in found]
     why = Counter[str]()
     if kill:
         busy = busy_workers(services)
@@ -160,20 +153,6 @@ def _others(wanted: Filters) -> list[Any]:
     return [*found, *listed.searched(wanted)]
 
 
-def _in_outboxes(services: Services, wanted: Filters, last: Position | None) -> list[Target]:
-    """Jobs that wait in an outbox, of which the history does not know yet."""
-    others = (wanted.worker, wanted.error, wanted.tag, wanted.search, wanted.since, wanted.until)
-    if any(others) or wanted.state not in (None, JobState.QUEUED):
-        return []
-    before = last.at if last is not None else None
-    return [
-        Target(job_id, task, queue, JobState.QUEUED)
-        for store in services.outboxes
-        for job_id, task, queue in outbox.waiting(store, None, None, before, MOST_TOMBSTONES)
-        if wanted.admits(cast("RowMapping", {"state": "queued", "task": task, "queue": queue}))
-    ]
-
-
 def _is_full(services: Services, more: int) -> bool:
     """Whether workers remember as many cancelled jobs as they can, until they have met some."""
     return services.orders.count_tombstones() + more > MOST_TOMBSTONES
@@ -187,7 +166,11 @@ def _after(position: Position) -> str:
 def _position(page: listed.Page) -> Position | None:
     if page.after is not None:
         return Position(*listed.key_from(page.after))
-    return Position(page.jobs[-1].enqueued_at, page.jobs[-1].id) if page.jobs else None
+    return _place(page.jobs[-1]) if page.jobs else None
+
+
+def _place(job: ListedJob) -> Position:
+    return Position(job.enqueued_at, job.id)
 
 
 __all__ = ["carry_out", "extent"]

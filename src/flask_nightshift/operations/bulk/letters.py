@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from ... import dead_letters
-from ...dead_letters import ArchivedLetter, Filters, Status, claims, portions
+from ...dead_letters import Filters, Status, claims, portions
 from ...domain.recording import OFF
 from ...services import Services
 from ...store.bulk_actions import Position, Progress
@@ -47,9 +46,9 @@ def carry_out(portion: Portion) -> None:
 def _replay(portion: Portion, found: portions.Portion, *, force: bool) -> None:
     services, options = portion.services, portion.action.options
     services.broker.health()  # so that the outbox does not fill while the broker is away
-    alone = [each for each in found.letters if portions.needs_its_own(each)]
-    done, why = _replay_alone(portion, alone, force=force)
+    found, done, why = _replay_alone(portion, found, force=force)
     others = [each for each in found.letters if not portions.needs_its_own(each)]
+    portion.claim.renew()
     with services.store.begin(timeout=SECONDS) as connection:
         rows, skipped = portions.replay(
             connection,
@@ -61,31 +60,44 @@ def _replay(portion: Portion, found: portions.Portion, *, force: bool) -> None:
             recorded=services.settings.history != OFF,
         )
         why.update(map(_general, skipped.values()))
-        portion.finish(connection, _progress(portion, found, done + len(rows), why))
+        portion.finish(connection, _progress(portion, found, len(rows), why, counted=done))
     portions.tell_replayed(rows)
     if rows:
         portion.relay.publish(rows)  # what it cannot publish now, it leaves to any relay
 
 
 def _replay_alone(
-    portion: Portion, letters: Iterable[ArchivedLetter], *, force: bool
-) -> tuple[int, Counter[str]]:
-    """Replay letters one by one, each with a claim; a worker that takes this over finds them replayed."""
-    services = portion.services
-    done, why = 0, Counter[str]()
-    for each in letters:
-        result = dead_letters.replay(
-            services.store,
-            services.publishing,
-            Filters(ids=(each.letter.id,)),
-            force=force,
-            queue=portion.action.options.get("queue"),
-            locks=services.locks,
-            recorded=services.settings.history != OFF,
-        )
-        done += len(result.ids)
-        why.update(map(_general, result.skipped.values()))
-    return done, why
+    portion: Portion, found: portions.Portion, *, force: bool
+) -> tuple[portions.Portion, int, Counter[str]]:
+    """Replay letters one by one, each with a claim, for as long as a portion may take.
+
+    Returns the portion without what follows the last of them. Each is counted when it is marked, so a worker that
+    takes this over neither replays nor counts it again.
+    """
+    alone = [each.letter.id for each in found.letters if portions.needs_its_own(each)]
+    if not alone:
+        return found, 0, Counter()
+    services, met = portion.services, 0
+
+    def one_more(done: int, _: int) -> None:
+        nonlocal met
+        met = done
+
+    result = dead_letters.replay(
+        services.store,
+        services.publishing,
+        Filters(ids=tuple(alone)),
+        force=force,
+        queue=portion.action.options.get("queue"),
+        locks=services.locks,
+        recorded=services.settings.history != OFF,
+        noted=portion.claim.count,
+        progress=one_more,
+        stopped=lambda: met > 0 and portion.claim.over,
+    )
+    if result.left:
+        found = found.before(alone[-result.left])
+    return found, len(result.ids), Counter(map(_general, result.skipped.values()))
 
 
 def _discard(portion: Portion, found: portions.Portion) -> None:
@@ -95,9 +107,11 @@ def _discard(portion: Portion, found: portions.Portion) -> None:
         portion.finish(connection, _progress(portion, found, count, why))
 
 
-def _progress(portion: Portion, found: portions.Portion, done: int, why: Counter[str]) -> Progress:
+def _progress(
+    portion: Portion, found: portions.Portion, done: int, why: Counter[str], *, counted: int = 0
+) -> Progress:
     reached = Position(*found.reached) if found.reached is not None else None
-    rest = done / portion.action.rate
+    rest = (done + counted) / portion.action.rate
     if found.blocked and reached is None:
         rest = BLOCKED
     return Progress(reached, done, why, ended=found.ended, rest=rest)

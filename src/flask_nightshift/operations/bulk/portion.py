@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from time import monotonic
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -11,12 +12,18 @@ from sqlalchemy import Connection
 from ...errors import NightshiftError
 from ...outbox.relay import Relay
 from ...services import Services
+from ...store import bulk_actions as rows
 from ...store.bulk_actions import BulkAction, Progress
 
 F = TypeVar("F")
+T = TypeVar("T")
 
-Finish = Callable[[Connection, Progress], None]
-"""Notes what the portion did, in a transaction; raises ``Overtaken`` if another worker has taken the portion over."""
+SECONDS = 8.0
+"""Seconds after which a portion begins nothing more."""
+STEP_SECONDS = 1.0
+"""Seconds that a step of a portion should take; after each step its progress is noted."""
+FIRST_STEP = 10
+"""Jobs in the first step of a portion."""
 
 
 class Overtaken(NightshiftError):
@@ -27,6 +34,39 @@ class NotUnderstood(NightshiftError):
     """A newer version has started the action, and this one cannot carry it out."""
 
 
+class Claim:
+    """The claim of the runner ``by`` of ``worker`` on the next portion of ``action``, for ``rows.LEASE`` at a time."""
+
+    def __init__(self, services: Services, action: BulkAction, by: str, worker: str) -> None:
+        self._store = services.store
+        self._action = action
+        self._by, self._worker = by, worker
+        self._began = monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether the portion has taken so long that it must end."""
+        return monotonic() - self._began >= SECONDS
+
+    def note(self, connection: Connection, progress: Progress, *, keep: bool) -> None:
+        """Note what the portion did; with ``keep`` it goes on, else it ends. Raises ``Overtaken``."""
+        paced = progress._replace(rest=max(0.0, progress.rest - (monotonic() - self._began)))
+        if not rows.advance(connection, self._action, self._by, self._worker, paced, keep=keep):
+            raise self._overtaken()
+
+    def renew(self) -> None:
+        """Begin the lease anew; raises ``Overtaken``."""
+        if not rows.renew(self._store, self._action.id, self._by):
+            raise self._overtaken()
+
+    def count(self, connection: Connection) -> None:
+        """Count one more in a transaction that makes it final, and begin the lease anew; never raises ``Overtaken``."""
+        rows.count(connection, self._action.id, self._by, 1)
+
+    def _overtaken(self) -> Overtaken:
+        return Overtaken(f"another worker carries out the bulk action {self._action.id}")
+
+
 @dataclass(frozen=True, slots=True)
 class Portion:
     """The next portion of ``action``: up to ``size`` jobs or dead letters. ``relay`` publishes what it enqueues."""
@@ -35,12 +75,30 @@ class Portion:
     action: BulkAction
     size: int
     relay: Relay
-    finish: Finish
+    claim: Claim
+
+    def finish(self, connection: Connection, progress: Progress) -> None:
+        """End the portion in a transaction; raises ``Overtaken``, and then the transaction must not commit."""
+        self.claim.note(connection, progress, keep=False)
 
     def finish_alone(self, progress: Progress) -> None:
         """``finish`` in a transaction of its own."""
         with self.services.store.begin() as connection:
             self.finish(connection, progress)
+
+    def note(self, progress: Progress) -> None:
+        """Note what was done until now, and renew the claim; raises ``Overtaken``."""
+        with self.services.store.begin() as connection:
+            self.claim.note(connection, progress, keep=True)
+
+    def steps(self, found: Sequence[T]) -> Iterator[Sequence[T]]:
+        """Parts of ``found`` that take about ``STEP_SECONDS`` each, until the portion is ``over``; at least one."""
+        at, size = 0, FIRST_STEP
+        while at < len(found) and not (at and self.claim.over):
+            began = monotonic()
+            yield found[at : at + size]
+            at += size
+            size = size * 2 if monotonic() - began < STEP_SECONDS else max(1, size // 2)
 
 
 def restored(kind: type[F], values: Mapping[str, Any]) -> F:
@@ -53,4 +111,4 @@ def restored(kind: type[F], values: Mapping[str, Any]) -> F:
     )
 
 
-__all__ = ["Finish", "NotUnderstood", "Overtaken", "Portion", "restored"]
+__all__ = ["Claim", "NotUnderstood", "Overtaken", "Portion", "restored"]
