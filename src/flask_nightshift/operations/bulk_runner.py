@@ -80,7 +80,8 @@ class Runner(Work):
         claim = Claim(self._services, action, self._name, self._worker)
         portion = Portion(self._services, action, size, self._relay, claim)
         try:
-            (letters if action.action in ("replay", "discard") else jobs).carry_out(portion)
+            with claim.kept():
+                (letters if action.action in ("replay", "discard") else jobs).carry_out(portion)
         except Overtaken:
             logger.warning("bulk.overtaken", extra={"bulk_action": action.id})
         except NotUnderstood as exc:

@@ -14,16 +14,17 @@ from ...outbox.relay import Relay
 from ...services import Services
 from ...store import bulk_actions as rows
 from ...store.bulk_actions import BulkAction, Progress
+from .keeping import Keeper
 
 F = TypeVar("F")
 T = TypeVar("T")
 
 SECONDS = 8.0
 """Seconds after which a portion begins nothing more."""
-STEP_SECONDS = 1.0
-"""Seconds that a step of a portion should take; after each step its progress is noted."""
+STEP_SECONDS = 3.0
+"""A step of a portion that took longer is followed by smaller ones; after each step its progress is noted."""
 FIRST_STEP = 10
-"""Jobs in the first step of a portion."""
+"""Jobs in the first step of a portion; a step has at most twice as many as the one before."""
 
 
 class Overtaken(NightshiftError):
@@ -53,6 +54,10 @@ class Claim:
         paced = progress._replace(rest=max(0.0, progress.rest - (monotonic() - self._began)))
         if not rows.advance(connection, self._action, self._by, self._worker, paced, keep=keep):
             raise self._overtaken()
+
+    def kept(self) -> Keeper:
+        """A context in which a thread renews the claim."""
+        return Keeper(lambda: rows.renew(self._store, self._action.id, self._by))
 
     def renew(self) -> None:
         """Begin the lease anew; raises ``Overtaken``."""
@@ -92,7 +97,7 @@ class Portion:
             self.claim.note(connection, progress, keep=True)
 
     def steps(self, found: Sequence[T]) -> Iterator[Sequence[T]]:
-        """Parts of ``found`` that take about ``STEP_SECONDS`` each, until the portion is ``over``; at least one."""
+        """Parts of ``found`` that take some seconds each, until the portion is ``over``; at least one."""
         at, size = 0, FIRST_STEP
         while at < len(found) and not (at and self.claim.over):
             began = monotonic()
