@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,30 @@ def test_a_bulk_action_keeps_the_set_of_its_dry_run(ops: Ops) -> None:
     assert "7 of 7" in pages.get("/bulk")
     assert "bulk action</a>" in pages.get("/audit?by=ada&action=replay&since=1h")
     assert len(audit.page(ops.services).actions) == 1
+
+
+def test_discarded_letters_are_replayed_by_force_when_somebody_types_it(ops: Ops) -> None:
+    letters(ops.services.store, 3)
+    ops.ok("dead", "discard", "--all", "--yes")
+    letters(ops.services.store, 2)
+    pages = Pages(ops)
+    shown = pages.get("/bulk/plan?do=replay&task=mail.send")
+    assert "Replay 2 dead letters" in shown
+    assert "Type force to confirm" not in shown
+    (path,) = re.findall(r'href="/nightshift(/bulk/plan[^"]*force[^"]*)"', shown)
+    shown = pages.get(unescape(path))
+    assert "Replay 5 dead letters" in shown
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', shown))
+    fields |= {"rate": "1000", "token": pages._token}
+    assert "Type &#39;force&#39; exactly" in pages.post("/bulk/start/replay", 400, **fields)
+    assert bulk.latest(ops.services) == []
+    pages.post("/bulk/start/replay", **fields, confirm="force")
+    drive(runner(ops.services))
+    assert statuses(ops.services.store) == {"replayed": 5}
+    (told,) = audit.page(ops.services, audit.Filters(action="replay")).actions
+    assert (told.count, told.outcome) == (5, "done")
+    assert "also discarded ones and messages that are no jobs" in told.target
+    assert "Also discarded" not in pages.get("/bulk/plan?do=discard&task=mail.send")
 
 
 def test_what_a_page_cannot_do_is_said(ops: Ops) -> None:

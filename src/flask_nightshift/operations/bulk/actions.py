@@ -49,6 +49,8 @@ ACTIONS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 """The actions, by their verbs; each verb is also the permission that it needs."""
+_FORCED = {"force": "also discarded ones and messages that are no jobs", "kill": "killing those that run"}
+"""What the audit says of an option that makes an action harsher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +163,12 @@ def cancel(services: Services, given: str) -> BulkAction:
 
 
 def about(action: BulkAction, *, texts: bool = False) -> str:
-    """What the action is about, for people: ``dead letters with task=mail.send``.
+    """What the action is about, for people: ``dead letters with task=mail.send``, and what is forced.
 
     ``texts``: also the texts of its search, which may be arguments of jobs, so not everybody may see them.
     """
-    return _about(action.action, shown_filters(action.filters, texts=texts))
+    named = _about(action.action, shown_filters(action.filters, texts=texts))
+    return ", ".join([named, *(said for name, said in _FORCED.items() if action.options.get(name))])
 
 
 def shown_filters(filters: Mapping[str, Any], *, texts: bool) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from ..call import Call, Done, Refused, View, show
 from ..routing import action, page
 
 ROWS = 50
+FORCE = "force"
+"""The word that confirms a replay of discarded letters, too."""
 _LETTERS = ("task", "reason", "fingerprint")
 _TITLES = {
     bulk.REPLAY: "Replay dead letters",
@@ -52,7 +54,8 @@ def bulk_plan(call: Call) -> View:
         )
     _check(call, verb)
     filters, fields = _filters(call, verb)
-    planned = bulk.plan(call.services, verb, filters)
+    forced = {"force": FORCE} if verb == bulk.REPLAY and call.text("force") == FORCE else {}
+    planned = bulk.plan(call.services, verb, filters, {"force": bool(forced)})
     last = (
         f"{planned.last.at.isoformat() if planned.last.at else ''},{planned.last.id}" if planned.last else ""
     )
@@ -64,7 +67,10 @@ def bulk_plan(call: Call) -> View:
         about=bulk.about_filters(verb, filters),
         means=_MEANS[verb],
         verb=verb,
-        fields={**fields, "last": last, "total": planned.total},
+        fields={**fields, **forced, "last": last, "total": planned.total},
+        forced=FORCE if forced else "",
+        force=call.url("bulk_plan", do=verb, **fields, force=FORCE) if verb == bulk.REPLAY else "",
+        unforced=call.url("bulk_plan", do=verb, **fields),
         rate=f"{bulk.ACTIONS[verb].rate:g}",
         queues=call.services.queues() if verb == bulk.REPLAY else (),
         back=back,
@@ -110,6 +116,8 @@ def _starts(verb: str) -> Callable[[Call], Done]:
     def start(call: Call) -> Done:
         """Leave the bulk action to the workers."""
         filters, _ = _filters(call, verb)
+        if verb == bulk.REPLAY and call.text("force"):
+            call.confirmed(FORCE)
         total, last = call.number("total", 0, 10**12), _position(call.text("last"))
         planned = bulk.Plan(verb, filters, total, last, _options(call, verb))
         begun = bulk.start(call.services, planned, by=call.actor, why=call.reason, rate=_rate(call))
@@ -164,7 +172,8 @@ def _everything(found: object, unbounded: object, call: Call) -> dict[str, str]:
 def _options(call: Call, verb: str) -> dict[str, Any]:
     """How to do it: what the form of ``bulk_plan.html`` asks for."""
     if verb == bulk.REPLAY:
-        return {"queue": queue} if (queue := call.text("queue")) else {}
+        options: dict[str, Any] = {"queue": queue} if (queue := call.text("queue")) else {}
+        return options | ({"force": True} if call.text("force") else {})
     return {"kill": True} if verb == bulk.CANCEL and call.text("kill") else {}
 
 
