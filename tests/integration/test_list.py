@@ -302,6 +302,37 @@ class TestPartsOfIds:
         with pytest.raises(DeadLetterNotFound, match="not enough to tell one"):
             ids.letter_id(store, "letter")
 
+    @pytest.mark.parametrize(
+        ("statuses", "meant"),
+        [
+            (["replayed", "discarded"], 1),
+            (["discarded", "replayed"], 1),
+            (["waiting", "replayed", "discarded"], 0),
+            (["waiting", *["replayed"] * 8], 0),
+            (["waiting", "waiting"], None),
+        ],
+    )
+    def test_of_several_letters_of_a_job_the_waiting_or_the_latest_is_meant(
+        self, store: Store, statuses: list[str], meant: int | None
+    ) -> None:
+        from flask_nightshift.store.tables import dead_letters
+
+        values = dict.fromkeys(("queue", "reason", "fingerprint", "content_type", "content_encoding"), "x")
+        values |= {"job_id": "job-one-1111"}
+        with store.begin() as connection:
+            for number, status in enumerate(statuses):
+                times = dict.fromkeys(("archived_at", "status_at"), NOW) | {
+                    "at": NOW + timedelta(seconds=number)
+                }
+                row = {"id": f"letter-{9 - number}", "status": status, "body": b"", "headers": {}, **times}
+                connection.execute(dead_letters.insert(), {**row, **values, "properties": {}, "attempts": []})
+        for given in ("job-one-1111", "1111", "job-one"):
+            if meant is None:
+                with pytest.raises(DeadLetterNotFound, match="it may be letter-8, letter-9"):
+                    ids.letter_id(store, given)
+            else:
+                assert ids.letter_id(store, given) == f"letter-{9 - meant}"
+
 
 class TestOlderVersions:
     def test_their_rows_are_listed_and_mended(self, store: Store) -> None:

@@ -23,18 +23,23 @@ from ..text.printable import in_a_line
 LEAST = ids.LEAST
 """Minimum number of characters of a part of an id, so that an action does not hit a job by chance."""
 _SEVERAL = 6
+_LETTERS = 100
+"""Dead letters that are looked at: a job has one for each of its deaths."""
+_IN_ORDER = (letters.c.status != Status.WAITING, letters.c.at.desc(), letters.c.id.desc())
 _LONGEST = 80
 
 
 def letter_id(store: Store, given: str) -> str:
     """The id of the one dead letter that ``given`` means: its id or its job's, or the start or end of either.
 
-    Of several letters of one job, it is the one that waits. Raises ``DeadLetterNotFound`` or ``DatabaseUnavailable``.
+    Of several letters of one job, it is the one that waits, else the one of its latest death. Raises
+    ``DeadLetterNotFound`` or ``DatabaseUnavailable``.
     """
     found = _letters(store, given)
-    if len({row.job_id for row in found}) == 1 and len(found) > 1:
-        found = [row for row in found if row.status == Status.WAITING] or found
-    said = problem("dead letter", given, [row.id for row in found], "'flask jobs dead list' shows them")
+    if len(found) > 1 and len({row.job_id for row in found}) == 1 and found[0].job_id:
+        found = [row for row in found if row.status == Status.WAITING] or found[:1]
+    known = [row.id for row in found[:_SEVERAL]]
+    said = problem("dead letter", given, known, "'flask jobs dead list' shows them")
     if said:
         raise DeadLetterNotFound(said)
     return str(found[0].id)
@@ -77,7 +82,7 @@ def waiting_ids(store: Store, given: str) -> list[Any]:
 
 
 def _letters(store: Store, given: str) -> list[Any]:
-    """Up to ``_SEVERAL`` dead letters that ``given`` may mean, latest death first.
+    """Up to ``_LETTERS`` dead letters that ``given`` may mean: those that wait first, then the latest death first.
 
     They are the one with that id, else those of the job with that id, else those with it as a part of either.
     """
@@ -86,11 +91,11 @@ def _letters(store: Store, given: str) -> list[Any]:
     columns = (letters.c.id, letters.c.job_id, letters.c.status)
     with store.read() as connection:
         for condition in (letters.c.id == given, letters.c.job_id == given):
-            query = select(*columns).where(condition).order_by(letters.c.at.desc()).limit(_SEVERAL)
+            query = select(*columns).where(condition).order_by(*_IN_ORDER).limit(_LETTERS)
             if found := connection.execute(query).all():
                 return list(found)
-        like = letters.c.id.in_(ids.letters_like(connection, given, _SEVERAL))
-        return list(connection.execute(select(*columns).where(like).order_by(letters.c.at.desc())))
+        like = letters.c.id.in_(ids.letters_like(connection, given, _LETTERS))
+        return list(connection.execute(select(*columns).where(like).order_by(*_IN_ORDER)))
 
 
 def only(noun: str, given: str, found: Sequence[str], hint: str) -> str:
