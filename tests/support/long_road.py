@@ -16,11 +16,14 @@ from servers import Server
 class LongRoad:
     """A TCP proxy that takes ``seconds`` each way, as a distant server does; bytes keep their order.
 
-    ``round_trips`` counts how often the client sent something after an answer had reached it.
+    ``round_trips`` counts how often the client sent something after an answer had reached it. ``deaf_to``: when the
+    client has sent this text, no answer reaches it any more, until ``hears``.
     """
 
     def __init__(self, port: int, seconds: float) -> None:
         self.round_trips = 0
+        self.deaf_to = b""
+        self._deaf = False
         self._answered = True
         self._target, self._seconds = port, seconds
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -43,6 +46,8 @@ class LongRoad:
             if from_client and self._answered:
                 self.round_trips += 1
                 self._answered = False
+            if from_client and self.deaf_to and self.deaf_to in data:
+                self._deaf = True
             waiting.put((time.monotonic() + self._seconds, data))
         waiting.put((0, b""))
 
@@ -51,8 +56,14 @@ class LongRoad:
             time.sleep(max(0.0, item[0] - time.monotonic()))
             if to_client:
                 self._answered = True
+                if self._deaf:
+                    continue
             there.sendall(item[1])
         there.close()
+
+    def hears(self) -> None:
+        """Pass answers on again."""
+        self.deaf_to, self._deaf = b"", False
 
     def _start(self, run: Any, *args: Any) -> None:
         def quietly() -> None:

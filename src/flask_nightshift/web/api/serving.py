@@ -14,9 +14,9 @@ from flask import Request, Response, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from ... import services
-from ...domain.actor import Actor
+from ...domain.actor import EDIT, REPLAY, RUN, Actor
 from ...domain.job import utcnow
-from ...errors import DatabaseUnavailable, NightshiftError
+from ...errors import BrokerUnavailable, DatabaseUnavailable, NightshiftError
 from ...operations import tokens
 from ...text.printable import as_json
 from . import problems, reading, repeats, routing
@@ -26,6 +26,8 @@ from .routing import Route
 
 logger = logging.getLogger("flask_nightshift.http")
 
+_PUBLISH = (REPLAY, EDIT, RUN)
+"""The permissions of routes that enqueue jobs."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Authorization"}
 
 
@@ -63,12 +65,17 @@ def _answer(path: str, asked: Request) -> Response:
 
 
 def _once(call: Call, route: Route, token: str, key: str, asked: Request) -> Response:
+    if route.permission in _PUBLISH:
+        call.services.broker.health()  # an outage is told before the row, so the request may be repeated
     what = b"\0".join((asked.path.encode(), asked.get_data()))
     first = repeats.begin(call.services, token, key, what, call.now)
     if isinstance(first, repeats.Repeat):
         return _json(first.body, Idempotency_Replayed="true")
     try:
         text = as_json(plain(route.run(call)), ascii_only=True)
+    except (BrokerUnavailable, DatabaseUnavailable) as exc:
+        first.keep(repeats.UNKNOWN, str(exc))
+        raise
     except (NightshiftError, Problem):
         first.forget()
         raise
