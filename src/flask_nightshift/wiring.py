@@ -133,6 +133,9 @@ def _prune_task(built: Services) -> Callable[[], dict[str, int]]:
     def prune() -> dict[str, int]:
         """Delete history that is older than the retention settings (``NIGHTSHIFT_KEEP_*_DAYS``)."""
         counts = journal.prune(built.store, built.settings, utcnow())
+        from .operations import purged  # a web process needs none
+
+        counts["purged"] = purged.mark_rest(built)
         counts["tombstones"] += expire_tombstones(built.orders, utcnow())
         more = {"once": journal.prune_once, "durable": journal.prune_durable}
         return counts | {

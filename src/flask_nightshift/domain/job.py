@@ -12,6 +12,7 @@ State machine::
     running ─► queued                            (returned: its worker stopped before the job ended)
 
     queued, running, retrying ─► cancelled       (by an operator or the app; it never runs again)
+    queued, retrying ─► cancelled                (its queue was purged; inferred, so a later event replaces it)
 
 A job can also end without a run: ``queued ─► dead`` (expired, unknown task), or ``queued ─► expired`` if its
 ``on_expired`` is ``drop``. A unique job that is a duplicate, or that another one replaced, does not run: ``queued ─►

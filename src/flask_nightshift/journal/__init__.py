@@ -12,12 +12,14 @@ from .jobs import dead_row, expired_row, record_changed, record_replayed
 from .jobs import write as write_jobs
 from .pace import ended_by_queue, ended_since
 from .progress import Progress
+from .purged import mark_purged
 from .queues import oldest_ready, waiting_queues
 from .recorded import note
 from .recorder import Journal
 from .records import find_job
 from .relatives import announced, find_family
 from .retention import prune, prune_durable, prune_once
+from .steps import Pace
 from .tally import BUCKETS, UNKNOWN, Tally, TotalsRow, any_ended, cumulative, recent_totals, totals
 from .tally import add as add_totals
 from .unfinished import Target, Unfinished, unfinished
@@ -27,6 +29,7 @@ __all__ = [
     "UNKNOWN",
     "JobRow",
     "Journal",
+    "Pace",
     "Progress",
     "Tally",
     "Target",
@@ -43,6 +46,7 @@ __all__ = [
     "find_family",
     "find_job",
     "fold",
+    "mark_purged",
     "note",
     "oldest_ready",
     "prune",

@@ -9,6 +9,7 @@ from ..domain.job import utcnow
 from ..errors import DatabaseUnavailable
 from ..services import Services
 from ..store import Store, ledger
+from .purged import after_purge
 
 logger = logging.getLogger("flask_nightshift.operations")
 
@@ -22,13 +23,16 @@ def purge(services: Services, queue: str) -> int:
     """Delete the jobs that wait in ``queue`` for good, without dead letters; returns their number.
 
     The locks of unique jobs are released, and durable jobs that have not begun are not recovered. Raises
-    ``BrokerUnavailable``, or ``DatabaseUnavailable`` where the database holds the locks.
+    ``BrokerUnavailable``, or ``DatabaseUnavailable`` where the database holds the locks. The history shows the jobs as
+    cancelled: what it cannot mark in some seconds, the hourly retention marks (``purged.py``).
     """
+    at = utcnow()
     durable = [(store, jobs) for store in services.outboxes if (jobs := _durable(services, store, queue))]
     count = services.broker.purge(queue)
     services.locks.purged(queue)
     for store, jobs in durable:
         ledger.purged(store, jobs, utcnow())
+    after_purge(services, queue, at)
     return count
 
 
