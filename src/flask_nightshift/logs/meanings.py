@@ -123,6 +123,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "bulk.overtaken": "Another worker carries out the bulk action that this one had begun.",
         "bulk.portion_failed": "A part of a bulk action failed. It is tried again; after five failures the action "
         "ends.",
+        "bulk.claim_not_renewed": "Renewing the claim of a part of a bulk action failed with an error; the next "
+        "renewal follows.",
         "bulk.database_away": "This worker carries out no bulk actions, because the database is away.",
         "bulk.database_back": "This worker carries out bulk actions again.",
         "bulk.failed": "Looking for bulk actions failed with an error; the next look follows.",
@@ -175,6 +177,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "copies.check_failed": "The look for jobs that came a second time failed with an error; these jobs run.",
         "ledger.unchecked": "The database is away, so a durable job runs without a look whether it has ended already.",
         "ledger.check_failed": "The look whether a durable job has ended already failed with an error; the job runs.",
+        "purge.not_recorded": "A queue was purged while the database was away, so the history shows its jobs "
+        "as queued.",
         "ledger.not_purged": "A queue was purged while the database was away. `flask jobs recover` would publish its "
         "durable jobs again.",
         "locks.step_failed": "Locks of unique jobs could not be looked at or released, for an unknown reason.",
