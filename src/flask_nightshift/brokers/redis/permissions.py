@@ -140,15 +140,17 @@ def needed(
 ) -> Access:
     """What an app with ``queues`` needs; ``options`` are its transport's.
 
-    ``results`` is what the keys of results begin with in front of Celery's names; None if they are stored elsewhere.
+    ``results`` is the ``global_keyprefix`` of results, '' if there is none; None if they are stored elsewhere.
     """
     prefix = str(options.get("global_keyprefix") or "")
     channels = _channels(options, prefix, database)
     keys = {pattern: ["RPOP", name] for pattern, name in _keys(prefix, queues)}
     if results is not None:
-        channels[f"{results}celery-task-meta-*"] = ["SUBSCRIBE", f"{results}celery-task-meta-0"]
-        if results != prefix:
-            keys[f"{results}celery-task*"] = ["RPOP", f"{results}celery-task-meta-0"]
+        if results and results[-1] not in ":_-.":
+            results += "_"  # as Celery does
+        channels[f"{_literal(results)}celery-task-meta-*"] = ["SUBSCRIBE", f"{results}celery-task-meta-0"]
+        if not (results.startswith(prefix) if prefix else results == ""):
+            keys[f"{_literal(results)}celery-task*"] = ["RPOP", f"{results}celery-task-meta-0"]
     names = {"key": f"{prefix}nightshift:probe", "channel": next(iter(channels))}
     table = _COMMANDS + (_OF_A_CLUSTER if "cluster_nodes" in options else "")
     return Access(_examples(table, names), _examples(_OPTIONAL_EXAMPLES, names), keys, channels)
