@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery
 from kombu.serialization import loads, prepare_accept_content
 
-from ..brokers.memory.server import Stored
+from ..brokers.memory.stored import Stored
 from ..brokers.payload import Undecodable, parse
 from ..dead_letters import ArchivedLetter
 from ..domain.job import utcnow

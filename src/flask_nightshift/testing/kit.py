@@ -37,6 +37,8 @@ class Jobs:
     def enqueued(self, task: Any = None, *, queue: str | None = None) -> list[EnqueuedJob]:
         """The jobs that wait: those that may run in the order in which they do, then delayed ones by time.
 
+        Of the highest priority, the job that was ready first comes first, in whatever queue it is.
+
         ``task`` (a task or its name) and ``queue`` choose some of them.
         """
         name = None if task is None else _name(task)
@@ -125,15 +127,15 @@ class Jobs:
         """``drain()``, and run each job that succeeds a second time, as if its worker was killed right after its body.
 
         "At least once" means that this happens. Raises ``AssertionError`` if the second run does not succeed; what both
-        did together is for the test to check. Jobs with ``acks_late=False`` run once, and so do the jobs that a second
-        run enqueues.
+        did together is for the test to check. The second run follows the first, unless that has enqueued a job of a
+        higher priority. Jobs with ``acks_late=False`` run once, and so do the jobs that a second run enqueues.
         """
         __tracebackhide__ = True
         ran: list[RanJob] = []
         once: set[str] = set()
         while (following := self._sight.first()) is not None:
             self._bound("twice", len(ran), most)
-            ran += self._runner.run_twice(following, raise_errors, once)
+            ran.append(self._runner.run_twice(following, raise_errors, once))
         return ran
 
     def _bound(self, name: str, made: int, most: int) -> None:

@@ -30,6 +30,8 @@ class Runner:
         services.events.subscribe(self._events.append)
         self.ran: list[RanJob] = []
         """The attempts that ended, in their order."""
+        self._returned: dict[int, RanJob] = {}
+        """The first runs of jobs that came back because ``twice()`` lost their acknowledgements, by message."""
 
     def run(self, following: Next, raise_errors: bool | None) -> RanJob:
         """Run a job; raises ``AssertionError`` if its task does not exist."""
@@ -50,39 +52,40 @@ class Runner:
             raise ran.exception
         return ran
 
-    def run_twice(self, following: Next, raise_errors: bool | None, once: set[str]) -> list[RanJob]:
-        """Run a job, and if it succeeds lose its acknowledgement and run it again.
+    def run_twice(self, following: Next, raise_errors: bool | None, once: set[str]) -> RanJob:
+        """Run a job, and if it succeeds lose its acknowledgement, so that it comes back; or run one that came back.
 
         Jobs whose ids are in ``once`` run once; the jobs that those and second runs enqueue are added to them. Raises
-        ``AssertionError`` if the second run does not succeed.
+        ``AssertionError`` if a second run does not succeed.
         """
         __tracebackhide__ = True
+        first = self._returned.pop(following.stored.number, None)
         task = self._services.celery.tasks.get(following.job.task)
-        if following.job.id in once or not getattr(task, "acks_late", True):
-            return [self._run_noting(following, raise_errors, once)]
-        unheard = self._sight.server.unheard
-        unheard.add(following.stored.number)
-        try:
-            first = self.run(following, raise_errors)
-        finally:
-            unheard.discard(following.stored.number)
-        again = self._sight.first()
-        if first.outcome != Outcome.SUCCEEDED or again is None or again.job.id != first.id:
-            return [first]
-        second = self._run_noting(again, raise_errors, once)
-        if second.outcome not in _WELL:
+        if first is None and following.job.id not in once and getattr(task, "acks_late", True):
+            return self._run_unheard(following, raise_errors)
+        newest = self._sight.server.newest
+        ran = self.run(following, raise_errors)
+        once |= self._sight.since(newest) - {following.job.id}
+        if first is not None and ran.outcome not in _WELL:
             raise AssertionError(
                 f"{call_of(first.task, first.args, first.kwargs)} is not idempotent: its first run succeeded, "
-                f"and its second run {second.outcome}: {second.error}"
-            ) from second.exception
-        return [first, second]
+                f"and its second run {ran.outcome}: {ran.error}"
+            ) from ran.exception
+        return ran
 
-    def _run_noting(self, following: Next, raise_errors: bool | None, new: set[str]) -> RanJob:
-        """Run a job, and note the ids of the jobs that it enqueues."""
+    def _run_unheard(self, following: Next, raise_errors: bool | None) -> RanJob:
+        """Run a job, and lose its acknowledgement if it succeeds."""
         __tracebackhide__ = True
-        before = {job.id for job in self._sight.waiting()}
-        ran = self.run(following, raise_errors)
-        new |= {job.id for job in self._sight.waiting()} - before
+        server, number = self._sight.server, following.stored.number
+        server.unheard[number] = None
+        try:
+            ran = self.run(following, raise_errors)
+        finally:
+            returned = server.unheard.pop(number)
+        if returned is not None and ran.outcome == Outcome.SUCCEEDED:
+            self._returned[returned.number] = ran
+        elif returned is not None:
+            server.remove(returned)
         return ran
 
     def known_tasks(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..brokers.memory.server import MemoryServer, Stored
+from ..brokers.memory.server import MemoryServer
+from ..brokers.memory.stored import Stored
 from ..message.burial import DEAD_QUEUE
 from ..outbox.waiting import Held
 from ..services import Services
@@ -32,21 +33,30 @@ class Sight:
         """Jobs that were not enqueued because of their transaction, and why."""
         self.expected: set[str] = set()
         """The ids of jobs of which the test expects that."""
+        self._judged: dict[int, bool] = {}
+        """Whether a message is one of a job that waits, by its number."""
 
     def waiting(self) -> list[EnqueuedJob]:
         """The jobs in the broker: those that may run in the order in which they do, then delayed ones by time."""
-        ready = [self.reader.of_message(each, None) for each in self._ready()]
-        return ready + [self.reader.of_message(each, due) for due, each in self._delayed()]
+        self.settle()
+        return [self.reader.of_message(each, due) for due, each in self.server.waiting() if self._waits(each)]
 
     def first(self) -> Next | None:
-        """The job that runs next: of the highest priority, the one that was enqueued first, in whatever queue."""
+        """The job that runs next: of the highest priority, the one that was ready first, in whatever queue."""
+        self.settle()
         paused = self.server.ordered(lambda orders: set(orders.pauses), changes=False)
-        stored = next((each for each in self._ready() if each.queue not in paused), None)
+        stored = self.server.first(lambda each: each.queue not in paused and self._waits(each))
         return None if stored is None else Next(self.reader.of_message(stored, None), stored)
 
     def next_due(self) -> float | None:
         """When the next delayed job is due, in seconds since 1970."""
-        return min((due for due, _ in self._delayed()), default=None)
+        return self.server.next_due(self._waits)
+
+    def since(self, number: int) -> set[str]:
+        """The ids of the waiting jobs whose messages are newer than the message ``number``."""
+        self.settle()
+        new = (each for each in self.server.since(number) if self._waits(each))
+        return {self.reader.of_message(each, None).id for each in new}
 
     def held(self) -> list[EnqueuedJob]:
         """The jobs that wait for a commit."""
@@ -75,20 +85,11 @@ class Sight:
     def _of_held(self, held: Held) -> EnqueuedJob:
         return self.reader.of_envelope(held.job.envelope, held.job.queue, held.job.due)
 
-    def _queues(self) -> list[str]:
-        return [name for name in self.server.names() if name != DEAD_QUEUE]
-
-    def _ready(self) -> list[Stored]:
-        self.settle()
-        lines = [self.server.ready(name) for name in self._queues()]
-        return sorted(
-            (each for line in lines for each in line if is_job(each)), key=lambda each: each.priority
-        )
-
-    def _delayed(self) -> list[tuple[float, Stored]]:
-        lines = [self.server.delayed(name) for name in self._queues()]
-        found = (each for line in lines for each in line if is_job(each[1]))
-        return sorted(found, key=lambda each: (each[0], each[1].number))
+    def _waits(self, stored: Stored) -> bool:
+        found = self._judged.get(stored.number)
+        if found is None:
+            found = self._judged[stored.number] = stored.queue != DEAD_QUEUE and is_job(stored)
+        return found
 
 
 __all__ = ["Next", "Sight"]

@@ -37,7 +37,8 @@ from ..virtual import VirtualBroker, prepared_message
 from .delayed import MemoryDelayed
 from .locks import MemoryLocks
 from .orders import MemoryOrders
-from .server import MemoryServer, Stored, server
+from .server import MemoryServer, server
+from .stored import Stored
 from .transport import NAME
 from .waiting import MemoryWaiting
 

@@ -10,7 +10,8 @@ from ...message.codec import decode
 from .. import payload
 from ..reading import delayed_job
 from ..values import DelayedJob
-from .server import MemoryServer, Stored
+from .server import MemoryServer
+from .stored import Stored
 
 
 class MemoryDelayed:

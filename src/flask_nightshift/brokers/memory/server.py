@@ -6,43 +6,29 @@ bytes, as on a real server, so a publisher's later changes to an object do not c
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from bisect import insort
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from itertools import chain
 from time import time
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from kombu.transport.virtual import BrokerState
 
-from ...message.codec import decode, encode
-from ...message.headers import parse_time
-from ...message.unique import Lock, to_claim
+from ...message.unique import Lock
 from ..values import HeldLock
 from .held_orders import HeldOrders
+from .lines import Delayed, Ready
 from .locks import HeldLocks
+from .stored import Stored
 
 T = TypeVar("T")
 
 LONGEST_WAIT = 1.0
 """Maximum seconds that a consumer waits before it checks again, because a test may have moved the clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A message. ``priority`` 0 comes first; ``deliveries`` counts earlier ones; ``number`` is the delivery tag."""
-
-    queue: str
-    payload: bytes
-    priority: int
-    number: int
-    deliveries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +48,17 @@ class MemoryServer:
         """kombu's exchanges and bindings."""
         self.away = False
         """Tests set it to make the broker unavailable."""
-        self.unheard: set[int] = set()
-        """Messages whose acknowledgement a test loses, as if their worker was killed a moment before it."""
+        self.unheard: dict[int, Stored | None] = {}
+        """Messages, by number, whose acknowledgement a test loses, as if their worker was killed a moment before it;
+        with what came back to the queue instead."""
+        self.newest = 0
+        """The number of the newest message."""
         self._now = now
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._changes = 0
-        self._numbers = itertools.count(1)
-        self._ready: dict[str, dict[int, deque[Stored]]] = defaultdict(lambda: defaultdict(deque))
-        self._delayed: dict[str, list[tuple[float, int, Stored]]] = defaultdict(list)
+        self._ready = Ready()
+        self._delayed = Delayed()
         self._leased: dict[int, Stored] = {}
         self._published: dict[tuple[str, int, int], float] = {}  # attempts from an outbox, the oldest first
         self._locks = HeldLocks(now)
@@ -88,11 +76,8 @@ class MemoryServer:
         The broker's clock does not change, because later publishers compute due times by the machine's clock.
         """
         with self._step():
-            for line in self._delayed.values():
-                line[:] = [(due - seconds, number, _older(stored, seconds)) for due, number, stored in line]
-            for lines in self._ready.values():
-                for priority, ready in lines.items():
-                    lines[priority] = deque(_older(stored, seconds) for stored in ready)
+            self._delayed.age(seconds)
+            self._ready.age(seconds)
             self._locks.advance(seconds)
 
     # -- publishing and consuming --------------------------------------------------------------------------
@@ -100,7 +85,7 @@ class MemoryServer:
     def publish(self, queue: str, payload: bytes, priority: int = 0, due: float = 0.0) -> None:
         """Put a message at the end of ``queue``, or delay it until ``due`` (seconds since 1970)."""
         with self._step():
-            self._put(Stored(queue, payload, priority, next(self._numbers)), due)
+            self._put(Stored(queue, payload, priority, self._number()), due)
 
     def remember(self, attempt: tuple[str, int, int], seconds: float) -> bool:
         """Note that ``attempt`` is published; False if that was noted in the last ``seconds``."""
@@ -115,7 +100,7 @@ class MemoryServer:
         with self._step():
             holder = self._locks.claim(lock, due)
             if not holder:
-                self._put(Stored(queue, payload, priority, next(self._numbers)), due)
+                self._put(Stored(queue, payload, priority, self._number()), due)
             return holder
 
     def claim(self, queue: str) -> Stored | None:
@@ -123,12 +108,10 @@ class MemoryServer:
         with self._step(changes=False):
             if queue in self._orders.pauses:
                 return None
-            for _, line in sorted(self._ready.get(queue, {}).items()):
-                if line:
-                    stored = line.popleft()
-                    self._leased[stored.number] = stored
-                    return stored
-            return None
+            stored = self._ready.take(queue)
+            if stored is not None:
+                self._leased[stored.number] = stored
+            return stored
 
     def holds(self, number: int) -> bool:
         """Whether the message is delivered and unacknowledged."""
@@ -142,8 +125,7 @@ class MemoryServer:
     def ack(self, number: int, lock: Lock | None = None) -> bool:
         """Acknowledge (delete) a delivered message and release its job's lock; False if it is not delivered."""
         if number in self.unheard:
-            self.unheard.discard(number)
-            self.give_back(number, counted=True)
+            self.unheard[number] = self.give_back(number, counted=True)
             return False
         with self._step():
             if self._leased.pop(number, None) is None:
@@ -168,28 +150,32 @@ class MemoryServer:
             if self._leased.pop(number, None) is None:
                 return False
             self._locks.settled(lock)
-            self._put(Stored(queue, payload, priority, next(self._numbers)), due)
+            self._put(Stored(queue, payload, priority, self._number()), due)
             return True
 
-    def give_back(self, number: int, *, counted: bool) -> bool:
-        """Return a delivered message to the head of its queue, even while ``away``; ``counted``: as a delivery."""
+    def give_back(self, number: int, *, counted: bool) -> Stored | None:
+        """Return a delivered message to the head of its queue, even while ``away``; ``counted``: as a delivery.
+
+        None if it is not delivered.
+        """
         if os.getpid() != self._pid:
-            return False
+            return None
         with self._changed:
             stored = self._leased.pop(number, None)
             if stored is None:
-                return False
-            again = replace(stored, deliveries=stored.deliveries + int(counted), number=next(self._numbers))
-            self._ready[stored.queue][stored.priority].appendleft(again)
+                return None
+            again = replace(stored, deliveries=stored.deliveries + int(counted), number=self._number())
+            self._ready.put_first(again)
             self._notify()
-            return True
+            return again
 
     def wait(self, seen: int, timeout: float) -> None:
         """Wait until ``changes`` differs from ``seen``, the next delay ends, or ``timeout`` seconds passed."""
         with self._changed:
             if self._changes == seen:
-                dues = [line[0][0] - self.now() for line in self._delayed.values() if line]
-                self._changed.wait(max(0.0, min([timeout, LONGEST_WAIT, *dues])))
+                due = self._delayed.next_due()
+                left = timeout if due is None else min(timeout, due - self.now())
+                self._changed.wait(max(0.0, min(left, LONGEST_WAIT)))
 
     @property
     def changes(self) -> int:
@@ -201,19 +187,42 @@ class MemoryServer:
     def counts(self, queue: str) -> Counts:
         """The numbers of messages of ``queue``."""
         with self._step(changes=False):
-            ready = sum(map(len, self._ready.get(queue, {}).values()))
             leased = sum(stored.queue == queue for stored in self._leased.values())
-            return Counts(ready, len(self._delayed.get(queue, ())), leased)
+            return Counts(self._ready.count(queue), self._delayed.count(queue), leased)
 
     def ready(self, queue: str) -> list[Stored]:
         """The ready messages, next first."""
         with self._step(changes=False):
-            return [stored for _, line in sorted(self._ready.get(queue, {}).items()) for stored in line]
+            return self._ready.of(queue)
 
     def delayed(self, queue: str) -> list[tuple[float, Stored]]:
         """The delayed messages as ``(due, message)``, soonest first."""
         with self._step(changes=False):
-            return [(due, stored) for due, _, stored in self._delayed.get(queue, ())]
+            return self._delayed.of(queue)
+
+    def waiting(self) -> list[tuple[float | None, Stored]]:
+        """The messages of all queues, as ``(due, message)``, in the order in which a worker of all queues gets them.
+
+        First the ready ones (due: None), by priority and then in the order in which they became ready; then the
+        delayed ones, soonest first.
+        """
+        with self._step(changes=False):
+            return [*((None, each) for each in self._ready.in_order()), *self._delayed.in_order()]
+
+    def first(self, wanted: Callable[[Stored], bool]) -> Stored | None:
+        """The first ready message for which ``wanted`` is true, in that order."""
+        with self._step(changes=False):
+            return next(filter(wanted, self._ready.in_order()), None)
+
+    def next_due(self, wanted: Callable[[Stored], bool]) -> float | None:
+        """When the first delayed message is due for which ``wanted`` is true; None if there is none."""
+        with self._step(changes=False):
+            return self._delayed.next_due(wanted)
+
+    def since(self, number: int) -> list[Stored]:
+        """The ready and delayed messages that are newer than the message ``number``."""
+        with self._step(changes=False):
+            return [stored for stored in chain(self._ready, self._delayed) if stored.number > number]
 
     def replaced_by(self, job_id: str) -> str:
         """The job that replaced the unique job ``job_id`` before it began; '' if none did."""
@@ -228,8 +237,7 @@ class MemoryServer:
     def names(self) -> list[str]:
         """The queues with ready or delayed messages, by name."""
         with self._step(changes=False):
-            ready = {name for name, lines in self._ready.items() if any(lines.values())}
-            return sorted(ready | {name for name, line in self._delayed.items() if line})
+            return sorted(self._ready.names() | self._delayed.names())
 
     # -- operating -----------------------------------------------------------------------------------------
 
@@ -243,7 +251,7 @@ class MemoryServer:
         with self._step():
             found = self._remove(stored)
             if found:
-                self._locks.settled(_lock_in(stored))
+                self._locks.settled(stored.lock())
             return found
 
     def run_now(self, stored: Stored) -> bool:
@@ -251,16 +259,15 @@ class MemoryServer:
         with self._step():
             found = self._remove(stored)
             if found:
-                self._ready[stored.queue][stored.priority].appendleft(stored)
+                self._ready.put_first(stored)
             return found
 
     def purge(self, queue: str) -> int:
         """Delete the ready and the delayed messages, with their locks; returns their number."""
         with self._step():
-            gone = [stored for line in self._ready.pop(queue, {}).values() for stored in line]
-            gone += [stored for _, _, stored in self._delayed.pop(queue, ())]
+            gone = self._ready.clear(queue) + self._delayed.clear(queue)
             for stored in gone:
-                self._locks.settled(_lock_in(stored))
+                self._locks.settled(stored.lock())
             return len(gone)
 
     def ordered(self, question: Callable[[HeldOrders], T], *, changes: bool = True) -> T:
@@ -289,56 +296,27 @@ class MemoryServer:
                 f"memory:// lives in process {self._pid}, and no other process can reach it"
             )
 
+    def _number(self) -> int:
+        self.newest += 1
+        return self.newest
+
     def _put(self, stored: Stored, due: float) -> None:
         if due > self.now():
-            insort(self._delayed[stored.queue], (due, stored.number, stored))
+            self._delayed.add(stored, due)
         else:
-            self._ready[stored.queue][stored.priority].append(stored)
+            self._ready.append(stored)
 
     def _promote(self) -> None:
-        now = self.now()
-        for line in self._delayed.values():
-            while line and line[0][0] <= now:
-                _, _, stored = line.pop(0)
-                self._ready[stored.queue][stored.priority].append(stored)
-                self._changes += 1
+        for stored in self._delayed.take_due(self.now()):
+            self._ready.append(stored)
+            self._changes += 1
 
     def _remove(self, stored: Stored) -> bool:
-        ready, delayed = self._ready[stored.queue][stored.priority], self._delayed[stored.queue]
-        if stored in ready:
-            ready.remove(stored)
-            return True
-        left = [entry for entry in delayed if entry[2] != stored]
-        found = len(left) < len(delayed)
-        delayed[:] = left
-        return found
+        return self._ready.remove(stored) or self._delayed.remove(stored)
 
     def _notify(self) -> None:
         self._changes += 1
         self._changed.notify_all()
-
-
-def _older(stored: Stored, seconds: float) -> Stored:
-    """The message; a job that expires does so ``seconds`` sooner."""
-    try:
-        body = decode(stored.payload)
-    except ValueError:  # no job
-        return stored
-    headers = body.get("headers") if isinstance(body, dict) else None
-    expires = parse_time(headers.get("expires")) if isinstance(headers, dict) else None
-    if expires is None:
-        return stored
-    body["headers"] = {**body["headers"], "expires": (expires - timedelta(seconds=seconds)).isoformat()}
-    return replace(stored, payload=encode(body))
-
-
-def _lock_in(stored: Stored) -> Lock | None:
-    try:
-        body = decode(stored.payload)
-    except ValueError:  # no job
-        return None
-    headers = body.get("headers") if isinstance(body, dict) else None
-    return to_claim(headers) if isinstance(headers, dict) else None
 
 
 _SERVERS: WeakValueDictionary[str, MemoryServer] = WeakValueDictionary()
@@ -354,4 +332,4 @@ def server(name: str, now: Callable[[], float] = time) -> MemoryServer:
         return found
 
 
-__all__ = ["Counts", "MemoryServer", "Stored", "server"]
+__all__ = ["Counts", "MemoryServer", "server"]

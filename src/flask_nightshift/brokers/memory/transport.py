@@ -17,7 +17,8 @@ from ...message import headers as message_headers
 from ...message.codec import decode, encode
 from ...message.unique import Held, lock_of, settled_lock, unmarked
 from .. import payload
-from .server import MemoryServer, Stored, server
+from .server import MemoryServer, server
+from .stored import Stored
 
 LOOK_EVERY = 0.1
 """Seconds between two looks whether a worker that waits for messages has to stop; Celery itself looks every 2 s."""
