@@ -44,15 +44,17 @@ SEAMS = (
     *of(
         "redis.connection:AbstractConnection",
         override("connect_check_health", "SlotConnection", "Before it connects, it asks which node of the cluster has the slot."),
-        override("send_packed_command read_response", "SlotConnection Polling RawConnection",
+        override("send_packed_command read_response", "SlotConnection _Brief Polling RawConnection",
                  "Commands go over a bare connection, encoded by hiredis; those that a node of a cluster refuses go to the "
                  "owner of the slot."),
         override("pack_commands", "SlotConnection", "It says that a pipeline is sent, which is not repeated."),
-        read("_sock", "Polling LeaseRenewer SlotConnection", "The socket, to wait for and to see closed."),
+        read("_sock", "Polling LeaseRenewer SlotConnection _Brief",
+             "The socket, to wait for, to see closed, and to give a shorter time limit."),
     ),
     *of(
         "redis.connection:Connection",
         read("host port", "SlotConnection", "The node that the connection leads to."),
+        read("socket_timeout socket_connect_timeout", "SlotConnection", "It connects with what is left to a publish."),
     ),
     *of(
         "redis.connection:ConnectionPool",

@@ -10,6 +10,8 @@ does anything, so a connection repeats a command that was refused:
 
 After ``PATIENCE`` seconds, and at once for a pipeline or for a connection that an event loop watches, the refusal
 becomes ``SlotAway``, a connection error: the caller connects anew and tries again, as after any lost connection.
+
+A publish that was refused for some time ends in time all the same: no later step takes longer than what is left to it.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError,
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ...failures import left
-from .slot_owner import SlotOwner, connected
+from ...failures import STEP, left
+from .slot_owner import SHORTEST, SlotOwner, connected
 
 PATIENCE = 1.2
 """Seconds for which a refused command is repeated, but for a publish."""
@@ -44,14 +46,14 @@ class SlotConnection(Connection):
     def __init__(self, *, owner: SlotOwner, follows: bool = True, **options: Any) -> None:
         self._owner, self._follows, self._options = owner, follows, options
         self._version = -1
-        self._ready = self._many = False
+        self._ready = self._many = self._hasty = False
         self._sent: Any = None
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
     # connecting
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         """Connect to the owner, if this connection does not lead there already."""
-        if self.astray:
+        if self.astray or (self._hasty and self._rest() is None):
             self.disconnect()  # type: ignore[no-untyped-call]
         if self._sock:
             return
@@ -59,12 +61,25 @@ class SlotConnection(Connection):
         self._version = self._owner.version
         self.host, self.port = self._owner.address(self._options, self.plain)
         self._version = self._owner.version
+        whole = self.socket_timeout, self.socket_connect_timeout
+        rest = self._rest()
+        self._hasty = rest is not None
+        if rest is not None:
+            self.socket_timeout = self.socket_connect_timeout = rest
         try:
             super().connect_check_health(*args, **kwargs)
         except (OSError, RedisError):
             self._owner.doubt((self.host, self.port))
             raise
+        finally:
+            self.socket_timeout, self.socket_connect_timeout = whole
         self._ready = True
+
+    def _rest(self) -> float | None:
+        """The seconds that the next step may take, if that is less than usual."""
+        usual = self.socket_timeout or STEP
+        rest = left(usual)
+        return max(rest, SHORTEST) if rest < usual else None
 
     @property
     def astray(self) -> bool:
@@ -90,7 +105,7 @@ class SlotConnection(Connection):
         until = time.monotonic() + left(PATIENCE)
         while True:
             try:
-                return super().read_response(*args, **kwargs)
+                return self._reply(args, kwargs)
             except REFUSALS as exc:
                 refusal = exc
             except (RedisConnectionError, RedisTimeoutError):
@@ -109,6 +124,20 @@ class SlotConnection(Connection):
                 time.sleep(PAUSE)
             self.send_packed_command(command, check_health=False)
 
+    def _reply(self, args: Any, kwargs: Any) -> Any:
+        """The reply of this node. A connection that was made in haste, with short time limits, ends with its first."""
+        rest = self._rest()
+        if rest is None or self._sock is None:
+            return super().read_response(*args, **kwargs)
+        self._sock.settimeout(rest)
+        try:
+            return super().read_response(*args, **kwargs)
+        finally:
+            if self._hasty and self._ready:
+                self.disconnect()
+            elif self._sock is not None:
+                self._sock.settimeout(self.socket_timeout)
+
     def _note(self, refusal: Exception) -> None:
         here = self.host, self.port
         if isinstance(refusal, MovedError):
@@ -120,7 +149,8 @@ class SlotConnection(Connection):
     def _ask(self, refusal: AskError, command: Any, args: Any, kwargs: Any) -> Any:
         """The reply of the node that already has the command's key."""
         address = refusal.host or self.host, refusal.port
-        with connected(address, self._options, self.plain, self.socket_timeout or PATIENCE) as there:
+        seconds = self._rest() or self.socket_timeout or STEP
+        with connected(address, self._options, self.plain, seconds) as there:
             there.send_command("ASKING")
             there.read_response()
             there.send_packed_command(command)

@@ -11,20 +11,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from redis import Connection
+from redis import Connection, SSLConnection
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from ...failures import is_over
+from ...failures import is_over, left
 
 Address = tuple[str, int]
 ASKED_FOR = 0.5
 """Seconds that one node may take to answer; the next node is asked then."""
 ASKED_IN_ALL = 1.0
 """Seconds after which no further node is asked."""
+SHORTEST = 0.001
+"""Seconds that a step has when nothing is left."""
 _SHARED = ("username", "password", "credential_provider")
 
 
@@ -34,6 +36,25 @@ class NotACluster(RedisConnectionError):
 
 class NoOwner(RedisConnectionError):
     """No node of the cluster answers, or none serves the slot."""
+
+
+class _Brief(Connection):
+    """A connection whose replies together, those of the handshake too, may take ``seconds``."""
+
+    def __init__(self, *, seconds: float, **options: Any) -> None:
+        self._until = monotonic() + seconds
+        limit = max(seconds, SHORTEST)
+        super().__init__(socket_timeout=limit, socket_connect_timeout=limit, **options)  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """The reply; raises redis-py's ``TimeoutError`` when the time is over."""
+        if self._sock is not None:
+            self._sock.settimeout(max(self._until - monotonic(), SHORTEST))
+        return super().read_response(*args, **options)
+
+
+class _SSLBrief(_Brief, SSLConnection):
+    """The same over TLS."""
 
 
 class SlotOwner:
@@ -107,7 +128,7 @@ def _slots(
     node: Address, options: Mapping[str, Any], connection_class: type[Connection]
 ) -> list[tuple[int, int, list[Address]]]:
     """Ranges of slots as ``(first, last, [master, replica, ...])``, as ``node`` sees them."""
-    with connected(node, options, connection_class, ASKED_FOR) as connection:
+    with connected(node, options, connection_class, min(ASKED_FOR, left(ASKED_FOR))) as connection:
         connection.send_command("CLUSTER", "SLOTS")
         try:
             reply: Any = connection.read_response()
@@ -129,13 +150,16 @@ def _address(node: list[Any], asked: str) -> Address:
 def connected(
     address: Address, options: Mapping[str, Any], connection_class: type[Connection], seconds: float
 ) -> Iterator[Any]:
-    """A connection to ``address`` with the credentials and the TLS of ``options``, for a few commands."""
+    """A connection to ``address`` with the credentials and the TLS of ``options``, for a few commands.
+
+    All replies together, those of the handshake too, may take ``seconds``.
+    """
     shared = {key: value for key, value in options.items() if key in _SHARED or key.startswith("ssl_")}
-    connection: Any = connection_class(
+    kind = _SSLBrief if issubclass(connection_class, SSLConnection) else _Brief
+    connection: Any = kind(
+        seconds=seconds,
         host=address[0],
         port=address[1],
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
         retry=Retry(NoBackoff(), 0),
         **shared,
     )
