@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -189,6 +190,16 @@ def test_openmetrics_for_who_asks_for_it(ops: Ops) -> None:
     found = samples(answer.get_data(as_text=True), openmetrics)
     assert found[key("nightshift_jobs_total", task="mail.send", queue="mail", outcome="succeeded")] == 1
     assert ops.get("/metrics").content_type.startswith("text/plain")
+
+
+def test_each_help_text_stands_alone(ops: Ops) -> None:
+    ops.ran()
+    ops.flush()
+    lines = ops.get("/metrics").get_data(as_text=True).splitlines()
+    texts = {line.split()[2]: line.split(maxsplit=3)[3] for line in lines if line.startswith("# HELP ")}
+    assert len(texts) > 15
+    unclear = {name: text for name, text in texts.items() if re.search(r"\bof (them|these|those)\b", text)}
+    assert unclear == {}
 
 
 def test_the_refused_metrics_page_says_how_to_open_it(ops: Ops) -> None:

@@ -125,7 +125,9 @@ def _outbox(overview: Overview) -> Iterator[Metric]:
             value=rows,
         )
         yield GaugeMetricFamily(
-            "nightshift_outbox_oldest_seconds", "Age in seconds of the oldest of them.", value=oldest
+            "nightshift_outbox_oldest_seconds",
+            "Age in seconds of the oldest job in the outbox.",
+            value=oldest,
         )
 
 
