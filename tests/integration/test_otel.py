@@ -122,6 +122,10 @@ def test_each_way_of_a_job_is_traced(place: Callable[..., Any]) -> None:
         "nightshift.task": "add",
     }
     assert shared.items() <= send["attributes"].items()
+    if system == "rabbitmq":
+        shared["messaging.rabbitmq.destination.routing_key"] = "celery"
+    else:
+        assert "messaging.rabbitmq.destination.routing_key" not in process["attributes"]
     said = {"messaging.client.id": "worker@test", "nightshift.attempt": 1, "nightshift.outcome": "succeeded"}
     assert (shared | said).items() <= process["attributes"].items()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Task
 from flask import Flask
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -97,8 +98,16 @@ def test_names_are_those_of_the_conventions() -> None:
     [
         ("redis://:secret@cache:6380/2", ("redis", "cache", 6380)),
         ("sentinel://one:26379;sentinel://two:26379", ("redis", "one", 26379)),
+        ("sentinel://:secret@one;sentinel://:secret@two:26379", ("redis", "one", None)),
+        ("redis+cluster://user:secret@node-a:6379,node-b:6380", ("redis", "node-a", 6379)),
+        ("redis+cluster://a,b:6380?ssl_cert_reqs=required", ("redis", "a", 6379)),
+        ("rediss+cluster://:secret@[2001:db8::1]:7000,[2001:db8::2]:7000/0", ("redis", "2001:db8::1", 7000)),
+        ("rediss://:secret@[2001:db8::1]:6380/2?ssl_cert_reqs=none", ("redis", "2001:db8::1", 6380)),
         ("redis+socket:///run/redis.sock", ("redis", "/run/redis.sock", None)),
+        ("redis+socket://:secret[x@/run/redis.sock?virtual_host=2", ("redis", "/run/redis.sock", None)),
         ("amqps://user:secret@rabbit/shop", ("rabbitmq", "rabbit", None)),
+        ("amqp://a//;amqp://user:secret@b:5673//", ("rabbitmq", "a", None)),
+        ("pyamqp://user:secret@a:5671/shop;pyamqp://b/shop", ("rabbitmq", "a", 5671)),
         ("embedded://", ("redis", None, None)),
     ],
 )
@@ -107,6 +116,16 @@ def test_the_place_follows_from_the_url(url: str, attributes: tuple[Any, ...]) -
     told = [found.get(name) for name in ("messaging.system", "server.address", "server.port")]
     assert told == list(attributes)
     assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+cluster://u:p@127.0.0.1:1,127.0.0.1:2", "amqp://127.0.0.1:1//;amqp://127.0.0.1:2//"]
+)
+def test_an_app_with_several_servers_is_instrumented(tmp_path: Path, url: str) -> None:
+    made = Site(tmp_path, url)
+    made.instrument()
+    otel.uninstrument(made.app)
+    made.jobs.close()
 
 
 def test_it_is_refused_beside_the_contrib_instrumentation(site: Site) -> None:
@@ -192,6 +211,50 @@ def test_it_works_in_the_test_kit(site: Site) -> None:
     assert [span.name for span in spans] == ["send celery", "process celery", "process celery"]
     assert [(span.attributes or {}).get("nightshift.outcome") for span in spans] == [None, "retried", "dead"]
     assert {span.parent.span_id for span in spans[1:] if span.parent} == {spans[0].context.span_id}
+
+
+def test_the_outcome_is_what_becomes_of_a_job_whose_next_one_could_not_be_enqueued(site: Site) -> None:
+    class NotEnqueued(Task):
+        def apply_async(self, *args: Any, **options: Any) -> Any:
+            raise BrokerUnavailable("the broker went away")
+
+    following = site.jobs.task(_nothing, name="following", base=NotEnqueued)
+    steps = site.jobs.task(_nothing, name="steps", max_retries=1)
+    site.instrument()
+    with in_memory(site.app) as kit, site.app.app_context():
+        steps.apply_async(link=following.si())
+        ran = kit.drain(delayed=True, raise_errors=False)
+    assert [each.outcome for each in ran] == ["retried", "dead"]
+    spans = [span for span in site.spans.get_finished_spans() if span.name == "process celery"]
+    assert [(span.attributes or {}).get("nightshift.outcome") for span in spans] == ["retried", "dead"]
+
+
+@pytest.mark.rabbitmq
+def test_routing_keys(tmp_path: Path, rabbitmq: Server) -> None:
+    made = Site(tmp_path, rabbitmq.fresh_url())
+    made.instrument()
+    try:
+        with made.app.app_context():
+            made.add.apply_async(queue="mail.out")
+            made.add.apply_async(queue="mail", countdown=600)
+            made.add.apply_async(routing_key="mail", exchange="mail", exchange_type="topic")
+            made.add.enqueue_many([()] * 2, queue="mail")
+        sends: dict[str, list[str]] = {}
+        for span in made.spans.get_finished_spans():
+            key = (span.attributes or {}).get("messaging.rabbitmq.destination.routing_key")
+            sends.setdefault(span.name, []).append(str(key))
+        (delayed,) = [key for key in sends["send mail"] if key.endswith(".mail")]
+        assert delayed.startswith("0.0.")
+        assert sends == {
+            "send mail.out": ["mail%2Eout"],
+            "send mail": [delayed, "mail", "mail"],
+            "create mail": ["mail", "mail"],
+        }
+        data: Any = made.metrics.get_metrics_data()
+        assert "routing_key" not in str(data.to_json())
+    finally:
+        otel.uninstrument(made.app)
+        made.jobs.close()
 
 
 def test_an_app_that_does_not_switch_it_on_imports_and_calls_nothing(tmp_path: Path) -> None:

@@ -147,6 +147,9 @@ class Publisher(Protocol):
         it.
         """
 
+    def routing_key(self, queue: str, due: datetime | None) -> str:
+        """The routing key with which ``publish`` sends a message to ``queue``; empty without one."""
+
     def reaches(self, queue: Any) -> bool:
         """Whether ``publish`` can reach ``queue`` (a ``kombu.Queue``) by name, because its declaration is ordinary."""
 

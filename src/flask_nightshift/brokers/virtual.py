@@ -108,6 +108,10 @@ class VirtualBroker(ABC):
         """As ``address``: the transport reads the due time from the message."""
         return "", queue
 
+    def routing_key(self, queue: str, due: datetime | None) -> str:  # noqa: ARG002 - the Protocol's
+        """Empty: a queue is addressed by its name."""
+        return ""
+
     def reaches(self, queue: Queue) -> bool:
         """Whether ``queue`` is a plain list."""
         exchange = queue.exchange

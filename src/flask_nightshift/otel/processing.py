@@ -13,13 +13,18 @@ from typing import Any
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind
 
-from ..domain.job import Failure
-from ..domain.retry import RetryAt
+from ..domain.job import Failure, utcnow
+from ..domain.retry import RetryAt, decide
 from ..message.headers import retries
+from ..store.ledger import CANCELLED
+from ..task.base import policy_of
 from ..worker.attempt import Ended, Report, queue_of, task_of
 from . import convention as names
 from .sending import about
 from .tracing import Instruments, Tracing, context_of, failed, harmless, links_to
+
+LOST = "lost"
+"""The outcome of an attempt that was broken off, so that it could not report how it ended."""
 
 
 def traced(
@@ -56,9 +61,11 @@ def _run(
     finally:
         with harmless():
             context.detach(token)
-            if ended is not None:
+            if ended is None:
+                span.set_attribute(names.OUTCOME, LOST)
+            else:
                 report = Report(*ended[1])
-                span.set_attribute(names.OUTCOME, outcome_of(report))
+                span.set_attribute(names.OUTCOME, outcome_of(report, request))
                 failure = (report.failure or Failure("unknown")) if report.kind == "failed" else None
             _end(tracing, made, span, queue, (time_ns() - began) / 1e9, failure)
 
@@ -77,7 +84,7 @@ def lost(
         return
     start = time_ns() if began is None else int(began * 1e9)
     span, _ = _started(tracing, made, request, queue, worker, start)
-    span.set_attribute(names.OUTCOME, "lost")
+    span.set_attribute(names.OUTCOME, LOST)
     _end(tracing, made, span, queue, max(0.0, (time_ns() - start) / 1e9), failure)
 
 
@@ -95,6 +102,7 @@ def _started(
     if tracing.links:
         around = trace.set_span_in_context(trace.INVALID_SPAN, around)  # only the baggage stays
     told = tracing.place.of(queue, names.PROCESS) | about(request)
+    told |= tracing.place.routed_by((request.get("delivery_info") or {}).get("routing_key") or "")
     told[names.ATTEMPT] = retries(request) + 1
     if worker:
         told[names.CLIENT_ID] = worker
@@ -117,10 +125,22 @@ def _end(
     span.end()
 
 
-def outcome_of(report: Report) -> str:
-    """How an attempt ended, in a word: ``succeeded``, ``skipped``, ``retried``, ``dead``, ``cancelled``, …"""
+def outcome_of(report: Report, request: Mapping[str, Any]) -> str:
+    """How an attempt ended, in a word: ``succeeded``, ``skipped``, ``retried``, ``dead``, ``cancelled``, …
+
+    A failed report without a decision leaves it to the worker's main process, which decides by the task's policy.
+    """
     if report.kind == "failed":
-        return "retried" if isinstance(report.decision, RetryAt) else "dead"
+        decision = report.decision or decide(
+            policy_of(task_of(str(request.get("task")))),
+            retriable=True,
+            retries=retries(request),
+            now=utcnow(),
+            rng=lambda: 0.0,
+        )
+        return "retried" if isinstance(decision, RetryAt) else "dead"
+    if report.kind == "superseded" and report.skipped is not None and report.skipped[0] == CANCELLED:
+        return "cancelled"
     return "skipped" if report.skipped is not None else report.kind
 
 

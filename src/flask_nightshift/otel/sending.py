@@ -7,7 +7,7 @@ a job's attempts follow the call that enqueued it, and its ``send`` span links t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter
@@ -22,7 +22,7 @@ from ..domain.job import Failure
 from ..domain.tick import Claim, Tick, Verdict
 from ..enqueue.call import Call
 from ..enqueue.composed import Composed, Taker
-from ..enqueue.destination import destination
+from ..enqueue.destination import Destination, destination
 from ..enqueue.publisher import JobPublisher
 from ..message.envelope import Envelope
 from ..message.unique import Holders
@@ -32,19 +32,27 @@ from .tracing import Instruments, Tracing, carried, current, failed, harmless, i
 BEATS = "celery_beat_task"
 """A header of Beat's jobs. Several Beats compose the job of a tick, and one sends it, so only that has a span."""
 
+RoutingKey = Callable[[str, datetime | None], str]
+"""``Publisher.routing_key``."""
+
 
 class Sending:
     """One ``send`` span, and the metrics beside it."""
 
     def __init__(
-        self, tracing: Tracing, made: Instruments, queue: str, messages: Sequence[Mapping[str, Any]]
+        self,
+        tracing: Tracing,
+        made: Instruments,
+        queue: str,
+        messages: Sequence[Mapping[str, Any]],
+        routing_key: str = "",
     ) -> None:
         self._made = made
         self._attributes = tracing.place.of(queue, names.SEND)
         self._wanted = len(messages)
         self._sent = 0
         self._began = perf_counter()
-        told: dict[str, Any] = dict(self._attributes)
+        told: dict[str, Any] = self._attributes | tracing.place.routed_by(routing_key)
         if self._wanted == 1:
             told |= about(messages[0])
         else:
@@ -88,19 +96,23 @@ class Sending:
             self._made.sent.add(messages, counted)
 
 
-def _begun(tracing: Tracing, queue: str, messages: Sequence[Mapping[str, Any]]) -> Sending | None:
+def _begun(
+    tracing: Tracing, queue: str, messages: Sequence[Mapping[str, Any]], routing_key: str = ""
+) -> Sending | None:
     """The span of a publish; None if it cannot be reported."""
     made = tracing.instruments()
     if made is not None:
         with harmless():
-            return Sending(tracing, made, queue, messages)
+            return Sending(tracing, made, queue, messages, routing_key)
     return None
 
 
 @contextmanager
-def sending(tracing: Tracing, queue: str, message: Mapping[str, Any]) -> Iterator[Sending | None]:
+def sending(
+    tracing: Tracing, queue: str, message: Mapping[str, Any], routing_key: str = ""
+) -> Iterator[Sending | None]:
     """A ``send`` span around the block, which sends one message with these headers."""
-    send = _begun(tracing, queue, [message])
+    send = _begun(tracing, queue, [message], routing_key)
     if send is None:
         yield None
         return
@@ -123,15 +135,17 @@ def about(headers: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def created(tracing: Tracing, jobs: Sequence[Composed]) -> Sequence[Composed]:
+def created(
+    tracing: Tracing, jobs: Sequence[Composed], routing_key: RoutingKey = lambda *_: ""
+) -> Sequence[Composed]:
     """``jobs``, each with the context of a ``create`` span; a job that carries a context keeps it."""
     made = tracing.instruments()
     if made is None:
         return jobs
-    return [_created(tracing, made, job) for job in jobs]
+    return [_created(tracing, made, job, routing_key) for job in jobs]
 
 
-def _created(tracing: Tracing, made: Instruments, job: Composed) -> Composed:
+def _created(tracing: Tracing, made: Instruments, job: Composed, routing_key: RoutingKey) -> Composed:
     headers = job.envelope.headers
     with harmless():
         if carried(headers) or BEATS in headers:
@@ -139,7 +153,11 @@ def _created(tracing: Tracing, made: Instruments, job: Composed) -> Composed:
         span = made.tracer.start_span(
             f"{names.CREATE} {job.queue}",
             kind=SpanKind.PRODUCER,
-            attributes=tracing.place.of(job.queue, names.CREATE) | about(headers),
+            attributes={
+                **tracing.place.of(job.queue, names.CREATE),
+                **tracing.place.routed_by(routing_key(job.queue, job.due)),
+                **about(headers),
+            },
         )
         carrying = job._replace(envelope=_with(job.envelope, injected(span)))
         with harmless():
@@ -166,7 +184,7 @@ class TracedPublisher(JobPublisher):
     def _hand(self, jobs: Sequence[Composed], held: Holders, into: Taker | None) -> None:
         tracing: Any = self._app.services.tracing
         if tracing is not None and (into is not None or len(jobs) > 1):
-            jobs = created(tracing, jobs)
+            jobs = created(tracing, jobs, self._app.services.broker.routing_key)
         super()._hand(jobs, held, into)
 
     def _publish_by_celery(self, call: Call, job_id: str) -> Any:
@@ -175,12 +193,19 @@ class TracedPublisher(JobPublisher):
             return super()._publish_by_celery(call, job_id)
         given = dict(call.options.get("headers") or {})
         told = {**given, "id": job_id, "task": call.name, "root_id": call.options.get("root_id")}
-        with sending(tracing, destination(self._app, call).name, told) as send:
+        to = destination(self._app, call)
+        with sending(tracing, to.name, told, self._routing_key(to, call)) as send:
             with harmless():
                 if send is not None and not carried(given):
                     given |= injected(send.span)
             options = {**call.options, "headers": given} if given else call.options
             return super()._publish_by_celery(call._replace(options=options), job_id)
+
+    def _routing_key(self, to: Destination, call: Call) -> str:
+        if call.due is None or to.queue is None:
+            return to.routing_key
+        key: str = self._app.services.broker.routing_key(to.queue.name, call.due)
+        return key
 
 
 class TracedBroker:
@@ -197,7 +222,8 @@ class TracedBroker:
         self, envelope: Envelope, queue: str, *, due: datetime | None = None, held: Holders | None = None
     ) -> None:
         """As ``Publisher.publish``."""
-        with sending(self._tracing, queue, envelope.headers) as send:
+        key = self._broker.routing_key(queue, due)
+        with sending(self._tracing, queue, envelope.headers, key) as send:
             before = len(held or ())
             self._broker.publish(_carrying(envelope, send), queue, due=due, held=held)
             if send is not None:
@@ -207,7 +233,11 @@ class TracedBroker:
         self, envelopes: Sequence[Envelope], queue: str, *, held: Holders | None = None, **options: Any
     ) -> Iterator[int]:
         """As ``Publisher.publish_many``; the span is current only while the broker works."""
-        send, before = _begun(self._tracing, queue, [each.headers for each in envelopes]), len(held or ())
+        key = self._broker.routing_key(queue, options.get("due"))
+        send, before = (
+            _begun(self._tracing, queue, [each.headers for each in envelopes], key),
+            len(held or ()),
+        )
         if send is None:
             yield from self._broker.publish_many(envelopes, queue, held=held, **options)
             return

@@ -36,18 +36,32 @@ REMEDY = (
 logger = logging.getLogger("flask_nightshift.otel")
 
 
-_told_at = 0.0
+class Seldom:
+    """Says when it is time to tell something again: at most every ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = float("-inf")
+
+    def is_time(self) -> bool:
+        """Whether it is time; then the next time is ``seconds`` from now."""
+        now = monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+_tells = Seldom(TELL_SECONDS)
 
 
 @contextmanager
 def harmless() -> Iterator[None]:
     """A report that fails changes nothing of what becomes of a job. The log has such an error at most every 10 s."""
-    global _told_at
     try:
         yield
     except Exception:
-        if _told_at == 0.0 or monotonic() - _told_at > TELL_SECONDS:
-            _told_at = monotonic()
+        if _tells.is_time():
             logger.exception("otel.not_reported")
 
 
@@ -198,6 +212,7 @@ def current(span: Span) -> Iterator[None]:
 __all__ = [
     "Instruments",
     "Providers",
+    "Seldom",
     "Tracing",
     "carried",
     "context_of",

@@ -206,6 +206,11 @@ class JobTask(EnqueuingTask):
         outcome.progress.say(*checked_progress(done, total, note))
 
 
+def policy_of(task: Any) -> RetryPolicy:
+    """The retry policy of ``task``: for one of Celery's own, and for an unknown one (None), the default."""
+    return task.policy if isinstance(task, JobTask) else RetryPolicy()
+
+
 def _parts(exc: BaseException) -> Iterator[BaseException]:
     """``exc``, or the errors in it if it is a group."""
     if isinstance(exc, BaseExceptionGroup):
@@ -230,4 +235,4 @@ def _seconds(eta: datetime | str | None, countdown: float | None, timezone: Any)
     return float((moment - utcnow()).total_seconds())
 
 
-__all__ = ["JobTask"]
+__all__ = ["JobTask", "policy_of"]

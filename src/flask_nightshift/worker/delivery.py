@@ -12,7 +12,7 @@ from ..domain.relations import Relations
 from ..domain.retry import RetryPolicy
 from ..message import headers as message_headers
 from ..message.relations import relations_of
-from ..task.base import JobTask
+from ..task.base import policy_of
 from ..task.results import counted_by_backend, ignored
 from .settlement import Settlement
 
@@ -70,7 +70,7 @@ class Delivery(Request):
     @property
     def policy(self) -> RetryPolicy:
         """The task's retry policy."""
-        return self._task.policy if isinstance(self._task, JobTask) else RetryPolicy()
+        return policy_of(self._task)
 
     def _job_headers(self) -> dict[str, Any]:
         """The headers for the next message; a protocol 1 message has them in its body."""

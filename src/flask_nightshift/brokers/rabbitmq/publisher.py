@@ -192,6 +192,10 @@ class RabbitMQPublisher:
         """The delayed exchange; see ``topology.delay``."""
         return topology.delay(seconds, queue)
 
+    def routing_key(self, queue: str, due: datetime | None) -> str:
+        """That of the queue's own exchange, or of the delayed one."""
+        return self._destination(queue, due)[1]
+
     def reaches(self, queue: Queue) -> bool:
         """Whether ``queue`` has the same declaration as ours."""
         return self._declarations.are_ours(queue)
