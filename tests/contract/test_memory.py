@@ -141,12 +141,11 @@ def test_delayed_jobs_can_be_seen_taken_and_started(harness: Harness) -> None:
 
     assert [job.job_id for job in hold.soonest(harness.queue, 2)] == [ids[2], ids[1]]
     assert hold.like(harness.queue, ids[0][:12], 5) == [ids[0]]
-    taken = hold.take(harness.queue, ids[0])
-    assert taken is not None
+    (taken,) = hold.take(harness.queue, {ids[0]: None})
     assert taken.envelope.body == jobs[0].body
-    assert hold.take(harness.queue, ids[0]) is None
-    assert hold.run_now(harness.queue, ids[1])
-    assert not hold.run_now(harness.queue, ids[1])
+    assert hold.take(harness.queue, {ids[0]: None}) == []
+    assert hold.run_now(harness.queue, {ids[1]: None}) == [ids[1]]
+    assert hold.run_now(harness.queue, {ids[1]: None}) == []
     with harness.consumer() as receive:
         message = receive(1)
         assert message.headers["id"] == ids[1]

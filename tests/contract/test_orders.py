@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -156,19 +156,19 @@ def test_waiting_jobs_are_taken_out_of_their_queue_and_no_others(harness: Harnes
         job.properties["priority"] = 9 if name == "urgent" else 0
         due = utcnow() + timedelta(hours=1) if "delayed" in name else None
         harness.broker.publish(job, harness.queue, due=due)
-    assert waiting.take(harness.queue, ["job-nobody"]) == []
-    assert waiting.take("elsewhere", ["job-a"]) == []
-    gone = ["job-a", "job-b", "job-urgent", "job-delayed", "job-nobody"]
-    taken = waiting.take(harness.queue, gone)
-    assert {each.job_id for each in taken} == set(gone) - {"job-nobody"}
+    assert waiting.take(harness.queue, {"job-nobody": None}) == []
+    assert waiting.take("elsewhere", {"job-a": None}) == []
+    gone = dict.fromkeys(["job-a", "job-b", "job-urgent", "job-nobody"])
+    taken = waiting.take(harness.queue, {**gone, "job-delayed": utcnow() + timedelta(hours=1)})
+    assert {each.job_id for each in taken} == {*gone, "job-delayed"} - {"job-nobody"}
     assert {each.envelope.headers["id"] for each in taken} == {each.job_id for each in taken}
-    assert [each.job_id for each in waiting.take(harness.queue, ["job-*"])] == ["job-*"]
+    assert [each.job_id for each in waiting.take(harness.queue, {"job-*": None})] == ["job-*"]
     (depth,) = harness.broker.depths([harness.queue])
     assert (depth.ready, depth.delayed) == ((1, 1) if harness.can.keeps_delays else (2, None))
     with harness.consumer() as receive:
         message = receive()
         assert message.headers["id"] == "job-kept"
-        assert waiting.take(harness.queue, ["job-kept"]) == [], "a worker has it"
+        assert waiting.take(harness.queue, {"job-kept": None}) == [], "a worker has it"
         message.ack()
 
 
@@ -176,10 +176,11 @@ def test_a_job_that_two_cancel_at_once_is_taken_once(harness: Harness) -> None:
     waiting = harness.broker.waiting_jobs()
     if waiting is None:
         pytest.skip("its workers drop them")
-    jobs = [a_job() for _ in range(60)]
-    for number, job in enumerate(jobs):
-        harness.broker.publish(job, harness.queue, due=utcnow() + timedelta(hours=1) if number % 2 else None)
-    ids = [job.headers["id"] for job in jobs]
+    wanted: dict[str, datetime | None] = {}
+    for number in range(60):
+        job, due = a_job(), utcnow() + timedelta(hours=1) if number % 2 else None
+        harness.broker.publish(job, harness.queue, due=due)
+        wanted[job.headers["id"]] = due
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: waiting.take(harness.queue, ids), range(3)))
-    assert sorted(each.job_id for taken in found for each in taken) == sorted(ids)
+        found = list(pool.map(lambda _: waiting.take(harness.queue, wanted), range(3)))
+    assert sorted(each.job_id for taken in found for each in taken) == sorted(wanted)

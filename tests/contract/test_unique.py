@@ -263,7 +263,7 @@ def test_a_cancelled_job_releases_its_lock(services: Services, harness: Harness)
     job = done.apply_async(("later",), countdown=600)
     (lock,) = services.locks.held(10)
     assert (lock.expires_at - lock.taken_at).total_seconds() > 86_400 + 590
-    assert delayed.cancel(services, [harness.queue], job.id, by="me")
+    assert delayed.cancel(services, harness.queue, [job.id], by="me")
     assert keys(services) == []
 
 

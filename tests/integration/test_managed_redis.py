@@ -113,8 +113,8 @@ def test_the_contracts_calls_are_allowed(managed: Managed) -> None:
         harness.broker.publish(job, queue, due=utcnow() + timedelta(hours=1))
         delayed = harness.broker.delayed_jobs()
         assert delayed is not None
-        assert delayed.find(queue, job.headers["id"])
-        assert delayed.run_now(queue, job.headers["id"])
+        assert delayed.find(queue, {job.headers["id"]: None})
+        assert delayed.run_now(queue, {job.headers["id"]: utcnow() + timedelta(hours=1)})
         assert harness.broker.place(queue, job.headers["id"], None).where.name == "READY"
         with harness.consumer(queue) as receive:
             receive().ack()

@@ -52,6 +52,11 @@ class Pages:
         return str(answer.headers.get("Location", answer.text))
 
 
+def followed(pages: Pages, to: str) -> str:
+    """The page to which an action leads, which says what was done."""
+    return pages.get(to.removeprefix("/nightshift"))
+
+
 @pytest.fixture(params=["valkey", "rabbitmq"])
 def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ops]:
     config: dict[str, Any] = {"NIGHTSHIFT_DASHBOARD_AUTH": who, "SECRET_KEY": "k"}
@@ -115,11 +120,68 @@ def test_delayed_jobs_are_listed_by_due_time_a_page_at_a_time(ops: Ops) -> None:
         assert "cannot be run before their time" in shown
         assert "Run now" not in shown
         assert "one by one" in pages.post("/delayed/run", 409, id=chosen)
-    pages.post("/delayed/cancel", id=[found[4].id, "0" * 8])
+    assert "other had moved on before" in followed(
+        pages, pages.post("/delayed/cancel", id=[found[4].id, "0" * 8])
+    )
     cancelled = audit.page(ops.services, audit.Filters(action="cancel")).actions
     assert [row.count for row in cancelled] == [1]
     assert "There is no such list" in pages.get("/delayed?kind=x", 400)
     assert "not the key of a page" in pages.get("/delayed?after=x", 400)
+
+
+def test_the_page_says_which_jobs_are_cancelled_and_which_a_worker_will_drop(ops: Ops) -> None:
+    for number in range(3):
+        ops.send.apply_async((number,), countdown=3600)
+    ops.flush()
+    pages = Pages(ops)
+    shown = pages.get("/delayed")
+    places = re.findall(r'name="place" value="([^"]*)" form="chosen"', shown)
+    ids = [each.rpartition(",")[2] for each in places]
+    assert len(ids) == 3
+    said = followed(pages, pages.post("/delayed/cancel", id=ids[:2], place=places))
+    if ops.services.broker.waiting_jobs() is not None:
+        assert "2 jobs cancelled." in said
+        assert "as soon as" not in said
+        assert ops.services.orders.count_tombstones() == 0
+    else:
+        assert "2 jobs will be cancelled as soon as a worker meets them." in said
+        assert "cancelled." not in said.replace("will be cancelled", "")
+        assert ops.services.orders.count_tombstones() == 2
+
+
+@pytest.mark.parametrize("history", ["failures", "off"])
+def test_delayed_jobs_are_listed_without_rows_in_the_history(ops: Ops, tmp_path: Path, history: str) -> None:
+    """By the broker if it can list them; else the page says that they are not recorded."""
+    url = ops.services.settings.broker_url
+    auth: dict[str, Any] = {"NIGHTSHIFT_DASHBOARD_AUTH": who, "SECRET_KEY": "k"}
+    folder = tmp_path / "unrecorded"
+    folder.mkdir()
+    with opened(folder, url, NIGHTSHIFT_HISTORY=history, **auth) as lean:
+        for number in range(5):
+            lean.send.apply_async((number,), countdown=3600 - number * 60)
+        pages = Pages(lean)
+        if not lean.services.broker.capabilities.lists_delayed:
+            shown = pages.get("/delayed")
+            assert "does not show which jobs wait" in shown
+            assert f"NIGHTSHIFT_HISTORY={history}" in shown.replace("<code>", "")
+            return
+        shown = pages.get("/delayed?kind=delayed")
+        assert "Run all that match" in shown
+        places = re.findall(r'name="place" value="([^"]*)" form="chosen"', shown)
+        ids = [each.rpartition(",")[2] for each in places]
+        assert len(ids) == 5
+        first = delayed.page(lean.services, utcnow(), limit=3)
+        second = delayed.page(lean.services, utcnow(), limit=3, after=first.after)
+        assert [job.id for job in (*first.jobs, *second.jobs)] == ids
+        assert second.after is None
+        assert delayed.page(lean.services, utcnow(), task="no.such").jobs == []
+        assert delayed.page(lean.services, utcnow(), queue="elsewhere").jobs == []
+        assert "2 jobs cancelled." in followed(pages, pages.post("/delayed/cancel", id=ids[:2], place=places))
+        assert "1 job moved" in followed(pages, pages.post("/delayed/run", id=ids[2:3], place=places))
+        assert "1 job moved" in followed(pages, pages.post("/delayed/run", id=ids[3:4]))
+        assert len(delayed.page(lean.services, utcnow()).jobs) == 1
+        depth = lean.services.broker.depths(["mail"])[0]
+        assert (depth.ready, depth.delayed) == (2, 1)
 
 
 def test_a_bulk_action_keeps_the_set_of_its_dry_run(ops: Ops) -> None:

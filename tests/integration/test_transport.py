@@ -587,12 +587,11 @@ def test_the_view_of_operators(harness: Harness) -> None:
         harness.publish(seconds, headers={**eta(seconds), "id": f"d{seconds}*[x]"})
     client = harness.redis
     assert [job for job, _, _ in queues.delayed_list(client, KeySpace(), QUEUE, 10)] == ["d60*[x]", "d70*[x]"]
-    cancelled = queues.cancel_delayed(client, KeySpace(), QUEUE, "d70*[x]")
-    assert cancelled is not None
-    assert cancelled["headers"]["id"] == "d70*[x]"
-    assert queues.cancel_delayed(client, KeySpace(), QUEUE, "d70*[x]") is None
-    assert not queues.run_delayed_now(client, KeySpace(), QUEUE, "d70*[x]")
-    assert queues.run_delayed_now(client, KeySpace(), QUEUE, "d60*[x]")
+    (cancelled,) = queues.take_delayed(client, KeySpace(), QUEUE, {"d70*[x]": None})
+    assert cancelled.payload["headers"]["id"] == "d70*[x]"
+    assert [*queues.take_delayed(client, KeySpace(), QUEUE, {"d70*[x]": None})] == []
+    assert not queues.run_delayed_now(client, KeySpace(), QUEUE, {"d70*[x]": None})
+    assert queues.run_delayed_now(client, KeySpace(), QUEUE, {"d60*[x]": None}) == ["d60*[x]"]
     assert bodies(harness.reader(prefetch=3).take(3)) == [60, 0, 1]
 
 

@@ -7,7 +7,7 @@ answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from .capabilities import Capabilities
 from .locks import Locks
 from .orders import OrderBook
 from .ticks import Ticks
-from .values import BrokerHealth, DelayedJob, Finding, Place, QueueDepth
+from .values import BrokerHealth, DelayedJob, Dues, Finding, Place, QueueDepth
 
 T = TypeVar("T")
 
@@ -39,7 +39,11 @@ UNSHARED_REMEDY = (
 
 
 class DelayedJobs(Protocol):
-    """Access to the delayed jobs of a broker, one by one; all methods raise ``BrokerUnavailable``."""
+    """Access to the delayed jobs of a broker, one by one; all methods raise ``BrokerUnavailable``.
+
+    ``wanted``: a job with a time may be looked for around it only, which is cheap. Those without one are looked for
+    together, among all delayed jobs of the queue.
+    """
 
     def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
         """Up to ``limit`` delayed jobs of ``queue``, those due soonest first."""
@@ -47,14 +51,14 @@ class DelayedJobs(Protocol):
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
 
-    def find(self, queue: str, job_id: str) -> DelayedJob | None:
-        """The job; None if it is not delayed in ``queue`` (any more)."""
+    def find(self, queue: str, wanted: Dues) -> list[DelayedJob]:
+        """Those of the jobs ``wanted`` that are delayed in ``queue``."""
 
-    def take(self, queue: str, job_id: str) -> DelayedJob | None:
-        """Remove the job, so it will not run; returns it, or None if it is not delayed in ``queue`` (any more)."""
+    def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
+        """Remove the jobs ``wanted``, so they will not run; returns those that were delayed in ``queue``."""
 
-    def run_now(self, queue: str, job_id: str) -> bool:
-        """Move the job to the head of ``queue``; False if it is not delayed there (any more)."""
+    def run_now(self, queue: str, wanted: Dues) -> list[str]:
+        """Move the jobs ``wanted`` to the head of ``queue``, in order; the ids of those that were delayed there."""
 
     def hand_over(self, queue: str) -> int:
         """Give all delayed jobs of ``queue`` to stock Celery workers, which hold them in memory; returns the number."""
@@ -63,11 +67,11 @@ class DelayedJobs(Protocol):
 class WaitingJobs(Protocol):
     """Access to the jobs that wait in queues, ready or delayed."""
 
-    def take(self, queue: str, job_ids: Collection[str]) -> list[DelayedJob]:
+    def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
         """Remove those of the jobs that wait in ``queue``, so they will not run, with the locks of unique ones.
 
-        Returns those that were removed. It does not look where that would keep the broker busy: in a long list, or in
-        a worker's hands. Raises ``BrokerUnavailable``.
+        Returns those that were removed. It does not look where that would keep the broker busy: in a long list, in a
+        worker's hands, or among delayed jobs for one whose time is not known. Raises ``BrokerUnavailable``.
         """
 
 

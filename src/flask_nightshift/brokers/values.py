@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..message.envelope import Envelope
+
+Dues = Mapping[str, datetime | None]
+"""Ids of jobs, each with the time when it is due, as the history or a list tells; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +118,4 @@ class HeldLock:
         }
 
 
-__all__ = ["BrokerHealth", "DelayedJob", "Finding", "HeldLock", "Place", "QueueDepth", "Where"]
+__all__ = ["BrokerHealth", "DelayedJob", "Dues", "Finding", "HeldLock", "Place", "QueueDepth", "Where"]

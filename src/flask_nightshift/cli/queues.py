@@ -109,16 +109,12 @@ def cancel(wanted: tuple[str, ...], queue: str | None, why: str | None, yes: boo
     from ..operations.audit import named
 
     current = services()
-    names = operations.queues(current, queue)
-    chosen = operations.find(current, names, wanted)
+    chosen = operations.find(current, queue, wanted)
     confirm(f"Cancel {plural(len(chosen), 'delayed job')}?", yes)
     with audited("cancel", named("job", chosen), why) as told:
-        done = {
-            job_id: operations.cancel(current, names, job_id, by="flask jobs delayed cancel")
-            for job_id in chosen
-        }
-        told.acted_on(_found(done))
-    _report(done, "cancelled", as_json)
+        done = operations.cancel(current, queue, chosen, by="flask jobs delayed cancel")
+        told.acted_on(len(done))
+    _report(chosen, done, "cancelled", as_json)
 
 
 @delayed.command("run-now")
@@ -163,12 +159,11 @@ def run_now(
         return
     if not wanted or task or everything or rate or dry_run:
         raise click.UsageError("Name the jobs by their IDs, or say --bulk with --task, --queue, or --all.")
-    names = operations.queues(current, queue)
-    chosen = operations.find(current, names, wanted)
+    chosen = operations.find(current, queue, wanted)
     with audited("run", named("job", chosen), why) as told:
-        done = {job_id: operations.run_now(current, names, job_id) for job_id in chosen}
-        told.acted_on(_found(done))
-    _report(done, "is next in its queue", as_json)
+        done = operations.run_now(current, queue, chosen)
+        told.acted_on(len(done))
+    _report(chosen, done, "is next in its queue", as_json)
 
 
 @delayed.command("hand-over")
@@ -200,20 +195,17 @@ def hand_over(queue: str | None, why: str | None, yes: bool, as_json: bool) -> N
         echo_json(done)
 
 
-def _found(done: Mapping[str, str | None]) -> int:
-    return sum(queue is not None for queue in done.values())
-
-
-def _report(done: Mapping[str, str | None], what: str, as_json: bool) -> None:
-    """Say in which queue each job was; exit with 1 if one was in none."""
+def _report(chosen: Sequence[str], done: Mapping[str, str], what: str, as_json: bool) -> None:
+    """Say of each job whether it was delayed; exit with 1 if one was not."""
+    each = list(dict.fromkeys(chosen))
     if as_json:
-        echo_json([{"job_id": job_id, "queue": queue} for job_id, queue in done.items()])
-    for job_id, queue in done.items():
-        if queue is None:
+        echo_json([{"job_id": job_id, "queue": done.get(job_id)} for job_id in each])
+    for job_id in each:
+        if job_id not in done:
             say(f"{job_id} is not delayed (any more)", err=True)
         elif not as_json:
             say(f"{job_id} {what}")
-    if None in done.values():
+    if len(done) < len(each):
         raise SystemExit(1)
 
 

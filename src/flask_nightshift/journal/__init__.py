@@ -22,7 +22,7 @@ from .retention import prune, prune_durable, prune_once
 from .steps import Pace
 from .tally import BUCKETS, UNKNOWN, Tally, TotalsRow, any_ended, cumulative, recent_totals, totals
 from .tally import add as add_totals
-from .unfinished import Target, Unfinished, unfinished
+from .unfinished import Target, Unfinished, targets, unfinished
 
 __all__ = [
     "BUCKETS",
@@ -56,6 +56,7 @@ __all__ = [
     "record_changed",
     "record_replayed",
     "series",
+    "targets",
     "totals",
     "unfinished",
     "waiting_queues",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from ..domain.job import JobState
 from ..store import Store
 from ..store.tables import jobs
 
+_AT_ONCE = 500
 STATES = (JobState.QUEUED, JobState.RUNNING, JobState.RETRYING)
 
 
@@ -40,6 +42,17 @@ class Target(NamedTuple):
     due: datetime | None = None
 
 
+def targets(store: Store, job_ids: Sequence[str]) -> list[Target]:
+    """Those of the jobs ``job_ids`` that the history knows, in any state; raises ``DatabaseUnavailable``."""
+    found: list[Target] = []
+    query = select(jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.state, jobs.c.due_at)
+    for first in range(0, len(job_ids), _AT_ONCE):
+        with store.read() as connection:
+            rows = connection.execute(query.where(jobs.c.id.in_(job_ids[first : first + _AT_ONCE])))
+            found += [Target(*row) for row in rows]
+    return found
+
+
 def unfinished(store: Store, wanted: Unfinished, limit: int) -> list[Target]:
     """Up to ``limit`` of them; raises ``DatabaseUnavailable``."""
     states = STATES if wanted.state is None else (JobState(wanted.state),)
@@ -51,4 +64,4 @@ def unfinished(store: Store, wanted: Unfinished, limit: int) -> list[Target]:
         return [Target(*row) for row in connection.execute(query.order_by(jobs.c.id).limit(limit))]
 
 
-__all__ = ["STATES", "Target", "Unfinished", "unfinished"]
+__all__ = ["STATES", "Target", "Unfinished", "targets", "unfinished"]

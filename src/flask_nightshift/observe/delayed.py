@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, literal, select, tuple_
 
+from ..brokers.base import DelayedJobs
 from ..domain.job import JobState
+from ..domain.recording import ALL
 from ..services import Services
 from ..store.tables import jobs
 from ..store.types import KeyText, UtcDateTime, key_of
+from . import delayed_in_broker
 from .job_keys import Key
 from .jobs import key_from, key_of_page
+from .waiting_job import Page, WaitingJob
 
 MOST = 1_000
 """Maximum number of jobs on a page."""
 READ_SECONDS = 5.0
 STATES = (JobState.QUEUED, JobState.RETRYING)
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingJob:
-    """A job that may start at ``due``. ``error`` and ``message`` are those of its last attempt, if it has failed."""
-
-    id: str
-    task: str
-    queue: str
-    state: JobState
-    due: datetime
-    attempts: int
-    max_retries: int | None
-    enqueued_at: datetime | None
-    error: str | None
-    message: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The job in plain JSON types."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in values.items()
-        } | {"state": str(self.state)}
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some of them, and ``after``, the key with which the next page begins; None if there is none."""
-
-    jobs: list[WaitingJob] = field(default_factory=list)
-    after: str | None = None
 
 
 def page(
@@ -65,10 +36,15 @@ def page(
 ) -> Page:
     """Up to ``limit`` jobs that wait for their time at ``now``, the soonest first, after the key ``after`` of a page.
 
-    ``state``: only delayed ones (``QUEUED``) or only those that wait for a retry (``RETRYING``). Raises
-    ``DatabaseUnavailable``, or ``InvalidKey`` for an ``after`` that no page has given.
+    ``state``: only delayed ones (``QUEUED``) or only those that wait for a retry (``RETRYING``). Where the history does
+    not record all jobs, the broker is asked if it can list them. Raises ``DatabaseUnavailable``, ``BrokerUnavailable``,
+    or ``InvalidKey`` for an ``after`` that no page has given.
     """
     limit = max(1, min(limit, MOST))
+    if (listed := _unrecorded(services)) is not None:
+        return delayed_in_broker.page(
+            services, listed, state=state, task=task, queue=queue, limit=limit, after=after
+        )
     # as an expression, because SQLite would take the index of states, which has all the jobs that wait in line
     in_state = func.coalesce(jobs.c.state, "").in_(STATES if state is None else (state,))
     wanted: list[Any] = [in_state, jobs.c.due_at > now]
@@ -91,6 +67,11 @@ def page(
         ]  # fmt: skip
     last = found[limit - 1] if len(found) > limit else None
     return Page(found[:limit], key_of_page(Key(last.due, last.id)) if last else None)
+
+
+def _unrecorded(services: Services) -> DelayedJobs | None:
+    """The delayed jobs of the broker, if the history does not record all of them."""
+    return services.broker.delayed_jobs() if services.settings.history != ALL else None
 
 
 __all__ = ["Page", "WaitingJob", "page"]

@@ -72,10 +72,14 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """The rows by name, and what could not be asked, as sentences: the numbers of that are None."""
+    """The rows by name, and what could not be asked, as sentences: the numbers of that are None.
+
+    ``delayed``: the number of delayed jobs of all queues.
+    """
 
     rows: list[QueueRow]
     problems: tuple[str, ...] = ()
+    delayed: int | None = None
 
 
 class _History(NamedTuple):
@@ -96,9 +100,14 @@ def seen(services: Services, names: Collection[str] | None = None, *, timeout: f
         "queues-paused": lambda: pauses.seen(services),
         f"queues-history-{label}": lambda: _ask_history(services, wanted or _known(services), now),
     }
-    depths, paused, history = bounded_calls.of(services).gather(questions, timeout=timeout).values()
-    errors = dict.fromkeys(each.error for each in (depths, paused, history) if each.error)
-    return Queues(_rows(wanted, depths, paused, history, now), tuple(errors))
+    if wanted is None and not services.broker.capabilities.delayed_by_queue:
+        questions["queues-delayed"] = services.broker.delayed
+    depths, paused, history, *others = bounded_calls.of(services).gather(questions, timeout=timeout).values()
+    errors = dict.fromkeys(each.error for each in (depths, paused, history, *others) if each.error)
+    rows = _rows(wanted, depths, paused, history, now)
+    by_queue = [row.delayed for row in rows if row.delayed is not None]
+    delayed = sum(by_queue) if by_queue else next((each.value for each in others), None)
+    return Queues(rows, tuple(errors), delayed)
 
 
 def _ask_history(services: Services, names: Collection[str], now: datetime) -> _History:

@@ -6,8 +6,9 @@ tombstone too. Anything else ends when a worker meets it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .. import journal
@@ -21,6 +22,7 @@ from ..services import Services
 from ..store import heartbeats
 from ..text import patterns
 from . import ids
+from .delayed import Known
 from .dropping import drop
 
 CHUNK = 500
@@ -153,6 +155,26 @@ def cancel_all(
     return Cancellations(removed, told, 0, tuple(notes))
 
 
+def cancel_some(
+    services: Services, job_ids: Sequence[str], known: Iterable[Known] = (), *, by: str
+) -> Cancellations:
+    """Cancel the jobs with these ids, as ``cancel_all``; ``known``: where they were seen.
+
+    ``left`` counts those that have ended, or that are in no place. Raises as ``cancel``.
+    """
+    targets = {each.job_id: each for each in journal.targets(services.store, job_ids)}
+    for each in known:
+        if each.job_id in job_ids and each.job_id not in targets:
+            targets[each.job_id] = Target(each.job_id, "", each.queue, JobState.UNKNOWN, each.due)
+    for job_id in job_ids:
+        if job_id not in targets:
+            with contextlib.suppress(JobNotFound):
+                targets[job_id] = _unrecorded(services, job_id)
+    going_on = [each for each in targets.values() if each.state not in FINISHED]
+    done = cancel_all(services, going_on, by=by)
+    return replace(done, left=len(job_ids) - len(going_on))
+
+
 # -- which jobs ------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +258,7 @@ __all__ = [
     "busy_workers",
     "cancel",
     "cancel_all",
+    "cancel_some",
     "cannot_kill",
     "matching",
 ]

@@ -25,7 +25,7 @@ from ..message.relations import relations_in
 from ..message.unique import Holders, lock_of
 from ..outbox import waiting_rows
 from ..services import Services
-from . import changing, dead_letters, ids, jobs
+from . import changing, dead_letters, delayed, ids, jobs
 
 GOES_ON = (Status.REPLAYED, Status.REPLAYING)
 DEAD_LETTER, OUTBOX, DELAYED = "dead letter", "durable or in an outbox", "delayed"
@@ -72,7 +72,7 @@ def original(services: Services, given: str) -> Original:
         job_id = archived.letter.job_id
         itself = archived.letter.id.startswith(given) or archived.letter.id.endswith(given)
         if job_id and archived.status in GOES_ON and not itself:
-            if living := _living(services, job_id, ""):
+            if living := _living(services, job_id):
                 return living
             if archived.new_args is not None or archived.new_kwargs is not None:
                 raise BodyNotKept(
@@ -80,8 +80,8 @@ def original(services: Services, given: str) -> Original:
                     f"with those of its dead letter, name the letter: {archived.letter.id}"
                 )
         return _of_letter(archived)
-    job_id, queue = _named(services, given)
-    found = _living(services, job_id, queue)
+    job_id = _named(services, given)
+    found = _living(services, job_id)
     if found is None:
         raise BodyNotKept(
             f"the message of the job {job_id} is not kept. Dead letters have theirs, durable jobs that have not "
@@ -154,9 +154,9 @@ def _complete(made: Envelope) -> Envelope:
     return replace(made, headers={**made.headers, **texts})
 
 
-def _living(services: Services, job_id: str, queue: str) -> Original | None:
+def _living(services: Services, job_id: str) -> Original | None:
     """The job as it waits in an outbox, is durable, or is delayed."""
-    return _in_outbox(services, job_id) or _delayed(services, job_id, queue)
+    return _in_outbox(services, job_id) or _delayed(services, job_id)
 
 
 def _of_letter(archived: ArchivedLetter) -> Original:
@@ -169,8 +169,8 @@ def _of_letter(archived: ArchivedLetter) -> Original:
     return Original(letter.job_id, letter.task, letter.queue, envelope, DEAD_LETTER)
 
 
-def _named(services: Services, given: str) -> tuple[str, str]:
-    """The id and the queue of the job that ``given`` means; of one that only the broker knows, what is given."""
+def _named(services: Services, given: str) -> str:
+    """The id of the job that ``given`` means: one of the history, else one that only the broker knows."""
     try:
         record = jobs.find(services, given)
     except JobNotFound:
@@ -178,10 +178,10 @@ def _named(services: Services, given: str) -> tuple[str, str]:
         if hold is None:
             raise
         found = ids.delayed_id(hold, services.queues(), given)
-        if not any(hold.find(queue, found) for queue in services.queues()):
+        if delayed.message(services, found) is None:
             raise
-        return found, ""
-    return record.id, record.queue or ""
+        return found
+    return record.id
 
 
 def _in_outbox(services: Services, job_id: str) -> Original | None:
@@ -191,12 +191,8 @@ def _in_outbox(services: Services, job_id: str) -> Original | None:
     return Original(job_id, row.task, row.queue, row.envelope(), OUTBOX)
 
 
-def _delayed(services: Services, job_id: str, queue: str) -> Original | None:
-    hold = services.broker.delayed_jobs()
-    if hold is None:
-        return None
-    queues = dict.fromkeys(name for name in (queue, *services.queues()) if name)
-    found = next((job for name in queues if (job := hold.find(name, job_id))), None)
+def _delayed(services: Services, job_id: str) -> Original | None:
+    found = delayed.message(services, job_id)
     if found is None:
         return None
     return Original(job_id, found.task, found.queue, found.envelope, DELAYED)

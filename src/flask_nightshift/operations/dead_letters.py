@@ -17,17 +17,19 @@ from ..config.queue_names import queue_name
 from ..dead_letters import ArchivedLetter, Filters, Result
 from ..domain.job import utcnow
 from ..domain.recording import OFF
-from ..errors import BrokerUnavailable, DatabaseUnavailable, DeadLetterNotFound
+from ..errors import DatabaseUnavailable, DeadLetterNotFound
 from ..message import changes
 from ..message.burial import DEAD_QUEUE
 from ..message.changes import Editable
 from ..message.envelope import Envelope
+from ..observe import bounded_calls
 from ..services import Services
 from ..store import heartbeats
 from . import changing, ids
 
 LONGEST_BEGINNING = 300
 """Characters of a message that is no job."""
+UNARCHIVED_SECONDS = 2.0
 
 
 def latest(
@@ -56,11 +58,16 @@ def check(services: Services, filters: Filters) -> None:
 
 
 def unarchived(services: Services) -> int | None:
-    """The number of dead letters still in the broker, which a running worker archives; None if it does not answer."""
-    try:
-        return sum(depth.ready for depth in services.broker.depths([DEAD_QUEUE]))
-    except BrokerUnavailable:
-        return None
+    """The number of dead letters still in the broker, which a running worker archives.
+
+    None if the broker does not answer within ``UNARCHIVED_SECONDS``.
+    """
+    questions = {
+        "dead-unarchived": lambda: sum(depth.ready for depth in services.broker.depths([DEAD_QUEUE]))
+    }
+    (answer,) = bounded_calls.of(services).gather(questions, timeout=UNARCHIVED_SECONDS, max_age=1.0).values()
+    found: int | None = answer.value
+    return found
 
 
 def find(services: Services, given: str) -> ArchivedLetter:

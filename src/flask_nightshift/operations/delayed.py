@@ -5,15 +5,28 @@ All functions raise ``Unsupported`` for other brokers, and ``BrokerUnavailable``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple, TypeVar
 
+from .. import journal
 from ..brokers.base import DelayedJobs
-from ..brokers.values import DelayedJob
-from ..errors import Unsupported
+from ..brokers.values import DelayedJob, Dues
+from ..errors import DatabaseUnavailable, Unsupported
 from ..services import Services
 from . import ids
 from .dropping import settle
+
+T = TypeVar("T")
+NOT_DELAYED = "it is not delayed (any more)"
+
+
+class Known(NamedTuple):
+    """A job that was seen in ``queue``, where it is due at ``due``; there it is looked for first."""
+
+    job_id: str
+    queue: str
+    due: datetime
 
 
 def queues(services: Services, queue: str | None) -> Sequence[str]:
@@ -28,33 +41,74 @@ def soonest(services: Services, queues: Sequence[str], limit: int) -> list[Delay
     return sorted((job for queue in queues for job in delayed.soonest(queue, limit)), key=_due)[:limit]
 
 
-def find(services: Services, queues: Sequence[str], given: Sequence[str]) -> list[str]:
-    """The ids of the delayed jobs that ``given`` means, each an id, its start or its end.
+def find(services: Services, queue: str | None, given: Sequence[str]) -> list[str]:
+    """The ids of the delayed jobs of ``queue``, or of all queues, that ``given`` means: ids, their starts or ends.
 
     An id that no delayed job has is returned as it is. Raises ``JobNotFound`` if a part fits several jobs.
     """
-    delayed = hold(services)
-    return [ids.delayed_id(delayed, queues, each) for each in given]
+    delayed, names = hold(services), queues(services, queue)
+    whole = {target.job_id for target in _recorded(services, given)}
+    for name in names:
+        if others := dict.fromkeys(each for each in given if each not in whole):
+            whole |= {job.job_id for job in delayed.find(name, others)}
+    return [each if each in whole else ids.delayed_id(delayed, names, each) for each in given]
 
 
-def cancel(services: Services, queues: Sequence[str], job_id: str, *, by: str) -> str | None:
-    """Take the job out of its queue before it starts, and return that queue; it is recorded as cancelled.
+def cancel(services: Services, queue: str | None, job_ids: Collection[str], *, by: str) -> dict[str, str]:
+    """Take the jobs out of ``queue``, or of the queues that they are in, before they start.
 
-    Returns None if the job is not delayed in ``queues`` (any more). ``by`` names who cancelled it. Jobs in any other
-    place: ``operations/cancelling.py``.
+    They are recorded as cancelled; ``by`` names who did it. Returns the queue of each job that was delayed there. Jobs
+    in any other place: ``operations/cancelling.py``.
     """
     delayed = hold(services)
-    taken = next((job for queue in queues if (job := delayed.take(queue, job_id))), None)
-    if taken is None:
-        return None
-    settle(services, [(taken.queue, taken.envelope)], f"cancelled by {by}")
-    return taken.queue
+    taken = _everywhere(
+        services,
+        queue,
+        job_ids,
+        (),
+        lambda name, wanted: [(job.job_id, job) for job in delayed.take(name, wanted)],
+    )
+    if taken:
+        settle(services, [(job.queue, job.envelope) for job in taken.values()], f"cancelled by {by}")
+    return {job_id: job.queue for job_id, job in taken.items()}
 
 
-def run_now(services: Services, queues: Sequence[str], job_id: str) -> str | None:
-    """Put the job at the head of its queue, and return that; None if it is not delayed in ``queues`` (any more)."""
+def run_now(
+    services: Services, queue: str | None, job_ids: Collection[str], known: Iterable[Known] = ()
+) -> dict[str, str]:
+    """Put the jobs at the head of ``queue``, or of the queues that they are in.
+
+    ``known``: where they were seen. Returns the queue of each job that was delayed there.
+    """
     delayed = hold(services)
-    return next((queue for queue in queues if delayed.run_now(queue, job_id)), None)
+    return _everywhere(
+        services,
+        queue,
+        job_ids,
+        known,
+        lambda name, wanted: [(each, name) for each in delayed.run_now(name, wanted)],
+    )
+
+
+def run_known(services: Services, known: Iterable[Known]) -> int:
+    """Put the jobs at the head of their queues; returns the number of those that were where they were seen."""
+    delayed = hold(services)
+    return sum(len(delayed.run_now(name, dues)) for name, dues in _by_queue(known).items())
+
+
+def message(services: Services, job_id: str) -> DelayedJob | None:
+    """The delayed job with its message; None if it is not delayed, or the broker cannot list delayed jobs."""
+    delayed = services.broker.delayed_jobs()
+    if delayed is None:
+        return None
+    found = _everywhere(
+        services,
+        None,
+        [job_id],
+        (),
+        lambda name, wanted: [(job.job_id, job) for job in delayed.find(name, wanted)],
+    )
+    return found.get(job_id)
 
 
 def hand_over(services: Services, queue: str) -> int:
@@ -76,8 +130,50 @@ def hold(services: Services) -> DelayedJobs:
     return delayed
 
 
+def _everywhere(
+    services: Services,
+    queue: str | None,
+    job_ids: Collection[str],
+    known: Iterable[Known],
+    act: Callable[[str, Dues], Iterable[tuple[str, T]]],
+) -> dict[str, T]:
+    """Call ``act(queue, jobs)`` where the jobs should be, then once for each queue with those that were not there."""
+    places = {each.job_id: each for each in known}
+    recorded = _recorded(services, [each for each in job_ids if each not in places])
+    places |= {
+        each.job_id: Known(each.job_id, each.queue, each.due) for each in recorded if each.due is not None
+    }
+    seen = [places[each] for each in job_ids if each in places and queue in (None, places[each].queue)]
+    done: dict[str, T] = {}
+    for name, dues in _by_queue(seen).items():
+        done |= act(name, dues)
+    others = [each.queue for each in recorded if each.queue] if queue is None else []
+    for name in dict.fromkeys([*queues(services, queue), *others]):
+        if left := dict.fromkeys(each for each in job_ids if each not in done):
+            done |= act(name, left)
+    return done
+
+
+def _by_queue(known: Iterable[Known]) -> dict[str, dict[str, datetime]]:
+    found: dict[str, dict[str, datetime]] = {}
+    for each in known:
+        found.setdefault(each.queue, {})[each.job_id] = each.due
+    return found
+
+
+def _recorded(services: Services, job_ids: Sequence[str]) -> list[journal.Target]:
+    """What the history knows of the jobs; nothing while the database is away."""
+    try:
+        return journal.targets(services.store, job_ids)
+    except DatabaseUnavailable:
+        return []
+
+
 def _due(job: DelayedJob) -> datetime:
     return job.due or datetime.max.replace(tzinfo=UTC)
 
 
-__all__ = ["DelayedJob", "cancel", "find", "hand_over", "hold", "queues", "run_now", "soonest"]
+__all__ = [
+    "NOT_DELAYED", "DelayedJob", "Known", "cancel", "find", "hand_over", "hold", "message", "queues", "run_known",
+    "run_now", "soonest",
+]  # fmt: skip

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..domain.events import JobCancelled
-from ..domain.job import utcnow
+from ..domain.job import JobState, utcnow
 from ..domain.tombstones import Tombstone, tombstone
 from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..journal import Target
@@ -94,17 +94,37 @@ def _take(services: Services, targets: Sequence[Target], notes: list[str]) -> li
     waiting = services.broker.waiting_jobs()
     if waiting is None:
         return []
-    by_queue: dict[str, list[str]] = {}
-    for target in targets:
-        for queue in (target.queue,) if target.queue else services.queues():
-            by_queue.setdefault(queue, []).append(target.job_id)
+    delayed = services.broker.delayed_jobs()
     taken: list[Any] = []
     try:
-        for queue, job_ids in by_queue.items():
-            taken += waiting.take(queue, job_ids)
+        for queue, dues in _by_queue(services, targets).items():
+            taken += waiting.take(queue, dues)
+        if delayed is not None and (sought := _sought_everywhere(targets, {job.job_id for job in taken})):
+            for queue, dues in _by_queue(services, sought).items():
+                taken += delayed.take(queue, dict.fromkeys(dues))
     except BrokerUnavailable as exc:
         notes.append(f"nothing was removed from its queue, and workers drop it there: {exc}")
     return taken
+
+
+def _by_queue(services: Services, targets: Sequence[Target]) -> dict[str, dict[str, datetime | None]]:
+    found: dict[str, dict[str, datetime | None]] = {}
+    for target in targets:
+        for queue in (target.queue,) if target.queue else services.queues():
+            found.setdefault(queue, {})[target.job_id] = target.due
+    return found
+
+
+def _sought_everywhere(targets: Sequence[Target], taken: Collection[str]) -> list[Target]:
+    """The jobs to look for among all delayed ones: a single job, or those of which the history does not tell the time.
+
+    Of many that the history knows, workers drop those that are not where they should be.
+    """
+    return [
+        each
+        for each in targets
+        if each.job_id not in taken and (len(targets) == 1 or each.state == JobState.UNKNOWN)
+    ]
 
 
 def settle(services: Services, jobs: Iterable[tuple[str, Any]], why: str) -> None:

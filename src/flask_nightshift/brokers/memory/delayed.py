@@ -9,7 +9,7 @@ from typing import Any
 from ...message.codec import decode
 from .. import payload
 from ..reading import delayed_job
-from ..values import DelayedJob
+from ..values import DelayedJob, Dues
 from .server import MemoryServer
 from .stored import Stored
 
@@ -32,29 +32,28 @@ class MemoryDelayed:
         found = (id_ for id_ in ids if id_.startswith(part) or id_.endswith(part))
         return list(dict.fromkeys(found))[:limit]
 
-    def find(self, queue: str, job_id: str) -> DelayedJob | None:
-        """The job; None if it is not delayed in ``queue`` (any more)."""
-        stored = self._find(queue, job_id)
-        return _job(stored, None) if stored is not None else None
+    def find(self, queue: str, wanted: Dues) -> list[DelayedJob]:
+        """Those of the jobs that are delayed in ``queue``."""
+        return [_job(stored, None) for stored in self._find(queue, wanted)]
 
-    def take(self, queue: str, job_id: str) -> DelayedJob | None:
-        """Remove the job, so it will not run; returns it, or None if it is not delayed in ``queue`` (any more)."""
-        stored = self._find(queue, job_id)
-        if stored is None or not self._ask(lambda server: server.remove(stored)):
-            return None
-        return _job(stored, None)
+    def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
+        """Remove the jobs, so they will not run; returns those that were delayed in ``queue``."""
+        found = self._find(queue, wanted)
+        taken = self._ask(lambda server: [each for each in found if server.remove(each)])
+        return [_job(stored, None) for stored in taken]
 
-    def run_now(self, queue: str, job_id: str) -> bool:
-        """Move the job to the head of ``queue``; False if it is not delayed there (any more)."""
-        stored = self._find(queue, job_id)
-        return stored is not None and bool(self._ask(lambda server: server.run_now(stored)))
+    def run_now(self, queue: str, wanted: Dues) -> list[str]:
+        """Move the jobs to the head of ``queue``, in their order; the ids of those that were delayed there."""
+        found = self._find(queue, wanted)
+        moved = self._ask(lambda server: [each for each in reversed(found) if server.run_now(each)])
+        return [_id(stored) for stored in moved]
 
     def hand_over(self, queue: str) -> int:  # noqa: ARG002 - the Protocol's
         """Return 0: no stock Celery worker can reach this broker."""
         return 0
 
-    def _find(self, queue: str, job_id: str) -> Stored | None:
-        return next((stored for _, stored in self._all(queue) if _id(stored) == job_id), None)
+    def _find(self, queue: str, wanted: Dues) -> list[Stored]:
+        return [stored for _, stored in self._all(queue) if _id(stored) in wanted]
 
     def _all(self, queue: str) -> list[tuple[float, Stored]]:
         return list(self._ask(lambda server: server.delayed(queue)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from ...message.codec import decode
 from .. import payload
 from ..reading import delayed_job
-from ..values import DelayedJob
+from ..values import DelayedJob, Dues
 from .server import MemoryServer
 
 
@@ -18,17 +18,17 @@ class MemoryWaiting:
     def __init__(self, ask: Callable[[Callable[[MemoryServer], Any]], Any]) -> None:
         self._ask = ask
 
-    def take(self, queue: str, job_ids: Collection[str]) -> list[DelayedJob]:
+    def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
         """All of them."""
-        taken: list[DelayedJob] = self._ask(lambda server: _take(server, queue, job_ids))
+        taken: list[DelayedJob] = self._ask(lambda server: _take(server, queue, wanted))
         return taken
 
 
-def _take(server: MemoryServer, queue: str, job_ids: Collection[str]) -> list[DelayedJob]:
+def _take(server: MemoryServer, queue: str, wanted: Dues) -> list[DelayedJob]:
     taken = []
     for stored in (*server.ready(queue), *(stored for _, stored in server.delayed(queue))):
         body = decode(stored.payload)
-        if payload.job_id(body) in job_ids and server.remove(stored):
+        if payload.job_id(body) in wanted and server.remove(stored):
             taken.append(delayed_job(payload.job_id(body), queue, None, body))
     return taken
 

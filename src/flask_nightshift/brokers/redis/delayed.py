@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..reading import delayed_job
-from ..values import DelayedJob
+from ..values import DelayedJob, Dues
 from .queues import Queues
 from .transport import queues
+from .transport.searching import Found
 
 T = TypeVar("T")
 
@@ -32,20 +33,23 @@ class RedisDelayed:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
         return list(self._ask(lambda q: queues.delayed_like(q.client, q.keys, queue, part, limit)))
 
-    def find(self, queue: str, job_id: str) -> DelayedJob | None:
-        """The job; None if it is not delayed in ``queue`` (any more)."""
-        found = self._ask(lambda q: queues.find_delayed(q.client, q.keys, queue, job_id))
-        return delayed_job(job_id, queue, None, found) if found is not None else None
+    def find(self, queue: str, wanted: Dues) -> list[DelayedJob]:
+        """Those of the jobs that are delayed in ``queue``."""
+        return _jobs(queue, self._ask(lambda q: queues.find_delayed(q.client, q.keys, queue, wanted)))
 
-    def take(self, queue: str, job_id: str) -> DelayedJob | None:
-        """Take the job out of ``queue``: it will not run. None if it is not delayed there (any more)."""
-        payload = self._ask(lambda q: queues.cancel_delayed(q.client, q.keys, queue, job_id))
-        return delayed_job(job_id, queue, None, payload) if payload is not None else None
+    def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
+        """Take the jobs out of ``queue``: they will not run. Returns those that were delayed there."""
+        taken = self._ask(lambda q: list(queues.take_delayed(q.client, q.keys, queue, wanted)))
+        return _jobs(queue, taken)
 
-    def run_now(self, queue: str, job_id: str) -> bool:
-        """Have the job run next; False if it is not delayed in ``queue`` (any more)."""
-        return bool(self._ask(lambda q: queues.run_delayed_now(q.client, q.keys, queue, job_id)))
+    def run_now(self, queue: str, wanted: Dues) -> list[str]:
+        """Have the jobs run next; the ids of those that were delayed in ``queue``."""
+        return list(self._ask(lambda q: queues.run_delayed_now(q.client, q.keys, queue, wanted)))
 
     def hand_over(self, queue: str) -> int:
         """Put all on the ready lists with their times, for workers on kombu's own transport; how many."""
         return int(self._ask(lambda q: queues.hand_over_delayed(q.client, q.keys, queue)))
+
+
+def _jobs(queue: str, found: Iterable[Found]) -> list[DelayedJob]:
+    return [delayed_job(each.job_id, queue, None, each.payload) for each in found]

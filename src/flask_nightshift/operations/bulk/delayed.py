@@ -17,7 +17,7 @@ from ...observe.jobs import Filters
 from ...services import Services
 from ...store.bulk_actions import Position, Progress
 from ...text import patterns
-from ..delayed import hold
+from ..delayed import NOT_DELAYED, Known, hold, run_known
 from .portion import Portion
 
 MOST = 10_000
@@ -50,12 +50,8 @@ def carry_out(portion: Portion, filters: Filters) -> None:
     found = [each for each, _ in zip(matching, range(portion.size), strict=False)]
     met = done = 0
     for some in portion.steps(found):
-        acted, why = 0, Counter[str]()
-        for job in some:
-            if hold(services).run_now(job.queue, job.job_id):
-                acted += 1
-            else:
-                why["it is not delayed (any more)"] += 1
+        acted = run_known(services, [Known(job.job_id, job.queue, job.due or utcnow()) for job in some])
+        why = +Counter({NOT_DELAYED: len(some) - acted})
         portion.note(Progress(None, acted, why, ended=False, rest=0.0))
         met, done = met + len(some), done + acted
     left = met < len(found)

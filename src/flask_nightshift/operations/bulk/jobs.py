@@ -20,7 +20,7 @@ from ...services import Services
 from ...store.bulk_actions import Position, Progress
 from ...store.tables import jobs, tags
 from ..cancelling import busy_workers, cannot_kill
-from ..delayed import hold
+from ..delayed import NOT_DELAYED, Known, hold, run_known
 from ..dropping import drop
 from . import delayed, unpublished
 from .portion import NotUnderstood, Portion, restored
@@ -119,16 +119,12 @@ def _cancel(portion: Portion, found: Sequence[ListedJob]) -> tuple[int, Counter[
 
 
 def _run_now(portion: Portion, found: Sequence[ListedJob]) -> tuple[int, Counter[str]]:
-    places = hold(portion.services)
-    now, done, why = utcnow(), 0, Counter[str]()
-    for job in found:
-        if job.due_at is None or job.due_at <= now:
-            continue
-        if places.run_now(job.queue, job.id):
-            done += 1
-        else:
-            why["it is not delayed (any more)"] += 1
-    return done, why
+    now = utcnow()
+    delayed = [
+        Known(job.id, job.queue, job.due_at) for job in found if job.due_at is not None and job.due_at > now
+    ]
+    done = run_known(portion.services, delayed)
+    return done, +Counter({NOT_DELAYED: len(delayed) - done})
 
 
 def _wanted(action: str, filters: Filters) -> Unended:

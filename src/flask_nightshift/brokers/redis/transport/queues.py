@@ -1,13 +1,13 @@
 """What operators do with the delayed and leased messages of a queue.
 
 Functions of a redis-py client (``decode_responses`` off) that prefixes no keys, and of a ``KeySpace``. Counting is
-cheap; listing and finding read in portions and never block the server.
+cheap; listing and finding (``searching.py``) read in portions and never block the server.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from redis import Redis
@@ -16,11 +16,14 @@ from ....message.codec import encode
 from ....message.unique import lock_of
 from ... import payload
 from ...payload import job_id
+from ...values import Dues
 from . import scripts
 from .acks import lock_args, lock_keys
 from .keys import KeySpace
+from .searching import PORTION, Found, find, read
 
-PORTION = 500
+MOST_MOVED, MOST_MOVED_BYTES = 100, 1_000_000
+"""Messages, and bytes of them, that one step moves to the ready lists."""
 MOST_SEARCHED = 10_000
 """Messages in a ready list up to which jobs are searched for there: the server compares each of them."""
 
@@ -39,12 +42,10 @@ def delayed_list(
     client: Redis, keys: KeySpace, queue: str, limit: int = 100
 ) -> list[tuple[str, float, dict[str, Any]]]:
     """The next delayed messages: job id, due (unix seconds), payload; the next due first."""
-    found: Any = client.zrange(keys.delayed(queue), 0, limit - 1, withscores=True)
-    listed = []
-    for member, due in found:
-        body = _body(_split(member)[1])
-        listed.append((job_id(body), float(due), body))
-    return listed
+    members: Any = client.zrange(keys.delayed(queue), 0, limit - 1, withscores=True)
+    return [
+        (found.job_id, float(due), found.payload) for found, due in ((read(m), due) for m, due in members)
+    ]
 
 
 def delayed_like(client: Redis, keys: KeySpace, queue: str, part: str, limit: int) -> list[str]:
@@ -53,8 +54,9 @@ def delayed_like(client: Redis, keys: KeySpace, queue: str, part: str, limit: in
     only that id if ``part`` is a whole one.
     """
     found: dict[str, None] = {}
-    for _, body in _containing(client, keys.delayed(queue), part):
-        id_ = job_id(body)
+    pattern = "*" + re.sub(r"([*?\[\]^\\-])", r"\\\1", part) + "*"
+    for member, _ in client.zscan_iter(keys.delayed(queue), match=pattern, count=PORTION):
+        id_ = read(member).job_id
         if id_ == part:
             return [id_]
         if id_.startswith(part) or id_.endswith(part):
@@ -62,27 +64,17 @@ def delayed_like(client: Redis, keys: KeySpace, queue: str, part: str, limit: in
     return list(found)[:limit]
 
 
-def find_delayed(client: Redis, keys: KeySpace, queue: str, id_: str) -> dict[str, Any] | None:
-    """The payload of the delayed message of job ``id_``; None if there is none."""
-    return next((body for _, body in _find(client, keys.delayed(queue), id_)), None)
+def find_delayed(client: Redis, keys: KeySpace, queue: str, wanted: Dues) -> list[Found]:
+    """The delayed messages of the jobs ``wanted``: around the time when each is due, or anywhere (None)."""
+    return find(client, keys.delayed(queue), wanted)
 
 
-def cancel_delayed(client: Redis, keys: KeySpace, queue: str, id_: str) -> dict[str, Any] | None:
-    """Delete the delayed message of job ``id_``; its payload, or None if there is none (any more)."""
+def take_delayed(client: Redis, keys: KeySpace, queue: str, wanted: Dues) -> Iterator[Found]:
+    """Delete the delayed messages of the jobs ``wanted``, found as by ``find_delayed``; yields them."""
     key = keys.delayed(queue)
-    for member, body in _find(client, key, id_):
-        if _take(client, keys, scripts.TAKE_DELAYED, key, member, body):
-            return body
-    return None
-
-
-def take_delayed(client: Redis, keys: KeySpace, queue: str, wanted: Set[str]) -> Iterator[dict[str, Any]]:
-    """Delete the delayed messages of the jobs ``wanted``; their payloads."""
-    key = keys.delayed(queue)
-    only = next(iter(wanted)) if len(wanted) == 1 else ""
-    for member, body in _containing(client, key, only):
-        if job_id(body) in wanted and _take(client, keys, scripts.TAKE_DELAYED, key, member, body):
-            yield body
+    for found in find(client, key, wanted):
+        if _take(client, keys, scripts.TAKE_DELAYED, key, found.member, found.payload):
+            yield found
 
 
 def take_ready(client: Redis, keys: KeySpace, queue: str, wanted: Set[str]) -> Iterator[dict[str, Any]]:
@@ -109,30 +101,51 @@ def _take(
     return bool(script.run(client, [key, *lock_keys(keys, locks)], [raw, *lock_args(locks)]))
 
 
-def run_delayed_now(client: Redis, keys: KeySpace, queue: str, id_: str) -> bool:
-    """Put the delayed message of job ``id_`` at the head of its queue; False if there is none (any more).
+def run_delayed_now(client: Redis, keys: KeySpace, queue: str, wanted: Dues) -> list[str]:
+    """Put the delayed messages of the jobs ``wanted``, found as by ``find_delayed``, at the head of their queue.
 
-    This clears its header ``eta``, because a consumer would delay it again.
+    They keep their order. Returns the ids of those that were moved. This clears their header ``eta``, because a
+    consumer would delay them again.
     """
-    key = keys.delayed(queue)
-    for member, body in _find(client, key, id_):
-        step, _ = _split(member)
-        body["headers"] = {**(body.get("headers") or {}), "eta": None}
-        names = [key, keys.ready(queue, step), keys.bell(queue)]
-        if scripts.RUN_NOW.run(client, names, [member, encode(body)]):
-            return True
-    return False
+    steps = {str(step): number for number, step in enumerate(keys.steps, 3)}
+    names = [keys.delayed(queue), keys.bell(queue), *keys.ready_lists(queue)]
+    found = sorted(find(client, names[0], wanted), key=_due, reverse=True)
+    moved: dict[str, None] = {}
+    for some in _by_size(found):
+        args: list[Any] = []
+        for each in some:
+            headers = {**(each.payload.get("headers") or {}), "eta": None}
+            args += [steps.get(each.step, 3), each.member, encode({**each.payload, "headers": headers})]
+        replies = scripts.RUN_NOW.run(client, names, args)
+        moved |= {each.job_id: None for each, reply in zip(some, replies, strict=True) if reply}
+    return list(moved)
+
+
+def _due(found: Found) -> float:
+    return payload.due(found.payload) or 0.0
+
+
+def _by_size(found: Sequence[Found]) -> Iterator[Sequence[Found]]:
+    """``found`` in portions whose messages may be moved in one step."""
+    first, size = 0, 0
+    for at, each in enumerate(found):
+        if at > first and (at - first >= MOST_MOVED or size + len(each.member) > MOST_MOVED_BYTES):
+            yield found[first:at]
+            first, size = at, 0
+        size += len(each.member)
+    if first < len(found):
+        yield found[first:]
 
 
 def hand_over_delayed(client: Redis, keys: KeySpace, queue: str) -> int:
-    """Put all delayed messages on the ready lists with their times; how many.
+    """Put all delayed messages that are there now on the ready lists with their times; how many.
 
     For workers on kombu's own transport, which wait for the time in their memories. A worker on the lease transport
     would take them and delay them again.
     """
     names = [keys.delayed(queue), *keys.ready_lists(queue)]
-    moved = 0
-    while found := scripts.HAND_OVER.run(client, names, [PORTION, *keys.steps]):
+    moved, most = 0, delayed_count(client, keys, queue)
+    while moved < most and (found := scripts.HAND_OVER.run(client, names, [PORTION, *keys.steps])):
         moved += int(found)
     return moved
 
@@ -157,22 +170,6 @@ def _purge(client: Redis, keys: KeySpace, key: str, kind: str, count: int) -> in
         if not (deleted or locks):
             break
     return done
-
-
-def _find(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    return ((member, body) for member, body in _containing(client, key, id_) if job_id(body) == id_)
-
-
-def _containing(client: Redis, key: str, id_: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The messages in whose bytes the text ``id_`` is."""
-    pattern = "*" + re.sub(r"([*?\[\]^\\-])", r"\\\1", id_) + "*"
-    for member, _ in client.zscan_iter(key, match=pattern, count=PORTION):
-        yield member, _body(_split(member)[1])
-
-
-def _split(member: bytes) -> tuple[str, bytes]:
-    step, _, raw = member.partition(b"|")
-    return step.decode(), raw
 
 
 def _body(raw: bytes) -> dict[str, Any]:

@@ -69,10 +69,9 @@ def cancel_job(call: Call) -> Any:
 def run_job_now(call: Call) -> Any:
     """Put a delayed job at the head of its queue (Redis and Valkey)."""
     given = call.path["job_id"]
-    names = delayed.queues(call.services, None)
-    (job_id,) = delayed.find(call.services, names, [given])
+    (job_id,) = delayed.find(call.services, None, [given])
     with audit.acting(call.services, "run", f"job {job_id}", by=call.actor, why=call.body.why) as action:
-        queue = delayed.run_now(call.services, names, job_id)
+        queue = delayed.run_now(call.services, None, [job_id]).get(job_id)
         if queue is None:
             raise Problem(404, "job-not-delayed", f"{job_id!r} is not delayed (any more)")
         action.acted_on(1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from ....domain.job import JobState
-from ....errors import JobEnded, JobNotFound
 from ....observe import delayed as read
 from ....observe.jobs import Filters
 from ....observe.query import text_of
+from ....observe.waiting_job import WaitingJob
 from ....operations import audit, cancelling
 from ....operations import delayed as operations
+from ....operations import jobs as lookup
+from ....operations.delayed import Known
 from ....text.counts import plural
+from ....text.moments import iso_time
 from ....text.patterns import exactly
 from ..call import Call, Done, Refused, View, show
 from ..routing import action, page
@@ -31,6 +34,7 @@ def delayed(call: Call) -> View:
     filters = Filters(
         state=_TABS[kind], task=exactly(task) if task else None, queue=exactly(queue) if queue else None
     )
+    lists, note = call.services.broker.capabilities.lists_delayed, lookup.unrecorded(call.services)
     return show(
         "delayed.html",
         page=found,
@@ -38,7 +42,10 @@ def delayed(call: Call) -> View:
         task=task,
         queue=queue,
         queues=[(name, name) for name in call.services.queues()],
-        can_run=call.services.broker.capabilities.lists_delayed,
+        can_run=lists,
+        recorded=not note,
+        note="" if lists else note,
+        place=place,
         everything=text_of(filters),
         tabs=[
             ("All", call.here(kind=None, after=None), kind == ""),
@@ -65,29 +72,50 @@ def _about(call: Call) -> str:
 def run_delayed(call: Call) -> Done:
     """Put the chosen jobs at the heads of their queues."""
     chosen = _chosen(call)
-    queues = operations.queues(call.services, None)
-    done = [job_id for job_id in chosen if operations.run_now(call.services, queues, job_id)]
-    missed = len(chosen) - len(done)
+    done = operations.run_now(call.services, None, chosen, _places(call))
     said = f"{plural(len(done), 'job')} moved to the head of the queue."
-    return _done(call, f"{said}{_not_there(missed)}", len(done))
+    return _done(call, f"{said}{_not_there(len(chosen) - len(done))}", len(done))
 
 
 @action("/delayed/cancel", permission="cancel", about=_about)
 def cancel_delayed(call: Call) -> Done:
-    """Cancel the chosen jobs."""
-    chosen, done = _chosen(call), 0
-    for job_id in chosen:
-        try:
-            cancelling.cancel(call.services, job_id, by=call.actor.name)
-        except (JobEnded, JobNotFound):
-            continue
-        done += 1
-    return _done(call, f"{plural(done, 'job')} cancelled.{_not_there(len(chosen) - done)}", done)
+    """Cancel the chosen jobs; workers drop those that cannot be taken out of their queues now."""
+    chosen = _chosen(call)
+    done = cancelling.cancel_some(call.services, chosen, _places(call), by=call.actor.name)
+    count = done.removed + done.told
+    said = f"{plural(done.removed, 'job')} cancelled." if done.removed or not count else ""
+    if done.told:
+        said = f"{said} {plural(done.told, 'job')} will be cancelled as soon as a worker meets {_them(done.told)}."
+    said = " ".join(
+        [f"{said}{_not_there(len(chosen) - count)}", *(f"{note.rstrip('.')}." for note in done.notes)]
+    )
+    return _done(call, said.strip(), count, good=not done.notes)
+
+
+def place(job: WaitingJob) -> str:
+    """Where the page has seen the job, for its forms; ``_places`` reads it."""
+    return f"{job.due.isoformat()},{job.queue},{job.id}"
+
+
+def _places(call: Call) -> list[Known]:
+    """Where the page saw its jobs. What does not say so is left out: those jobs are looked for in all queues."""
+    found = []
+    for text in call.texts("place")[:ROWS]:
+        due, _, rest = text.partition(",")
+        queue, _, job_id = rest.partition(",")
+        if (at := iso_time(due)) is not None and queue and job_id:
+            found.append(Known(job_id, queue, at))
+    return found
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
 
 
 def _not_there(missed: int) -> str:
     return f" {plural(missed, 'other')} had moved on before." if missed else ""
 
 
-def _done(call: Call, said: str, count: int) -> Done:
-    return Done(said=said, to=call.url("delayed", kind=call.text("kind")), count=count, good=count > 0)
+def _done(call: Call, said: str, count: int, *, good: bool = True) -> Done:
+    to = call.url("delayed", kind=call.text("kind"))
+    return Done(said=said, to=to, count=count, good=good and count > 0)

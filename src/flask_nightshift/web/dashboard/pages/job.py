@@ -80,8 +80,7 @@ def cancel_job(call: Call) -> Done:
 def run_job_now(call: Call) -> Done:
     """Let the delayed job ``job_id`` of ``queue`` start now."""
     given = _given(call)
-    queues = delayed.queues(call.services, call.text("queue") or None)
-    moved = delayed.run_now(call.services, queues, given)
+    moved = delayed.run_now(call.services, call.text("queue") or None, [given]).get(given)
     said = "The job is at the head of its queue." if moved else "The job is not delayed any more."
     return Done(
         said=said,

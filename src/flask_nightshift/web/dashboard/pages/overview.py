@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from ....domain.job import utcnow
 from ....errors import DatabaseUnavailable
 from ....observe import front, incidents
 from ....observe.incidents import Incident, Wanted
+from ....observe.queues import QueueRow
 from ....observe.trends import Period
 from ....services import Services
-from .. import trend_charts
+from .. import trend_charts, words
 from ..call import Call, Refused, View, show
 from ..routing import ROUTES, page
 
@@ -27,6 +29,8 @@ def overview(call: Call) -> View:
     period = _period(call.text("period"))
     seen = front.front(call.services, period)
     workers = seen.workers or []
+    ready = [row.ready for row in seen.queues if row.ready is not None]
+    waiting = sum(ready) if ready else None
     return show(
         "overview.html",
         seen=seen,
@@ -34,8 +38,8 @@ def overview(call: Call) -> View:
         charts=trend_charts.all_of(seen.trend) if seen.trend else (),
         tabs=[(text, call.here(period=None if each is Period.HOUR else each.value), each is period)
               for each, text in PERIODS.items()],
-        waiting=sum(row.ready or 0 for row in seen.queues),
-        oldest=max((row.oldest or 0.0 for row in seen.queues), default=0.0),
+        waiting=waiting,
+        oldest=_oldest(waiting, seen.queues),
         busy=sum(len(row.busy) for row in workers if row.healthy),
         places=sum(row.concurrency for row in workers if row.healthy),
         healthy=sum(row.healthy for row in workers),
@@ -44,6 +48,17 @@ def overview(call: Call) -> View:
         died=(seen.counts or {}).get("dead", 0),
         dying=_dying(call.services),
     )  # fmt: skip
+
+
+def _oldest(waiting: int | None, queues: Sequence[QueueRow]) -> str:
+    """How long the oldest job has waited, in words."""
+    if waiting is None:
+        return "the broker does not answer"
+    ages = [row.oldest for row in queues if row.ready]
+    known = [age for age in ages if age is not None]
+    if known and max(known) >= 1:
+        return f"oldest {words.duration(max(known))}"
+    return "nothing is late" if len(known) == len(ages) else "their age is not known"
 
 
 def _period(given: str) -> Period:

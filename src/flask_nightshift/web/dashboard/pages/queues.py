@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ....config.queue_names import queue_name
-from ....errors import BrokerUnavailable
 from ....observe import queues as read
 from ....operations import pauses
 from ....operations import queues as operations
@@ -15,9 +14,7 @@ from ..routing import action, page
 @page("/queues", title="Queues", nav="Queues")
 def queues(call: Call) -> View:
     """All queues: what waits in each, how fast it goes, and whether it is paused."""
-    seen = read.seen(call.services)
-    by_queue = [row.delayed for row in seen.rows if row.delayed is not None]
-    return show("queues.html", seen=seen, delayed=sum(by_queue) if by_queue else _delayed(call))
+    return show("queues.html", seen=read.seen(call.services))
 
 
 @page("/queues/pause", title="Pause a queue", permission="pause")
@@ -69,14 +66,6 @@ def purge_queue(call: Call) -> Done:
     count = operations.purge(call.services, name)
     said = f"{plural(count, 'job')} of {name} deleted."
     return Done(said=said, to=call.url("queues"), count=count)
-
-
-def _delayed(call: Call) -> int | None:
-    """The number of delayed jobs of all queues, where the broker cannot tell it by queue."""
-    try:
-        return call.services.broker.delayed()
-    except BrokerUnavailable:
-        return None
 
 
 def _confirmed(call: Call) -> str:
