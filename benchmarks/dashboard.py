@@ -2,7 +2,7 @@
 
 It fills a history with ``ROWS`` (1,000,000) jobs and the rest of a busy system, asks for each page ``ROUNDS`` (10)
 times in turn, and prints the medians of the time and of the processor time, in ms. A page whose median is longer than
-``GOAL`` ms makes the exit code 1. ``DATABASE`` (sqlite,postgres).
+``GOAL`` ms makes the exit code 1. ``DATABASE`` (sqlite,postgres), ``BROKER`` (valkey or rabbitmq).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from flask_nightshift.domain.actor import everything
 from flask_nightshift.observe import incidents
 from flask_nightshift.observe import jobs as lists
 from flask_nightshift.observe.filters import Filters
+from flask_nightshift.operations import bulk, dead_letters
+from flask_nightshift.operations.dead_letters import Filters as LetterFilters
 from flask_nightshift.services import Services, current
 from flask_nightshift.web.dashboard import routing
 from flask_nightshift.web.dashboard.routing import ROUTES, Kind
@@ -37,9 +39,12 @@ busy: Any = importlib.import_module("busy_history")  # servers.py has put the te
 
 GOAL = 150.0
 PREFIX = "/nightshift"
-WITH_VALUES = (
-    "odd_job", "incident", "check_letters", "letter", "edit_letter", "copy_job", "schedule", "ask_pause", "ask_purge",
-    "ask_to_release", "bulk_plan", "bulk_action",
+SCHEDULE = {"nightly": {"task": "nightshift.prune", "schedule": 3600}}
+DELAYED = 2_000
+"""Jobs that wait for their time in the broker, and in the history."""
+PLANS = (
+    "do=cancel&q=task:mail.*", "do=cancel&q=queue:mail", "do=cancel&q=state:retrying", "do=run&q=queue:mail",
+    "do=replay", "do=discard&task=mail.send",
 )  # fmt: skip
 QUERIES = (
     "state:succeeded", "state:retrying", "state:dead", "task:mail.*", "error:timeout",
@@ -48,15 +53,14 @@ QUERIES = (
 
 
 def paths(services: Services) -> Iterator[str]:
-    """Each page that needs no value in its path, jobs by several queries, and one job in every state that there is."""
+    """Every page with the values that it needs, jobs by several queries, and one job in every state that there is."""
     store = services.store
     routing.table()
+    values = _values(services)
     for route in ROUTES.values():
-        if route.kind is Kind.PAGE and "<" not in route.rule and route.name not in WITH_VALUES:
-            yield route.rule
-    for cause in incidents.incidents(services, incidents.Wanted(), 1).found:
-        yield f"/letters/incident?fingerprint={cause.fingerprint}"
-        yield f"/letters/letter?letter_id={cause.example}"
+        if route.kind is Kind.PAGE and "<" not in route.rule:
+            for query in values.get(route.name, ("",)):
+                yield f"{route.rule}{'?' if query else ''}{query}"
     for period in ("day", "month"):
         yield f"/?period={period}"
     for query in QUERIES:
@@ -68,6 +72,41 @@ def paths(services: Services) -> Iterator[str]:
             yield f"/jobs/{job.id}"
 
 
+def _values(services: Services) -> dict[str, Sequence[str]]:
+    """The queries of the pages that need values, by the names of their routes."""
+    store = services.store
+    (cause,) = incidents.incidents(services, incidents.Wanted(), 1).found
+    letters = dead_letters.latest(services, LetterFilters(), 50)
+    (job,) = lists.page(store, Filters(state="succeeded"), limit=1).jobs
+    waits = bulk.plan(services, bulk.DISCARD, LetterFilters(task="no.such"))
+    action = bulk.start(services, waits, by="bench")
+    return {
+        "odd_job": [f"job_id={job.id}"],
+        "incident": [f"fingerprint={cause.fingerprint}"],
+        "letter": [f"letter_id={cause.example}"],
+        "edit_letter": [f"letter_id={cause.example}"],
+        "copy_job": [f"job_id={cause.example}"],
+        "check_letters": [
+            f"do={verb}&" + "&".join(f"id={each.letter.id}" for each in letters)
+            for verb in ("replay", "discard")
+        ],
+        "schedule": ["name=nightly"],
+        "ask_pause": ["queue=mail"],
+        "ask_purge": ["queue=mail"],
+        "ask_to_release": ["key=nobody"],
+        "bulk_plan": PLANS,
+        "bulk_action": [f"action_id={action.id}"],
+    }
+
+
+def delay(services: Services) -> None:
+    """Have ``DELAYED`` jobs wait for their time."""
+    send = services.celery.tasks["nightshift.prune"]
+    for number in range(DELAYED):
+        send.apply_async(countdown=3600 + number, queue="mail")
+    services.journal.flush(60)
+
+
 def measure(client: FlaskClient, wanted: list[str], rounds: int) -> dict[str, tuple[float, float, int]]:
     """The medians of time and processor time of each page in ms, and its size in bytes."""
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -77,7 +116,7 @@ def measure(client: FlaskClient, wanted: list[str], rounds: int) -> dict[str, tu
             began, used = time.perf_counter(), time.process_time()
             answer = client.get(PREFIX + path)
             took = (time.perf_counter() - began) * 1e3, (time.process_time() - used) * 1e3
-            if answer.status_code not in (200, 303):
+            if answer.status_code not in (200, 303, 404):
                 raise SystemExit(f"{path}: {answer.status_code}\n{answer.text[-2000:]}")
             sizes[path] = len(answer.data)
             if number:  # the first round warms up
@@ -92,8 +131,9 @@ def main() -> None:
     """Measure what the environment names."""
     rows, rounds = int(os.environ.get("ROWS", "1000000")), int(os.environ.get("ROUNDS", "10"))
     slow = False
-    valkey = real.Valkey()
-    valkey.start()
+    brokers = {"valkey": real.Valkey, "rabbitmq": real.RabbitMQ}
+    broker = brokers[os.environ.get("BROKER", "valkey")]()
+    broker.start()
     postgres = real.Postgres()
     try:
         for kind in os.environ.get("DATABASE", "sqlite,postgres").split(","):
@@ -101,9 +141,9 @@ def main() -> None:
                 if kind == "postgres":
                     postgres.start()
                 url = postgres.fresh_url() if kind == "postgres" else f"sqlite:///{home}/history.db"
-                slow |= _one(kind, url, valkey.fresh_url(), Path(home), rows, rounds)
+                slow |= _one(kind, url, broker.fresh_url(), Path(home), rows, rounds)
     finally:
-        valkey.close()
+        broker.close()
         postgres.close()
     sys.exit(int(slow))
 
@@ -112,12 +152,13 @@ def _one(kind: str, url: str, broker: str, home: Path, rows: int, rounds: int) -
     history.fill(url, rows)
     app = Flask("dashboard", instance_path=str(home))
     app.config.update(NIGHTSHIFT_BROKER_URL=broker, NIGHTSHIFT_DATABASE_URL=url, SECRET_KEY="only for this")
-    app.config.update(NIGHTSHIFT_DASHBOARD_AUTH=lambda _: everything("bench"))
+    app.config.update(NIGHTSHIFT_DASHBOARD_AUTH=lambda _: everything("bench"), NIGHTSHIFT_SCHEDULE=SCHEDULE)
     jobs = Nightshift(app)
     services = current(app)
     store = services.store
     busy.fill(store, jobs=5000)
     busy.alive(store)
+    delay(services)
     found = measure(app.test_client(), list(paths(services)), rounds)
     print(f"{kind}, {rows:,} jobs:          time      CPU time    size")
     for path, (wall, cpu, size) in found.items():

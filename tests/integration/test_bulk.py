@@ -17,6 +17,7 @@ from flask_nightshift.dead_letters import Filters as LetterFilters
 from flask_nightshift.dead_letters import portions
 from flask_nightshift.domain.actor import Actor
 from flask_nightshift.domain.job import Attempt, JobState, utcnow
+from flask_nightshift.domain.tombstones import tombstone
 from flask_nightshift.errors import (
     BrokerUnavailable,
     BulkActionEnded,
@@ -34,7 +35,7 @@ from flask_nightshift.operations.bulk import letters as bulk_letters
 from flask_nightshift.store import bulk_actions as rows
 from flask_nightshift.store.tables import bulk_actions as table
 from flask_nightshift.store.tables import dead_letters as letters_table
-from flask_nightshift.store.tables import outbox
+from flask_nightshift.store.tables import jobs, outbox
 from opsapp import Ops, opened
 from servers import Valkey
 
@@ -323,6 +324,51 @@ def test_delayed_jobs_run_now_where_the_broker_lists_them(ops: Ops) -> None:
     drive(runner(ops.services))
     assert bulk.find(ops.services, action.id).acted == 12
     assert ready(ops) == 13
+
+
+def test_running_some_delayed_jobs_does_not_walk_through_all_that_are_ready(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    with opened(tmp_path, valkey.fresh_url()) as ops:
+        for number in range(3):
+            ops.send.apply_async((number,), countdown=3600)
+        for number in range(60):
+            ops.send.delay(number)
+        retried = ops.send.apply_async((9,), countdown=7200).id
+        ops.flush()
+        planned = bulk.plan(ops.services, "run", JobFilters())
+        assert planned.total == 4
+        later = ops.send.apply_async((9,), countdown=1800).id
+        action = bulk.start(ops.services, planned, by=ANN, rate=5)
+        with ops.services.store.begin() as connection:  # one has begun since, failed, and waits for its retry
+            now = {"started_at": utcnow() + timedelta(seconds=1), "state": "retrying"}
+            connection.execute(update(jobs).where(jobs.c.id == retried).values(now))
+        ops.flush()
+        runner(ops.services).turn()
+        done = bulk.find(ops.services, action.id)
+        assert (done.state, done.acted, done.skipped) == ("done", 3, 0)
+        left = {job["job_id"] for job in ops.json("delayed", "list")}
+        assert left == {later, retried}
+
+
+def test_a_cancellation_that_waits_for_workers_says_so(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flask_nightshift.operations.bulk.jobs.MOST_TOMBSTONES", 40)
+    stones = [tombstone(f"gone-{number}", utcnow(), None, kill=False, by="ann") for number in range(35)]
+    ops.services.orders.cancel(stones)
+    for number in range(10):
+        ops.send.delay(number)
+    ops.flush()
+    action = bulk.start(ops.services, bulk.plan(ops.services, "cancel", JobFilters()), by=ANN, rate=10)
+    work = runner(ops.services)
+    work.turn()
+    found = bulk.find(ops.services, action.id)
+    assert (found.state, found.acted) == ("running", 0)
+    assert "workers have not met 35 cancelled jobs yet" in (found.error or "")
+    ops.services.orders.remove_tombstones(stones)
+    due_now(ops, action.id)
+    work.turn()
+    found = bulk.find(ops.services, action.id)
+    assert (found.acted, found.error) == (10, None)
 
 
 @pytest.mark.parametrize("history", ["failures", "off"])

@@ -23,7 +23,7 @@ from servers import Valkey
 OTHERS = 100_000
 STEP = 500
 FILL = """
-for i = 1, %d do
+for i = tonumber(ARGV[3]), tonumber(ARGV[3]) + 4999 do
   redis.call('ZADD', KEYS[1], tonumber(ARGV[1]) + i / 100, '0|' .. string.gsub(ARGV[2], '@', 'other-' .. i))
 end
 """
@@ -41,7 +41,8 @@ def fill(ops: Ops) -> None:
     raw = {"body": "W10=", "headers": headers, "properties": {"body_encoding": "base64", "delivery_info": {}}}
     begin = (utcnow() + timedelta(minutes=45)).timestamp()
     with Redis.from_url(ops.services.settings.broker_url) as client:
-        client.eval(FILL % OTHERS, 1, "nightshift:delayed:mail", begin, json.dumps(raw))
+        for first in range(0, OTHERS, 5_000):
+            client.eval(FILL, 1, "nightshift:delayed:mail", begin, json.dumps(raw), first)
         assert client.zcard("nightshift:delayed:mail") == OTHERS
 
 

@@ -29,10 +29,10 @@ SECONDS = 5.0
 """In which a page answers, besides the time that it takes on this machine when all is well."""
 AT_ONCE = 4
 """Pages that are asked at the same time."""
-FROM_THE_BROKER = {"ask_purge", "locks", "ask_to_release"}
+FROM_THE_BROKER = {"ask_purge", "locks"}
 """Pages that show nothing but what the broker knows; with Redis and Valkey."""
-WITHOUT_DATABASE = {"overview", "queues", "ask_pause", "ask_purge"}
-"""Pages that need no database."""
+WITHOUT_DATABASE = {"overview", "queues", "ask_pause", "ask_purge", "locks", "ask_to_release"}
+"""Pages that need no database; with Redis and Valkey, where the broker has the locks."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Site:
 def site(folder: Path, broker: Server, database: Server | None) -> Iterator[Site]:
     config: dict[str, Any] = {
         "NIGHTSHIFT_DASHBOARD_AUTH": lambda _: Actor("ada", PERMISSIONS),
-        "NIGHTSHIFT_SCHEDULE": {"nightly": {"task": "mail.send", "crontab": "0 3 * * *"}},
+        "NIGHTSHIFT_SCHEDULE": {"nightly": {"task": "mail.send", "schedule": 3600}},
         "SECRET_KEY": "k",
     }
     if database is not None:
@@ -111,7 +111,7 @@ def compare(well: dict[str, Shown], away: dict[str, Shown], refused: set[str], s
     for name, shown in away.items():
         assert shown.seconds < SECONDS + 3 * well[name].seconds, (name, shown.seconds, well[name].seconds)
         assert shown.status in (200, 503), (name, shown.status, shown.text[-500:])
-        assert "Traceback" not in shown.text.replace("Traceback (most recent", "") or "<h1" in shown.text
+        assert "<h1" in shown.text, (name, shown.text[-500:])
         if shown.status == 503:
             assert said in shown.text, (name, shown.text[-500:])
     assert {name for name, shown in away.items() if shown.status == 503} == refused
@@ -139,7 +139,9 @@ def test_every_page_answers_while_the_broker_hangs(
         assert ">empty<" not in away["queues"].text
 
 
-def test_every_page_answers_while_the_database_hangs(valkey: Server, postgres: Server, tmp_path: Path) -> None:
+def test_every_page_answers_while_the_database_hangs(
+    valkey: Server, postgres: Server, tmp_path: Path
+) -> None:
     with site(tmp_path, valkey, postgres) as pages:
         well = pages.walk()
         postgres.freeze()

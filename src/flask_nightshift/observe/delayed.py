@@ -43,7 +43,7 @@ def page(
     limit = max(1, min(limit, MOST))
     if (listed := _unrecorded(services)) is not None:
         return delayed_in_broker.page(
-            services, listed, state=state, task=task, queue=queue, limit=limit, after=after
+            services, listed, state=state, task=task or None, queue=queue or None, limit=limit, after=after
         )
     # as an expression, because SQLite would take the index of states, which has all the jobs that wait in line
     in_state = func.coalesce(jobs.c.state, "").in_(STATES if state is None else (state,))

@@ -28,6 +28,8 @@ BROKER_BACKOFF = 5.0
 FAILED_BACKOFF = 10.0
 MOST_FAILURES = 5
 """Failed tries of one portion, in one worker, after which the action ends as failed."""
+FULL_SECONDS = 3.0
+"""Seconds until the next look whether workers have met enough cancelled jobs."""
 LEFT_SECONDS = 30.0
 """Seconds until the next try of an action that a newer version has started."""
 
@@ -74,7 +76,7 @@ class Runner(Work):
     def _carry_out(self, action: BulkAction) -> None:
         # few workers ever carry one out, so the others do without these modules
         from .bulk import jobs, letters
-        from .bulk.portion import Claim, NotUnderstood, Overtaken, Portion
+        from .bulk.portion import Claim, NotUnderstood, NotYet, Overtaken, Portion
 
         size = max(1, min(int(action.rate), MOST.get(action.action, 1)))
         claim = Claim(self._services, action, self._name, self._worker)
@@ -84,6 +86,8 @@ class Runner(Work):
                 (letters if action.action in ("replay", "discard") else jobs).carry_out(portion)
         except Overtaken:
             logger.warning("bulk.overtaken", extra={"bulk_action": action.id})
+        except NotYet as exc:
+            self._postpone(action, str(exc), FULL_SECONDS)
         except NotUnderstood as exc:
             self._postpone(action, str(exc), LEFT_SECONDS)
         except BrokerUnavailable as exc:

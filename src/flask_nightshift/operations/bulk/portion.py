@@ -31,6 +31,10 @@ class Overtaken(NightshiftError):
     """Another worker has taken the portion over, so what this one did in its transaction must not count."""
 
 
+class NotYet(NightshiftError):
+    """The portion cannot begin now; it is tried again soon."""
+
+
 class NotUnderstood(NightshiftError):
     """A newer version has started the action, and this one cannot carry it out."""
 
@@ -116,4 +120,4 @@ def restored(kind: type[F], values: Mapping[str, Any]) -> F:
     )
 
 
-__all__ = ["Claim", "NotUnderstood", "Overtaken", "Portion", "restored"]
+__all__ = ["Claim", "NotUnderstood", "NotYet", "Overtaken", "Portion", "restored"]
