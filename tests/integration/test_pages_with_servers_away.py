@@ -96,7 +96,7 @@ class Site:
 @contextmanager
 def site(folder: Path, broker: Server, database: Server | None) -> Iterator[Site]:
     config: dict[str, Any] = {
-        "NIGHTSHIFT_DASHBOARD_AUTH": lambda _: Actor("ada", PERMISSIONS),
+        "NIGHTSHIFT_DASHBOARD_AUTH": lambda _: Actor("ada", frozenset(PERMISSIONS)),
         "NIGHTSHIFT_SCHEDULE": {"nightly": {"task": "mail.send", "schedule": 3600}},
         "SECRET_KEY": "k",
     }
