@@ -117,7 +117,7 @@ def compare(well: dict[str, Shown], away: dict[str, Shown], refused: set[str], s
     assert {name for name, shown in away.items() if shown.status == 503} == refused
 
 
-@pytest.mark.parametrize("kind", ["valkey", "rabbitmq"])
+@pytest.mark.parametrize("kind", ["valkey", pytest.param("rabbitmq", marks=pytest.mark.thorough)])
 def test_every_page_answers_while_the_broker_hangs(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
