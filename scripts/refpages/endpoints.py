@@ -35,7 +35,8 @@ def of_the_dashboard() -> str:
 def _routes() -> Iterator[tuple[str, str, str]]:
     for route in api.routes().values():
         address = re.sub(r"<(?:path:)?(\w+)>", r"{\1}", route.rule)
-        yield code(f"{route.method} {address}"), _needed(route.permission, "any token"), _said(route.run)
+        needed = _needed(route.permission, "any token") + (f", {code(route.also)}" if route.also else "")
+        yield code(f"{route.method} {address}"), needed, _said(route.run)
 
 
 def _pages() -> Iterator[tuple[str, str, str]]:

@@ -283,6 +283,29 @@ def test_the_page_of_an_error_has_a_way_back_for_those_who_are_known(
         assert "To the overview" not in client.get(f"/nightshift{path}").text
 
 
+def test_a_form_that_is_too_large_is_refused_and_a_large_one_is_not(tmp_path: Path) -> None:
+    app = make(tmp_path, NIGHTSHIFT_DASHBOARD_AUTH=who)
+    services, ada = app.extensions["nightshift"], as_(*everything("x").permissions)
+    browser, alone = app.test_client(), Client(Alone(services))
+    form = {"token": token(browser, ada), "why": "because", "queue": "mail"}
+    large = form | {"args": "\U0001f600" * 1_000_000, "kwargs": "\U0001f600" * 900_000}
+    assert browser.post("/nightshift/act-test", data=large, headers=ada | OURS).status_code == 303
+    said = browser.post("/nightshift/act-test", data={"args": "x" * 25_000_001}, headers=ada | OURS)
+    assert (said.status_code, "too large" in said.text) == (413, True)
+    other = Alone(services)
+    alone = Client(other)
+    alone.get(other.link("http://localhost"))
+    said = alone.post("/nightshift/act-test", data={"args": "x" * 25_000_001}, headers=OURS)
+    assert (said.status_code, "too large" in said.text) == (413, True)
+
+
+def test_a_query_that_cannot_be_read_is_a_bad_request(client: FlaskClient) -> None:
+    said = client.get(
+        "/nightshift/bulk/plan?do=cancel&q=state:nonsense", headers=as_(*everything("x").permissions)
+    )
+    assert (said.status_code, "searched for" in said.text) == (400, True)
+
+
 class TestTheWayIn:
     def test_nothing_configured_says_how_to_open(self, tmp_path: Path) -> None:
         client = make(tmp_path).test_client()
@@ -359,6 +382,24 @@ class TestTheWayIn:
         left = client.post("/nightshift/leave", data={"token": found[1]}, headers=OURS)
         assert left.status_code == 200
         assert client.get("/nightshift/").status_code == 403
+
+    def test_a_look_at_a_link_does_not_use_it(self, tmp_path: Path) -> None:
+        app = make(tmp_path)
+        link = link_to(app.extensions["nightshift"], "http://localhost")
+        assert link is not None
+        looked = app.test_client().head(link)
+        assert (looked.status_code, "nightshift_session" in str(looked.headers)) == (200, False)
+        assert app.test_client().head(link[:-3]).status_code == 403
+        assert app.test_client().get(link).status_code == 200
+
+    def test_alone_a_link_needs_no_database(self, tmp_path: Path) -> None:
+        nowhere = f"sqlite:///{tmp_path}/no/such/folder/h.sqlite3"
+        app = Flask("guarded", instance_path=str(tmp_path))
+        app.config.update(NIGHTSHIFT_BROKER_URL="memory://", NIGHTSHIFT_DATABASE_URL=nowhere)
+        alone = Alone(Nightshift(app).services)
+        link = alone.link("http://localhost")
+        assert Client(alone).get(link).status_code == 200
+        assert Client(alone).get(link).status_code == 403
 
     def test_over_tls_cookies_are_secure(self, tmp_path: Path) -> None:
         app = make(tmp_path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -25,9 +27,10 @@ SETTINGS = settings(
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
-    derandomize=True,
     database=None,
 )
+SEED = int(os.environ.get("FUZZ_SEED") or secrets.randbelow(2**32))
+"""Each run sends other requests; a failure says with which seed to repeat them."""
 HOSTILE = "</script>\x1b[31m\ud800 \u202e {{7*7}}"
 
 
@@ -66,9 +69,14 @@ def test_answers_conform_to_the_document(schema: Any) -> None:
         operation = found.ok()
         for mode in GenerationMode:
 
+            @seed(SEED)
             @given(case=operation.as_strategy(generation_mode=mode))
             @SETTINGS
             def fuzz(case: Any) -> None:
                 case.call_and_validate(headers=api.headers, excluded_checks=[positive_data_acceptance])
 
-            fuzz()
+            try:
+                fuzz()
+            except BaseException as exc:
+                exc.add_note(f"Repeat it with FUZZ_SEED={SEED}.")
+                raise

@@ -68,8 +68,11 @@ class Locks(Protocol):
         Raises as ``held``.
         """
 
-    def held(self, limit: int) -> list[HeldLock]:
-        """Up to ``limit`` locks, by key; raises ``BrokerUnavailable`` or ``DatabaseUnavailable``."""
+    def held(self, limit: int, after: str = "") -> list[HeldLock]:
+        """Up to ``limit`` locks, by key, after the key ``after``.
+
+        Raises ``BrokerUnavailable`` or ``DatabaseUnavailable``.
+        """
 
     def release(self, key: str) -> HeldLock | None:
         """Release a lock for an operator, whoever holds it; None if nobody does. Raises as ``held``."""

@@ -15,9 +15,10 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, literal_colu
 
 from ..dead_letters import Status
 from ..domain.job import utcnow
-from ..errors import DeadLetterNotFound
+from ..errors import DeadLetterNotFound, InvalidKey
 from ..services import Services
 from ..store.tables import dead_letters as letters
+from ..text.moments import iso_time
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BUCKETS: Mapping[timedelta, int] = {HOUR: 24, DAY: 14}
@@ -114,11 +115,15 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Incidents:
-    """``found`` of ``total`` incidents, and the number of letters that wait in all of these."""
+    """``found`` of ``total`` incidents, and the number of letters that wait in all of these.
+
+    ``after`` is the key with which the next page begins; None if there is none.
+    """
 
     found: tuple[Incident, ...] = ()
     total: int = 0
     waiting: int = 0
+    after: str | None = None
 
 
 class _Group(NamedTuple):
@@ -132,24 +137,31 @@ class _Group(NamedTuple):
 
 
 def incidents(
-    services: Services, wanted: Wanted | None = None, limit: int = 50, step: timedelta = HOUR
+    services: Services,
+    wanted: Wanted | None = None,
+    limit: int = 50,
+    step: timedelta = HOUR,
+    after: str | None = None,
 ) -> Incidents:
     """Up to ``limit`` incidents that are ``wanted``, with trends in buckets of ``step``: ``HOUR`` or ``DAY``.
 
-    Raises ``DatabaseUnavailable``.
+    ``after`` is the key of a page. Raises ``DatabaseUnavailable``, or ``InvalidKey`` for a key that no page has given.
     """
     asked = wanted or Wanted()
+    begin = _place_of(after, asked) if after is not None else None
     with services.store.read() as connection:
         groups = _groups(connection, asked)
         examples: Mapping[str, Any] = {}
         if asked.task is not None or asked.reason is not None:
             examples = _examples(connection, groups[:LOOKED_AT])
             groups = [group for group in groups if _meets(examples.get(group.fingerprint), asked)]
-        shown = groups[: min(limit, MOST)]
+        rest = groups if begin is None else [each for each in groups if _place(each, asked) > begin]
+        shown = rest[: min(limit, MOST)]
         examples = examples or _examples(connection, shown)
         trends = _trends(connection, [group.fingerprint for group in shown], step, utcnow())
     found = tuple(_incident(each, examples.get(each.fingerprint), trends[each.fingerprint]) for each in shown)
-    return Incidents(found, len(groups), sum(group.counts["waiting"] for group in groups))
+    waiting = sum(group.counts["waiting"] for group in groups)
+    return Incidents(found, len(groups), waiting, _key(shown[-1]) if len(rest) > len(shown) > 0 else None)
 
 
 def incident(services: Services, fingerprint: str, step: timedelta = HOUR) -> Incident:
@@ -178,6 +190,27 @@ def _groups(connection: Connection, asked: Wanted) -> list[_Group]:
     order = (counts[0].desc(),) if asked.by_count else ()
     query = query.order_by(*order, last.desc(), letters.c.fingerprint)
     return [_group(row) for row in connection.execute(query)]
+
+
+def _key(last: _Group) -> str:
+    return f"{last.counts['waiting']},{last.last_at.isoformat()},{last.fingerprint}"
+
+
+def _place(group: _Group, asked: Wanted) -> tuple[int, float, str]:
+    """Its place in the order of ``_groups``."""
+    count = -group.counts["waiting"] if asked.by_count else 0
+    return count, -group.last_at.timestamp(), group.fingerprint
+
+
+def _place_of(key: str, asked: Wanted) -> tuple[int, float, str]:
+    count, _, rest = key.partition(",")
+    said, _, fingerprint = rest.partition(",")
+    at = iso_time(said)
+    if at is None or not fingerprint or not (count.isascii() and count.isdigit() and len(count) < 20):
+        raise InvalidKey(
+            f"{key!r} is not the key of a page of incidents: a page says how the next one begins"
+        )
+    return -int(count) if asked.by_count else 0, -at.timestamp(), fingerprint
 
 
 def _group(row: Any) -> _Group:

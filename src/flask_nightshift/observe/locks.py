@@ -35,9 +35,12 @@ class Locks:
     more: bool = False
 
 
-def seen(services: Services, limit: int) -> Locks:
-    """Up to ``limit`` locks; raises ``BrokerUnavailable``, or ``DatabaseUnavailable`` where the database holds them."""
-    held = services.locks.held(limit + 1)
+def seen(services: Services, limit: int, after: str = "") -> Locks:
+    """Up to ``limit`` locks after the key ``after``.
+
+    Raises ``BrokerUnavailable``, or ``DatabaseUnavailable`` where the database holds them.
+    """
+    held = services.locks.held(limit + 1, after)
     shown = held[:limit]
     try:
         known = states(services.store, [lock.job_id for lock in shown])

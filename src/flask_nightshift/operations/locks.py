@@ -9,9 +9,9 @@ from ..brokers.values import HeldLock
 from ..services import Services
 
 
-def held(services: Services, limit: int) -> list[HeldLock]:
-    """Up to ``limit`` locks, by key."""
-    return services.locks.held(limit)
+def held(services: Services, limit: int, after: str = "") -> list[HeldLock]:
+    """Up to ``limit`` locks, by key, after the key ``after``."""
+    return services.locks.held(limit, after)
 
 
 def release(services: Services, key: str) -> HeldLock | None:

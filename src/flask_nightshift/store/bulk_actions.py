@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, case, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select, tuple_, update
 
 from ..domain.job import utcnow
 from . import audit
 from .store import Store
 from .tables import bulk_actions as table
+from .types import KeyText, UtcDateTime
 
 WAITING, RUNNING = "waiting", "running"
 """No worker has begun; workers carry it out."""
@@ -122,9 +123,14 @@ def find(store: Store, like: str, limit: int) -> list[BulkAction]:
     return exact or _read(store, select(table).where(mine).order_by(table.c.created_at.desc()).limit(limit))
 
 
-def latest(store: Store, limit: int, *, only_open: bool = False) -> list[BulkAction]:
-    """Up to ``limit`` actions, the latest first."""
+def latest(
+    store: Store, limit: int, *, only_open: bool = False, after: tuple[datetime, str] | None = None
+) -> list[BulkAction]:
+    """Up to ``limit`` actions, the latest first; ``after``: those that follow the one of that time and id."""
     query = select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+    if after is not None:
+        place = tuple_(literal(after[0], UtcDateTime()), literal(after[1], KeyText()))
+        query = query.where(tuple_(table.c.created_at, table.c.id) < place)
     return _read(store, query.where(table.c.state.in_(OPEN)) if only_open else query)
 
 

@@ -176,9 +176,9 @@ class DatabaseLocks:
         with self._store.read() as connection:
             return str(connection.execute(query).scalar() or "")
 
-    def held(self, limit: int) -> list[HeldLock]:
-        """Up to ``limit`` locks, by key."""
-        valid = (table.c.until != REPLACED, table.c.expires_at > utcnow())
+    def held(self, limit: int, after: str = "") -> list[HeldLock]:
+        """Up to ``limit`` locks, by key, after the key ``after``."""
+        valid = (table.c.until != REPLACED, table.c.expires_at > utcnow(), table.c.key > after)
         with self._store.read() as connection:
             found = connection.execute(select(table).where(*valid).order_by(table.c.key).limit(limit)).all()
         return [_read(row) for row in found]

@@ -113,9 +113,10 @@ class MemoryLocks(LocksInBroker):
         """The job that replaced the unique job ``job_id`` before it began; '' if none did."""
         return str(self._ask(lambda server: server.replaced_by(job_id)))
 
-    def held(self, limit: int) -> list[HeldLock]:
-        """Up to ``limit`` locks, by key."""
-        return list(self._ask(lambda server: server.held_locks()))[:limit]
+    def held(self, limit: int, after: str = "") -> list[HeldLock]:
+        """Up to ``limit`` locks, by key, after the key ``after``."""
+        every: list[HeldLock] = self._ask(lambda server: server.held_locks())
+        return [lock for lock in every if lock.key > after][:limit]
 
     def release(self, key: str) -> HeldLock | None:
         """Release a lock, whoever holds it."""

@@ -31,9 +31,9 @@ class RedisLocks(LocksInBroker):
         known = self._ask(lambda queues: queues.client.zscore(queues.keys.replaced, job_id))
         return "" if known is None else "?"
 
-    def held(self, limit: int) -> list[HeldLock]:
-        """Up to ``limit`` locks, by key."""
-        return list(self._ask(lambda queues: _held(queues, limit)))
+    def held(self, limit: int, after: str = "") -> list[HeldLock]:
+        """Up to ``limit`` locks, by key, after the key ``after``."""
+        return list(self._ask(lambda queues: _held(queues, limit, after)))
 
     def release(self, key: str) -> HeldLock | None:
         """Delete the lock, whoever holds it."""
@@ -41,10 +41,12 @@ class RedisLocks(LocksInBroker):
         return found
 
 
-def _held(queues: Queues, limit: int) -> list[HeldLock]:
+def _held(queues: Queues, limit: int, after: str) -> list[HeldLock]:
     prefix = queues.keys.lock("")
     pattern = _escaped(prefix) + "*"
-    names = sorted({bytes(name) for name in queues.client.scan_iter(match=pattern, count=_AT_ONCE)})[:limit]
+    begin = (prefix + after).encode("utf-8", "surrogatepass")
+    every = {bytes(name) for name in queues.client.scan_iter(match=pattern, count=_AT_ONCE)}
+    names = sorted(name for name in every if name > begin)[:limit]
     found = []
     for at in range(0, len(names), _AT_ONCE):
         some = names[at : at + _AT_ONCE]

@@ -9,8 +9,10 @@ from .actions import (
     ACTIONS,
     CANCEL,
     DISCARD,
+    FASTEST,
     REPLAY,
     RUN,
+    SLOWEST,
     BulkAction,
     Plan,
     Position,
@@ -24,14 +26,18 @@ from .actions import (
     shown_filters,
     start,
 )
+from .pages import Page, page
 
 __all__ = [
     "ACTIONS",
     "CANCEL",
     "DISCARD",
+    "FASTEST",
     "REPLAY",
     "RUN",
+    "SLOWEST",
     "BulkAction",
+    "Page",
     "Plan",
     "Position",
     "about",
@@ -39,6 +45,7 @@ __all__ = [
     "cancel",
     "find",
     "latest",
+    "page",
     "plan",
     "position",
     "shown_filters",

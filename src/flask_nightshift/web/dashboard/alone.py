@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ class Alone:
         self._app = services.app
         self._prefix = services.settings.dashboard_prefix
         self._keys = Keys((secrets.token_bytes(32),))
+        self._used: set[str] = set()
+        self._claiming = threading.Lock()
 
     def link(self, url: str) -> str:
         """A one-time link, for this application at ``url``."""
@@ -39,10 +42,17 @@ class Alone:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request; everything outside of the dashboard leads to it."""
         path = environ.get("PATH_INFO", "")
-        environ[guard.ALONE] = self._keys
+        environ |= {guard.ALONE: self._keys, guard.CLAIM: self._claim}
         with self._app.request_context(environ):
             response = self._answer(path)
             return response(environ, start_response)
+
+    def _claim(self, link_id: str) -> bool:
+        """Whether this is the first use of the link. No other process knows it, so it needs no database."""
+        with self._claiming:
+            first = link_id not in self._used
+            self._used.add(link_id)
+        return first
 
     def _answer(self, path: str) -> Response:
         if not path.startswith(f"{self._prefix}/"):

@@ -16,6 +16,7 @@ from werkzeug.utils import import_string
 
 from ...domain.actor import Actor, everything
 from ...errors import ConfigurationError
+from ...operations import links
 from ...services import Services
 from . import cookies, sessions
 from .call import Call, Refused
@@ -24,6 +25,8 @@ from .sessions import Keys
 AUTH = "NIGHTSHIFT_DASHBOARD_AUTH"
 ALONE = "flask_nightshift.dashboard.keys"
 """Key of the WSGI environment of ``flask jobs dashboard``, with its keys; no request can bring one."""
+CLAIM = "flask_nightshift.dashboard.claim"
+"""Likewise, with what remembers the one-time links of ``flask jobs dashboard``."""
 UP_KEY = "JOBS_UP_KEY"
 """Variable, which is no setting, with which ``flask jobs up`` gives its processes a key for an app without one."""
 TOKEN_FIELD = "token"  # noqa: S105 - the name of a field
@@ -65,6 +68,12 @@ def actor_of(request: Request, services: Services, keys: Keys) -> Actor | None:
 def by_link(call: Call) -> bool:
     """Whether a one-time link has opened a session in this browser."""
     return cookies.SESSION in call.request.cookies
+
+
+def claim_link(request: Request, services: Services, link_id: str) -> bool:
+    """Whether this is the first use of a one-time link; raises ``DatabaseUnavailable`` where processes share links."""
+    claim = request.environ.get(CLAIM)
+    return bool(claim(link_id)) if claim is not None else links.claim(services, link_id)
 
 
 def authenticate(services: Services) -> Callable[[Request], Any] | None:
@@ -148,6 +157,6 @@ def _place(url: str) -> tuple[str, int | None]:
 
 
 __all__ = [
-    "ALONE", "AUTH", "TOKEN_FIELD", "UP_KEY", "actor_of", "authenticate", "by_link", "check_origin",
-    "check_permission", "check_token", "keys", "keys_of",
+    "ALONE", "AUTH", "CLAIM", "TOKEN_FIELD", "UP_KEY", "actor_of", "authenticate", "by_link", "check_origin",
+    "check_permission", "check_token", "claim_link", "keys", "keys_of",
 ]  # fmt: skip

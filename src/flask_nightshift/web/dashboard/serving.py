@@ -7,7 +7,7 @@ import secrets
 from dataclasses import replace
 
 from flask import Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from ... import errors, services
@@ -24,8 +24,8 @@ from .sessions import Keys
 
 logger = logging.getLogger("flask_nightshift.http")
 
-LARGEST_FORM = 4_000_000
-"""Bytes of a form; edited arguments may be long."""
+LARGEST_FORM = 25_000_000
+"""Bytes of a form: two texts of arguments with a million characters each, which a form writes in up to 12 bytes."""
 STRANGER = Actor("a stranger")
 _STATUS: tuple[tuple[type[errors.NightshiftError], int, str], ...] = (
     (errors.DatabaseUnavailable, 503, "The history cannot be reached"),
@@ -36,6 +36,8 @@ _STATUS: tuple[tuple[type[errors.NightshiftError], int, str], ...] = (
     (errors.BulkActionNotFound, 404, "There is no such bulk action"),
     (errors.ConfigurationError, 400, "That cannot be used"),
     (errors.InvalidKey, 400, "There is no such page"),
+    (errors.InvalidQuery, 400, "That cannot be searched for"),
+    (errors.ArgumentsRefused, 400, "These arguments cannot be used"),
     (errors.NightshiftError, 409, "That cannot be done"),
 )
 
@@ -50,6 +52,10 @@ def serve(path: str) -> Response:
         return _answer(call, path)
     except Refused as exc:
         return rendering.refusal(_with_actor(call, exc), exc)
+    except RequestEntityTooLarge:
+        said = f"A form has at most {LARGEST_FORM:,} bytes. Nothing was changed."
+        refused = Refused(413, "The form is too large", said)
+        return rendering.refusal(_with_actor(call, refused), refused)
     except errors.NightshiftError as exc:
         logger.info("the dashboard could not answer %s: %s", request.path, told(exc))
         status, title = next((code, words) for kind, code, words in _STATUS if isinstance(exc, kind))

@@ -25,35 +25,46 @@ from ..shapes.actions import (
     Incident,
     Incidents,
     IncidentsWanted,
+    IncidentWanted,
     ReplayAll,
     Started,
 )
 from ..shapes.jobs import Reason
 
+_STEPS = {"hours": causes.HOUR, "days": causes.DAY}
+
 
 @get("/incidents", Incidents, query=IncidentsWanted)
 def incidents(call: Call) -> Any:
-    """Dead letters that wait, grouped by their cause, the latest death first."""
+    """Dead letters, grouped by their cause; those of which some wait, unless `status` says any."""
     asked = call.query
-    wanted = causes.Wanted(task=asked.task, reason=asked.reason, since=time(call, "since", asked.since))
-    found = causes.incidents(call.services, wanted, asked.limit)
+    wanted = causes.Wanted(
+        asked.status == "open",
+        asked.task,
+        asked.reason,
+        time(call, "since", asked.since),
+        by_count=asked.order == "count",
+    )
+    found = causes.incidents(call.services, wanted, asked.limit, _STEPS[asked.trend], asked.after)
     return {
         "incidents": [each.as_dict() for each in found.found],
         "total": found.total,
         "waiting": found.waiting,
+        "after": found.after,
     }
 
 
-@get("/incidents/<fingerprint>", Incident)
+@get("/incidents/<fingerprint>", Incident, query=IncidentWanted)
 def incident(call: Call) -> Any:
     """One incident, also if none of its letters waits."""
-    return causes.incident(call.services, call.path["fingerprint"]).as_dict()
+    return causes.incident(call.services, call.path["fingerprint"], _STEPS[call.query.trend]).as_dict()
 
 
 @get("/actions", BulkActions, query=BulkWanted)
 def actions(call: Call) -> Any:
     """Actions on all that match, the latest first."""
-    return {"actions": [_shown(call, each) for each in bulk.latest(call.services, call.query.limit)]}
+    page = bulk.page(call.services, limit=call.query.limit, after=call.query.after)
+    return {"actions": [_shown(call, each) for each in page.actions], "after": page.after}
 
 
 @get("/actions/<action_id>", BulkAction)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ....domain.actor import CANCEL, EDIT, RUN, VIEW_ARGS
-from ....observe import job_detail, query
+from ....domain.job import JobState
+from ....observe import delayed as waiting
+from ....observe import job_counts, job_detail, query
 from ....observe import jobs as pages
 from ....operations import audit, cancelling, changing, copies, delayed
 from ....operations import jobs as operations
@@ -16,13 +18,16 @@ from ..problems import Problem
 from ..reading import changed_arguments, time
 from ..routing import get, post
 from ..shapes.copies import Copied, Copy, CopyChanged, JobArguments
+from ..shapes.due import DueJobs, DueWanted
 from ..shapes.jobs import (
     Cancel,
     Cancellation,
     DelayedJobs,
     DelayedWanted,
+    JobCount,
     JobDetail,
     JobPage,
+    JobsCounted,
     JobsWanted,
     Reason,
     RunNow,
@@ -40,6 +45,15 @@ def jobs(call: Call) -> Any:
     page = pages.page(call.services.store, filters, limit=call.query.limit, after=call.query.after)
     shown = page.as_dict()
     return shown | {"jobs": [call.hide(job, "args", "kwargs") for job in shown["jobs"]]}
+
+
+@get("/job-count", JobCount, query=JobsCounted)
+def job_count(call: Call) -> Any:
+    """How many jobs meet all conditions, up to 10,000; a search for a text counts for a limited time."""
+    filters = _filters(call)
+    if filters.texts:
+        call.needs(VIEW_ARGS, "a search in the text of jobs, which looks in their arguments,")
+    return job_counts.count(call.services.store, filters).as_dict()
 
 
 @get("/jobs/<job_id>", JobDetail)
@@ -118,6 +132,23 @@ def delayed_jobs(call: Call) -> Any:
     names = delayed.queues(call.services, call.query.queue)
     found = delayed.soonest(call.services, names, limit + 1)
     return {"jobs": [each.as_dict() for each in found[:limit]], "more": len(found) > limit}
+
+
+@get("/due", DueJobs, query=DueWanted)
+def due_jobs(call: Call) -> Any:
+    """Jobs of the history that wait for their time, delayed ones and retries, the soonest first (every broker)."""
+    asked = call.query
+    state = JobState(asked.state) if asked.state else None
+    found = waiting.page(
+        call.services,
+        call.now,
+        state=state,
+        task=asked.task or "",
+        queue=asked.queue or "",
+        limit=asked.limit,
+        after=asked.after,
+    )
+    return {"jobs": [each.as_dict() for each in found.jobs], "after": found.after}
 
 
 def _copied(

@@ -15,10 +15,20 @@ from ..shapes.system import Lock, Locks, LocksWanted, ReleaseLock
 
 @get("/locks", Locks, query=LocksWanted)
 def locks(call: Call) -> Any:
-    """The locks of unique jobs, by key. A key may contain arguments, so it is hidden without `view_args`."""
-    limit = call.query.limit
-    found = operations.held(call.services, limit + 1)
-    return {"locks": [call.hide(each.as_dict(), "key") for each in found[:limit]], "more": len(found) > limit}
+    """The locks of unique jobs, by key. A key may contain arguments, so it is hidden without `view_args`.
+
+    The key of a page is that of its last lock, so there is none without `view_args`, either.
+    """
+    limit, sees = call.query.limit, call.actor.may(VIEW_ARGS)
+    if call.query.after is not None:
+        call.needs(VIEW_ARGS, "the next page of locks, which their keys order,")
+    found = operations.held(call.services, limit + 1, call.query.after or "")
+    shown, more = found[:limit], len(found) > limit
+    return {
+        "locks": [call.hide(each.as_dict(), "key") for each in shown],
+        "more": more,
+        "after": shown[-1].key if more and sees else None,
+    }
 
 
 @post("/locks/release", Lock, permission=RUN, also=VIEW_ARGS, body=ReleaseLock)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from .base import At, Limit, Moment, Name, Shape, Text, Why
+from ....operations.bulk import FASTEST, SLOWEST
+from .base import After, At, Limit, Moment, Name, NextKey, Shape, Text, Why
 from .letters import Cause
 
-Rate = Annotated[float, Meta(gt=0, le=1_000, description="At most this many per second.")]
+Rate = Annotated[float, Meta(ge=SLOWEST, le=FASTEST, description="At most this many per second.")]
+TrendOf = Annotated[Literal["hours", "days"], Meta(description="Deaths in each of 24 hours, or of 14 days.")]
 DryRun = Annotated[bool, Meta(description="Only say how many it would act on.")]
 
 
@@ -42,11 +44,12 @@ class Incident(Shape):
 
 
 class Incidents(Shape):
-    """Incidents, the one with the latest death first, of ``total``; ``waiting`` letters in all of these."""
+    """Incidents, of ``total`` that were asked for; ``waiting`` letters in all of these."""
 
     incidents: list[Incident]
     total: int
     waiting: int
+    after: NextKey
 
 
 class IncidentsWanted(Shape):
@@ -55,7 +58,19 @@ class IncidentsWanted(Shape):
     task: Annotated[Name | None, Meta(description="Of this task.")] = None
     reason: Annotated[Cause | None, Meta(description="Why they died.")] = None
     since: Annotated[Moment | None, Meta(description="A letter died since.")] = None
+    status: Annotated[Literal["open", "any"], Meta(description="Whether some of its letters wait.")] = "open"
+    order: Annotated[
+        Literal["latest", "count"], Meta(description="The latest death first, or the most waiting letters.")
+    ] = "latest"
+    trend: TrendOf = "hours"
     limit: Limit = 50
+    after: After = None
+
+
+class IncidentWanted(Shape):
+    """Which trend of an incident."""
+
+    trend: TrendOf = "hours"
 
 
 class BulkAction(Shape):
@@ -84,12 +99,14 @@ class BulkActions(Shape):
     """Bulk actions, the latest first."""
 
     actions: list[BulkAction]
+    after: NextKey
 
 
 class BulkWanted(Shape):
-    """How many bulk actions."""
+    """Which page of bulk actions."""
 
     limit: Limit = 50
+    after: After = None
 
 
 class Started(Shape):
@@ -139,6 +156,6 @@ class CancelAll(AllJobs):
 
 
 __all__ = [
-    "AllJobs", "AllLetters", "BulkAction", "BulkActions", "BulkWanted", "CancelAll", "Incident", "Incidents",
-    "IncidentsWanted", "ReplayAll", "Started",
+    "AllJobs", "AllLetters", "BulkAction", "BulkActions", "BulkWanted", "CancelAll", "Incident", "IncidentWanted",
+    "Incidents", "IncidentsWanted", "ReplayAll", "Started",
 ]  # fmt: skip

@@ -21,6 +21,10 @@ Moment = Annotated[
 ]
 
 
+NextKey = Annotated[str | None, Meta(description="The key of the next page; null after the last page.")]
+After = Annotated[Text | None, Meta(description="The key that the page before has named.")]
+
+
 class Shape(Struct, kw_only=True, forbid_unknown_fields=True):
     """An object without further members. (Not frozen, because type checkers want that said at each subclass.)"""
 
@@ -29,4 +33,4 @@ class Nothing(Shape):
     """Nothing."""
 
 
-__all__ = ["At", "Limit", "Moment", "Name", "Nothing", "Shape", "Text", "Why"]
+__all__ = ["After", "At", "Limit", "Moment", "Name", "NextKey", "Nothing", "Shape", "Text", "Why"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from .base import At, Limit, Moment, Name, Shape, Text, Why
+from .base import After, At, Limit, Moment, Name, Shape, Text, Why
 
 Known = Literal["queued", "running", "retrying", "succeeded", "dead", "skipped", "cancelled", "expired"]
 State = Known | Literal["unknown"]
@@ -217,8 +217,8 @@ class HandedOver(Shape):
     handed_over: int
 
 
-class JobsWanted(Shape):
-    """Conditions that a job meets, all of them, and the page."""
+class JobsCounted(Shape):
+    """Conditions that a job meets, all of them."""
 
     q: Annotated[
         Text | None, Meta(description="A query: state:retrying task:mail.* error:timeout since:2h text")
@@ -236,8 +236,20 @@ class JobsWanted(Shape):
     search: Annotated[
         Text | None, Meta(description="A text in its arguments, error, id or request id; needs view_args.")
     ] = None
+
+
+class JobsWanted(JobsCounted):
+    """Conditions that a job meets, all of them, and the page."""
+
     limit: Limit = 50
-    after: Annotated[Text | None, Meta(description="The key that the page before has named.")] = None
+    after: After = None
+
+
+class JobCount(Shape):
+    """The number of jobs; with ``more``, there are at least as many."""
+
+    number: int
+    more: bool
 
 
 class DelayedWanted(Shape):
@@ -262,6 +274,7 @@ class Reason(Shape):
 
 __all__ = [
     "Attempt", "Cancel", "Cancellation", "Cancellations", "DelayedJob", "DelayedJobs", "DelayedWanted",
-    "HandedOver", "Job", "JobDetail", "JobPage", "JobsWanted", "Pause", "Reason", "Relative", "RunNow",
+    "HandedOver", "Job", "JobCount", "JobDetail", "JobPage", "JobsCounted",
+    "JobsWanted", "Pause", "Reason", "Relative", "RunNow",
     "State", "Taken", "Waiting",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from .base import At, Limit, Name, Shape, Why
+from .base import After, At, Limit, Name, NextKey, Shape, Why
 from .jobs import Pause
 
 Permission = Literal["view", "view_args", "replay", "edit", "discard", "cancel", "pause", "run", "purge"]
@@ -182,6 +182,7 @@ class Locks(Shape):
 
     locks: list[Lock]
     more: Annotated[bool, Meta(description="Whether there are more than the limit.")]
+    after: NextKey
 
 
 class Finding(Shape):
@@ -260,9 +261,10 @@ class Me(Shape):
 
 
 class LocksWanted(Shape):
-    """How many locks."""
+    """Which page of locks."""
 
     limit: Limit = 100
+    after: After = None
 
 
 class PauseQueue(Shape):

@@ -37,9 +37,13 @@ _MEANS = {
 @page("/bulk", title="Bulk actions", nav="Bulk actions")
 def bulk_actions(call: Call) -> View:
     """All bulk actions, the latest first."""
-    found = bulk.latest(call.services, ROWS)
+    after = call.text("after") or None
+    page = bulk.page(call.services, limit=ROWS, after=after)
+    found = page.actions
     return show(
         "bulk_actions.html",
+        older=call.here(after=page.after) if page.after else None,
+        newest=call.here(after=None) if after else None,
         actions=[(each, bulk.about(each, texts=call.may(VIEW_ARGS))) for each in found],
     )
 

@@ -38,24 +38,30 @@ def letters(call: Call) -> View:
         since,
         by_count=call.text("sort") == "count",
     )
-    found = read.incidents(call.services, wanted, MOST_INCIDENTS, step)
+    after = call.text("after") or None
+    found = read.incidents(call.services, wanted, MOST_INCIDENTS, step, after)
     return show(
         "letters.html",
         found=found,
+        more=call.here(after=found.after) if found.after else None,
+        first=call.here(after=None) if after else None,
         filters=filters,
         filtered=bool(filters),
         everything=everything,
         days=step == DAY,
         reasons=[("", "Any"), *((str(each), str(each).replace("_", " ")) for each in Reason)],
         spans=[("", "Any time"), *((name, f"The last {name}") for name in SINCE)],
-        shows=[("Open", call.here(show=None), not everything), ("All", call.here(show="all"), everything)],
+        shows=[
+            ("Open", call.here(show=None, after=None), not everything),
+            ("All", call.here(show="all", after=None), everything),
+        ],
         trends=[
             ("24 hours", call.here(trend=None), step == HOUR),
             ("14 days", call.here(trend="days"), step == DAY),
         ],
         sorts=[
-            ("Latest", call.here(sort=None), not wanted.by_count),
-            ("Largest", call.here(sort="count"), wanted.by_count),
+            ("Latest", call.here(sort=None, after=None), not wanted.by_count),
+            ("Largest", call.here(sort="count", after=None), wanted.by_count),
         ],
         bulk={"task": wanted.task, "reason": wanted.reason, "since": since.isoformat() if since else None},
         unarchived=dead_letters.unarchived(call.services),

@@ -14,7 +14,17 @@ SHOWN = 200
 @page("/locks", title="Locks", nav="Locks")
 def locks(call: Call) -> View:
     """The locks by key. A key may contain arguments, so it is hidden from those who may not see them."""
-    return show("locks.html", found=model.seen(call.services, SHOWN), shown=SHOWN, keys=call.may("view_args"))
+    sees = call.may("view_args")
+    after = call.text("after") if sees else ""
+    found = model.seen(call.services, SHOWN, after)
+    return show(
+        "locks.html",
+        found=found,
+        shown=SHOWN,
+        keys=sees,
+        more=call.here(after=found.rows[-1].held.key) if found.more and sees else None,
+        first=call.here(after=None) if after else None,
+    )
 
 
 @page("/locks/ask", title="Release a lock", permission="run")
