@@ -33,7 +33,7 @@ def who(request: Request) -> Actor | None:
 @pytest.fixture
 def ops(tmp_path: Path) -> Iterator[Ops]:
     """An app whose broker is away."""
-    config = {"NIGHTSHIFT_DASHBOARD_AUTH": who, "SECRET_KEY": "k"}
+    config: dict[str, Any] = {"NIGHTSHIFT_DASHBOARD_AUTH": who, "SECRET_KEY": "k"}
     with opened(tmp_path, f"redis://127.0.0.1:{free_port()}/0", **config) as made:
         made.services.store.migrate()
         yield made

@@ -123,6 +123,8 @@ def test_jobs_that_wait_for_their_time_and_counts(ops: Ops) -> None:
     assert [each["id"] for each in all_of(api, "/due", "jobs")] == made
     assert all_of(api, "/due", "jobs", state="retrying") == []
     assert len(all_of(api, "/due", "jobs", task="mail.send", queue="mail")) == 5
+    for path in ("/due", "/jobs", "/job-count"):
+        assert "use one of queued, r" in api("GET", path, 422, query_string={"state": "null"})["detail"]
     assert api.get("/job-count", q="task:mail.*") == {"number": 5, "more": False}
     assert (
         "view_args" in Api(ops.app, "view")("GET", "/job-count", 403, query_string={"q": "secret"})["detail"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Request
@@ -31,7 +32,7 @@ def who(_: Request) -> Actor:
 )
 def test_what_is_redacted_is_not_in_its_beginning(tmp_path: Path, body: bytes, shown: str) -> None:
     kind = "application/x-pickle" if body[0] == 0x80 else "text/plain"
-    config = {"NIGHTSHIFT_DASHBOARD_AUTH": who, "SECRET_KEY": "k", "TESTING": True}
+    config: dict[str, Any] = {"NIGHTSHIFT_DASHBOARD_AUTH": who, "SECRET_KEY": "k", "TESTING": True}
     with opened(tmp_path, "memory://", **config) as ops:
         ops.services.broker.publish(Envelope(body, {}, {}, kind, "binary"), DEAD_QUEUE)
         Archiver(ops.services.broker, ops.services.store).run_once()

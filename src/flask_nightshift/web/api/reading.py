@@ -32,12 +32,18 @@ def query(route: Route, given: MultiDict[str, str]) -> Any:
             raise Problem(422, "invalid-query", f"there is no parameter {name!r} here: it takes none")
         return None
     try:
-        return convert(given.to_dict(), route.query, strict=False)
+        found = convert(given.to_dict(), route.query, strict=False)
     except ValidationError as exc:
         known = ", ".join(route.query.__struct_encode_fields__)
         raise Problem(
             422, "invalid-query", f"{_told(exc, route.query)}. The parameters are {known}"
         ) from None
+    for name in given:  # msgspec reads the text "null" as nothing, and a condition would be ignored
+        if getattr(found, name) is None:
+            allowed = _choices(get_type_hints(route.query, include_extras=True).get(name))
+            way = f"use one of {', '.join(allowed)}, or leave it out" if allowed else "leave it out"
+            raise Problem(422, "invalid-query", f"{name}: {given[name]!r} is not usable; {way}")
+    return found
 
 
 def body(route: Route, asked: Request) -> Any:
