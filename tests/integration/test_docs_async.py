@@ -51,7 +51,7 @@ def pages() -> Iterator[tuple[str, list[str]]]:
 
 def test_coroutines_share_a_client_that_is_closed_with_the_loop(pages: tuple[str, list[str]]) -> None:
     url, asked = pages
-    app_code, client_code = blocks("async.md")
+    app_code, client_code, _ = blocks("async.md")
     module: dict[str, Any] = {"__name__": "crawler"}
     exec(app_code + client_code, module)
     app = module["create_app"]()
@@ -85,7 +85,7 @@ def test_links_and_translations() -> None:
 
 
 def test_a_coroutine_task_is_awaited_in_a_view() -> None:
-    app_code, _ = blocks("async.md")
+    app_code, *_ = blocks("async.md")
     module: dict[str, Any] = {"__name__": "crawler"}
     exec(app_code, module)
     with module["create_app"]().app_context():
@@ -94,3 +94,13 @@ def test_a_coroutine_task_is_awaited_in_a_view() -> None:
             return await module["check"]([])
 
         assert asyncio.run(view()) is None
+
+
+def test_a_view_waits_for_a_result() -> None:
+    *_, prices = blocks("async.md")
+    module: dict[str, Any] = {"__name__": "prices"}
+    exec(prices, module)
+    app = module["create_app"]()
+    with in_memory(app):
+        shown = app.test_client().get("/quote/3")
+    assert (shown.status_code, shown.get_json()) == (200, {"price": 300})

@@ -62,6 +62,7 @@ OURS = {
     "MemoryChannel.next_of": "_get",
     "PublishingChannel._put": "_publish_batch",  # an argument of kombu's, whose whole method is a seam
     "TaskProxy.__init__": "_find",
+    "_os_local": "_local",  # of the standard library
     "<module>": "_Worker",
 }
 """Names that only look like somebody else's attributes, by where they are used."""
@@ -82,7 +83,8 @@ OUR_PATCHES = {
     "_postgresql.begin_anew": "is_disconnect",
     "configure": "task_cls",
     "deadline": "daemon",
-    "extend": "aapply_async adelay apply_async_on_commit delay_on_commit",
+    "ResultWaits._register": "backend",
+    "extend": "aapply_async adelay aget apply_async_on_commit delay_on_commit",
     "observe": "disabled",
     "protect": "__class__",
     "serve": "max_content_length max_form_memory_size",

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..brokers.connections import close_pool, forget_inherited
 from ..brokers.failures import STEP
@@ -22,20 +22,25 @@ from ..enqueue.publisher import JobPublisher
 from ..lifetime.forks import when_forked
 from ..schedule import entries as schedule
 from ..task.registry import TaskMaker
-from . import canvas
+from . import canvas, results
 from .amqp import JobAMQP
 from .late_signals import LateSignal
 from .live_settings import JobSettings
+from .result_waits import ResultWaits, is_rpc
 
 if TYPE_CHECKING:
     from ..services import Services
 
-_OPENED = ("amqp", "_pool", "_backend_cache", "_local", "announcer", "cancels", "line", "settlement")
+T = TypeVar("T")
+_OPENED = (
+    "amqp", "_pool", "_backend_cache", "_local", "announcer", "cancels", "line", "result_waits", "settlement"
+)  # fmt: skip
 """What the app opens at its first use, and what a worker sets on it."""
 
 logger = logging.getLogger("flask_nightshift.celery_app")
 
 canvas.extend()
+results.extend()
 
 
 class JobCelery(TaskMaker):
@@ -154,6 +159,8 @@ class JobCelery(TaskMaker):
         self._pool = None
         if "amqp" in self.__dict__:
             self.amqp.forget_pool()
+        if "result_waits" in self.__dict__:
+            self.result_waits.close()
         client = vars(self._backend).get("client") if self._backend is not None else None
         if (pool := getattr(client, "connection_pool", None)) is not None:
             pool.disconnect()
@@ -164,7 +171,8 @@ class JobCelery(TaskMaker):
         mine = self.__dict__
         kept = {name: mine[name] for name in _OPENED if name in mine}
         before = {name: self.conf.get(name) for name in settings}
-        mine.pop("amqp", None)
+        for name in ("amqp", "result_waits"):
+            mine.pop(name, None)
         mine.update(_pool=None, _backend_cache=None, _local=threading.local())
         self.conf.put(settings)
         self.clear_derived_settings()
@@ -196,6 +204,28 @@ class JobCelery(TaskMaker):
     def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
         """The class of results. Each publish reads it, and Celery's own cached property takes a lock."""
         return super().AsyncResult
+
+    @cached_property
+    def result_waits(self) -> ResultWaits:
+        """What hears of results for coroutines."""
+        return ResultWaits(self._get_backend)
+
+    def answering_coroutines(self, call: Callable[[], T]) -> T:
+        """Make ``call``, which enqueues jobs of coroutines; their results have the backend of ``result_waits``.
+
+        Otherwise each thread that enqueues for coroutines has a backend with connections of its own, and ``rpc://``
+        sends each result to the thread that enqueued the job.
+        """
+        shared, mine = self.result_waits.backend, self._local.__dict__
+        before = dict(mine)
+        mine["backend"] = shared
+        if is_rpc(shared):
+            mine["oid"] = shared.oid
+        try:
+            return call()
+        finally:
+            mine.clear()
+            mine.update(before)
 
     def _get_backend(self) -> Any:
         """The result backend; on Redis it does not subscribe to a result when the job is published.

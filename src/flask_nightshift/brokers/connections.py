@@ -23,6 +23,7 @@ from kombu.utils.functional import lazy
 
 from ..errors import BrokerUnavailable
 from ..lifetime.forks import Own
+from ..lifetime.greenlets import called_at_home
 from ..lifetime.process import pid
 from ..message.envelope import Envelope
 from ..message.headers import history, ref
@@ -147,6 +148,9 @@ class ConnectionPool:
 
     def call(self, work: Callable[[kombu.Connection], T]) -> T:
         """The result of ``work(connection)``; see ``attempt``."""
+        return called_at_home(lambda: self._call(work))
+
+    def _call(self, work: Callable[[kombu.Connection], T]) -> T:
         try:
             held = self._idle.pop()
         except IndexError:

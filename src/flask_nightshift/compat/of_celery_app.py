@@ -135,6 +135,24 @@ SEAMS = (
     *of(
         "celery.backends.asynchronous:AsyncBackendMixin",
         patch("remove_pending_result", "JobCelery", "It unsubscribes from results without a subscription."),
+        read("add_pending_result", "_Hearing",
+             "A coroutine's wait for a result is registered as an AsyncResult's is."),
+    ),
+    *of(
+        "celery.backends.asynchronous:BaseResultConsumer",
+        read("on_wait_for_pending", "_Hearing", "It looks whether a job has ended already."),
+        patch("drain_events", "_Hearing _serialize",
+              "A thread of ours reads what the result backend sends to the coroutines of an app."),
+    ),
+    *of(
+        "celery.backends.rpc:RPCBackend",
+        patch("oid", "ResultWaits", "The jobs of coroutines name one reply queue."),
+        read("result_consumer", "_Hearing _close", "What reads the replies, or Redis's messages, for a result backend."),
+    ),
+    *of(
+        "celery.result:AsyncResult",
+        read("_maybe_set_cache _iter_meta", "Wait _keep", "Celery tells and asks a wait as it does an AsyncResult."),
+        read("_cache", "_Hearing aget _ended _keep", "How the job has ended, if that is known."),
     ),
     *of(
         "celery.beat:Scheduler",

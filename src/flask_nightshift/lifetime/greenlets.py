@@ -6,6 +6,7 @@ system. Under gevent a socket belongs to the thread that opened it: such a threa
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import sys
 import threading
@@ -23,6 +24,13 @@ def patched() -> bool:
     """Whether gevent has replaced Python's threads in this process."""
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def _os_local() -> Any:
+    """Attributes for each thread of the operating system."""
+    if not patched():
+        return _thread._local()  # noqa: SLF001 - ``threading.local`` is the same, unless gevent has replaced it
+    return importlib.import_module("gevent.monkey").get_original("_thread", "_local")()
 
 
 def os_lock() -> Any:
@@ -52,8 +60,56 @@ def call_in_os_thread(call: Callable[[], T]) -> T:
     if pool is None:
         pool = importlib.import_module("gevent.threadpool").ThreadPool(MOST_THREADS, hub)
         _pools[hub] = pool
-    result: T = pool.apply(call)
+    result: T = pool.apply(lambda: _away_from(hub, call))
     return result
+
+
+def away() -> bool:
+    """Whether this is a thread of ``call_in_os_thread``: sockets and threads of the greenlets cannot be used here."""
+    return _home() is not None
+
+
+def at_home(call: Callable[[], object]) -> None:
+    """Have a greenlet make ``call`` soon, in the thread that has called ``call_in_os_thread``."""
+    home: Any = _home()
+    home.loop.run_callback_threadsafe(importlib.import_module("gevent").spawn, call)
+
+
+def called_at_home(call: Callable[[], T]) -> T:
+    """``call()``, made by a greenlet if this thread is ``away()``; the thread waits for it."""
+    if not away():
+        return call()
+    ended = os_lock()
+    made: list[T] = []
+    raised: list[BaseException] = []
+    ended.acquire()
+
+    def there() -> None:
+        try:
+            made.append(call())
+        except BaseException as exc:  # noqa: BLE001 - the waiting thread raises it
+            raised.append(exc)
+        finally:
+            ended.release()
+
+    at_home(there)
+    ended.acquire()
+    if raised:
+        raise raised[0]
+    return made[0]
+
+
+def _home() -> Any:
+    """The hub of the thread that has called ``call_in_os_thread``; None elsewhere."""
+    return getattr(_places, "home", None) if _pools else None
+
+
+def _away_from(hub: Any, call: Callable[[], T]) -> T:
+    _places.home = hub
+    try:
+        return call()
+    finally:
+        _places.home = None
 
 
 def within(seconds: float | None, call: Callable[[], T], late: Callable[[float], T]) -> T:
@@ -69,4 +125,8 @@ def within(seconds: float | None, call: Callable[[], T], late: Callable[[float],
         return late(seconds)
 
 
-__all__ = ["call_in_os_thread", "os_lock", "patched", "spawn_os_thread", "within"]
+_places = _os_local()
+
+__all__ = [
+    "at_home", "away", "call_in_os_thread", "called_at_home", "os_lock", "patched", "spawn_os_thread", "within"
+]  # fmt: skip

@@ -8,7 +8,9 @@ call. asyncio's own threads are not used: they resolve host names, which must no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..config.settings import ON_COMMIT
 from ..enqueue.composed import taker
@@ -16,6 +18,8 @@ from ..lifetime import greenlets
 from .carried import carried
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+
     from ..services import Services
 
 T = TypeVar("T")
@@ -36,9 +40,36 @@ async def awaited(services: Services, call: Callable[[], T]) -> T:
         raise RuntimeError(
             "await adelay() in a coroutine that asyncio runs; elsewhere call delay()"
         ) from None
+    celery = services.celery
+    answered = carried(lambda: cast("T", celery.answering_coroutines(call)))
+    if greenlets.away():
+        return await _at_home(loop, answered)
     if _is_quick(services):
-        return call()
-    return await loop.run_in_executor(services.enqueuing_threads.get(), carried(call))
+        return cast("T", celery.answering_coroutines(call))
+    return await loop.run_in_executor(services.enqueuing_threads.get(), answered)
+
+
+async def _at_home(loop: AbstractEventLoop, call: Callable[[], T]) -> T:
+    """``call()``, made by a greenlet of the worker, whose connections it may use."""
+    ended: Future[T] = loop.create_future()
+
+    def there() -> None:
+        try:
+            value = call()
+        except BaseException as exc:  # noqa: BLE001 - the coroutine raises it
+            tell = partial(_unless_done, ended, ended.set_exception, exc)
+        else:
+            tell = partial(_unless_done, ended, ended.set_result, value)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell)
+
+    greenlets.at_home(there)
+    return await ended
+
+
+def _unless_done(future: Future[T], settle: Callable[[Any], object], value: Any) -> None:
+    if not future.done():
+        settle(value)
 
 
 def _is_quick(services: Services) -> bool:

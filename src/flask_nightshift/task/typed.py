@@ -28,6 +28,11 @@ class JobResult(Protocol[R_co]):
     def get(self, timeout: float | None = None, propagate: bool = True, **options: Any) -> R_co:
         """Wait at most ``timeout`` seconds for the result, which is stored only with ``ignore_result=False``."""
 
+    async def aget(
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5, **options: Any
+    ) -> R_co:
+        """``get()`` for coroutines: the event loop goes on meanwhile."""
+
     def ready(self) -> bool:
         """Whether the job has ended."""
 
