@@ -67,6 +67,9 @@ class Tracing(Protocol):
     ) -> None:
         """Report an attempt whose process was killed; it began at ``began``, in seconds since 1970."""
 
+    def following(self, headers: Mapping[str, Any], call: Callable[[], None]) -> Callable[[], None]:
+        """``call``, within the context that a message with ``headers`` carries."""
+
 
 @dataclass(eq=False)
 class Services:
@@ -87,6 +90,8 @@ class Services:
     """What closes rows of durable jobs in the databases without history, when their dead letters are stored."""
     make_tables: Callable[[Connection], object] | None = None
     """Makes our tables through a caller's connection if it lacks them; only the test kit does that."""
+    result_runner: Any = None
+    """Runs jobs for whoever waits for a result; only the test kit has one."""
     helpers: tuple[Callable[[str], Helper], ...] = ()
     """What each worker runs in a thread beside its jobs: made with the worker's name."""
     on_dead: list[Receiver] = field(default_factory=list)

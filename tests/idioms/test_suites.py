@@ -47,11 +47,13 @@ def test_the_examples_of_the_how_to(suite: Path) -> None:
     """Also those of other suites, in two processes: one app for each test, for a session, and Celery's fixtures."""
     for file in (APPS / "suites").glob("*.py"):
         shutil.copy(file, suite)
-    said = run(suite, "pytest", "-q", "-n", "2", "--dist", "loadfile")
-    assert re.search(r"\b(\d+) passed", said), said
-    assert "failed" not in said, said
-    assert "error" not in said.lower().replace("raise_errors", ""), said
-    assert said.endswith("exit 0"), said
+    session = "test_rolled_back.py"  # its app context lasts as long as the process
+    for which in (("-n", "2", "--dist", "loadfile", "--ignore", session), (session,)):
+        said = run(suite, "pytest", "-q", *which)
+        assert re.search(r"\b(\d+) passed", said), said
+        assert "failed" not in said, said
+        assert "error" not in said.lower().replace("raise_errors", ""), said
+        assert said.endswith("exit 0"), said
     assert run(suite, "unittest", "-q", "test_unittest").endswith("exit 0")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from billiard.exceptions import TimeLimitExceeded
@@ -18,6 +19,10 @@ from .attempt_outcome import stop_for_cancel
 
 LOOK = 0.25
 """Seconds between two looks whether the job was cancelled."""
+
+
+current_run: ContextVar[CoroutineRun | None] = ContextVar("nightshift_coroutine", default=None)
+"""The coroutine of a task that runs in this context; set in its own asyncio task."""
 
 
 class Bounds(NamedTuple):
@@ -50,6 +55,7 @@ class CoroutineRun:
     async def body(self) -> Any:
         """Await the coroutine; returns its value, or None if it raised: no exception passes through the loop."""
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        current_run.set(self)
         try:
             self._watch()
             if self._cause is not None:  # it came before the coroutine began
@@ -97,7 +103,7 @@ class CoroutineRun:
         if soft:
             self._later(soft, lambda: self.interrupt(SoftTimeLimitExceeded()))
         if hard:
-            self._later(hard, lambda: self._abandon(hard))
+            self._later(hard, lambda: self.abandon(hard))
         if cancelled is not None:
             self._look(cancelled)
 
@@ -113,12 +119,12 @@ class CoroutineRun:
         if len(self._timers) > 3:
             self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()]
 
-    def _abandon(self, seconds: float) -> None:
-        """The hard limit, where no process can be killed: the coroutine gets no further turn."""
+    def abandon(self, seconds: float) -> None:
+        """Called in the loop at the hard limit, where no process can be killed: the coroutine gets no further turn."""
         assert self._loop is not None  # noqa: S101 - its timer has called
         self._error = TimeLimitExceeded(seconds)
         self._ended = self.abandoned = True
         self._loop.stop()
 
 
-__all__ = ["Bounds", "CoroutineRun"]
+__all__ = ["Bounds", "CoroutineRun", "current_run"]

@@ -128,10 +128,15 @@ def _limits_of_ours(task: Any) -> tuple[float | None, float | None]:
     """The soft and the hard limit in seconds, if the pool does not enforce them."""
     if current_process().name != "MainProcess":  # a child, which its parent signals and kills
         return None, None
+    soft, hard = time_limits(task)
+    return soft, None if greenlets.patched() else hard
+
+
+def time_limits(task: Any) -> tuple[float | None, float | None]:
+    """The soft and the hard time limit of the running attempt of ``task``, in seconds."""
     said, conf = task.request.timelimit or (None, None), task.app.conf
     hard = said[0] or task.time_limit or conf.task_time_limit
-    soft = said[1] or task.soft_time_limit or conf.task_soft_time_limit
-    return soft, None if greenlets.patched() else hard
+    return said[1] or task.soft_time_limit or conf.task_soft_time_limit, hard
 
 
 def _loop_runs_here() -> bool:
@@ -148,4 +153,4 @@ def _loop_runs_here() -> bool:
     return True
 
 
-__all__ = ["close_loops", "finished"]
+__all__ = ["close_loops", "finished", "time_limits"]

@@ -14,7 +14,9 @@ from ..domain.job import utcnow
 from ..message.codec import decode, encode
 from ..services import Services
 from .jobs import Arguments, DeadJob, EnqueuedJob, RanJob, call_of, listed, same_call, signature_of
+from .limits import let_pass
 from .loan import lent
+from .results import ResultRunner
 from .running import Runner
 from .schedule import Clock, Timetable
 from .sight import Sight
@@ -151,10 +153,16 @@ class Jobs:
 
         The jobs of the schedule's ticks in that time are enqueued, as Beat does. No job runs yet, and the clock that
         ``datetime.now()`` reads does not change.
+
+        In the body of a job it lets time pass for the job, too: at the soft time limit it raises
+        ``SoftTimeLimitExceeded`` (a coroutine is cancelled), and the hard one ends the attempt as in a worker.
         """
         by = sum(args, timedelta(**time))
         if by <= timedelta():
             raise ValueError(f"travel() goes forward only, not by {by}")
+        let_pass(by.total_seconds(), lambda seconds: self._travel(timedelta(seconds=seconds)))
+
+    def _travel(self, by: timedelta) -> None:
         until = self._clock.now() + by
         for at, entry in self._timetable.ticks(until):
             self._pass(at - self._clock.now())
@@ -170,7 +178,7 @@ class Jobs:
         """Travel to the next delayed job; False if there is none."""
         due = self._sight.next_due()
         if due is not None:
-            self.travel(seconds=max(0.0, due - self._sight.server.now()) + _A_MOMENT)
+            self._travel(timedelta(seconds=max(0.0, due - self._sight.server.now()) + _A_MOMENT))
         return due is not None
 
     # -- the end of jobs -----------------------------------------------------------------------------------
@@ -222,6 +230,7 @@ def opened(app: Flask) -> Iterator[Jobs]:
         sight = Sight(services)
         seen.append(sight)
         runner = Runner(services, sight)
+        services.result_runner = ResultRunner(sight, runner)
         try:
             yield Jobs(services, sight, runner)
         finally:

@@ -21,6 +21,7 @@ from ..observe.skipped import Heard
 from ..services import Services, current
 from .history import URL, MemoryHistory, StillJournal, make_tables
 from .outbox import Lost, StillOutbox
+from .results import NAME
 from .worker import Announcer
 
 
@@ -51,7 +52,7 @@ def _made(services: Services, lost: Lost) -> Services:
         services.settings,
         broker_url=f"memory://{secrets.token_hex(8)}",
         database_url=URL,
-        result_backend=None,
+        result_backend=NAME,
     )
     broker, store = MemoryBroker(settings, now=_now), MemoryHistory()
     made = Services(

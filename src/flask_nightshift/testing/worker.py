@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
+from billiard.exceptions import TimeLimitExceeded
 from celery import _state, bootsteps
 from celery.app import trace
 from celery.concurrency.base import BasePool
@@ -23,9 +24,11 @@ from ..services import Services
 from ..task.attempt_outcome import raised
 from ..task.board import board
 from ..task.coroutines import close_loops
+from ..worker.attempt import Report, ended, over_time
 from ..worker.endings import buried_by_the_broker, is_dropped
 from ..worker.orders import OrderWatch
 from ..worker.pools.solo import JobSolo
+from .limits import Killed, Passed, passed
 
 NAME = "tests@localhost"
 """The name of the worker, in log lines and in the history."""
@@ -83,6 +86,10 @@ class Solo(JobSolo):
                 raise
             except SystemExit:  # as in a worker: the job's process ends
                 raise
+            except Killed as exc:  # as in gevent's pool, which settles it as a killed process
+                if (noted := raised.get()) is not None:
+                    noted.append(TimeLimitExceeded(exc.seconds))
+                return ended(Report("failed", exc.seconds, failure=over_time(exc.seconds)))
             except BaseException as exc:
                 self.interruption = exc
                 raise
@@ -157,6 +164,7 @@ class Worker:
     def _run(self, queue: str) -> list[Exception]:
         errors: list[Exception] = []
         raised.set(errors)
+        passed.set(Passed())
         with self._current():
             self._controller.orders.read_now()
             if queue not in self._celery.amqp.queues.consume_from:

@@ -76,7 +76,7 @@ Ended = tuple[int, tuple[Any, ...], float | None]
 def run_if(still_ours: Callable[[], bool], *args: Any, **options: Any) -> Ended:
     """``run``, in a pool with a queue of its own in this process, unless another worker has taken the job over."""
     if not still_ours():
-        return _ended(Report("taken"))
+        return ended(Report("taken"))
     return run(*args, **options)
 
 
@@ -88,7 +88,7 @@ def run_within(seconds: float | None, still_ours: Callable[[], bool], *args: Any
     return greenlets.within(
         seconds,
         lambda: run_if(still_ours, *args, **options),
-        lambda limit: _ended(Report("failed", limit, failure=over_time(limit))),
+        lambda limit: ended(Report("failed", limit, failure=over_time(limit))),
     )
 
 
@@ -118,7 +118,7 @@ def run(
     try:
         kind = tasks[task]
         if job.durable and (by := ledger.refusal(kind.nightshift, job, request.get("hostname"))) is not None:
-            return _ended(_superseded(request, perf_counter() - began, by))
+            return ended(_superseded(request, perf_counter() - began, by))
         with OriginalOnly(), BegunAttempt(uuid) as outcome, Guarded(kind.backend) as backend:
             shown = message_headers.shown(request)
             if _ordinary.refusal(kind, request, body, content_type) is None:
@@ -137,7 +137,7 @@ def run(
     runtime = perf_counter() - began
     outcome, backend = outcome or AttemptOutcome(uuid), backend or BackendReport()
     report = _report(returned, outcome) if failed else _success(returned, outcome, backend.unstorable)
-    return _ended(report._replace(runtime=runtime, unstored=backend.unstored))
+    return ended(report._replace(runtime=runtime, unstored=backend.unstored))
 
 
 def _superseded(request: dict[str, Any], runtime: float, by: tuple[str, str]) -> Report:
@@ -153,7 +153,8 @@ def _succeeded(value: Any, task: Any, outcome: AttemptOutcome, runtime: float) -
     return 0, tuple(Report("succeeded", runtime, outcome.result, shown, skipped=_plain(outcome))), runtime
 
 
-def _ended(report: Report) -> Ended:
+def ended(report: Report) -> Ended:
+    """How an attempt has ended, as a pool reports it."""
     return int(report.kind != "succeeded"), tuple(report), report.runtime
 
 
