@@ -21,8 +21,8 @@ from . import services
 from .domain.notice import DeadLetterNotice
 from .domain.record import JobRecord
 from .errors import ConfigurationError
-from .options import task as task_options
 from .services import Services
+from .task import of_base
 from .task.current import CurrentJob
 from .task.generators import refuse_generator
 from .task.proxy import TaskProxy
@@ -117,7 +117,7 @@ class Nightshift:
         refuse_generator(function, options.get("name") or function.__name__)
         name = options.get("name") or f"{function.__module__}.{function.__name__}"
         options = {
-            **task_options.checked(options, lambda option: f"{option} of the task {name!r}"),
+            **of_base.checked(options, options.get("base"), lambda option: f"{option} of the task {name!r}"),
             "name": name,
         }
         self._declared.append((function, options))

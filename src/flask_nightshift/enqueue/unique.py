@@ -86,11 +86,17 @@ def uniqueness(name: str, task: Any, options: dict[str, Any], redaction: Redacti
         _UNTIL[unique],
         key,
         float(given.get("unique_for") or getattr(task, "unique_for", None) or KEPT_FOR),
-        given.get("on_duplicate") or getattr(task, "on_duplicate", None) or SKIP,
+        given.get("on_duplicate") or _said(task) or SKIP,
         _signature(task) if key is None else None,
         any(options.get(option) for option in FOLLOWED),
         texts_of(redaction, task),
     )
+
+
+def _said(task: Any) -> str | None:
+    """``on_duplicate`` of ``task``; a base class from elsewhere may have a method of that name."""
+    said = getattr(task, "on_duplicate", None)
+    return said if isinstance(said, str) else None
 
 
 def _key(unique: Uniqueness, args: Any, kwargs: Any) -> str:

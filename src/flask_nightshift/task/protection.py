@@ -35,6 +35,7 @@ from flask import Flask
 from ..domain.context import current_job
 from ..domain.job import is_celery_internal, utcnow
 from ..domain.retry import Dead, decide
+from ..errors import ConfigurationError
 from ..lifetime.copies import OriginalOnly
 from ..message.headers import ref
 from ..options import task as task_options
@@ -45,6 +46,7 @@ from .attempt_outcome import AttemptOutcome, BegunAttempt, end_of_body, failure_
 from .base import JobTask
 from .coroutines import finished
 from .generators import refuse_generator
+from .of_base import is_of
 from .once import run_once
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ _OURS = frozenset(
 )
 _WRITTEN = ("queue", "priority", "expires")
 """Options of ``retry_kwargs`` that go into the message."""
+_ON_DUPLICATE = "on_duplicate"
 _DESCRIBES = ("__module__", "__doc__", "__qualname__", "__annotations__")
 
 
@@ -69,7 +72,7 @@ class Protected(JobTask):
     def on_bound(cls, app: Any) -> None:
         """Check the options of the task, its classes and ``task_annotations``, and complete them."""
         said = cls._said()
-        _check(said, str(cls.name or cls.__qualname__))
+        _check(cls, said, str(cls.name or cls.__qualname__))
         if said.get("queue") is not None:
             # Celery would treat an attribute ``queue`` as an option of each call
             cls.job_queue, cls.queue = said["queue"], None
@@ -203,7 +206,7 @@ def _copy(task: Any) -> Any:
     return fresh
 
 
-def _check(said: Mapping[str, Any], task: str) -> None:
+def _check(cls: type[JobTask], said: Mapping[str, Any], task: str) -> None:
     """Raise ``ConfigurationError`` for a wrong or misspelt option."""
 
     def key(option: str) -> str:
@@ -221,7 +224,7 @@ def _check(said: Mapping[str, Any], task: str) -> None:
                 DURABLE,
                 TAGS_OPTION,
             )
-            if name in values
+            if name in values and not _is_method(cls, name)
         },
         key,
     )
@@ -233,16 +236,27 @@ def _check(said: Mapping[str, Any], task: str) -> None:
             or name in celery.Task.__dict__  # hasattr() would bind that class to an app
         ):
             continue
-        if (meant := task_options.misspelt(name)) is not None:
+        if (meant := task_options.misspelt(name)) is not None and not is_of(cls, name):
             raise task_options.no_such_option(key(name), value, meant)
 
 
 def _check_unique(cls: type[JobTask], task: str) -> None:
     """Check the options of a unique task as the task has them, wherever they come from."""
     names = (*UNIQUE, DURABLE, "acks_late")
+    if cls.unique and _is_method(cls, _ON_DUPLICATE):
+        allowed = (
+            "a base class has a method of this name, and a lock of its own: leave out that class, or unique"
+        )
+        raise ConfigurationError(f"{_ON_DUPLICATE} of the task {task!r}", cls.on_duplicate, allowed)
     task_options.check_unique(
-        {name: getattr(cls, name) for name in names}, lambda option: f"{option} of the task {task!r}"
+        {name: None if _is_method(cls, name) else getattr(cls, name) for name in names},
+        lambda option: f"{option} of the task {task!r}",
     )
+
+
+def _is_method(cls: type[JobTask], name: str) -> bool:
+    """Whether the option ``name`` is a method of a base class from elsewhere, such as celery-singleton's."""
+    return name == _ON_DUPLICATE and inspect.isfunction(inspect.getattr_static(cls, name))
 
 
 def _complete_limits(cls: type[JobTask], said: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.app.registry import TaskRegistry
 
 from ..domain.job import is_celery_internal
-from ..options import task as task_options
+from . import of_base
 from .base import JobTask
 from .generators import refuse_generator
 from .plumbing import CeleryTask
@@ -80,7 +80,7 @@ class TaskMaker(Celery):
         name = instance.name or self.gen_task_name(type(instance).__name__, type(instance).__module__)
         instance = self.adopt(instance)
         instance.name = type(instance).name = name
-        for option, value in _checked(options, name).items():
+        for option, value in _checked(options, name, type(instance)).items():
             setattr(type(instance), option, value)
         return super().register_task(instance)
 
@@ -99,11 +99,11 @@ class TaskMaker(Celery):
             base = CeleryTask
         elif getattr(base, "ignore_result", None) is None and from_library(fun.__module__, self.main):
             options.setdefault("ignore_result", False)  # Celery's default, on which a library relies
-        return super()._task_from_fun(fun, name=name, base=base, **_checked(options, known))
+        return super()._task_from_fun(fun, name=name, base=base, **_checked(options, known, base))
 
 
-def _checked(options: dict[str, Any], task: str) -> dict[str, Any]:
-    return task_options.checked(options, lambda option: f"{option} of the task {task!r}")
+def _checked(options: dict[str, Any], task: str, base: Any) -> dict[str, Any]:
+    return of_base.checked(options, base, lambda option: f"{option} of the task {task!r}")
 
 
 __all__ = ["JobRegistry", "TaskMaker"]
