@@ -9,7 +9,7 @@ from .base import Peer
 LIBRARIES = {
     "nightshift": (
         "nightshift-default", "nightshift-base", "nightshift-prefork", "nightshift-threads", "nightshift-solo",
-        "nightshift-prefork-logged",
+        "nightshift-prefork-logged", "nightshift-traced",
     ),
     "celery": (
         "celery-prefork", "celery-prefork-quorum", "celery-threads", "celery-solo", "lease-transport-prefork",
@@ -29,10 +29,12 @@ LIBRARIES = {
 NAMES = tuple(name for names in LIBRARIES.values() for name in names)
 BASE = "nightshift-base"
 """Nightshift of another commit: only with the parameter ``BASE``."""
+TRACED = "nightshift-traced"
+"""Nightshift with ``otel.instrument()``: see ``tracing.py``."""
 COMPARED = "nightshift-default"
 """The peer that is compared with it, and whose figures the goals judge."""
 ON_REQUEST = (
-    BASE, "nightshift-prefork-logged", "celery-threads", "celery-solo", "lease-transport-prefork",
+    BASE, "nightshift-prefork-logged", TRACED, "celery-threads", "celery-solo", "lease-transport-prefork",
     "lease-transport-solo",
 )  # fmt: skip
 """Peers that run only if ``PEERS`` (or ``BASE``) names them."""
@@ -46,4 +48,4 @@ def find(name: str) -> Peer:
     return next(peer for peer in found if peer.name == name)
 
 
-__all__ = ["BASE", "COMPARED", "DEFAULT", "LIBRARIES", "NAMES", "ON_REQUEST", "Peer", "find"]
+__all__ = ["BASE", "COMPARED", "DEFAULT", "LIBRARIES", "NAMES", "ON_REQUEST", "TRACED", "Peer", "find"]

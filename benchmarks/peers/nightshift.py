@@ -11,11 +11,13 @@ from flask import Flask
 from flask_nightshift import Nightshift
 
 from .. import jobs
-from . import BASE
+from . import BASE, TRACED
 from .base import MEASURES, PROCESSES, RABBITMQ, REDIS, SHORT, THREADS, USUAL, Peer
 
 CONFIGURED = "BENCH_CONFIGURED"
 """Whether the app sets ``MULTIPLIER``; otherwise it sets nothing but the broker's URL."""
+REPORTS = "BENCH_REPORTS"
+"""Whether the app reports to OpenTelemetry."""
 MULTIPLIER = 16
 """The prefetch multiplier for short jobs in docs/performance.md."""
 
@@ -30,7 +32,28 @@ def create_app() -> Flask:
     if os.environ.get(CONFIGURED):
         app.config["NIGHTSHIFT_CELERY"] = {"worker_prefetch_multiplier": MULTIPLIER}
     nightshift.init_app(app)
+    if os.environ.get(REPORTS):
+        _report(app)
     return app
+
+
+def _report(app: Flask) -> None:
+    """Spans as in production, which go nowhere."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    from flask_nightshift import otel
+
+    class Nowhere(SpanExporter):
+        def export(self, spans: Sequence[object]) -> SpanExportResult:  # noqa: ARG002
+            return SpanExportResult.SUCCESS
+
+    def providers() -> otel.Providers:
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+        return otel.Providers(provider)
+
+    otel.instrument(app, providers=providers)
 
 
 @cache
@@ -115,6 +138,17 @@ class BasePeer(NightshiftPeer):
         return {"BENCH_HOME": home, "PYTHONPATH": f"{os.environ.get(commits.SOURCE, '')}{os.pathsep}{ROOT}"}
 
 
+class TracedPeer(NightshiftPeer):
+    """The same with ``otel.instrument()``."""
+
+    name = TRACED
+    measures = frozenset({"enqueue", "drain"})
+    how = "as nightshift-default, with `otel.instrument(app)` and a `BatchSpanProcessor` whose exporter drops the spans"
+
+    def environment(self, home: str) -> Mapping[str, str]:
+        return {"BENCH_HOME": home, REPORTS: "1"}
+
+
 def _flask() -> list[str]:
     return ["flask", "--app", __name__, "jobs"]
 
@@ -122,6 +156,7 @@ def _flask() -> list[str]:
 PEERS: list[Peer] = [
     NightshiftPeer(),
     BasePeer(),
+    TracedPeer(),
     PoolPeer("prefork", 1, PROCESSES, frozenset({"drain", "io"})),
     PoolPeer("threads", PROCESSES, THREADS, USUAL - {"enqueue"}),
     PoolPeer("solo", PROCESSES, 1, SHORT - {"enqueue"}),

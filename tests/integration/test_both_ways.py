@@ -100,6 +100,18 @@ def test_a_watched_worker_goes_celerys_way(valkey: Server, tmp_path: Path, watch
     _are_the_same(seen, short)
 
 
+@pytest.mark.thorough
+def test_our_spans_go_either_way_and_are_the_same(valkey: Server, tmp_path: Path) -> None:
+    with running(tmp_path, valkey.fresh_url(), WATCHED="spans", **_settings(tmp_path)) as system:
+        seen, short = run_both_ways(system, "prefork")
+        ledger, _ = _ledger(system.ledger)
+    assert set(seen["short"]) - short["short"] == NEVER_SHORT
+    _are_the_same(seen, short)
+    spans = {way: sorted(map(json.dumps, ledger[way, "spans"])) for way in WAYS}
+    assert {json.loads(each)[0] for each in spans["short"]} == {"process short", "send short"}
+    assert spans["short"] == spans["celerys"]
+
+
 def _are_the_same(seen: dict[str, dict[str, Any]], short: dict[str, set[str]]) -> None:
     assert not short["celerys"]
     for scenario in seen["short"]:

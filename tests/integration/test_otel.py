@@ -96,7 +96,7 @@ def test_each_way_of_a_job_is_traced(place: Callable[..., Any]) -> None:
         )
         traced.until_done(
             "plain", "flaky at last", "fails", "celerys", "second", "together", "within 4711",
-            "within inner", "committed", "relayed",
+            "within inner", "committed", "relayed", "errback of one", "errback of another",
         )  # fmt: skip
         traced.system.until(lambda: len(traced.system.archived()) == 2, 30, "no dead letters")
         (traced.system.folder / "ledger.repaired").touch()
@@ -160,6 +160,19 @@ def test_each_way_of_a_job_is_traced(place: Callable[..., Any]) -> None:
     assert lost["attributes"]["nightshift.outcome"] == "lost"
     assert lost["attributes"]["error.type"].endswith("WorkerLostError")
     assert lost["parent"] == told.one(ids["killed"][0], "send")["id"]
+
+    # an errback is sent within the attempt that failed; beside it, if that was killed
+    for failed, parent in (
+        (fails, told.of(fails, "process")[0]),
+        (ids["killed"][0], told.one(ids["killed"][0], "send")),
+    ):
+        (errback,) = [
+            span
+            for span in told.spans
+            if span["attributes"].get("messaging.message.conversation_id") == failed
+            and span["attributes"]["messaging.operation.name"] == "send"
+        ]
+        assert (errback["parent"], errback["trace"]) == (parent["id"], parent["trace"])
 
     # a batch: a span for each message, and one for the publish, which links to them
     creates = [told.one(each, "create") for each in ids["many"]]

@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 from ..services import current
 from ..worker import attempt
 from .convention import place
-from .processing import lost, traced
+from .processing import following, lost, traced
 from .sending import TracedBroker, TracedPublisher
 from .tracing import REMEDY, Providers, Tracing, is_contrib_on
 
@@ -37,6 +37,10 @@ class _Reports(Tracing):
     ) -> None:
         """Report an attempt whose process was killed, so that it could not report itself."""
         lost(self, request, queue, began, worker, failure)
+
+    def following(self, headers: Mapping[str, Any], call: Callable[[], None]) -> Callable[[], None]:
+        """``call``, within the context that a message with ``headers`` carries."""
+        return following(headers, call)
 
 
 def instrument(app: Flask, *, mode: str = PARENT, providers: Callable[[], Providers] | None = None) -> None:

@@ -88,6 +88,23 @@ def lost(
     _end(tracing, made, span, queue, max(0.0, (time_ns() - start) / 1e9), failure)
 
 
+def following(headers: Mapping[str, Any], call: Callable[[], None]) -> Callable[[], None]:
+    """``call``, which enqueues what follows a job whose attempt cannot do so, within the context of its message."""
+
+    def within() -> None:
+        token = None
+        with harmless():
+            token = context.attach(context_of(headers))
+        try:
+            call()
+        finally:
+            if token is not None:
+                with harmless():
+                    context.detach(token)
+
+    return within
+
+
 def _started(
     tracing: Tracing,
     made: Instruments,
@@ -144,4 +161,4 @@ def outcome_of(report: Report, request: Mapping[str, Any]) -> str:
     return "skipped" if report.skipped is not None else report.kind
 
 
-__all__ = ["lost", "outcome_of", "traced"]
+__all__ = ["following", "lost", "outcome_of", "traced"]

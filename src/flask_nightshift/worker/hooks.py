@@ -151,7 +151,10 @@ def revocation_of(request: Any, reason: str) -> Callable[[], None]:
 
 
 def tell(request: Any, call: Callable[[], None]) -> None:
-    """Hand ``call`` to the announcer."""
+    """Hand ``call`` to the announcer; the errbacks that it enqueues follow the job in its trace."""
+    tracing = request.app.services.tracing
+    if tracing is not None:
+        call = tracing.following(vars(_context(request)), call)
     request.app.announcer.tell(request.id, request.type, call)
 
 

@@ -215,8 +215,8 @@ def _relayed() -> list[str]:
 SCENARIOS: dict[str, Any] = {
     "plain": lambda: [add.delay("plain").id],
     "flaky": lambda: [flaky.delay("flaky", 2).id],
-    "fails": lambda: [fails.delay("fails").id],
-    "killed": lambda: [killed.delay("killed").id],
+    "fails": lambda: [fails.apply_async(("fails",), link_error=add.si("errback of one")).id],
+    "killed": lambda: [killed.apply_async(("killed",), link_error=add.si("errback of another")).id],
     "many": lambda: add.enqueue_many([("many",)] * 3),
     "celerys": lambda: [jobs.celery.send_task("add", ("celerys",), exchange="", routing_key="celery").id],
     "chain": lambda: [each.id for each in _ids(chain(add.si("first"), add.si("second")).apply_async())],

@@ -1,6 +1,7 @@
 """What the jobs of ``waysapp.py`` and their worker note, as JSON lines; ``WATCHED`` names what watches the worker.
 
-That is ``signals`` (receivers of those that Celery's tracer sends), ``sentry`` or ``otel``.
+That is ``signals`` (receivers of those that Celery's tracer sends), ``sentry``, ``otel`` (Celery's instrumentation) or
+``spans`` (our own).
 """
 
 from __future__ import annotations
@@ -172,8 +173,32 @@ def watch_with_opentelemetry() -> None:
     CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]
 
 
+def watch_with_spans(app: Any) -> None:
+    """Our own spans."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+    from flask_nightshift import otel
+
+    class Written(SpanExporter):
+        def export(self, spans: Any) -> Any:
+            for span in spans:
+                told = dict(span.attributes or {})
+                events = [{"name": event.name, **(event.attributes or {})} for event in span.events]
+                note("spans", span.name, kind=span.kind.name, status=span.status.status_code.name, events=events,
+                     attributes=told, links=len(span.links), root=span.parent is None)  # fmt: skip
+            return SpanExportResult.SUCCESS
+
+    def providers() -> otel.Providers:
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(Written()))
+        return otel.Providers(provider)
+
+    otel.instrument(app, providers=providers)
+
+
 WATCHERS = {"signals": watch_signals, "sentry": watch_with_sentry, "otel": watch_with_opentelemetry}
-if os.environ.get("WATCHED") and "worker" in sys.argv:
+if os.environ.get("WATCHED") in WATCHERS and "worker" in sys.argv:
     WATCHERS[os.environ["WATCHED"]]()
 
 

@@ -16,7 +16,7 @@ from celery import chain, chord, group, signals
 from flask import Flask, g
 
 from flask_nightshift.worker import ordinary
-from waynotes import Noted, jobs, note
+from waynotes import Noted, jobs, note, watch_with_spans
 from waytasks import (
     appends,
     called,
@@ -72,6 +72,8 @@ def create_app() -> Flask:
             raise {"error": RuntimeError, "exit": SystemExit}[g.tears[1]]("in the teardown")
 
     if "worker" in sys.argv:
+        if os.environ.get("WATCHED") == "spans":
+            watch_with_spans(app)
         logging.getLogger("ways").addHandler(Noted())
         logging.getLogger("celery.app.trace").addHandler(Noted())
     return app
