@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from broker_harness import a_job
 from flask_nightshift import ConfigurationError, DeadLetterNotice, Nightshift, PermanentFailure
 from flask_nightshift.dead_letters import notices
 from flask_nightshift.domain.job import DeadLetter, Failure, Reason, utcnow
+from flask_nightshift.outbox import writing
+from flask_nightshift.outbox.rows import row_of
 from flask_nightshift.services import letter_url
 from flask_nightshift.testing import in_memory
 from servers import Server, wait_for
@@ -111,6 +114,21 @@ def test_a_function_that_hangs_holds_up_nothing(valkey: Server, tmp_path: Path) 
         (line,) = worker.lines("dead_letters.notices_dropped")
         assert line["letters"] == 2
         assert len(_told(path)) == 1
+
+
+def test_beat_tells_what_its_relay_has_buried_before_it_ends(valkey: Server, tmp_path: Path) -> None:
+    path = tmp_path / "notices"
+    path.touch()
+    damaged = row_of(a_job(), task="fine", queue="celery", due=None)._replace(message=b"\xc1")
+    settings = {"FLASK_APP": "noticeapp", "NOTICES": str(path), "SLOW": "2"}
+    with running(tmp_path, valkey.fresh_url(), **settings) as system:
+        with system.store() as store, store.begin() as connection:
+            writing.write(connection, [damaged])
+        beat = system.beat()
+        system.until(lambda: system.archived(), 40, "nothing is buried")
+        assert not _told(path)
+        beat.stop()
+    assert [each["job_id"] for each in _told(path)] == [damaged.job_id]
 
 
 def test_in_the_test_kit_and_with_several_apps(tmp_path: Path) -> None:

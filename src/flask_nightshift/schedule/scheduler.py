@@ -87,6 +87,8 @@ class JobScheduler(Scheduler):
         super().close()
         for relay in self._relays:
             relay.stop()
+        if self.services.on_dead:  # what a relay has buried
+            self.services.notices.stop()
         self.memory.close()
 
     def tick(self, *_: Any, **__: Any) -> float:

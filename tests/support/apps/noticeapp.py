@@ -22,6 +22,7 @@ def raises(notice: DeadLetterNotice) -> None:
 
 @jobs.on_dead
 def writes(notice: DeadLetterNotice) -> None:
+    time.sleep(float(os.environ.get("SLOW", "0")))
     told = {**dataclasses.asdict(notice), "text": str(notice), "app": current_app.name, "pid": os.getpid()}
     with open(os.environ["NOTICES"], "a", encoding="utf-8") as notices:
         notices.write(json.dumps(told, default=str) + "\n")
