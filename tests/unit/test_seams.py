@@ -85,6 +85,7 @@ OUR_PATCHES = {
     "deadline": "daemon",
     "ResultWaits._register": "backend",
     "extend": "aapply_async adelay aget apply_async_on_commit delay_on_commit",
+    "let_pass": "seconds",
     "observe": "disabled",
     "protect": "__class__",
     "serve": "max_content_length max_form_memory_size",

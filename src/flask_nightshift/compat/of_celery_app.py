@@ -145,6 +145,14 @@ SEAMS = (
               "A thread of ours reads what the result backend sends to the coroutines of an app."),
     ),
     *of(
+        "celery.backends.base:SyncBackendMixin",
+        override("wait_for", "RunningResults", "In a test, who waits for a result has the jobs run."),
+    ),
+    *of(
+        "celery.backends.cache:CacheBackend",
+        override("supports_native_join", "RunningResults", "In a test, a group waits for its members one after the other."),
+    ),
+    *of(
         "celery.backends.rpc:RPCBackend",
         patch("oid", "ResultWaits", "The jobs of coroutines name one reply queue."),
         read("result_consumer", "_Hearing _close", "What reads the replies, or Redis's messages, for a result backend."),
