@@ -30,7 +30,9 @@ def test_a_queue_is_paused_and_resumed_with_a_reason(dashboard: Dashboard) -> No
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("status").first).to_contain_text("mail is paused")
     expect(mail).to_contain_text("paused")
-    expect(mail).to_contain_text("the mail server <b>moves</b>")
+    expect(page.locator(".note")).to_have_text(
+        re.compile("mail was paused .* by ada: the mail server <b>moves</b>")
+    )
     job = dashapp.quick.delay("waits")
     expect(mail.locator("[data-label=Ready]")).to_have_text("1")  # live
     dashboard.look(page, "queues-paused")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flask_nightshift.domain.job import JobState, Outcome
 from flask_nightshift.domain.record import AttemptRecord, JobRecord
-from flask_nightshift.web.dashboard import attempts, charts, tracebacks, words
+from flask_nightshift.web.dashboard import attempts, charts, rendering, tracebacks, words
 
 NOW = datetime(2026, 11, 27, 18, 0, tzinfo=UTC)
 SHOWN_TRACEBACK = """Traceback (most recent call last):
@@ -67,10 +67,27 @@ def test_compact_numbers(value: float, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(12, "12/s"), (0.5, "30/min"), (1 / 900, "4/h"), (0, "0/min"), (None, "\u2013")]
+    ("value", "said"),
+    [
+        (1200, "1,200/s"),
+        (12, "12/s"),
+        (0.5, "30/min"),
+        (0.016, "58/h"),
+        (1 / 900, "4/h"),
+        (0, "0/min"),
+        (None, "\u2013"),
+    ],
 )
 def test_rates(value: float | None, said: str) -> None:
     assert words.rate(value) == said
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("mail.send_receipt", "mail.<wbr>send_<wbr>receipt"), ("ada@example.org", "ada@<wbr>example.<wbr>org"),
+    ("plain", "plain"), ("", ""), ("<b>.\x1b&", "&lt;b&gt;.<wbr>\\x1b&amp;"),
+])  # fmt: skip
+def test_long_names_break_at_their_joints(name: str, said: str) -> None:
+    assert rendering.breakable(name) == said
 
 
 def test_other_words() -> None:

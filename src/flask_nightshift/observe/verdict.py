@@ -15,9 +15,10 @@ from ..domain.job import Outcome
 from ..outbox.claims import Backlog
 from ..store.heartbeats import WorkerRow
 from ..text.counts import plural
+from ..text.spans import span
 from .health import Check
 from .queues import QueueRow
-from .waiting.words import clock, span
+from .waiting.words import clock
 
 LATE = 300.0
 """Seconds that the oldest job of a queue waits from which on that is worth a warning."""

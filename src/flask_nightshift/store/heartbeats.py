@@ -18,6 +18,7 @@ from sqlalchemy import Connection, DateTime, delete, func, select
 
 from ..domain.job import utcnow
 from ..domain.pools import DEFAULT, POOLS
+from ..text.spans import span
 from . import Store, upsert
 from . import tables as t
 
@@ -150,12 +151,11 @@ def known_tasks(store: Store, names: Collection[str]) -> dict[str, KnownTasks]:
 def problem(worker: WorkerHeartbeat, now: datetime) -> str:
     """Why ``worker`` is unhealthy at ``now``; empty if it is healthy."""
     if (silent := now - worker.seen_at) > FRESH:
-        return f"not heard of for {silent.total_seconds():.0f} s"
+        return f"not heard of for {span(silent)}"
     if -silent > FRESH:
-        early = -silent.total_seconds()
-        return f"last heard of {early:.0f} s in the future: a clock was set back, and nothing came since"
+        return f"last heard of {span(-silent)} in the future: a clock was set back, and nothing came since"
     if (stuck := now - worker.loop_at) > FRESH and not _excused(worker, now):
-        return f"{_STUCK} for {stuck.total_seconds():.0f} s"
+        return f"{_STUCK} for {span(stuck)}"
     return ""
 
 

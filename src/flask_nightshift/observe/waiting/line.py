@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from ...brokers.values import Place, Where
 from ...text.counts import plural
+from ...text.spans import span
 from .values import Facts, Pace
-from .words import span
 
 
 def load(facts: Facts) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from ...brokers.values import Where
 from ...domain.job import JobState, Outcome
+from ...text.spans import span
 from ..unheard import near
 from . import line
 from .values import SOON, Cause, Facts, Reason
-from .words import clock, span
+from .words import clock
 
 
 def in_outbox(facts: Facts) -> Reason | None:

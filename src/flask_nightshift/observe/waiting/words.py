@@ -1,20 +1,11 @@
-"""Words for durations, times and jobs."""
+"""Words for times and jobs."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ...domain.job import JobState
 from ...domain.relatives import Relative
-
-
-def span(length: timedelta) -> str:
-    """A duration in words: ``12 s``, ``3 min``, ``2 h``, ``5 days``."""
-    seconds = max(0.0, length.total_seconds())
-    for limit, unit, size in ((120, "s", 1), (7_200, "min", 60), (172_800, "h", 3_600)):
-        if seconds < limit:
-            return f"{round(seconds / size)} {unit}"
-    return f"{round(seconds / 86_400)} days"
 
 
 def clock(moment: datetime | None) -> str:
@@ -45,4 +36,4 @@ def state(one: Relative) -> str:
     return f"is {one.state}"
 
 
-__all__ = ["clock", "named", "span", "state"]
+__all__ = ["clock", "named", "state"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +25,7 @@ from .routing import ROUTES, Kind, Route
 
 LIVE = "live"
 """The block of a template that is polled."""
+_JOINTS = re.compile(r"(?<=[._@/])")
 
 
 @cache
@@ -51,6 +53,7 @@ def environment() -> Environment:
         without=_without,
     )
     made.filters["slug"] = slug
+    made.filters["breakable"] = breakable
     made.globals["plural"] = plural
     return made
 
@@ -157,6 +160,11 @@ def ticked(text: str) -> Markup:
     return Markup("").join(code.format(part) if index % 2 else part for index, part in enumerate(parts))
 
 
+def breakable(text: str) -> Markup:
+    """A name that a line may break after its dots and underscores."""
+    return Markup("<wbr>").join(escape(printable(part)) for part in _JOINTS.split(text))
+
+
 def arguments(job: ListedJob) -> str:
     """The arguments of a job in one line, without what says that there are none."""
     return " ".join(text for text in (job.args, job.kwargs) if text and text not in ("()", "{}", "[]"))
@@ -173,6 +181,7 @@ def _nav() -> list[Route]:
 __all__ = [
     "Closed",
     "arguments",
+    "breakable",
     "closed",
     "environment",
     "live_part",

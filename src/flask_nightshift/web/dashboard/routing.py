@@ -37,8 +37,8 @@ About = Callable[[Call], str]
 Again = Callable[[Call, str], View]
 
 MODULES = (
-    "overview", "jobs", "job", "letters", "letter", "editing", "delayed", "schedules", "queues", "workers", "locks",
-    "bulk", "audit",
+    "overview", "jobs", "job", "tasks", "letters", "letter", "editing", "delayed", "schedules", "queues", "workers",
+    "locks", "bulk", "audit",
 )  # fmt: skip
 """The modules of ``pages/``, in the order of the navigation."""
 

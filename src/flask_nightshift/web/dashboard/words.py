@@ -87,9 +87,9 @@ def rate(per_second: float | None) -> str:
     if per_second == 0:
         return "0/min"
     for size, unit in ((1, "s"), (60, "min"), (3_600, "h")):
-        if per_second * size >= 0.95 or unit == "h":
+        if per_second * size >= 0.995 or unit == "h":
             value = per_second * size
-            return f"{value:.0f}/{unit}" if value >= 9.95 else f"{value:.2g}/{unit}"
+            return f"{value:,.0f}/{unit}" if value >= 9.95 else f"{value:.2g}/{unit}"
     return NONE
 
 

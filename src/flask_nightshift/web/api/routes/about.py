@@ -10,10 +10,11 @@ from ....domain.actor import PERMISSIONS
 from ....errors import DatabaseUnavailable
 from ....observe import front, trends
 from ....observe import overview as overviews
+from ....observe import tasks as by_task
 from ....observe import workers as seen
 from ..call import Call
 from ..routing import get
-from ..shapes.overview import SystemTrend, TrendWanted, Verdict
+from ..shapes.overview import SystemTrend, Tasks, TasksWanted, TrendWanted, Verdict
 from ..shapes.system import Me, Overview, Workers
 
 PATIENCE = 20.0
@@ -63,6 +64,18 @@ def overview_trend(call: Call) -> Any:
     if not found.ok:
         raise DatabaseUnavailable(f"{found.error}")
     return found.value.as_dict()
+
+
+@get("/tasks", Tasks, query=TasksWanted)
+def tasks(call: Call) -> Any:
+    """Each task over the last hour, day or 30 days (`month`): how often it ran and failed, how long it took and waited.
+
+    The sums of a day are up to one minute old, those of 30 days up to ten.
+    """
+    found = by_task.kept(call.services, trends.Period(call.query.period), timeout=PATIENCE)
+    if not found.ok:
+        raise DatabaseUnavailable(f"{found.error}")
+    return found.value.as_dict(by_task.Order(call.query.order))
 
 
 @get("/workers", Workers)

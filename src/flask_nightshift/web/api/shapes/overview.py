@@ -67,4 +67,46 @@ class TrendWanted(Shape):
     period: Annotated[Period, Meta(description="The last hour, day, or 30 days.")] = "hour"
 
 
-__all__ = ["SystemTrend", "TrendWanted", "Verdict"]
+class TaskTotals(Shape):
+    """The attempts of a task that ended, by how they ended.
+
+    ``failed`` is the share of them that were retried or died, 0 to 1; ``seconds`` is the sum of their runtimes. The
+    quantiles are in seconds, null if none was measured.
+    """
+
+    task: str
+    queues: list[str]
+    ended: int
+    succeeded: int
+    retried: int
+    died: int
+    others: int
+    failed: float
+    seconds: float
+    runtime_p50: float | None
+    runtime_p95: float | None
+    wait_p95: float | None
+
+
+class Tasks(Shape):
+    """The tasks of which an attempt ended within the period."""
+
+    period: Period
+    since: At
+    until: At
+    tasks: list[TaskTotals]
+
+
+class TasksWanted(Shape):
+    """How far back, and in which order."""
+
+    period: Annotated[Period, Meta(description="The last hour, day, or 30 days.")] = "hour"
+    order: Annotated[
+        Literal["busiest", "failing", "slowest", "name"],
+        Meta(
+            description="By the sum of the runtimes, by deaths and retries, by the runtime of 95 %, or by name."
+        ),
+    ] = "busiest"
+
+
+__all__ = ["SystemTrend", "Tasks", "TasksWanted", "TrendWanted", "Verdict"]

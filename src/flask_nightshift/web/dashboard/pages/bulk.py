@@ -33,6 +33,13 @@ _MEANS = {
     bulk.RUN: "They go to the heads of their queues, and run as soon as a worker is free.",
 }
 
+_OPTIONS: dict[str, Callable[[Any], tuple[str, str]]] = {
+    "queue": lambda value: ("Sent to the queue", f"{value}"),
+    "force": lambda _: ("Also", "discarded ones, and messages that are no jobs"),
+    "kill": lambda _: ("Jobs that run", "are killed"),
+}
+"""What the page says of an action's options."""
+
 
 @page("/bulk", title="Bulk actions", nav="Bulk actions")
 def bulk_actions(call: Call) -> View:
@@ -90,6 +97,7 @@ def bulk_action(call: Call) -> View:
         "bulk_action.html",
         action=found,
         about=bulk.about(found, texts=call.may(VIEW_ARGS)),
+        options=[_OPTIONS[name](value) for name, value in found.options.items() if name in _OPTIONS],
         left=_left(call, found),
         may_cancel=not found.ended and _may_cancel(call, found),
         section="bulk_actions",

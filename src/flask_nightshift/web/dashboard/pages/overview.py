@@ -31,10 +31,14 @@ def overview(call: Call) -> View:
     workers = seen.workers or []
     ready = [row.ready for row in seen.queues if row.ready is not None]
     waiting = sum(ready) if ready else None
+    troubles = [
+        (each, call.url(each.about) if each.about in ROUTES else "") for each in seen.verdict.troubles
+    ]
     return show(
         "overview.html",
         seen=seen,
-        troubles=[(each, call.url(each.about) if each.about in ROUTES else "") for each in seen.verdict.troubles],
+        troubles=troubles,
+        worst=next((url for each, url in troubles[:1] if each.about != call.endpoint), ""),
         charts=trend_charts.all_of(seen.trend) if seen.trend else (),
         tabs=[(text, call.here(period=None if each is Period.HOUR else each.value), each is period)
               for each, text in PERIODS.items()],

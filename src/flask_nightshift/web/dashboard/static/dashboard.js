@@ -55,6 +55,9 @@
   };
   setInterval(keepTimes, 1000);
 
+  // On a phone the navigation scrolls: show where we are.
+  document.querySelector(".nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // Colours.
   const themes = document.querySelector("[data-themes]");
   if (themes) {
@@ -102,7 +105,9 @@
     }
     if (event.target.matches("input[data-pick], input[data-pick-all]")) counted();
   });
-  const showAll = () => { for (const all of document.querySelectorAll("input[data-pick-all]")) all.hidden = false; };
+  const showAll = () => {  // what the server hides, because it means nothing without this script
+    for (const each of document.querySelectorAll("[data-pick-all], [data-scripted]")) each.hidden = false;
+  };
   showAll();
 
   // The keyboard.
@@ -125,8 +130,9 @@
   const row = () => rows().find((each) => each.id && each.id === current);
   const go = (letter) => {
     const links = [...document.querySelectorAll(".nav a")];
-    const found = links.find((each) => each.textContent.trim().toLowerCase().startsWith(letter));
-    if (found) found.click();
+    const found = links.filter((each) => each.textContent.trim().toLowerCase().startsWith(letter));
+    const here = found.findIndex((each) => each.hasAttribute("aria-current"));
+    if (found.length) found[(here + 1) % found.length].click();
   };
   const help = document.getElementById("help");
   let prefix = false;
