@@ -125,11 +125,12 @@ def fill(
             write_jobs(connection, [row for row, _ in batch])
             if attempts := [attempt for _, found in batch for attempt in found]:
                 connection.execute(insert(tables.attempts), attempts)
-    with store.begin(timeout=120) as connection:
-        rows = list(_totals(now, days, chance))
-        for at in range(0, len(rows), 500):
+    rows = list(_totals(now, days, chance))  # before the transaction, which the database ends if it idles
+    for at in range(0, len(rows), 500):
+        with store.begin(timeout=120) as connection:
             add_totals(connection, rows[at : at + 500])
-        if schedules:
+    if schedules:
+        with store.begin(timeout=120) as connection:
             connection.execute(insert(tables.schedules), list(_schedules(schedules, now)))
     if letters:
         archive(store, _letters(letters, now, chance), worker=WORKERS[0], known=TASKS.__contains__)
