@@ -51,7 +51,7 @@ def test_a_worker_is_seen_as_it_reported_itself(store: Store) -> None:
         (worker(seen=1, loop=40, pool="solo"), "its loop has been stuck for 40 s"),
         (worker(seen=1, loop=40, pool="solo", busy=running(40, 300)), ""),
         (worker(seen=1, loop=40, pool="solo", busy=running(40, None)), ""),
-        (worker(seen=1, loop=400, pool="solo", busy=running(400, 300)), "its loop has been stuck for 400 s"),
+        (worker(seen=1, loop=400, pool="solo", busy=running(400, 300)), "its loop has been stuck for 7 min"),
     ],
     ids=["fresh", "silent", "stuck", "stuck while busy", "solo, idle", "solo, in its time", "solo, no limit",
          "solo, over time"],
