@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_look_ahead import enqueue, ledger
 
+from aheads import enqueue, ledger
 from system import running
 
 JOBS = 400

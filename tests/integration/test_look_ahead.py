@@ -15,6 +15,7 @@ import psutil
 import pytest
 from kombu import Connection
 
+from aheads import enqueue, ledger
 from flask_nightshift.message.headers import deliveries
 from servers import RabbitMQ
 from system import System, running
@@ -24,18 +25,6 @@ SLOW = 60.0
 PROMISE = 0.2
 """Seconds for which a short job may wait while a child is free."""
 POOLS = ("prefork", "threads", "solo", "gevent")
-
-
-def ledger(system: System) -> dict[int, dict[str, float]]:
-    """When each job that has ended began and ended, by its number."""
-    lines = system.ledger.read_text().splitlines() if system.ledger.exists() else []
-    pairs = (line.split(" ", 1) for line in lines)
-    return {int(number): json.loads(noted) for number, noted in pairs}
-
-
-def enqueue(system: System, count: int, slow: dict[int, float]) -> None:
-    """Enqueue jobs, some of them slow: their seconds by their numbers."""
-    system.python(f"import aheadapp; aheadapp.create_app(); aheadapp.enqueue({count}, {slow!r})")
 
 
 class Sample(NamedTuple):
@@ -175,7 +164,7 @@ def test_what_a_busy_worker_took_ahead_goes_back_in_order_to_rabbitmq(
         worker = system.worker("--pool", pool, "--concurrency", "1")
         enqueue(system, 50, {})
         system.until(lambda: len(ledger(system)) == 50, 30, "they do not end")
-        channel = connection.default_channel
+        channel: Any = connection.default_channel
         ready = lambda: channel.queue_declare("celery", passive=True).message_count  # noqa: E731
         enqueue(
             system, 6, {0: SLOW}
