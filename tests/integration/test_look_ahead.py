@@ -156,27 +156,6 @@ def test_what_a_busy_worker_took_ahead_goes_back_in_order_and_uncounted(
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_what_a_busy_worker_took_ahead_goes_back_in_order_to_rabbitmq(
-    rabbitmq: RabbitMQ, tmp_path: Path, pool: str
-) -> None:
-    url = rabbitmq.fresh_url()
-    with running(tmp_path, url, FLASK_APP="aheadapp") as system, Connection(url) as connection:
-        worker = system.worker("--pool", pool, "--concurrency", "1")
-        enqueue(system, 50, {})
-        system.until(lambda: len(ledger(system)) == 50, 30, "they do not end")
-        channel: Any = connection.default_channel
-        ready = lambda: channel.queue_declare("celery", passive=True).message_count  # noqa: E731
-        enqueue(
-            system, 6, {0: SLOW}
-        )  # few, so that a busy machine takes all: they go back when the queue is empty
-        system.until(lambda: ready() >= 4, 30, "they do not go back")  # it may take one again
-        worker.kill_tree()
-        system.until(lambda: ready() == 6, 30, "the running one does not come back")
-        bodies = [json.loads(channel.basic_get("celery", no_ack=True).body) for _ in range(6)]
-    assert [args[0] for args, _, _ in bodies if args[0]] == list(range(1, 6))
-
-
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_that_stops_returns_what_has_not_begun_uncounted_to_rabbitmq(
     rabbitmq: RabbitMQ, tmp_path: Path, pool: str
 ) -> None:

@@ -45,6 +45,12 @@ class Worker:
     def pause_suspects(self) -> None:
         self.suspects_wait = True
 
+    def turn(self) -> None:
+        """Make the calls that wait for the loop."""
+        calls, self.later = self.later, []
+        for call in calls:
+            call()
+
     def wait(self, *names: str) -> None:
         """Jobs of these names wait for a place."""
         self.controller.semaphore._waiting.extend((print, (request(name),), {}) for name in names)
@@ -98,16 +104,34 @@ def test_what_no_child_takes_goes_back_as_soon_as_another_worker_may_run_it(
     worker.missed = {"b"}
 
     worker.line._look()
+    worker.turn()
     assert worker.returned == ["b"]
     assert [args[0].id for _, args, _ in worker.line.waiting] == ["a", "c"]
     assert worker.line.stalled
     assert worker.suspects_wait
 
     worker.missed = {"a", "c"}
-    looks, worker.later = worker.later, []
-    for look in looks:
-        look()
+    worker.turn()
+    worker.turn()
     assert worker.returned == ["b", "a", "c"]
+
+
+def test_what_waits_for_a_place_goes_back_together_with_what_the_pool_returns(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_nightshift.worker.line.AHEAD", 0.0)
+    worker.wait("young")
+    requests = [args[0] for _, args, _ in worker.line.waiting]
+    monkeypatch.setattr("flask_nightshift.worker.line.reserved_requests", [request("old"), *requests])
+    asked: list[set[str]] = []
+    worker.pool = SimpleNamespace(unstarted=1, take_back_unstarted=asked.append)
+    worker.missed = {"old", "young"}
+    worker.line._look()
+    assert asked == [{"old", "young"}]
+    worker.line.leave([request("old")])  # as the pool has it leave, a moment later
+    assert not worker.returned
+    worker.turn()
+    assert sorted(worker.returned) == ["old", "young"]
 
 
 @pytest.mark.parametrize(
