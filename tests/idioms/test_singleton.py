@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from celery_singleton import Singleton  # type: ignore[import-untyped]
-from celery_singleton.exceptions import DuplicateTaskError  # type: ignore[import-untyped]
+from celery_singleton import Singleton
+from celery_singleton.exceptions import DuplicateTaskError
 from flask import Flask
 
 import singletonapp

@@ -458,7 +458,9 @@ def test_the_schedule_is_steered(ops: Ops) -> None:
     assert "nothing-to-skip" in str(api("POST", f"{entry}/skip-next", 409))
 
 
-def test_an_outage_is_a_503_and_a_repeated_request_is_done(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_is_a_503_and_what_it_cut_off_is_not_repeated(
+    ops: Ops, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api, key = Api(ops.app), {"Idempotency-Key": "k"}
     with ops.services.store.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE nightshift_tokens RENAME TO away")
@@ -477,7 +479,9 @@ def test_an_outage_is_a_503_and_a_repeated_request_is_done(ops: Ops, monkeypatch
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert "secret" not in answer.text
     monkeypatch.undo()
-    assert api("POST", "/schedule/plain/run-now", headers=key)["job_id"]
+    answer = api.ask("POST", "/schedule/plain/run-now", headers=key)
+    assert (answer.status_code, answer.json["code"]) == (409, "outcome-unknown")
+    assert api("POST", "/schedule/plain/run-now", headers={"Idempotency-Key": "another"})["job_id"]
 
 
 class TestGuest:

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from celery_singleton import Singleton  # type: ignore[import-untyped]
+from celery_singleton import Singleton
 from flask import Flask
 
 from flask_nightshift import Nightshift
