@@ -38,7 +38,8 @@ def _chapter(context: click.Context) -> str:
         _help(command),
         f"```text\n{' '.join(usage.split())}\n```",
     ]
-    options = [record for each in command.get_params(context) if (record := each.get_help_record(context))]
+    given = [each for each in command.get_params(context) if isinstance(each, click.Option)]
+    options = [record for each in given if (record := each.get_help_record(context))]
     if rows := [(code(names), plain(" ".join(text.split()))) for names, text in options if names != "--help"]:
         parts.append(table(("option", "meaning"), rows))
     return "\n\n".join(parts)

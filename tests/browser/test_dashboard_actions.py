@@ -141,6 +141,7 @@ def test_dead_letters_go_to_another_queue(use: Open, dashboard: Dashboard) -> No
     said(page, "1 dead letter replayed.")
     page.goto(f"{dashboard.url}/letters/letter?letter_id={fourth}")
     hands.press(button(page, "Discard"))
+    hands.press(button(page, "Discard 1 dead letter"))
     said(page, "1 dead letter discarded.")
 
     page.goto(f"{dashboard.url}/letters?task=dash.quick")
@@ -188,8 +189,12 @@ def test_running_jobs_are_cancelled_and_killed(use: Open, gate: str, dashboard: 
     hands = use(f"/jobs/{first}")
     page = hands.page
     hands.press(button(page, "Cancel"))
+    hands.write(page.get_by_label("Reason"), "no longer wanted")
+    hands.press(button(page, "Cancel the job"))
     said(page, "A job that does not ask goes on")
     assert dashapp.jobs.job(first).state == "running"
+    hands.press(button(page, "Cancel and stop it"))
+    hands.write(page.get_by_label("Reason"), "it hangs")
     hands.press(button(page, "Cancel and stop it"))
     said(page, "was told to stop the job")
     until(first, "cancelled")
@@ -220,6 +225,8 @@ def test_a_delayed_job_and_a_bulk_action(use: Open, dashboard: Dashboard) -> Non
     page.goto(f"{dashboard.url}/bulk/plan?do=discard&task=dash.quick")
     hands.write(page.get_by_label("At most this many per second"), "1")
     hands.press(button(page, "Discard 60 dead letters"))
+    hands.press(button(page, "Cancel the rest"))
+    hands.write(page.get_by_label("Reason"), "too many")
     hands.press(button(page, "Cancel the rest"))
     said(page, "Cancelled after")
     page.goto(f"{dashboard.url}/bulk/plan?do=discard&task=dash.quick")

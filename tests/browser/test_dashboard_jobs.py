@@ -48,7 +48,9 @@ class TestJobs:
         expect(page.locator("[data-state]").first).to_have_text("running")
         expect(page.get_by_role("progressbar", name="Progress")).to_have_attribute("value", "3")
         dashboard.look(page, "job-running")
-        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Cancel and stop it").click()
+        page.get_by_label("Reason").fill("it hangs")
+        dashboard.look(page, "job-ask-to-stop")
         page.get_by_role("button", name="Cancel and stop it").click()
         expect(page.get_by_role("status").first).to_contain_text("was told to stop the job")
         expect(page.locator("[data-state]").first).to_have_text("cancelled")  # it is live
@@ -66,8 +68,8 @@ class TestJobs:
             expect(page.locator("[data-state]").first).to_have_text("succeeded")
         else:
             expect(page.get_by_role("button", name="Run now")).to_have_count(0)
-            page.on("dialog", lambda dialog: dialog.accept())
             page.get_by_role("button", name="Cancel").click()
+            page.get_by_role("button", name="Cancel the job").click()
             expect(page.get_by_role("status").first).to_contain_text("cancelled")
 
     @ONE

@@ -52,7 +52,7 @@ def post(ops: Ops, path: str, **fields: Any) -> tuple[int, str]:
     ("path", "fields", "action", "target"),
     [
         ("/queues/purge/now", {"queue": "mail", "confirm": "mail"}, "purge", "queue mail"),
-        ("/jobs/cancel", {"job_id": "0" * 32}, "cancel", f"job {'0' * 32}"),
+        ("/jobs/cancel", {"job_id": "0" * 32, "asked": "yes"}, "cancel", f"job {'0' * 32}"),
         ("/jobs/run-now", {"job_id": "0" * 32, "queue": "mail"}, "run", f"job {'0' * 32}"),
         ("/delayed/run", {"id": ["0" * 32, "1" * 32]}, "run", f"jobs {'0' * 32}, {'1' * 32}"),
         ("/schedules/run", {"name": "nightshift.prune"}, "run", "entry nightshift.prune"),

@@ -262,5 +262,11 @@ def test_permissions_are_those_of_the_action(ops: Ops) -> None:
     assert "view_args" in Pages(ops, "mia: view cancel").get("/bulk/plan?do=cancel&q=secret", 403)
     dan = Pages(ops, "dan: view discard")
     assert "Cancel the rest" in dan.get(f"/bulk/action?action_id={begun.id}")
-    dan.post("/bulk/cancel", action_id=begun.id)
+    asked = dan.post("/bulk/cancel", 200, action_id=begun.id)
+    assert "What is done stays done" in asked
+    assert bulk.find(ops.services, begun.id).state == "waiting"
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', asked))
+    dan.post("/bulk/cancel", **fields, why="too many")
     assert bulk.find(ops.services, begun.id).state == "cancelled"
+    (row, *_) = audit.page(ops.services).actions
+    assert (row.action, row.why) == ("cancel", "too many")

@@ -39,13 +39,9 @@ class Mouse:
 
 
 class Keyboard(Mouse):
-    """Tab, Enter, Space and letters; questions of the page are answered with yes."""
+    """Tab, Enter, Space and letters."""
 
     options: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, page: Page) -> None:
-        super().__init__(page)
-        page.on("dialog", lambda dialog: dialog.accept())
 
     def press(self, what: Locator) -> None:
         self._reach(what)

@@ -36,6 +36,18 @@ Answers = TypeVar("Answers", bound=Callable[..., Response])
 About = Callable[[Call], str]
 Again = Callable[[Call, str], View]
 
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a page of its own asks before an action: the text, the words of the button, and where "no" leads."""
+
+    said: str
+    verb: str
+    back: str
+
+
+Asks = Callable[[Call], Question]
+
 MODULES = (
     "overview", "jobs", "job", "tasks", "letters", "letter", "editing", "delayed", "schedules", "queues", "workers",
     "locks", "bulk", "audit",
@@ -70,6 +82,7 @@ class Route:
     verb: str = ""
     about: About | None = None
     again: Again | None = None
+    asks: Asks | None = None
 
 
 ROUTES: dict[str, Route] = {}
@@ -97,12 +110,14 @@ def action(
     verb: str = "",
     name: str = "",
     again: Again | None = None,
+    asks: Asks | None = None,
 ) -> Callable[[Acts], Acts]:
     """Declare a change, a POST to ``rule`` by an actor with ``permission``.
 
     The audit calls it ``verb`` (default: the permission). ``about`` says on what it acts, as the form names it, and
     raises ``Refused`` for a form that is not usable; then there is no row. ``recorded``: the operation writes the row
     itself, so there is no ``about``. ``again`` shows the form again after ``ArgumentsRefused`` or ``DuplicateJob``.
+    ``asks`` is asked on a page of its own, with a field for the reason, unless the form has ``asked``.
     """
     if recorded is (about is not None):
         raise RuntimeError(f"{rule}: say either what it is about, or that its operation records it")
@@ -120,6 +135,7 @@ def action(
                 verb=called,
                 about=about,
                 again=again,
+                asks=asks,
             )
         )
         return run

@@ -19,7 +19,7 @@ from ...text.failures import told
 from . import cookies, guard, rendering, routing, sessions
 from .answers import polled, sealed, see_other
 from .call import Answer, Call, Done, Refused, View
-from .routing import Kind, Route
+from .routing import Kind, Question, Route
 from .sessions import Keys
 
 logger = logging.getLogger("flask_nightshift.http")
@@ -111,6 +111,9 @@ def _act(call: Call, route: Route, keys: Keys) -> Response:
     guard.check_origin(request)
     guard.check_token(request, keys, call.actor)
     guard.check_permission(call.actor, route.permission)
+    if route.asks is not None and route.about is not None and call.text("asked") != "yes":
+        route.about(call)  # refuses a form that is not usable before anybody is asked
+        return _shown(call, _asked(call, route.asks(call)), keys)
     try:
         done = _done(call, route)
     except (errors.ArgumentsRefused, errors.DuplicateJob) as exc:
@@ -122,6 +125,23 @@ def _act(call: Call, route: Route, keys: Keys) -> Response:
     response = see_other(done.to)
     cookies.say(response, call, keys, done)
     return response
+
+
+def _asked(call: Call, question: Question) -> View:
+    """The page that asks; its form has the fields of the one that was sent."""
+    fields = {name: call.texts(name) for name in call.request.form if name not in (guard.TOKEN_FIELD, "why")}
+    return View(
+        "confirm.html",
+        {
+            "title": "Are you sure?",
+            "said": question.said,
+            "post": call.endpoint,
+            "fields": fields | {"asked": "yes"},
+            "verb": question.verb,
+            "back": question.back,
+            "why": True,
+        },
+    )
 
 
 def _done(call: Call, route: Route) -> Answer:

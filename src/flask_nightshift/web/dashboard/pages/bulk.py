@@ -14,7 +14,7 @@ from ....operations import bulk
 from ....operations.dead_letters import Filters as LetterFilters
 from ....text.moments import moment
 from ..call import Call, Done, Refused, View, show
-from ..routing import action, page
+from ..routing import Question, action, page
 
 ROWS = 50
 FORCE = "force"
@@ -105,7 +105,15 @@ def bulk_action(call: Call) -> View:
 
 
 @action(
-    "/bulk/cancel", permission="view", verb="cancel", about=lambda call: f"bulk action {_to_cancel(call).id}"
+    "/bulk/cancel",
+    permission="view",
+    verb="cancel",
+    about=lambda call: f"bulk action {_to_cancel(call).id}",
+    asks=lambda call: Question(
+        "Cancel the rest of the bulk action? What is done stays done.",
+        "Cancel the rest",
+        call.url("bulk_action", action_id=_to_cancel(call).id),
+    ),
 )
 def cancel_bulk_action(call: Call) -> Done:
     """End a bulk action; who may do what it does may end it, too."""

@@ -14,7 +14,7 @@ from ....operations import cancelling, copies, delayed
 from ....operations import jobs as lookup
 from .. import attempts
 from ..call import Call, Done, Refused, View, show
-from ..routing import action, page
+from ..routing import Question, action, page
 
 LONGEST = 20_000
 """Characters of arguments and of a result that the page shows."""
@@ -55,7 +55,15 @@ def odd_job(call: Call) -> View:
     return job(call, call.text("job_id"))
 
 
-@action("/jobs/cancel", permission="cancel", about=lambda call: f"job {_given(call)}")
+def _ask_to_cancel(call: Call) -> Question:
+    job_id = _given(call)
+    back = call.url("job", job_id=job_id)
+    if call.text("kill") == "yes":
+        return Question(f"Stop the process that runs the job {job_id}?", "Cancel and stop it", back)
+    return Question(f"Cancel the job {job_id}?", "Cancel the job", back)
+
+
+@action("/jobs/cancel", permission="cancel", about=lambda call: f"job {_given(call)}", asks=_ask_to_cancel)
 def cancel_job(call: Call) -> Done:
     """Cancel the job ``job_id``; with ``kill``, stop it if it runs."""
     given = _given(call)

@@ -13,7 +13,7 @@ from ....operations.dead_letters import ArchivedLetter, Filters, Result
 from ....text.counts import plural
 from ....text.moments import iso_time
 from ..call import Call, Done, Refused, View, show
-from ..routing import action, page
+from ..routing import Question, action, page
 
 ROWS = 50
 """Incidents, or letters, on one page; also the number of letters that one form acts on."""
@@ -146,10 +146,20 @@ def replay_letters(call: Call) -> Done:
     return _told(call, "replayed", done)
 
 
-@action("/letters/discard", permission="discard", about=_about)
+@action(
+    "/letters/discard",
+    permission="discard",
+    about=_about,
+    asks=lambda call: _ask_to_discard(call, len(_chosen(call).ids or ())),
+)
 def discard_letters(call: Call) -> Done:
     """Put the letters ``id`` away: their jobs do not run."""
     return _told(call, "discarded", dead_letters.discard(call.services, _chosen(call)))
+
+
+def _ask_to_discard(call: Call, count: int) -> Question:
+    letters, what = plural(count, "dead letter"), "Its job" if count == 1 else "Their jobs"
+    return Question(f"Discard {letters}? {what} will not run.", f"Discard {letters}", _back(call))
 
 
 def _told(call: Call, done: str, result: Result) -> Done:

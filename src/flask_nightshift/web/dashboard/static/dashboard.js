@@ -77,10 +77,9 @@
     show();
   }
 
-  // Forms that ask first, and forms that are sent once.
+  // Forms are sent once.
   document.addEventListener("submit", (event) => {
     const form = event.target;
-    if (form.dataset.ask && !window.confirm(form.dataset.ask)) { event.preventDefault(); return; }
     if (form.method !== "post") return;
     if (form.dataset.sent) { event.preventDefault(); return; }
     form.dataset.sent = "1";
