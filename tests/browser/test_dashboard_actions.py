@@ -224,7 +224,7 @@ def test_a_delayed_job_and_a_bulk_action(use: Open, dashboard: Dashboard) -> Non
     letters(current().store, 60, task="dash.quick", args=["letter %"])
     page.goto(f"{dashboard.url}/bulk/plan?do=discard&task=dash.quick")
     hands.write(page.get_by_label("At most this many per second"), "1")
-    hands.press(button(page, "Discard 60 dead letters"))
+    hands.press(page.get_by_role("button", name=re.compile(r"Discard \d+ dead letters")))
     hands.press(button(page, "Cancel the rest"))
     hands.write(page.get_by_label("Reason"), "too many")
     hands.press(button(page, "Cancel the rest"))

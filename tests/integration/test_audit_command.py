@@ -57,6 +57,8 @@ def test_every_command_that_changes_something_is_recorded(ops: Ops) -> None:
     done("pause", "queue mail", 1, "pause", "mail", "--reason", "because")
     done("resume", "queue mail", 1, "resume", "mail", *why)
     done("purge", "queue mail", 1, "purge", "mail", "--yes", *why)
+    ops.send.delay(2)
+    ops.services.journal.flush(5)
     done("cancel", "jobs with task=mail.send", 1, "cancel", "--task", "mail.send", "--yes", *why)
     done(
         "discard",

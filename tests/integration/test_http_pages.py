@@ -89,7 +89,7 @@ def test_bulk_actions_and_incidents(ops: Ops, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(letters_page, "MOST_INCIDENTS", 2)
     assert len(shown(ops, "/nightshift/bulk", "Older")) == 3
     pages = shown(ops, "/nightshift/letters?sort=count&show=all", "More")
-    assert [re.findall(r">(mail\.\d)</a>", page) for page in pages] == [
+    assert [re.findall(r">(mail\.\d)</a>", page.replace("<wbr>", "")) for page in pages] == [
         ["mail.3", "mail.2"],
         ["mail.1", "mail.0"],
         ["mail.4"],

@@ -134,7 +134,7 @@ def test_the_user_may_do_nothing_else(managed: Managed) -> None:
     assert " ".join(sorted(allowed - used - SELDOM)) == ""
     assert not {name.partition("|")[0] for name in allowed} & NEVER
     with managed.client(managed.url) as client, pytest.raises(NoPermissionError):
-        client.get("another:app")
+        client.get("foreign:app")
 
 
 def test_what_is_published_is_what_the_doctor_tries() -> None:

@@ -57,15 +57,17 @@ def check(services: Services, filters: Filters) -> None:
         )
 
 
-def unarchived(services: Services) -> int | None:
+def unarchived(services: Services, *, max_age: float = 0.0) -> int | None:
     """The number of dead letters still in the broker, which a running worker archives.
 
-    None if the broker does not answer within ``UNARCHIVED_SECONDS``.
+    An answer may be ``max_age`` seconds old. None if the broker does not answer within ``UNARCHIVED_SECONDS``.
     """
     questions = {
         "dead-unarchived": lambda: sum(depth.ready for depth in services.broker.depths([DEAD_QUEUE]))
     }
-    (answer,) = bounded_calls.of(services).gather(questions, timeout=UNARCHIVED_SECONDS, max_age=1.0).values()
+    (answer,) = (
+        bounded_calls.of(services).gather(questions, timeout=UNARCHIVED_SECONDS, max_age=max_age).values()
+    )
     found: int | None = answer.value
     return found
 

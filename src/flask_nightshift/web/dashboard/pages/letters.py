@@ -64,7 +64,7 @@ def letters(call: Call) -> View:
             ("Largest", call.here(sort="count", after=None), wanted.by_count),
         ],
         bulk={"task": wanted.task, "reason": wanted.reason, "since": since.isoformat() if since else None},
-        unarchived=dead_letters.unarchived(call.services),
+        unarchived=dead_letters.unarchived(call.services, max_age=1.0),
     )
 
 
