@@ -31,8 +31,8 @@ AT_ONCE = 4
 """Pages that are asked at the same time."""
 FROM_THE_BROKER = {"ask_purge", "locks"}
 """Pages that show nothing but what the broker knows; with Redis and Valkey."""
-WITHOUT_DATABASE = {"overview", "queues", "ask_pause", "ask_purge", "locks", "ask_to_release"}
-"""Pages that need no database; with Redis and Valkey, where the broker has the locks."""
+WITHOUT_DATABASE = {"overview", "tasks", "queues", "ask_pause", "ask_purge", "locks", "ask_to_release"}
+"""Pages that need no database, or show what they found before; with Redis and Valkey, where the broker has the locks."""
 
 
 @dataclass(frozen=True)
