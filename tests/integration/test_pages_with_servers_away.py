@@ -32,7 +32,7 @@ AT_ONCE = 4
 FROM_THE_BROKER = {"ask_purge", "locks"}
 """Pages that show nothing but what the broker knows; with Redis and Valkey."""
 WITHOUT_DATABASE = {"overview", "tasks", "queues", "ask_pause", "ask_purge", "locks", "ask_to_release"}
-"""Pages that need no database, or show what they found before; with Redis and Valkey, where the broker has the locks."""
+"""Pages that need no database, or show what they found before; the broker has the locks in Redis and Valkey."""
 
 
 @dataclass(frozen=True)
