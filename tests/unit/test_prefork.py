@@ -64,7 +64,7 @@ class Turned:
     def words(self, name: str) -> list[str]:
         return [word for word, _ in self.told[name]]
 
-    def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 40.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, self.told

@@ -48,7 +48,7 @@ class Wait:
         self.looked: asyncio.Future[None] = self._loop.create_future()
         self.ended = False
         """Whether it was told how the job ended, or nobody waits any more."""
-        self.registered = False
+        self.is_registered = False
         """Whether the backend knows of it."""
         self.due = 0.0
 
@@ -74,7 +74,7 @@ class Wait:
     def unregister(self) -> None:
         """Have the backend forget it; raises what the backend raises."""
         self.backend.remove_pending_result(self)
-        self.registered = False
+        self.is_registered = False
 
     def _iter_meta(self, **_: Any) -> Iterator[Any]:
         """As Celery asks an ``AsyncResult`` to look."""
@@ -127,7 +127,7 @@ class ResultWaits(Work):
     def give_up(self, wait: Wait) -> None:
         """Nobody waits any more."""
         wait.ended = True
-        if wait.registered:
+        if wait.is_registered:
             self._given_up.append(wait)
             self._wake()
 
@@ -212,7 +212,7 @@ class _Hearing(Work):
 
     def add(self, wait: Wait) -> None:
         """Tell the backend of ``wait``, and look whether its job has ended already. Raises what the backend raises."""
-        backend, wait.registered = wait.backend, True
+        backend, wait.is_registered = wait.backend, True
         backend.add_pending_result(wait, start_drainer=False)
         self._consumer = backend.result_consumer
         self._consumer.on_wait_for_pending(wait)
