@@ -125,6 +125,10 @@ TWINS = {
 ON_VALKEY = {"rabbitmq-postgres": "valkey-sqlite", "rabbitmq": "valkey"}
 """The same, for the files in ``ONE_BROKER``."""
 LEFT_OUT = (
+    "browser/test_shop_page.py", "chaos/test_command.py", "integration/test_look_ahead.py",
+    "integration/test_pages_with_servers_away.py", "integration/test_shop_tasks.py", "integration/test_ticks.py",
+    "integration/test_transport_celery.py", "integration/test_transport_gevent.py", "integration/test_worker_imports.py",
+    "integration/test_worker_upgrade.py",
     "browser/test_docs_site.py", "idioms/test_move.py", "idioms/test_web_servers.py",
     "integration/test_alerts_fire.py", "integration/test_app_migrations.py", "integration/test_benchmarks.py",
     "integration/test_bounds.py", "integration/test_celery_worker.py", "integration/test_early_acks.py",
@@ -138,7 +142,9 @@ ONE_BROKER = (
     "integration/test_attempts_told_by_jobs.py", "integration/test_both_ways.py", "integration/test_bulk",
     "integration/test_copies_in_workers.py", "integration/test_dead_letters.py", "integration/test_durable.py",
     "integration/test_endings.py", "integration/test_once", "integration/test_otel.py", "integration/test_http_api",
-    "integration/test_system.py", "integration/test_task_classes.py",
+    "integration/test_system.py", "integration/test_task_classes.py", "integration/test_why_waiting.py",
+    "integration/test_pause.py", "integration/test_unique_jobs.py", "integration/test_replay.py",
+    "integration/test_settlement_faults.py", "integration/test_list.py",
 )  # fmt: skip
 """Files whose tests ``QUICK=1`` runs on Valkey alone, if they have a twin: little of their code knows brokers."""
 FAULTS_ALONE = ("worker-tree-kill", "child-kill", "broker-kill", "connection-cut", "mixed")
