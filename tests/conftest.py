@@ -127,8 +127,8 @@ ON_VALKEY = {"rabbitmq-postgres": "valkey-sqlite", "rabbitmq": "valkey"}
 LEFT_OUT = (
     "browser/test_shop_page.py", "chaos/test_command.py", "integration/test_look_ahead.py",
     "integration/test_pages_with_servers_away.py", "integration/test_shop_tasks.py", "integration/test_ticks.py",
-    "integration/test_transport_celery.py", "integration/test_transport_gevent.py", "integration/test_worker_imports.py",
-    "integration/test_worker_upgrade.py",
+    "integration/test_transport_celery.py", "integration/test_transport_gevent.py",
+    "integration/test_worker_imports.py", "integration/test_worker_upgrade.py",
     "browser/test_docs_site.py", "idioms/test_move.py", "idioms/test_web_servers.py",
     "integration/test_alerts_fire.py", "integration/test_app_migrations.py", "integration/test_benchmarks.py",
     "integration/test_bounds.py", "integration/test_celery_worker.py", "integration/test_early_acks.py",
