@@ -398,6 +398,7 @@ class RabbitMQ(Server):
         self.erl(f"vm_memory_monitor:set_vm_memory_high_watermark({'0.00001' if on else '0.6'})")
 
     def close(self) -> None:
+        super().kill()  # nobody needs its tables any more
         super().close()
         self.epmd.kill()
         self.epmd.wait(5)
