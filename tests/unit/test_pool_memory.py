@@ -71,7 +71,7 @@ def test_a_slot_that_is_written_meanwhile_is_read_whole() -> None:
             slot.mark(ticket)
             slot.run(ticket, ticket)
 
-    seen = set()
+    seen: set[int] = set()
     with forked(write):
         begin = time.monotonic()
         while time.monotonic() < begin + 0.5 or (len(seen) <= 10 and time.monotonic() < begin + 10):
