@@ -20,16 +20,13 @@ from flask_nightshift.operations import audit, queues
 from flask_nightshift.operations.pauses import operator
 from flask_nightshift.store.tables import MAX_TARGET
 from flask_nightshift.store.tables import audit as table
-from opsapp import Ops, opened
+from opsapp import Ops, opened, opened_on
 from servers import free_port
 
 
 @pytest.fixture(params=["valkey", "rabbitmq"])
 def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ops]:
-    config = {}
-    if request.param == "rabbitmq":
-        config["NIGHTSHIFT_DATABASE_URL"] = request.getfixturevalue("postgres").fresh_url()
-    with opened(tmp_path, request.getfixturevalue(request.param).fresh_url(), **config) as made:
+    with opened_on(request, tmp_path) as made:
         warm(made)
         yield made
 

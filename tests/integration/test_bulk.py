@@ -36,7 +36,7 @@ from flask_nightshift.store import bulk_actions as rows
 from flask_nightshift.store.tables import bulk_actions as table
 from flask_nightshift.store.tables import dead_letters as letters_table
 from flask_nightshift.store.tables import jobs, outbox
-from opsapp import Ops, opened
+from opsapp import Ops, opened, opened_on
 from servers import Valkey
 
 ANN = Actor("ann")
@@ -44,10 +44,7 @@ ANN = Actor("ann")
 
 @pytest.fixture(params=["valkey", "rabbitmq"])
 def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ops]:
-    config = {}
-    if request.param == "rabbitmq":
-        config["NIGHTSHIFT_DATABASE_URL"] = request.getfixturevalue("postgres").fresh_url()
-    with opened(tmp_path, request.getfixturevalue(request.param).fresh_url(), **config) as made:
+    with opened_on(request, tmp_path) as made:
         warm(made)
         yield made
 

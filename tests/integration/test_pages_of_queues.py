@@ -22,7 +22,7 @@ from flask_nightshift.observe import audit, delayed
 from flask_nightshift.observe.jobs import Filters as JobFilters
 from flask_nightshift.operations import bulk
 from flask_nightshift.operations.dead_letters import Filters
-from opsapp import Ops, opened
+from opsapp import Ops, opened, opened_on
 
 HOSTILE = '"><script>alert(1)</script>\x1b[31m'
 
@@ -61,10 +61,7 @@ def followed(pages: Pages, to: str) -> str:
 
 @pytest.fixture(params=["valkey", "rabbitmq"])
 def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ops]:
-    config: dict[str, Any] = {"NIGHTSHIFT_DASHBOARD_AUTH": who, "SECRET_KEY": "k"}
-    if request.param == "rabbitmq":
-        config["NIGHTSHIFT_DATABASE_URL"] = request.getfixturevalue("postgres").fresh_url()
-    with opened(tmp_path, request.getfixturevalue(request.param).fresh_url(), **config) as made:
+    with opened_on(request, tmp_path, NIGHTSHIFT_DASHBOARD_AUTH=who, SECRET_KEY="k") as made:
         warm(made)
         yield made
 

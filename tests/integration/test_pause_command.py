@@ -13,15 +13,12 @@ import pytest
 from flask_nightshift.domain.job import utcnow
 from flask_nightshift.domain.orders import Pause
 from flask_nightshift.operations.pauses import operator
-from opsapp import Ops, opened
+from opsapp import Ops, opened_on
 
 
 @pytest.fixture(params=["valkey", "rabbitmq"])
 def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ops]:
-    config = {}
-    if request.param == "rabbitmq":
-        config["NIGHTSHIFT_DATABASE_URL"] = request.getfixturevalue("postgres").fresh_url()
-    with opened(tmp_path, request.getfixturevalue(request.param).fresh_url(), **config) as made:
+    with opened_on(request, tmp_path) as made:
         made.all_well()
         yield made
 

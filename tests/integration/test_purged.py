@@ -17,7 +17,7 @@ from flask_nightshift.domain.job import JobRef, JobState, utcnow
 from flask_nightshift.domain.record import JobRecord
 from flask_nightshift.operations import purged, queues
 from flask_nightshift.store import purges
-from opsapp import Ops, opened
+from opsapp import Ops, opened_on
 
 CANCELLED, QUEUED = JobState.CANCELLED, JobState.QUEUED
 
@@ -26,10 +26,7 @@ CANCELLED, QUEUED = JobState.CANCELLED, JobState.QUEUED
     params=["valkey", pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.postgres])]
 )
 def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ops]:
-    config = {}
-    if request.param == "rabbitmq":
-        config["NIGHTSHIFT_DATABASE_URL"] = request.getfixturevalue("postgres").fresh_url()
-    with opened(tmp_path, request.getfixturevalue(request.param).fresh_url(), **config) as made:
+    with opened_on(request, tmp_path) as made:
         warm(made)
         yield made
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from click.testing import Result
 from flask import Flask
@@ -27,6 +27,9 @@ from flask_nightshift.message.burial import DEAD_QUEUE
 from flask_nightshift.message.envelope import Envelope
 from flask_nightshift.services import Services
 from flask_nightshift.store import heartbeats
+
+if TYPE_CHECKING:
+    import pytest
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "shop.py", line 3, in send\nOSError: refused'
 
@@ -176,6 +179,15 @@ def publishes(ops: Ops) -> bool:
         return bool(ops.enqueue())
     except BrokerUnavailable:
         return False
+
+
+@contextmanager
+def opened_on(request: pytest.FixtureRequest, folder: Path, **config: Any) -> Iterator[Ops]:
+    """As ``opened``, on the broker of the fixture's parameter: ``valkey`` with SQLite, ``rabbitmq`` with PostgreSQL."""
+    if request.param == "rabbitmq":
+        config["NIGHTSHIFT_DATABASE_URL"] = request.getfixturevalue("postgres").fresh_url()
+    with opened(folder, request.getfixturevalue(request.param).fresh_url(), **config) as made:
+        yield made
 
 
 @contextmanager

@@ -20,11 +20,6 @@ from ..dropping import drop
 from . import delayed, recorded, unended, unpublished
 from .portion import NotUnderstood, NotYet, Portion, restored
 
-MOST_COUNTED = 1_000_000
-"""Jobs after which a count stops."""
-_BEYOND = "~"
-"""After each id that begins with the same characters."""
-
 
 def extent(services: Services, action: str, filters: Filters) -> tuple[int, Position | None]:
     """The number of jobs on which ``action`` would act, and the latest of them by time and id."""
@@ -36,11 +31,11 @@ def extent(services: Services, action: str, filters: Filters) -> tuple[int, Posi
             if delayed.fits(services, filters)
             else recorded.extent(services, wanted)
         )
-    count = job_counts.count(services.store, wanted, limit=MOST_COUNTED).number
+    count = job_counts.count(services.store, wanted, limit=recorded.MOST_COUNTED).number
     latest = listed.page(services.store, wanted, limit=1).jobs
     waiting = unpublished.count(services, wanted)
     if waiting:
-        return count + waiting, Position(utcnow(), _BEYOND)
+        return count + waiting, Position(utcnow(), recorded.BEYOND)
     return count, _place(latest[0]) if latest else None
 
 
@@ -63,7 +58,7 @@ def carry_out(portion: Portion) -> None:
     _require_room(portion.services, portion.size)
     if unpublished.carry_out(portion, wanted):
         return
-    begin = action.reached or Position(action.last.at, action.last.id + _BEYOND)
+    begin = action.reached or Position(action.last.at, action.last.id + recorded.BEYOND)
     page = listed.page(portion.services.store, wanted, limit=portion.size, after=_after(begin))
     met = done = 0
     for some in portion.steps(page.jobs):

@@ -117,7 +117,8 @@ def action(
     The audit calls it ``verb`` (default: the permission). ``about`` says on what it acts, as the form names it, and
     raises ``Refused`` for a form that is not usable; then there is no row. ``recorded``: the operation writes the row
     itself, so there is no ``about``. ``again`` shows the form again after ``ArgumentsRefused`` or ``DuplicateJob``.
-    ``asks`` is asked on a page of its own, with a field for the reason, unless the form has ``asked``.
+    ``asks`` is asked on a page of its own, with a field for the reason, unless the form has ``asked``; it raises
+    ``Refused``, too.
     """
     if recorded is (about is not None):
         raise RuntimeError(f"{rule}: say either what it is about, or that its operation records it")

@@ -111,8 +111,7 @@ def _act(call: Call, route: Route, keys: Keys) -> Response:
     guard.check_origin(request)
     guard.check_token(request, keys, call.actor)
     guard.check_permission(call.actor, route.permission)
-    if route.asks is not None and route.about is not None and call.text("asked") != "yes":
-        route.about(call)  # refuses a form that is not usable before anybody is asked
+    if route.asks is not None and call.text("asked") != "yes":
         return _shown(call, _asked(call, route.asks(call)), keys)
     try:
         done = _done(call, route)

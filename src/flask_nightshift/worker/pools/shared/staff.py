@@ -164,9 +164,14 @@ def _is_idle(child: Process) -> bool:
 
 
 def _described(status: int) -> str:
-    if status == FULL:
-        return "it may open no more files: its jobs leave files or connections open"
-    return f"exit code {status}" if status >= 0 else signal.Signals(-status).name
+    if status < 0:
+        return signal.Signals(-status).name
+    why = (
+        ": it may open no more files, because its jobs leave files or connections open"
+        if status == FULL
+        else ""
+    )
+    return f"exit code {status}{why}"
 
 
 __all__ = ["Staff"]
