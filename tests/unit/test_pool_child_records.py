@@ -388,6 +388,21 @@ def test_a_child_leaves_after_its_jobs_and_says_so() -> None:
         assert gate[1] >= 9
 
 
+def test_jobs_that_were_taken_back_do_not_count_among_those_of_a_child() -> None:
+    """Else a child may end without having run one; its end has all waiting jobs taken back, and so on for ever."""
+    gate = Gate()
+    with driven(1, Work(lambda _: gate.wait(), stays=lambda jobs: jobs < 2)) as pool:
+        pool.submit()
+        pool.until(lambda: pool.of(Started))
+        for job in [pool.submit() for _ in range(5)]:
+            pool.pool.take_back(job)
+        second = pool.submit()
+        pool.until(lambda: len(pool.of(Returned)) == 5)
+        gate.open()
+        pool.until(lambda: pool.end_of(second))
+        assert len({end.child for end in pool.of(Ended)}) == 1
+
+
 def test_begin_is_called_with_the_index_and_a_child_that_cannot_begin_is_replaced_later() -> None:
     gate = Gate()
 

@@ -126,9 +126,9 @@ class Child:
     def _serve(self) -> None:
         jobs = 0
         while taken := self._take():
-            self.handle(taken)
-            jobs += 1
-            if self._is_full or self._is_to_leave() or not self._work.stays(jobs):
+            ran = self.handle(taken)
+            jobs += ran
+            if self._is_full or self._is_to_leave() or (ran and not self._work.stays(jobs)):
                 break
         self._tell()
 
@@ -148,14 +148,14 @@ class Child:
     def _is_to_leave(self) -> bool:
         return bool(self._signals.told_to_end) or self._slot.leaves
 
-    def handle(self, taken: Taken) -> None:
-        """Run one job, unless it was taken back."""
+    def handle(self, taken: Taken) -> bool:
+        """Run one job, unless it was taken back; whether it ran."""
         ticket = taken.ticket
         self._slot.mark(ticket)
         if not self._may_start(ticket):
             self._end(End(ticket, Kind.REFUSED, 0, 0, b""))
             self._slot.clear()
-            return
+            return False
         started = time.monotonic_ns()
         self._slot.run(ticket, started)
         if taken.announce:
@@ -168,6 +168,7 @@ class Child:
             self._is_full = not self._reports.send(ticket, body)
             kind, body = Kind.PARCEL if final else Kind.OPEN_PARCEL, b""
         self._end(End(ticket, kind, started, runtime, body))
+        return True
 
     def _may_start(self, ticket: int) -> bool:
         """Whether the job may start; waits while the fence is closed. False once it was taken back."""
