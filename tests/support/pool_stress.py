@@ -1,6 +1,6 @@
 """Kill and freeze the children of a pool at every step of a job's way, and account for every job.
 
-    PYTHONPATH=tests/support python -m pool_stress JOBS [KILLS [SEED]]
+    PYTHONPATH=tests/support python -m pool_stress JOBS [KILLS [SEED [MOST_JOBS]]]
 
 Three things go wrong at a time. Each child kills or stops itself at random steps. Another process kills and stops
 children, or tells them to end, at any moment. The parent takes jobs back, terminates some, closes the fence and
@@ -39,6 +39,8 @@ STEPS = (
     "in the ring",
 )
 LARGE = 200_000
+DEFAULTS = ("25", "0", "0")
+"""KILLS, SEED and MOST_JOBS; 0 is no limit."""
 
 
 class Ledger:
@@ -181,10 +183,18 @@ class Stress:
     """The parent: submits ``jobs`` jobs, hands in again what was returned or lost, and keeps the books.
 
     ``kills``: how many a second by another process; ``mischief``: how probable a kill or stop is at each step.
+    ``most_jobs``: jobs after which a child is replaced; None is no limit.
     """
 
     def __init__(
-        self, jobs: int, *, children: int = 4, kills: float = 20.0, mischief: float = 0.0015, seed: int = 0
+        self,
+        jobs: int,
+        *,
+        children: int = 4,
+        kills: float = 20.0,
+        mischief: float = 0.0015,
+        seed: int = 0,
+        most_jobs: int | None = None,
     ) -> None:
         self.jobs, self.kills, self.seed = jobs, kills, seed
         self.chance = Random(seed)
@@ -197,9 +207,8 @@ class Stress:
         self.running: list[int] = []
         self.next_job = 1
         mischievous = Mischief(self.ledger, mischief)
-        self.pool = DrivenPool(
-            children, Work(self.body(mischievous)), self.hear, child=child_class(mischievous), depth=40
-        )
+        work = Work(self.body(mischievous), stays=lambda jobs: most_jobs is None or jobs < most_jobs)
+        self.pool = DrivenPool(children, work, self.hear, child=child_class(mischievous), depth=40)
 
     def body(self, mischief: Mischief) -> Any:
         starts = self.ledger.starts
@@ -328,8 +337,8 @@ class Stress:
 
 
 def main() -> None:
-    jobs, kills, seed = (int(value) for value in [*sys.argv[1:], "25", "0"][:3])
-    figures = Stress(jobs, kills=float(kills), seed=seed).run(3600)
+    jobs, kills, seed, most_jobs = (int(value) for value in [*sys.argv[1:], *DEFAULTS[len(sys.argv) - 2 :]])
+    figures = Stress(jobs, kills=float(kills), seed=seed, most_jobs=most_jobs or None).run(3600)
     print(json.dumps(figures, indent=2))
     sys.exit(bool(figures["faults"]))
 

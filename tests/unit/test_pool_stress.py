@@ -19,3 +19,11 @@ def test_no_job_is_lost_and_none_runs_twice_while_children_are_killed_and_frozen
     assert figures["kills"] > 20
     assert figures["stops"] > 5
     assert figures["kills at a step"].keys() == set(STEPS)
+
+
+@pytest.mark.timeout(120 + JOBS // 20)
+def test_likewise_while_each_child_is_replaced_after_two_jobs() -> None:
+    jobs = JOBS // 10
+    figures = Stress(jobs, kills=10, mischief=0.001, most_jobs=2).run(100 + jobs / 5)
+    assert not figures["faults"], figures
+    assert figures["Ended"] == jobs
