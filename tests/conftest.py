@@ -134,7 +134,9 @@ LEFT_OUT = (
     "integration/test_bounds.py", "integration/test_celery_worker.py", "integration/test_early_acks.py",
     "integration/test_frozen_worker.py", "integration/test_innocents.py", "integration/test_many_apps.py",
     "integration/test_names_and_queues.py", "integration/test_poor_systems.py", "integration/test_shop_strangers.py",
-    "integration/test_worker_servers.py",
+    "integration/test_worker_servers.py", "chaos/test_redis.py", "integration/test_prune_much.py",
+    "integration/test_shop_http.py", "integration/test_transport_server_states.py",
+    "integration/test_transport_upgrade.py",
 )  # fmt: skip
 """Files that ``QUICK=1`` leaves out, because CI has 30 minutes: their tests are long, and others meet the same code."""
 ONE_BROKER = (
@@ -144,9 +146,15 @@ ONE_BROKER = (
     "integration/test_endings.py", "integration/test_once", "integration/test_otel.py", "integration/test_http_api",
     "integration/test_system.py", "integration/test_task_classes.py", "integration/test_why_waiting.py",
     "integration/test_pause.py", "integration/test_unique_jobs.py", "integration/test_replay.py",
-    "integration/test_settlement_faults.py", "integration/test_list.py",
+    "integration/test_settlement_faults.py", "integration/test_list.py", "chaos/test_outbox.py",
+    "integration/test_audit_command.py", "integration/test_changed_arguments.py", "integration/test_cli_hostile.py",
+    "integration/test_history_modes.py",
+    "integration/test_pages_of_queues.py", "integration/test_pause_command.py", "integration/test_progress.py",
+    "integration/test_redact.py", "test_jobs_run_retry_and_die_without_the_database",
+    "test_a_worker_that_is_stuck_or_gone_turns_unhealthy", "test_the_schedule_fires_and_survives",
+    "test_metrics_are_the_clusters_and_survive_restarts",
 )  # fmt: skip
-"""Files whose tests ``QUICK=1`` runs on Valkey alone, if they have a twin: little of their code knows brokers."""
+"""Files and tests that ``QUICK=1`` runs on Valkey alone, if they have a twin: little of their code knows brokers."""
 FAULTS_ALONE = ("worker-tree-kill", "child-kill", "broker-kill", "connection-cut", "mixed")
 """The faults of chaos that ``QUICK=1`` injects on each server; ``make chaos`` has all."""
 KEPT = [

@@ -85,6 +85,7 @@ def test_ctrl_c_lets_a_running_job_finish_and_leaves_no_process(
     assert stopped_in_order(shop.text())
 
 
+@pytest.mark.thorough
 def test_the_second_start_finds_what_the_first_had_queued(shop: ShopStack, partner: SlowPartner) -> None:
     shop.start()
     job_id = shop.enqueue("/hooks", {"url": f"{partner.url}/busy", "payload": {"order": 1}})
@@ -99,6 +100,7 @@ def test_the_second_start_finds_what_the_first_had_queued(shop: ShopStack, partn
     assert shop.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.thorough
 def test_beat_cleans_up_for_real(shop: ShopStack) -> None:
     every_second = {"clean": {"task": "shop.clean_up", "schedule": 1}}
     shop.environ |= {"SHOP_SESSION_HOURS": "0", "NIGHTSHIFT_SCHEDULE": json.dumps(every_second)}
@@ -128,6 +130,7 @@ def test_a_second_stop_signal_stops_at_once(shop: ShopStack, partner: SlowPartne
     assert shop.family() == []
 
 
+@pytest.mark.thorough
 def test_a_killed_up_takes_its_processes_along_and_the_next_start_continues(
     shop: ShopStack, partner: SlowPartner
 ) -> None:
@@ -192,6 +195,7 @@ def test_flask_jobs_up_runs_any_app(shop: ShopStack) -> None:
         process.stdout.close()
 
 
+@pytest.mark.thorough
 def test_a_program_that_is_not_there_stops_what_was_started(shop: ShopStack) -> None:
     code = """
 from shop import create_app
