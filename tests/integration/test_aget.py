@@ -1,12 +1,14 @@
-"""``await result.aget()``: coroutines read results of real workers from Redis, a database and RabbitMQ's queues."""
+"""``await result.aget()``: coroutines read results from Redis, its cluster, Sentinel and RabbitMQ."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,19 @@ from celery.result import AsyncResult
 from flask import Flask
 
 import awaitapp
-from awaitapp import add, fails, sleep, total, waits
+from awaitapp import add, fails, sleep, total, until, waits
 from flask_nightshift import Nightshift
 from flask_nightshift.errors import Unsupported
 from flask_nightshift.services import current
+from redis_cluster import RedisCluster
+from redis_servers import Group
 from servers import wait_for
 from system import running
 
 PLACES = [
     "valkey",
+    pytest.param("redis_cluster", marks=[pytest.mark.redis, pytest.mark.thorough]),
+    pytest.param("sentinel", marks=pytest.mark.thorough),
     pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
     pytest.param("rabbitmq-rpc", marks=pytest.mark.rabbitmq),
 ]
@@ -47,16 +53,40 @@ class Place:
         return self.name.endswith("rpc")
 
 
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[Group]:
+    """A master and a replica, which Sentinel watches."""
+    with ExitStack() as stack:
+
+        def start(server: Any) -> Any:
+            stack.callback(server.close)
+            return server.start()
+
+        yield Group(start)
+
+
 @pytest.fixture(params=PLACES, scope="module")
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     server = request.getfixturevalue(request.param.partition("-")[0])
-    settings = {"NIGHTSHIFT_RESULT_BACKEND": "rpc://"} if request.param.endswith("rpc") else {}
-    url = server.fresh_url()
-    with running(tmp_path_factory.mktemp("aget"), url, FLASK_APP="awaitapp", **settings) as system:
+    with opened(tmp_path_factory.mktemp("aget"), request.param, server) as app, app.app_context():
+        yield Place(app, request.param)
+
+
+@contextmanager
+def opened(folder: Path, name: str, server: Any) -> Iterator[Flask]:
+    """The app, with a worker in a process of its own."""
+    settings: dict[str, Any] = {}
+    if name == "sentinel":
+        url, settings["NIGHTSHIFT_CELERY"] = server.sentinel.url, {"broker_transport_options": {"master_name": "shop"}}
+    else:
+        url = server.fresh_url()
+    if name.endswith("rpc"):
+        settings["NIGHTSHIFT_RESULT_BACKEND"] = "rpc://"
+    env = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
+    with running(folder, url, FLASK_APP="awaitapp", **env) as system:
         app = awaitapp.create_app(system.env["INSTANCE"], NIGHTSHIFT_BROKER_URL=url, **settings)
         system.worker("--concurrency", "2")
-        with app.app_context():
-            yield Place(app, request.param)
+        yield app
         awaitapp.jobs.close(app)
 
 
@@ -163,6 +193,47 @@ def test_many_requests_share_their_connections(place: Place, valkey: Any) -> Non
     for _ in range(15):
         client.get("/add/5")
     assert clients() <= before + 2
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "cluster fails over": RedisCluster.fail_over,
+    "cluster's owner is killed": RedisCluster.kill_owner,
+    "cluster's slot moves": RedisCluster.move,
+    "sentinel's master is killed": lambda group: (group.master.kill(), group.switched()),
+    "sentinel's master becomes a replica": Group.switch_by_hand,
+}
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("change", [
+    "cluster fails over",
+    *(pytest.param(each, marks=pytest.mark.thorough) for each in list(CHANGES)[1:]),
+])  # fmt: skip
+def test_waits_go_on_while_the_master_changes(
+    request: pytest.FixtureRequest, tmp_path: Path, change: str
+) -> None:
+    name = "sentinel" if change.startswith("sentinel") else "redis_cluster"
+    clustered = name == "redis_cluster"
+    server = request.getfixturevalue(name) if clustered else Group(request.getfixturevalue("started"))
+    go = tmp_path / "go"
+
+    async def view(waits: Any) -> None:
+        begun = [await until.adelay(str(go), number) for number in range(2)]
+        known = add.delay(1, 1)
+        heard = [asyncio.create_task(each.aget(60)) for each in (*begun, known)]
+        assert await heard[2] == 2
+        consumer = waits.backend.result_consumer
+        await asyncio.to_thread(wait_for, lambda: len(consumer.subscribed_to) == 2, 10, "they do not wait")
+        await asyncio.to_thread(CHANGES[change], server)
+        go.touch()
+        assert await asyncio.gather(*heard) == [0, 1, 2]
+        assert await (await add.adelay(2, 1)).aget(30) == 3
+        assert await AsyncResult(begun[1].id, app=current().celery).aget(5) == 1
+
+    with opened(tmp_path, name, server) as app, app.app_context():
+        asyncio.run(view(current(app).celery.result_waits))
+    if clustered:
+        server.ensure()
 
 
 @pytest.mark.parametrize("trouble", ["freeze", "stop"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -25,8 +27,8 @@ NEVER_SHORT = {
     "stamped", "tracked", "unstorable",
 }  # fmt: skip
 """The scenarios in which no job is ordinary."""
-TOGETHER = ("chord", "group", "link", "otel")
-"""The scenarios of which two jobs may run at the same time."""
+TOGETHER = ("appends", "chain", "chord", "group", "link", "nests", "otel", "replaces")
+"""The scenarios of which two jobs may run at the same time, if only while the first one still ends."""
 _DIFFERS = frozenset(
     {
         "started_at",
@@ -98,6 +100,37 @@ def test_a_watched_worker_goes_celerys_way(valkey: Server, tmp_path: Path, watch
     }
     assert said[watcher] in heard
     _are_the_same(seen, short)
+
+
+@pytest.mark.thorough
+def test_the_test_kit_does_what_a_worker_does(valkey: Server, tmp_path: Path) -> None:
+    with running(tmp_path, valkey.fresh_url(), **_settings(tmp_path)) as system:
+        seen, short = run_both_ways(system, "solo")
+        for way in WAYS:
+            kit, noted, ways = _in_the_kit(system, way)
+            assert kit.keys() == seen[way].keys()
+            assert ways & kit.keys() == short[way] & kit.keys()
+            for scenario, real in seen[way].items():
+                told = {**kit[scenario], "ledger": noted[way, scenario]}
+                real["letters"] = [each and each["reason"] for each in real["letters"]]
+                for what in ("ledger", "history", "result", "letters"):
+                    assert _of_any_worker(told[what]) == _of_any_worker(real[what]), f"{scenario}: {what}"
+
+
+def _in_the_kit(system: System, way: str) -> tuple[dict[str, Any], dict[tuple[str, str], Any], set[str]]:
+    """What is seen of each scenario in the test kit, its ledger, and the scenarios that took the short way."""
+    seen, ledger = system.folder / f"seen-{way}", system.folder / f"ledger-{way}"
+    env = {**system.env, "LEDGER": str(ledger), "WAY": way, "CELERYS_WAY": "1" if way == "celerys" else ""}
+    subprocess.run([sys.executable, "-m", "waykit", str(seen)], env=env, timeout=180, check=True)
+    noted, ways = _ledger(ledger)
+    return json.loads(seen.read_text()), noted, ways[way]
+
+
+def _of_any_worker(value: Any) -> Any:
+    """``value`` without the worker's name, and without the stack in the text of what has none."""
+    text = json.dumps(_plain(value), default=repr)
+    text = re.sub(r"""(?<=no repr'\)) .*?(?<!\\)(?=")""", "", text)
+    return json.loads(re.sub("tests@localhost|(short|celerys)@test", "WORKER", text))
 
 
 @pytest.mark.thorough
@@ -207,7 +240,7 @@ def _ledger(path: Path) -> tuple[dict[tuple[str, str], Any], dict[str, set[str]]
     for line in path.read_text().splitlines():
         way, key, what, seen = json.loads(line)
         if what != "way":
-            found[way, key].append([what, _plain(seen)])
+            found[way, key].append([_plain(what), _plain(seen)])
         else:
             ways[way].add(key)
     for way, scenario in found.keys() & {(way, name) for way in WAYS for name in TOGETHER}:

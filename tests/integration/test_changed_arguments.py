@@ -129,7 +129,7 @@ class TestReplay:
         letters.did(job.id, 50, "x")  # the chain goes on, with the ids that it had
         letters.system.until(lambda: letters.job(first).record.state == "succeeded", 10, "it is not recorded")
         record = letters.job(first).record
-        assert (record.run, record.args) == (1, '[1, 50, "***"]')
+        assert (record.run, record.args) == (1, "(1, 50, '***')")
         replayed = letters.letter(first)
         assert (replayed.status, replayed.new_args) == (Status.REPLAYED, '[1, 50, "***"]')
         assert "s3cret" not in letters.command("dead", "show", letter_id).output

@@ -102,7 +102,7 @@ class TestArchive:
         assert record is not None
         assert (record.state, record.attempts, record.task) == (JobState.DEAD, 3, "mail.send")
         assert record.error == {"error": "OSError", "message": "refused j1"}
-        assert (record.args, record.request_id) == ("[7]", "req-1")
+        assert (record.args, record.kwargs, record.request_id) == ("(7,)", "{'to': 'ann'}", "req-1")
 
     def test_deaths_that_no_worker_counted_are_counted_once(self, system: DeadLetterSystem) -> None:
         system.died("settled-by-a-worker")

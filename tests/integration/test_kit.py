@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain, chord, group, shared_task
+from celery import Task, chain, chord, group, shared_task
 from flask import Flask, g, has_app_context
 
 from flask_nightshift import Nightshift, PermanentFailure
@@ -67,6 +67,19 @@ def alone(word: str) -> None:
 @jobs.task(name="kit.add", ignore_result=False)
 def add(*numbers: Any) -> int:
     return sum(sum(each) if isinstance(each, list) else each for each in numbers)
+
+
+class Marking(Task):
+    abstract = True
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        ran.append((self.request.mark, self.request.hostname))
+
+
+@jobs.task(name="kit.marks", base=Marking, bind=True, max_retries=0)
+def marks(self: Any) -> None:
+    self.request.mark = "by the body"
+    raise ValueError(len(self.request_stack))
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +157,16 @@ def test_an_assertion_says_what_is_enqueued_instead(nightshift_jobs: Jobs) -> No
         nightshift_jobs.assert_enqueued(5)
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [({"args": 7}, r"args=7: give a list .* such as \[7\]"), ({"args": "ab"}, "args='ab': give a list"),
+     ({"kwargs": [1]}, r"kwargs=\[1\]: give a dict")],
+)  # fmt: skip
+def test_a_call_that_is_none_is_refused(nightshift_jobs: Jobs, call: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        nightshift_jobs.assert_enqueued(send, **call)
+
+
 def test_arguments_travel_as_in_production(nightshift_jobs: Jobs) -> None:
     at = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
     add.delay((1, 2), [at])
@@ -213,6 +236,28 @@ def test_what_ends_the_test_is_raised(app: Flask, nightshift_jobs: Jobs) -> None
     interrupted.delay()
     with pytest.raises(KeyboardInterrupt):
         nightshift_jobs.drain()
+
+
+def test_hooks_have_the_request_of_the_body(nightshift_jobs: Jobs) -> None:
+    call = Task.__call__
+    marks.delay()
+    (died,) = nightshift_jobs.drain()
+    assert ran == [("by the body", "tests@localhost")]
+    assert died.error == "ValueError: 1"
+    assert Task.__call__ is call, "what a worker changes in Celery is put back"
+
+
+def test_a_task_may_be_declared_after_the_first_job(nightshift_jobs: Jobs) -> None:
+    send.delay(1)
+    nightshift_jobs.drain()
+
+    @jobs.task(name="kit.late")
+    def late() -> None:
+        ran.append("late")
+
+    late.delay()
+    assert [each.outcome for each in nightshift_jobs.drain()] == ["succeeded"]
+    assert ran[-1] == "late"
 
 
 def test_a_body_runs_outside_of_the_tests_context(app: Flask, nightshift_jobs: Jobs) -> None:

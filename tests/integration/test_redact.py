@@ -142,7 +142,7 @@ def test_secret_arguments_are_shown_nowhere(site: Site) -> None:
     assert shown(by_name) == ("('ok-2',)", f"{{'password': '***', 'profile': {profile}}}")
     assert shown(by_celery) == ("('ok-4', '***')", "{}")
     assert shown(own)[0] == "(mine)"
-    assert shown(foreign) == ('["dead-2", "***"]', '{"profile": {"token": "***"}}')
+    assert shown(foreign) == ("('dead-2', '***')", "{'profile': {'token': '***'}}")
     (active,) = [job for jobs in inspected.values() for job in jobs if job["id"] == waits]
     assert active["args"] == ["wait-1", "***"]
     received = {event["uuid"]: event for event in site.monitor.events if event["type"] == "task-received"}

@@ -124,6 +124,17 @@ class TestTextsOfMessages:
         assert texts().of(theirs, b"\x80pickled") == ("***", "***")
         assert texts(None).of({"argsrepr": "(1,)", "kwargsrepr": "{}"}, b"") == ("(1,)", "{}")
 
+    def test_the_history_has_one_form_whoever_writes_it(self) -> None:
+        told = ("(7, '***')", "{'note': {'token': '***'}}")
+        ours = {"argsrepr": told[0], "kwargsrepr": told[1], HISTORY: {}}
+        theirs = {"argsrepr": "(7, 'hunter2')", "kwargsrepr": "{'note': {'token': 't0k3n'}}"}
+        for headers in (ours, theirs, {}, {HISTORY: {}}):
+            assert texts().recorded(headers, self.BODY) == told
+        assert texts().recorded({"argsrepr": "(user 7)"}, self.BODY) == ("(user 7)", told[1])
+        assert texts().recorded(ours, b"\x80pickled") == told
+        assert texts().recorded(theirs, b"\x80pickled") == ("***", "***")
+        assert texts().recorded({}, b"[1]") == ("", "")
+
     def test_the_headers_of_another_producer_are_changed_only_where_they_show_it(self) -> None:
         args, kwargs, _ = json.loads(self.BODY)
         headers = {"argsrepr": "(7, 'hunter2')", "kwargsrepr": "{'note': {'token': 't0k3n'}}"}

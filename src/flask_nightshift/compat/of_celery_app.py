@@ -69,7 +69,7 @@ SEAMS = (
     *of(
         "celery.app.task:Task",
         read("__trace__", "_parts", "The task's tracer: another library may have wrapped it."),
-        read("__call__", "_parts Protected.__call__", "The tracer calls it; other libraries replace it."),
+        read("__call__", "_parts Protected.__call__ as_in_worker", "The tracer calls it; other libraries replace it."),
     ),
     *of(
         "celery.app.task:Context",
@@ -82,7 +82,8 @@ SEAMS = (
     ),
     *of(
         "celery.app.trace",
-        read("_localized", "run of_task Worker._current", "It contains the tasks in a child with Celery's fast tracer."),
+        read("_localized", "run of_task as_in_worker", "It contains the tasks in a child with Celery's fast tracer."),
+        read("_install_stack_protection", "as_in_worker", "In a test, a task's body and its hooks share one request, as in a worker."),
         read("fast_trace_task trace_task_ret trace_task", "run _parts", "The ways in which Celery runs a task in a child."),
         read("build_tracer", "_parts run", "The short way does what the tracer that it builds does for an ordinary job, and leaves the rest to it."),
         read("task_has_custom", "of_task", "Which hooks the tracer would call."),
@@ -112,7 +113,7 @@ SEAMS = (
     *of(
         "celery._state",
         imported("_task_stack", "run carried _globals_of_celery", "What runs here: `current_task` reads it."),
-        imported("_set_task_join_will_block", "Worker._current", "In a job of a test, get() is refused as in a worker, and not in the test itself."),
+        imported("_set_task_join_will_block", "as_in_worker", "In a job of a test, get() is refused as in a worker, and not in the test itself."),
         imported("_tls _set_current_app", "_follow_context as_current _globals_of_celery", "The current app follows the Flask app's context, and a test."),
     ),
     *of(

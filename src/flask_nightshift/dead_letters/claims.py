@@ -25,6 +25,7 @@ from sqlalchemy import Connection, func, select, update
 from ..domain.job import DeadLetter, utcnow
 from ..errors import DatabaseUnavailable
 from ..journal import record_changed, record_replayed
+from ..message.arguments import shown_arguments
 from ..message.headers import ref, run
 from ..store import Store
 from ..store.tables import dead_letters as table
@@ -99,22 +100,23 @@ class Claims:
         letter: DeadLetter,
         queue: str,
         sleep: Callable[[float], object],
-        changed: tuple[str, str] | None = None,
+        *,
+        changed: bool = False,
     ) -> None:
-        """Mark a letter whose job was published to ``queue``, maybe with ``changed`` arguments.
+        """Mark a letter whose job was published to ``queue``. ``changed``: its arguments are other ones than before.
 
         Raises ``DatabaseUnavailable`` after ``MARK_TIMEOUT``.
         """
         until = time.monotonic() + MARK_TIMEOUT
         while True:
             try:
-                return self._mark(letter, queue, changed)
+                return self._mark(letter, queue, changed=changed)
             except DatabaseUnavailable:
                 if time.monotonic() >= until:
                     raise
             sleep(0.5)
 
-    def _mark(self, letter: DeadLetter, queue: str, changed: tuple[str, str] | None) -> None:
+    def _mark(self, letter: DeadLetter, queue: str, *, changed: bool) -> None:
         now = utcnow()
         with self._store.begin() as connection:
             # regardless of its status, because the job will run
@@ -123,8 +125,8 @@ class Claims:
             if letter.job_id and self._recorded:
                 job = ref(letter.headers, queue)
                 record_replayed(connection, [job], now)
-                if changed is not None:  # a merge keeps the arguments that it heard of first
-                    record_changed(connection, job, changed)
+                if changed:  # a merge keeps the arguments that it heard of first
+                    record_changed(connection, job, shown_arguments(letter.headers))
             self._noted(connection)
 
 

@@ -58,7 +58,7 @@ class Result:
 
 
 class Changed(NamedTuple):
-    """A letter with changed arguments, and these as ``texts`` for people: positional and keyword."""
+    """A letter with changed arguments, and these as ``texts`` for people: positional and keyword, in JSON."""
 
     letter: DeadLetter
     texts: tuple[str, str]
@@ -184,7 +184,7 @@ class _Replay:
 
     def _mark(self, letter: DeadLetter, target: str) -> None:
         try:
-            self.claims.published(letter, target, self.sleep, self.changed.texts if self.changed else None)
+            self.claims.published(letter, target, self.sleep, changed=self.changed is not None)
         except DatabaseUnavailable as exc:
             exc.add_note(
                 f"Dead letter {letter.id} (job {letter.job_id}) was published to {target!r} and will run, but could "

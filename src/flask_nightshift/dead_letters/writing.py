@@ -113,7 +113,7 @@ def _job_row(letter: DeadLetter, dropped: bool, texts: Callable[[str | None], Te
     headers = letter.headers
     if dropped:
         return expired_row(ref(headers, letter.queue), letter.at)
-    args, kwargs = texts(letter.task).of(headers, letter.body if len(letter.body) <= MAX_TEXT else b"")
+    args, kwargs = texts(letter.task).recorded(headers, letter.body if len(letter.body) <= MAX_TEXT else b"")
     return dead_row(
         ref(headers, letter.queue), letter.at, letter.reason, letter.failure,
         worker=letter.worker, args=args, kwargs=kwargs,

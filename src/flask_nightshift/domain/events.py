@@ -20,7 +20,8 @@ logger = logging.getLogger("flask_nightshift.events")
 class JobEnqueued(NamedTuple):
     """The broker confirmed a job's message. ``at``: when. ``due``: when it may start (``None``: at once).
 
-    ``relations``: what connects it with other jobs; None if nothing does.
+    ``args`` and ``kwargs``: texts for people, the headers ``argsrepr`` and ``kwargsrepr``. ``relations``: what connects
+    it with other jobs; None if nothing does.
     """
 
     job: JobRef

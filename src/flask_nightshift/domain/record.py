@@ -35,10 +35,10 @@ class AttemptRecord:
 class JobRecord:
     """The history's information about one job.
 
-    ``attempts`` is the number of attempts that started in its latest run. ``args`` and ``kwargs`` are texts for people.
-    ``result`` is the task's return value (if results are stored). ``error`` is the last failure as
-    ``{"error", "message"}`` until a success. ``progress`` is what it reported last, at ``progress_at``, as
-    ``{"done", "total", "message"}``. ``history`` contains every attempt of every run, oldest first.
+    ``attempts`` is the number of attempts that started in its latest run. ``args`` and ``kwargs`` are texts for people,
+    as Python's ``repr()`` writes them. ``result`` is the task's return value (if results are stored). ``error`` is the
+    last failure as ``{"error", "message"}`` until a success. ``progress`` is what it reported last, at ``progress_at``,
+    as ``{"done", "total", "message"}``. ``history`` contains every attempt of every run, oldest first.
     """
 
     id: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _DUPLICATES = {
     "celery.beat": ("Scheduler: Sending due task %s (%s)",),
@@ -27,12 +29,27 @@ class NotADuplicate(logging.Filter):
         return isinstance(record.args, dict) and bool(record.args.get("internal"))
 
 
-def silence_duplicates() -> None:
-    """Drop the duplicates in this process."""
+def silence_duplicates() -> list[tuple[logging.Logger, NotADuplicate]]:
+    """Drop the duplicates in this process; returns the filters that it has added."""
+    added = []
     for name in _DUPLICATES:
         target = logging.getLogger(name)
         if not any(isinstance(known, NotADuplicate) for known in target.filters):
-            target.addFilter(NotADuplicate())
+            mine = NotADuplicate()
+            target.addFilter(mine)
+            added.append((target, mine))
+    return added
+
+
+@contextmanager
+def without_duplicates() -> Iterator[None]:
+    """Drop the duplicates within the block."""
+    added = silence_duplicates()
+    try:
+        yield
+    finally:
+        for target, mine in added:
+            target.removeFilter(mine)
 
 
 def repeats_ours(logger: logging.Logger, form: str) -> bool:
@@ -41,4 +58,4 @@ def repeats_ours(logger: logging.Logger, form: str) -> bool:
     return isinstance(first, NotADuplicate) and form in _DUPLICATES.get(logger.name, ())
 
 
-__all__ = ["NotADuplicate", "repeats_ours", "silence_duplicates"]
+__all__ = ["NotADuplicate", "repeats_ours", "silence_duplicates", "without_duplicates"]

@@ -73,11 +73,23 @@ class Texts:
             shown = self.shown(args, kwargs)
             return _said(args, shown[0], given[0]), _said(kwargs, shown[1], given[1])
         except (ValueError, TypeError, RecursionError):
-            if HISTORY in headers:  # of our publisher, which has hidden what it had to
-                return shown_arguments(headers)
-            return self._unread(given[0], certain=bool(self._positions)), self._unread(
-                given[1], certain=False
-            )
+            return self._of_unread_body(headers)
+
+    def recorded(self, headers: Mapping[str, Any], body: bytes) -> tuple[str, str]:
+        """Those of a message as the history has them: the ``repr()`` in its ``headers``, as whoever enqueued it tells.
+
+        If it is of another producer, hides values. For a header that is missing it makes the text from ``body``.
+        """
+        args, kwargs = shown_arguments(headers)
+        if HISTORY in headers and args and kwargs:
+            return args, kwargs
+        try:
+            own_args, own_kwargs, _ = json.loads(body)
+            texts: dict[str, Any] = {"argsrepr": args, "kwargsrepr": kwargs}
+            self.hide(texts, own_args, own_kwargs)
+            return texts["argsrepr"] or self.args(tuple(own_args)), texts["kwargsrepr"] or self.kwargs(own_kwargs)
+        except (ValueError, TypeError, RecursionError):
+            return self._of_unread_body(headers)
 
     def hide(self, headers: dict[str, Any], args: Any, kwargs: Any) -> None:
         """Hide values in the ``headers`` of a message that was not composed by our publisher, if it shows them."""
@@ -85,6 +97,12 @@ class Texts:
         for (name, value), shown in zip(values, self.shown(args, kwargs), strict=True):
             if shown is not value and _shows(str(headers.get(name) or ""), value, shown):
                 headers[name] = brief(tuple(shown) if name == "argsrepr" else shown)
+
+    def _of_unread_body(self, headers: Mapping[str, Any]) -> tuple[str, str]:
+        if HISTORY in headers:  # of our publisher, which has hidden what it had to
+            return shown_arguments(headers)
+        args, kwargs = headers.get("argsrepr"), headers.get("kwargsrepr")
+        return self._unread(args, certain=bool(self._positions)), self._unread(kwargs, certain=False)
 
     def _unread(self, given: object, *, certain: bool) -> str:
         """A text of another producer: hidden as a whole if it shows a value that must be hidden, or may show one."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ..errors import ArgumentsRefused
 from ..text.passwords import HIDDEN
-from .arguments import Texts, shown_arguments
+from .arguments import Texts
 from .envelope import Envelope
 from .headers import (
     DEAD,
@@ -98,7 +98,7 @@ def with_arguments(envelope: Envelope, args: str | None, kwargs: str | None, tex
     new_kwargs = _given("kwargs", kwargs, dict, body.kwargs, HIDDEN if own[1] else shown[1])
     if (new_args, new_kwargs) == (body.args, body.kwargs):
         return envelope
-    said = shown_arguments(envelope.headers)
+    said = texts.recorded(envelope.headers, envelope.body)
     headers = {
         **envelope.headers,
         "argsrepr": _text(said[0], own[0], new_args == body.args, lambda: texts.args(tuple(new_args))),

@@ -11,6 +11,7 @@ from flask import Flask
 
 from ..dead_letters.letters import Filters, find, list_letters
 from ..domain.job import utcnow
+from ..logs.duplicates import without_duplicates
 from ..message.codec import decode, encode
 from ..services import Services
 from .jobs import Arguments, DeadJob, EnqueuedJob, RanJob, call_of, listed, same_call, signature_of
@@ -60,10 +61,11 @@ class Jobs:
         """Fail unless a job of ``task`` (a task or its name) waits, or exactly ``count`` of them; returns them.
 
         With ``args`` or ``kwargs``, their whole call must be this one; it does not matter which arguments are given by
-        name. ``queue``: where they must wait.
+        name. ``queue``: where they must wait. Raises ``TypeError`` if they are no list or tuple, and no dict.
         """
         __tracebackhide__ = True
         name = _name(task)
+        _check_call(args, kwargs)
         call = None if args is None and kwargs is None else _as_sent(args or (), kwargs or {})
         signature = signature_of(self._services.celery.tasks.get(name))
         found = [
@@ -226,7 +228,7 @@ def in_memory(app: Flask) -> Iterator[Jobs]:
 def opened(app: Flask) -> Iterator[Jobs]:
     """``in_memory`` without the check at its end."""
     seen: list[Sight] = []
-    with lent(app, lambda held, why: seen[0].note_lost(held, why)) as services:
+    with without_duplicates(), lent(app, lambda held, why: seen[0].note_lost(held, why)) as services:
         sight = Sight(services)
         seen.append(sight)
         runner = Runner(services, sight)
@@ -243,6 +245,14 @@ def _name(task: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"give a task or its name, not {task!r}")
     return name
+
+
+def _check_call(args: object, kwargs: object) -> None:
+    """Raise ``TypeError`` unless these are the arguments of a call, or None."""
+    if not (args is None or isinstance(args, (list, tuple))):
+        raise TypeError(f"args={args!r}: give a list of the positional arguments, such as [{args!r}]")
+    if not (kwargs is None or isinstance(kwargs, dict)):
+        raise TypeError(f"kwargs={kwargs!r}: give a dict of the arguments by name")
 
 
 def _as_sent(args: Sequence[Any], kwargs: dict[str, Any]) -> Arguments:

@@ -5,19 +5,16 @@ It is Celery's worker with our consumer, our settlement and the pool ``solo``. I
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded
-from celery import _state, bootsteps
-from celery.app import trace
+from celery import bootsteps
 from celery.concurrency.base import BasePool
 from celery.utils.timer2 import Timer
 from celery.worker.worker import WorkController
 
-from ..app.current import as_current
 from ..brokers.memory.broker import MemoryBroker
 from ..dead_letters import Archiver
 from ..services import Services
@@ -29,6 +26,7 @@ from ..worker.endings import buried_by_the_broker, is_dropped
 from ..worker.orders import OrderWatch
 from ..worker.pools.solo import JobSolo
 from .limits import Killed, Passed, passed
+from .process import as_in_worker
 
 NAME = "tests@localhost"
 """The name of the worker, in log lines and in the history."""
@@ -115,8 +113,7 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._celery = services.celery
-        with self._current():
-            self._celery.finalize()
+        with as_in_worker(self._celery, NAME):
             self._celery.backend  # noqa: B018 - loads it
             self._controller = Controller(
                 app=self._celery,
@@ -165,7 +162,8 @@ class Worker:
         errors: list[Exception] = []
         raised.set(errors)
         passed.set(Passed())
-        with self._current():
+        with as_in_worker(self._celery, NAME):
+            self._learn_new_tasks()
             self._controller.orders.read_now()
             if queue not in self._celery.amqp.queues.consume_from:
                 self._consumer.add_task_queue(queue)
@@ -186,19 +184,10 @@ class Worker:
         self._consumer.connection.close()
         self._controller.pool.stop()
 
-    @contextmanager
-    def _current(self) -> Iterator[None]:
-        """Celery's globals as in a worker's process."""
-        localized = trace._localized[:]  # noqa: SLF001 - Celery's fast tracer has no other switch
-        trace._localized[:] = []  # noqa: SLF001 - another worker of this process may have left its tasks there
-        blocks = _state.task_join_will_block()
-        try:
-            with as_current(self._celery):
-                _state._set_task_join_will_block(True)  # noqa: SLF001 - as a worker's pool does
-                yield
-        finally:
-            _state._set_task_join_will_block(blocks)  # noqa: SLF001
-            trace._localized[:] = localized  # noqa: SLF001
+    def _learn_new_tasks(self) -> None:
+        """Take in the tasks that were declared since the worker began."""
+        if self._celery.tasks.keys() - self._consumer.strategies.keys():
+            self._consumer.update_strategies()
 
 
 def broker_of(services: Services) -> MemoryBroker:

@@ -33,6 +33,14 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+@jobs.task(name="await.until", **KEEPS)
+def until(path: str, value: int) -> int:
+    """Wait until somebody has made the file."""
+    while not os.path.exists(path):
+        time.sleep(0.05)
+    return value
+
+
 @jobs.task(name="await.fails", **KEEPS)
 def fails(said: str) -> None:
     raise ValueError(said)

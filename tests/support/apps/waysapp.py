@@ -163,12 +163,13 @@ def main(queue: str, pool: str) -> None:
     app = create_app()
     with app.app_context():
         made = deadly(queue) if pool == "deadly" else scenarios(queue, pool)
-        print(json.dumps({name: _ids(signature.apply_async()) for name, signature in made.items()}))
+        print(json.dumps({name: ids_of(signature.apply_async()) for name, signature in made.items()}))
 
 
-def _ids(result: Any) -> list[str]:
+def ids_of(result: Any) -> list[str]:
+    """The ids of a result's jobs: its own, those of its group, and those of the steps before it."""
     ids = [result.id, *(child.id for child in getattr(result, "results", None) or ())]
-    return ids if getattr(result, "parent", None) is None else [*ids, *_ids(result.parent)]
+    return ids if getattr(result, "parent", None) is None else [*ids, *ids_of(result.parent)]
 
 
 if __name__ == "__main__":
