@@ -77,7 +77,8 @@ def opened(folder: Path, name: str, server: Any) -> Iterator[Flask]:
     """The app, with a worker in a process of its own."""
     settings: dict[str, Any] = {}
     if name == "sentinel":
-        url, settings["NIGHTSHIFT_CELERY"] = server.sentinel.url, {"broker_transport_options": {"master_name": "shop"}}
+        url = server.sentinel.url
+        settings["NIGHTSHIFT_CELERY"] = {"broker_transport_options": {"master_name": "shop"}}
     else:
         url = server.fresh_url()
     if name.endswith("rpc"):
@@ -85,7 +86,7 @@ def opened(folder: Path, name: str, server: Any) -> Iterator[Flask]:
     env = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
     with running(folder, url, FLASK_APP="awaitapp", **env) as system:
         app = awaitapp.create_app(system.env["INSTANCE"], NIGHTSHIFT_BROKER_URL=url, **settings)
-        system.worker("--concurrency", "2")
+        system.worker("--concurrency", "3")
         yield app
         awaitapp.jobs.close(app)
 
@@ -214,7 +215,7 @@ def test_waits_go_on_while_the_master_changes(
 ) -> None:
     name = "sentinel" if change.startswith("sentinel") else "redis_cluster"
     clustered = name == "redis_cluster"
-    server = request.getfixturevalue(name) if clustered else Group(request.getfixturevalue("started"))
+    server: Any = request.getfixturevalue(name) if clustered else Group(request.getfixturevalue("started"))
     go = tmp_path / "go"
 
     async def view(waits: Any) -> None:

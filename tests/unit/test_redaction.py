@@ -128,7 +128,8 @@ class TestTextsOfMessages:
         told = ("(7, '***')", "{'note': {'token': '***'}}")
         ours = {"argsrepr": told[0], "kwargsrepr": told[1], HISTORY: {}}
         theirs = {"argsrepr": "(7, 'hunter2')", "kwargsrepr": "{'note': {'token': 't0k3n'}}"}
-        for headers in (ours, theirs, {}, {HISTORY: {}}):
+        none: dict[str, Any] = {}
+        for headers in (ours, theirs, none, {HISTORY: none}):
             assert texts().recorded(headers, self.BODY) == told
         assert texts().recorded({"argsrepr": "(user 7)"}, self.BODY) == ("(user 7)", told[1])
         assert texts().recorded(ours, b"\x80pickled") == told

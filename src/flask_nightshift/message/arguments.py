@@ -84,10 +84,10 @@ class Texts:
         if HISTORY in headers and args and kwargs:
             return args, kwargs
         try:
-            own_args, own_kwargs, _ = json.loads(body)
-            texts: dict[str, Any] = {"argsrepr": args, "kwargsrepr": kwargs}
-            self.hide(texts, own_args, own_kwargs)
-            return texts["argsrepr"] or self.args(tuple(own_args)), texts["kwargsrepr"] or self.kwargs(own_kwargs)
+            own, named, _ = json.loads(body)
+            said: dict[str, Any] = {"argsrepr": args, "kwargsrepr": kwargs}
+            self.hide(said, own, named)
+            return said["argsrepr"] or self.args(tuple(own)), said["kwargsrepr"] or self.kwargs(named)
         except (ValueError, TypeError, RecursionError):
             return self._of_unread_body(headers)
 
