@@ -1,8 +1,9 @@
 """``python -m benchmarks.dashboard``: how long each page of the dashboard takes with a long history.
 
-It fills a history with ``ROWS`` (1,000,000) jobs and the rest of a busy system, asks for each page ``ROUNDS`` (10)
-times in turn, and prints the medians of the time and of the processor time, in ms. A page whose median is longer than
-``GOAL`` ms makes the exit code 1. ``DATABASE`` (sqlite,postgres), ``BROKER`` (valkey or rabbitmq).
+It fills a history with ``ROWS`` (1,000,000) jobs, ``LETTERS`` (100,000) dead letters and the rest of a busy system. It
+asks for each page and for the lists of the HTTP API ``ROUNDS`` (10) times in turn, and prints the medians of the time
+and of the processor time, in ms. A page whose median is longer than ``GOAL`` ms makes the exit code 1. ``DATABASE``
+(sqlite,postgres), ``BROKER`` (valkey or rabbitmq).
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flask_nightshift import Nightshift
-from flask_nightshift.domain.actor import everything
+from flask_nightshift.domain.actor import PERMISSIONS, everything
 from flask_nightshift.observe import incidents
 from flask_nightshift.observe import jobs as lists
 from flask_nightshift.observe.filters import Filters
-from flask_nightshift.operations import bulk, dead_letters
+from flask_nightshift.operations import bulk, dead_letters, tokens
 from flask_nightshift.operations.dead_letters import Filters as LetterFilters
 from flask_nightshift.services import Services, current
 from flask_nightshift.web.dashboard import routing
@@ -52,6 +53,18 @@ QUERIES = (
 )  # fmt: skip
 
 
+LETTERS = (
+    "show=all", "sort=count", "trend=days", "show=all&sort=count&trend=days", "task=hook.deliver", "reason=exhausted",
+    "since=1h",
+)  # fmt: skip
+API = (
+    "/incidents", "/incidents?status=any&order=count&trend=days&limit=200", "/dead-letters?status=any&limit=200",
+    "/jobs?limit=200", "/jobs?q=state:retrying", "/job-count?q=task:mail.*", "/due", "/delayed", "/queues", "/workers",
+    "/tasks?period=month", "/overview", "/overview/verdict", "/overview/trend?period=month", "/schedule", "/locks",
+    "/actions", "/audit",
+)  # fmt: skip
+
+
 def paths(services: Services) -> Iterator[str]:
     """Every page with the values that it needs, jobs by several queries, and one job in every state that there is."""
     store = services.store
@@ -63,6 +76,12 @@ def paths(services: Services) -> Iterator[str]:
                 yield f"{route.rule}{'?' if query else ''}{query}"
     for period in ("day", "month"):
         yield f"/?period={period}"
+        yield f"/tasks?period={period}"
+    for query in LETTERS:
+        yield f"/letters?{query}"
+    for path in API:
+        if path != "/delayed" or services.broker.capabilities.lists_delayed:
+            yield f"/api/v1{path}"
     for query in QUERIES:
         yield f"/jobs?q={query}"
     page = lists.page(store, Filters(state="succeeded"), limit=200)
@@ -107,14 +126,17 @@ def delay(services: Services) -> None:
     services.journal.flush(60)
 
 
-def measure(client: FlaskClient, wanted: list[str], rounds: int) -> dict[str, tuple[float, float, int]]:
+def measure(
+    client: FlaskClient, wanted: list[str], rounds: int, token: str
+) -> dict[str, tuple[float, float, int]]:
     """The medians of time and processor time of each page in ms, and its size in bytes."""
+    headers = {"Authorization": f"Bearer {token}"}
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for number in range(rounds + 1):
         for path in wanted:
             began, used = time.perf_counter(), time.process_time()
-            answer = client.get(PREFIX + path)
+            answer = client.get(PREFIX + path, headers=headers)
             took = (time.perf_counter() - began) * 1e3, (time.process_time() - used) * 1e3
             if answer.status_code not in (200, 303, 404):
                 raise SystemExit(f"{path}: {answer.status_code}\n{answer.text[-2000:]}")
@@ -156,11 +178,13 @@ def _one(kind: str, url: str, broker: str, home: Path, rows: int, rounds: int) -
     jobs = Nightshift(app)
     services = current(app)
     store = services.store
-    busy.fill(store, jobs=5000)
+    busy.fill(store, jobs=5000, letters=int(os.environ.get("LETTERS", "100000")))
     busy.alive(store)
     delay(services)
-    found = measure(app.test_client(), list(paths(services)), rounds)
-    print(f"{kind}, {rows:,} jobs:          time      CPU time    size")
+    token = tokens.create(services, "bench", PERMISSIONS, by="bench").text
+    found = measure(app.test_client(), list(paths(services)), rounds, token)
+    load = " ".join(f"{each:.1f}" for each in os.getloadavg())
+    print(f"{kind}, {rows:,} jobs, load {load}:          time      CPU time    size")
     for path, (wall, cpu, size) in found.items():
         print(f"  {path[:60]:<60} {wall:7.1f} ms {cpu:7.1f} ms {size / 1024:6.0f} KiB", flush=True)
     jobs.close()

@@ -13,7 +13,9 @@ from playwright.sync_api import Page, expect
 import dashapp
 from bulks import letters
 from dashboards import Dashboard
-from flask_nightshift.operations import bulk
+from flask_nightshift.observe import audit
+from flask_nightshift.operations import bulk, dead_letters, pauses
+from flask_nightshift.operations.dead_letters import Filters
 from flask_nightshift.services import current
 from hands import Keyboard, Mouse
 from servers import wait_for
@@ -87,7 +89,7 @@ def test_queues(use: Open) -> None:
     hands.write(page.get_by_label("Type mail to confirm"), "mail")
     hands.press(button(page, "Delete 1 job"))
     said(page, "1 job of mail deleted")
-    hands.press(row(page, "mail").get_by_role("button", name="Resume"))
+    hands.press(row(page, "mail").get_by_role("button", name="Resume", exact=True))
     said(page, "mail is resumed")
 
 
@@ -96,13 +98,14 @@ def test_delayed_jobs(use: Open) -> None:
     current().journal.flush(10)
     hands = use("/delayed")
     page = hands.page
-    hands.press(row(page, one[-8:]).get_by_role("button", name="Run now"))
+    hands.press(row(page, one[-8:]).get_by_role("button", name="Run now", exact=True))
     said(page, "1 job moved to the head")
     hands.tick(row(page, two[-8:]).get_by_role("checkbox"))
     hands.press(button(page, "Run selected now"))
     said(page, "1 job moved to the head")
     hands.tick(row(page, three[-8:]).get_by_role("checkbox"))
-    hands.press(button(page, "Cancel selected"))
+    hands.press(button(page, "Cancel selected…"))
+    hands.press(button(page, "Cancel 1 job"))
     said(page, "1 job cancelled")
     hands.press(link(page, "Run all that match…"))
     hands.press(button(page, "Run 1 delayed job"))
@@ -234,6 +237,42 @@ def test_a_delayed_job_and_a_bulk_action(use: Open, dashboard: Dashboard) -> Non
     until_done(page)
 
 
+def test_a_reason_for_what_is_done_with_one_click(use: Open, dashboard: Dashboard) -> None:
+    one, two = (dashapp.quick.apply_async((f"why {n}",), countdown=3600).id for n in range(2))
+    until(one, "queued")
+    until(two, "queued")
+    letters(current().store, 1, task="dash.quick", args=["why"])
+    [letter] = dead_letters.latest(current(), Filters(task="dash.quick"), 1)
+    pauses.pause(current(), ["mail"])
+    hands = use("/delayed")
+    page = hands.page
+
+    def because(where: Any, press: str, confirm: str, why: str) -> None:
+        hands.press(where.get_by_role("button", name=f"{press}, and give a reason"))
+        expect(page.get_by_role("heading", level=1)).to_have_text("Give a reason")
+        hands.write(page.get_by_label("Reason"), why)
+        hands.press(button(page, confirm))
+        expect(page.get_by_role("status").first).to_be_visible()
+        (row_of_audit,) = audit.page(current(), limit=1).actions
+        assert (row_of_audit.why, row_of_audit.outcome, row_of_audit.count) == (why, "done", 1)
+
+    because(row(page, one[-8:]), "Run now", "Run 1 job now", "the customer calls")
+    hands.tick(row(page, two[-8:]).get_by_role("checkbox"))
+    because(page, "Run selected now", "Run 1 job now", "all of them")
+    page.goto(f"{dashboard.url}/queues")
+    because(row(page, "mail"), "Resume", "Resume it", "it is mended")
+    page.goto(f"{dashboard.url}/letters/letter?letter_id={letter.letter.id}")
+    because(page, "Replay", "Replay 1 dead letter", "a second try")
+    three = dashapp.quick.apply_async(("why 3",), countdown=3600).id
+    until(three, "queued")
+    page.goto(f"{dashboard.url}/jobs/{three}")
+    because(page, "Run now", "Run it now", "now, please")
+    page.goto(f"{dashboard.url}/schedules/entry?name=nightly+report")
+    because(page, "Pause", "Pause it", "the night is full")
+    because(page, "Resume", "Resume it", "not any more")
+    because(page, "Run now", "Enqueue it now", "for the auditor")
+
+
 def test_schedules(use: Open, dashboard: Dashboard) -> None:
     assert dashboard.system is not None
     if not any(process.name == "beat" for process in dashboard.system.processes):
@@ -243,7 +282,7 @@ def test_schedules(use: Open, dashboard: Dashboard) -> None:
 
     def looked_at() -> bool:
         page.reload()
-        return bool(row(page, "nightly report").get_by_role("button", name="Skip").is_visible())
+        return bool(row(page, "nightly report").get_by_role("button", name="Skip", exact=True).is_visible())
 
     wait_for(looked_at, 20, "Beat has not looked at the entry")
     for press, words in (

@@ -63,7 +63,7 @@ class TestJobs:
         page = dashboard.open(f"/jobs/{job_id}")
         expect(page.get_by_role("region", name="Why is it waiting?")).to_be_visible()
         if dashapp.jobs.services.broker.capabilities.lists_delayed:
-            page.get_by_role("button", name="Run now").click()
+            page.get_by_role("button", name="Run now", exact=True).click()
             expect(page.get_by_role("status").first).to_contain_text("at the head of its queue")
             expect(page.locator("[data-state]").first).to_have_text("succeeded")
         else:

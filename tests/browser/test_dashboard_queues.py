@@ -36,7 +36,7 @@ def test_a_queue_is_paused_and_resumed_with_a_reason(dashboard: Dashboard) -> No
     job = dashapp.quick.delay("waits")
     expect(mail.locator("[data-label=Ready]")).to_have_text("1")  # live
     dashboard.look(page, "queues-paused")
-    mail.get_by_role("button", name="Resume").click()
+    mail.get_by_role("button", name="Resume", exact=True).click()
     expect(page.get_by_role("status").first).to_contain_text("mail is resumed")
     assert job.get(timeout=20) == "done waits"
     resumed, paused = audit.page(current(), limit=2).actions
@@ -61,7 +61,7 @@ def test_a_purge_wants_the_name_typed(dashboard: Dashboard) -> None:
     page.get_by_label("Type mail to confirm").fill("mail")
     page.get_by_role("button", name="Delete 3 jobs").click()
     expect(page.get_by_role("status").first).to_contain_text("3 jobs of mail deleted")
-    row(page, "mail").get_by_role("button", name="Resume").click()
+    row(page, "mail").get_by_role("button", name="Resume", exact=True).click()
     purged = audit.page(current(), audit.Filters(action="purge")).actions
     assert [(each.target, each.count) for each in purged] == [("queue mail", 3)]
 
@@ -75,11 +75,14 @@ def test_delayed_jobs_run_now_and_are_cancelled(dashboard: Dashboard) -> None:
     page = dashboard.open("/delayed")
     expect(row(page, failing.id[-8:])).to_contain_text("ConnectionError: the partner <i>is</i> down")
     dashboard.look(page, "delayed")
-    row(page, soon.id[-8:]).get_by_role("button", name="Run now").click()
+    row(page, soon.id[-8:]).get_by_role("button", name="Run now", exact=True).click()
     expect(page.get_by_role("status").first).to_contain_text("1 job moved to the head")
     assert soon.get(timeout=20) == "done now"
     row(page, never.id[-8:]).get_by_role("checkbox").check()
-    page.get_by_role("button", name="Cancel selected").click()
+    page.get_by_role("button", name="Cancel selected…").click()
+    page.get_by_label("Reason").fill("nobody waits for it")
+    dashboard.look(page, "delayed-cancel")
+    page.get_by_role("button", name="Cancel 1 job").click()
     expect(page.get_by_role("status").first).to_contain_text("1 job cancelled")
     expect(row(page, never.id[-8:])).to_have_count(0)
     page.get_by_role("link", name="Waiting for a retry").click()

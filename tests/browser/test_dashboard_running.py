@@ -67,23 +67,23 @@ def test_the_schedule_runs_skips_and_pauses(dashboard: Dashboard, request: pytes
     expect(page.locator("#live")).not_to_contain_text("No Beat runs")
     expect(entry).to_contain_text(re.compile(r"in \d+ (h|min)"))
 
-    entry.get_by_role("button", name="Run now").click()
+    entry.get_by_role("button", name="Run now", exact=True).click()
     said = page.get_by_role("status").first
     expect(said).to_contain_text("nightly report is enqueued as the job")
     job_id = (said.text_content() or "").split()[-1].rstrip(".")
-    entry.get_by_role("button", name="Skip").click()
+    entry.get_by_role("button", name="Skip", exact=True).click()
     expect(said).to_contain_text("The run of nightly report due at")
     expect(entry).to_contain_text("one is left out")
-    entry.get_by_role("button", name="Do not skip").click()
+    entry.get_by_role("button", name="Do not skip", exact=True).click()
     expect(entry).not_to_contain_text("one is left out")
 
     entry.get_by_role("link", name="nightly report").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("nightly report")
     expect(page.locator("#next li")).to_have_count(5)
-    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.locator("#next")).to_contain_text(re.compile("paused .* by ada"))
     dashboard.look(page, "schedule")
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Resume", exact=True).click()
     expect(page.get_by_role("status").first).to_contain_text("runs again as its schedule says")
     system.until(
         lambda: dashapp.quick.AsyncResult(job_id).get(timeout=1) == "done nightly", 20, "it did not run"

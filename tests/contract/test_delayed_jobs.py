@@ -75,3 +75,26 @@ def test_many_jobs_of_one_moment_are_all_found(
     assert sorted(hold.run_now(harness.queue, dict.fromkeys(left))) == sorted(left)
     (depth,) = harness.broker.depths([harness.queue])
     assert (depth.ready, depth.delayed) == (20, 0)
+
+
+def test_delayed_jobs_are_listed_page_by_page_also_those_of_one_moment(
+    harness: Harness, hold: DelayedJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_nightshift.brokers.redis.transport.searching.PORTION", 3)
+    now = utcnow()
+    dues = {f"{number:02}": now + timedelta(hours=(number * 7) % 3 + 1) for number in range(20)}
+    for name in sorted(
+        dues, key=lambda name: name[::-1]
+    ):  # in an order that is neither theirs nor that of their ids
+        harness.broker.publish(a_job(id=name), harness.queue, due=dues[name])
+    found: list[str] = []
+    after = None
+    while page := hold.following(harness.queue, 4, after):
+        found += [job.job_id for job in page]
+        last = page[-1]
+        assert last.due is not None
+        after = last.due, last.job_id
+        if len(found) == 8:
+            hold.take(harness.queue, {found[-1]: None})  # the place stays although its job goes
+    assert found == sorted(dues, key=lambda name: (dues[name], name))
+    assert hold.following("elsewhere", 4, None) == []

@@ -70,8 +70,8 @@ def test_every_command_that_changes_something_is_recorded(ops: Ops) -> None:
     )
     done("replay", f"dead letter {dead}", 1, "dead", "replay", dead, "--force", *why)
     done("recover", "durable jobs", 0, "recover", "--yes")
-    done("create", "token ci (view)", 1, "token", "create", "ci", "--scope", "view")
-    done("revoke", "token ci", 1, "token", "revoke", "ci")
+    done("create", "token ci (view)", 1, "token", "create", "ci", "--scope", "view", *why)
+    done("revoke", "token ci", 1, "token", "revoke", "ci", *why)
     before = len(ops.json("audit")["actions"])
     for words in (
         ("dead", "replay", "--all", "--dry-run"),

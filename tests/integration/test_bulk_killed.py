@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import update
 
-from bulks import drive, letters, runner, statuses, warm
+from bulks import drive, letters, runner, statuses, wait_in_outbox, warm
 from children import fork, join
 from flask_nightshift.dead_letters import Filters
 from flask_nightshift.domain.job import utcnow
+from flask_nightshift.observe.jobs import Filters as JobFilters
 from flask_nightshift.operations import bulk
 from flask_nightshift.outbox import claims
 from flask_nightshift.services import Services
@@ -153,3 +154,61 @@ def test_a_worker_dies_at_each_step_of_a_portion(site: Site) -> None:
     assert bulk.find(site.services, action.id).acted == COUNT
     assert relay_what_is_left(site) == 30
     each_ran_once(site)
+
+
+STEPS = {
+    "before it acts": ("begin", False),
+    "when it has acted": ("advance", False),
+    "when it has noted it": ("advance", True),
+}
+
+
+def carried_out_by_mortals(site: Site, action: str, filters: JobFilters) -> bulk.BulkAction:
+    """The action, of which one worker after the other dies in a step."""
+    services = site.services
+    planned = bulk.plan(services, action, filters)
+    begun = bulk.start(services, planned, by="ann", rate=10_000)
+
+    def dies(name: str, *, after: bool) -> Callable[[], None]:
+        def child() -> None:
+            work, original = runner(services), getattr(rows, name)
+
+            def die(connection: Any, *args: Any, **options: Any) -> None:
+                if after:
+                    original(connection, *args, **options)
+                    connection.commit()
+                os._exit(0)
+
+            setattr(rows, name, die)
+            work.turn()
+
+        return child
+
+    for name, after in STEPS.values():
+        let_the_lease_end(site)
+        join(fork(dies(name, after=after)))
+    let_the_lease_end(site)
+    drive(runner(services, "last@test"))
+    return bulk.find(services, begun.id)
+
+
+def test_a_step_whose_worker_died_is_counted_when_it_is_repeated(site: Site) -> None:
+    for number in range(45):
+        site.ops.send.delay(number)
+    site.services.journal.flush(10)
+    found = carried_out_by_mortals(site, "cancel", JobFilters(task="mail.send"))
+    assert (found.state, found.total, found.acted, found.skipped) == ("done", 45, 45, 0)
+    if not site.services.broker.capabilities.lists_delayed:
+        return
+    for number in range(45):
+        site.ops.send.apply_async((number,), countdown=3600)
+    site.services.journal.flush(10)
+    found = carried_out_by_mortals(site, "run", JobFilters(task="mail.send"))
+    assert (found.state, found.total, found.acted, found.skipped) == ("done", 45, 45, 0)
+    assert site.services.broker.depths(["mail"])[0].ready == 45
+
+
+def test_a_step_in_an_outbox_is_counted_too(site: Site) -> None:
+    wait_in_outbox(site.ops, 25)
+    found = carried_out_by_mortals(site, "cancel", JobFilters(task="mail.*"))
+    assert (found.state, found.total, found.acted, found.skipped) == ("done", 25, 25, 0)

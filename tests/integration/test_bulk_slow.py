@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import func, select
 
-from bulks import letters, runner, statuses, warm
+from bulks import letters, runner, statuses, wait_in_outbox, warm
 from flask_nightshift import journal
 from flask_nightshift.dead_letters import Filters as LetterFilters
 from flask_nightshift.domain.job import JobState
 from flask_nightshift.observe.jobs import Filters
 from flask_nightshift.operations import bulk
 from flask_nightshift.operations.bulk import portion
-from flask_nightshift.outbox import writing
-from flask_nightshift.outbox.rows import row_of
 from flask_nightshift.services import Services
 from flask_nightshift.store import bulk_actions as rows
 from flask_nightshift.store.tables import outbox
@@ -91,14 +88,6 @@ def carried_out(place: Place, action: str, filters: Any, **options: Any) -> bulk
     done = bulk.find(services, begun.id)
     assert done.total == planned.total
     return done
-
-
-def wait_in_outbox(ops: Ops, count: int) -> list[str]:
-    ids = [str(uuid.uuid4()) for _ in range(count)]
-    with ops.services.store.begin() as connection:
-        made = [row_of(ops.message(job_id), task="mail.send", queue="mail", due=None) for job_id in ids]
-        writing.write(connection, made)
-    return ids
 
 
 def in_outbox(ops: Ops) -> int:

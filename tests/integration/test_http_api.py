@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,9 @@ def test_pages_have_everything_once(ops: Ops) -> None:
 def test_actions_do_what_they_say_and_are_recorded(ops: Ops) -> None:
     api = Api(ops.app)
     dead = [ops.bury() for _ in range(3)]
-    api.post("/queues/mail/pause", reason="a test")
+    both = {"reason": "a test", "why": "another"}
+    assert "not both" in api("POST", "/queues/mail/pause", 422, json=both)["detail"]
+    api.post("/queues/mail/pause", why="a test")
     (mail,) = [each for each in api.get("/queues")["queues"] if each["queue"] == "mail"]
     assert mail["pause"]["by"] == api.name
     assert api.post("/queues/mail/resume")["before"]["reason"] == "a test"
@@ -429,6 +432,35 @@ def test_a_delayed_job_runs_now(ops: Ops) -> None:
     assert api.post(f"/jobs/{job_id}/run-now") == {"job_id": job_id, "queue": "mail"}
     assert depth(ops) == 1
     assert api("POST", f"/jobs/{job_id}/run-now", 404)["code"] == "job-not-delayed"
+
+
+def test_delayed_jobs_have_pages(ops: Ops) -> None:
+    api = Api(ops.app)
+    at = utcnow() + timedelta(hours=2)
+    with ops.app.app_context():
+        sent = [
+            ops.send.apply_async((number,), eta=at + timedelta(minutes=number // 3)).id for number in range(8)
+        ]
+    ops.flush()
+    lists = ops.services.broker.capabilities.lists_delayed
+    path, name = ("/delayed", "job_id") if lists else ("/due", "id")
+    if not lists:
+        assert "GET /due" in api("GET", "/delayed", 409)["detail"]
+    found: list[str] = []
+    after: dict[str, str] = {}
+    for _ in range(10):
+        page = api.get(path, queue="mail", limit=3, **after)
+        assert len(page["jobs"]) <= 3
+        found += [job[name] for job in page["jobs"]]
+        if page["after"] is None:
+            break
+        after = {"after": page["after"]}
+    assert [job_id for job_id in found if job_id in sent] == [
+        *sorted(sent[:3]), *sorted(sent[3:6]), *sorted(sent[6:])
+    ]  # fmt: skip
+    for wrong in ("x", ",x"):
+        if lists:
+            assert api("GET", "/delayed", 422, query_string={"after": wrong})["code"] == "invalid-key"
 
 
 def test_the_schedule_is_steered(ops: Ops) -> None:

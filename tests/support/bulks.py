@@ -14,6 +14,8 @@ from flask_nightshift.domain.job import DeadLetter, Failure, Reason, utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.message import burial, headers
 from flask_nightshift.operations.bulk_runner import Runner
+from flask_nightshift.outbox import writing
+from flask_nightshift.outbox.rows import row_of
 from flask_nightshift.services import Services
 from flask_nightshift.store import Store
 from flask_nightshift.store.tables import dead_letters as table
@@ -55,6 +57,15 @@ def letters(
     for start in range(0, count, 200):
         archive(store, made[start : start + 200], worker="w1")
     return [str(each.job_id) for each in made]
+
+
+def wait_in_outbox(ops: Any, count: int) -> list[str]:
+    """Have jobs wait in the outbox of ``ops``; returns their ids."""
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    with ops.services.store.begin() as connection:
+        made = [row_of(ops.message(job_id), task="mail.send", queue="mail", due=None) for job_id in ids]
+        writing.write(connection, made)
+    return ids
 
 
 def warm(ops: Any) -> None:

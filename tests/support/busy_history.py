@@ -132,8 +132,9 @@ def fill(
     if schedules:
         with store.begin(timeout=120) as connection:
             connection.execute(insert(tables.schedules), list(_schedules(schedules, now)))
-    if letters:
-        archive(store, _letters(letters, now, chance), worker=WORKERS[0], known=TASKS.__contains__)
+    dead = _letters(letters, now, chance)
+    while some := list(itertools.islice(dead, 1000)):
+        archive(store, some, worker=WORKERS[0], known=TASKS.__contains__)
     alive(store, workers, now)
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from flask_nightshift.domain.job import JobState, Outcome
 from flask_nightshift.domain.record import AttemptRecord, JobRecord
-from flask_nightshift.web.dashboard import attempts, charts, rendering, tracebacks, words
+from flask_nightshift.observe.trends import Period, Point, Trend
+from flask_nightshift.web.dashboard import attempts, charts, rendering, tracebacks, trend_charts, words
 
 NOW = datetime(2026, 11, 27, 18, 0, tzinfo=UTC)
 SHOWN_TRACEBACK = """Traceback (most recent call last):
@@ -115,6 +116,34 @@ def test_a_scale_has_room_for_every_value_and_round_lines(values: list[float | N
     assert all(math.isclose(step, steps[0]) for step in steps)
     for value in known:
         assert 0 <= of.y(value) <= charts.HEIGHT
+
+
+def test_a_few_outliers_do_not_flatten_a_chart_and_are_marked() -> None:
+    quick = [0.02 + number / 1000 for number in range(30)]
+    assert charts.ordinary([*quick, None, 90.0, 60.0], 0.01) == quick
+    assert charts.ordinary([*quick, *[90.0] * 6]) == [*quick, *[90.0] * 6]  # that is how it is
+    assert charts.ordinary([0.001, 0.002, 5.0]) == [0.001, 0.002, 5.0]  # too few to tell
+    assert charts.ordinary([*[0.0001] * 30, 0.02], 0.01)[-1] == 0.02
+    assert charts.ordinary([None]) == charts.ordinary([]) == []
+    of = charts.scale([0.05])
+    assert charts.beyond([0.05, None, 90.0, 0.01], of) == "M625 0h0.01"
+    assert charts.beyond([0.05, 0.01], of) == ""
+
+
+def test_the_chart_of_a_time_says_how_high_its_outliers_are() -> None:
+    since = datetime(2026, 11, 27, 10, tzinfo=UTC)
+    step = timedelta(minutes=1)
+    points = [Point(since + step * n, 1, wait_p50=0.02, wait_p95=0.04) for n in range(60)]
+    points[7] = Point(points[7].at, 1, wait_p50=0.02, wait_p95=250.0)
+    trend = Trend(Period.HOUR, since, since + step * 60, step, points, points[0])
+    wait, _ = trend_charts.all_of(trend)[1:]
+    assert wait.labels[0] == "40 ms"
+    assert wait.beyond is not None
+    assert wait.beyond.name == "up to 4 min 10 s at 10:07"
+    assert wait.summary == "Wait: median 20 ms, 95 % within 40 ms. Up to 4 min 10 s at 10:07."
+    assert wait.hits[7].text == "10:07: p50 20 ms, p95 4 min 10 s"
+    points[7] = points[8]
+    assert trend_charts.all_of(trend)[1].beyond is None
 
 
 def test_bars_stand_on_each_other() -> None:

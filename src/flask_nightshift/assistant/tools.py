@@ -12,7 +12,7 @@ from ..domain.actor import VIEW, Actor
 from ..domain.job import utcnow
 from ..errors import NightshiftError
 from ..services import Services
-from ..text.failures import told
+from ..text.passwords import hide_password
 from ..text.printable import as_json
 from ..web.api import openapi, routing, serving
 from ..web.api.call import Call
@@ -39,7 +39,7 @@ class Tool:
 
 
 class Refused(Exception):
-    """The tool did nothing; the text says why."""
+    """The tool did nothing, or not all; the text says why, and what it had done before."""
 
 
 def tools(allowed: Iterable[str]) -> dict[str, Tool]:
@@ -81,8 +81,15 @@ def call(services: Services, tool: Tool, given: Mapping[str, Any], actor: Actor)
     except Problem as exc:
         raise Refused(exc.detail) from None
     except NightshiftError as exc:
-        raise Refused(quoted(told(exc))) from None
+        raise Refused(_said(exc)) from None
     return f"{NOTICE}\n{_cut(as_json(marked(serving.plain(found))))}"
+
+
+def _said(exc: BaseException) -> str:
+    """What happened, and apart from it what was done before, so that a long error does not hide that."""
+    notes = " ".join(getattr(exc, "__notes__", ()))
+    texts = (str(exc) or type(exc).__name__, notes)
+    return " ".join(quoted(hide_password(text)) for text in texts if text)
 
 
 def _cut(text: str) -> str:

@@ -48,6 +48,12 @@ class DelayedJobs(Protocol):
     def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
         """Up to ``limit`` delayed jobs of ``queue``, those due soonest first."""
 
+    def following(self, queue: str, limit: int, after: tuple[datetime, str] | None) -> list[DelayedJob]:
+        """Up to ``limit`` delayed jobs of ``queue`` by time and id, those that follow ``after``.
+
+        Jobs that are due at the moment of ``after`` are all looked at, so a million of one moment take seconds.
+        """
+
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
 
@@ -55,7 +61,10 @@ class DelayedJobs(Protocol):
         """Those of the jobs ``wanted`` that are delayed in ``queue``."""
 
     def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
-        """Remove the jobs ``wanted``, so they will not run; returns those that were delayed in ``queue``."""
+        """Remove the jobs ``wanted``, so they will not run; returns those that were delayed in ``queue``.
+
+        Raises ``TakenInPart`` if the broker goes away after the first of them.
+        """
 
     def run_now(self, queue: str, wanted: Dues) -> list[str]:
         """Move the jobs ``wanted`` to the head of ``queue``, in order; the ids of those that were delayed there."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..errors import BrokerUnavailable
 from ..message.envelope import Envelope
 
 Dues = Mapping[str, datetime | None]
@@ -93,6 +94,14 @@ class DelayedJob:
         return {"job_id": self.job_id, "task": self.task, "queue": self.queue, "due": due}
 
 
+class TakenInPart(BrokerUnavailable):
+    """The broker went away after it had removed the jobs ``taken``: they do not run any more."""
+
+    def __init__(self, why: object, taken: Sequence[DelayedJob]) -> None:
+        super().__init__(f"{why}")
+        self.taken = tuple(taken)
+
+
 @dataclass(frozen=True, slots=True)
 class HeldLock:
     """The lock of a unique job. ``until``: it ends when the job has ``started``, or is ``done``."""
@@ -118,4 +127,14 @@ class HeldLock:
         }
 
 
-__all__ = ["BrokerHealth", "DelayedJob", "Dues", "Finding", "HeldLock", "Place", "QueueDepth", "Where"]
+__all__ = [
+    "BrokerHealth",
+    "DelayedJob",
+    "Dues",
+    "Finding",
+    "HeldLock",
+    "Place",
+    "QueueDepth",
+    "TakenInPart",
+    "Where",
+]

@@ -34,7 +34,18 @@ MOST = 1_000_000
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-why_option = click.option("--why", metavar="TEXT", help="The reason, for the audit.")
+
+
+def _reason(_: click.Context, __: click.Parameter, why: str | None) -> str | None:
+    """``--why``, which the audit would cut."""
+    from ..operations.audit import LONGEST_REASON
+
+    if why is not None and len(why.strip()) > LONGEST_REASON:
+        raise click.BadParameter(f"{len(why.strip()):,} characters; use at most {LONGEST_REASON}")
+    return why
+
+
+why_option = click.option("--why", metavar="TEXT", callback=_reason, help="The reason, for the audit.")
 
 
 class JobsGroup(AppGroup):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -56,15 +57,14 @@ def purge(queues: tuple[str, ...], everything: bool, why: str | None, yes: bool,
     waiting = operations.waiting(current, names)
     confirm(f"Delete {plural(waiting, 'job')} of {', '.join(names)} for good?", yes)
     done: list[dict[str, str | int]] = []
-    for name in names:
-        with audited("purge", named("queue", [name]), why) as told:
-            count = operations.purge(current, name)
-            told.acted_on(count)
-        done.append({"queue": name, "deleted": count})
-        if not as_json:
-            say(f"{name}: {plural(count, 'job')} deleted")
-    if as_json:
-        echo_json(done)
+    with _shown(done, as_json):
+        for name in names:
+            with audited("purge", named("queue", [name]), why) as told:
+                count = operations.purge(current, name)
+                told.acted_on(count)
+            done.append({"queue": name, "deleted": count})
+            if not as_json:
+                say(f"{name}: {plural(count, 'job')} deleted")
 
 
 @delayed.command("list")
@@ -184,15 +184,24 @@ def hand_over(queue: str | None, why: str | None, yes: bool, as_json: bool) -> N
     names = operations.queues(current, queue)
     confirm(f"Hand the delayed jobs of {', '.join(names)} over to workers without leases?", yes)
     done: list[dict[str, str | int]] = []
-    for name in names:
-        with audited("hand over", named("queue", [name]), why) as told:
-            count = operations.hand_over(current, name)
-            told.acted_on(count)
-        done.append({"queue": name, "handed_over": count})
-        if not as_json:
-            say(f"{name}: {plural(count, 'job')} handed over")
-    if as_json:
-        echo_json(done)
+    with _shown(done, as_json):
+        for name in names:
+            with audited("hand over", named("queue", [name]), why) as told:
+                count = operations.hand_over(current, name)
+                told.acted_on(count)
+            done.append({"queue": name, "handed_over": count})
+            if not as_json:
+                say(f"{name}: {plural(count, 'job')} handed over")
+
+
+@contextlib.contextmanager
+def _shown(done: list[dict[str, str | int]], as_json: bool) -> Iterator[None]:
+    """Print what is ``done`` as JSON when the block ends, also if it ends with an error."""
+    try:
+        yield
+    finally:
+        if as_json:
+            echo_json(done)
 
 
 def _report(chosen: Sequence[str], done: Mapping[str, str], what: str, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..domain.pools import DEFAULT, POOLS
-from .base import audited, echo_json, json_option, load_services, services
+from .base import audited, echo_json, json_option, load_services, services, why_option
 
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
@@ -154,9 +154,10 @@ def _tell(link: str) -> None:
 
 
 @click.command()
+@why_option
 @json_option
 @with_appcontext
-def migrate(as_json: bool) -> None:
+def migrate(why: str | None, as_json: bool) -> None:
     """Create or update the tables."""
     from ..operations import database
     from ..operations.audit import named
@@ -165,7 +166,7 @@ def migrate(as_json: bool) -> None:
     done = database.migrate(current)
     applied = [revision for revisions in done.values() for revision in revisions]
     if applied:  # before that there may be no table to write to
-        with audited("migrate", named("revision", applied)) as told:
+        with audited("migrate", named("revision", applied), why) as told:
             told.acted_on(len(applied))
     if as_json:
         echo_json([{"database": url, "applied": revisions} for url, revisions in done.items()])

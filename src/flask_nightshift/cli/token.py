@@ -9,7 +9,19 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from ..domain.actor import PERMISSIONS
-from .base import Moment, audited, cells, console, echo_json, json_option, say, services, table, when
+from .base import (
+    Moment,
+    audited,
+    cells,
+    console,
+    echo_json,
+    json_option,
+    say,
+    services,
+    table,
+    when,
+    why_option,
+)
 
 token = AppGroup("token", help="Create, list and revoke tokens of the HTTP API.")
 
@@ -33,16 +45,19 @@ class Until(Moment):
     help="What the bearer may do; repeatable, or with commas.",
 )
 @click.option("--expires", type=Until(), metavar="TIME", help="Valid until: 12h, 90d, or an ISO time (UTC).")
+@why_option
 @json_option
 @with_appcontext
-def create(name: str, scopes: tuple[str, ...], expires: datetime | None, as_json: bool) -> None:
+def create(
+    name: str, scopes: tuple[str, ...], expires: datetime | None, why: str | None, as_json: bool
+) -> None:
     """Make a token, and print it once: it is stored as a digest only."""
     from ..domain.job import utcnow
     from ..operations import tokens as operations
     from ..operations.pauses import operator
 
     wanted = [scope.strip() for text in scopes for scope in text.split(",") if scope.strip()]
-    with audited("create", f"token {name} ({', '.join(wanted)})") as told:
+    with audited("create", f"token {name} ({', '.join(wanted)})", why) as told:
         made = operations.create(services(), name, wanted, expires_at=expires, by=operator())
         told.acted_on(1)
     if as_json:
@@ -72,15 +87,16 @@ def list_(as_json: bool) -> None:
 
 @token.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@why_option
 @json_option
 @with_appcontext
-def revoke(names: tuple[str, ...], as_json: bool) -> None:
+def revoke(names: tuple[str, ...], why: str | None, as_json: bool) -> None:
     """Revoke tokens by their names or ids, at once."""
     from ..operations import tokens as operations
     from ..operations.audit import named
     from ..operations.pauses import operator
 
-    with audited("revoke", named("token", names)) as told:
+    with audited("revoke", named("token", names), why) as told:
         revoked = operations.revoke(services(), names, by=operator())
         told.acted_on(len(revoked))
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from ..brokers.base import DelayedJobs
@@ -14,8 +13,8 @@ from .job_keys import Key
 from .jobs import key_from, key_of_page
 from .waiting_job import Page, WaitingJob
 
-MOST = 1_000
-"""Delayed jobs of one queue, the soonest, among which a filter or a later page looks."""
+LOOKED_AT = 1_000
+"""Delayed jobs of one queue among which a filter looks for one page."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -29,27 +28,31 @@ def page(
     limit: int,
     after: str | None,
 ) -> Page:
-    """As ``page`` of ``delayed.py``; raises ``BrokerUnavailable``, or ``InvalidKey``."""
+    """As ``page`` of ``delayed.py``; raises ``BrokerUnavailable``, or ``InvalidKey``.
+
+    A page of a filter may have fewer than ``limit`` jobs, or none, although another one follows.
+    """
     begin = key_from(after) if after is not None else None
-    look = limit + 1 if begin is None and state is None and task is None else MOST
+    place = (begin.at, begin.id) if begin is not None and begin.at is not None else None
+    look = limit + 1 if state is None and task is None else max(LOOKED_AT, limit + 1)
     found: list[WaitingJob] = []
-    cut = False
+    ends: list[tuple[datetime, str]] = []
     for name in (queue,) if queue else services.queues():
-        listed = list(_listed(delayed, name, look))
-        cut = cut or (look == MOST and len(listed) == MOST)
-        found += [job for job in listed if state in (None, job.state) and task in (None, job.task)]
-    found.sort(key=lambda job: (job.due, job.id))
-    if begin is not None and begin.at is not None:
-        place = begin.at, begin.id
-        found = [job for job in found if (job.due, job.id) > place]
-    last = found[limit - 1] if len(found) > limit else None
-    return Page(
-        found[:limit], key_of_page(Key(last.due, last.id)) if last else None, cut=cut and last is None
-    )
+        listed = list(map(_waiting, delayed.following(name, look, place)))
+        found += listed
+        if len(listed) == look:
+            ends.append(_place(listed[-1]))
+    until = min(ends, default=None)
+    known = [job for job in found if until is None or _place(job) <= until]
+    fitting = [job for job in known if state in (None, job.state) and task in (None, job.task)]
+    fitting.sort(key=_place)
+    if len(fitting) > limit:
+        until = _place(fitting[limit - 1])
+    return Page(fitting[:limit], key_of_page(Key(*until)) if until is not None else None)
 
 
-def _listed(delayed: DelayedJobs, queue: str, limit: int) -> Iterator[WaitingJob]:
-    return map(_waiting, delayed.soonest(queue, limit))
+def _place(job: WaitingJob) -> tuple[datetime, str]:
+    return job.due, job.id
 
 
 def _waiting(job: DelayedJob) -> WaitingJob:

@@ -35,14 +35,10 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of them, and ``after``, the key with which the next page begins; None if there is none.
-
-    ``cut``: there may be more, which the broker does not list.
-    """
+    """Some of them, and ``after``, the key with which the next page begins; None if there is none."""
 
     jobs: list[WaitingJob] = field(default_factory=list)
     after: str | None = None
-    cut: bool = False
 
 
 __all__ = ["Page", "WaitingJob"]

@@ -131,7 +131,10 @@ def cancel_all(
     progress: Callable[[int, int], object] = lambda done, total: None,  # noqa: ARG005
     stopped: Callable[[], bool] = lambda: False,
 ) -> Cancellations:
-    """Cancel ``targets``, in portions; ``stopped()`` is asked before each. Raises as ``cancel``."""
+    """Cancel ``targets``, in portions; ``stopped()`` is asked before each.
+
+    Raises as ``cancel``; the error says how many were cancelled before.
+    """
     noted = services.orders.count_tombstones()
     if noted + len(targets) > MOST:
         raise Unsupported(
@@ -147,7 +150,7 @@ def cancel_all(
         if stopped():
             return Cancellations(removed, told, len(targets) - at, tuple(notes))
         some = targets[at : at + CHUNK]
-        done = drop(services, some, kill=kill, by=by)
+        done = drop(services, some, kill=kill, by=by, before=removed + told)
         removed += len(done.removed)
         told += len(some) - len(done.removed)
         notes |= dict.fromkeys(done.notes)

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from .. import journal
 from ..brokers.base import DelayedJobs
-from ..brokers.values import DelayedJob, Dues
+from ..brokers.values import DelayedJob, Dues, TakenInPart
 from ..errors import DatabaseUnavailable, Unsupported
 from ..services import Services
 from . import ids
 from .dropping import settle
+from .partly import telling
 
-T = TypeVar("T")
 NOT_DELAYED = "it is not delayed (any more)"
 
 
@@ -41,6 +41,15 @@ def soonest(services: Services, queues: Sequence[str], limit: int) -> list[Delay
     return sorted((job for queue in queues for job in delayed.soonest(queue, limit)), key=_due)[:limit]
 
 
+def following(
+    services: Services, queues: Sequence[str], limit: int, after: tuple[datetime, str] | None
+) -> list[DelayedJob]:
+    """Up to ``limit`` delayed jobs of ``queues`` by time and id, those that follow the time and id ``after``."""
+    delayed = hold(services)
+    found = (job for queue in queues for job in delayed.following(queue, limit, after))
+    return sorted(found, key=lambda job: (_due(job), job.job_id))[:limit]
+
+
 def find(services: Services, queue: str | None, given: Sequence[str]) -> list[str]:
     """The ids of the delayed jobs of ``queue``, or of all queues, that ``given`` means: ids, their starts or ends.
 
@@ -60,16 +69,23 @@ def cancel(services: Services, queue: str | None, job_ids: Collection[str], *, b
     They are recorded as cancelled; ``by`` names who did it. Returns the queue of each job that was delayed there. Jobs
     in any other place: ``operations/cancelling.py``.
     """
-    delayed = hold(services)
-    taken = _everywhere(
-        services,
-        queue,
-        job_ids,
-        (),
-        lambda name, wanted: [(job.job_id, job) for job in delayed.take(name, wanted)],
-    )
-    if taken:
-        settle(services, [(job.queue, job.envelope) for job in taken.values()], f"cancelled by {by}")
+    delayed, taken = hold(services), dict[str, DelayedJob]()
+
+    def take(name: str, wanted: Dues) -> list[str]:
+        try:
+            found: Sequence[DelayedJob] = delayed.take(name, wanted)
+        except TakenInPart as exc:
+            taken.update({job.job_id: job for job in exc.taken})
+            raise
+        taken.update({job.job_id: job for job in found})
+        return [job.job_id for job in found]
+
+    try:
+        with telling(taken, "job", "cancelled"):
+            _everywhere(services, queue, job_ids, (), take)
+    finally:
+        if taken:
+            settle(services, [(job.queue, job.envelope) for job in taken.values()], f"cancelled by {by}")
     return {job_id: job.queue for job_id, job in taken.items()}
 
 
@@ -80,14 +96,16 @@ def run_now(
 
     ``known``: where they were seen. Returns the queue of each job that was delayed there.
     """
-    delayed = hold(services)
-    return _everywhere(
-        services,
-        queue,
-        job_ids,
-        known,
-        lambda name, wanted: [(each, name) for each in delayed.run_now(name, wanted)],
-    )
+    delayed, moved = hold(services), dict[str, str]()
+
+    def run(name: str, wanted: Dues) -> list[str]:
+        found = delayed.run_now(name, wanted)
+        moved.update(dict.fromkeys(found, name))
+        return found
+
+    with telling(moved, "job", "moved to the head of the queue"):
+        _everywhere(services, queue, job_ids, known, run)
+    return moved
 
 
 def run_known(services: Services, known: Iterable[Known]) -> int:
@@ -101,13 +119,13 @@ def message(services: Services, job_id: str) -> DelayedJob | None:
     delayed = services.broker.delayed_jobs()
     if delayed is None:
         return None
-    found = _everywhere(
-        services,
-        None,
-        [job_id],
-        (),
-        lambda name, wanted: [(job.job_id, job) for job in delayed.find(name, wanted)],
-    )
+    found: dict[str, DelayedJob] = {}
+
+    def look(name: str, wanted: Dues) -> list[str]:
+        found.update({job.job_id: job for job in delayed.find(name, wanted)})
+        return list(found)
+
+    _everywhere(services, None, [job_id], (), look)
     return found.get(job_id)
 
 
@@ -125,7 +143,8 @@ def hold(services: Services) -> DelayedJobs:
     if delayed is None:
         raise Unsupported(
             f"{services.broker.url} keeps delayed jobs where they cannot be seen one by one: that works on Redis "
-            "and Valkey with NIGHTSHIFT_REDIS_TRANSPORT=lease. `flask jobs stats` counts them where it can."
+            "and Valkey with NIGHTSHIFT_REDIS_TRANSPORT=lease. `flask jobs stats` counts them where it can, and "
+            "the dashboard and `GET /due` of the HTTP API list those that the history knows."
         )
     return delayed
 
@@ -135,23 +154,25 @@ def _everywhere(
     queue: str | None,
     job_ids: Collection[str],
     known: Iterable[Known],
-    act: Callable[[str, Dues], Iterable[tuple[str, T]]],
-) -> dict[str, T]:
-    """Call ``act(queue, jobs)`` where the jobs should be, then once for each queue with those that were not there."""
+    act: Callable[[str, Dues], Iterable[str]],
+) -> None:
+    """Call ``act(queue, jobs)`` where the jobs should be, then once for each queue with those that were not there.
+
+    ``act`` returns the ids of those that were.
+    """
     places = {each.job_id: each for each in known}
     recorded = _recorded(services, [each for each in job_ids if each not in places])
     places |= {
         each.job_id: Known(each.job_id, each.queue, each.due) for each in recorded if each.due is not None
     }
     seen = [places[each] for each in job_ids if each in places and queue in (None, places[each].queue)]
-    done: dict[str, T] = {}
+    done: set[str] = set()
     for name, dues in _by_queue(seen).items():
-        done |= act(name, dues)
+        done.update(act(name, dues))
     others = [each.queue for each in recorded if each.queue] if queue is None else []
     for name in dict.fromkeys([*queues(services, queue), *others]):
         if left := dict.fromkeys(each for each in job_ids if each not in done):
-            done |= act(name, left)
-    return done
+            done.update(act(name, left))
 
 
 def _by_queue(known: Iterable[Known]) -> dict[str, dict[str, datetime]]:
@@ -174,6 +195,6 @@ def _due(job: DelayedJob) -> datetime:
 
 
 __all__ = [
-    "NOT_DELAYED", "DelayedJob", "Known", "cancel", "find", "hand_over", "hold", "message", "queues", "run_known",
-    "run_now", "soonest",
+    "NOT_DELAYED", "DelayedJob", "Known", "cancel", "find", "following", "hand_over", "hold", "message", "queues",
+    "run_known", "run_now", "soonest",
 ]  # fmt: skip

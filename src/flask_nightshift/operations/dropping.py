@@ -7,15 +7,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from ..brokers.values import TakenInPart
 from ..domain.events import JobCancelled
 from ..domain.job import JobState, utcnow
 from ..domain.tombstones import Tombstone, tombstone
-from ..errors import BrokerUnavailable, DatabaseUnavailable
+from ..errors import BrokerUnavailable, DatabaseUnavailable, NightshiftError
 from ..journal import Target
 from ..message.headers import ref
 from ..outbox import cancelling as outbox
 from ..services import Services
 from ..store import ledger
+from ..text.counts import plural
 from . import orders
 
 ANNOUNCE_SECONDS = 10.0
@@ -32,11 +34,18 @@ class Done(NamedTuple):
 
 
 def drop(
-    services: Services, targets: Sequence[Target], *, kill: bool, by: str, claimed_by: str | None = None
+    services: Services,
+    targets: Sequence[Target],
+    *,
+    kill: bool,
+    by: str,
+    claimed_by: str | None = None,
+    before: int = 0,
 ) -> Done:
     """Cancel ``targets``; ``claimed_by``: the name under which their rows of an outbox are claimed.
 
-    Raises ``BrokerUnavailable`` or ``DatabaseUnavailable`` if nothing could be noted.
+    Raises ``BrokerUnavailable`` or ``DatabaseUnavailable`` if not all could be noted; the error says how many were
+    cancelled all the same, with those that the caller had cancelled ``before``.
     """
     now, job_ids = utcnow(), [target.job_id for target in targets]
     stones = {each.job_id: tombstone(each.job_id, now, each.due, kill=kill, by=by) for each in targets}
@@ -44,7 +53,11 @@ def drop(
     unplaced = _place(services, list(stones.values()))
     waited = _withdraw(services, job_ids, now, notes, claimed_by)
     if unplaced is not None and not (waited or {}).keys() >= stones.keys():
-        raise _nothing_noted(services, unplaced, job_ids)
+        withdrawn = waited or {}
+        if withdrawn:
+            settle(services, [(row.queue, row.envelope) for row in withdrawn.values()], f"cancelled by {by}")
+        left = [job_id for job_id in job_ids if job_id not in withdrawn]
+        raise _not_noted(services, unplaced, left, before + len(withdrawn))
     # without the database, a worker has to drop the job: its journal waits for the database
     taken = [] if unplaced is not None or waited is None else _take(services, targets, notes)
     removed: dict[str, tuple[str, Any]] = {job.job_id: (job.queue, job.envelope) for job in taken}
@@ -57,7 +70,7 @@ def drop(
     return Done(frozenset(removed), tuple(notes))
 
 
-def _place(services: Services, stones: Sequence[Tombstone]) -> Exception | None:
+def _place(services: Services, stones: Sequence[Tombstone]) -> NightshiftError | None:
     """Place tombstones; returns why that is impossible now."""
     try:
         services.orders.cancel(stones)
@@ -102,6 +115,9 @@ def _take(services: Services, targets: Sequence[Target], notes: list[str]) -> li
         if delayed is not None and (sought := _sought_everywhere(targets, {job.job_id for job in taken})):
             for queue, dues in _by_queue(services, sought).items():
                 taken += delayed.take(queue, dict.fromkeys(dues))
+    except TakenInPart as exc:
+        taken += exc.taken
+        notes.append(f"not all were removed from their queues, and workers drop the others there: {exc}")
     except BrokerUnavailable as exc:
         notes.append(f"nothing was removed from its queue, and workers drop it there: {exc}")
     return taken
@@ -162,20 +178,29 @@ def _tidy(services: Services, stones: Sequence[Tombstone], notes: list[str]) -> 
         notes.append(f"the order to drop it stays until it ends by itself: {exc}")
 
 
-def _nothing_noted(services: Services, why: Exception, job_ids: Sequence[str]) -> Exception:
-    """The error for an order that could not be noted; live workers are told all the same, if the broker is there."""
+def _not_noted(services: Services, why: NightshiftError, job_ids: Sequence[str], done: int) -> Exception:
+    """The error for an order that could not be noted; live workers are told all the same, if the broker is there.
+
+    ``done``: how many jobs were cancelled before.
+    """
+    why.acted_on = done
+    said = "Nothing was cancelled."
+    if done:
+        said = f"{plural(done, 'job')} had been cancelled before, and {plural(len(job_ids), 'job')} or more were not."
     if isinstance(why, DatabaseUnavailable):
         try:
             services.celery.control.revoke(list(job_ids))
         except Exception:  # noqa: BLE001 - the broker is away, too
-            why.add_note("Nothing was cancelled.")
+            why.add_note(said)
         else:
+            if done:
+                why.add_note(said)
             why.add_note(
                 "The workers that run now were told, and drop the job if they meet it before they end. Nothing is "
                 "noted for workers that start later: run the command again when the database is back."
             )
     else:
-        why.add_note("Nothing was cancelled. Run the command again when the broker is back.")
+        why.add_note(f"{said} Run the command again when the broker is back.")
     return why
 
 

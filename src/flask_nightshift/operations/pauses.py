@@ -22,6 +22,7 @@ from ..services import Services
 from ..store import heartbeats
 from ..text.lines import Line
 from .orders import announce
+from .partly import telling
 
 LONGEST_REASON = 500
 """Characters of a reason."""
@@ -57,28 +58,30 @@ def pause(
         raise ConfigurationError("reason", f"{reason[:40]}…", f"use at most {LONGEST_REASON} characters")
     names = [queue_name("queue", name) for name in dict.fromkeys(queues)]
     known, who = _known(services), by or operator()
-    changes = []
-    for name in names:
-        ordered = Pause(name, utcnow(), who, reason)
-        before = services.orders.pause(ordered)
-        changes.append(Change(name, ordered, before, _doubt(name, known)))
-        logger.info(Line("queue.pause_ordered", queue=name, by=who, reason=reason))
+    changes: dict[str, Change] = {}
+    with telling(changes, "queue", "paused"):
+        for name in names:
+            ordered = Pause(name, utcnow(), who, reason)
+            before = services.orders.pause(ordered)
+            changes[name] = Change(name, ordered, before, _doubt(name, known))
+            logger.info(Line("queue.pause_ordered", queue=name, by=who, reason=reason))
     announce(services)
-    return changes
+    return list(changes.values())
 
 
 def resume(services: Services, queues: Sequence[str] = (), *, by: str | None = None) -> list[Change]:
     """End the pauses of ``queues``, or of all paused ones if there are none; raises as ``pause``."""
     names = [queue_name("queue", name) for name in dict.fromkeys(queues)] or list(services.orders.pauses())
     known, who = _known(services), by or operator()
-    changes = []
-    for name in names:
-        before = services.orders.resume(name)
-        changes.append(Change(name, None, before, "" if before else _doubt(name, known)))
-        if before:
-            logger.info(Line("queue.resume_ordered", queue=name, by=who))
+    changes: dict[str, Change] = {}
+    with telling(changes, "queue", "resumed"):
+        for name in names:
+            before = services.orders.resume(name)
+            changes[name] = Change(name, None, before, "" if before else _doubt(name, known))
+            if before:
+                logger.info(Line("queue.resume_ordered", queue=name, by=who))
     announce(services)
-    return changes
+    return list(changes.values())
 
 
 def operator() -> str:

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable
 
 from ..domain.job import utcnow
-from ..errors import DatabaseUnavailable
+from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..services import Services
 from ..store import Store, ledger
+from ..text.counts import plural
 from .purged import after_purge
 
 logger = logging.getLogger("flask_nightshift.operations")
@@ -28,11 +29,25 @@ def purge(services: Services, queue: str) -> int:
     """
     at = utcnow()
     durable = [(store, jobs) for store in services.outboxes if (jobs := _durable(services, store, queue))]
-    count = services.broker.purge(queue)
-    services.locks.purged(queue)
-    for store, jobs in durable:
-        ledger.purged(store, jobs, utcnow())
-    after_purge(services, queue, at)
+    try:
+        count = services.broker.purge(queue)
+    except BrokerUnavailable as exc:
+        exc.add_note(
+            f"{plural(exc.acted_on or 0, 'job')} of {queue} had been deleted before. Purge it again for the rest."
+        )
+        raise
+    try:
+        services.locks.purged(queue)
+        for store, jobs in durable:
+            ledger.purged(store, jobs, utcnow())
+    except (BrokerUnavailable, DatabaseUnavailable) as exc:
+        exc.acted_on = count
+        exc.add_note(
+            f"{plural(count, 'job')} of {queue} had been deleted before. Purge it again for the rest."
+        )
+        raise
+    finally:
+        after_purge(services, queue, at)
     return count
 
 

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 
 from ..domain.job import utcnow
+from ..errors import BrokerUnavailable, DatabaseUnavailable
 from ..outbox import recovery
 from ..outbox.recovery import Recovered
 from ..services import Services
 from ..store import heartbeats
+from ..text.counts import plural
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at jobs that live workers run."""
@@ -42,9 +44,14 @@ def recover(
             if dry_run:
                 jobs += len(found.lost)
                 continue
-            for published, refused in recovery.publish(relay, found.lost):
-                jobs += published
-                waiting += refused
+            try:
+                for published, refused in recovery.publish(relay, found.lost):
+                    jobs += published
+                    waiting += refused
+            except (BrokerUnavailable, DatabaseUnavailable) as exc:
+                exc.acted_on = jobs
+                exc.add_note(f"{plural(jobs, 'job')} had been published before. Recover again for the rest.")
+                raise
         if dry_run or not any(held) or time.monotonic() >= until:
             break
         wait(LOOK_AGAIN)

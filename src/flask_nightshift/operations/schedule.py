@@ -17,6 +17,7 @@ from ..services import Services
 from ..store import schedules
 from ..store.schedules import Row
 from ..store.types import key_of
+from .partly import telling
 
 HEARD_AFTER = timedelta(seconds=2)
 """The time after which each Beat has heard of an order."""
@@ -74,8 +75,11 @@ def pause(services: Services, names: Sequence[str], *, by: str) -> dict[str, dat
     """Enqueue no job of these entries until they are resumed; returns since when each is paused."""
     for name in names:
         lookup.named(services, name)
-    at = schedules.now(services.store)
-    return {name: _paused_since(services, name, by, at) for name in names}
+    at, paused = schedules.now(services.store), dict[str, datetime]()
+    with telling(paused, "entry", "paused"):
+        for name in names:
+            paused[name] = _paused_since(services, name, by, at)
+    return paused
 
 
 def _paused_since(services: Services, name: str, by: str, at: datetime) -> datetime:
@@ -92,7 +96,11 @@ def resume(services: Services, names: Sequence[str]) -> dict[str, bool]:
     for name in names:
         lookup.named(services, name)
     rows, at = schedules.read(services.store), schedules.now(services.store)
-    return {name: _resumed(services, rows.get(key_of(name)), at) for name in names}
+    resumed: dict[str, bool] = {}
+    with telling(resumed, "entry", "resumed"):
+        for name in names:
+            resumed[name] = _resumed(services, rows.get(key_of(name)), at)
+    return resumed
 
 
 def _resumed(services: Services, row: Row | None, at: datetime) -> bool:

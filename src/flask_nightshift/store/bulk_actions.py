@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select, tuple_, update
 
 from ..domain.job import utcnow
-from . import audit
+from . import audit, bulk_steps
+from .bulk_steps import Position, Step
 from .store import Store
 from .tables import bulk_actions as table
 from .types import KeyText, UtcDateTime
@@ -31,19 +32,13 @@ LOOKED_AT = 10
 """Maximum number of open actions that a look returns."""
 
 
-class Position(NamedTuple):
-    """A place in the set of an action, by time and id; a time that is not known (None) comes last."""
-
-    at: datetime | None
-    id: str
-
-
 @dataclass(frozen=True, slots=True)
 class BulkAction:
     """A bulk action. ``acted`` jobs or dead letters of ``total`` are done, ``skipped`` were left for ``reasons``.
 
     ``rate`` is in jobs per second. ``last`` is the latest of the set, ``reached`` says how far the action is. The
-    latest portion was ``worker``'s; ``error`` says why the action does not get on, or failed.
+    latest portion was ``worker``'s; ``error`` says why the action does not get on, or failed. ``step``: what a worker
+    had begun when it died.
     """
 
     id: str
@@ -66,6 +61,7 @@ class BulkAction:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     error: str | None = None
+    step: Step | None = None
 
     @property
     def ended(self) -> bool:
@@ -197,6 +193,7 @@ def advance(
         "reasons": _summed(reasons, progress.skipped),
         "worker": worker,
         "error": None,
+        "step": None,
         **({"claimed_at": now} if keep else _given_back(now, progress.rest)),
         **(_place("reached", progress.reached) if progress.reached else {}),
     }
@@ -205,6 +202,17 @@ def advance(
     connection.execute(update(table).where(table.c.id == action.id).values(values))
     if values.get("state", state) not in OPEN:
         _audit(connection, action.id)
+    return True
+
+
+def begin(connection: Connection, action_id: str, by: str, step: Step) -> bool:
+    """Note what ``by`` is about to do, and renew its claim; False if another worker has taken the portion over."""
+    query = select(table.c.acted + table.c.skipped).where(table.c.id == action_id, table.c.claimed_by == by)
+    met = connection.execute(query.with_for_update()).scalar_one_or_none()
+    if met is None:
+        return False
+    values = {"step": bulk_steps.written(step, met), "claimed_at": _now(connection)}
+    connection.execute(update(table).where(table.c.id == action_id).values(values))
     return True
 
 
@@ -297,6 +305,7 @@ def _action(row: Row[Any]) -> BulkAction:
         Position(row.last_at, row.last_id) if row.last_id else None, row.state, row.created_at, row.due_at,
         Position(row.reached_at, row.reached_id) if row.reached_id else None,
         row.acted, row.skipped, row.reasons, row.worker, row.started_at, row.ended_at, row.error,
+        bulk_steps.read(row.step, row.acted + row.skipped),
     )  # fmt: skip
 
 
@@ -309,5 +318,6 @@ def _now(connection: Connection) -> datetime:
 
 __all__ = [
     "CANCELLED", "DONE", "FAILED", "LEASE", "OPEN", "RUNNING", "WAITING", "BulkAction", "Position", "Progress",
-    "advance", "claim", "count", "create", "due", "end", "find", "latest", "postpone", "present", "renew",
+    "Step", "advance", "begin", "claim", "count", "create", "due", "end", "find", "latest", "postpone", "present",
+    "renew",
 ]  # fmt: skip

@@ -431,6 +431,7 @@ bulk_actions = Table(
     Column("due_at", UtcDateTime, nullable=False),  # of the next portion
     Column("claimed_by", KeyText),  # the worker that carries out a portion now, since claimed_at
     Column("claimed_at", UtcDateTime),
+    Column("step", JsonText),  # that has begun and is not noted yet: see bulk_steps.py
     Column("worker", KeyText),  # of the latest portion
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),

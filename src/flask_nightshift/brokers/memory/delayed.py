@@ -24,6 +24,12 @@ class MemoryDelayed:
         """Up to ``limit`` delayed jobs of ``queue``, those due soonest first."""
         return [_job(stored, due) for due, stored in self._all(queue)[:limit]]
 
+    def following(self, queue: str, limit: int, after: tuple[datetime, str] | None) -> list[DelayedJob]:
+        """Up to ``limit`` delayed jobs of ``queue`` by time and id, those that follow ``after``."""
+        jobs = [_job(stored, due) for due, stored in self._all(queue)]
+        placed = sorted(((job.due, job.job_id), job) for job in jobs if job.due is not None)
+        return [job for place, job in placed if after is None or place > after][:limit]
+
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs that begin or end with ``part``; only ``part`` if it is a whole id."""
         ids = [_id(stored) for _, stored in self._all(queue)]

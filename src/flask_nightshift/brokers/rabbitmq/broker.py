@@ -241,9 +241,18 @@ class RabbitMQBroker(RabbitMQPublisher):
 
     def purge(self, queue: str) -> int:
         """Delete the ready jobs of ``queue``; delayed jobs stay, because the delayed queues mix those of all queues."""
-        return self._connection.call(
-            lambda connection: sum(purge(connection, name) for name in all_of(queue))
-        )
+        deleted: dict[str, int] = {}
+
+        def question(connection: Any) -> None:
+            for name in all_of(queue):
+                deleted[name] = deleted.get(name, 0) + purge(connection, name)
+
+        try:
+            self._connection.call(question)
+        except BrokerUnavailable as exc:
+            exc.acted_on = sum(deleted.values())
+            raise
+        return sum(deleted.values())
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters; those without ``done()`` go back at this thread's next call."""

@@ -266,7 +266,13 @@ class RedisBroker(VirtualBroker):
 
     def purge(self, queue: str) -> int:
         """Delete the ready and the delayed jobs of ``queue``."""
-        return self._ask(lambda queues: queues.purge(queue))
+        deleted: list[int] = []
+        try:
+            self._ask(lambda queues: queues.purge(queue, deleted.append))
+        except BrokerUnavailable as exc:
+            exc.acted_on = sum(deleted)
+            raise
+        return sum(deleted)
 
     def take_dead_letters(self, limit: int = 100, max_bytes: int = MAX_TAKEN) -> list[PendingDeadLetter]:
         """Up to ``limit`` dead letters, oldest first; they stay in the list until ``done()``."""

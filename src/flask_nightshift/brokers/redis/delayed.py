@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from ...errors import BrokerUnavailable
 from ..reading import delayed_job
-from ..values import DelayedJob, Dues
+from ..values import DelayedJob, Dues, TakenInPart
 from .queues import Queues
-from .transport import queues
+from .transport import queues, searching
 from .transport.searching import Found
 
 T = TypeVar("T")
@@ -29,6 +30,11 @@ class RedisDelayed:
             for job_id, due, payload in found
         ]
 
+    def following(self, queue: str, limit: int, after: tuple[datetime, str] | None) -> list[DelayedJob]:
+        """Up to ``limit`` delayed jobs by time and id, those that follow ``after``."""
+        found = self._ask(lambda q: searching.following(q.client, q.keys.delayed(queue), limit, after))
+        return [delayed_job(each.job_id, queue, due, each.payload) for due, each in found]
+
     def like(self, queue: str, part: str, limit: int) -> list[str]:
         """Up to ``limit`` ids of delayed jobs of ``queue`` that begin or end with ``part``."""
         return list(self._ask(lambda q: queues.delayed_like(q.client, q.keys, queue, part, limit)))
@@ -39,8 +45,19 @@ class RedisDelayed:
 
     def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
         """Take the jobs out of ``queue``: they will not run. Returns those that were delayed there."""
-        taken = self._ask(lambda q: list(queues.take_delayed(q.client, q.keys, queue, wanted)))
-        return _jobs(queue, taken)
+        taken: list[DelayedJob] = []
+
+        def question(q: Queues) -> None:
+            for found in queues.take_delayed(q.client, q.keys, queue, wanted):
+                taken.extend(_jobs(queue, [found]))
+
+        try:
+            self._ask(question)
+        except BrokerUnavailable as exc:
+            if taken:
+                raise TakenInPart(exc, taken) from exc
+            raise
+        return taken
 
     def run_now(self, queue: str, wanted: Dues) -> list[str]:
         """Have the jobs run next; the ids of those that were delayed in ``queue``."""

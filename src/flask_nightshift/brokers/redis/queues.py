@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 import redis
 
@@ -40,9 +41,9 @@ class Queues:
             found = self.client.get(self.keys.epoch) or made  # another process was faster
         return found.decode() if isinstance(found, bytes) else str(found)
 
-    def purge(self, queue: str) -> int:
-        """Delete the jobs that ``depth`` counts as ready or delayed; how many they were."""
-        return queues.purge(self.client, self.keys, queue, delayed=self.sees_delayed)
+    def purge(self, queue: str, deleted: Callable[[int], object]) -> None:
+        """Delete the jobs that ``depth`` counts as ready or delayed; ``deleted`` hears of some at a time."""
+        queues.purge(self.client, self.keys, queue, deleted, delayed=self.sees_delayed)
 
 
 class LeaseQueues(Queues):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ...errors import BrokerUnavailable
 from ..payload import job_id
 from ..reading import delayed_job
-from ..values import DelayedJob, Dues
+from ..values import DelayedJob, Dues, TakenInPart
 from .queues import Queues
 from .transport import queues
 
@@ -24,16 +25,21 @@ class RedisWaiting:
         """Ready jobs if their list has at most ``queues.MOST_SEARCHED`` messages, and delayed ones of a known time."""
         delayed = {job_id: due for job_id, due in wanted.items() if due is not None}
 
-        def question(q: Queues) -> list[DelayedJob]:
-            found = [
-                (job_id(body), body) for body in queues.take_ready(q.client, q.keys, queue, wanted.keys())
-            ]
-            if q.sees_delayed and delayed:
-                taken = queues.take_delayed(q.client, q.keys, queue, delayed)
-                found += [(each.job_id, each.payload) for each in taken]
-            return [delayed_job(each, queue, None, body) for each, body in found]
+        taken: list[DelayedJob] = []
 
-        taken: list[DelayedJob] = self._ask(question)
+        def question(q: Queues) -> None:
+            for body in queues.take_ready(q.client, q.keys, queue, wanted.keys()):
+                taken.append(delayed_job(job_id(body), queue, None, body))
+            if q.sees_delayed and delayed:
+                for each in queues.take_delayed(q.client, q.keys, queue, delayed):
+                    taken.append(delayed_job(each.job_id, queue, None, each.payload))
+
+        try:
+            self._ask(question)
+        except BrokerUnavailable as exc:
+            if taken:
+                raise TakenInPart(exc, taken) from exc
+            raise
         return taken
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from ...domain.recording import ALL
 from ...message.headers import attempts, history, parse_time
 from ...observe.jobs import Filters
 from ...services import Services
-from ...store.bulk_actions import Position, Progress
+from ...store.bulk_actions import Position, Progress, Step
 from ...text import patterns
 from ..delayed import NOT_DELAYED, Known, hold, run_known
 from .portion import Portion
@@ -50,6 +50,7 @@ def carry_out(portion: Portion, filters: Filters) -> None:
     found = [each for each, _ in zip(matching, range(portion.size), strict=False)]
     met = done = 0
     for some in portion.steps(found):
+        portion.begin(Step([job.job_id for job in some], None, {}))
         acted = run_known(services, [Known(job.job_id, job.queue, job.due or utcnow()) for job in some])
         why = +Counter({NOT_DELAYED: len(some) - acted})
         portion.note(Progress(None, acted, why, ended=False, rest=0.0))
@@ -58,6 +59,13 @@ def carry_out(portion: Portion, filters: Filters) -> None:
     before = portion.action.acted + portion.action.skipped
     ended = not left and (len(found) < portion.size or not done or before + met >= portion.action.total)
     portion.finish_alone(Progress(None, 0, {}, ended=ended, rest=done / rate))
+
+
+def those(portion: Portion, filters: Filters, job_ids: Collection[str]) -> list[Known]:
+    """Those of ``job_ids`` that still wait for their time, and have not begun since the action was planned."""
+    last = portion.action.last
+    found = _matching(portion.services, filters, last and last.at)
+    return [Known(job.job_id, job.queue, job.due or utcnow()) for job in found if job.job_id in job_ids]
 
 
 def _matching(services: Services, filters: Filters, until: datetime | None) -> Iterator[DelayedJob]:
@@ -79,4 +87,4 @@ def _is_later(headers: Mapping[str, Any], until: datetime | None) -> bool:
     return until is not None and any(at > until for at in map(parse_time, times) if at is not None)
 
 
-__all__ = ["carry_out", "extent", "fits"]
+__all__ = ["carry_out", "extent", "fits", "those"]

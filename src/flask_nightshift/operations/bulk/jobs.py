@@ -13,11 +13,11 @@ from ...observe import jobs as listed
 from ...observe.job_keys import Key
 from ...observe.jobs import Filters, ListedJob
 from ...services import Services
-from ...store.bulk_actions import Position, Progress
+from ...store.bulk_actions import Position, Progress, Step
 from ..cancelling import busy_workers, cannot_kill
 from ..delayed import hold
 from ..dropping import drop
-from . import delayed, recorded, unended, unpublished
+from . import delayed, recorded, repeated, unended, unpublished
 from .portion import NotUnderstood, NotYet, Portion, restored
 
 
@@ -49,6 +49,9 @@ def carry_out(portion: Portion) -> None:
         return
     filters = restored(Filters, action.filters)
     wanted = unended.wanted(action.action, filters)
+    if action.step is not None:
+        repeated.carry_out(portion, action.step, filters, wanted)
+        return
     if action.action == "run":
         if delayed.fits(portion.services, filters):
             delayed.carry_out(portion, filters)
@@ -62,27 +65,28 @@ def carry_out(portion: Portion) -> None:
     page = listed.page(portion.services.store, wanted, limit=portion.size, after=_after(begin))
     met = done = 0
     for some in portion.steps(page.jobs):
-        acted, why = _cancel(portion, some)
-        portion.note(Progress(_place(some[-1]), acted, why, ended=False, rest=0.0))
-        met, done = met + len(some), done + acted
+        targets, why = _targets(portion, some)
+        place = _place(some[-1])
+        portion.begin(Step([each.job_id for each in targets], place, why))
+        if targets:
+            drop(portion.services, targets, kill=bool(action.options.get("kill")), by=action.by)
+        portion.note(Progress(place, len(targets), why, ended=False, rest=0.0))
+        met, done = met + len(some), done + len(targets)
     left = met < len(page.jobs)
     reached = _place(page.jobs[met - 1]) if left else _position(page)
     ended = page.after is None and not left
     portion.finish_alone(Progress(reached, 0, {}, ended=ended, rest=done / action.rate))
 
 
-def _cancel(portion: Portion, found: Sequence[ListedJob]) -> tuple[int, Counter[str]]:
-    services, kill = portion.services, bool(portion.action.options.get("kill"))
+def _targets(portion: Portion, found: Sequence[ListedJob]) -> tuple[list[Target], Counter[str]]:
+    """The jobs to cancel, and why others are left alone."""
     targets = [Target(job.id, job.task, job.queue, job.state, job.due_at) for job in found]
-    why = Counter[str]()
-    if kill:
-        busy = busy_workers(services)
-        reasons = {target.job_id: cannot_kill(busy.get(target.job_id)) for target in targets}
-        why.update(reason for reason in reasons.values() if reason)
-        targets = [target for target in targets if not reasons[target.job_id]]
-    if targets:
-        drop(services, targets, kill=kill, by=portion.action.by)
-    return len(targets), why
+    if not portion.action.options.get("kill"):
+        return targets, Counter()
+    busy = busy_workers(portion.services)
+    reasons = {target.job_id: cannot_kill(busy.get(target.job_id)) for target in targets}
+    why = Counter(reason for reason in reasons.values() if reason)
+    return [target for target in targets if not reasons[target.job_id]], why
 
 
 def _require_room(services: Services, more: int) -> None:

@@ -13,7 +13,7 @@ from ...errors import NightshiftError
 from ...outbox.relay import Relay
 from ...services import Services
 from ...store import bulk_actions as rows
-from ...store.bulk_actions import BulkAction, Progress
+from ...store.bulk_actions import BulkAction, Progress, Step
 from .keeping import Keeper
 
 F = TypeVar("F")
@@ -59,6 +59,11 @@ class Claim:
         if not rows.advance(connection, self._action, self._by, self._worker, paced, keep=keep):
             raise self._overtaken()
 
+    def begin(self, connection: Connection, step: Step) -> None:
+        """Note what the portion is about to do; raises ``Overtaken``."""
+        if not rows.begin(connection, self._action.id, self._by, step):
+            raise self._overtaken()
+
     def kept(self) -> Keeper:
         """A context in which a thread renews the claim."""
         return Keeper(lambda: rows.renew(self._store, self._action.id, self._by))
@@ -94,6 +99,14 @@ class Portion:
         """``finish`` in a transaction of its own."""
         with self.services.store.begin() as connection:
             self.finish(connection, progress)
+
+    def begin(self, step: Step) -> None:
+        """Note what is about to be done, and renew the claim; raises ``Overtaken``.
+
+        A worker that takes the portion over before the next ``note`` does it again (``repeated.py``).
+        """
+        with self.services.store.begin() as connection:
+            self.claim.begin(connection, step)
 
     def note(self, progress: Progress) -> None:
         """Note what was done until now, and renew the claim; raises ``Overtaken``."""

@@ -12,7 +12,7 @@ from sqlalchemy import func, literal, or_, select, tuple_
 
 from ...domain.job import utcnow
 from ...services import Services
-from ...store.bulk_actions import Position, Progress
+from ...store.bulk_actions import Position, Progress, Step
 from ...store.tables import jobs
 from ...store.types import KeyText, UtcDateTime
 from ..delayed import NOT_DELAYED, Known, run_known
@@ -41,6 +41,7 @@ def carry_out(portion: Portion, wanted: Unended, last: Position) -> None:
     found = _page(portion, wanted, last)
     met = done = 0
     for some in portion.steps(found):
+        portion.begin(Step([row.id for row in some], _place(some[-1]), {}))
         acted = run_known(portion.services, [Known(row.id, row.queue, row.due_at) for row in some])
         why = +Counter({NOT_DELAYED: len(some) - acted})
         portion.note(Progress(_place(some[-1]), acted, why, ended=False, rest=0.0))
@@ -49,10 +50,21 @@ def carry_out(portion: Portion, wanted: Unended, last: Position) -> None:
     portion.finish_alone(Progress(None, 0, {}, ended=ended, rest=done / action.rate))
 
 
+def those(portion: Portion, wanted: Unended, job_ids: Sequence[str]) -> list[Known]:
+    """Those of ``job_ids`` that still wait for their time, and have not begun since the action was planned."""
+    conditions = [*_unbegun(portion, wanted), jobs.c.id.in_(job_ids)]
+    query = select(jobs.c.id, jobs.c.queue, jobs.c.due_at).where(*conditions)
+    with portion.services.store.read(timeout=READ_SECONDS) as connection:
+        return [Known(row.id, row.queue, row.due_at) for row in connection.execute(query)]
+
+
+def _unbegun(portion: Portion, wanted: Unended) -> list[Any]:
+    begun = or_(jobs.c.started_at.is_(None), jobs.c.started_at <= portion.action.created_at)
+    return [*_conditions(wanted, utcnow()), begun]
+
+
 def _page(portion: Portion, wanted: Unended, last: Position) -> Sequence[Any]:
-    action = portion.action
-    conditions = _conditions(wanted, utcnow())
-    conditions.append(or_(jobs.c.started_at.is_(None), jobs.c.started_at <= action.created_at))
+    action, conditions = portion.action, _unbegun(portion, wanted)
     in_set = [tuple_(jobs.c.enqueued_at, jobs.c.id) <= _key(last)] if last.at is not None else []
     conditions.append(or_(jobs.c.enqueued_at.is_(None), *in_set))
     if action.reached is not None and action.reached.at is not None:
@@ -77,4 +89,4 @@ def _place(row: Any) -> Position:
     return Position(row.due_at, row.id)
 
 
-__all__ = ["carry_out", "extent"]
+__all__ = ["carry_out", "extent", "those"]

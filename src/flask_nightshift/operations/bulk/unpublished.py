@@ -13,7 +13,7 @@ from ...journal import Target
 from ...observe.jobs import Filters
 from ...outbox import cancelling as outbox
 from ...services import Services
-from ...store.bulk_actions import Position, Progress
+from ...store.bulk_actions import Position, Progress, Step
 from ..dropping import drop
 from .portion import Portion
 
@@ -34,7 +34,7 @@ def carry_out(portion: Portion, wanted: Filters) -> bool:
     if found is None or action.reached is not None:
         return False
     targets: list[Target] = []
-    name = f"bulk.{action.id}"
+    name = claimant(action.id)
     for store in services.outboxes:
         rows = outbox.claim(store, found, portion.size - len(targets), name)
         targets += [Target(job_id, task, queue, JobState.QUEUED) for job_id, task, queue in rows]
@@ -44,11 +44,17 @@ def carry_out(portion: Portion, wanted: Filters) -> bool:
         return False
     done = 0
     for some in portion.steps(targets):
+        portion.begin(Step([each.job_id for each in some], None, {}))
         removed = len(drop(services, some, kill=False, by=action.by, claimed_by=name).removed)
         portion.note(_progress(removed))
         done += removed
     portion.finish_alone(_progress(0, rest=done / action.rate if done else PUBLISHED_NOW))
     return True
+
+
+def claimant(action_id: str) -> str:
+    """The name under which a bulk action claims rows of an outbox."""
+    return f"bulk.{action_id}"
 
 
 def _in_outbox(wanted: Filters, last: Position | None) -> outbox.Wanted | None:
@@ -63,4 +69,4 @@ def _progress(done: int, *, rest: float = 0.0) -> Progress:
     return Progress(None, done, Counter(), ended=False, rest=rest)
 
 
-__all__ = ["carry_out", "count"]
+__all__ = ["carry_out", "claimant", "count"]

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 WIDTH, HEIGHT = 1000.0, 100.0
+FEW = 0.1
+"""The share of points that may be outliers; more of them are how it is, and the scale has room for them."""
+FAR = 3.0
+"""How many times as high as what the others reach an outlier is."""
 NOTHING = 1e-12
 """Values up to this one are drawn as nothing."""
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -57,7 +61,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart for the macro ``ui.chart``; ``summary`` says it in one sentence."""
+    """A chart for the macro ``ui.chart``; ``summary`` says it in one sentence.
+
+    ``beyond`` marks the points that are higher than the scale.
+    """
 
     title: str
     summary: str
@@ -65,6 +72,7 @@ class Chart:
     grid: tuple[float, ...]
     areas: tuple[Shape, ...] = ()
     lines: tuple[Shape, ...] = ()
+    beyond: Shape | None = None
     times: tuple[str, ...] = ()
     hits: tuple[Hit, ...] = ()
     marks: tuple[Mark, ...] = ()
@@ -80,6 +88,26 @@ def scale(values: Sequence[float | None], least: float = 0.0, lines: int = 4) ->
     count = max(1, math.ceil(most / step * 0.999))
     made = Scale(step * count, ())
     return Scale(made.top, tuple((made.y(step * n), step * n) for n in range(count, -1, -1)))
+
+
+def ordinary(values: Sequence[float | None], least: float = 0.0) -> list[float]:
+    """``values`` without a few outliers that would flatten all others; values up to ``least`` never are any."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return []
+    usual = known[len(known) - 1 - int(len(known) * FEW)]
+    bound = FAR * max(usual, least)
+    return [value for value in known if value <= bound]
+
+
+def beyond(values: Sequence[float | None], of: Scale) -> str:
+    """The path of dots at the top, where a value is higher than the scale."""
+    count = len(values)
+    return "".join(
+        f"M{x(index + 0.5, count):g} 0h0.01"
+        for index, value in enumerate(values)
+        if value is not None and value > of.top
+    )
 
 
 def x(index: float, count: int) -> float:
@@ -145,5 +173,5 @@ def sparkline(values: Sequence[float], width: float = 96, height: float = 20) ->
     return "M" + "L".join(points)
 
 
-__all__ = ["HEIGHT", "WIDTH", "Chart", "Hit", "Mark", "Scale", "Shape", "hits", "labels", "line", "scale", "sparkline",
-           "stacked", "x"]  # fmt: skip
+__all__ = ["HEIGHT", "WIDTH", "Chart", "Hit", "Mark", "Scale", "Shape", "beyond", "hits", "labels", "line", "ordinary",
+           "scale", "sparkline", "stacked", "x"]  # fmt: skip

@@ -45,6 +45,7 @@ def environment() -> Environment:
         static=_static,
         nav=_nav,
         has_route=ROUTES.__contains__,
+        at_once=_at_once,
         by_link=guard.by_link,
         query_for=query_for,
         phrase=phrase,
@@ -172,6 +173,10 @@ def arguments(job: ListedJob) -> str:
 
 def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key != name}
+
+
+def _at_once(endpoint: str) -> bool:
+    return ROUTES[endpoint].at_once
 
 
 def _nav() -> list[Route]:

@@ -11,8 +11,9 @@
         pauses.pause(call.services, [call.text("queue")], reason=call.reason, by=call.actor.name)
         return Done(said=…, to=call.url("queues"))
 
-``serving.py`` calls a page only for an actor with its permission, and an action only for a POST that also has our token
-and comes from our own pages. The audit gets a row for each action, before it begins.
+Every action takes a reason: its form has the field ``why``, or it ``asks`` for one on a page of its own. ``serving.py``
+calls a page only for an actor with its permission, and an action only for a POST that also has our token and comes from
+our own pages. The audit gets a row for each action, before it begins.
 """
 
 from __future__ import annotations
@@ -39,11 +40,15 @@ Again = Callable[[Call, str], View]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a page of its own asks before an action: the text, the words of the button, and where "no" leads."""
+    """What a page of its own asks before an action: the text, the words of the button, and where "no" leads.
+
+    ``tone`` is the button's: ``bad`` for what is not taken back.
+    """
 
     said: str
     verb: str
     back: str
+    tone: str = "bad"
 
 
 Asks = Callable[[Call], Question]
@@ -68,7 +73,8 @@ class Route:
     """A declared route; ``permission`` is empty only where ``kind`` is OPEN.
 
     The audit calls an action ``verb``, and what it acts on ``about``; without ``about`` its operation writes the row of
-    the audit itself. ``again`` shows its form again, with what was wrong.
+    the audit itself. ``again`` shows its form again, with what was wrong. ``asks`` is its question; with ``at_once``
+    it is asked only on request.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Route:
     about: About | None = None
     again: Again | None = None
     asks: Asks | None = None
+    at_once: bool = False
 
 
 ROUTES: dict[str, Route] = {}
@@ -111,6 +118,7 @@ def action(
     name: str = "",
     again: Again | None = None,
     asks: Asks | None = None,
+    at_once: bool = False,
 ) -> Callable[[Acts], Acts]:
     """Declare a change, a POST to ``rule`` by an actor with ``permission``.
 
@@ -118,10 +126,12 @@ def action(
     raises ``Refused`` for a form that is not usable; then there is no row. ``recorded``: the operation writes the row
     itself, so there is no ``about``. ``again`` shows the form again after ``ArgumentsRefused`` or ``DuplicateJob``.
     ``asks`` is asked on a page of its own, with a field for the reason, unless the form has ``asked``; it raises
-    ``Refused``, too.
+    ``Refused``, too. An action that is done ``at_once`` asks only if the form has ``ask``, which ``ui.act`` offers.
     """
     if recorded is (about is not None):
         raise RuntimeError(f"{rule}: say either what it is about, or that its operation records it")
+    if at_once and asks is None:
+        raise RuntimeError(f"{rule}: say what it asks of those who want to give a reason")
 
     def declare(run: Acts) -> Acts:
         kind, called = Kind.ACTION, verb or permission
@@ -137,6 +147,7 @@ def action(
                 about=about,
                 again=again,
                 asks=asks,
+                at_once=at_once,
             )
         )
         return run

@@ -111,8 +111,8 @@ def _act(call: Call, route: Route, keys: Keys) -> Response:
     guard.check_origin(request)
     guard.check_token(request, keys, call.actor)
     guard.check_permission(call.actor, route.permission)
-    if route.asks is not None and call.text("asked") != "yes":
-        return _shown(call, _asked(call, route.asks(call)), keys)
+    if route.asks is not None and _must_ask(call, route):
+        return _shown(call, _asked(call, route, route.asks(call)), keys)
     try:
         done = _done(call, route)
     except (errors.ArgumentsRefused, errors.DuplicateJob) as exc:
@@ -126,19 +126,26 @@ def _act(call: Call, route: Route, keys: Keys) -> Response:
     return response
 
 
-def _asked(call: Call, question: Question) -> View:
+def _must_ask(call: Call, route: Route) -> bool:
+    return call.text("asked") != "yes" and (not route.at_once or call.text("ask") == "yes")
+
+
+def _asked(call: Call, route: Route, question: Question) -> View:
     """The page that asks; its form has the fields of the one that was sent."""
-    fields = {name: call.texts(name) for name in call.request.form if name not in (guard.TOKEN_FIELD, "why")}
+    left_out = (guard.TOKEN_FIELD, "why", "ask")
+    fields = {name: call.texts(name) for name in call.request.form if name not in left_out}
     return View(
         "confirm.html",
         {
-            "title": "Are you sure?",
+            "title": "Give a reason" if route.at_once else "Are you sure?",
             "said": question.said,
             "post": call.endpoint,
             "fields": fields | {"asked": "yes"},
             "verb": question.verb,
+            "tone": question.tone,
             "back": question.back,
             "why": True,
+            "focus": route.at_once,
         },
     )
 

@@ -52,19 +52,23 @@ def throughput(trend: Trend) -> Chart:
 
 
 def spread(trend: Trend, title: str, of_point: Callable[[Point], tuple[float | None, float | None]]) -> Chart:
-    """The median and the 95th percentile of a time."""
+    """The median and the 95th percentile of a time, on a scale without the outliers; these are marked at its top."""
     pairs = [of_point(point) for point in trend.points]
-    of = charts.scale([high for _, high in pairs], least=_LEAST_SECONDS)
+    highs = [high for _, high in pairs]
+    of = charts.scale(charts.ordinary(highs, _LEAST_SECONDS), least=_LEAST_SECONDS)
     half, most = of_point(trend.whole)
+    beyond = _beyond(trend, highs, of)
+    said = f"{title}: median {words.duration(half)}, 95 % within {words.duration(most)}."
     return Chart(
         title=title,
-        summary=f"{title}: median {words.duration(half)}, 95 % within {words.duration(most)}.",
+        summary=f"{said} {words.sentence(beyond.name)}" if beyond else said,
         labels=charts.labels(of, _seconds),
         grid=tuple(y for y, _ in of.lines),
         lines=(
-            Shape("chart-line chart-line-soft", charts.line([high for _, high in pairs], of), "p95"),
+            Shape("chart-line chart-line-soft", charts.line(highs, of), "p95"),
             Shape("chart-line", charts.line([low for low, _ in pairs], of), "p50"),
         ),
+        beyond=beyond,
         times=_times(trend),
         hits=charts.hits(
             [
@@ -74,6 +78,17 @@ def spread(trend: Trend, title: str, of_point: Callable[[Point], tuple[float | N
         ),
         marks=_marks(trend),
     )
+
+
+def _beyond(trend: Trend, highs: list[float | None], of: charts.Scale) -> Shape | None:
+    """The marks of what is higher than the scale; None if nothing is."""
+    path = charts.beyond(highs, of)
+    if not path:
+        return None
+    highest, at = max(
+        (high, point.at) for high, point in zip(highs, trend.points, strict=True) if high is not None
+    )
+    return Shape("chart-beyond", path, f"up to {words.duration(highest)} at {_moment(trend, at)}")
 
 
 def _seconds(value: float) -> str:

@@ -66,7 +66,7 @@ CREATE TABLE nightshift_bulk_actions (
 	created_at DATETIME NOT NULL,
 	started_at DATETIME,
 	ended_at DATETIME,
-	error TEXT,
+	error TEXT, step TEXT,
 	PRIMARY KEY (id)
 );
 
@@ -379,4 +379,4 @@ CREATE TABLE nightshift_workers (
 	PRIMARY KEY (name)
 );
 
--- version 0018
+-- version 0019

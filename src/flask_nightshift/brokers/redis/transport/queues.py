@@ -7,7 +7,7 @@ cheap; listing and finding (``searching.py``) read in portions and never block t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 from redis import Redis
@@ -150,26 +150,39 @@ def hand_over_delayed(client: Redis, keys: KeySpace, queue: str) -> int:
     return moved
 
 
-def purge(client: Redis, keys: KeySpace, queue: str, *, delayed: bool = True) -> int:
+def purge(
+    client: Redis,
+    keys: KeySpace,
+    queue: str,
+    deleted: Callable[[int], object] = lambda count: None,  # noqa: ARG005
+    *,
+    delayed: bool = True,
+) -> int:
     """Delete the ready messages, and the ``delayed`` ones, with the locks of their unique jobs; how many they were.
 
-    It deletes as many as there are now, in portions; what is enqueued meanwhile may be among them.
+    It deletes as many as there are now, in portions, and tells ``deleted`` of each; what is enqueued meanwhile may be
+    among them.
     """
     places = [(name, "list", int(client.llen(name))) for name in keys.ready_lists(queue)]
     if delayed:
         places.append((keys.delayed(queue), "set", delayed_count(client, keys, queue)))
-    return sum(_purge(client, keys, *place) for place in places)
+    done = 0
+    for name, kind, count in places:
+        for some in _purge(client, keys, name, kind, count):
+            deleted(some)
+            done += some
+    return done
 
 
-def _purge(client: Redis, keys: KeySpace, key: str, kind: str, count: int) -> int:
+def _purge(client: Redis, keys: KeySpace, key: str, kind: str, count: int) -> Iterator[int]:
     done, locks = 0, list[bytes]()
     while done < count:
         where: list[Any] = [key, keys.replaced, *(keys.lock("").encode() + name for name in locks)]
         deleted, locks = scripts.PURGE.run(client, where, [min(PORTION, count - done), kind, *locks])
         done += int(deleted)
+        yield int(deleted)
         if not (deleted or locks):
             break
-    return done
 
 
 def _body(raw: bytes) -> dict[str, Any]:

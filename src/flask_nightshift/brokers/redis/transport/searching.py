@@ -1,12 +1,15 @@
 """Finds the delayed messages of some jobs: around the times when they are due, else in one walk over all messages.
 
-The server looks at the messages, a portion at a time, and sends only those that it has found.
+The server looks at the messages, a portion at a time, and sends only those that it has found. ``following`` lists them
+by time and id.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -18,6 +21,8 @@ from . import scripts
 
 PORTION = 500
 """Messages at which the server looks in one step."""
+ROUNDED = 2e-6
+"""Seconds by which the score of a message may differ from its time as a ``datetime``."""
 NEAR = 1.0
 """Seconds around the time when a job is due, as the caller knows it, within which its message is due."""
 _END = -1
@@ -46,6 +51,45 @@ def find(client: Redis, key: str, wanted: Dues) -> list[Found]:
         for each in _search(client, key, ids, places) if ids else ():
             found[each.member] = each
     return list(found.values())
+
+
+def following(
+    client: Redis, key: str, limit: int, after: tuple[datetime, str] | None
+) -> list[tuple[datetime, Found]]:
+    """Up to ``limit`` messages with the times when they are due, by time and id, those that follow ``after``.
+
+    The server sorts messages of one moment by their bytes, so all of them are read.
+    """
+    kept: list[tuple[datetime, Found]] = []
+    least = after[0].timestamp() - ROUNDED if after is not None else -math.inf
+    for members in _portions(client, key, least):
+        for member, score in members:
+            due, found = datetime.fromtimestamp(score, UTC), read(member)
+            if after is None or (due, found.job_id) > after:
+                kept.append((due, found))
+        kept = sorted(kept, key=_place)[:limit]
+        if len(kept) == limit and due > kept[-1][0]:
+            break
+    return kept
+
+
+def _portions(client: Redis, key: str, least: float) -> Iterator[list[tuple[bytes, float]]]:
+    """The members of ``key`` with their scores from ``least`` on, in their order."""
+    skipped = 0
+    while True:
+        found: Any = client.zrangebyscore(key, least, math.inf, skipped, PORTION, withscores=True)
+        if found:
+            yield found
+        if len(found) < PORTION:
+            return
+        last = float(found[-1][1])
+        same = sum(1 for _, score in found if score == last)
+        skipped = same + (skipped if last == least else 0)
+        least = last
+
+
+def _place(each: tuple[datetime, Found]) -> tuple[datetime, str]:
+    return each[0], each[1].job_id
 
 
 def _search(client: Redis, key: str, ids: set[str], ranges: list[tuple[float, float]]) -> Iterator[Found]:
@@ -89,4 +133,4 @@ def _ranges(dues: Iterator[float]) -> list[tuple[float, float]]:
     return found
 
 
-__all__ = ["PORTION", "Found", "find", "read"]
+__all__ = ["PORTION", "Found", "find", "following", "read"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from ....domain.actor import CANCEL, EDIT, RUN, VIEW_ARGS
 from ....domain.job import JobState
+from ....errors import InvalidKey
 from ....observe import delayed as waiting
 from ....observe import job_counts, job_detail, query
 from ....observe import jobs as pages
+from ....observe.job_keys import Key
 from ....operations import audit, cancelling, changing, copies, delayed
 from ....operations import jobs as operations
 from ..call import Call
@@ -127,11 +130,29 @@ def copy_job_changed(call: Call) -> Any:
 
 @get("/delayed", DelayedJobs, query=DelayedWanted, conflicts=True)
 def delayed_jobs(call: Call) -> Any:
-    """Jobs that wait for their time (Redis and Valkey), the soonest first."""
+    """Jobs that wait for their time as the broker lists them (Redis and Valkey), the soonest first.
+
+    `/due` lists those that the history knows, on every broker.
+    """
     limit = call.query.limit
     names = delayed.queues(call.services, call.query.queue)
-    found = delayed.soonest(call.services, names, limit + 1)
-    return {"jobs": [each.as_dict() for each in found[:limit]], "more": len(found) > limit}
+    found = delayed.following(call.services, names, limit + 1, _place(call.query.after))
+    shown, more = found[:limit], len(found) > limit
+    last = shown[-1] if more else None
+    return {
+        "jobs": [each.as_dict() for each in shown],
+        "more": more,
+        "after": pages.key_of_page(Key(last.due, last.job_id)) if last else None,
+    }
+
+
+def _place(after: str | None) -> tuple[datetime, str] | None:
+    if after is None:
+        return None
+    key = pages.key_from(after)
+    if key.at is None:
+        raise InvalidKey(f"{after!r} is not the key of a page of delayed jobs: each has a time")
+    return key.at, key.id
 
 
 @get("/due", DueJobs, query=DueWanted)

@@ -32,7 +32,9 @@ def pause_queue(call: Call) -> Any:
 
     A queue that is paused already gets the new reason.
     """
-    name, reason = call.path["queue"], call.body.reason
+    if call.body.reason and call.body.why:
+        raise Problem(422, "invalid-body", "give reason or why, which mean the same, and not both")
+    name, reason = call.path["queue"], call.body.reason or call.body.why
     with audit.acting(call.services, "pause", f"queue {name}", by=call.actor, why=reason) as action:
         (change,) = pauses.pause(call.services, [name], reason=reason, by=call.actor.name)
         action.acted_on(1)

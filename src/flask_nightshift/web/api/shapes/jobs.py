@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from .base import After, At, Limit, Moment, Name, Shape, Text, Why
+from .base import After, At, Limit, Moment, Name, NextKey, Shape, Text, Why
 
 Known = Literal["queued", "running", "retrying", "succeeded", "dead", "skipped", "cancelled", "expired"]
 State = Known | Literal["unknown"]
@@ -194,6 +194,7 @@ class DelayedJobs(Shape):
 
     jobs: list[DelayedJob]
     more: Annotated[bool, Meta(description="Whether there are more than the limit.")]
+    after: NextKey
 
 
 class RunNow(Shape):
@@ -257,6 +258,7 @@ class DelayedWanted(Shape):
 
     queue: Annotated[Name | None, Meta(description="In this queue only.")] = None
     limit: Limit = 50
+    after: After = None
 
 
 class Cancel(Shape):

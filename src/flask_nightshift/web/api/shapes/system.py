@@ -271,6 +271,7 @@ class PauseQueue(Shape):
     """Why a queue is paused."""
 
     reason: Annotated[str, Meta(max_length=500, description="Shown wherever the pause is shown.")] = ""
+    why: Annotated[str, Meta(max_length=500, description="The same; give one of the two.")] = ""
 
 
 class Purge(Shape):

@@ -15,7 +15,7 @@ from ....text.counts import plural
 from ....text.moments import iso_time
 from ....text.patterns import exactly
 from ..call import Call, Done, Refused, View, show
-from ..routing import action, page
+from ..routing import Question, action, page
 
 ROWS = 50
 _TABS = {"": None, "delayed": JobState.QUEUED, "retrying": JobState.RETRYING}
@@ -68,7 +68,19 @@ def _about(call: Call) -> str:
     return audit.named("job", _chosen(call))
 
 
-@action("/delayed/run", permission="run", about=_about)
+def _ask_to_run(call: Call) -> Question:
+    count = len(_chosen(call))
+    said = f"Run {plural(count, 'delayed job')} now, before {'its' if count == 1 else 'their'} time?"
+    return Question(said, f"Run {plural(count, 'job')} now", _list(call), "primary")
+
+
+def _ask_to_cancel(call: Call) -> Question:
+    count = len(_chosen(call))
+    said = f"Cancel {plural(count, 'job')}? {'It does' if count == 1 else 'They do'} not run."
+    return Question(said, f"Cancel {plural(count, 'job')}", _list(call))
+
+
+@action("/delayed/run", permission="run", about=_about, asks=_ask_to_run, at_once=True)
 def run_delayed(call: Call) -> Done:
     """Put the chosen jobs at the heads of their queues."""
     chosen = _chosen(call)
@@ -77,7 +89,7 @@ def run_delayed(call: Call) -> Done:
     return _done(call, f"{said}{_not_there(len(chosen) - len(done))}", len(done))
 
 
-@action("/delayed/cancel", permission="cancel", about=_about)
+@action("/delayed/cancel", permission="cancel", about=_about, asks=_ask_to_cancel)
 def cancel_delayed(call: Call) -> Done:
     """Cancel the chosen jobs; workers drop those that cannot be taken out of their queues now."""
     chosen = _chosen(call)
@@ -117,5 +129,8 @@ def _not_there(missed: int) -> str:
 
 
 def _done(call: Call, said: str, count: int, *, good: bool = True) -> Done:
-    to = call.url("delayed", kind=call.text("kind"))
-    return Done(said=said, to=to, count=count, good=good and count > 0)
+    return Done(said=said, to=_list(call), count=count, good=good and count > 0)
+
+
+def _list(call: Call) -> str:
+    return call.url("delayed", kind=call.text("kind"))

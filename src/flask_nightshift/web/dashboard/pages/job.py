@@ -84,7 +84,18 @@ def cancel_job(call: Call) -> Done:
     )
 
 
-@action("/jobs/run-now", permission="run", about=lambda call: f"job {_given(call)}")
+@action(
+    "/jobs/run-now",
+    permission="run",
+    about=lambda call: f"job {_given(call)}",
+    asks=lambda call: Question(
+        f"Run the job {_given(call)} now, before its time?",
+        "Run it now",
+        call.url("job", job_id=_given(call)),
+        "primary",
+    ),
+    at_once=True,
+)
 def run_job_now(call: Call) -> Done:
     """Let the delayed job ``job_id`` of ``queue`` start now."""
     given = _given(call)

@@ -139,7 +139,13 @@ def _about(call: Call) -> str:
     return audit.named("dead letter", _chosen(call).ids or ())
 
 
-@action("/letters/replay", permission="replay", about=_about)
+@action(
+    "/letters/replay",
+    permission="replay",
+    about=_about,
+    asks=lambda call: _ask_to_replay(call, len(_chosen(call).ids or ())),
+    at_once=True,
+)
 def replay_letters(call: Call) -> Done:
     """Replay the letters ``id``: their jobs run again, in ``queue`` or where they came from."""
     done = dead_letters.replay(call.services, _chosen(call), queue=call.text("queue") or None)
@@ -155,6 +161,12 @@ def replay_letters(call: Call) -> Done:
 def discard_letters(call: Call) -> Done:
     """Put the letters ``id`` away: their jobs do not run."""
     return _told(call, "discarded", dead_letters.discard(call.services, _chosen(call)))
+
+
+def _ask_to_replay(call: Call, count: int) -> Question:
+    letters, what = plural(count, "dead letter"), "Its job runs" if count == 1 else "Their jobs run"
+    said = f"Replay {letters}? {what} again, with fresh attempts."
+    return Question(said, f"Replay {letters}", _back(call), "primary")
 
 
 def _ask_to_discard(call: Call, count: int) -> Question:

@@ -8,7 +8,7 @@ from ....operations import pauses
 from ....operations import queues as operations
 from ....text.counts import plural
 from ..call import Call, Done, Refused, View, show
-from ..routing import action, page
+from ..routing import Question, action, page
 
 
 @page("/queues", title="Queues", nav="Queues")
@@ -36,7 +36,16 @@ def pause_queue(call: Call) -> Done:
     return Done(said=said, to=call.url("queues"), good=not change.doubt)
 
 
-@action("/queues/resume", permission="pause", verb="resume", about=lambda call: f"queue {_named(call)}")
+@action(
+    "/queues/resume",
+    permission="pause",
+    verb="resume",
+    about=lambda call: f"queue {_named(call)}",
+    asks=lambda call: Question(
+        f"Resume {_named(call)}? Workers begin its jobs.", "Resume it", call.url("queues"), "primary"
+    ),
+    at_once=True,
+)
 def resume_queue(call: Call) -> Done:
     """End the pause of a queue."""
     name = _named(call)

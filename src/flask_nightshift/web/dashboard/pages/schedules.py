@@ -6,7 +6,7 @@ from ....observe import schedule as model
 from ....observe import workers as fleet
 from ....operations import schedule as operations
 from ..call import Call, Done, Refused, View, show
-from ..routing import action, page
+from ..routing import Asks, Question, action, page
 from ..words import exact
 
 
@@ -37,7 +37,18 @@ def _about(call: Call) -> str:
     return f"entry {_name(call)}"
 
 
-@action("/schedules/run", permission="run", about=_about)
+def _asks(said: str, verb: str) -> Asks:
+    """A question about the entry, whose name stands for ``{}`` in ``said``."""
+    return lambda call: Question(said.format(_name(call)), verb, _back(call, _name(call)), "primary")
+
+
+@action(
+    "/schedules/run",
+    permission="run",
+    about=_about,
+    asks=_asks("Enqueue the job of {} now? Its due times stay.", "Enqueue it now"),
+    at_once=True,
+)
 def run_entry(call: Call) -> Done:
     """Enqueue the entry's job now; its due times stay."""
     name = _name(call)
@@ -45,7 +56,14 @@ def run_entry(call: Call) -> Done:
     return _done(call, name, f"{name} is enqueued as the job {job_id}.")
 
 
-@action("/schedules/skip", permission="pause", verb="skip", about=_about)
+@action(
+    "/schedules/skip",
+    permission="pause",
+    verb="skip",
+    about=_about,
+    asks=_asks("Leave out the next run of {}?", "Leave it out"),
+    at_once=True,
+)
 def skip_entry(call: Call) -> Done:
     """Leave out the entry's next run."""
     name = _name(call)
@@ -53,7 +71,13 @@ def skip_entry(call: Call) -> Done:
     return _done(call, name, f"The run of {name} due at {exact(due)} is left out.")
 
 
-@action("/schedules/pause", permission="pause", about=_about)
+@action(
+    "/schedules/pause",
+    permission="pause",
+    about=_about,
+    asks=_asks("Pause {}? None of its jobs is enqueued until somebody resumes it.", "Pause it"),
+    at_once=True,
+)
 def pause_entry(call: Call) -> Done:
     """Enqueue no job of the entry until it is resumed."""
     name = _name(call)
@@ -61,7 +85,14 @@ def pause_entry(call: Call) -> Done:
     return _done(call, name, f"{name} is paused.")
 
 
-@action("/schedules/resume", permission="pause", verb="resume", about=_about)
+@action(
+    "/schedules/resume",
+    permission="pause",
+    verb="resume",
+    about=_about,
+    asks=_asks("Let {} run again as its schedule says?", "Resume it"),
+    at_once=True,
+)
 def resume_entry(call: Call) -> Done:
     """Take back a pause, and runs that were to be left out."""
     name = _name(call)
@@ -71,8 +102,11 @@ def resume_entry(call: Call) -> Done:
 
 
 def _done(call: Call, name: str, said: str, *, good: bool = True) -> Done:
-    where = call.url("schedule", name=name) if call.text("back") == "entry" else call.url("schedules")
-    return Done(said=said, to=where, count=int(good), good=good)
+    return Done(said=said, to=_back(call, name), count=int(good), good=good)
+
+
+def _back(call: Call, name: str) -> str:
+    return call.url("schedule", name=name) if call.text("back") == "entry" else call.url("schedules")
 
 
 __all__ = ["pause_entry", "resume_entry", "run_entry", "schedule", "schedules", "skip_entry"]
