@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from flask_nightshift.logs.meanings import GROUPS
+from flask_nightshift.logs.meanings import CELERYS, GROUPS
 
 from . import sources
 from .markdown import code, table
@@ -17,6 +17,16 @@ def chapters() -> str:
     """A chapter for each subject, with a row for each event: name, meaning, level, fields, logger."""
     parts = ((f"## {subject}", table(_HEAD, _rows(meanings.items()))) for subject, meanings in GROUPS.items())
     return "\n\n".join(part for chapter in parts for part in chapter)
+
+
+def of_celery() -> str:
+    """A table of the lines that have Celery's words and no name."""
+    told = {call.text: call for call in sources.told()}
+    rows = (
+        (code(text), meaning, ", ".join(sorted(told[text].levels)), code(told[text].logger))
+        for text, meaning in CELERYS.items()
+    )
+    return table(("line", "meaning", "level", "logger"), rows)
 
 
 def _rows(meanings: Iterable[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
@@ -35,4 +45,4 @@ def _rows(meanings: Iterable[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
         )
 
 
-__all__ = ["chapters"]
+__all__ = ["chapters", "of_celery"]

@@ -17,9 +17,13 @@ _LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One call of a logger. ``fields`` are those that the call itself names."""
+    """One call of a logger. ``fields`` are those that the call itself names.
+
+    ``text`` is what is told, as the source writes it; empty in a function that passes on what its callers tell.
+    """
 
     logger: str
+    text: str
     events: frozenset[str]
     levels: frozenset[str]
     fields: tuple[str, ...]
@@ -61,7 +65,7 @@ def told() -> Iterator[Told]:
                 if logger is not None and logger.startswith("flask_nightshift"):
                     place = Place(scope, functions)
                     events, levels = frozenset(_events(call)), frozenset(_levels(call, scope))
-                    yield Told(logger, events, levels, _fields(call, place))
+                    yield Told(logger, _text(call, scope), events, levels, _fields(call, place))
 
 
 def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
@@ -122,6 +126,18 @@ def _events(call: ast.Call) -> set[str]:
     """The names of events in what is told, also those of a condition."""
     parts = [node.value for arg in call.args[:2] for node in ast.walk(arg) if isinstance(node, ast.Constant)]
     return {part for part in parts if isinstance(part, str) and _EVENT.fullmatch(part)}
+
+
+def _text(call: ast.Call, scope: ast.AST) -> str:
+    at = 0 if ast.unparse(call.func).rpartition(".")[2] in _LEVELS else 1
+    if at >= len(call.args):
+        return ""
+    told = call.args[at]
+    event = told.args[0] if isinstance(told, ast.Call) and told.args else told
+    given = {each.arg for each in ast.walk(scope) if isinstance(each, ast.arg)}
+    if isinstance(event, ast.Name) and event.id in given:
+        return ""
+    return str(told.value) if isinstance(told, ast.Constant) else ast.unparse(told)
 
 
 def _levels(call: ast.Call, scope: ast.AST) -> set[str]:

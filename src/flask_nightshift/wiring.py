@@ -29,6 +29,7 @@ from .outbox.closing import Closer
 from .schedule import entries as schedule
 from .services import Helper, Services
 from .store.orders import DatabaseOrders
+from .text.lines import Line
 from .unique import DatabaseLocks
 from .web import endpoints as http
 from .web.api.mount import mount as mount_api
@@ -70,7 +71,9 @@ def build(app: Flask) -> Services:
     built.events.subscribe(Heard(built), JobSkipped)
     logs.connect(built)
     for leftover in leftovers(app, settings):
-        logger.warning("%s", leftover)
+        logger.warning(
+            Line("setting.ineffective", str(leftover), setting=leftover.name, where=leftover.where)
+        )
     built.helpers += (lambda worker: _bulk_runner(built, worker),)
     boot.install(built)
     register(built, _prune_task(built), {"name": schedule.PRUNE})

@@ -105,5 +105,5 @@ def test_outside_of_a_job_it_says_once_that_nothing_is_stored(
             whyapp.jobs.current.progress(done, 1000)
         whyapp.again.apply(throw=False)
     assert [record.message for record in caplog.records if "progress" in record.message] == [
-        "progress was reported outside of a job: it is not stored (said once)"
+        "job.progress_ignored"
     ]

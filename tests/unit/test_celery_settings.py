@@ -251,7 +251,9 @@ def test_leftovers_are_named_at_the_start_and_by_the_doctor(
     found = [x for x in examine(celery.services) if x.check == "settings"]
     assert len(lines) == len(found) == len(left)
     for name, (_, way) in left.items():
-        assert any(line.startswith(f"{name} in ") and way in line for line in lines), name
+        assert any(line.startswith(f"setting.ineffective: {name} in ") and way in line for line in lines), (
+            name
+        )
         assert any(x.message.startswith(f"{name} in ") and way in x.remedy for x in found), name
     assert not any("secret" in line for line in lines)
 

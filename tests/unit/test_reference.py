@@ -15,7 +15,7 @@ import pictures
 import refpages
 from flask_nightshift.config import Settings
 from flask_nightshift.logs import wording
-from flask_nightshift.logs.meanings import MEANINGS
+from flask_nightshift.logs.meanings import CELERYS, MEANINGS
 from flask_nightshift.options.of_tasks import OPTIONS
 from flask_nightshift.task.base import JobTask
 from refpages import markdown, sources
@@ -66,6 +66,12 @@ def test_every_event_has_a_sentence_and_every_sentence_an_event() -> None:
     assert sorted(events - set(MEANINGS)) == [], "write what they mean in logs/meanings.py"
     assert sorted(set(MEANINGS) - events) == [], "nothing logs these: delete them from logs/meanings.py"
     assert [name for name, meaning in MEANINGS.items() if not _is_a_sentence(meaning)] == []
+
+
+def test_every_line_has_an_event_or_the_words_of_celery() -> None:
+    nameless = {told.text for told in sources.told() if not told.events and told.text}
+    assert sorted(nameless) == sorted(CELERYS), "name the event: `noun.verb`, with fields"
+    assert [text for text, meaning in CELERYS.items() if not _is_a_sentence(meaning)] == []
 
 
 def test_every_option_of_the_task_class_is_declared_with_a_sentence() -> None:

@@ -90,7 +90,7 @@ class JobCelery(TaskMaker):
         try:
             self._after_fork()
         except Exception:
-            logger.exception("the result backend could not begin anew after a fork")
+            logger.exception("results.not_reset")
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish one job; returns its ``AsyncResult``. Options as in Celery.

@@ -158,7 +158,7 @@ class ResultWaits(Work):
 
     def failed(self) -> None:
         """Log it."""
-        logger.exception("the results that coroutines wait for could not be asked for; it is tried again")
+        logger.exception("results.not_asked")
 
     def _wake(self) -> None:
         if greenlets.away():
@@ -240,8 +240,8 @@ class _Hearing(Work):
             self._consumer.drain_events(timeout=EAR)
         except TimeoutError:
             pass
-        except OSError:
-            logger.warning("the connection for results was lost; it is opened again", exc_info=True)
+        except OSError as exc:
+            logger.warning("results.connection_lost", extra={"why": repr(exc)})
             return EAR
         except Exception as exc:  # noqa: BLE001 - the coroutines raise it
             for wait in waits:
@@ -251,7 +251,7 @@ class _Hearing(Work):
 
     def failed(self) -> None:
         """Log it."""
-        logger.exception("the results that coroutines wait for could not be read; it is tried again")
+        logger.exception("results.not_heard")
 
 
 def is_rpc(backend: Any) -> bool:

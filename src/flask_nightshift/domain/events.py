@@ -214,4 +214,5 @@ class Events:
             try:
                 observer(event)
             except Exception:
-                logger.exception("observer %r failed on %r", observer, type(event).__name__)
+                told = {"observer": repr(observer), "of": type(event).__name__}
+                logger.exception("observer.failed", extra=told)

@@ -35,7 +35,7 @@ class Holdings:
             try:
                 close()
             except Exception as exc:  # noqa: BLE001 - the others are to be closed too
-                logger.warning("%s of an app could not be closed: %r", name, exc)
+                logger.warning("holdings.not_closed", extra={"part": name, "why": repr(exc)})
 
     def close_with(self, owner: object) -> None:
         """Close all parts when ``owner`` is garbage, but not at the end of the process, which closes everything."""

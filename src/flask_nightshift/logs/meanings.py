@@ -34,6 +34,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "twice.",
         "job.lock_kept": "The lock of a unique job could not be released. It ends by itself, after `unique_for`.",
         "job.lock_unknown": "The database was away when a unique job began, so it runs without a look at its lock.",
+        "job.judged": "The worker's main process decides what follows an attempt whose process could not report.",
         "job.unsettled": "The broker did not take the job's next state. The message stays unacknowledged, and the "
         "worker tries again after `next_try_in` seconds.",
         "job.unacknowledged": "The job is settled, but its message could not be acknowledged and will come again.",
@@ -42,6 +43,17 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "nothing of the job.",
         "job.hook_failed": "A hook, a signal's receiver or a report of the job raised; the job is settled all the "
         "same.",
+        "job.teardown_failed": "A teardown function of the app context raised. The job goes on.",
+        "job.left_tasks": "A coroutine ended and left asyncio tasks behind, which were cancelled. `asyncio_tasks` "
+        "names five of them at most.",
+        "job.stuck_task": "A coroutine ended and left an asyncio task behind that does not end although it was "
+        "cancelled. The next coroutine gets a new event loop.",
+        "job.progress_ignored": "Code that runs outside of a job reported progress, which is not stored. Told once for "
+        "each process.",
+        "job.result_unstorable": "No serializer accepts the job's result. A text that says so is stored in its place.",
+        "job.result_waits": "The result backend is away while the job ends. The worker stores the result later.",
+        "job.result_refused": "The result backend, a chord or an errback refused the job's result or state. The job "
+        "is settled all the same.",
         "job.not_told_yet": "Result backend, chord or errbacks could not be told how the job ended. The worker tries "
         "again.",
         "job.untold": "Result backend, chord or errbacks were not told how the job ended, and will not be.",
@@ -60,6 +72,20 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "worker.database_away": "The worker cannot report itself, because the database is away. Jobs run all the "
         "same.",
         "worker.database_back": "The worker reports itself again.",
+        "worker.heartbeat_failed": "Reporting the worker failed with an error; the next report follows.",
+        "worker.row_stays": "The worker ended while the database was away, so it seems to run for a few seconds "
+        "more.",
+        "pool.child_failed": "A child process died, did not get ready for jobs, or could not be started. The pool "
+        "replaces it.",
+        "pool.no_child": "Ten children in a row did not get ready for jobs, so the worker ends.",
+        "pool.end_not_settled": "The worker stops, and settling an ended job failed with an error; the others follow.",
+        "pool.timer_failed": "The worker stops, and a timer of its event loop raised.",
+        "event_loop.not_closed": "The event loop of coroutines could not be closed in order.",
+        "settlement.not_scheduled": "The next try to settle jobs could not be scheduled. The next job that ends "
+        "schedules it.",
+        "results.announcer_failed": "The thread that tells the result backend how jobs ended had an error, and goes "
+        "on.",
+        "results.no_backend": "The result backend cannot be loaded. Jobs run, and their results are not stored.",
         "lease.not_kept": "The worker could not renew its lease. If that lasts, another one takes over its jobs.",
         "lease.kept_again": "The worker renews its lease again.",
         "lease.not_released": "The worker ended without returning its lease; its jobs go back when the lease expires.",
@@ -67,12 +93,16 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "can.",
         "orders.known_again": "The worker reads pauses and cancellations again.",
         "orders.not_heard": "Reading pauses and cancellations failed with an error; the next try follows.",
+        "orders.not_removed": "The cancellations of jobs that have ended could not be removed. They end by "
+        "themselves.",
         "library.unchecked": "Celery, kombu or another library has a version that this release was not checked with.",
     },
     "Broker and queues": {
         "broker.wiped": "The broker has lost its data: the jobs that waited there are gone. `flask jobs recover` "
         "publishes durable ones again.",
         "broker.epoch_unknown": "The look for lost data of the broker failed with an error; the next one follows.",
+        "broker.not_closed": "The worker's connection to the broker was not closed in order. Its jobs go back when the "
+        "broker notices.",
         "transport.not_restored": "Messages that workers of kombu's transport left unacknowledged were not restored "
         "now.",
         "queue.pause_ordered": "Somebody paused the queue.",
@@ -80,6 +110,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "queue.paused": "This worker begins no more jobs of the queue.",
         "queue.resumed": "This worker begins jobs of the queue again.",
         "queue.unheard": "Jobs go to a queue that no worker consumes and no setting names.",
+        "queue.look_failed": "The look for workers that consume a queue failed with an error. The queue is not looked "
+        "at again.",
+        "queue.names_unknown": "The database is away, so only the names of configured queues are known, to find "
+        "misspelt ones.",
         "queue.other_limit": "The RabbitMQ queue was declared with another `x-delivery-limit`, and keeps it.",
     },
     "Beat": {
@@ -145,6 +179,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "store.tables_were_missing": "Tables of Nightshift had been dropped, and were made again, empty.",
         "store.index_is_being_built": "An index is being built. Jobs go on meanwhile.",
         "store.index_is_built": "The index is ready.",
+        "store.index_is_built_again": "Building the index met a deadlock or a lock, and begins again.",
+        "store.newer_tables": "A newer version of Flask-Nightshift has migrated the database.",
         "store.indexes_are_being_built": "Another process builds indexes and has not finished in time. This one goes "
         "on without them.",
         "outbox.left_to_relay": "Jobs of a committed transaction could not be published at once. A relay publishes "
@@ -185,7 +221,22 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "locks.answer_failed": "A job with a lock could not begin or be acknowledged, because of an error in the "
         "worker.",
     },
+    "Code that enqueues and waits": {
+        "setting.ineffective": "A key in `app.config` or in the environment looks like a setting and has no effect.",
+        "observer.failed": "An observer of jobs raised. The job goes on.",
+        "holdings.not_closed": "A thread or a connection of an app could not be closed; the others are.",
+        "results.connection_lost": "The connection that brings results to waiting coroutines was lost. It is opened "
+        "again.",
+        "results.not_asked": "Asking the result backend for coroutines that wait failed with an error; the next try "
+        "follows.",
+        "results.not_heard": "Hearing of results for coroutines that wait failed with an error; the next try follows.",
+        "results.not_reset": "The result backend could not begin anew in a forked process.",
+    },
     "HTTP, assistant, traces": {
+        "http.path_taken": "The app has a route of its own at the path of one of ours, so ours is hidden.",
+        "http.dashboard_closed": "The dashboard answers 503, because `SECRET_KEY` is missing.",
+        "http.dashboard_refused": "The dashboard could not do what was asked for, and said why.",
+        "http.dashboard_failed": "A page of `flask jobs dashboard` was answered with 500.",
         "http.api_failed": "A request to the HTTP API was answered with 500.",
         "http.reply_not_kept": "The answer to a request with an `Idempotency-Key` was not stored. A repeated request "
         "gets a conflict.",
@@ -198,5 +249,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 """By subject and name; jobs in the order of their life."""
 MEANINGS: Mapping[str, str] = {event: said for group in GROUPS.values() for event, said in group.items()}
 """By the event's name."""
+CELERYS: Mapping[str, str] = {
+    "child process exiting after exceeding memory limit (%dKiB / %dKiB)": "A child process has used more than "
+    "`worker_max_memory_per_child`. It ends after its job, and the pool replaces it.",
+    "Pool callback raised exception": "What follows the end of a job in the worker raised. The worker goes on.",
+    "Signal handler %r raised: %r": "A receiver of one of Celery's signals raised. The others are called.",
+}
+"""Lines without a name, in the words of Celery and billiard, which users know and search for."""
 
-__all__ = ["GROUPS", "MEANINGS"]
+__all__ = ["CELERYS", "GROUPS", "MEANINGS"]

@@ -63,7 +63,7 @@ class Watch(Work):
 
     def failed(self) -> None:
         """The queue is not looked at again."""
-        logger.exception("a queue could not be looked at")
+        logger.exception("queue.look_failed")
 
     def _look(self, queue: str) -> None:
         if queue in self._services.queues():

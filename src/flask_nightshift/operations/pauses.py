@@ -100,7 +100,7 @@ def _known(services: Services) -> set[str]:
         known |= {name for worker in heartbeats.workers(services.store, utcnow()) for name in worker.queues}
         known |= set(waiting_queues(services.store))
     except DatabaseUnavailable as exc:
-        logger.debug("only the configured queues are known: %s", exc)
+        logger.debug(Line("queue.names_unknown", "only the configured queues are known", why=str(exc)))
     return known
 
 

@@ -131,7 +131,7 @@ def _build(connection: Connection, declared: Declared) -> str:
         except DBAPIError as exc:
             if not remaining or sqlstate(exc.orig) not in (_DEADLOCK, LOCK_TIMEOUT):
                 raise
-            logger.info("building the index %s again: %s", name, exc.orig)
+            logger.info("store.index_is_built_again", extra={"index": name, "why": str(exc.orig)})
     logger.info("store.index_is_built", extra={"index": name, "seconds": time.monotonic() - started})
     return name
 

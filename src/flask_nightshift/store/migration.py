@@ -161,7 +161,7 @@ def pending(connection: Connection) -> list[str]:
     """The revisions that are missing, oldest first."""
     applied, known = _applied(connection), _known()
     if any(revision not in known for revision in applied):
-        logger.warning("the database has been migrated by a newer version of Flask-Nightshift: %s", applied)
+        logger.warning("store.newer_tables", extra={"revisions": list(applied)})
         return []
     newest = min((known.index(revision) for revision in applied), default=len(known))
     return known[:newest][::-1]

@@ -34,9 +34,7 @@ class InContext:
             self._context.__exit__(kind, exc, exc.__traceback__ if exc else None)
         except Exception as error:
             if error is not exc:
-                logger.exception(
-                    "a teardown function of the app context raised; the job goes on all the same"
-                )
+                logger.exception("job.teardown_failed")
 
 
 def app_context(app: Flask) -> AbstractContextManager[Any]:

@@ -82,7 +82,7 @@ class CurrentJob:
     def _say_nowhere(self) -> None:
         if not self._said:
             self._said = True
-            logger.info("progress was reported outside of a job: it is not stored (said once)")
+            logger.info("job.progress_ignored")
 
 
 def checked(done: Any, total: Any, note: Any) -> tuple[float, float | None, str]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..lifetime.forks import Own, when_forked
+from ..text.lines import Line
 from .coroutine_run import CoroutineRun
 
 ENDING = 5.0
@@ -57,17 +58,12 @@ class JobLoop:
         left = [task for task in asyncio.all_tasks(self._loop) if task is not main]
         if not left:
             return True
-        logger.warning(
-            "%s left %d asyncio task(s) behind, which were cancelled: %s; await them, for example in a TaskGroup",
-            name,
-            len(left),
-            ", ".join(sorted(_described(task) for task in left)[:5]),
-        )
+        behind = sorted(_described(task) for task in left)[:5]
+        text = f"{name} left {len(left)} asyncio task(s) behind, which were cancelled: {', '.join(behind)}; await them"
+        logger.warning(Line("job.left_tasks", text, task=name, asyncio_tasks=behind))
         still = self._loop.run_until_complete(_cancelled(left))
         if still:
-            logger.error(
-                "%s left an asyncio task that cannot be cancelled: %s", name, _described(still.pop())
-            )
+            logger.error("job.stuck_task", extra={"task": name, "asyncio_tasks": [_described(still.pop())]})
             return False
         return True
 
@@ -86,7 +82,7 @@ class JobLoop:
                 loop.run_until_complete(_cancelled(list(left)))
             loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), ENDING))
         except Exception:
-            logger.exception("the end of an event loop was not clean")
+            logger.exception("event_loop.not_closed")
         finally:
             loop.close()
 

@@ -16,13 +16,12 @@ from .. import services
 from ..config import Settings
 from ..enqueue.request_id import REQUEST_ID_HEADER, request_id
 from ..observe.our_rules import OurRule, hidden
+from ..text.lines import Line
 from .scaling import scale
 from .trust import answer, forbidden, trusted
 
 logger = logging.getLogger("flask_nightshift.http")
-_HIDDEN = (
-    "the app has a route %s of its own, which hides Nightshift's: set NIGHTSHIFT_URL_PREFIX to have both"
-)
+_HIDDEN = "a route of the app at this path hides Nightshift's: set NIGHTSHIFT_URL_PREFIX to have both"
 
 DASHBOARD = "/nightshift"
 """The prefix of the scaling signals where there is no dashboard."""
@@ -42,7 +41,7 @@ def register(app: Flask, built: services.Services) -> None:
         app.view_functions[endpoint] = view
         app.url_map.add(rule)
     for path in hidden(app):
-        logger.warning(_HIDDEN, path)
+        logger.warning(Line("http.path_taken", _HIDDEN, path=path))
 
 
 def views(settings: Settings) -> dict[str, Callable[[], Response]]:

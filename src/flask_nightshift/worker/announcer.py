@@ -94,7 +94,7 @@ class Announcer(Work):
 
     def failed(self) -> None:
         """A call's errors do not arrive here, so this one is ours."""
-        logger.exception("the announcer failed; it goes on")
+        logger.exception("results.announcer_failed")
 
     def _make(self, announcement: Announcement) -> None:
         # the first call may import the result backend: a child forked meanwhile would wait for its locks for ever

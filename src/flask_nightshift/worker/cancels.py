@@ -153,7 +153,7 @@ class Cancels(Work):
     def failed(self) -> None:
         """They end by themselves."""
         self._ended.clear()
-        logger.exception("the tombstones of cancelled jobs were not removed")
+        logger.exception("orders.not_removed")
 
     def stop(self) -> None:
         """The worker ends: remove what is left, at once."""

@@ -121,7 +121,7 @@ def _load_result_backend(app: Any) -> None:
     try:
         _ = app.backend
     except Exception:
-        logger.exception("the result backend cannot be loaded")
+        logger.exception("results.no_backend")
 
 
 def _close_connection(controller: Any) -> None:
@@ -133,4 +133,4 @@ def _close_connection(controller: Any) -> None:
         controller.consumer.leave()
         connection.close()
     except Exception as exc:  # noqa: BLE001 - the process ends; the broker notices by itself
-        logger.warning("the connection to the broker did not close properly: %s", exc)
+        logger.warning("broker.not_closed", extra={"why": f"{type(exc).__name__}: {exc}"})

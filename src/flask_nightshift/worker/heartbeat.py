@@ -71,7 +71,7 @@ class Heartbeat(Work):
         try:
             heartbeats.forget(self._services.store, self._controller.hostname)
         except DatabaseUnavailable:
-            logger.debug("the worker's row stays until it is stale: the database is away")
+            logger.debug("worker.row_stays", extra={"worker": self._controller.hostname})
 
     def turn(self) -> float:
         """Report once."""
@@ -93,7 +93,7 @@ class Heartbeat(Work):
 
     def failed(self) -> None:
         """The next heartbeat may succeed."""
-        logger.exception("the heartbeat failed; the worker goes on")
+        logger.exception("worker.heartbeat_failed")
 
     def paused(self, why: object) -> None:
         """The database is away."""

@@ -27,6 +27,7 @@ from ..message.codec import serialized
 from ..message.envelope import envelope_of
 from ..message.unique import lock_of, remove_lock
 from ..store import ledger
+from ..text.lines import job_fields
 from . import hooks
 from .attempt import Report
 from .delivery import Delivery
@@ -200,7 +201,7 @@ class SettledRequest(Delivery):
 
     def _decide(self, failure: Failure) -> RetryAt | Dead:
         """The policy's decision about an attempt whose end the child could not judge."""
-        logger.debug("judging %s of %s in the parent process", failure, self.humaninfo())
+        logger.debug("job.judged", extra=job_fields(self.job) | {"error": failure.error})
         return decide(
             self.policy,
             retriable=True,

@@ -141,9 +141,7 @@ class _Guard:
             self._tell(self._failure, task_id, exc, traceback, request, store_result, call_errbacks, state)
         except Exception as error:
             if not _is_outage(error):
-                logger.exception(
-                    "the result backend, a chord or an errback refused the failure of %s", task_id
-                )
+                logger.exception("job.result_refused", extra={"job_id": task_id})
                 return
             self._is_away(task_id, error)
             made.unstored = UnstoredResult(
@@ -155,7 +153,7 @@ class _Guard:
     ) -> None:
         why = cut(f"{type(exc).__name__}: {exc}", MAX_TEXT)
         made.unstorable = f"<unstorable result: {why}>"
-        logger.warning("the result of %s cannot be stored; the job is done all the same: %s", task_id, why)
+        logger.warning("job.result_unstorable", extra={"job_id": task_id, "why": why})
         if getattr(request, "chord", None):  # the chord's body needs the result and cannot get it
             self.failure(task_id, EncodeError(f"the result of {task_id} cannot be stored: {why}"), None, request,
                          store_result)  # fmt: skip
@@ -164,9 +162,7 @@ class _Guard:
             self._tell(self._done, task_id, made.unstorable, request, store_result)
         except Exception as error:
             if not _is_outage(error):
-                logger.exception(
-                    "the result backend refused %r as the result of %s", made.unstorable, task_id
-                )
+                logger.exception("job.result_refused", extra={"job_id": task_id})
                 return
             self._is_away(task_id, error)
             made.unstored = self._unstored_result(made.unstorable)
@@ -195,10 +191,8 @@ class _Guard:
     def _is_away(self, task_id: str, exc: BaseException) -> None:
         if not isinstance(exc, SoftTimeLimitExceeded):
             self._away_until = monotonic() + AWAY_FOR
-        logger.warning(
-            "the result backend cannot be told of the end of %s now (%s); the job is settled all the same",
-            task_id, refusal(exc) or f"{type(exc).__name__}: {exc}",
-        )  # fmt: skip
+        why = refusal(exc) or f"{type(exc).__name__}: {exc}"
+        logger.warning("job.result_waits", extra={"job_id": task_id, "why": why})
 
     def _optional(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``call``, whose failure an attempt may ignore: the next state replaces what it stores."""
@@ -212,7 +206,7 @@ class _Guard:
                 self._tell(functools.partial(call, task_id, *args, **options))
             except Exception as exc:
                 if not _is_outage(exc):
-                    logger.exception("the result backend refused what it was told of %s", task_id)
+                    logger.exception("job.result_refused", extra={"job_id": task_id})
                     return
                 self._is_away(task_id, exc)
 

@@ -257,7 +257,7 @@ class Settlement:
         try:
             self.later(TRY_AGAIN_AFTER, self._try_waiting)
         except Exception:  # the next kept transition schedules again
-            logger.exception("the next try of what could not be settled cannot be scheduled")
+            logger.exception("settlement.not_scheduled")
             self._scheduled = False
 
     def _try_waiting(self) -> None:

@@ -60,7 +60,7 @@ class Alone:
         try:
             return mount.dashboard(path[len(self._prefix) + 1 :])
         except Exception:
-            logger.exception("the dashboard failed at %s", path)
+            logger.exception("http.dashboard_failed", extra={"path": path})
             return Response("The dashboard failed; its terminal says why.\n", 500, mimetype="text/plain")
 
 

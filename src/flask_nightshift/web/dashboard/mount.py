@@ -12,6 +12,7 @@ from flask import Flask, Response, request
 
 from ...observe.our_rules import OurRule
 from ...services import Services
+from ...text.lines import Line
 
 ENDPOINT = __name__
 logger = logging.getLogger("flask_nightshift.http")
@@ -36,7 +37,7 @@ def mount(app: Flask, built: Services) -> None:
         app.url_map.add(rule)
     app.url_value_preprocessor(_exempt)
     if built.settings.dashboard_auth is not None and not _has_a_key(built):
-        logger.warning(NO_KEY)
+        logger.warning(Line("http.dashboard_closed", NO_KEY))
 
 
 def _has_a_key(built: Services) -> bool:

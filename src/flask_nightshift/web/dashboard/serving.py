@@ -57,7 +57,7 @@ def serve(path: str) -> Response:
         refused = Refused(413, "The form is too large", said)
         return rendering.refusal(_with_actor(call, refused), refused)
     except errors.NightshiftError as exc:
-        logger.info("the dashboard could not answer %s: %s", request.path, told(exc))
+        logger.info("http.dashboard_refused", extra={"path": request.path, "why": told(exc)})
         status, title = next((code, words) for kind, code, words in _STATUS if isinstance(exc, kind))
         refused = Refused(status, title, f"{told(exc).rstrip('.')}.")
         return rendering.refusal(_with_actor(call, refused), refused)

@@ -74,7 +74,7 @@ class Driver:
             try:
                 wait = self._do()
             except Exception:  # the broker is away; the other events come with the next turn
-                logger.exception("an end could not be settled while the pool stops")
+                logger.exception("pool.end_not_settled")
                 wait = 0.0
             if self._pool.processes:
                 watch.poll(1000 * (TURN if wait is None else min(wait, TURN)))
@@ -89,7 +89,7 @@ class Driver:
             self._hub.fire_timers()
             _run_ready_callbacks(self._hub)
         except Exception:
-            logger.exception("a timer of the event loop failed while the pool stops")
+            logger.exception("pool.timer_failed")
 
     def _close(self) -> None:
         if self._hub is not None:

@@ -19,6 +19,7 @@ from celery.concurrency.base import BasePool
 from celery.platforms import EX_FAILURE
 from celery.worker import state
 
+from ...text.lines import Line
 from . import wire
 from .driver import Driver
 from .handed import Handed
@@ -84,7 +85,7 @@ class JobPool(BasePool):
             WorkerProcess(app, hostname, *most).work(),
             self._hands.hear,
             ready_within=app.conf.worker_proc_alive_timeout or math.inf,
-            trouble=lambda text: logger.warning("%s", text),
+            trouble=_warn,
         )
         self._driver = Driver(self._kernel, self._turn)
         self._kernel.start()
@@ -162,7 +163,8 @@ class JobPool(BasePool):
     def _mind_failed_starts(self) -> None:
         """Stop the worker if it cannot run any job. Its jobs go back, and whoever started it learns of it."""
         if self.kernel.failed_starts >= FAILED_STARTS and state.should_stop is None:
-            logger.critical("no child gets ready for jobs after %d tries, so the worker stops", FAILED_STARTS)
+            text = f"no child gets ready for jobs after {FAILED_STARTS} tries, so the worker stops"
+            logger.critical(Line("pool.no_child", text))
             state.should_stop = EX_FAILURE
 
     def _move_fence(self) -> None:
@@ -284,6 +286,10 @@ class JobPool(BasePool):
 def _fits(worker: Any) -> bool:
     """Whether the worker can use it: Celery's own pool is used without an event loop, and with children not forked."""
     return bool(supported() and worker.use_eventloop and worker.pool_start_method == "fork")
+
+
+def _warn(text: str, pid: int | None) -> None:
+    logger.warning(Line("pool.child_failed", text, pid=pid))
 
 
 def _guard(pool: Any, starts_until: Callable[[], int]) -> None:

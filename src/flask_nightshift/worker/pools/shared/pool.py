@@ -22,7 +22,7 @@ from .process import Process
 from .queue import JobQueue
 from .reports import Reports
 from .signals import SOFT_LIMIT
-from .staff import Staff
+from .staff import Staff, Trouble
 from .stopping import Order, Stops
 from .tickets import TICKETS, Tickets
 
@@ -34,7 +34,7 @@ class Pool:
     """A pool of ``size`` children that do ``work``; ``tell`` is called with each event.
 
     ``depth``: how many jobs stand in the queue at most, the others in this process. ``ready_within``: seconds after
-    which a child that is not ready for jobs is replaced. ``trouble`` is told in words of children that fail.
+    which a child that is not ready for jobs is replaced. ``trouble`` is told of children that fail.
     ``child`` is the class of the children's loop, for tests.
     """
 
@@ -46,7 +46,7 @@ class Pool:
         *,
         depth: int = 256,
         ready_within: float = 60.0,
-        trouble: Callable[[str], object] = lambda _: None,
+        trouble: Trouble = lambda _, __: None,
         child: type[Child] = Child,
     ) -> None:
         self.depth = depth

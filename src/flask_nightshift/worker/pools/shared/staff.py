@@ -16,6 +16,8 @@ from .slot import BUSY
 
 FAILED_START = 1.0
 """Seconds until the next child is started after one that died before it was ready for jobs."""
+Trouble = Callable[[str, int | None], object]
+"""Is told in words what is wrong with a child, and its pid; None for one that was not started."""
 
 
 class Staff:
@@ -23,7 +25,7 @@ class Staff:
 
     ``watch`` has the descriptor of each registered, for its death. ``close`` is called in each child, and closes what
     only the parent needs. ``ready_within``: seconds after which a child that is not ready is killed and replaced.
-    ``trouble`` is told what is wrong with children, in words.
+    ``trouble`` is told what is wrong with children.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Staff:
         watch: select.epoll,
         close: Callable[[], None],
         ready_within: float,
-        trouble: Callable[[str], object],
+        trouble: Trouble,
         child: type[Child] = Child,
     ) -> None:
         self.size = size
@@ -64,7 +66,7 @@ class Staff:
                 self.failed_starts = 0
             elif each.born + self._ready_within <= now and each.pid not in self._unready:
                 self._unready.add(each.pid)
-                self._trouble(f"child {each.index} (pid {each.pid}) does not get ready for jobs")
+                self._trouble(f"child {each.index} does not get ready for jobs", each.pid)
                 each.send(signal.SIGKILL)
         while len(self.processes) < self.size and now >= self._not_before:
             self._start(now)
@@ -114,12 +116,10 @@ class Staff:
         self._unready.discard(dead.pid)
         status = dead.bury()
         if not dead.slot.is_up:
-            self._trouble(
-                f"child {dead.index} (pid {dead.pid}) died before it was ready: {_described(status)}"
-            )
+            self._trouble(f"child {dead.index} died before it was ready: {_described(status)}", dead.pid)
             self._start_later(now)
         elif status:
-            self._trouble(f"child {dead.index} (pid {dead.pid}) died: {_described(status)}")
+            self._trouble(f"child {dead.index} died: {_described(status)}", dead.pid)
         return status
 
     @property
@@ -141,7 +141,7 @@ class Staff:
                 index, self._shared, self._work, born=now, close=self._close_in_child, of=self._child
             )
         except OSError as exc:
-            self._trouble(f"no child can be started: {exc}")
+            self._trouble(f"no child can be started: {exc}", None)
             self._start_later(now)
             return
         self.processes[new.pid] = self._by_fd[new.fd] = new
