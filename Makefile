@@ -93,8 +93,8 @@ docs: $(VENV)/.docs reference ## build the docs site in build/docs; a warning is
 	@$(bin)/sphinx-build --quiet --write-all --fail-on-warning --keep-going --builder html --conf-dir docs/site --doctree-dir build/doctrees . build/docs
 	@echo "build/docs/index.html"
 
-reference: $(VENV)/.app ## write the lists in docs/reference/ from the source
-	@PYTHONPATH=scripts $(bin)/python -m refpages
+reference: $(VENV)/.test ## write the lists in docs/ from the source
+	@PYTHONPATH=scripts:tests:tests/support:tests/support/apps $(bin)/python -m refpages
 
 pictures: $(VENV)/.app ## draw docs/pictures/*.svg from scripts/pictures
 	@PYTHONPATH=scripts $(bin)/python -m pictures

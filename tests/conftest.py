@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from celery import _state
 
+from chaos.faults import IN_EACH_CHANGE
 from redis_cluster import RedisCluster, TlsCluster, ValkeyCluster
 from redis_servers import Managed
 from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
@@ -155,8 +156,6 @@ ONE_BROKER = (
     "test_metrics_are_the_clusters_and_survive_restarts",
 )  # fmt: skip
 """Files and tests that ``QUICK=1`` runs on Valkey alone, if they have a twin: little of their code knows brokers."""
-FAULTS_ALONE = ("worker-tree-kill", "child-kill", "broker-kill", "connection-cut", "mixed")
-"""The faults of chaos that ``QUICK=1`` injects on each server; ``make chaos`` has all."""
 KEPT = [
     f"test_broker.py::{name}[cluster"
     for name in (
@@ -183,7 +182,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("thorough") or item.nodeid.split("::")[0].endswith(LEFT_OUT):
             return True
         if "::test_no_job_is_lost[" in item.nodeid:
-            return item.nodeid.partition("[")[2].rstrip("]") not in FAULTS_ALONE
+            return item.nodeid.partition("[")[2].rstrip("]") not in {fault.value for fault in IN_EACH_CHANGE}
         if any(name in item.nodeid for name in KEPT):
             return False
         twins = {**TWINS, **(ON_VALKEY if any(part in item.nodeid for part in ONE_BROKER) else {})}

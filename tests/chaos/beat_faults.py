@@ -62,7 +62,7 @@ class BeatTrial:
         for process in list(self.ticks.beats.values()):
             self.ticks.until_started(process)
         self._until = time.monotonic() + self.seconds
-        hits = _INJECT[fault](self)
+        hits = INJECT[fault](self)
         left = self._until - time.monotonic()
         time.sleep(max(left, 3.0))
         accounts = self.ticks.accounts()
@@ -77,7 +77,7 @@ class BeatTrial:
         time.sleep(self._chance.uniform(least, most))
 
     def kill(self) -> int:
-        """SIGKILL to one of them at a random moment, again and again; another one takes its place."""
+        """SIGKILL to one of them at a random moment; another one takes its place; again and again"""
         hits = 0
         while self._goes_on:
             self._pause(0.0, 2.0)
@@ -88,7 +88,7 @@ class BeatTrial:
         return hits
 
     def freeze(self) -> int:
-        """SIGSTOP to one of them for seconds, then SIGCONT; by turns."""
+        """SIGSTOP to one of them for 2 to 15 s, by turns"""
         hits = 0
         while self._goes_on:
             self._pause(0.0, 2.0)
@@ -100,7 +100,7 @@ class BeatTrial:
         return hits
 
     def away(self) -> int:
-        """SIGKILL to both; after some ticks both start again."""
+        """SIGKILL to both; after 2 to 14 s both start again (`catch_up="all"`)"""
         hits = 0
         while self._goes_on:
             self._pause(1.0, 4.0)
@@ -115,7 +115,7 @@ class BeatTrial:
         return hits
 
     def broker_away(self) -> int:
-        """The broker is stopped over some ticks; by turns in order and by SIGKILL."""
+        """the broker stops, by turns in order and by SIGKILL, for 2 to 14 s"""
         hits = 0
         while self._goes_on:
             self._pause(1.0, 4.0)
@@ -126,12 +126,12 @@ class BeatTrial:
         return hits
 
     def apart(self) -> int:
-        """Nothing but the clocks that they have; counts those that a Beat notices."""
-        time.sleep(self.seconds)
+        """the clock of one is 40 s ahead of the other's"""
+        time.sleep(self.seconds)  # a hit is a Beat that notices it
         return len(self.ticks.lines("beat.clock_differs"))
 
     def clock_back(self) -> int:
-        """The clock of the first is set back an hour, and then right."""
+        """the clock of one is set back an hour and then set right, again and again"""
         hits = 0
         while self._goes_on:
             self._pause(2.0, 4.0)
@@ -144,7 +144,7 @@ class BeatTrial:
 
 _CLOCKS = {BeatFault.CLOCKS_APART: APART, BeatFault.CLOCK_BACK: 0.0}
 """The clock of the first Beat, in seconds ahead."""
-_INJECT: dict[BeatFault, Callable[[BeatTrial], int]] = {
+INJECT: dict[BeatFault, Callable[[BeatTrial], int]] = {
     BeatFault.BEAT_KILL: BeatTrial.kill,
     BeatFault.BEAT_FREEZE: BeatTrial.freeze,
     BeatFault.BEATS_AWAY: BeatTrial.away,
@@ -152,3 +152,4 @@ _INJECT: dict[BeatFault, Callable[[BeatTrial], int]] = {
     BeatFault.CLOCKS_APART: BeatTrial.apart,
     BeatFault.CLOCK_BACK: BeatTrial.clock_back,
 }
+"""How each is injected; docs/how-to/chaos.md describes it with the docstring."""

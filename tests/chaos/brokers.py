@@ -9,14 +9,14 @@ from servers import RabbitMQ, RedisServer, Valkey
 
 
 class DurableRedis(RedisServer):
-    """Every write is on disk before it is confirmed."""
+    """Redis, with every write on disk before it is confirmed (`appendfsync always`)"""
 
     def command(self) -> list[str]:
         return [*super().command(), "--appendfsync", "always"]
 
 
 class DurableValkey(Valkey):
-    """Every write is on disk before it is confirmed."""
+    """Valkey, with every write on disk before it is confirmed (`appendfsync always`)"""
 
     def command(self) -> list[str]:
         return [*super().command(), "--appendfsync", "always"]
@@ -30,15 +30,15 @@ class DurableNode(ClusterNode):
 
 
 class DurableCluster(RedisCluster):
-    """Three masters and three replicas."""
+    """a Redis Cluster of three masters and three replicas (`appendfsync always`)"""
 
     node_class = DurableNode
 
 
 class PatientRabbitMQ(RabbitMQ):
-    """Quorum queues write to disk before they confirm. A restart is slow while workers use the cores."""
+    """RabbitMQ with quorum queues, which write to disk before they confirm"""
 
-    start_seconds = 150
+    start_seconds = 150  # a restart is slow while workers use the cores
 
 
 BROKERS: dict[str, type[Any]] = {
@@ -47,7 +47,7 @@ BROKERS: dict[str, type[Any]] = {
     "cluster": DurableCluster,
     "rabbitmq": PatientRabbitMQ,
 }
-"""By their names in ``BROKERS=`` and in the table."""
+"""By their names in ``BROKERS=`` and in the table. docs/how-to/chaos.md describes each with its docstring."""
 
 
 def cut_connections(server: Any) -> None:

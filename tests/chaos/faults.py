@@ -13,8 +13,8 @@ class Twice(enum.Enum):
     """Which jobs may start or finish more than once."""
 
     NEVER = "none"
-    OF_VICTIMS = "those that were in the hands of the killed or frozen process"
-    ANY = "any that was under way"
+    OF_VICTIMS = "those that the killed or frozen process was running"
+    ANY = "any that was running"
 
 
 class Fault(enum.Enum):
@@ -42,6 +42,10 @@ OF_CHILDREN = {Fault.CHILD_KILL, Fault.MIXED}
 """Those that kill child processes."""
 OF_CLUSTERS = {Fault.SWITCHOVER, Fault.OWNER_KILL, Fault.SLOT_MOVE}
 """Those that only a Redis Cluster knows."""
+IN_EACH_CHANGE = (
+    Fault.WORKER_TREE_KILL, Fault.CHILD_KILL, Fault.BROKER_KILL, Fault.CONNECTION_CUT, Fault.MIXED,
+)  # fmt: skip
+"""Those that CI injects for every change (``QUICK=1``); the others, each night."""
 
 
 def faults_of(broker: str) -> tuple[Fault, ...]:
@@ -51,7 +55,10 @@ def faults_of(broker: str) -> tuple[Fault, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``slow``: the fault takes long, so it is injected a third as often. ``rabbitmq``: the differences on RabbitMQ."""
+    """What is done, which jobs may run twice, and why: docs/how-to/chaos.md has it from here.
+
+    ``slow``: the fault takes long, so it is injected a third as often. ``rabbitmq``: which jobs on RabbitMQ.
+    """
 
     what: str
     twice: Twice
@@ -64,84 +71,85 @@ FACTS = {
     Fault.WORKER_TREE_KILL: Facts(
         "SIGKILL to a worker and all its children at once",
         Twice.OF_VICTIMS,
-        "the part of a job that had run when its worker died",
+        "the jobs that the worker was running: the finished part of their work is repeated",
     ),
     Fault.CHILD_KILL: Facts(
         "SIGKILL to one child that runs a job",
         Twice.OF_VICTIMS,
-        "the job that the child had; its next attempt counts as a retry",
+        "that job; its next attempt counts as a retry",
     ),
     Fault.WORKER_TERM: Facts(
         "SIGTERM to a worker while jobs run and wait",
         Twice.NEVER,
-        "running jobs finish, the rest go back unstarted",
+        "running jobs finish, and the others go back before they start",
     ),
     Fault.BROKER_KILL: Facts(
-        "SIGKILL to the broker, a second without it, and a restart from its disk",
+        "SIGKILL to the broker, one second without it, and a restart from its disk",
         Twice.ANY,
-        "what a worker said at that moment may not have arrived",
+        "the workers' latest reports may not have arrived",
         slow=True,
     ),
     Fault.BROKER_FREEZE: Facts(
-        "SIGSTOP to the broker, by turns for longer than a lease and for a few seconds: nothing answers",
+        "SIGSTOP to the broker, by turns for 18 s (longer than a lease) and for 4 s",
         Twice.NEVER,
-        "nobody died; on RabbitMQ a connection that timed out counts as a dead worker",
+        "no worker died; on RabbitMQ a connection that timed out counts as a dead worker",
         rabbitmq=Twice.ANY,
         slow=True,
     ),
     Fault.HOST_FREEZE: Facts(
-        "SIGSTOP to the broker and every worker for longer than a lease; they wake one after another",
+        "SIGSTOP to the broker and all workers for 18 s; then they continue one after another, as on a laptop that was "
+        "suspended",
         Twice.NEVER,
-        "nobody died: a laptop was closed; on RabbitMQ a connection that timed out counts as a dead worker",
+        "no worker died; on RabbitMQ a connection that timed out counts as a dead worker",
         rabbitmq=Twice.ANY,
         slow=True,
     ),
     Fault.CONNECTION_CUT: Facts(
-        "every connection to the broker is closed from the broker's side",
+        "the broker closes every connection (`CLIENT KILL`; AMQP close)",
         Twice.NEVER,
-        "leases outlive connections; on RabbitMQ a lost connection counts as a dead worker",
+        "a lease outlives a connection; on RabbitMQ a lost connection counts as a dead worker",
         rabbitmq=Twice.ANY,
     ),
     Fault.POISON: Facts(
-        "a job that kills its whole worker every time: it must end as a dead letter",
+        "a job kills its whole worker every time, and must become a dead letter",
         Twice.OF_VICTIMS,
-        "the jobs that ran beside it, and itself up to the delivery limit",
+        "jobs that ran beside it, and the job itself up to the delivery limit",
         slow=True,
     ),
     Fault.RETRY_STORM: Facts(
-        "most jobs fail up to three times, one in twenty for ever",
+        "most jobs fail up to three times; one in twenty always fails, and must become a dead letter",
         Twice.NEVER,
-        "every attempt starts once",
+        "each attempt starts once",
     ),
     Fault.WORKER_FREEZE: Facts(
-        "SIGSTOP to a worker tree until its jobs have begun elsewhere, then SIGCONT",
+        "SIGSTOP to a worker until its jobs have started on other workers, then SIGCONT",
         Twice.OF_VICTIMS,
-        "nobody can tell a frozen worker from a dead one; it ends what it had begun when it thaws",
+        "a frozen worker looks dead, and it finishes its jobs when it continues",
         slow=True,
     ),
     Fault.DATABASE_AWAY: Facts(
-        "PostgreSQL is stopped for a few seconds",
+        "PostgreSQL stops for 4 s",
         Twice.NEVER,
-        "history never stops work",
+        "jobs run without the database",
         slow=True,
     ),
     Fault.PAUSE: Facts(
-        "the queue is paused; meanwhile a worker is killed and every connection cut; no job may begin before the end",
+        "the queue is paused, a worker is killed and all connections are cut; no job may begin before the pause ends",
         Twice.OF_VICTIMS,
         "the jobs of the killed worker, after the pause; on RabbitMQ a lost connection counts as a dead worker",
         rabbitmq=Twice.ANY,
         slow=True,
     ),
     Fault.SWITCHOVER: Facts(
-        "CLUSTER FAILOVER: a replica takes over from its master in good order",
+        "a replica takes over from its master in good order (`CLUSTER FAILOVER`)",
         Twice.NEVER,
         "leases move with the other keys",
         slow=True,
     ),
     Fault.OWNER_KILL: Facts(
-        "SIGKILL to the master that has the jobs, when its replica has all that it confirmed; the replica takes over",
+        "SIGKILL to the master that has the jobs, once its replica has all that it confirmed; the replica takes over",
         Twice.ANY,
-        "what a worker said at that moment may not have arrived",
+        "the workers' latest reports may not have arrived",
         slow=True,
     ),
     Fault.SLOT_MOVE: Facts(
@@ -151,7 +159,7 @@ FACTS = {
         slow=True,
     ),
     Fault.MIXED: Facts(
-        "all of the above in random order, with many jobs prefetched for each child",
+        "all of these but `retry-storm` in random order, with a larger prefetch; one job in ten fails as there",
         Twice.ANY,
         "the broker dies, too",
     ),

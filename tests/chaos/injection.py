@@ -35,6 +35,8 @@ LOOKS = 25
 """Looks, ``PATIENCE`` seconds apart, after which another worker than the one picked is good enough."""
 HEARD = 2.0
 """Seconds after which nothing of a paused queue begins."""
+BEGAN_IN_PAUSE = "a job of a paused queue began"
+NOT_RECOVERED = "the system did not recover"
 POISON_LIMIT = 8
 """Deliveries of poison after which stock Celery is taken at its word that this never ends."""
 
@@ -220,7 +222,7 @@ class FaultInjector:
             self._workers.until_up()
             time.sleep(HEARD)
             if self._book.refresh().started_since(quiet_since):
-                self.stalled.append("a job of a paused queue began")
+                self.stalled.append(BEGAN_IN_PAUSE)
         finally:
             self._workers.client.resume()
         resumed = time.time()
@@ -271,7 +273,7 @@ class FaultInjector:
 
     def _wait(self, check: Callable[[], object], seconds: float) -> None:
         try:
-            wait_for(check, seconds, "the system did not recover")
+            wait_for(check, seconds, NOT_RECOVERED)
         except TimeoutError as exc:
             if not self._workers.stock:  # which takes longer by design
                 self.stalled.append(str(exc))

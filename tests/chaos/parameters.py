@@ -16,6 +16,23 @@ from .faults import OF_CHILDREN, Fault
 T = TypeVar("T")
 
 
+MEANINGS = {
+    "JOBS": "jobs to enqueue for each fault on each broker",
+    "KILLS": "how often to inject the fault; a third of that for slow faults, and each fault at least once in `mixed`",
+    "POOL": "the workers' `--pool`; with another one than `prefork` no child is killed, and faults are not mixed",
+    "PREFETCH": "jobs that a worker prefetches for each child (`worker_prefetch_multiplier`)",
+    "SEED": "the same seed gives the same plan: jobs, faults, victims",
+    "BROKERS": "names of brokers, with commas between them",
+    "FAULTS": "names of faults, with commas between them",
+    "SECONDS": "how long `beat-kill` goes on; each other fault of Beats takes a quarter of it",
+    "STOCK": "1: test stock Celery, with `acks_late`, `reject_on_worker_lost`, publisher confirms and a visibility "
+    "timeout of 30 s",
+}
+"""By name; docs/how-to/chaos.md has them from here."""
+DEFAULTS = {"BROKERS": "all", "FAULTS": "all", "PREFETCH": "16 in `mixed`, else by time", "STOCK": "0"}
+"""In words, where ``Parameters`` has another value."""
+
+
 class WrongParameter(ValueError):
     """A parameter has a wrong value; the text names both, and what is allowed."""
 
@@ -28,7 +45,7 @@ class Parameters:
     kills: int = 4
     seed: int = 1
     prefetch: int | None = None
-    """For each child; None: 16 in ``mixed``, else 1."""
+    """For each child; None: 16 in ``mixed``, else by time."""
     brokers: tuple[str, ...] = tuple(BROKERS)
     faults: tuple[Fault, ...] = tuple(Fault)
     beat_faults: tuple[BeatFault, ...] = tuple(BeatFault)

@@ -12,12 +12,36 @@ WIDTHS = {
     "fault": -16, "broker": -8, "kills": 5, "jobs": 6, "refused": 7, "lost": 4, "dead": 4, "started twice": 13,
     "ended twice": 11, "median": 6, "longest": 7, "took": 5, "": 6,
 }  # fmt: skip
-"""Of the columns; negative: to the left. ``median`` and ``longest`` are of the recoveries."""
+"""Of the columns; negative: to the left."""
+MEANINGS = {
+    "kills": "how often the fault was injected; for `poison`, how many workers the job killed",
+    "jobs": "jobs that were accepted",
+    "refused": "calls that raised `BrokerUnavailable`",
+    "lost": "accepted jobs that neither succeeded nor became a dead letter. Stock Celery keeps no dead letters, so "
+    "there a job that failed for good does not count as lost",
+    "dead": "dead letters. `poison` and `retry-storm` cause them on purpose. Otherwise a job was delivered too often "
+    "(`delivery_limit`), because its workers were killed again and again. Only deliveries that started count",
+    "started twice": "jobs with an attempt that started more than once",
+    "ended twice": "jobs that finished more than once, or that finished and became a dead letter",
+    "median": "recovery in seconds. For faults of workers: from the fault until a job that the worker held started "
+    "again. For other faults: from the end of the outage until any job started",
+    "longest": "the longest recovery",
+    "took": "seconds for the whole trial, including the start of the workers",
+}
+"""Of the columns that do not explain themselves."""
 BEAT_WIDTHS = {
     "fault": -17, "broker": -8, "database": -10, "hits": 5, "ticks": 6, "missing": 7, "twice": 5, "again": 5, "took": 5,
     "": 6,
 }  # fmt: skip
-"""Of the faults of Beats; ``again``: jobs that the broker delivered again."""
+"""Of the faults of Beats."""
+BEAT_MEANINGS = {
+    "hits": "how often the fault was injected; for `clocks-apart`, how many Beats noticed it",
+    "ticks": "ticks that were due, of all entries",
+    "missing": "ticks that did not run, or ran at a time that the schedule does not have",
+    "twice": "ticks that ran twice",
+    "again": "jobs that the broker delivered again, which is no second tick",
+}
+"""The same."""
 
 
 def head(widths: Mapping[str, int] = WIDTHS) -> str:

@@ -9,9 +9,10 @@ import pytest
 
 from .audit import Accepted, Verdict, audit, recoveries
 from .faults import Blow, Fault, Twice
+from .injection import BEGAN_IN_PAUSE, NOT_RECOVERED
 from .ledger import Book, Run, note_dead, recorded
 from .plan import Plan
-from .trial import Outcome
+from .trial import CHECKS, Outcome
 
 
 def run(job: str, at: float, *, worker: int = 1, attempt: int = 0, ended: float | None = None) -> Run:
@@ -123,6 +124,14 @@ def test_a_trial_that_never_recovered_is_broken() -> None:
     assert Outcome(plan, Verdict(), 1, 400, 0, 0, 60.0, stalled=["it stood still"]).broken == [
         "it stood still"
     ]
+
+
+def test_every_complaint_is_one_of_the_checks_that_the_docs_list() -> None:
+    verdict = Verdict(lost=["a"], unexplained=["b"], wrong_ends=["c"], recoveries=[99.0])
+    plan = Plan(Fault.WORKER_TREE_KILL, "valkey", 400, 4, 1)
+    outcome = Outcome(plan, verdict, 1, 400, 0, left=1, seconds=60.0, stalled=[BEGAN_IN_PAUSE, NOT_RECOVERED])
+    found = [[name for name in CHECKS if name in text] for text in outcome.broken]
+    assert found == [[name] for name in CHECKS]
 
 
 def test_the_ledger_is_read_as_far_as_it_was_written(tmp_path: Path) -> None:

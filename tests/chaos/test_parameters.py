@@ -7,7 +7,7 @@ import pytest
 from .beat_faults import BeatFault
 from .brokers import BROKERS
 from .faults import OF_CLUSTERS, Fault, faults_of
-from .parameters import Parameters, WrongParameter
+from .parameters import DEFAULTS, MEANINGS, Parameters, WrongParameter
 from .plan import Plan
 
 
@@ -44,27 +44,32 @@ def test_where_jobs_do_not_run_in_children_none_is_killed() -> None:
         Parameters.of({"POOL": "solo", "FAULTS": "child-kill"})
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "allowed"),
-    [
-        ("JOBS", "many", "from 1 to"),
-        ("KILLS", "0", "from 1 to"),
-        ("SEED", "-1", "from 0 to"),
-        ("PREFETCH", "-1", "from 1 to 1000"),
-        ("STOCK", "yes", "from 0 to 1"),
-        ("POOL", "eventlet", "prefork, threads, solo, gevent"),
-        ("BROKERS", "valkey,kafka", "valkey, redis, cluster, rabbitmq"),
-        ("FAULTS", "gremlins", "worker-tree-kill, child-kill"),
-        ("FAULTS", "gremlins", "beat-kill, beat-freeze"),
-        ("SECONDS", "0", "from 1 to"),
-        ("JOBS", "3", "more jobs than kills"),
-    ],
-)
+WRONG = [
+    ("JOBS", "many", "from 1 to"),
+    ("KILLS", "0", "from 1 to"),
+    ("SEED", "-1", "from 0 to"),
+    ("PREFETCH", "-1", "from 1 to 1000"),
+    ("STOCK", "yes", "from 0 to 1"),
+    ("POOL", "eventlet", "prefork, threads, solo, gevent"),
+    ("BROKERS", "valkey,kafka", "valkey, redis, cluster, rabbitmq"),
+    ("FAULTS", "gremlins", "worker-tree-kill, child-kill"),
+    ("FAULTS", "gremlins", "beat-kill, beat-freeze"),
+    ("SECONDS", "0", "from 1 to"),
+    ("JOBS", "3", "more jobs than kills"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), WRONG)
 def test_a_wrong_parameter_is_refused_with_what_is_allowed(name: str, value: str, allowed: str) -> None:
     with pytest.raises(WrongParameter, match=name) as caught:
         Parameters.of({name: value})
     assert value in str(caught.value)
     assert allowed in str(caught.value)
+
+
+def test_every_parameter_is_read_and_has_a_meaning() -> None:
+    assert {name for name, _, _ in WRONG} == set(MEANINGS)
+    assert {name for name in MEANINGS if not hasattr(Parameters, name.lower())} <= set(DEFAULTS)
 
 
 @pytest.mark.parametrize("fault", Fault)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .audit import Accepted, Verdict, audit, poisonings, recoveries
 from .clients import Refused
 from .faults import Blow, Fault, twice
-from .injection import FaultInjector
+from .injection import BEGAN_IN_PAUSE, NOT_RECOVERED, RECOVERY_LIMIT, FaultInjector
 from .plan import Job, Plan
 from .stock_app import VISIBILITY_TIMEOUT
 from .workers import CONCURRENCY, Workers
@@ -25,6 +25,19 @@ LONGEST, MEDIAN = 20.0, 5.0
 """Seconds after which jobs of a killed process run again."""
 ENOUGH = 20
 """Recoveries from which a median says something."""
+CHECKS: Mapping[str, str] = {
+    "lost": f"an accepted job neither succeeded nor became a dead letter, and for {STALLED:g} s no other job ended",
+    "ran twice": "a job started or ended more than once, and the fault does not allow that",
+    "ended in the wrong way": "a job that must fail succeeded, or another one is a dead letter for another reason than "
+    "too many deliveries",
+    "messages are still in the broker": f"all jobs have ended, and {STALLED:g} s later the broker is not empty",
+    BEGAN_IN_PAUSE: "a job began although its queue was paused",
+    NOT_RECOVERED: f"for {RECOVERY_LIMIT:g} s the jobs of a killed worker did not start again, or no job started "
+    "after an outage",
+    "until a job ran again": f"after {' and '.join(sorted(f'`{fault.value}`' for fault in SOON_AGAIN))}, a job of the "
+    f"killed process started again later than {LONGEST:g} s, or half of {ENOUGH} or more jobs later than {MEDIAN:g} s",
+}
+"""What breaks a guarantee, by the words with which ``Outcome.broken`` reports it."""
 
 
 @dataclass
