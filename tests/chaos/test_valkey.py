@@ -20,7 +20,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
         yield made
 
 
-# with QUICK=1, Redis has the single faults: its transport is the same
+# with QUICK=1, ``mixed`` alone, which has each fault
 FAULTS = [fault for fault in faults_on("valkey") if fault.id == "mixed" or not os.environ.get("QUICK")]
 
 
