@@ -77,7 +77,7 @@ class Workshop:
         """Run ``python -m ARGV`` and wait for its end; returns its output."""
         done = subprocess.run(
             [sys.executable, "-m", *argv], env=self.env, cwd=self.folder, input=stdin,
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr
         assert not ok or done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}: {said}"
