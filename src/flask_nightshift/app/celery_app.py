@@ -26,7 +26,8 @@ from . import canvas, results
 from .amqp import JobAMQP
 from .late_signals import LateSignal
 from .live_settings import JobSettings
-from .result_waits import ResultWaits, is_rpc
+from .result_waits import ResultWaits
+from .rpc_results import is_rpc
 
 if TYPE_CHECKING:
     from ..services import Services

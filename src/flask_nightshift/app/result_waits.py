@@ -1,9 +1,9 @@
 """Coroutines that wait for the results of jobs: two threads hear of the results, so no event loop waits for a backend.
 
 ``ResultWaits`` asks: it tells the result backend who waits, looks whether the result is there already, and looks again
-and again where a backend tells nothing by itself (a database). ``_Hearing`` reads what Redis and RabbitMQ send. Both
-threads serve all coroutines of an app and end when none waits. A backend that is away holds up these threads only:
-the time limit of a wait is kept by its event loop.
+and again where a backend tells nothing by itself (a database). ``_Hearing`` reads what Redis and RabbitMQ send, and
+connects anew if ``Unheard`` finds that it has missed something. Both threads serve all coroutines of an app and end
+when none waits. A backend that is away holds up these threads only: the time limit of a wait is kept by its event loop.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from ..background.loop import Backoff, Loop, Work
 from ..errors import Unsupported
 from ..lifetime import greenlets
 from ..lifetime.forks import reset_if_forked, when_forked
+from .rpc_results import is_rpc, serialize
+from .unheard import Unheard
 
 LINGER = 2.0
 """Seconds for which the threads stay when no coroutine waits any more: the next one may come soon."""
@@ -98,6 +100,7 @@ class ResultWaits(Work):
         self._begun: deque[Wait] = deque()
         self._given_up: deque[Wait] = deque()
         self._polled: list[Wait] = []
+        self._unheard = Unheard()
 
     @property
     def backend(self) -> Any:
@@ -113,7 +116,7 @@ class ResultWaits(Work):
         made = self._make_backend()
         if is_rpc(made):
             made.oid = str(uuid.uuid4())  # else the name of this thread's reply queue
-            _serialize(made.result_consumer)
+            serialize(made.result_consumer)
         return made
 
     def begin(self, result: Any, interval: float) -> Wait:
@@ -152,9 +155,11 @@ class ResultWaits(Work):
         for wait in self._polled:
             if wait.due <= monotonic():
                 self._look(wait)
+        if self._unheard.look():
+            self._hearing.renew()
         if self._polled:
-            return max(0.0, min(wait.due for wait in self._polled) - monotonic())
-        return LINGER if worked else None
+            return max(0.0, min(LINGER, min(wait.due for wait in self._polled) - monotonic()))
+        return LINGER if worked or self._unheard else None
 
     def failed(self) -> None:
         """Log it."""
@@ -181,6 +186,8 @@ class ResultWaits(Work):
                 self._polled.append(wait)
                 return
             self._hearing.add(wait)
+            if not is_rpc(wait.backend):  # that keeps no result to look at
+                self._unheard.add(wait)
         except Exception as exc:  # noqa: BLE001 - the coroutine raises it
             wait.tell(exc)
         wait.has_looked()
@@ -209,6 +216,11 @@ class _Hearing(Work):
         """In a child: connections and coroutines are the parent's."""
         self._waits: set[Wait] = set()
         self._consumer: Any = None
+        self._is_deaf = False
+
+    def renew(self) -> None:
+        """Connect anew: a result came that was not heard of."""
+        self._is_deaf = True
 
     def add(self, wait: Wait) -> None:
         """Tell the backend of ``wait``, and look whether its job has ended already. Raises what the backend raises."""
@@ -237,6 +249,10 @@ class _Hearing(Work):
         if not waits:
             return None
         try:
+            if self._is_deaf and hasattr(self._consumer, "_reconnect"):
+                logger.warning("the connection for results is silent; it is opened again")
+                self._consumer._reconnect()  # noqa: SLF001 - Celery calls it after an error, and here is none
+            self._is_deaf = False
             self._consumer.drain_events(timeout=EAR)
         except TimeoutError:
             pass
@@ -252,22 +268,6 @@ class _Hearing(Work):
     def failed(self) -> None:
         """Log it."""
         logger.exception("results.not_heard")
-
-
-def is_rpc(backend: Any) -> bool:
-    """Whether ``backend`` sends results to the queue of the thread that enqueued the job (``rpc://``)."""
-    return type(backend).__module__ == "celery.backends.rpc"
-
-
-def _serialize(consumer: Any) -> None:
-    """Let one thread at a time read from ``consumer``: a coroutine's job may be read by ``get()`` in any thread."""
-    lock, drain = threading.Lock(), consumer.drain_events
-
-    def drain_events(timeout: float | None = None) -> None:
-        with lock:
-            drain(timeout)
-
-    consumer.drain_events = drain_events
 
 
 def _is_like(backend: Any, ours: Any) -> bool:
@@ -288,4 +288,4 @@ def _fulfil(future: asyncio.Future[Any], value: Any) -> None:
         future.set_result(value)
 
 
-__all__ = ["ResultWaits", "Wait", "is_rpc"]
+__all__ = ["ResultWaits", "Wait"]

@@ -134,6 +134,10 @@ SEAMS = (
         patch("on_task_call", "JobCelery", "It subscribes to each result when its job is published."),
     ),
     *of(
+        "celery.backends.redis:ResultConsumer",
+        read("_reconnect", "_Hearing", "A connection for results that is silent is opened again; Celery waits for an error."),
+    ),
+    *of(
         "celery.backends.asynchronous:AsyncBackendMixin",
         patch("remove_pending_result", "JobCelery", "It unsubscribes from results without a subscription."),
         read("add_pending_result", "_Hearing",
@@ -142,7 +146,7 @@ SEAMS = (
     *of(
         "celery.backends.asynchronous:BaseResultConsumer",
         read("on_wait_for_pending", "_Hearing", "It looks whether a job has ended already."),
-        patch("drain_events", "_Hearing _serialize",
+        patch("drain_events", "_Hearing serialize",
               "A thread of ours reads what the result backend sends to the coroutines of an app."),
     ),
     *of(

@@ -16,6 +16,12 @@ from ..failures import STEP
 
 SENTINEL_STEP = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
 """How long one Sentinel is asked for the master before the next is; redis-py would ask each four times."""
+HEALTH = 5
+"""Seconds between two looks whether a server still answers. A worker that waits for jobs leaves a server that says
+nothing any more, and is on the other end of no error, after twice that.
+"""
+STOCK_HEALTH = 25
+"""The same with kombu's transport, where a job may be lost with the connection that is dropped."""
 STOCK_VISIBILITY_TIMEOUT = 12 * 3600
 """With kombu's transport a job that runs longer than this many seconds runs twice."""
 
@@ -30,7 +36,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "socket_connect_timeout": STEP,
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        "health_check_interval": HEALTH if settings.redis_transport == "lease" else STOCK_HEALTH,
         "retry_on_timeout": False,
     }
     if settings.redis_transport == "lease":
