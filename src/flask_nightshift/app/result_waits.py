@@ -250,7 +250,7 @@ class _Hearing(Work):
             return None
         try:
             if self._is_deaf and hasattr(self._consumer, "_reconnect"):
-                logger.warning("the connection for results is silent; it is opened again")
+                logger.warning("results.silent")
                 self._consumer._reconnect()  # noqa: SLF001 - Celery calls it after an error, and here is none
             self._is_deaf = False
             self._consumer.drain_events(timeout=EAR)

@@ -6,7 +6,7 @@ for a result also looks whether it is there, now and then.
 
 from __future__ import annotations
 
-import logging
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -14,8 +14,6 @@ from celery import states
 
 EVERY = 10.0
 """Seconds between two looks."""
-
-logger = logging.getLogger("flask_nightshift.results")
 
 
 class Unheard:
@@ -41,14 +39,12 @@ class Unheard:
             return False
         self._due = monotonic() + EVERY
         missed = False
-        try:
+        with suppress(Exception):  # the backend is away; the next look may use another connection
             for wait in self._waits:
                 meta = wait.backend.get_task_meta(wait.id)
                 if meta["status"] in states.READY_STATES and not wait.ended:
                     wait.tell(meta)
                     missed = True
-        except Exception:  # the backend is away; the next look may use another connection
-            logger.debug("the results could not be looked at", exc_info=True)
         return missed
 
 

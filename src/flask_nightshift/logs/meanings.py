@@ -230,6 +230,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "results.not_asked": "Asking the result backend for coroutines that wait failed with an error; the next try "
         "follows.",
         "results.not_heard": "Hearing of results for coroutines that wait failed with an error; the next try follows.",
+        "results.silent": "A result was stored that the connection for waiting coroutines did not bring. It is opened "
+        "again.",
         "results.not_reset": "The result backend could not begin anew in a forked process.",
     },
     "HTTP, assistant, traces": {
