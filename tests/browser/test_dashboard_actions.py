@@ -143,7 +143,7 @@ def test_dead_letters_go_to_another_queue(use: Open, dashboard: Dashboard) -> No
     hands.press(button(page, "Replay"))
     said(page, "1 dead letter replayed.")
     page.goto(f"{dashboard.url}/letters/letter?letter_id={fourth}")
-    hands.press(button(page, "Discard"))
+    hands.press(button(page, "Discard…"))
     hands.press(button(page, "Discard 1 dead letter"))
     said(page, "1 dead letter discarded.")
 
@@ -191,12 +191,12 @@ def test_running_jobs_are_cancelled_and_killed(use: Open, gate: str, dashboard: 
     until(first, "running")
     hands = use(f"/jobs/{first}")
     page = hands.page
-    hands.press(button(page, "Cancel"))
+    hands.press(button(page, "Cancel…"))
     hands.write(page.get_by_label("Reason"), "no longer wanted")
     hands.press(button(page, "Cancel the job"))
     said(page, "A job that does not ask goes on")
     assert dashapp.jobs.job(first).state == "running"
-    hands.press(button(page, "Cancel and stop it"))
+    hands.press(button(page, "Cancel and stop it…"))
     hands.write(page.get_by_label("Reason"), "it hangs")
     hands.press(button(page, "Cancel and stop it"))
     said(page, "was told to stop the job")
@@ -228,7 +228,7 @@ def test_a_delayed_job_and_a_bulk_action(use: Open, dashboard: Dashboard) -> Non
     page.goto(f"{dashboard.url}/bulk/plan?do=discard&task=dash.quick")
     hands.write(page.get_by_label("At most this many per second"), "1")
     hands.press(page.get_by_role("button", name=re.compile(r"Discard \d+ dead letters")))
-    hands.press(button(page, "Cancel the rest"))
+    hands.press(button(page, "Cancel the rest…"))
     hands.write(page.get_by_label("Reason"), "too many")
     hands.press(button(page, "Cancel the rest"))
     said(page, "Cancelled after")

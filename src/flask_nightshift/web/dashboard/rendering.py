@@ -46,6 +46,7 @@ def environment() -> Environment:
         nav=_nav,
         has_route=ROUTES.__contains__,
         at_once=_at_once,
+        asks=_asks,
         by_link=guard.by_link,
         query_for=query_for,
         phrase=phrase,
@@ -177,6 +178,10 @@ def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _at_once(endpoint: str) -> bool:
     return ROUTES[endpoint].at_once
+
+
+def _asks(endpoint: str) -> bool:
+    return ROUTES[endpoint].asks is not None and not ROUTES[endpoint].at_once
 
 
 def _nav() -> list[Route]:
