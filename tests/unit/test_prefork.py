@@ -36,6 +36,7 @@ class Turned:
 
     def __init__(self, size: int, **options: Any) -> None:
         app = Celery("test", set_as_current=False)
+        app.conf.worker_proc_alive_timeout = 30  # a child of a process of many tests begins slowly
         self.semaphore = LaxBoundedSemaphore(size)
         self.pool = JobPool(size, app=app, initargs=(app, "worker@test"), semaphore=self.semaphore, **options)
         self.hub = Hub()
