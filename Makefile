@@ -115,7 +115,7 @@ seams: $(VENV)/.test ## mark the installed libraries as checked; first read whic
 	@$(bin)/python scripts/seams.py --update
 
 seams-newest: $(VENV)-seams/.pip ## report what the newest Celery, kombu, … change in the internals that we use
-	@$(VENV)-seams/bin/python -m pip $(NEWEST_ARGS) install --editable '.[embedded]' pytest pytest-timeout
+	@$(VENV)-seams/bin/python -m pip $(NEWEST_ARGS) install --editable '.[embedded,mcp]' pytest pytest-timeout
 	@$(VENV)-seams/bin/python -m pip $(NEWEST_ARGS) install --upgrade amqp billiard celery kombu redis vine
 	-@$(VENV)-seams/bin/python scripts/seams.py
 	@$(VENV)-seams/bin/python -m pytest -o addopts= -q --noconftest tests/unit/test_seams.py
