@@ -18,6 +18,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from ..store.collation import in_bytes
 from ..store.tables import jobs, kinds, tags
 from ..store.types import KeyText, UtcDateTime
 
@@ -93,17 +94,17 @@ class Keys:
     def _without_kinds(self, window: Window, count: int) -> Iterator[Key]:
         query = select(jobs.c.enqueued_at.label("at"), jobs.c.id).where(jobs.c.kind.is_(None))
         query = query.where(jobs.c.enqueued_at.is_not(None), *self._of_rows, *self._has_tag())
-        in_bytes = _in_bytes(jobs.c.id, self._connection)
-        query = query.where(*_bounds((jobs.c.enqueued_at, in_bytes), window, ()))
-        query = query.order_by(jobs.c.enqueued_at.desc(), in_bytes.desc()).limit(count)
+        by_id = in_bytes(jobs.c.id, self._connection)
+        query = query.where(*_bounds((jobs.c.enqueued_at, by_id), window, ()))
+        query = query.order_by(jobs.c.enqueued_at.desc(), by_id.desc()).limit(count)
         return (Key(row.at, row.id) for row in self._connection.execute(query))
 
     def _without_times(self, window: Window, count: int) -> list[Key]:
-        in_bytes = _in_bytes(jobs.c.id, self._connection)
+        by_id = in_bytes(jobs.c.id, self._connection)
         query = select(jobs.c.id).where(jobs.c.enqueued_at.is_(None), *self._of_rows, *self._has_tag())
         if window.last is not None and window.last.at is None:
-            query = query.where(in_bytes < window.last.id)
-        query = query.order_by(jobs.c.enqueued_at.desc(), in_bytes.desc()).limit(count)
+            query = query.where(by_id < window.last.id)
+        query = query.order_by(jobs.c.enqueued_at.desc(), by_id.desc()).limit(count)
         return [Key(None, job_id) for job_id in self._connection.execute(query).scalars()]
 
     def _has_tag(self) -> list[Any]:
@@ -145,7 +146,7 @@ class _Source:
         self._connection = connection
         self._kind: Any = jobs.c.kind
         self._at: Any = jobs.c.enqueued_at
-        self._id: Any = _in_bytes(jobs.c.id, connection)
+        self._id: Any = in_bytes(jobs.c.id, connection)
         self._only: list[ColumnElement[bool]] = []
 
     def by_time(
@@ -162,7 +163,7 @@ class _Source:
         query = query.order_by(self._at.desc(), self._id.desc()).limit(among or count)
         if conditions is not None:
             first = query.subquery()
-            in_order = first.c.at.desc(), _in_bytes(first.c.id, self._connection).desc()
+            in_order = first.c.at.desc(), in_bytes(first.c.id, self._connection).desc()
             query = (
                 select(first.c.at, first.c.id).where(*conditions(first.c)).order_by(*in_order).limit(count)
             )
@@ -204,7 +205,7 @@ class _Tagged(_Source):
     def __init__(self, connection: Connection, tag: str | None) -> None:
         super().__init__(connection)
         self._kind, self._at = tags.c.kind, tags.c.enqueued_at
-        self._id = _in_bytes(tags.c.job_id, connection)
+        self._id = in_bytes(tags.c.job_id, connection)
         self._only = [tags.c.tag == tag]
 
     def kinds(self) -> Iterator[int]:
@@ -241,11 +242,6 @@ def _bounds(columns: Sequence[Any], window: Window, prefix: Sequence[Any]) -> li
 
 def _tuple(values: Sequence[Any]) -> Any:
     return tuple_(*values) if len(values) > 1 else values[0]
-
-
-def _in_bytes(column: Any, connection: Connection) -> Any:
-    """``column`` compared by its bytes, as SQLite does and as our indexes are sorted."""
-    return column.collate("C") if connection.dialect.name == "postgresql" else column
 
 
 __all__ = ["Key", "Keys", "Window"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, literal_column, select
 
+from .collation import in_bytes
 from .tables import dead_letters as letters
 from .tables import jobs
 from .types import KeyText
@@ -38,7 +39,7 @@ def letters_like(connection: Connection, given: str, limit: int) -> list[str]:
 
 def _start(column: Any, given: str, connection: Connection) -> Select[Any]:
     """The ids that start with ``given``, as a range: an index has them together."""
-    compared = column.collate("C") if connection.dialect.name == "postgresql" else column
+    compared = in_bytes(column, connection)
     return select(column).where(compared >= given, compared < given + _LAST)
 
 
