@@ -76,7 +76,7 @@ def build(app: Flask) -> Services:
         )
     built.helpers += (lambda worker: _bulk_runner(built, worker),)
     boot.install(built)
-    register(built, _prune_task(built), PRUNE)
+    register(built, _prune_task(built), {"name": schedule.PRUNE})
     if _state.default_app is None:
         celery.set_default()
     return built
@@ -101,10 +101,6 @@ def attach(app: Flask, built: Services) -> None:
     dashboard.mount(app, built)
     command.add(app)
     mount_api(app, built)
-
-
-PRUNE = {"name": schedule.PRUNE, "soft_time_limit": 1500, "time_limit": 1560}
-"""A million jobs of a purged queue take up to twenty minutes; RabbitMQ ends a consumer after thirty."""
 
 
 class _Outer(threading.local):

@@ -120,7 +120,7 @@ def test_delayed_jobs_are_listed_by_due_time_a_page_at_a_time(ops: Ops) -> None:
         assert "Run now" not in shown
         assert "one by one" in pages.post("/delayed/run", 409, id=chosen)
     assert "other had moved on before" in followed(
-        pages, pages.post("/delayed/cancel", id=[found[4].id, "0" * 8])
+        pages, pages.post("/delayed/cancel", asked="yes", id=[found[4].id, "0" * 8])
     )
     cancelled = audit.page(ops.services, audit.Filters(action="cancel")).actions
     assert [row.count for row in cancelled] == [1]
@@ -137,7 +137,7 @@ def test_the_page_says_which_jobs_are_cancelled_and_which_a_worker_will_drop(ops
     places = re.findall(r'name="place" value="([^"]*)" form="chosen"', shown)
     ids = [each.rpartition(",")[2] for each in places]
     assert len(ids) == 3
-    said = followed(pages, pages.post("/delayed/cancel", id=ids[:2], place=places))
+    said = followed(pages, pages.post("/delayed/cancel", asked="yes", id=ids[:2], place=places))
     if ops.services.broker.waiting_jobs() is not None:
         assert "2 jobs cancelled." in said
         assert "as soon as" not in said
@@ -175,7 +175,9 @@ def test_delayed_jobs_are_listed_without_rows_in_the_history(ops: Ops, tmp_path:
         assert second.after is None
         assert delayed.page(lean.services, utcnow(), task="no.such").jobs == []
         assert delayed.page(lean.services, utcnow(), queue="elsewhere").jobs == []
-        assert "2 jobs cancelled." in followed(pages, pages.post("/delayed/cancel", id=ids[:2], place=places))
+        assert "2 jobs cancelled." in followed(
+            pages, pages.post("/delayed/cancel", asked="yes", id=ids[:2], place=places)
+        )
         assert "1 job moved" in followed(pages, pages.post("/delayed/run", id=ids[2:3], place=places))
         assert "1 job moved" in followed(pages, pages.post("/delayed/run", id=ids[3:4]))
         assert len(delayed.page(lean.services, utcnow()).jobs) == 1
