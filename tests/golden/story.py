@@ -187,7 +187,7 @@ class Story:
         self._keep("log-events/worker.txt", log_events(worker.log))
 
     def _beat_has_ticked(self) -> None:
-        """Write what a Beat writes that stops now: the one of this story stopped so long ago as the machine is slow."""
+        """Write what a Beat writes when it stops. The story's own Beat may have stopped long ago on a slow machine."""
         heartbeats.stop(golden_app.jobs.services.store, "beat", utcnow())
 
     def _command(self, **ids: str) -> None:

@@ -33,8 +33,8 @@ def mark_purged(
 ) -> int:
     """Mark those of the jobs ``ids`` that were deleted when ``queue`` was purged ``at`` that moment; how many.
 
-    ``delayed``: the purge deleted delayed jobs, too. A statement for each task is a tenth of the price of one that
-    merges a row for each job, and gives the same: such a row would be newer, and waiting jobs tell no attempt.
+    ``delayed``: the purge deleted delayed jobs, too. It writes what merging a row for each job would give, because
+    such a row is newer and waiting jobs tell no attempt. A statement for each task takes a fifth of the time.
     """
     unpublished = select(outbox.c.id).where(outbox.c.job_id == jobs.c.id, outbox.c.state == WAITING).exists()
     conditions = [jobs.c.queue == queue, jobs.c.state.in_(_WAIT), jobs.c.updated_at <= at, ~unpublished]

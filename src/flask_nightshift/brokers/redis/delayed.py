@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 
-from ...errors import BrokerUnavailable
 from ..reading import delayed_job
-from ..values import DelayedJob, Dues, TakenInPart
-from .queues import Queues
+from ..values import DelayedJob, Dues
+from .taking import Ask, take_each
 from .transport import queues, searching
 from .transport.searching import Found
-
-T = TypeVar("T")
 
 
 class RedisDelayed:
     """``ask(question)`` calls ``question(queues)`` and turns the client's errors into ``BrokerUnavailable``."""
 
-    def __init__(self, ask: Callable[[Callable[[Queues], Any]], Any]) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
     def soonest(self, queue: str, limit: int) -> list[DelayedJob]:
@@ -41,23 +37,13 @@ class RedisDelayed:
 
     def find(self, queue: str, wanted: Dues) -> list[DelayedJob]:
         """Those of the jobs that are delayed in ``queue``."""
-        return _jobs(queue, self._ask(lambda q: queues.find_delayed(q.client, q.keys, queue, wanted)))
+        return list(_each(queue, self._ask(lambda q: queues.find_delayed(q.client, q.keys, queue, wanted))))
 
     def take(self, queue: str, wanted: Dues) -> list[DelayedJob]:
         """Take the jobs out of ``queue``: they will not run. Returns those that were delayed there."""
-        taken: list[DelayedJob] = []
-
-        def question(q: Queues) -> None:
-            for found in queues.take_delayed(q.client, q.keys, queue, wanted):
-                taken.extend(_jobs(queue, [found]))
-
-        try:
-            self._ask(question)
-        except BrokerUnavailable as exc:
-            if taken:
-                raise TakenInPart(exc, taken) from exc
-            raise
-        return taken
+        return take_each(
+            self._ask, lambda q: _each(queue, queues.take_delayed(q.client, q.keys, queue, wanted))
+        )
 
     def run_now(self, queue: str, wanted: Dues) -> list[str]:
         """Have the jobs run next; the ids of those that were delayed in ``queue``."""
@@ -68,5 +54,5 @@ class RedisDelayed:
         return int(self._ask(lambda q: queues.hand_over_delayed(q.client, q.keys, queue)))
 
 
-def _jobs(queue: str, found: Iterable[Found]) -> list[DelayedJob]:
-    return [delayed_job(each.job_id, queue, None, each.payload) for each in found]
+def _each(queue: str, found: Iterable[Found]) -> Iterator[DelayedJob]:
+    return (delayed_job(each.job_id, queue, None, each.payload) for each in found)
