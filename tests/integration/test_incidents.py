@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 
+from flask_nightshift.dead_letters import Filters, Status, list_letters
 from flask_nightshift.dead_letters import letters as rows
 from flask_nightshift.domain.fingerprint import cause
 from flask_nightshift.domain.job import DeadLetter, Failure, Reason
@@ -127,26 +129,66 @@ def test_letters_of_an_older_version_get_their_cause(store: Store) -> None:
     assert causes.fill(store.read, store.begin, since=NOW - timedelta(days=1)) == causes.CHUNK + 5
 
 
-def test_the_index_alone_counts_them(services: Any) -> None:
+def test_indexes_alone_count_them(services: Any) -> None:
     """Reading the letters themselves would take seconds for 100,000."""
     chance = random.Random(17)
     add(services.store, *(letter(number, timedelta(hours=chance.random() * 40)) for number in range(3000)))
-    asked: list[str] = []
-    with services.store.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL enable_seqscan = off"))
-            asked = list(connection.execute(text(
-                "EXPLAIN SELECT fingerprint, min(at), max(at), max(CASE WHEN status = 'waiting' THEN at END) "
-                "FROM nightshift_dead_letters GROUP BY fingerprint"
-            )).scalars())  # fmt: skip
-            assert any("Index Only Scan using nightshift_dead_letters_cause" in line for line in asked), asked
-        else:
-            plan = "EXPLAIN QUERY PLAN SELECT fingerprint, min(at), max(at), sum(status = 'waiting') "
-            found = connection.execute(text(plan + "FROM nightshift_dead_letters GROUP BY fingerprint")).all()
-            assert "COVERING INDEX nightshift_dead_letters_cause" in str(found), found
+    if services.store.engine.dialect.name == "postgresql":  # as its autovacuum does
+        with services.store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE nightshift_dead_letters")
+    statements: list[tuple[str, Any]] = []
+
+    @event.listens_for(services.store.engine, "before_cursor_execute")
+    def hear(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
+        statements.append((statement, values))
+
     [one] = read.incidents(services, step=HOUR).found
-    assert one.total == 3000
-    assert sum(one.trend.counts) < 3000
+    assert read.incident(services, one.fingerprint).total == one.total == 3000
+    assert 0 < sum(one.trend.counts) < 3000
+    counting = [each for each in statements if "count(*)" in each[0]]
+    assert len(counting) == 4, "groups and trends"
+    with services.store.begin() as connection:
+        on_postgresql = connection.dialect.name == "postgresql"
+        for way in ("seqscan", "bitmapscan") if on_postgresql else ():
+            connection.execute(text(f"SET LOCAL enable_{way} = off"))
+        for statement, values in counting:
+            explain = "EXPLAIN " if on_postgresql else "EXPLAIN QUERY PLAN "
+            plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, values))
+            scans = [
+                line for line in plan.splitlines() if "Scan" in line or "SCAN" in line or "SEARCH" in line
+            ]
+            assert scans, plan
+            assert all("Index Only Scan" in line or "COVERING INDEX" in line for line in scans), plan
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50])
+def test_letters_of_any_status_are_listed_by_task_and_reason_a_page_at_a_time(
+    services: Any, limit: int
+) -> None:
+    chance = random.Random(limit)
+    some = [
+        letter(
+            number,
+            timedelta(seconds=chance.randrange(20)),
+            status=chance.choice(list(Status)),
+            task=chance.choice(["mail.send", "hooks.call"]),
+            reason=chance.choice(["exhausted", "expired"]),
+        )
+        for number in range(60)
+    ]
+    add(services.store, *some)
+    for task, reason in itertools.product((None, "mail.send"), (None, "expired")):
+        wanted = Filters(status=None, task=task, reason=reason)
+        met = [each for each in some if task in (None, each["task"]) and reason in (None, each["reason"])]
+        expected = [
+            each["id"] for each in sorted(met, key=lambda each: (-each["at"].timestamp(), each["id"]))
+        ]
+        found: list[str] = []
+        after = None
+        while page := list_letters(services.store, wanted, limit, after):
+            found += [each.letter.id for each in page]
+            after = page[-1].letter.at, page[-1].letter.id
+        assert found == expected
 
 
 class TestCommand:

@@ -6,11 +6,11 @@ Only this module converts a letter to and from a row (``row``, ``archived``).
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, case, func, literal, or_, select, union_all
 
 from ..domain.job import DeadLetter, Failure, Reason, utcnow
 from ..errors import DeadLetterNotFound
@@ -146,15 +146,40 @@ def list_letters(
     A body of more than ``MAX_TEXT`` bytes is left empty, and ``arguments()`` gives Celery's short form; ``find`` reads
     the whole body.
     """
-    columns: list[Any] = [column for column in table.c if column is not table.c.body]
-    query: Any = select(*columns, _SHORT_BODY)
-    query = query.where(*(filters or Filters()).conditions()).order_by(table.c.at.desc(), table.c.id)
-    if after is not None:
-        at, letter_id = after
-        query = query.where(table.c.at <= at, or_(table.c.at < at, table.c.id > letter_id))
+    asked = filters or Filters()
+    query: Select[Any] = select(*[column for column in table.c if column is not table.c.body], _SHORT_BODY)
+    if asked.status is None and (asked.task, asked.reason) != (None, None):
+        query = query.where(table.c.id.in_(_of_each_status(asked, limit, after)))
+    else:
+        query = query.where(*asked.conditions(), *_beyond(after))
     with store.read() as connection:
-        rows = connection.execute(query.limit(limit)).all()
+        rows = connection.execute(query.order_by(*_LATEST_FIRST).limit(limit)).all()
     return [archived(row) for row in rows]
+
+
+_LATEST_FIRST = table.c.at.desc(), table.c.id
+
+
+def _beyond(after: tuple[datetime, str] | None) -> list[ColumnElement[bool]]:
+    if after is None:
+        return []
+    at, letter_id = after
+    return [table.c.at <= at, or_(table.c.at < at, table.c.id > letter_id)]
+
+
+def _of_each_status(
+    filters: Filters, limit: int | None, after: tuple[datetime, str] | None
+) -> CompoundSelect[tuple[str]]:
+    """The ids of the first ``limit`` letters in each status: the indexes by task and by reason begin with it."""
+    firsts = (
+        select(table.c.id)
+        .where(*replace(filters, status=each).conditions(), *_beyond(after))
+        .order_by(*_LATEST_FIRST)
+        .limit(limit)
+        .subquery()
+        for each in Status
+    )
+    return union_all(*(select(first.c.id) for first in firsts))
 
 
 def count(store: Store, filters: Filters | None = None) -> int:

@@ -1,7 +1,7 @@
 """Dead letters as incidents: those that died of the same cause, with their number, their trend and an example.
 
-The index ``(fingerprint, at, status)`` counts them, so the price depends on the number of letters and not on their
-size: 100,000 take less than 100 ms. Only an example of each incident on the page is read.
+Indexes alone count them, so the price depends on the number of letters and not on their size. Only an example of each
+incident on the page is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Result, Select, and_, func, literal, or_, select, union_all
 
 from ..dead_letters import Status
 from ..domain.job import utcnow
@@ -176,20 +176,25 @@ def incident(services: Services, fingerprint: str, step: timedelta = HOUR) -> In
 
 def _groups(connection: Connection, asked: Wanted) -> list[_Group]:
     """The groups in their order, counted by the index alone."""
-    at, waits = letters.c.at, letters.c.status == Status.WAITING
-    counts = [func.sum(case((letters.c.status == each, 1), else_=0)) for each in Status]
-    last, last_waiting = func.max(at), func.max(case((waits, at)))
-    query = select(letters.c.fingerprint, func.min(at), last, last_waiting, *counts)
-    query = query.group_by(letters.c.fingerprint)
+    fingerprint, status, at = letters.c.fingerprint, letters.c.status, letters.c.at
+    query = select(fingerprint, status, func.count(), func.min(at), func.max(at)).group_by(
+        status, fingerprint
+    )
     if asked.fingerprint is not None:
-        query = query.where(letters.c.fingerprint == asked.fingerprint)
-    if asked.open:
-        query = query.having(last_waiting.is_not(None))
-    if asked.since is not None:
-        query = query.having(last >= asked.since)
-    order = (counts[0].desc(),) if asked.by_count else ()
-    query = query.order_by(*order, last.desc(), letters.c.fingerprint)
-    return [_group(row) for row in connection.execute(query)]
+        query = query.where(
+            fingerprint == asked.fingerprint, status.in_(list(Status))
+        )  # the index begins with it
+    found: dict[str, dict[str, tuple[int, datetime, datetime]]] = {}
+    for of, state, *counted in connection.execute(query):
+        found.setdefault(of, {})[state] = (int(counted[0]), counted[1], counted[2])
+    groups = [group for each in found.items() if _is_wanted(group := _group(*each), asked)]
+    return sorted(groups, key=lambda each: _place(each, asked))
+
+
+def _is_wanted(group: _Group, asked: Wanted) -> bool:
+    if asked.open and group.waiting_at is None:
+        return False
+    return asked.since is None or group.last_at >= asked.since
 
 
 def _key(last: _Group) -> str:
@@ -213,10 +218,16 @@ def _place_of(key: str, asked: Wanted) -> tuple[int, float, str]:
     return -int(count) if asked.by_count else 0, -at.timestamp(), fingerprint
 
 
-def _group(row: Any) -> _Group:
-    first_at, last_at, waiting_at = row[1:4]
-    counts = dict(zip(map(str, Status), map(int, row[4:]), strict=True))
-    return _Group(row.fingerprint, first_at, last_at, waiting_at, counts)
+def _group(fingerprint: str, by_status: Mapping[str, tuple[int, datetime, datetime]]) -> _Group:
+    """A group of the number, the first and the last death of the letters in each status."""
+    waiting = by_status.get(Status.WAITING)
+    return _Group(
+        fingerprint,
+        min(first for _, first, _ in by_status.values()),
+        max(last for *_, last in by_status.values()),
+        waiting[2] if waiting else None,
+        {str(each): by_status[each][0] if each in by_status else 0 for each in Status},
+    )
 
 
 _SHOWN = tuple(
@@ -252,29 +263,31 @@ def _meets(example: Any, asked: Wanted) -> bool:
 def _trends(
     connection: Connection, fingerprints: Sequence[str], step: timedelta, now: datetime
 ) -> dict[str, Trend]:
-    """The deaths of each fingerprint in the buckets up to ``now``, whatever became of the letters."""
+    """The deaths of each fingerprint in the buckets up to ``now``, whatever became of the letters.
+
+    Each bucket is a range of the index, counted by itself: grouping by a part of the time would sort all that are in
+    the index since the first bucket.
+    """
     number = BUCKETS[step]
     seconds = int(step.total_seconds())
     last = int(now.timestamp()) // seconds
     start = datetime.fromtimestamp((last - number + 1) * seconds, UTC)
     counts = {each: [0] * number for each in fingerprints}
-    bucket = _bucket(connection, step)
-    query = select(letters.c.fingerprint, bucket, func.count()).group_by(letters.c.fingerprint, bucket)
     for first in range(0, len(fingerprints), _CHUNK):
         some = letters.c.fingerprint.in_(fingerprints[first : first + _CHUNK])
-        for fingerprint, said, count in connection.execute(query.where(some, letters.c.at >= start)):
-            at = datetime.fromisoformat(f"{said}").replace(tzinfo=UTC)
-            place = min(max((at - start) // step, 0), number - 1)  # a clock that is ahead counts as now
-            counts[fingerprint][place] += count
+        buckets = [_bucket(place, start, step).where(some) for place in range(number)]
+        rows: Result[tuple[str, int, int]] = connection.execute(union_all(*buckets))
+        for fingerprint, place, count in rows:
+            counts[fingerprint][place] = int(count)
     return {each: Trend(start, step, tuple(found)) for each, found in counts.items()}
 
 
-def _bucket(connection: Connection, step: timedelta) -> ColumnElement[str]:
-    """The beginning of a death's day or hour in UTC; SQLite has times as text."""
-    name = f"{letters.name}.{letters.c.at.name}"
-    if connection.dialect.name == "postgresql":
-        return literal_column(f"date_trunc('{'day' if step == DAY else 'hour'}', {name} AT TIME ZONE 'UTC')")
-    return literal_column(f"substr({name}, 1, 10)" if step == DAY else f"substr({name}, 1, 13) || ':00'")
+def _bucket(place: int, start: datetime, step: timedelta) -> Select[tuple[str, int, int]]:
+    """The number of deaths of each fingerprint in one bucket; a clock that is ahead counts as now."""
+    at = letters.c.at
+    query = select(letters.c.fingerprint, literal(place), func.count()).group_by(letters.c.fingerprint)
+    query = query.where(at >= start + place * step)
+    return query if place == BUCKETS[step] - 1 else query.where(at < start + (place + 1) * step)
 
 
 def _incident(group: _Group, example: Any, trend: Trend) -> Incident:

@@ -185,6 +185,10 @@ dead_letters = Table(
     Index("nightshift_dead_letters_status", "status", "at"),
     Index("nightshift_dead_letters_job", "job_id"),
     Index("nightshift_dead_letters_cause", "fingerprint", "at", "status"),
+    Index("nightshift_dead_letters_incident", "status", "fingerprint", "at"),
+    Index("nightshift_dead_letters_task", "status", "task", "at", "reason"),
+    Index("nightshift_dead_letters_reason", "status", "reason", "at"),
+    Index("nightshift_dead_letters_at", "at", "id"),
 )
 
 refused = Table(
