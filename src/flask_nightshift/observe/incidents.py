@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Result, Select, and_, func, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, union_all
 
 from ..dead_letters import Status
 from ..domain.job import utcnow
@@ -276,13 +276,13 @@ def _trends(
     for first in range(0, len(fingerprints), _CHUNK):
         some = letters.c.fingerprint.in_(fingerprints[first : first + _CHUNK])
         buckets = [_bucket(place, start, step).where(some) for place in range(number)]
-        rows: Result[tuple[str, int, int]] = connection.execute(union_all(*buckets))
+        rows: Any = connection.execute(union_all(*buckets))
         for fingerprint, place, count in rows:
             counts[fingerprint][place] = int(count)
     return {each: Trend(start, step, tuple(found)) for each, found in counts.items()}
 
 
-def _bucket(place: int, start: datetime, step: timedelta) -> Select[tuple[str, int, int]]:
+def _bucket(place: int, start: datetime, step: timedelta) -> Select[Any]:
     """The number of deaths of each fingerprint in one bucket; a clock that is ahead counts as now."""
     at = letters.c.at
     query = select(letters.c.fingerprint, literal(place), func.count()).group_by(letters.c.fingerprint)

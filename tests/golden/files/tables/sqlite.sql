@@ -107,15 +107,23 @@ CREATE TABLE nightshift_dead_letters (
 	PRIMARY KEY (id)
 );
 
+CREATE INDEX nightshift_dead_letters_at ON nightshift_dead_letters (at, id);
+
 CREATE INDEX nightshift_dead_letters_cause ON nightshift_dead_letters (fingerprint, at, status);
+
+CREATE INDEX nightshift_dead_letters_incident ON nightshift_dead_letters (status, fingerprint, at);
 
 CREATE INDEX nightshift_dead_letters_job ON nightshift_dead_letters (job_id);
 
 CREATE INDEX nightshift_dead_letters_job_tail ON nightshift_dead_letters (substr(job_id, -4));
 
+CREATE INDEX nightshift_dead_letters_reason ON nightshift_dead_letters (status, reason, at);
+
 CREATE INDEX nightshift_dead_letters_status ON nightshift_dead_letters (status, at);
 
 CREATE INDEX nightshift_dead_letters_tail ON nightshift_dead_letters (substr(id, -4));
+
+CREATE INDEX nightshift_dead_letters_task ON nightshift_dead_letters (status, task, at, reason);
 
 CREATE TABLE nightshift_facts (
 	name TEXT NOT NULL,
@@ -379,4 +387,4 @@ CREATE TABLE nightshift_workers (
 	PRIMARY KEY (name)
 );
 
--- version 0019
+-- version 0020
