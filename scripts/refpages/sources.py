@@ -54,8 +54,13 @@ def loggers() -> set[str]:
     return {name for name in found if name.startswith("flask_nightshift")}
 
 
-def told() -> Iterator[Told]:
+@cache
+def told() -> tuple[Told, ...]:
     """Each call of a logger of the package."""
+    return tuple(_told())
+
+
+def _told() -> Iterator[Told]:
     for name, tree in modules().items():
         named = _named(name, tree)
         functions = {each.name: each for each in tree.body if isinstance(each, ast.FunctionDef)}

@@ -192,7 +192,7 @@ def test_hostile_words_stay_words_and_permissions_hold(dashboard: Dashboard) -> 
 
 def test_the_pages_of_a_busy_system(dashboard: Dashboard) -> None:
     """Last in the module, because it fills the history: 400 letters in 12 groups."""
-    fill(dashapp.jobs.services.store, jobs=2000, letters=400)
+    fill(dashapp.jobs.services.store, jobs=500, letters=400, days=1)
     page = dashboard.open("/letters")
     expect(page.locator("tbody tr").nth(11)).to_be_visible()
     dashboard.look(page, "letters")

@@ -213,7 +213,11 @@ def test_it_works_in_the_test_kit(site: Site) -> None:
     assert {span.parent.span_id for span in spans[1:] if span.parent} == {spans[0].context.span_id}
 
 
-def test_the_outcome_is_what_becomes_of_a_job_whose_next_one_could_not_be_enqueued(site: Site) -> None:
+def test_the_outcome_is_what_becomes_of_a_job_whose_next_one_could_not_be_enqueued(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_nightshift.app.amqp.FOLLOWS_WITHIN", 0.0)
+
     class NotEnqueued(Task):
         def apply_async(self, *args: Any, **options: Any) -> Any:
             raise BrokerUnavailable("the broker went away")

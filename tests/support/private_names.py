@@ -142,7 +142,8 @@ def names_of(kind: type) -> frozenset[str]:
         for node in ast.walk(_source(kind))
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Store)
-        and ast.unparse(node.value) == "self"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
     )
 
 
@@ -190,7 +191,8 @@ class Reader(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.generic_visit(node)
-        base, kind = ast.unparse(node.value), self.kinds[-1]
+        base = ast.unparse(node.value) if isinstance(node.value, (ast.Name, ast.Call)) else ""
+        kind = self.kinds[-1]
         store = not isinstance(node.ctx, ast.Load)
         if base in SELF and kind is not None:
             names = family(kind)
@@ -205,7 +207,7 @@ class Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
-        function = ast.unparse(node.func)
+        function = node.func.id if isinstance(node.func, ast.Name) else ""
         if function not in ("getattr", "setattr", "hasattr", "delattr"):
             return
         name = node.args[1]
