@@ -12,6 +12,7 @@ import dashapp
 from busy_history import fill
 from dashboards import Dashboard
 from flask_nightshift.operations import pauses
+from flask_nightshift.operations.cancelling import busy_workers
 from servers import wait_for
 
 pytestmark = pytest.mark.browser
@@ -43,6 +44,7 @@ class TestJobs:
     def test_a_job_runs_live_and_can_be_stopped(self, dashboard: Dashboard) -> None:
         job_id = dashapp.hold.delay("held", steps=3).id
         until(dashboard, job_id, "running")
+        wait_for(lambda: job_id in busy_workers(dashapp.jobs.services), 30, "no heartbeat names the job")
         page = dashboard.open(f"/jobs/{job_id}")
         expect(page.get_by_role("heading", level=1)).to_have_text("dash.hold")
         expect(page.locator("[data-state]").first).to_have_text("running")

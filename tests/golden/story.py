@@ -194,7 +194,7 @@ class Story:
         words = [json.dumps([word.format(**ids) for word in command]) for command in COMMANDS.values()]
         done = subprocess.run(
             [sys.executable, "-m", "golden.commands", *words],
-            env=self._system.env, text=True, capture_output=True, timeout=60, check=True,
+            env=self._system.env, text=True, capture_output=True, timeout=120, check=True,
         )  # fmt: skip
         for name, told in zip(COMMANDS, json.loads(done.stdout), strict=True):
             if told["exit"] == 0 and "--json" in COMMANDS[name]:
@@ -237,4 +237,4 @@ class Story:
         return job_id
 
     def _until(self, check: Any, what: str) -> None:
-        self._system.until(check, 40, what)
+        self._system.until(check, 100, what)
