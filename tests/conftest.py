@@ -123,7 +123,7 @@ TWINS = {
     "rabbitmq-sqlite": "rabbitmq-postgres",
 }
 """What a name of a test that ``QUICK=1`` leaves out contains, and what that of its twin contains instead."""
-ON_VALKEY = {"rabbitmq-postgres": "valkey-sqlite", "rabbitmq": "valkey"}
+ON_VALKEY = (("rabbitmq-postgres", "valkey-sqlite"), ("rabbitmq", "valkey"), ("rabbitmq", "redis_server"))
 """The same, for the files in ``ONE_BROKER``."""
 LEFT_OUT = (
     "browser/test_shop_page.py", "chaos/test_command.py", "integration/test_look_ahead.py",
@@ -153,9 +153,15 @@ ONE_BROKER = (
     "integration/test_pages_of_queues.py", "integration/test_pause_command.py", "integration/test_progress.py",
     "integration/test_redact.py", "test_jobs_run_retry_and_die_without_the_database",
     "test_a_worker_that_is_stuck_or_gone_turns_unhealthy", "test_the_schedule_fires_and_survives",
-    "test_metrics_are_the_clusters_and_survive_restarts",
+    "test_metrics_are_the_clusters_and_survive_restarts", "integration/test_cancel_pools.py",
+    "integration/test_canvas.py", "integration/test_mcp.py", "integration/test_monitoring.py",
+    "integration/test_retry_options.py", "integration/test_scaling.py", "integration/test_settings_of_celery.py",
+    "test_a_job_that_crashes_the_event_loop_is_finally_buried", "test_each_letter_is_told_once",
 )  # fmt: skip
-"""Files and tests that ``QUICK=1`` runs on Valkey alone, if they have a twin: little of their code knows brokers."""
+"""Files and tests that ``QUICK=1`` runs on Valkey or Redis alone, if they have a twin there.
+
+Little of their code knows brokers, and the tests of contracts, settlement, leases and faults run on each.
+"""
 KEPT = [
     f"test_broker.py::{name}[cluster"
     for name in (
@@ -185,8 +191,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return item.nodeid.partition("[")[2].rstrip("]") not in {fault.value for fault in IN_EACH_CHANGE}
         if any(name in item.nodeid for name in KEPT):
             return False
-        twins = {**TWINS, **(ON_VALKEY if any(part in item.nodeid for part in ONE_BROKER) else {})}
-        names = {item.nodeid.replace(*each) for each in twins.items()} - {item.nodeid}
+        twins = (*TWINS.items(), *(ON_VALKEY if any(part in item.nodeid for part in ONE_BROKER) else ()))
+        names = {item.nodeid.replace(*each) for each in twins} - {item.nodeid}
         return not names.isdisjoint(every)
 
     twins = {item for item in items if has_twin(item)}

@@ -274,10 +274,15 @@ def test_a_real_beat_runs_every_entry_whenever_it_was_set_and_sends_its_signal(
 @pytest.mark.parametrize(
     "command",
     [
-        ["celery", "-A", "celery_beatapp", "worker", "-B", "-l", "info", "-c", "1"],
-        ["flask", "jobs", "worker", "--beat", "--pool", "gevent", "-c", "1"],
+        pytest.param(
+            ["celery", "-A", "celery_beatapp", "worker", "-B", "-l", "info", "-c", "1"], id="celery"
+        ),
+        pytest.param(
+            ["flask", "jobs", "worker", "--beat", "--pool", "gevent", "-c", "1"],
+            id="gevent",
+            marks=pytest.mark.thorough,
+        ),
     ],
-    ids=["celery", "gevent"],
 )
 def test_a_beat_within_a_worker_is_seen_and_remembers(
     valkey: Valkey, tmp_path: Path, command: list[str]

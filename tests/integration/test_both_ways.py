@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import re
 import subprocess
@@ -61,8 +62,7 @@ _TEXTS = [
 @pytest.fixture(
     params=[
         "prefork",
-        "threads",
-        *(pytest.param(each, marks=pytest.mark.thorough) for each in ("solo", "gevent")),
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in ("threads", "solo", "gevent")),
     ]
 )
 def pool(request: pytest.FixtureRequest) -> str:
@@ -148,7 +148,9 @@ def test_our_spans_go_either_way_and_are_the_same(valkey: Server, tmp_path: Path
 def _are_the_same(seen: dict[str, dict[str, Any]], short: dict[str, set[str]]) -> None:
     assert not short["celerys"]
     for scenario in seen["short"]:
-        assert seen["short"][scenario] == seen["celerys"][scenario], scenario
+        texts = [json.dumps(seen[way][scenario], indent=1, default=repr).splitlines() for way in WAYS]
+        difference = "\n".join(difflib.unified_diff(*texts, *WAYS, lineterm=""))
+        assert not difference, f"{scenario}:\n{difference}"
 
 
 def _settings(folder: Path) -> dict[str, str]:

@@ -57,7 +57,10 @@ def duplicates(*workers: Process) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
+@pytest.mark.parametrize(
+    "pool",
+    ["prefork", "gevent", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("solo", "threads"))],
+)
 def test_of_two_publishes_one_runs_and_the_other_is_named(system: Callable[..., System], pool: str) -> None:
     made = system()
     sent = publish(made, [f"job-{number}" for number in range(100)], 1, 2)

@@ -18,6 +18,7 @@ SECONDS = 12
 MANY = ",".join(f"queue{number}" for number in range(400))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("broker", ["redis_server"], indirect=True)
 def test_an_idle_worker_with_many_queues_sends_few_requests(
     broker: Any, new_system: Callable[..., System]

@@ -20,6 +20,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     made.close()
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_after_ten_thousand_jobs_and_three_kills(cluster: Cluster) -> None:
     client = cluster.harness.redis
     _enqueue(cluster, 1)
