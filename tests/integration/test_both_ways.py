@@ -148,8 +148,8 @@ def test_our_spans_go_either_way_and_are_the_same(valkey: Server, tmp_path: Path
 def _are_the_same(seen: dict[str, dict[str, Any]], short: dict[str, set[str]]) -> None:
     assert not short["celerys"]
     for scenario in seen["short"]:
-        texts = [json.dumps(seen[way][scenario], indent=1, default=repr).splitlines() for way in WAYS]
-        difference = "\n".join(difflib.unified_diff(*texts, *WAYS, lineterm=""))
+        one, other = (json.dumps(seen[way][scenario], indent=1, default=repr).splitlines() for way in WAYS)
+        difference = "\n".join(difflib.unified_diff(one, other, *WAYS, lineterm=""))
         assert not difference, f"{scenario}:\n{difference}"
 
 
