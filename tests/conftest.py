@@ -23,9 +23,10 @@ from servers import Postgres, RabbitMQ, RedisServer, Server, Valkey
 # with it, each process that a test starts would compile its modules anew, and each process of pytest all test modules
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-# a shell's background job ignores Ctrl-C, and so would the processes that tests start and interrupt
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# a shell's background job ignores Ctrl-C and SIGQUIT, and so would the processes that tests start and interrupt
+for _signum, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, _default)
 
 
 @pytest.hookimpl(wrapper=True)
