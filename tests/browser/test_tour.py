@@ -35,9 +35,7 @@ def picture(page: Page, name: str) -> None:
     """Take a picture for the docs, in which the app's file is that of a shop."""
     if PICTURES:
         heartbeats.tick(dashapp.jobs.services.store, "beat@one", utcnow())
-        page.evaluate(
-            RENAME, [[str(dashapp.__file__), "/srv/shop/mail.py"], ["apps/dashapp.py", "shop/mail.py"]]
-        )
+        page.evaluate(RENAME, NAMES)
         page.screenshot(path=Path(PICTURES) / f"{name}.png")
 
 
@@ -71,18 +69,22 @@ def test_from_an_alert_at_night_to_all_replayed(dashboard: Dashboard) -> None:
     assert dashboard.system is not None
     Path(dashboard.system.env["INSTANCE"], "gate.mail").touch()  # somebody restarts the mail server
     page.locator("tbody tr a").first.click()
-    page.get_by_role("button", name="Replay", exact=True).click()
+    expect(page.get_by_role("button", name="Replay", exact=True)).to_be_visible()
+    picture(page, "4-letter")
+    page.get_by_role("button", name="Replay, and give a reason").click()
+    page.get_by_label("Reason").fill("Does the mail server answer?")
+    page.get_by_role("button", name="Replay 1 dead letter").click()
     expect(page.get_by_role("status").first).to_contain_text("1 dead letter replayed.")
     wait_for(lambda: waiting() == len(ORDERS), 20, "it waits")
     page.locator("dd a.mono").first.click()
     expect(page.locator("[data-state]").first).to_have_text("succeeded")
-    picture(page, "4-job")
+    picture(page, "5-job")
 
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Dead letters").click()
     page.get_by_role("link", name="mail.send_receipt").click()
     page.get_by_role("link", name="Replay all").click()
     expect(page.get_by_text(f"{len(ORDERS) - 1} dead letters").first).to_be_visible()
-    picture(page, "5-replay")
+    picture(page, "6-replay")
     page.get_by_label("Reason").fill("The mail server is back")
     page.get_by_role("button", name="Replay").click()
     wait_for(lambda: waiting() == 1, 60, "not all are replayed")
@@ -93,15 +95,20 @@ def test_from_an_alert_at_night_to_all_replayed(dashboard: Dashboard) -> None:
     page.get_by_role("link", name="Edit and replay").click()
     page.get_by_label("Positional arguments").fill('[4700, 12.50, "***"]')
     page.get_by_label("Reason").fill("The shop sent the amount with a comma")
-    picture(page, "6-edit")
+    picture(page, "7-edit")
     page.get_by_role("button", name="Replay with these arguments").click()
     wait_for(lambda: dashapp.jobs.job(refund).state == "succeeded", 30, "it is not refunded")
 
     page.goto(f"{dashboard.url}/letters")
     expect(page.get_by_text("Nothing waits for a decision", exact=False)).to_be_visible()
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Audit").click()
-    expect(page.get_by_text("The mail server is back").first).to_be_visible()
-    picture(page, "7-audit")
+    for why in (
+        "The shop sent the amount with a comma",
+        "The mail server is back",
+        "Does the mail server answer?",
+    ):
+        expect(page.locator("tbody tr", has_text=why)).to_have_count(1)
+    picture(page, "8-audit")
     page.goto(f"{dashboard.url}/")
     expect(page.get_by_text("Nothing died within the last hour", exact=False)).to_be_visible()
     assert waiting() == 0
