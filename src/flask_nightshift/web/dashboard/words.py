@@ -35,11 +35,13 @@ def coarse(seconds: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration as exactly as people need it: ``0 ms``, ``34 ms``, ``1.24 s``, ``1 min 15 s``, ``2 h 5 min``."""
+    """A duration as exactly as people need it: ``< 1 ms``, ``34 ms``, ``1.24 s``, ``1 min 15 s``, ``2 h 5 min``."""
     if seconds is None:
         return NONE
     if seconds < 0:
         return f"\u2212{duration(-seconds)}"
+    if 0 < seconds < 0.0005:
+        return "< 1 ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
