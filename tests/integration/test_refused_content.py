@@ -315,11 +315,9 @@ def test_a_hundred_letters_are_archived_over_a_slow_line(postgres: Postgres) -> 
         asked.append(args[2])
         time.sleep(0.12)  # a round trip between two continents
 
-    started = time.monotonic()
     box = archive(store, *(letter(f"j{number}") for number in range(100)))
     assert box.letters == {}
-    assert time.monotonic() - started < 5
-    assert len(asked) < 12
+    assert len(asked) < 12, "round trips, so less than 2 s of them"
     store.close()
 
 

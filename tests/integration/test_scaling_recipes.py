@@ -120,14 +120,24 @@ def port(ops: Ops) -> Iterator[int]:
     server.server_close()
 
 
+def wishes(scaler: Scaler, port: int, number: float) -> None:
+    def said() -> bool:
+        try:
+            return scaler.read(port) == number
+        except NoAnswer:  # on a busy machine, the app may not know in time
+            return False
+
+    wait_for(said, 30, f"{number} is not the wish")
+
+
 @pytest.mark.parametrize("recipe", [keda, exporter])
 def test_a_scaler_reads_the_wish(ops: Ops, port: int, valkey: Valkey, recipe: Any) -> None:
     scaler = recipe()
-    assert scaler.read(port) == 0
+    wishes(scaler, port, 0)
     ops.ran(runtime=20)
     ops.flush()
     ops.enqueue(count=60)  # 20 s each within 30 s: 40 places, and that of the job that ended
-    wait_for(lambda: scaler.read(port) == math.ceil((60 * 20 / 30 + 20 / 300) / 4), 10, "not the wish")
+    wishes(scaler, port, math.ceil((60 * 20 / 30 + 20 / 300) / 4))
     with pytest.raises(NoAnswer, match="403"):
         Scaler(f"http://web{scaler.path}", scaler.location, "another").read(port)
     valkey.stop()

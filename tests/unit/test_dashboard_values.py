@@ -43,8 +43,8 @@ def test_how_long_ago(seconds: float, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(None, "\u2013"), (0, "0 ms"), (0.0004, "< 1 ms"), (0.034, "34 ms"), (0.9994, "999 ms"), (0.9996, "1 s"), (1.236, "1.24 s"),
-     (59.94, "59.9 s"), (59.96, "1 min"), (75, "1 min 15 s"), (7_500, "2 h 5 min"), (86_400, "1 d"),
+    [(None, "\u2013"), (0, "0 ms"), (0.0004, "< 1 ms"), (0.034, "34 ms"), (0.9994, "999 ms"), (0.9996, "1 s"),
+     (1.236, "1.24 s"), (59.94, "59.9 s"), (59.96, "1 min"), (75, "1 min 15 s"), (7_500, "2 h 5 min"), (86_400, "1 d"),
      (90_061, "1 d 1 h"), (-2, "\u22122 s")],
 )  # fmt: skip
 def test_durations(seconds: float | None, said: str) -> None:
