@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -129,7 +130,7 @@ def missing_tables(connection: Connection) -> list[str]:
 
 def is_current(connection: Connection) -> bool:
     """Whether exactly the migrations of this version of the package are applied."""
-    return _applied(connection) == tuple(_known()[:1])
+    return _applied(connection) == _known()[:1]
 
 
 def lacking_indexes(connection: Connection) -> list[indexes.Declared]:
@@ -142,9 +143,10 @@ def _applied(connection: Connection) -> tuple[str, ...]:
     return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads()
 
 
-def _known() -> list[str]:
-    """The revisions of this version of the package, newest first."""
-    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+@cache
+def _known() -> tuple[str, ...]:
+    """The revisions of this version of the package, newest first. To read them, Alembic runs the module of each."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _restore(connection: Connection) -> None:
@@ -164,7 +166,7 @@ def pending(connection: Connection) -> list[str]:
         logger.warning("store.newer_tables", extra={"revisions": list(applied)})
         return []
     newest = min((known.index(revision) for revision in applied), default=len(known))
-    return known[:newest][::-1]
+    return [*known[:newest][::-1]]
 
 
 def _config() -> Config:
