@@ -177,15 +177,12 @@ def incident(services: Services, fingerprint: str, step: timedelta = HOUR) -> In
 def _groups(connection: Connection, asked: Wanted) -> list[_Group]:
     """The groups in their order, counted by the index alone."""
     fingerprint, status, at = letters.c.fingerprint, letters.c.status, letters.c.at
-    query = select(fingerprint, status, func.count(), func.min(at), func.max(at)).group_by(
-        status, fingerprint
-    )
+    query = select(fingerprint, status, func.count(), func.min(at), func.max(at))
     if asked.fingerprint is not None:
-        query = query.where(
-            fingerprint == asked.fingerprint, status.in_(list(Status))
-        )  # the index begins with it
+        # the index begins with the status, so the query names each
+        query = query.where(fingerprint == asked.fingerprint, status.in_(list(Status)))
     found: dict[str, dict[str, tuple[int, datetime, datetime]]] = {}
-    for of, state, *counted in connection.execute(query):
+    for of, state, *counted in connection.execute(query.group_by(status, fingerprint)):
         found.setdefault(of, {})[state] = (int(counted[0]), counted[1], counted[2])
     groups = [group for each in found.items() if _is_wanted(group := _group(*each), asked)]
     return sorted(groups, key=lambda each: _place(each, asked))

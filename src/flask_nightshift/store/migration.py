@@ -166,7 +166,7 @@ def pending(connection: Connection) -> list[str]:
         logger.warning("store.newer_tables", extra={"revisions": list(applied)})
         return []
     newest = min((known.index(revision) for revision in applied), default=len(known))
-    return [*known[:newest][::-1]]
+    return list(reversed(known[:newest]))
 
 
 def _config() -> Config:

@@ -185,6 +185,7 @@ dead_letters = Table(
     Index("nightshift_dead_letters_status", "status", "at"),
     Index("nightshift_dead_letters_job", "job_id"),
     Index("nightshift_dead_letters_cause", "fingerprint", "at", "status"),
+    # these count without reading the letters, whose rows are long, and list a page of any status, task or reason
     Index("nightshift_dead_letters_incident", "status", "fingerprint", "at"),
     Index("nightshift_dead_letters_task", "status", "task", "at", "reason"),
     Index("nightshift_dead_letters_reason", "status", "reason", "at"),
