@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -52,6 +53,23 @@ def test_a_job_without_a_doorbell_begins_within_about_a_second(broker: Any) -> N
             assert time.monotonic() - began < 1.5
     finally:
         harness.close()
+
+
+@pytest.mark.parametrize("broker", ["valkey"], indirect=True)
+def test_kombus_look_at_its_health_leaves_an_idle_worker_alone(
+    broker: Any, new_system: Callable[..., System]
+) -> None:
+    """It takes a connection for dead if nothing was answered for longer than the worker may wait."""
+    often = {"broker_transport_options": {"health_check_interval": 1}}
+    worker = new_system(NIGHTSHIFT_CELERY=json.dumps(often)).worker("--concurrency", "1")
+    client = broker.client()
+
+    def waits() -> int:
+        return int(client.info("commandstats").get("cmdstat_blpop", {}).get("calls", 0))
+
+    before = waits()
+    wait_for(lambda: waits() >= before + 5, 60, "it does not wait")
+    assert "stale connection" not in worker.log
 
 
 def test_a_server_that_closes_idle_connections_delays_nothing(started: Any) -> None:

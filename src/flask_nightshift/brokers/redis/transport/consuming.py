@@ -136,11 +136,20 @@ class Consumer:
         command = scripts.CLAIM.by_source if whole else scripts.CLAIM.by_hash
         self._polling.send(Asked.CLAIM, command(*self._claims.call(claim)), claim)
 
+    def _longest_wait(self) -> float:
+        """The seconds until the server answers a wait, whatever happens.
+
+        kombu drops a connection on which nothing was answered for ``wait_seconds`` and ``health_seconds`` together.
+        """
+        kombus, health = self._kombu.wait_seconds, self._kombu.health_seconds
+        if kombus not in (0, KOMBUS_WAIT):
+            return kombus
+        return min(LONGEST_WAIT, health) if health else LONGEST_WAIT
+
     def _send_wait(self, lease: Lease, queues: Sequence[str]) -> None:
         queues = [queue for queue in queues if queue not in self._paused]
         bells = [lease.wake, *map(self._keys.bell, queues)]
-        kombus = self._kombu.wait_seconds
-        longest = LONGEST_WAIT if kombus in (0, KOMBUS_WAIT) else kombus
+        longest = self._longest_wait()
         due = self._claims.next_due
         if due is not None and due - monotonic() < longest:
             self.need_lease().renewer.ring_at(due)

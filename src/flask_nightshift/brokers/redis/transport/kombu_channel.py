@@ -67,6 +67,11 @@ class KombuChannel:
         """Kombu's ``polling_interval``; 0 is without end."""
         return float(self._channel.brpop_timeout or 0)
 
+    @property
+    def health_seconds(self) -> float:
+        """Kombu's ``health_check_interval``; 0 is never."""
+        return float(self._channel.health_check_interval or 0)
+
     def restore_left_behind(self) -> None:
         """Restore what workers on kombu's own transport left unacknowledged."""
         self._channel.connection.cycle.maybe_restore_messages()
