@@ -263,6 +263,24 @@ def test_a_purge_releases_the_locks(services: Services, harness: Harness) -> Non
     assert keys(services) == []
 
 
+def test_a_purge_releases_the_lock_of_a_job_that_waits_for_its_second_attempt(
+    services: Services, harness: Harness
+) -> None:
+    job = done.delay("fail")
+    with working(services):
+        wait_for(lambda: state(services, job.id) == "retrying", 15, "it does not wait for its retry")
+
+    def ready() -> bool:
+        return bool(services.broker.depths([harness.queue])[0].ready)
+
+    if not harness.can.lists_delayed:  # there, a purge deletes what is due
+        wait_for(ready, 15, "its retry is not due")
+    assert purge(services, harness.queue) == 1
+    assert keys(services) == []
+    assert done.delay("fail").id != job.id
+    assert [(job.id, "fail")] == RAN
+
+
 def test_a_cancelled_job_releases_its_lock(services: Services, harness: Harness) -> None:
     if not harness.can.lists_delayed:
         pytest.skip("the broker does not show delayed jobs")

@@ -29,7 +29,7 @@ from flask_nightshift import (
     journal,
 )
 from flask_nightshift.domain.context import current_job
-from flask_nightshift.domain.job import JobRef, utcnow
+from flask_nightshift.domain.job import FINISHED, JobRef, utcnow
 from flask_nightshift.once import deciding, markers
 from flask_nightshift.store import Store, tables
 from servers import wait_for
@@ -300,18 +300,24 @@ class TestByItself:
             assert first
 
     @pytest.mark.parametrize(
-        ("state", "run", "free"),
-        [("dead", 0, True), ("succeeded", 0, True), ("queued", 1, True), ("running", 0, False)],
+        ("state", "run", "error", "free"),
+        [
+            *((str(state), 0, None, True) for state in FINISHED),
+            ("queued", 1, None, True),
+            ("running", 0, None, False),
+            ("retrying", 0, "ConnectionError", False),
+            ("cancelled", 0, "purged", False),  # the history guesses that, and a worker may run the job
+        ],
     )
     def test_another_one_takes_over_when_the_owner_has_ended(
-        self, app: App, state: str, run: int, free: bool
+        self, app: App, state: str, run: int, error: str | None, free: bool
     ) -> None:
         as_job("owner")
         app.jobs.once("a").__enter__()
         now = utcnow()
         with app.store.begin() as connection:
             row = {"id": "owner", "task": "t", "queue": "q", "state": state, "place": 1, "attempts": 1}
-            connection.execute(insert(tables.jobs).values(**row, run=run, updated_at=now))
+            connection.execute(insert(tables.jobs).values(**row, run=run, error=error, updated_at=now))
         as_job("other")
         if free:
             with app.jobs.once("a") as first:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, text, update
 
+from ..journal.purged import PURGED
 from ..message.headers import run
 from ..store.tables import dead_letters, jobs, markers
 from ..store.upsert import insert
@@ -28,7 +29,7 @@ _AS_IT_IS: dict[str, Any] = {
     "schema_translate_map": {}
 }  # our table has one place, whatever the caller's have
 _WELL = ("succeeded", "skipped")
-_OTHERWISE = ("dead",)
+_OTHERWISE = ("dead", "cancelled", "expired")
 _TRY = text("SELECT pg_try_advisory_xact_lock(:key)")
 _HOLDER = text("""
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
@@ -95,12 +96,15 @@ def release(connection: Connection, key: str, marker: Marker) -> None:
 
 def ending(connection: Connection, owner: Owner) -> Ending:
     """How this run of a job has ended, as the history says, or a dead letter: the history need not have the job."""
-    columns = jobs.c.state, jobs.c.run
+    columns = jobs.c.state, jobs.c.run, jobs.c.error
     found = connection.execute(select(*columns).where(jobs.c.id == owner.job_id)).first()
     if found is None or found.run < owner.run:
         return Ending.OTHERWISE if _has_died(connection, owner) else Ending.UNKNOWN
-    if found.run > owner.run or found.state in _OTHERWISE:
+    if found.run > owner.run:
         return Ending.OTHERWISE
+    if found.state in _OTHERWISE:
+        # the history guesses which jobs were purged: a worker may run this one
+        return Ending.UNKNOWN if found.error == PURGED else Ending.OTHERWISE
     return Ending.WELL if found.state in _WELL else Ending.UNKNOWN
 
 

@@ -2,6 +2,6 @@
 
 from .locks import DatabaseLocks, Rows
 from .publishing import DUPLICATE, publish
-from .rows import release_of_dead
+from .rows import release_of_dead, release_of_purged
 
-__all__ = ["DUPLICATE", "DatabaseLocks", "Rows", "publish", "release_of_dead"]
+__all__ = ["DUPLICATE", "DatabaseLocks", "Rows", "publish", "release_of_dead", "release_of_purged"]

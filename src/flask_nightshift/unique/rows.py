@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
@@ -58,6 +59,15 @@ def release_of_dead(connection: Connection, job_ids: Sequence[str]) -> None:
     connection.execute(delete(table).where(mine | gone))
 
 
+def release_of_purged(connection: Connection, job_ids: Sequence[str], at: datetime) -> None:
+    """Release the locks of jobs that were deleted with their queue ``at`` that moment, also if they had begun before.
+
+    A lock that a replay of such a job took later stays.
+    """
+    theirs = table.c.job_id.in_(job_ids), table.c.until != REPLACED, table.c.taken_at <= at
+    connection.execute(delete(table).where(*theirs))
+
+
 def mine(lock: Lock) -> Any:
     """The condition for the row of ``lock``, if its job holds it."""
     return (table.c.key == lock.key) & (table.c.job_id == lock.job_id)
@@ -68,4 +78,4 @@ def tombstone(job_id: str) -> str:
     return f"{REPLACED}:{job_id}"
 
 
-__all__ = ["REPLACED", "begin", "mine", "release", "release_of_dead", "tombstone"]
+__all__ = ["REPLACED", "begin", "mine", "release", "release_of_dead", "release_of_purged", "tombstone"]
