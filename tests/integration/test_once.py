@@ -247,7 +247,7 @@ class TestWithASession:
     def test_autocommit_is_refused(self, app: App) -> None:
         engine = create_engine(app.store._url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection, pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
-            app.jobs.once("a", connection.execution_options(isolation_level="AUTOCOMMIT"))
+            app.jobs.once("a", connection)
         engine.dispose()
 
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from celery import signals
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.orm import Session
 
 from flask_nightshift.options.publish import InvalidOption
 from flask_nightshift.outbox import relay, sightings
 from outbox_shop import Shop, database_of, shops
+from servers import wait_for
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
@@ -145,6 +146,66 @@ def test_a_frozen_broker_delays_a_commit_by_less_than_three_seconds(
         shop.db.session.commit()
         assert shop.rows == 1, result.id
         valkey.thaw()
+
+
+def test_many_slow_publishes_delay_a_commit_by_less_than_three_seconds(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish = shop.services.broker.publish_many
+
+    def slowly(*given: Any, **named: Any) -> Any:
+        time.sleep(0.4)
+        return publish(*given, **named)
+
+    monkeypatch.setattr(shop.services.broker, "publish_many", slowly)
+    shop.send.enqueue_many_on_commit([(number,) for number in range(6000)])
+    started = time.monotonic()
+    shop.db.session.commit()
+    assert time.monotonic() - started < 3
+    shop.services.journal.flush()
+    assert shop.ready >= 500
+    assert shop.rows == 6000 - shop.ready
+    assert "outbox.left_to_relay" in caplog.text
+
+
+# transactions that the database does not have
+
+
+def test_autocommit_is_no_transaction_to_wait_for(shop: Shop) -> None:
+    url = shop.db.engine.url
+    made, plain = create_engine(url, isolation_level="AUTOCOMMIT"), create_engine(url)
+    for engine in (made, plain.execution_options(isolation_level="AUTOCOMMIT")):
+        for caller in (Connection(engine), Session(engine)):
+            with caller, pytest.raises(InvalidOption, match="in AUTOCOMMIT, so it has no transaction"):
+                shop.send.apply_async_on_commit((1,), session=caller)
+    made.dispose()
+    plain.dispose()
+    assert (shop.ready, shop.rows) == (0, 0)
+
+
+def test_a_rollback_that_comes_too_late_does_not_deny_jobs_that_are_committed(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with shop.db.engine.connect() as connection:
+        shop.send.apply_async_on_commit((1,), session=connection)
+        connection.exec_driver_sql("COMMIT")
+    shop.settles(1)
+    plain = create_engine(shop.db.engine.url)
+    with Session(plain) as session:
+        with session.begin_nested():  # on SQLite, its driver begins and commits with the savepoint
+            shop.send.apply_async_on_commit((2,), session=session)
+            order(session, 1)
+        session.rollback()
+        orders = session.execute(text("SELECT count(*) FROM orders")).scalar_one()
+    plain.dispose()
+    shop.settles(1 + orders)
+    assert caplog.text.count("job.not_enqueued") == 1 - orders
+    caplog.clear()
+    with shop.db.engine.connect() as connection:
+        lost = shop.send.apply_async_on_commit((3,), session=connection)
+        connection.exec_driver_sql("ROLLBACK")
+    wait_for(lambda: f"job_ids={lost.id}" in caplog.text, 5, "it is said")
+    shop.settles(1 + orders)
 
 
 # binds

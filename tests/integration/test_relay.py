@@ -20,6 +20,7 @@ from flask_nightshift.domain.job import utcnow
 from flask_nightshift.errors import BrokerUnavailable
 from flask_nightshift.message.copies import copy_of
 from flask_nightshift.observe import doctor, health, metrics
+from flask_nightshift.operations import recovery
 from flask_nightshift.outbox import claims, relay, sightings, writing
 from flask_nightshift.outbox.relay import Relay
 from flask_nightshift.outbox.rows import Row, row_of
@@ -223,6 +224,15 @@ def test_content_that_no_broker_takes_becomes_a_dead_letter(services: Services) 
     letters = {found.letter.job_id: found.letter for found in list_letters(services.store, Filters())}
     assert letters.keys() == {damaged.job_id, unfit.job_id}
     assert "no place in a message" in str(letters[unfit.job_id].failure)
+
+
+def test_a_damaged_row_of_a_durable_job_is_closed_by_its_dead_letter(services: Services) -> None:
+    damaged = rows(2, message=b"\xc1 not ours", durable=1)
+    commit(services, damaged[0], damaged[1]._replace(run=2))
+    (one,) = services.relays("w")
+    turn_until(one, lambda: len(list_letters(services.store, Filters())) == 2)
+    assert {row.state for row in left(services)} == {"dead"}
+    assert recovery.recover(services) == (0, 0, 0)
 
 
 def test_an_unknown_format_is_left_alone_and_named_once(

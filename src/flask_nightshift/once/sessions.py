@@ -18,12 +18,9 @@ def connection_of(session: Any) -> Connection:
     Raises ``ConfigurationError``.
     """
     try:
-        connection = reach(session).connection
+        return reach(session).connection
     except UnusableSession as exc:
         raise ConfigurationError(_NAME, session, str(exc)) from exc
-    if str(connection.get_execution_options().get("isolation_level", "")).upper() == "AUTOCOMMIT":
-        raise ConfigurationError(_NAME, session, "it is in AUTOCOMMIT, so it has no transaction")
-    return connection
 
 
 __all__ = ["connection_of"]

@@ -16,7 +16,7 @@ from ..errors import DatabaseUnavailable
 from ..lifetime.forks import reset_if_forked, when_forked
 from ..store import outbox_rows
 from .publishing import Publishing
-from .waiting import Held, Waiting
+from .waiting import ROLLED_BACK, Held, Waiting
 
 SHORTEST, LONGEST = 0.001, 0.25
 """Seconds between two looks; the longer it takes, the rarer."""
@@ -25,6 +25,8 @@ COMMIT_SECONDS = 60.0
 ABSENT_SECONDS = 3.0
 """How long rows are looked for after their transaction has ended; less than a relay needs to find and delete them."""
 BACKOFF = Backoff(first=0.5, most=5.0)
+COMMIT_FAILED = "its commit failed"
+"""Why jobs are not enqueued."""
 
 logger = logging.getLogger("flask_nightshift.outbox")
 
@@ -82,19 +84,18 @@ class Looking(Work):
         except DatabaseUnavailable as exc:
             logger.warning("outbox.left_to_relay", extra={"jobs": len(jobs), "error": str(exc)})
             return True
-        if not found and age < ABSENT_SECONDS:
+        if not found and waiting.committing and age < ABSENT_SECONDS:
             waiting.give_back(jobs)
             return False
         self._publish(waiting, [held for held in jobs if held.row_id in found])
-        self._publishing.tell_not_enqueued(
-            [held for held in jobs if held.row_id not in found], "its commit failed"
-        )
+        lost = [held for held in jobs if held.row_id not in found]
+        self._publishing.tell_not_enqueued(lost, COMMIT_FAILED if waiting.committing else ROLLED_BACK)
         return True
 
     def _is_known(self, waiting: Waiting) -> bool:
         jobs = waiting.take()
         if waiting.failed:
-            self._publishing.tell_not_enqueued(jobs, "its commit failed")
+            self._publishing.tell_not_enqueued(jobs, COMMIT_FAILED)
         else:
             self._publish(waiting, jobs)
         return True

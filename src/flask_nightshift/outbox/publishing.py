@@ -1,17 +1,19 @@
-"""Publish the jobs of one committed transaction as one batch, in at most 3 s, and never raise out of its ``commit()``.
+"""Publish the jobs of one committed transaction together, in at most 3 s, and never raise out of its ``commit()``.
 
-What cannot be published stays in the outbox, where a relay finds it.
+What cannot be published in that time stays in the outbox, where a relay finds it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from ..brokers.failures import patience
+from ..brokers.base import PUBLISH_TIMEOUT
+from ..brokers.failures import STEP, patience
 from ..enqueue.composed import Composed
 from ..enqueue.sending import Sender
 from ..errors import BrokerUnavailable
@@ -26,6 +28,10 @@ from .waiting import Held
 
 MOST_NAMED = 20
 """Job ids in one line of the log."""
+AT_ONCE = 500
+"""The maximum number of jobs in one step."""
+LAST_STEP = PUBLISH_TIMEOUT - STEP
+"""Seconds after which no further step begins, because one may take ``STEP``."""
 
 logger = logging.getLogger("flask_nightshift.outbox")
 job_logger = logging.getLogger(LOGGER)
@@ -66,11 +72,14 @@ class Publishing:
         reset_if_forked()
         done: set[str] = set()
         duplicates: Holders = {}
-        why: Exception | None = None
+        why: object = f"not all were published in {LAST_STEP:g} s"
+        until = monotonic() + LAST_STEP
         try:
             with patience():
-                for group in _groups(jobs):
-                    self._send(store, group, done, duplicates, ids_are_known)
+                for step in _steps(jobs):
+                    if done and monotonic() >= until and store is not None:
+                        break
+                    self._send(store, step, done, duplicates, ids_are_known)
         except SoftTimeLimitExceeded:
             raise
         except Exception as exc:
@@ -78,22 +87,21 @@ class Publishing:
             if not isinstance(exc, BrokerUnavailable):
                 logger.exception("outbox.publish_failed", extra={"job_ids": _ids(jobs)})
         left = [held for held in jobs if held.row_id not in done]
-        if why is not None:
-            self._left(store, left, why)
+        self._left(store, left, why)
         return Published(duplicates, len(left))
 
     def _send(
         self,
         store: Store | None,
-        group: Sequence[Held],
+        step: Sequence[Held],
         done: set[str],
         duplicates: Holders,
         ids_are_known: bool,
     ) -> None:
         found: Holders = {}
-        jobs = [self._told(store, held, done) for held in group]
+        jobs = [self._told(store, held, done) for held in step]
         self._sender().send(jobs, found, from_outbox=True)
-        for held in group if found else ():
+        for held in step if found else ():
             if (holder := found.get(held.job.job_id)) is None:
                 continue
             if ids_are_known:
@@ -122,7 +130,7 @@ class Publishing:
         envelope = numbered(held.job.envelope, held.row_id, FIRST)
         return held.job._replace(envelope=envelope, after=confirmed)
 
-    def _left(self, store: Store | None, jobs: Sequence[Held], why: Exception) -> None:
+    def _left(self, store: Store | None, jobs: Sequence[Held], why: object) -> None:
         if not jobs:
             return
         if store is None:
@@ -142,15 +150,17 @@ class Publishing:
             )
 
 
-def _groups(jobs: Sequence[Held]) -> Iterator[list[Held]]:
-    """The jobs that one publish takes: of one queue, time and priority; in the order of their first."""
+def _steps(jobs: Sequence[Held]) -> Iterator[list[Held]]:
+    """The jobs that one step takes: of one queue, time and priority; in the order of their first."""
     groups: dict[Any, list[Held]] = {}
     for held in jobs:
         envelope = held.job.envelope
         groups.setdefault((held.job.queue, held.job.due, envelope.properties.get("priority")), []).append(
             held
         )
-    yield from groups.values()
+    for group in groups.values():
+        for at in range(0, len(group), AT_ONCE):
+            yield group[at : at + AT_ONCE]
 
 
 def _ids(jobs: Sequence[Held]) -> list[str]:

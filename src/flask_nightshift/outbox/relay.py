@@ -26,7 +26,7 @@ from ..errors import BrokerUnavailable
 from ..message import burial
 from ..message.arguments import shown_arguments
 from ..message.envelope import Envelope
-from ..message.headers import DEAD, ref
+from ..message.headers import DEAD, DURABLE, HISTORY, ref
 from ..message.relations import relations_in
 from ..message.unique import Holders
 from ..store import Store
@@ -169,7 +169,9 @@ class Relay(Work):
             try:
                 parcels.append(Parcel(row, row.envelope()))
             except ValueError as exc:
-                self._set_aside(row, Envelope(row.message, {"id": row.job_id, "task": row.task}), exc)
+                past = {DURABLE: row.id, "run": row.run} if row.durable else {}
+                headers = {"id": row.job_id, "task": row.task, HISTORY: past}
+                self._set_aside(row, Envelope(row.message, headers), exc)
                 done.append(row)
         return parcels
 

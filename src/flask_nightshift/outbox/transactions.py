@@ -27,13 +27,11 @@ from ..enqueue.composed import Composed
 from ..lifetime.forks import when_forked
 from ..options.publish import InvalidOption
 from ..store import Store
+from ..store.drivers import in_transaction
 from .hearing import Hearing
 from .looking import Looking
 from .publishing import Publishing
-from .waiting import Waiting, open_savepoints
-
-ROLLED_BACK = "it was rolled back, or closed without commit()"
-"""Why jobs are not enqueued: the usual reason."""
+from .waiting import ROLLED_BACK, Waiting, open_savepoints
 
 logger = logging.getLogger("flask_nightshift.outbox")
 
@@ -112,8 +110,22 @@ class Follower:
     def rolled_back(self, connection: Connection, *_: Any) -> None:
         """A root transaction is rolled back, or its connection is closed without a commit."""
         waiting = self._of(connection)
+        if waiting is None or waiting.committing:
+            return
+        if waiting.store is None or connection.invalidated or in_transaction(connection):
+            self._lost(waiting)
+        else:  # by raw SQL, or as SQLite released a savepoint
+            waiting.ended_before = True
+            self._looking.watch(waiting)
+
+    def rolled_back_twophase(self, connection: Connection, *_: Any) -> None:
+        """A root transaction of two phases is rolled back."""
+        waiting = self._of(connection)
         if waiting is not None and not waiting.committing:
-            self._publishing.tell_not_enqueued(waiting.take(), ROLLED_BACK)
+            self._lost(waiting)
+
+    def _lost(self, waiting: Waiting) -> None:
+        self._publishing.tell_not_enqueued(waiting.take(), ROLLED_BACK)
 
     def savepoint_rolled_back(self, connection: Connection, name: str, *_: Any) -> None:
         """The savepoint ``name`` is rolled back."""
@@ -152,7 +164,7 @@ _engines: Hearing[Follower] = Hearing(
         "commit": lambda follower, *args: follower.committing(*args),
         "commit_twophase": lambda follower, *args: follower.committing(*args),
         "rollback": lambda follower, *args: follower.rolled_back(*args),
-        "rollback_twophase": lambda follower, *args: follower.rolled_back(*args),
+        "rollback_twophase": lambda follower, *args: follower.rolled_back_twophase(*args),
         "rollback_savepoint": lambda follower, *args: follower.savepoint_rolled_back(*args),
     }
 )
@@ -166,8 +178,8 @@ _sessions: Hearing[Follower] = Hearing(
 
 def _dropped(waiting: Waiting, publishing: Publishing, process: int) -> None:
     """A transaction is garbage: if nobody has ended it, the pool rolls it back. A child only drops its parent's."""
-    if not waiting.committing and process == os.getpid():
+    if not (waiting.committing or waiting.ended_before) and process == os.getpid():
         publishing.tell_not_enqueued(waiting.take(), "its connection was dropped without commit()")
 
 
-__all__ = ["ROLLED_BACK", "Follower"]
+__all__ = ["Follower"]

@@ -16,6 +16,9 @@ from sqlalchemy import Connection, Transaction
 from ..enqueue.composed import Composed
 from ..store import Store
 
+ROLLED_BACK = "it was rolled back, or closed without commit()"
+"""Why jobs are not enqueued: the usual reason."""
+
 
 class Held(NamedTuple):
     """A job in the outbox.
@@ -45,6 +48,8 @@ class Waiting:
         """Whether the commit ends in an event loop, which must not wait for a broker."""
         self.committing = False
         """Whether a commit has begun."""
+        self.ended_before = False
+        """Whether the database had ended it before its rollback."""
         self.committed = False
         """Whether the commit is known to have succeeded."""
 
@@ -107,4 +112,4 @@ def open_savepoints(connection: Connection) -> frozenset[str]:
     return frozenset(names)
 
 
-__all__ = ["Held", "Waiting", "open_savepoints"]
+__all__ = ["ROLLED_BACK", "Held", "Waiting", "open_savepoints"]

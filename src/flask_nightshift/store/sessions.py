@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import MissingGreenlet, UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
+from .drivers import commits_each_statement
+
 ALLOWED = "give a SQLAlchemy Session, scoped_session or Connection"
 
 
@@ -27,15 +29,13 @@ def reach(given: Any) -> Reached:
     """The connection of ``given``, which begins a transaction as any statement of the caller would.
 
     Raises ``UnusableSession`` for anything else than a session or a connection, for a session without a default bind,
-    and for an asynchronous one that is not being awaited.
+    for an asynchronous one that is not being awaited, and for a connection in AUTOCOMMIT.
     """
     found = _unwrapped(given)
-    if isinstance(found, Connection):
-        return Reached(found, None)
-    if not isinstance(found, Session):
+    if not isinstance(found, (Connection, Session)):
         raise UnusableSession(ALLOWED)
     try:
-        return Reached(found.connection(), found)
+        reached = _reached(found)
     except MissingGreenlet as exc:
         raise UnusableSession(
             "an asynchronous session can write only while it is awaited: await session.run_sync(lambda session: …), "
@@ -45,6 +45,20 @@ def reach(given: Any) -> Reached:
         raise UnusableSession(
             'it has no default bind, so give session.connection(bind_arguments={"mapper": Model}) of one'
         ) from exc
+    if commits_each_statement(reached.connection):
+        raise UnusableSession(
+            "its connection is in AUTOCOMMIT, so it has no transaction: use an engine or a connection with another "
+            "isolation level"
+        )
+    return reached
+
+
+def _reached(found: Connection | Session) -> Reached:
+    if isinstance(found, Session):
+        return Reached(found.connection(), found)
+    if not found.in_transaction():
+        found.begin()
+    return Reached(found, None)
 
 
 def _unwrapped(given: Any) -> Any:

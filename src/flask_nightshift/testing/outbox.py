@@ -19,8 +19,8 @@ from ..outbox.databases import Databases
 from ..outbox.looking import Looking
 from ..outbox.outbox import Outbox
 from ..outbox.publishing import Publishing
-from ..outbox.transactions import ROLLED_BACK, Follower
-from ..outbox.waiting import Held, Waiting, open_savepoints
+from ..outbox.transactions import Follower
+from ..outbox.waiting import ROLLED_BACK, Held, Waiting, open_savepoints
 from ..services import Services
 
 Lost = Callable[[Sequence[Held], str], object]
