@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from flask_nightshift import Nightshift
 from flask_nightshift.errors import BrokerUnavailable, DatabaseUnavailable, Unsupported
+from flask_nightshift.operations.jobs import find
 from flask_nightshift.options.call import UnencodableArgument
 from flask_nightshift.options.publish import InvalidOption
 from outbox_shop import Shop, database_of, open_shop, shops
@@ -290,11 +291,13 @@ def test_without_a_broker_the_row_stays_and_commit_raises_nothing(
     shop = make(valkey.fresh_url())
     with shop.app.app_context():
         valkey.stop()
-        result = shop.send.delay_on_commit(1)
+        result = shop.send.apply_async_on_commit((1,), {"other": 2}, tags=["new"])
         with caplog.at_level(logging.WARNING):
             shop.db.session.commit()
         assert "outbox.left_to_relay" in caplog.text
         assert shop.rows == 1
+        found = find(shop.services, result.id)
+        assert (found.args, found.kwargs, found.tags) == ("(1,)", "{'other': 2}", ("new",))
         with pytest.raises(BrokerUnavailable):
             shop.send.delay(2)
         valkey.start()

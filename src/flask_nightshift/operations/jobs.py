@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .. import journal
 from ..domain.record import JobRecord
 from ..errors import JobNotFound
+from ..message.arguments import shown_arguments
+from ..message.headers import ref
 from ..outbox import waiting_rows
 from ..services import Services
 from . import ids
@@ -39,13 +43,23 @@ def _unwritten(services: Services, given: str) -> JobRecord | None:
         return None
     rows = waiting_rows.like(services.outboxes, given, 2)
     if rows:
-        return _in_outbox(rows[0]) if len(rows) == 1 else None
+        return _in_outbox(services, rows[0]) if len(rows) == 1 else None
     announced = journal.announced(services.store, given, 2)
     return _announced(services, announced[0]) if len(announced) == 1 else None
 
 
-def _in_outbox(row: waiting_rows.WaitingRow) -> JobRecord:
-    return JobRecord(row.job_id, row.task, row.queue, enqueued_at=row.created_at, due_at=row.due_at)
+def _in_outbox(services: Services, row: waiting_rows.WaitingRow) -> JobRecord:
+    record = JobRecord(row.job_id, row.task, row.queue, enqueued_at=row.created_at, due_at=row.due_at)
+    kept = waiting_rows.with_message(services.outboxes, row.job_id)
+    try:
+        headers = kept.envelope().headers if kept is not None else {}
+    except ValueError:  # damaged, or of another version
+        headers = {}
+    job = ref(headers, row.queue)
+    args, kwargs = shown_arguments(headers)
+    return replace(
+        record, args=args or None, kwargs=kwargs or None, request_id=job.request_id, tags=job.tags
+    )
 
 
 def _announced(services: Services, job_id: str) -> JobRecord:
