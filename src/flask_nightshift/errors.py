@@ -31,7 +31,6 @@ Each message names the wrong value and what to do.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 
 class NightshiftError(Exception):
@@ -42,6 +41,9 @@ class NightshiftError(Exception):
 
     acted_on: int | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 class ConfigurationError(NightshiftError, ValueError):
     """A configuration value is not usable.
@@ -50,10 +52,13 @@ class ConfigurationError(NightshiftError, ValueError):
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(f"{key} = {value!r} is not usable: {allowed}")
+        super().__init__(key, value, allowed)  # pickle, and a result backend, make it again from these
         self.key = key
         self.value = value
         self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.value!r} is not usable: {self.allowed}"
 
 
 class BrokerUnavailable(NightshiftError):
@@ -82,15 +87,14 @@ class AlreadyInProgress(NightshiftError):
     """
 
     def __init__(self, key: str, who: str, job_id: str | None = None, since: datetime | None = None) -> None:
-        super().__init__(f"{key!r} is in progress: {who} does it")
+        super().__init__(key, who, job_id, since)
         self.key = key
         self.who = who
         self.job_id = job_id
         self.since = since
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Celery replaces an error that cannot be pickled
-        return type(self), (self.key, self.who, self.job_id, self.since)
+    def __str__(self) -> str:
+        return f"{self.key!r} is in progress: {self.who} does it"
 
 
 class Cancelled(NightshiftError):
@@ -111,10 +115,14 @@ class DuplicateJob(NightshiftError):
     """
 
     def __init__(self, task: str, key: str, job_id: str, enqueued: tuple[str, ...] = ()) -> None:
-        super().__init__(f"{task} is unique, and the job {job_id} holds its lock")
+        super().__init__(task, key, job_id, enqueued)
+        self.task = task
         self.key = key
         self.job_id = job_id
-        self.enqueued = enqueued
+        self.enqueued = tuple(enqueued)
+
+    def __str__(self) -> str:
+        return f"{self.task} is unique, and the job {self.job_id} holds its lock"
 
 
 class JobNotFound(NightshiftError, LookupError):

@@ -39,6 +39,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ignore_result": "yes"}, "ignore_result='yes' is not usable: give True or False"),
     ({"link": "results.add"}, "link='results.add' is not usable: give a signature"),
     ({"tags": "billing"}, "tags='billing' is not usable: give a list of at most 10 printable texts"),
+    ({"idempotency_key": "7"}, "idempotency_key='7' is not usable: it is an option of a task, so set it where"),
+    ({"acks_late": False}, "acks_late=False is not usable: it is an option of a task"),
     ({"task_id": 7}, "task_id=7 is not usable: give a name of 1 to 255 bytes"),
 ]  # fmt: skip
 
@@ -58,6 +60,13 @@ def refuses(way: str) -> None:
             continue  # a signature has its own ways to set these
         with pytest.raises(ValueError, match=said):
             WAYS[way](**options)
+
+
+def test_the_retries_of_a_chord_are_no_option_of_a_task(harness: Harness, app: Flask) -> None:
+    """Celery's ``chord_unlock`` is retried so often; header and body get the option, too."""
+    counted = chord([add.s(1, 2), add.s(3, 4)], total.s()).set(max_retries=9)
+    assert chain(add.s(1, 2), counted).delay().id
+    assert chord([add.s(1, 2), add.s(3, 4)], total.s()).apply_async(max_retries=9).id
 
 
 class Order:

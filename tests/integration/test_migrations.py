@@ -171,6 +171,21 @@ def test_a_migration_that_fails_changes_nothing(database_url: str, monkeypatch: 
     store.close()
 
 
+def test_of_containers_that_start_at_once_one_migrates(database_url: str) -> None:
+    store = start_at(database_url, "0003")
+    table = as_it_is(store).tables["nightshift_jobs"]
+    with store.begin() as connection:
+        connection.execute(insert(table), [row(table, number) for number in (1, 2)])
+    before = rows(store, table)
+    store.close()
+    join(*(fork(lambda: Store(database_url).migrate()) for _ in range(4)))
+    store = Store(database_url)
+    assert store.pending_migrations() == []
+    assert store.missing_indexes() == []
+    assert rows(store, table) == before
+    store.close()
+
+
 def test_a_dropped_index_is_built_again(store: Store) -> None:
     with store.begin() as connection:
         connection.execute(text(f"DROP INDEX {INDEX}"))

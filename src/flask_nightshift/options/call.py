@@ -1,8 +1,8 @@
 """The options and arguments of one call, checked before anything is published.
 
 Celery accepts any keyword and turns an unknown one into a message property, so ``apply_async(coutdown=60)`` runs at
-once. We refuse a misspelt option, and a value that would fail later in a worker. The error for an argument that cannot
-be encoded names the argument.
+once. We refuse a misspelt option, an option that only a task can have, and a value that would fail later in a worker.
+The error for an argument that cannot be encoded names the argument.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ _KNOWN = frozenset(CALL) | {
 }  # fmt: skip
 _MEANT = [*CALL, "priority", "queue"]
 """The options that an error suggests for a misspelt one."""
+# a chord has its own max_retries, which Celery also gives to its header and its body
+_OF_TASKS_ONLY = frozenset(OPTIONS) - frozenset(CALL) - _KNOWN - {"max_retries"}
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _SENT_LATER = frozenset({"link", "link_error", "chain", "chord"})
 
@@ -106,6 +108,10 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         kind = CALL.get(name)
         if kind is None:
+            if name in _OF_TASKS_ONLY and value is not None and name not in stamps:
+                raise InvalidOption(
+                    name, value, "it is an option of a task, so set it where the task is declared"
+                )
             near = None if name in _KNOWN or name in stamps else meant(name, _MEANT)
             if near is not None:
                 raise InvalidOption(name, value, f"there is no such option; did you mean {near!r}?")

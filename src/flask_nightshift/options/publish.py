@@ -32,8 +32,15 @@ class InvalidOption(ValueError):
     """The option ``name`` cannot have this ``value``; the message says what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(name, value, allowed)  # pickle, and a result backend, make it again from these
+
+    def __str__(self) -> str:
+        name, value, allowed = self.args
         text = repr(value)
-        super().__init__(f"{name}={text if len(text) <= 80 else text[:77] + '...'} is not usable: {allowed}")
+        return f"{name}={text if len(text) <= 80 else text[:77] + '...'} is not usable: {allowed}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 WAIT = Kind(
