@@ -57,9 +57,7 @@ def _in_outbox(services: Services, row: waiting_rows.WaitingRow) -> JobRecord:
         headers = {}
     job = ref(headers, row.queue)
     args, kwargs = shown_arguments(headers)
-    return replace(
-        record, args=args or None, kwargs=kwargs or None, request_id=job.request_id, tags=job.tags
-    )
+    return replace(record, args=args or None, kwargs=kwargs or None, request_id=job.request_id, tags=job.tags)
 
 
 def _announced(services: Services, job_id: str) -> JobRecord:
