@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from ....domain.look_ahead import AHEAD
-from .acks import lock_keys
+from .acks import NOTHING, Batch, lock_keys
 from .deliveries import Claimed, Deliveries
 from .keys import KeySpace
 from .kombu_channel import KombuChannel
@@ -34,6 +34,7 @@ class Claims:
         self._deliveries = deliveries
         self._next_number = 1
         self._next_due: float | None = None
+        self._looks = 0
         self.exhausted = False
         """Whether the last claim emptied the queues."""
         self.skipped = False
@@ -57,7 +58,7 @@ class Claims:
         """What the reply of ``claim.lua`` brought; remembers when the next delayed message is due, and what is left."""
         at, wait = float(reply[1]), float(reply[2])
         self._next_due = monotonic() + wait if wait >= 0 else None
-        self.exhausted, self.skipped = not reply[3], bool(reply[4])
+        self.exhausted, self.skipped = not reply[3] and claim.looks == self._looks, bool(reply[4])
         found = zip(reply[5::2], reply[6::2], strict=True)
         for number, (position, raw) in enumerate(found, claim.first):
             queue = claim.queues[abs(position) - 1]
@@ -67,7 +68,8 @@ class Claims:
             yield claimed
 
     def look_again(self) -> None:
-        """Claim next, although the last claim emptied the queues."""
+        """Claim next, although the last claim emptied the queues, or the one under way does."""
+        self._looks += 1
         self.exhausted = self.skipped = False
 
     def woken(self) -> None:
@@ -92,12 +94,30 @@ class Claims:
                 return 0
         return min(free, MOST_AT_ONCE)
 
+    def size_behind_wait(self, lease: Lease) -> int:
+        """How many messages to claim as soon as the wait under way ends; 0 if that is to be decided then.
+
+        Only what can begin at once, and only while nothing is in hand: until the wait ends nothing else changes. If
+        this worker is cut off from the server meanwhile, no more than that waits for the end of its lease.
+        """
+        slots = self._kombu.slots
+        if slots is None or self._kombu.qos.one_at_a_time or self._deliveries.free(slots) < slots:
+            return 0
+        return min(slots, self.size(lease))
+
     def new(self, lease: Lease, queues: Sequence[str], size: int) -> Claim:
         """A claim of up to ``size`` messages, which takes along the acknowledgements that wait."""
+        return self._made(lease, queues, size, lease.acks.take())
+
+    def new_behind_wait(self, lease: Lease, queues: Sequence[str], size: int) -> Claim:
+        """A claim that is executed nobody knows when, so no acknowledgement waits for it."""
+        return self._made(lease, queues, size, NOTHING)
+
+    def _made(self, lease: Lease, queues: Sequence[str], size: int, batch: Batch) -> Claim:
         first = self._next_number
         self._next_number += size  # whatever becomes of it: a number is used once
         lease.queues.update(dict.fromkeys(queues))
-        return Claim(lease, tuple(queues), first, size, lease.acks.take())
+        return Claim(lease, tuple(queues), first, size, batch, self._looks)
 
     def call(self, claim: Claim) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of ``claim.lua``, which names each."""

@@ -16,7 +16,7 @@ from queue import Empty
 from time import monotonic
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from . import scripts
 from .buffer import Buffer
@@ -79,9 +79,24 @@ class Consumer:
 
     def ended(self) -> None:
         """It is consumed no longer. If it was the last, return what a claim under way brings: nobody reads it later."""
-        if not self._kombu.active_queues and self._polling.asked is Asked.CLAIM:
-            with contextlib.suppress(Empty):
-                self.read()
+        if self._kombu.active_queues or self._polling.claim is None:
+            return
+        with contextlib.suppress(Empty):
+            if self._polling.asked is Asked.WAIT and not self._end_wait():
+                return
+            self.read()
+
+    def _end_wait(self) -> bool:
+        """Have the server answer the wait and the claim behind it; False if it could not be reached."""
+        lease = self._polling.claim.lease if self._polling.claim is not None else None
+        try:
+            if lease is not None:
+                scripts.RING.run(lease.client, [lease.wake], [])
+            self._read_wait()
+        except (RedisError, OSError):
+            self._polling.disconnect()
+            return False
+        return self._polling.asked is Asked.CLAIM
 
     def left_to_kombu(self) -> bool:
         """Whether kombu's own BRPOP is to be used, because no queue needs acknowledgements; it is noted as sent."""
@@ -114,6 +129,17 @@ class Consumer:
             self._send_wait(self.lease, queues)
         else:
             self._send_claim(self._claims.new(self.need_lease(), queues, size))
+
+    def claim_behind_wait(self) -> None:
+        """While nothing is in hand: have the server claim as soon as the wait under way ends."""
+        lease = self.lease
+        if lease is None or self._no_ack or not self._polling.waits_alone:
+            return
+        size = self._claims.size_behind_wait(lease)
+        queues = self._kombu.next_queues() if size else ()
+        if queues:
+            claim = self._claims.new_behind_wait(lease, queues, size)
+            self._polling.send_behind(scripts.CLAIM.by_hash(*self._claims.call(claim)), claim)
 
     def _size(self) -> int:
         return self._claims.size(self.lease)
@@ -165,30 +191,43 @@ class Consumer:
         if self._polling.asked is Asked.NOTHING:  # closed by the server, while nothing was under way
             self._polling.disconnect()
             raise Empty
-        claim = self._polling.claim
+        claim, waited = self._polling.claim, self._polling.asked is Asked.WAIT
+        if waited:
+            self._read_wait()
+            if claim is None:
+                self._kombu.restore_left_behind()
+            elif not self._polling.has_reply():
+                raise Empty
+        if claim is not None:
+            try:
+                if self._read_claim(claim):
+                    return True
+            finally:
+                if waited:
+                    self._kombu.restore_left_behind()
+        if (waited or self._claims.exhausted) and self._kombu.active_queues and self._kombu.qos.can_consume():
+            self._kombu.ask()
+        raise Empty
+
+    def _read_wait(self) -> None:
+        """A doorbell has rung, or the wait was long enough."""
+        self._polling.read()
+        if self.lease is not None:
+            self.lease.watched = None
+        self._claims.woken()
+
+    def _read_claim(self, claim: Claim) -> bool:
+        """Take the reply to a claim; whether something was delivered."""
         try:
             reply = self._polling.read()
         except NoScriptError:
-            if claim is not None:
-                self._send_claim(claim, whole=True)
+            self._send_claim(claim, whole=True)
             raise Empty from None
-        if claim is None:
-            if self.lease is not None:
-                self.lease.watched = None
-            self._claims.woken()
-            self._kombu.restore_left_behind()
-        else:
-            self._keep(claim.lease, self._accept(claim, reply))
-            if self._claimed:
-                self._deliver_claimed()
-                return True
-        if (
-            (claim is None or self._claims.exhausted)
-            and self._kombu.active_queues
-            and self._kombu.qos.can_consume()
-        ):
-            self._kombu.ask()
-        raise Empty
+        self._keep(claim.lease, self._accept(claim, reply))
+        if not self._claimed:
+            return False
+        self._deliver_claimed()
+        return True
 
     def _accept(self, claim: Claim, reply: list[Any]) -> list[Claimed]:
         """What the reply to a claim brought."""

@@ -87,6 +87,11 @@ class KombuChannel:
         if connection is not None:
             self._channel._brpop_sent_at = monotonic()  # noqa: SLF001 - kombu's health check reads it
 
+    @property
+    def is_polling(self) -> bool:
+        """Whether kombu's poller takes a command to be under way."""
+        return bool(self._channel._in_poll)  # noqa: SLF001
+
     def answered(self) -> None:
         """A reply was read, and no command is under way: new credentials can be sent now."""
         self._channel._flush_brpop_reauth()  # noqa: SLF001

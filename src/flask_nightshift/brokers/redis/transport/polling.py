@@ -1,8 +1,9 @@
-"""The polling connection of a channel: it has at most one command under way.
+"""The polling connection of a channel: it has one command under way, or a wait and a claim.
 
 The command is a claim, which the server answers at once, a wait, which it answers when a doorbell rings, or kombu's own
-BRPOP. kombu's poller watches the connection and calls ``Consumer.start`` and ``Consumer.read``. A claim whose reply
-never came may have been executed, now or later; its owner treats it as such.
+BRPOP. A wait may have a claim behind it: the server executes that as soon as it has answered the wait, so a job reaches
+an idle worker with one reply instead of two. kombu's poller watches the connection and calls ``Consumer.start`` and
+``Consumer.read``. A claim whose reply never came may have been executed, now or later; its owner treats it as such.
 """
 
 from __future__ import annotations
@@ -37,13 +38,17 @@ class Asked(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim under way: for which lease, from which queues, the number of its first message, what it acknowledges."""
+    """A claim under way: for which lease, from which queues, the number of its first message, what it acknowledges.
+
+    ``looks``: how often its consumer had been asked to look again when it was made.
+    """
 
     lease: Lease
     queues: tuple[str, ...]
     first: int
     size: int
     batch: Batch = NOTHING
+    looks: int = 0
 
 
 class Polling:
@@ -54,7 +59,7 @@ class Polling:
         self._sent_at = 0.0
         self.asked = Asked.NOTHING
         self.claim: Claim | None = None
-        """The claim under way, if ``asked`` is one."""
+        """The claim under way, alone or behind a wait."""
 
     def send(self, asked: Asked, command: Sequence[Any], claim: Claim | None = None) -> None:
         """Send ``command``; raises what redis-py does, after closing the connection."""
@@ -67,8 +72,29 @@ class Polling:
             connection.disconnect()
             raise
 
+    def send_behind(self, command: Sequence[Any], claim: Claim) -> None:
+        """Send the claim ``command`` behind the wait that is under way; raises as ``send`` does."""
+        connection = self._kombu.polling_connection()
+        self.claim = claim
+        try:
+            connection.send_packed_command(
+                packed(command), check_health=False
+            )  # a PING would take the wait's reply
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    @property
+    def waits_alone(self) -> bool:
+        """Whether a wait is under way, with no claim behind it."""
+        return self.asked is Asked.WAIT and self.claim is None and self._kombu.is_polling
+
+    def has_reply(self) -> bool:
+        """Whether ``read`` would not have to wait."""
+        return bool(self._kombu.polling_connection().can_read(timeout=0))
+
     def read(self) -> Any:
-        """The reply to a claim or a wait.
+        """The next reply, to a claim or a wait.
 
         Raises what redis-py does; only ``NoScriptError`` leaves the connection open.
         """
@@ -84,8 +110,12 @@ class Polling:
         except BaseException:
             connection.disconnect()
             raise
-        self._done()
-        self._kombu.answered()
+        if self.asked is Asked.WAIT and self.claim is not None:
+            self.asked = Asked.CLAIM
+            self._kombu.note_polling(connection)
+        else:
+            self._done()
+            self._kombu.answered()
         return reply
 
     def leave(self) -> Claim | None:

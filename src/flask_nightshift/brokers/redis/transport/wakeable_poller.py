@@ -65,6 +65,7 @@ class Poller(MultiChannelPoller):
             if not channel._in_poll and channel.consumer.has_to_ask() and channel.active_queues:  # noqa: SLF001 - as kombu does
                 channel.leave_closed()
                 self._register_BRPOP(channel)
+            channel.consumer.claim_behind_wait()
             if not channel._in_listen and channel.active_fanout_queues:  # noqa: SLF001
                 self._register_LISTEN(channel)
 
