@@ -188,9 +188,13 @@ def test_jobs_that_wait_for_others(site: Site) -> None:
     end = enqueue(site, whole.apply_async)
     gc.collect()  # a GroupResult is a cycle, whose end needs the broker
     site.until_state(end, "succeeded")
+
+    def shapes() -> list[tuple[str, int]]:
+        return [(each.job.job_id, len(each.parts)) for top in site.detail(end).trees for each in top.children]
+
+    wait_for(lambda: shapes() == [(end, 2)], 10, "both workers have recorded their parts")
     (top,) = site.detail(end).trees
     assert site.detail(top.job.job_id).trees == (top,), "the same from above"
-    assert [(each.job.job_id, len(each.parts)) for each in top.children] == [(end, 2)]
 
     charging = enqueue(site, lambda: whyapp.charge.delay("key"))
     site.until_state(charging, "running")
