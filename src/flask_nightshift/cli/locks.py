@@ -8,7 +8,10 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from .base import MOST, ago, audited, cells, console, echo_json, json_option, say, services, table, why_option
+from .letter_views import tail
 
+WHOLE = {"ratio": 1, "overflow": "fold", "no_wrap": False}
+"""A key that is too long for its column goes on in the next line, because ``release`` needs all of it."""
 _MANY = 100
 
 
@@ -23,7 +26,8 @@ def locks(ctx: click.Context, limit: int, as_json: bool) -> None:
         return
     from ..operations import locks as operations
 
-    found = operations.held(services(), limit)
+    held = operations.held(services(), limit + 1)
+    found = held[:limit]
     if as_json:
         echo_json([lock.as_dict() for lock in found])
         return
@@ -31,13 +35,14 @@ def locks(ctx: click.Context, limit: int, as_json: bool) -> None:
         say("No unique job holds a lock.")
         return
     now = datetime.now(UTC)
-    shown = table(
-        ("key", {"ratio": 2}), ("job", {"ratio": 2}), "until", "held for", "ends in", "job has begun"
-    )
+    shown = table(("key", WHOLE), "job", "until", "held for", "ends in", "begun")
     for lock in found:
         times = ago((now - lock.taken_at).total_seconds()), ago((lock.expires_at - now).total_seconds())
-        shown.add_row(*cells([lock.key, lock.job_id, lock.until, *times, "yes" if lock.started_at else "no"]))
+        begun = "yes" if lock.started_at else "no"
+        shown.add_row(*cells([lock.key, tail(lock.job_id), lock.until, *times, begun]))
     console().print(shown)
+    if len(held) > limit:
+        say(f"These are the first {limit}; --limit shows more.")
 
 
 @locks.command()
