@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import contextlib
 import math
+import pkgutil
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,24 @@ why_option = click.option("--why", metavar="TEXT", callback=_reason, help="The r
 
 
 class JobsGroup(AppGroup):
-    """A group whose commands report errors in one line on standard error instead of a traceback."""
+    """A group whose commands report errors in one line on standard error instead of a traceback.
+
+    ``places``: where in this package each command is found ("MODULE:OBJECT"); it is imported when it is asked for.
+    """
+
+    def __init__(self, *args: Any, places: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands."""
+        return sorted({*super().list_commands(ctx), *self._places})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None if there is none."""
+        if cmd_name in self._places and cmd_name not in self.commands:
+            self.add_command(pkgutil.resolve_name(f"{__package__}.{self._places[cmd_name]}"))
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors of ours and of the system become ``Error: …`` and exit code 1."""
