@@ -224,6 +224,18 @@ def test_recovered_jobs_are_a_new_run_and_the_older_one_may_not_begin(shop: Shop
     assert recover(shop.services) == (0, 0, 0)
 
 
+def test_recover_leaves_rows_of_another_version_alone(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    shop.send.apply_async((1,), durable=True)
+    shop.send.apply_async((2,), durable=True)
+    wait_for(lambda: rows(shop) == [("published", 0, 1)] * 2, 10, "they are published")
+    with shop.services.store.begin() as connection:
+        newer = select(outbox.c.id).limit(1).scalar_subquery()
+        connection.execute(outbox.update().where(outbox.c.id == newer).values(format=99))
+    assert recover(shop.services) == (1, 0, 0)
+    assert sorted(rows(shop)) == [("published", 0, 1), ("published", 1, 1)]
+    assert [each.rows for each in caplog.records if each.getMessage() == "outbox.unknown_format"] == [1]  # type: ignore[attr-defined]
+
+
 def test_recover_waits_for_jobs_that_run_and_publishes_those_that_are_lost_then(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from .sightings import Sighting
 COUNTED = 10_000
 """The maximum number of rows that ``backlog`` counts."""
 
+OTHER_VERSION = "written by another version of Flask-Nightshift, which has to publish them"
+"""Why rows are left alone."""
 _OLDEST_FIRST = (outbox.c.created_at, outbox.c.id)
 
 
@@ -93,15 +95,16 @@ def backlog_of(stores: Iterable[Store]) -> Backlog:
     return Backlog(sum(each.rows for each in found), max((each.oldest for each in found), default=0.0))
 
 
-def of_other_formats(store: Store) -> int:
-    """The number of rows (up to ``COUNTED``) that another version of this package wrote, and we leave alone."""
-    some = select(outbox.c.id).where(outbox.c.state == WAITING, outbox.c.format != FORMAT).limit(COUNTED)
+def of_other_formats(store: Store, state: str = WAITING) -> int:
+    """The number of rows (up to ``COUNTED``) in ``state`` that another version wrote, and we leave alone."""
+    some = select(outbox.c.id).where(outbox.c.state == state, outbox.c.format != FORMAT).limit(COUNTED)
     with store.read() as connection:
         return int(connection.execute(select(func.count()).select_from(some.subquery())).scalar_one())
 
 
 __all__ = [
     "COUNTED",
+    "OTHER_VERSION",
     "Backlog",
     "backlog",
     "backlog_of",

@@ -1,22 +1,26 @@
 """Publishes durable jobs again whose messages were lost with the broker's data, each as a new run.
 
-Only an operator knows that the broker has lost its data. A job that a live worker runs is left alone. A job that a
-worker has begun before is looked at twice, because its end may not be recorded yet.
+Only an operator knows that the broker has lost its data. A job that a live worker runs is left alone, and so is a row
+that another version wrote. A job that a worker has begun before is looked at twice, because its end may not be recorded
+yet.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ..domain.job import utcnow
 from ..errors import BrokerUnavailable
+from ..message.stored import FORMAT
 from ..store import Store, ledger
 from ..store.heartbeats import FRESH, WorkerRow
 from ..store.ledger import Open
+from . import claims
 from .relay import Relay
-from .rows import FIRST, Row
+from .rows import FIRST, PUBLISHED, Row
 
 CHUNK = 500
 """Rows in one transaction."""
@@ -24,6 +28,8 @@ SECOND_LOOK = 3.0
 """Seconds until the second look at jobs that have begun: a journal needs less."""
 SKEW = timedelta(seconds=2)
 """The difference between the clocks of two machines that is tolerated."""
+
+logger = logging.getLogger("flask_nightshift.outbox")
 
 
 class Recovered(NamedTuple):
@@ -54,6 +60,8 @@ def look(
     among: Container[str] | None = None,
 ) -> Look:
     """Look at the durable jobs that have not ended; only at those whose rows are ``among`` some, if that is given."""
+    if among is None and (count := claims.of_other_formats(store, PUBLISHED)):
+        logger.warning("outbox.unknown_format", extra={"rows": count, "why": claims.OTHER_VERSION})
     before = _published(store, among)
     found = _free(before, workers(), utcnow())
     if not any(job.worker for job in found.lost):
@@ -65,7 +73,7 @@ def look(
 
 
 def _published(store: Store, among: Container[str] | None) -> list[Open]:
-    return [job for job in ledger.published(store) if among is None or job.row in among]
+    return [job for job in ledger.published(store, FORMAT) if among is None or job.row in among]
 
 
 def _free(

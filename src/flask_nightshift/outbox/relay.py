@@ -140,8 +140,7 @@ class Relay(Work):
         count = 0 if self._others_told else claims.of_other_formats(self._store)
         if count:
             self._others_told = True
-            text = "written by another version of Flask-Nightshift, which has to publish them"
-            logger.warning("outbox.unknown_format", extra={"rows": count, "why": text})
+            logger.warning("outbox.unknown_format", extra={"rows": count, "why": claims.OTHER_VERSION})
 
     # -- one batch ---------------------------------------------------------------------------------------------
 

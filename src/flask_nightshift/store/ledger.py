@@ -117,9 +117,9 @@ def names_newer_run(by: str) -> bool:
     return by.startswith(_RUN)
 
 
-def published(store: Store) -> list[Open]:
-    """The durable jobs that are published and have not ended, the oldest first."""
-    return _found(store, _PUBLISHED)
+def published(store: Store, form: int) -> list[Open]:
+    """The durable jobs that are published and have not ended, the oldest first; of rows whose format is ``form``."""
+    return _found(store, _PUBLISHED.where(outbox.c.format == form))
 
 
 def waiting(store: Store, queue: str, due: datetime | None) -> list[Open]:
