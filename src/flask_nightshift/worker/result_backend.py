@@ -26,6 +26,7 @@ from sqlalchemy import exc as sa
 from ..brokers.causes import refusal
 from ..brokers.failures import errors
 from ..domain.job import MAX_TEXT, cut
+from ..task.carried import carried
 
 PATIENCE = 5.0
 """Seconds that an attempt waits for a result backend in a database; other backends have limits of their own."""
@@ -234,14 +235,16 @@ def _at_once(call: Callable[[], object]) -> None:
 
 
 def _in_time(call: Callable[[], object]) -> None:
-    """Make the call in a thread; raises ``TimeoutError`` and abandons the thread if the database does not answer."""
+    """Make the call in a thread; raises ``TimeoutError`` and abandons the thread if the database does not answer.
+
+    The errbacks and chord bodies that it enqueues have the running job as their parent, also in its trace.
+    """
     ended: list[BaseException | None] = []
-    context = _report.get()
+    there = carried(call)
 
     def work() -> None:
-        _report.set(context)
         try:
-            call()
+            there()
             ended.append(None)
         except BaseException as exc:  # noqa: BLE001 - the waiting thread raises it
             ended.append(exc)
