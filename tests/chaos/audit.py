@@ -13,6 +13,8 @@ from .ledger import Run
 
 RunsOf = Callable[[str], Sequence[Run]]
 HITS_A_WORKER = frozenset({Fault.WORKER_TREE_KILL, Fault.CHILD_KILL, Fault.WORKER_FREEZE, Fault.POISON})
+HAS_VICTIMS = HITS_A_WORKER | {Fault.PAUSE}
+"""Those that kill or freeze a worker; after a pause its jobs do not start again at once."""
 BY_DELIVERIES = "delivery_limit"
 
 
@@ -100,7 +102,7 @@ def _of_victims(runs: Sequence[Run], blows: Sequence[Blow]) -> bool:
 
 def _hit(run: Run, blow: Blow) -> bool:
     return (
-        blow.fault in HITS_A_WORKER
+        blow.fault in HAS_VICTIMS
         and blow.worker == run.worker
         and blow.pid in (None, run.pid)
         and run.started <= blow.over

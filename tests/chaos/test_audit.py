@@ -63,8 +63,9 @@ def test_a_retry_is_no_duplicate() -> None:
     assert verdict(run("a", 1), run("a", 2, attempt=1, ended=3)) == Verdict()
 
 
-def test_a_duplicate_is_explained_by_the_death_of_its_first_worker() -> None:
-    found = verdict(run("a", 1), run("a", 5, worker=2, ended=6), blows=(KILL,))
+@pytest.mark.parametrize("fault", [Fault.WORKER_TREE_KILL, Fault.PAUSE])
+def test_a_duplicate_is_explained_by_the_death_of_its_first_worker(fault: Fault) -> None:
+    found = verdict(run("a", 1), run("a", 5, worker=2, ended=6), blows=(Blow(fault, 2.0, 2.0, worker=1),))
     assert found.started_twice == ["a"]
     assert (found.ended_twice, found.unexplained) == ([], [])
 
