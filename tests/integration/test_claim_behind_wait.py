@@ -119,6 +119,26 @@ def test_a_new_queue_is_looked_at_although_the_claim_did_not_name_it(
     assert reader.next(timeout=4).payload == "there"
 
 
+def test_a_worker_that_is_cut_off_is_given_no_job_that_may_have_begun(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "PULSE", 3600.0)  # which would find the job
+    cut_off, alive = (harness.reader(lease_seconds=60, lease_renew_seconds=30) for _ in range(2))
+    for reader in (cut_off, alive):
+        reader.connection.transport.slots = 2
+    _wait(cut_off)
+    harness.publish("one", queue="aside")
+    raw = harness.redis.rpop("aside")
+    harness.redis.lpush("jobs", b'{"x-delivery-count":1,' + raw[1:])
+    harness.redis.rpush(KeySpace().bell("jobs"), 1)
+    wait_for(lambda: _last_command(harness, cut_off) == "evalsha", 3, "the server has not claimed for it")
+    assert (harness.ready(), harness.leased()) == (["one"], [])
+    message = cut_off.next(timeout=3)  # it was not cut off after all
+    assert message.headers["x-delivery-count"] == 1
+    message.reject(requeue=True)
+    assert alive.next(timeout=3).headers["x-delivery-count"] == 2
+
+
 @pytest.mark.parametrize("broker", ["redis_server"], indirect=True)
 def test_an_idle_worker_waits_so(broker: Any, new_system: Callable[..., System]) -> None:
     system = new_system()
@@ -145,6 +165,12 @@ def _wait(reader: Reader) -> None:
 def _has_claim_behind(reader: Reader) -> bool:
     polling = reader.channel.consumer._polling
     return polling.asked is Asked.WAIT and polling.claim is not None
+
+
+def _last_command(harness: Harness, reader: Reader) -> str:
+    host, port = reader.channel.client.connection._sock.getsockname()
+    (found,) = [each["cmd"] for each in harness.redis.client_list() if each["addr"] == f"{host}:{port}"]
+    return str(found)
 
 
 def _claims_behind_waits(client: Any) -> int:

@@ -64,9 +64,10 @@ class JobsGroup(AppGroup):
         return sorted({*super().list_commands(ctx), *self._places})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name; None if there is none."""
-        if cmd_name in self._places and cmd_name not in self.commands:
-            self.add_command(pkgutil.resolve_name(f"{__package__}.{self._places[cmd_name]}"))
+        """The command of that name; None if there is none. click then suggests others, so all are imported."""
+        for name in [cmd_name] if cmd_name in self._places else self._places:
+            if cmd_name not in self.commands and name not in self.commands:
+                self.add_command(pkgutil.resolve_name(f"{__package__}.{self._places[name]}"))
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:

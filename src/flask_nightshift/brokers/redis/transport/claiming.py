@@ -58,7 +58,8 @@ class Claims:
         """What the reply of ``claim.lua`` brought; remembers when the next delayed message is due, and what is left."""
         at, wait = float(reply[1]), float(reply[2])
         self._next_due = monotonic() + wait if wait >= 0 else None
-        self.exhausted, self.skipped = not reply[3] and claim.looks == self._looks, bool(reply[4])
+        self.skipped = bool(reply[4])
+        self.exhausted = not (reply[3] or (claim.behind and self.skipped)) and claim.looks == self._looks
         found = zip(reply[5::2], reply[6::2], strict=True)
         for number, (position, raw) in enumerate(found, claim.first):
             queue = claim.queues[abs(position) - 1]
@@ -111,13 +112,15 @@ class Claims:
 
     def new_behind_wait(self, lease: Lease, queues: Sequence[str], size: int) -> Claim:
         """A claim that is executed nobody knows when, so no acknowledgement waits for it."""
-        return self._made(lease, queues, size, NOTHING)
+        return self._made(lease, queues, size, NOTHING, behind=True)
 
-    def _made(self, lease: Lease, queues: Sequence[str], size: int, batch: Batch) -> Claim:
+    def _made(
+        self, lease: Lease, queues: Sequence[str], size: int, batch: Batch, *, behind: bool = False
+    ) -> Claim:
         first = self._next_number
         self._next_number += size  # whatever becomes of it: a number is used once
         lease.queues.update(dict.fromkeys(queues))
-        return Claim(lease, tuple(queues), first, size, batch, self._looks)
+        return Claim(lease, tuple(queues), first, size, batch, self._looks, behind)
 
     def call(self, claim: Claim) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of ``claim.lua``, which names each."""
@@ -135,11 +138,13 @@ class Claims:
 
         One unproven job at a time: if two that returned together from a dead worker ran side by side again, each
         death would also count against the innocent one. And none ahead of its start: others must not wait for it.
+        Nor any behind a wait: the worker may be cut off by then, and what it never received counts as begun. So that
+        happens to a job only once, and no number of such workers makes it a dead letter.
         """
         slots = self._kombu.slots
         if slots is None:
             return claim.size, -1
-        takes = self.one_can_begin() and not unproven_in_hand()
+        takes = not claim.behind and self.one_can_begin() and not unproven_in_hand()
         return int(takes), self._deliveries.starting_with_claim(slots)
 
     def one_can_begin(self) -> bool:

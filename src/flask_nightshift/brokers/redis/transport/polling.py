@@ -40,7 +40,7 @@ class Asked(enum.Enum):
 class Claim:
     """A claim under way: for which lease, from which queues, the number of its first message, what it acknowledges.
 
-    ``looks``: how often its consumer had been asked to look again when it was made.
+    ``looks``: how often its consumer had been asked to look again when it was made. ``behind``: it waits behind a wait.
     """
 
     lease: Lease
@@ -49,6 +49,7 @@ class Claim:
     size: int
     batch: Batch = NOTHING
     looks: int = 0
+    behind: bool = False
 
 
 class Polling:
