@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from celery import chord, states
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 import cancelapp
 from cancel_place import PAIRS, Place, Places
@@ -20,6 +20,7 @@ from flask_nightshift.operations import cancelling, recovery
 from flask_nightshift.operations.cancelling import Unfinished
 from flask_nightshift.store.tables import jobs as job_rows
 from flask_nightshift.store.tables import outbox
+from flask_nightshift.store.tables import workers as worker_rows
 from servers import free_port
 
 
@@ -143,6 +144,16 @@ def test_a_bulk_action_kills_what_runs(place: Place) -> None:
     place.until_state(hanging.id, "cancelled", 40)
     (line,) = place.worker().lines("job.cancelled", job_id=hanging.id)
     assert "terminated" in line["why"]
+
+
+def test_the_history_knows_who_runs_a_job_before_the_worker_s_next_report(place: Place) -> None:
+    place.worker()
+    hanging = cancelapp.hang.delay("just begun")
+    place.until_state(hanging.id, "running")
+    with place.services.store.begin() as connection:
+        connection.execute(update(worker_rows).values(busy=[]))  # as it was told before the job began
+    done = place.cancel(hanging.id)
+    assert done.worker is not None, "no worker is known to run it"
 
 
 def test_what_has_ended_is_told_and_a_filter_asks_first(place: Place) -> None:

@@ -21,6 +21,7 @@ from celery import Celery
 from flask import Flask
 from sqlalchemy.orm import Session
 
+from command_tree import below
 from flask_nightshift import ConfigurationError, DuplicateJob, Nightshift
 from flask_nightshift.cli import jobs as jobs_command
 from flask_nightshift.config.settings import load
@@ -183,7 +184,7 @@ def test_the_commands_of_a_pause(app_env: Path) -> None:
         assert done.exit_code == 0, done.output
         assert said.sub("since", done.output.strip()) == said.sub("since", answer)
     for command in re.findall(r"`flask jobs (.*?)`", page):
-        assert shlex.split(command)[0] in jobs_command.commands
+        assert shlex.split(command)[0] in below(jobs_command)
 
 
 RUNBOOKS = [f"runbooks/{path.name}" for path in sorted((ROOT / "docs/runbooks").glob("*.md"))]
@@ -198,7 +199,7 @@ def test_the_commands_that_a_page_names_exist(page: str) -> None:
         command: Any = jobs_command
         words = shlex.split(call.replace("…", ""))
         while words and isinstance(command, click.Group):
-            command = command.commands[words.pop(0)]
+            command = below(command)[words.pop(0)]
         known = {option for each in command.params for option in each.opts}
         assert {word for word in words if word.startswith("--")} <= known, call
 

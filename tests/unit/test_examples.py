@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 import refpages
+from command_tree import below
 from flask_nightshift.cli import jobs
 from flask_nightshift.config import Settings
 from flask_nightshift.config.settings import PREFIX
@@ -144,10 +145,10 @@ def check_call(call: str) -> None:
     command: click.Command = jobs
     while words and isinstance(command, click.Group):
         name = words[0]
-        if name not in command.commands:
+        if name not in below(command):
             assert command.invoke_without_command or not re.fullmatch(r"[a-z-]+", name), f"flask jobs{call}"
             break
-        command = command.commands[words.pop(0)]
+        command = below(command)[words.pop(0)]
     if command.ignore_unknown_options:
         return
     known = {option for each in command.params for option in each.opts} | {"--help"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from command_tree import below
 from flask_nightshift.cli import jobs
 from flask_nightshift.web.api import routing as api
 from flask_nightshift.web.dashboard import rendering, routing
@@ -19,7 +20,7 @@ WAYS_OUT = {"leave"}
 
 
 def commands(group: click.Group, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    for word, command in group.commands.items():
+    for word, command in below(group).items():
         if isinstance(command, click.Group):
             yield from commands(command, f"{name} {word}")
         else:

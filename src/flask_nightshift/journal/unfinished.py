@@ -33,19 +33,20 @@ class Unfinished:
 
 
 class Target(NamedTuple):
-    """An unfinished job. ``due``: when it may start (None: at once)."""
+    """An unfinished job. ``due``: when it may start (None: at once). ``worker`` ran it last, as the history says."""
 
     job_id: str
     task: str
     queue: str
     state: str
     due: datetime | None = None
+    worker: str | None = None
 
 
 def targets(store: Store, job_ids: Sequence[str]) -> list[Target]:
     """Those of the jobs ``job_ids`` that the history knows, in any state; raises ``DatabaseUnavailable``."""
     found: list[Target] = []
-    query = select(jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.state, jobs.c.due_at)
+    query = select(jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.state, jobs.c.due_at, jobs.c.worker)
     for first in range(0, len(job_ids), _AT_ONCE):
         with store.read() as connection:
             rows = connection.execute(query.where(jobs.c.id.in_(job_ids[first : first + _AT_ONCE])))
@@ -56,7 +57,7 @@ def targets(store: Store, job_ids: Sequence[str]) -> list[Target]:
 def unfinished(store: Store, wanted: Unfinished, limit: int) -> list[Target]:
     """Up to ``limit`` of them; raises ``DatabaseUnavailable``."""
     states = STATES if wanted.state is None else (JobState(wanted.state),)
-    query = select(jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.state, jobs.c.due_at)
+    query = select(jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.state, jobs.c.due_at, jobs.c.worker)
     query = query.where(jobs.c.state.in_(states), *wanted.conditions(jobs.c))
     if wanted.before is not None:
         query = query.where(jobs.c.enqueued_at < wanted.before)

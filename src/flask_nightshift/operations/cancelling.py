@@ -104,8 +104,7 @@ def cancel(services: Services, given: str, *, kill: bool = False, by: str) -> Ca
     in a pool that cannot kill; ``BrokerUnavailable`` and ``DatabaseUnavailable``, which say what was not done.
     """
     target, notes = _target(services, given)
-    busy = busy_workers(services)
-    holder = busy.get(target.job_id)
+    holder = busy_workers(services, [target]).get(target.job_id)
     if kill:
         _refuse_to_kill(target, holder)
     done = drop(services, [target], kill=kill, by=by)
@@ -141,7 +140,7 @@ def cancel_all(
             f"Workers have not met {noted} cancelled jobs yet, and they remember {MOST} at most: cancel "
             f"{MOST - noted} jobs now, and the others when workers have gone on."
         )
-    busy = busy_workers(services) if kill else {}
+    busy = busy_workers(services, targets) if kill else {}
     for target in targets if kill else ():
         _refuse_to_kill(target, busy.get(target.job_id))
     removed = told = 0
@@ -198,7 +197,7 @@ def _target(services: Services, given: str) -> tuple[Target, tuple[str, ...]]:
         raise JobNotFound(f"the job {job_id} was forgotten at this moment")
     if record.state in FINISHED:
         raise JobEnded(_ended(record.id, record.state))
-    return Target(record.id, record.task, record.queue, record.state, record.due_at), ()
+    return Target(record.id, record.task, record.queue, record.state, record.due_at, record.worker), ()
 
 
 def _unrecorded(services: Services, given: str) -> Target:
@@ -228,13 +227,22 @@ def _ended(job_id: str, state: JobState) -> str:
     return f"{job_id} has ended, so there is nothing to cancel: it {verb} {state}"
 
 
-def busy_workers(services: Services) -> dict[str, Busy]:
-    """The running jobs, as healthy workers report them; empty if the database does not answer."""
+def busy_workers(services: Services, targets: Iterable[Target] = ()) -> dict[str, Busy]:
+    """The running jobs, as healthy workers report them; empty if the database does not answer.
+
+    Workers report every few seconds. Of ``targets`` the history says earlier that they run.
+    """
     try:
         rows = heartbeats.workers(services.store, utcnow())
     except DatabaseUnavailable:
         return {}
-    return {str(job.get("job_id")): Busy(row.name, row.pool) for row in rows for job in row.busy}
+    healthy = {row.name: Busy(row.name, row.pool) for row in rows if row.healthy}
+    told = {
+        target.job_id: healthy[target.worker]
+        for target in targets
+        if target.state == JobState.RUNNING and target.worker in healthy
+    }
+    return told | {str(job.get("job_id")): Busy(row.name, row.pool) for row in rows for job in row.busy}
 
 
 def _refuse_to_kill(target: Target, busy: Busy | None) -> None:

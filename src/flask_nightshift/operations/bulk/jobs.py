@@ -80,10 +80,10 @@ def carry_out(portion: Portion) -> None:
 
 def _targets(portion: Portion, found: Sequence[ListedJob]) -> tuple[list[Target], Counter[str]]:
     """The jobs to cancel, and why others are left alone."""
-    targets = [Target(job.id, job.task, job.queue, job.state, job.due_at) for job in found]
+    targets = [Target(job.id, job.task, job.queue, job.state, job.due_at, job.worker) for job in found]
     if not portion.action.options.get("kill"):
         return targets, Counter()
-    busy = busy_workers(portion.services)
+    busy = busy_workers(portion.services, targets)
     reasons = {target.job_id: cannot_kill(busy.get(target.job_id)) for target in targets}
     why = Counter(reason for reason in reasons.values() if reason)
     return [target for target in targets if not reasons[target.job_id]], why
