@@ -169,6 +169,7 @@ SEAMS = (
     *of(
         "kombu.asynchronous.hub:Hub",
         read("readers", "Poller", "Whether the loop watches a socket already."),
+        read("_pop_ready", "finish", "What the loop was to call soon; kombu's own end stops at the first error."),
     ),
     *of(
         "kombu.asynchronous.semaphore:LaxBoundedSemaphore",

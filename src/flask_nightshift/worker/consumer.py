@@ -31,6 +31,7 @@ from .fence import StartFence
 from .inbound import Misshapen, check, hide_arguments, unproven, when_due
 from .line import Line as JobLine
 from .locking import TogetherLocking
+from .loop_end import finish
 from .pausing import Pausing
 from .pools import pool_of, support_of
 from .pools.support import OPEN
@@ -134,6 +135,7 @@ class JobConsumer(UnrunnableConsumer):
     def register_with_event_loop(self, hub: Any) -> None:
         """Have the event loop record each turn and check the connection."""
         super().register_with_event_loop(hub)
+        hub.on_close.add(finish)
         hub.call_repeatedly(1.0, self._pulse)
         hub.call_repeatedly(1.0, self._check_connection)
 
