@@ -34,7 +34,7 @@ EXTENSION_POINTS = {
     "celery.bootsteps:StartStopStep": "name start stop terminate",
     "celery.worker.components:Beat": "requires",  # Celery writes it to the class of each step that it loads
     "click.core:Command": "make_context",
-    "click.core:Group": "invoke",
+    "click.core:Group": "get_command invoke list_commands",
     "click.types:ParamType": "convert",
     "click.types:_NumberRangeBase": "convert",
     "kombu.transport.base:Transport": "driver_name driver_type driver_version",
