@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..text.lines import Line
+
 logger = logging.getLogger(__name__)
 
 
@@ -18,7 +20,7 @@ def finish(hub: Any) -> None:
         try:
             call()
         except Exception as exc:  # noqa: BLE001 - the loop ends
-            logger.debug("the event loop's last call failed: %r", exc)
+            logger.debug(Line("worker.last_call_failed", repr(exc), why=repr(exc)))
 
 
 __all__ = ["finish"]
