@@ -64,7 +64,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "worker.started": "The worker consumes its queues.",
         "worker.stopping": "The worker takes no further jobs. Those that run have `grace` seconds to finish.",
         "worker.stopped": "The worker has ended.",
-        "worker.last_call_failed": "A last call of the event loop failed, because its connection was closed.",
+        "worker.last_call_failed": "A last call of the event loop failed; usually its connection is closed.",
         "worker.name_taken": "Another worker has the same name, so this one refuses to start.",
         "worker.refused": "The ACL of Redis or Valkey refuses a command, a key or a channel, so the worker ends.",
         "worker.gone": "Another worker is gone, and this one returned its messages to their queues; `begun` of them "

@@ -79,24 +79,22 @@ class Consumer:
 
     def ended(self) -> None:
         """It is consumed no longer. If it was the last, return what a claim under way brings: nobody reads it later."""
-        if self._kombu.active_queues or self._polling.claim is None:
+        claim = self._polling.claim
+        if self._kombu.active_queues or claim is None:
             return
-        with contextlib.suppress(Empty):
-            if self._polling.asked is Asked.WAIT and not self._end_wait():
-                return
-            self.read()
+        if self._polling.asked is Asked.CLAIM or self._end_wait(claim.lease):
+            with contextlib.suppress(Empty):
+                self.read()
 
-    def _end_wait(self) -> bool:
-        """Have the server answer the wait and the claim behind it; False if it could not be reached."""
-        lease = self._polling.claim.lease if self._polling.claim is not None else None
+    def _end_wait(self, lease: Lease) -> bool:
+        """Have the server answer the wait, so that it makes the claim behind it; False if it cannot be reached."""
         try:
-            if lease is not None:
-                scripts.RING.run(lease.client, [lease.wake], [])
+            scripts.RING.run(lease.client, [lease.wake], [])
             self._read_wait()
         except (RedisError, OSError):
             self._polling.disconnect()
             return False
-        return self._polling.asked is Asked.CLAIM
+        return True
 
     def left_to_kombu(self) -> bool:
         """Whether kombu's own BRPOP is to be used, because no queue needs acknowledgements; it is noted as sent."""
@@ -194,17 +192,13 @@ class Consumer:
         claim, waited = self._polling.claim, self._polling.asked is Asked.WAIT
         if waited:
             self._read_wait()
-            if claim is None:
-                self._kombu.restore_left_behind()
-            elif not self._polling.has_reply():
+            if claim is not None and not self._polling.has_reply():
                 raise Empty
-        if claim is not None:
-            try:
-                if self._read_claim(claim):
-                    return True
-            finally:
-                if waited:
-                    self._kombu.restore_left_behind()
+        delivered = claim is not None and self._read_claim(claim)
+        if waited:
+            self._kombu.restore_left_behind()
+        if delivered:
+            return True
         if (waited or self._claims.exhausted) and self._kombu.active_queues and self._kombu.qos.can_consume():
             self._kombu.ask()
         raise Empty

@@ -78,9 +78,8 @@ class Polling:
         connection = self._kombu.polling_connection()
         self.claim = claim
         try:
-            connection.send_packed_command(
-                packed(command), check_health=False
-            )  # a PING would take the wait's reply
+            # with a look at its health, redis-py would take the wait's reply for the answer to its PING
+            connection.send_packed_command(packed(command), check_health=False)
         except BaseException:
             connection.disconnect()
             raise
